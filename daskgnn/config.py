@@ -1,0 +1,13 @@
+"""Defaults of daskgnn in Dask's configuration, under the key ``gnn``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dask
+import yaml
+
+with Path(__file__).with_name("daskgnn.yaml").open() as _file:
+    DEFAULTS = yaml.safe_load(_file)
+
+dask.config.update_defaults(DEFAULTS)

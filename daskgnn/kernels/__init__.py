@@ -1,0 +1,1 @@
+"""One batch, in plain numpy and numba: no Dask, no torch."""

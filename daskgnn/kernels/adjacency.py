@@ -1,0 +1,34 @@
+"""The rows of one part of a graph, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class AdjacencyBlock:
+    """CSR rows ``start`` to ``start + len(indptr) - 1`` of a graph in storage order.
+
+    Row *v* lists the in-neighbours of *v*, ordered by their original id, so that
+    slot *j* of a node means the same neighbour under every partition.
+    """
+
+    start: int
+    """Storage id of the first row."""
+    indptr: np.ndarray
+    """int64 [n + 1], starts at 0."""
+    indices: np.ndarray
+    """int32 or int64 [E], storage ids of the in-neighbours."""
+    original_ids: np.ndarray
+    """int64 [n], original id of each row."""
+    weights: np.ndarray | None = None
+    """float32 [E], edge weights, or None where every edge weighs 1."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many nodes the block holds."""
+        return len(self.indptr) - 1
