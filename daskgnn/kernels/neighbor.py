@@ -1,0 +1,207 @@
+"""Neighbour sampling on CSR rows, with counter-based nested draws.
+
+The sample of a node for fan-out *k* is the first *k* of its draw order, and the
+draw order is a function of ``(key of the step, original id)``: partial
+Fisher-Yates without weights, bottom-*k* exponential keys with weights
+(Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from daskgnn.kernels.counter import below, combine, draw, uniform
+
+ALL = np.int64(2**62)
+"""A fan-out that no row reaches: every neighbour."""
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """The fan-outs of a run, hop 1 first; -1 takes every neighbour."""
+
+    num_neighbors: tuple[int, ...]
+
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """The fan-outs, with ALL for -1."""
+        return tuple(int(ALL) if k < 0 else k for k in self.num_neighbors)
+
+    @property
+    def num_hops(self) -> int:
+        """Number of hops, which is the number of layers."""
+        return len(self.num_neighbors)
+
+    def width(self, hop: int) -> int:
+        """Return how many draws of a node first met at `hop` are ever used."""
+        return max(self.limits[hop:])
+
+    @property
+    def drawn(self) -> int:
+        """Draws beyond this one are never told apart from the rest of the row."""
+        return max((k for k in self.num_neighbors if k >= 0), default=0)
+
+    @property
+    def whole(self) -> int:
+        """Rows of at most this degree are taken whole by every layer."""
+        return min(self.limits)
+
+
+@njit(cache=True, nogil=True)
+def sample_rows(indptr, rows, row_keys, width, whole, drawn, counts, offsets, slots):
+    """Write the first `width` slots of each row's draw order into `slots`.
+
+    Parameters
+    ----------
+    indptr : int64 [n + 1]
+    rows : int64 [m]
+        Row numbers in `indptr`.
+    row_keys : uint64 [m]
+        Key of each row's draws.
+    width, whole, drawn : int
+        See `FanOut`.
+    counts : int64 [m]
+        How many slots each row gets: ``min(degree, width)``.
+    offsets : int64 [m]
+        Where each row's slots begin in `slots`.
+    slots : int64 [sum(counts)]
+        Output: positions in the graph's `indices`.
+    """
+    largest = np.int64(0)
+    for i in range(len(rows)):
+        degree = indptr[rows[i] + 1] - indptr[rows[i]]
+        if degree > whole and degree > largest:
+            largest = degree
+    # The identity, kept so from row to row by undoing the swaps.
+    order = np.arange(largest)
+    swapped = np.empty(min(np.int64(drawn), largest), np.int64)
+    for i in range(len(rows)):
+        first = indptr[rows[i]]
+        degree = indptr[rows[i] + 1] - first
+        count = counts[i]
+        base = offsets[i]
+        if degree <= whole:
+            for j in range(count):
+                slots[base + j] = first + j
+            continue
+        key = row_keys[i]
+        num_drawn = min(np.int64(drawn), degree)
+        if count < num_drawn:
+            num_drawn = count
+        for j in range(num_drawn):
+            other = j + below(draw(key, j), degree - j)
+            swapped[j] = other
+            order[j], order[other] = order[other], order[j]
+        for j in range(count):
+            slots[base + j] = first + order[j]
+        for j in range(num_drawn - 1, -1, -1):
+            other = swapped[j]
+            order[j], order[other] = order[other], order[j]
+
+
+@njit(cache=True, nogil=True)
+def sample_rows_weighted(
+    indptr, weights, rows, row_keys, whole, counts, offsets, slots
+):
+    """Write the `counts` slots with the smallest keys ``-log(u) / weight``.
+
+    Arguments as in `sample_rows`; `weights` float32 [E] are positive.
+    """
+    for i in range(len(rows)):
+        first = indptr[rows[i]]
+        degree = indptr[rows[i] + 1] - first
+        base = offsets[i]
+        if degree <= whole:
+            for j in range(counts[i]):
+                slots[base + j] = first + j
+            continue
+        keys = np.empty(degree, np.float64)
+        for j in range(degree):
+            keys[j] = -np.log(uniform(draw(row_keys[i], j))) / weights[first + j]
+        order = np.argsort(keys, kind="mergesort")
+        for j in range(counts[i]):
+            slots[base + j] = first + order[j]
+
+
+@njit(cache=True, nogil=True)
+def row_keys(original_ids, step_offsets, step_keys):
+    """Return the key of each row: its step's key combined with its original id.
+
+    Rows ``step_offsets[s]`` to ``step_offsets[s + 1]`` belong to step *s*.
+    """
+    out = np.empty(len(original_ids), np.uint64)
+    for step in range(len(step_keys)):
+        for i in range(step_offsets[step], step_offsets[step + 1]):
+            out[i] = combine(step_keys[step], np.uint64(original_ids[i]))
+    return out
+
+
+@njit(cache=True, nogil=True)
+def discover(ids, starts, counts, limit, columns, local, relabel):
+    """Append to `ids` the columns that are not there yet, in discovery order.
+
+    Parameters
+    ----------
+    ids : int [n]
+        Node ids known so far; local number = position.
+    starts, counts : int64 [n]
+        Row of each known node: ``columns[starts[i] : starts[i] + counts[i]]``.
+    limit : int
+        Only the first `limit` columns of a row are looked at.
+    columns : int [*]
+        Node ids.
+    local : int32 [*]
+        Where `relabel` is true, ``local[e]`` becomes the local number of
+        ``columns[e]``, for all columns of all rows.
+    relabel : bool
+
+    Returns
+    -------
+    int [>= n]
+        `ids` with the new ones behind.
+    """
+    known = len(ids)
+    bound = known
+    for i in range(len(starts)):
+        bound += min(np.int64(counts[i]), limit)
+    size = 16
+    while size < 2 * bound:
+        size *= 2
+    mask = np.uint64(size - 1)
+    table = np.full(size, -1, np.int32)
+    out = np.empty(bound, ids.dtype)
+    count = 0
+    for i in range(known):
+        out[i] = ids[i]
+        slot = _home(ids[i], mask)
+        while table[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = i
+    count = known
+    for i in range(len(starts)):
+        for e in range(starts[i], starts[i] + min(np.int64(counts[i]), limit)):
+            node = columns[e]
+            slot = _home(node, mask)
+            while table[slot] >= 0 and out[table[slot]] != node:
+                slot = (slot + np.uint64(1)) & mask
+            if table[slot] < 0:
+                table[slot] = count
+                out[count] = node
+                count += 1
+    if relabel:
+        for i in range(len(starts)):
+            for e in range(starts[i], starts[i] + counts[i]):
+                node = columns[e]
+                slot = _home(node, mask)
+                while out[table[slot]] != node:
+                    slot = (slot + np.uint64(1)) & mask
+                local[e] = table[slot]
+    return out[:count].copy()
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _home(node, mask):
+    return (np.uint64(node) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(20)) & mask
