@@ -1,0 +1,74 @@
+# Everything runs in .venv, which is made on first need and kept up to date.
+# Another interpreter: make PYTHON=python3.12 ...
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+METADATA := setup.cfg pyproject.toml constraints.txt
+DEMO_OUT ?=
+CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help env install demo test test-all chaos lint format type check clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
+		awk -F'|' '{printf "  %-10s %s\n", $$1, $$2}'
+
+env: $(VENV)/.dev  ## Make .venv with everything a developer needs
+
+install: $(VENV)/.run  ## Make .venv with daskgnn and what it needs to run
+
+demo: $(VENV)/.run  ## Partition digits and train GraphSAGE on two local workers
+	@out="$(DEMO_OUT)"; n=1; \
+	if [ -z "$$out" ]; then \
+		out=runs/demo; \
+		while [ -e "$$out" ]; do n=$$((n + 1)); out=runs/demo-$$n; done; \
+	fi; \
+	set -x; $(BIN)/daskgnn train digits --workers 2 --out "$$out"
+
+test: $(VENV)/.test  ## Run the tests, but for those marked slow or chaos
+	$(BIN)/python -m pytest -m "not slow and not chaos"
+
+test-all: $(VENV)/.test  ## Run every test
+	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.test  ## Run the tests that kill processes
+	$(BIN)/python -m pytest -m chaos
+
+lint: $(VENV)/.dev  ## Check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell $(CHECKED) docs *.md
+
+format: $(VENV)/.dev  ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(VENV)/.dev  ## Check types
+	$(BIN)/mypy
+
+check: lint type test  ## What must pass before a push
+
+clean:  ## Remove the environment and what tools left behind (runs/ stays)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "daskgnn needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made $(METADATA)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made $(METADATA)
+	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.dev: $(VENV)/.made $(METADATA)
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.run $(VENV)/.test
