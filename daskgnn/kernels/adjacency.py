@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -32,3 +31,17 @@ class AdjacencyBlock:
     def num_rows(self) -> int:
         """How many nodes the block holds."""
         return len(self.indptr) - 1
+
+    @property
+    def degree(self) -> np.ndarray:
+        """int64 [n], in-neighbours of each row."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def strength(self) -> np.ndarray:
+        """float32 [n], sum of the weights of each row (its degree if unweighted)."""
+        if self.weights is None:
+            return self.degree.astype(np.float32)
+        rows = np.repeat(np.arange(self.num_rows), self.degree)
+        sums = np.bincount(rows, self.weights, self.num_rows)
+        return sums.astype(np.float32)

@@ -140,7 +140,7 @@ def row_keys(original_ids, step_offsets, step_keys):
 
 
 @njit(cache=True, nogil=True)
-def discover(ids, starts, counts, limit, columns, local, relabel):
+def discover(ids, starts, counts, limit, columns, local):
     """Append to `ids` the columns that are not there yet, in discovery order.
 
     Parameters
@@ -153,10 +153,8 @@ def discover(ids, starts, counts, limit, columns, local, relabel):
         Only the first `limit` columns of a row are looked at.
     columns : int [*]
         Node ids.
-    local : int32 [*]
-        Where `relabel` is true, ``local[e]`` becomes the local number of
-        ``columns[e]``, for all columns of all rows.
-    relabel : bool
+    local : int32 [sum(counts)] or [0]
+        Unless empty, gets the local numbers of all columns, row after row.
 
     Returns
     -------
@@ -191,17 +189,29 @@ def discover(ids, starts, counts, limit, columns, local, relabel):
                 table[slot] = count
                 out[count] = node
                 count += 1
-    if relabel:
+    if len(local) > 0:
+        place = 0
         for i in range(len(starts)):
             for e in range(starts[i], starts[i] + counts[i]):
                 node = columns[e]
                 slot = _home(node, mask)
                 while out[table[slot]] != node:
                     slot = (slot + np.uint64(1)) & mask
-                local[e] = table[slot]
+                local[place] = table[slot]
+                place += 1
     return out[:count].copy()
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _home(node, mask):
     return (np.uint64(node) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(20)) & mask
+
+
+@njit(cache=True, nogil=True)
+def take_rows(values, starts, counts, out):
+    """Write ``values[starts[i] : starts[i] + counts[i]]`` to `out`, row after row."""
+    place = 0
+    for i in range(len(starts)):
+        for e in range(starts[i], starts[i] + counts[i]):
+            out[place] = values[e]
+            place += 1

@@ -1,0 +1,1 @@
+"""Task graphs: the only folder that builds them."""

@@ -1,0 +1,125 @@
+"""The blocks of a graph's parts, loaded by tasks and kept where they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dask.task_spec import Task, TaskRef
+
+from daskgnn.errors import GraphFormatError
+from daskgnn.graph.store import load_adjacency, load_degrees
+from daskgnn.kernels.features import normalize_rows
+
+if TYPE_CHECKING:
+    from daskgnn.dataflow.executor import Executor
+    from daskgnn.graph.graph import Graph
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Keys of the loaded blocks, by part."""
+
+    adjacency: tuple[Any, ...]
+    features: tuple[Any, ...]
+    labels: tuple[Any, ...]
+    draw_weights: tuple[Any, ...] | None
+
+    def adjacency_of(self, part: int) -> TaskRef:
+        """Refer to the `AdjacencyBlock` of a part."""
+        return TaskRef(self.adjacency[part])
+
+    def features_of(self, part: int) -> TaskRef:
+        """Refer to the feature block of a part."""
+        return TaskRef(self.features[part])
+
+    def labels_of(self, part: int) -> TaskRef:
+        """Refer to the labels of a part."""
+        return TaskRef(self.labels[part])
+
+    def draw_weights_of(self, part: int) -> TaskRef | None:
+        """Refer to the weights of the draws of a part, if they have any."""
+        if self.draw_weights is None:
+            return None
+        return TaskRef(self.draw_weights[part])
+
+    @property
+    def keys(self) -> list[Any]:
+        """All keys."""
+        return [
+            *self.adjacency,
+            *self.features,
+            *self.labels,
+            *(self.draw_weights or ()),
+        ]
+
+
+def load_blocks(
+    executor: Executor,
+    graph: Graph,
+    *,
+    normalize_features: bool = False,
+    sample_by: str | None = None,
+) -> Blocks:
+    """Load every part of `graph` on the worker it is placed on.
+
+    Features and labels keep the keys of the graph's Dask arrays: where a user has
+    persisted these, nothing is loaded twice.
+    """
+    token = f"{graph.graph_hash[:12]}-{graph.num_parts}"
+    parts = range(graph.num_parts)
+    book = graph.partition_book
+    tasks: dict[Any, Any] = {}
+    adjacency = tuple(("load-adjacency", token, p) for p in parts)
+    for p, key in enumerate(adjacency):
+        tasks[key] = Task(
+            key, load_adjacency, graph.path, int(book[p]), int(book[p + 1])
+        )
+    features = tuple(_row_keys(graph.features))
+    labels = tuple(_row_keys(graph.labels))
+    tasks.update(dict(graph.features.__dask_graph__()))
+    tasks.update(dict(graph.labels.__dask_graph__()))
+    if normalize_features:
+        raw = features
+        features = tuple(("normalize-features", token, p) for p in parts)
+        for key, source in zip(features, raw, strict=True):
+            tasks[key] = Task(key, normalize_rows, TaskRef(source))
+    draw_weights = None
+    if sample_by is not None:
+        draw_weights = tuple(("load-draw-weights", sample_by, token, p) for p in parts)
+        for key, source in zip(draw_weights, adjacency, strict=True):
+            tasks[key] = Task(
+                key, load_draw_weights, TaskRef(source), graph.path, sample_by
+            )
+    blocks = Blocks(adjacency, features, labels, draw_weights)
+    executor.submit(tasks, blocks.keys, part_of=_part_of_block)
+    return blocks
+
+
+def load_draw_weights(block: AdjacencyBlock, path: str, sample_by: str) -> np.ndarray:
+    """Return float32 [E], the weight of each edge of `block` in draws."""
+    if sample_by == "degree":
+        weights = load_degrees(path)[block.indices].astype(np.float32)
+    elif block.weights is None:
+        return np.ones(len(block.indices), np.float32)
+    else:
+        weights = block.weights
+    if len(weights) and weights.min() <= 0:
+        raise GraphFormatError(
+            f"sample_by={sample_by!r} needs positive weights, and some edge weighs 0 "
+            "or less: use sample_by=None or repair the weights"
+        )
+    return weights
+
+
+def _row_keys(array: Any) -> list[Any]:
+    """Return the key of each row chunk of a Dask array with one column chunk."""
+    return [key[0] if isinstance(key, list) else key for key in array.__dask_keys__()]
+
+
+def _part_of_block(key: Any) -> int:
+    """Return the part of a block: Dask arrays write (name, part, 0)."""
+    own = ("load-adjacency", "normalize-features", "load-draw-weights")
+    return int(key[-1] if key[0] in own else key[1])

@@ -1,0 +1,208 @@
+"""Exact evaluation, layer by layer over all neighbours, as task graphs.
+
+Only halo rows move between parts, and no task holds more of a layer than one
+part's rows and its halo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dask.task_spec import DataNode, List, Task, TaskRef
+
+from daskgnn.kernels.batch import answer_rows
+from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
+
+if TYPE_CHECKING:
+    from daskgnn.dataflow.blocks import Blocks
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.hops import Sampling
+
+
+@dataclass(frozen=True)
+class WholeGraph:
+    """Keys of what every evaluation of a run uses, by part."""
+
+    run: str
+    sampling: Sampling
+    blocks: Blocks
+    halo: tuple[Any, ...]
+    inputs: tuple[Any, ...]
+
+    @property
+    def keys(self) -> list[Any]:
+        """The keys to hold between evaluations."""
+        parts = range(self.sampling.num_parts)
+        wanted = [_halo_key(self.run, q, p) for p in parts for q in parts if p != q]
+        return [*self.halo, *self.inputs, *wanted]
+
+
+def _halo_key(run: str, owner: int, part: int) -> Any:
+    return ("halo-ids", run, owner, part)
+
+
+def prepare_whole_graph(
+    run: str, sampling: Sampling, blocks: Blocks, first_aggregation: str | None
+) -> tuple[dict[Any, Any], WholeGraph]:
+    """Return the graph that finds the halos and gathers the first layer's input."""
+    tasks: dict[Any, Any] = {}
+    parts = range(sampling.num_parts)
+    halo = tuple(("halo", run, p) for p in parts)
+    inputs = tuple(("whole-part", run, p) for p in parts)
+    for p in parts:
+        tasks[halo[p]] = Task(halo[p], find_halo, blocks.adjacency_of(p))
+        replies = []
+        for q in parts:
+            if q == p:
+                continue
+            ids = _halo_key(run, q, p)
+            tasks[ids] = Task(ids, halo_of_owner, TaskRef(halo[p]), sampling, q)
+            rows = ("halo-rows", run, p, q)
+            tasks[rows] = Task(
+                rows,
+                answer_rows,
+                blocks.adjacency_of(q),
+                blocks.features_of(q),
+                TaskRef(ids),
+            )
+            replies.append(TaskRef(rows))
+        tasks[inputs[p]] = Task(
+            inputs[p],
+            whole_part,
+            blocks.adjacency_of(p),
+            blocks.features_of(p),
+            TaskRef(halo[p]),
+            List(*replies),
+            sampling,
+            p,
+            first_aggregation,
+        )
+    return tasks, WholeGraph(run, sampling, blocks, halo, inputs)
+
+
+def evaluate_layers(
+    whole: WholeGraph,
+    evaluation: int,
+    num_layers: int,
+    layer: Callable[..., np.ndarray],
+    programs: list[Any],
+    parameters: np.ndarray,
+) -> tuple[dict[Any, Any], list[Any]]:
+    """Return the graph of all layers, and the P keys of the outputs [n_p, C].
+
+    Parameters
+    ----------
+    layer : callable
+        ``(program, parameters, i, block, halo, whole part, own rows or None,
+        halo rows) -> float32 [n_p, D]``
+    """
+    name = ("parameters", whole.run, evaluation, 0)
+    tasks: dict[Any, Any] = {name: DataNode(name, parameters)}
+    parts = range(whole.sampling.num_parts)
+    before: list[Any] = []
+    for i in range(num_layers):
+        after = [("hidden", whole.run, evaluation, i, p) for p in parts]
+        for p in parts:
+            sent = []
+            for q in parts if i else ():
+                if q == p:
+                    continue
+                key = ("send-hidden", whole.run, evaluation, i, p, q)
+                ids = TaskRef(_halo_key(whole.run, q, p))
+                tasks[key] = Task(
+                    key,
+                    take_hidden,
+                    TaskRef(before[q]),
+                    ids,
+                    int(whole.sampling.bounds[q]),
+                )
+                sent.append(TaskRef(key))
+            tasks[after[p]] = Task(
+                after[p],
+                layer,
+                TaskRef(programs[p]),
+                TaskRef(name),
+                i,
+                whole.blocks.adjacency_of(p),
+                TaskRef(whole.halo[p]),
+                TaskRef(whole.inputs[p]),
+                TaskRef(before[p]) if i else None,
+                List(*sent),
+            )
+        before = after
+    return tasks, before
+
+
+def take_hidden(hidden: np.ndarray, ids: np.ndarray, start: int) -> np.ndarray:
+    """Return a part's rows that another part has in its halo."""
+    return np.take(hidden, ids.astype(np.int64) - start, axis=0)
+
+
+def score_parts(
+    outputs: list[Any],
+    blocks: Blocks,
+    score: Callable[..., Any],
+    rows: list[dict[str, np.ndarray]],
+) -> tuple[dict[Any, Any], list[Any]]:
+    """Return the graph that reduces each part's outputs to what metrics need.
+
+    `score` is ``(output, labels, {split: rows of the part}) -> small object``.
+    """
+    tasks: dict[Any, Any] = {}
+    keys = []
+    for part, output in enumerate(outputs):
+        key = ("score", *output[1:])
+        tasks[key] = Task(
+            key, score, TaskRef(output), blocks.labels_of(part), DataNode(key, rows[part])
+        )
+        keys.append(key)
+    return tasks, keys
+
+
+def by_original_id(
+    outputs: list[Any],
+    blocks: Blocks,
+    original_bounds: np.ndarray,
+    token: str,
+) -> tuple[dict[Any, Any], list[Any]]:
+    """Return the graph that puts outputs into original order, and its chunk keys.
+
+    Chunk *c* holds original ids ``original_bounds[c]`` to ``original_bounds[c + 1]``.
+    """
+    tasks: dict[Any, Any] = {}
+    chunks = range(len(original_bounds) - 1)
+    keys = []
+    for c in chunks:
+        first, last = int(original_bounds[c]), int(original_bounds[c + 1])
+        picked = []
+        for part, output in enumerate(outputs):
+            key = ("pick-predictions", token, c, part)
+            tasks[key] = Task(
+                key, pick_rows, TaskRef(output), blocks.adjacency_of(part), first, last
+            )
+            picked.append(TaskRef(key))
+        key = ("predict-" + token, c, 0)
+        tasks[key] = Task(key, assemble_rows, List(*picked), last - first)
+        keys.append(key)
+    return tasks, keys
+
+
+def pick_rows(
+    output: np.ndarray, block: AdjacencyBlock, first: int, last: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a part's rows with original ids in [first, last), and their places."""
+    here = (block.original_ids >= first) & (block.original_ids < last)
+    return block.original_ids[here] - first, output[here]
+
+
+def assemble_rows(
+    picked: list[tuple[np.ndarray, np.ndarray]], length: int
+) -> np.ndarray:
+    """Put rows of several parts into their places."""
+    out = np.empty((length, picked[0][1].shape[1]), picked[0][1].dtype)
+    for places, rows in picked:
+        out[places] = rows
+    return out

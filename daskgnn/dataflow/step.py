@@ -1,0 +1,112 @@
+"""The chain of a window that depends on parameters, as a task graph.
+
+``state -> grad (one a part) -> tree over parts -> state``. The tree's shape is a
+function of the number of parts alone; its last sum is one task with the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.task_spec import DataNode, Task, TaskRef
+
+
+@dataclass(frozen=True)
+class PartGradient:
+    """What one part, or several summed, say of a step."""
+
+    gradient: np.ndarray
+    """float32 [parameters], of the sum over seeds divided by the global count."""
+    loss: float
+    """The loss's share, divided likewise."""
+
+
+def add_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
+    """Return the sum of two shares."""
+    return PartGradient(left.gradient + right.gradient, left.loss + right.loss)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The functions of a chain: what is computed, unknown to the graph."""
+
+    gradient: Callable[..., PartGradient]
+    """(program, state, prepared window, index of the step) -> PartGradient"""
+    update: Callable[..., Any]
+    """(program, state, left, right or None, options of the step) -> state"""
+
+
+def chain_window(
+    chain: Chain,
+    run: str,
+    window: int,
+    state: Any,
+    programs: list[Any],
+    batches: list[Any],
+    options: list[Any],
+) -> tuple[dict[Any, Any], Any]:
+    """Return the graph of a window's steps, and the key of its last state.
+
+    Parameters
+    ----------
+    state : object
+        The state before the window: a literal of the graph, so that the window can
+        be computed again without anything before it.
+    programs, batches : list
+        Keys, by part, of the model's program and of the prepared window.
+    options : list
+        What the driver says of each step's update (learning rates).
+    """
+    key = ("state", run, window, 0, 0)
+    tasks: dict[Any, Any] = {key: DataNode(key, state)}
+    for step, step_options in enumerate(options):
+        shares = []
+        for part, (program, batch) in enumerate(zip(programs, batches, strict=True)):
+            grad = ("grad", run, window, step, part)
+            tasks[grad] = Task(
+                grad,
+                chain.gradient,
+                TaskRef(program),
+                TaskRef(key),
+                TaskRef(batch),
+                step,
+            )
+            shares.append((grad, part))
+        left, right = _add_tree(tasks, run, window, step, shares)
+        update = ("state", run, window, step + 1, 0)
+        tasks[update] = Task(
+            update,
+            chain.update,
+            TaskRef(programs[0]),
+            TaskRef(key),
+            TaskRef(left),
+            None if right is None else TaskRef(right),
+            step_options,
+        )
+        key = update
+    return tasks, key
+
+
+def _add_tree(
+    tasks: dict[Any, Any],
+    run: str,
+    window: int,
+    step: int,
+    shares: list[tuple[Any, int]],
+) -> tuple[Any, Any | None]:
+    """Sum neighbours pairwise until two shares, or one, are left."""
+    level = 0
+    while len(shares) > 2:
+        level += 1
+        above = []
+        for (left, part), (right, _) in zip(shares[::2], shares[1::2], strict=False):
+            key = ("reduce", run, window, step, level, part)
+            tasks[key] = Task(key, add_gradients, TaskRef(left), TaskRef(right))
+            above.append((key, part))
+        if len(shares) % 2:
+            above.append(shares[-1])
+        shares = above
+    return shares[0][0], shares[1][0] if len(shares) == 2 else None
