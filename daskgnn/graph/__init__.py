@@ -1,0 +1,1 @@
+"""Graphs at rest, in memory and as Dask arrays."""

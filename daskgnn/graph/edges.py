@@ -1,0 +1,225 @@
+"""Edge lists to CSR rows, by sorting 64-bit keys: vectorised at any size.
+
+An edge (source, destination) is the key ``destination << bits | source``; sorted
+keys are rows in order, and equal keys are repeats. N nodes, E edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskgnn.errors import GraphFormatError
+from daskgnn.graph.convert import as_array
+
+MAX_NODES = 2**31
+"""Node ids are stored as int32."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """CSR rows (row = destination, columns = its sources) and what was dropped."""
+
+    indptr: np.ndarray
+    """int64 [N+1]."""
+    indices: np.ndarray
+    """int32 [E], each row sorted, without repeats."""
+    positions: np.ndarray | None
+    """int64 [E], the input edge each entry came from; None if not asked for."""
+    report: dict[str, int]
+    """Counts of input edges, dropped ones, and nodes without an edge."""
+
+
+def edge_array(edge_index: Any) -> np.ndarray:
+    """Return ``edge_index`` as an integer array (2, E), or say what is wrong with it.
+
+    Raises
+    ------
+    GraphFormatError
+        For another shape, or ids that are float, NaN or bool.
+    """
+    edges = as_array(edge_index, "edge_index")
+    if edges.ndim != 2 or edges.shape[0] != 2:
+        hint = "edge_index.T" if edges.ndim == 2 else "np.stack([source, destination])"
+        raise GraphFormatError(
+            f"edge_index has shape {edges.shape}, expected (2, E): pass {hint}"
+        )
+    if edges.shape[1] == 0:
+        return np.empty((2, 0), dtype=np.int64)
+    if edges.dtype.kind == "f" and np.isnan(edges).any():
+        raise GraphFormatError(
+            "edge_index holds NaN, expected integer node ids: drop those edges first"
+        )
+    if edges.dtype.kind not in "iu":
+        raise GraphFormatError(
+            f"edge_index has dtype {edges.dtype}, expected integers: "
+            f"pass edge_index.astype(np.int64)"
+        )
+    return edges
+
+
+def check_num_nodes(num_nodes: Any) -> int:
+    """Return ``num_nodes`` as an int between 1 and 2**31.
+
+    Raises
+    ------
+    GraphFormatError
+        If it is anything else.
+    """
+    if isinstance(num_nodes, bool) or not isinstance(num_nodes, int | np.integer):
+        raise GraphFormatError(
+            f"num_nodes is {num_nodes!r}, expected an integer: pass num_nodes=N"
+        )
+    if num_nodes < 1:
+        raise GraphFormatError(
+            f"the graph is empty: num_nodes is {num_nodes}, expected at least 1"
+        )
+    if num_nodes > MAX_NODES:
+        raise GraphFormatError(
+            f"num_nodes is {num_nodes}, over the limit of 2**31: "
+            f"renumber the nodes 0..N-1 with np.unique(ids, return_inverse=True)"
+        )
+    return int(num_nodes)
+
+
+def check_ids(edges: np.ndarray, num_nodes: int | None) -> int:
+    """Check that ids lie in 0..N-1 and return N: as given, else the largest id + 1.
+
+    Raises
+    ------
+    GraphFormatError
+        For an empty list, or ids that are negative, too large, or over 2**31.
+    """
+    if edges.shape[1] == 0:
+        raise GraphFormatError(
+            "the graph is empty: edge_index has no edges, expected at least 1"
+        )
+    low, high = int(edges.min()), int(edges.max())
+    if low < 0:
+        raise GraphFormatError(
+            f"edge_index holds node id {low}, expected 0..N-1: number nodes from 0"
+        )
+    if high >= MAX_NODES:
+        raise GraphFormatError(
+            f"edge_index holds node id {high}, over the limit of 2**31: "
+            f"renumber the nodes 0..N-1 with np.unique(ids, return_inverse=True)"
+        )
+    if num_nodes is not None and high >= num_nodes:
+        raise GraphFormatError(
+            f"edge_index holds node id {high}, expected below num_nodes={num_nodes}: "
+            f"pass num_nodes={high + 1}, or ids 0..{num_nodes - 1}"
+        )
+    return high + 1 if num_nodes is None else num_nodes
+
+
+def key_bits(num_nodes: int) -> int:
+    """Return how many bits a node id takes."""
+    return max(1, int(num_nodes - 1).bit_length())
+
+
+def edge_keys(high: np.ndarray, low: np.ndarray, bits: int) -> np.ndarray:
+    """Return ``high << bits | low`` as int64 [E]."""
+    keys = high.astype(np.int64)
+    keys <<= bits
+    np.bitwise_or(keys, low, out=keys, casting="unsafe")
+    return keys
+
+
+def _mirror(keys: np.ndarray, bits: int) -> np.ndarray:
+    mirrored: np.ndarray = keys & ((1 << bits) - 1)
+    mirrored <<= bits
+    mirrored |= keys >> bits
+    return mirrored
+
+
+def _starts(keys: np.ndarray) -> np.ndarray:
+    first = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    return first
+
+
+def merge(
+    keys: np.ndarray, positions: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Sort keys and drop repeats, of which the smallest position stays.
+
+    Without positions ``keys`` is sorted in place.
+    """
+    if positions is None:
+        keys.sort()
+        first = _starts(keys)
+        return (keys if first.all() else keys[first]), None
+    order = np.argsort(keys)
+    keys = keys[order]
+    starts = np.flatnonzero(_starts(keys))
+    if len(starts) == 0:
+        return keys, positions
+    return keys[starts], np.minimum.reduceat(positions[order], starts)
+
+
+def to_rows(
+    edges: np.ndarray,
+    num_nodes: int,
+    *,
+    directed: bool = False,
+    keep_self_loops: bool = False,
+    track: bool = False,
+) -> Rows:
+    """Turn checked edges (2, E) into sorted CSR rows without repeats.
+
+    Parameters
+    ----------
+    edges
+        Integer array (2, E) of sources and destinations, all below ``num_nodes``.
+    directed
+        If False every edge is entered both ways.
+    track
+        Also return which input edge each entry came from. Of repeats, and of an
+        edge given both ways in an undirected graph, the first given counts.
+    """
+    source, destination = edges
+    bits = key_bits(num_nodes)
+    keys = edge_keys(destination, source, bits)
+    loops = source == destination
+    num_loops = int(np.count_nonzero(loops))
+    positions = np.arange(len(keys)) if track else None
+    if num_loops and not keep_self_loops:
+        keys = keys[~loops]
+        positions = positions[~loops] if positions is not None else None
+    num_kept = len(keys)
+    keys, positions = merge(keys, positions)
+    report = {
+        "input_edges": edges.shape[1],
+        "self_loops_dropped": 0 if keep_self_loops else num_loops,
+        "self_loops_kept": num_loops if keep_self_loops else 0,
+        "duplicates_dropped": num_kept - len(keys),
+    }
+    if not directed:
+        num_given = len(keys)
+        both = np.concatenate([keys, _mirror(keys, bits)])
+        if positions is not None:
+            positions = np.concatenate([positions, positions])
+        keys, positions = merge(both, positions)
+        report["reverse_edges_added"] = len(keys) - num_given
+    indptr, indices = _split_keys(keys, num_nodes, bits)
+    report["isolated_nodes"] = _count_isolated(indptr, indices, directed)
+    return Rows(indptr, indices, positions, report)
+
+
+def _split_keys(
+    keys: np.ndarray, num_nodes: int, bits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    bounds = np.arange(num_nodes + 1, dtype=np.int64)
+    bounds <<= bits
+    indptr = np.searchsorted(keys, bounds).astype(np.int64, copy=False)
+    keys &= (1 << bits) - 1
+    return indptr, keys.astype(np.int32)
+
+
+def _count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
+    alone = indptr[1:] == indptr[:-1]
+    if directed:
+        alone[indices] = False
+    return int(np.count_nonzero(alone))
