@@ -1,0 +1,1 @@
+"""Learning: models, optimizers and checkpoints over the task graphs."""

@@ -1,0 +1,35 @@
+"""Losses that sum over seeds, so that parts add up to the global batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs [n, C], labels [n] or [n, C]) -> sum over the n seeds, a scalar"""
+
+
+def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the summed cross entropy of class labels, int64 [n]."""
+    return functional.cross_entropy(outputs, labels, reduction="sum")
+
+
+def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return, summed over seeds, the mean over their given labels (not NaN)."""
+    given = ~torch.isnan(labels)
+    target = torch.where(given, labels, torch.zeros_like(labels))
+    each = functional.binary_cross_entropy_with_logits(
+        outputs, target, reduction="none"
+    )
+    count = given.sum(dim=1).clamp(min=1)
+    return cast("Tensor", ((each * given).sum(dim=1) / count).sum())
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+}

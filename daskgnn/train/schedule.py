@@ -1,0 +1,170 @@
+"""Learning rates: computed by the driver, one set of options a step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from daskgnn.errors import ModelError
+from daskgnn.train.program import OptimizerFactory
+
+SCHEDULED = ("lr", "momentum", "betas")
+"""Options of a parameter group that a scheduler may change."""
+
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+
+
+def optimizer_factory(
+    optimizer: str | OptimizerFactory, lr: float, weight_decay: float
+) -> OptimizerFactory:
+    """Return a factory for a name ("adam", "adamw", "sgd", ...) or for a factory.
+
+    Raises
+    ------
+    ModelError
+        If `torch.optim` has no such optimizer.
+    """
+    if callable(optimizer):
+        return optimizer
+    names = {
+        name.lower(): cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)
+    }
+    names.pop("optimizer", None)
+    cls = names.get(str(optimizer).lower())
+    if cls is None:
+        raise ModelError(
+            f"optimizer={optimizer!r} is not in torch.optim, expected one of "
+            f"{', '.join(sorted(names))}, or a function of a list of parameters"
+        )
+    return _Named(cls, lr, weight_decay)
+
+
+class _Named:
+    """A picklable factory of an optimizer with a learning rate and weight decay."""
+
+    def __init__(self, cls: type, lr: float, weight_decay: float) -> None:
+        self.cls = cls
+        accepted = inspect.signature(cls).parameters
+        self.options: dict[str, Any] = {"lr": lr}
+        if weight_decay:
+            if "weight_decay" not in accepted:
+                raise ModelError(
+                    f"optimizer={cls.__name__!r} takes no weight_decay: use "
+                    "weight_decay=0 or another optimizer"
+                )
+            self.options["weight_decay"] = weight_decay
+
+    def __call__(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return self.cls(parameters, **self.options)  # type: ignore[no-any-return]
+
+
+def check_optimizer(
+    factory: OptimizerFactory, model: torch.nn.Module
+) -> torch.optim.Optimizer:
+    """Build the optimizer once and refuse what cannot travel between tasks.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+        Over stand-ins of the model's parameters.
+
+    Raises
+    ------
+    ModelError
+        If it needs a closure or sparse gradients, or leaves parameters out.
+    """
+    stand_ins = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
+    try:
+        optimizer = factory(stand_ins)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the optimizer cannot be made: {error}") from error
+    name = type(optimizer).__name__
+    step = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if step is not None and step.default is inspect.Parameter.empty:
+        raise ModelError(f"optimizer {name} needs a closure: use e.g. optimizer='adam'")
+    if name == "SparseAdam":
+        raise ModelError(f"optimizer {name} needs sparse gradients: use 'adam'")
+    return optimizer
+
+
+class Schedule:
+    """The options of each step's update.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Only its groups are used; its parameters never change.
+    factory : callable or None
+        From an optimizer to any of `torch.optim.lr_scheduler`.
+    interval : {"epoch", "step"}
+        When the scheduler advances.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        factory: SchedulerFactory | None,
+        interval: str = "epoch",
+    ) -> None:
+        if interval not in ("epoch", "step"):
+            raise ModelError(
+                f"scheduler_interval={interval!r}, expected 'epoch' or 'step'"
+            )
+        self.optimizer = optimizer
+        self.interval = interval
+        self.scheduler = None if factory is None else factory(optimizer)
+        if self.scheduler is not None:
+            # Schedulers warn unless the optimizer has stepped before them.
+            optimizer.step()
+
+    def options(self) -> list[dict[str, Any]]:
+        """Return the current options, a dict a parameter group."""
+        return [
+            {name: group[name] for name in SCHEDULED if name in group}
+            for group in self.optimizer.param_groups
+        ]
+
+    def window(self, steps: int) -> list[list[dict[str, Any]]]:
+        """Return the options of the next `steps` steps and advance past them."""
+        out = []
+        for _ in range(steps):
+            out.append(self.options())
+            if self.scheduler is not None and self.interval == "step":
+                self.scheduler.step()
+        return out
+
+    def end_epoch(self, metric: float | None, loss: float) -> None:
+        """Advance at an epoch's end; a plateau scheduler sees the metric."""
+        if self.scheduler is None or self.interval != "epoch":
+            return
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            value = loss if self.scheduler.mode == "min" or metric is None else metric
+            self.scheduler.step(value)
+        else:
+            self.scheduler.step()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, JSON-able."""
+        scheduler = None if self.scheduler is None else _plain(self.scheduler)
+        return {"scheduler": scheduler, "options": self.options()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint's state."""
+        if self.scheduler is not None and state["scheduler"] is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        for group, options in zip(
+            self.optimizer.param_groups, state["options"], strict=True
+        ):
+            for name, value in options.items():
+                group[name] = tuple(value) if isinstance(value, list) else value
+
+
+def _plain(scheduler: Any) -> dict[str, Any]:
+    """Return a scheduler's state without what JSON cannot hold."""
+    kinds = (int, float, str, bool, type(None), list, tuple, dict)
+    return {k: v for k, v in scheduler.state_dict().items() if isinstance(v, kinds)}

@@ -1,0 +1,115 @@
+"""The state of training between tasks: flat vectors and named arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Parameters and optimizer after some steps of a run."""
+
+    parameters: np.ndarray
+    """float32 [n], all parameters in `model.parameters()` order."""
+    optimizer: dict[str, np.ndarray]
+    """The optimizer's state: see `export_optimizer`."""
+    step: int = 0
+    """Steps done since the run began."""
+    losses: tuple[float, ...] = ()
+    """Losses of the steps done since the window began."""
+    finished: tuple[float, ...] = ()
+    """When they were done, seconds since the epoch (for reports alone)."""
+
+    def cleared(self) -> TrainState:
+        """Return the state without the window's reports."""
+        return TrainState(self.parameters, self.optimizer, self.step)
+
+
+def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return float32 [n], the tensors' entries one after another."""
+    flat = [t.detach().to("cpu", torch.float32).reshape(-1).numpy() for t in tensors]
+    return np.concatenate(flat) if flat else np.empty(0, np.float32)
+
+
+def hash_parameters(parameters: np.ndarray) -> str:
+    """Return the SHA-256 of the little-endian float32 bytes."""
+    return hashlib.sha256(parameters.astype("<f4").tobytes()).hexdigest()
+
+
+@dataclass
+class _Layout:
+    """Which of an optimizer's entries are as large as their parameters."""
+
+    flat: list[str] = field(default_factory=list)
+    single: list[str] = field(default_factory=list)
+
+
+def export_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tensor]
+) -> dict[str, np.ndarray]:
+    """Return an optimizer's state as named arrays.
+
+    An entry that every parameter has in its own shape (a moment) becomes one flat
+    vector under its name; anything else one array a parameter, ``name.index``.
+    """
+    states = [optimizer.state.get(p, {}) for p in parameters]
+    names = sorted({name for state in states for name in state})
+    out: dict[str, np.ndarray] = {}
+    for name in names:
+        values = [state.get(name) for state in states]
+        if _is_flat(values, parameters):
+            out[name] = flatten([v for v in values if v is not None])
+            continue
+        for i, value in enumerate(values):
+            if value is not None:
+                out[f"{name}.{i}"] = _to_array(value)
+    return out
+
+
+def import_optimizer(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[torch.Tensor],
+    arrays: dict[str, np.ndarray],
+) -> None:
+    """Give `optimizer` the state that `export_optimizer` returned."""
+    for name, array in arrays.items():
+        entry, _, index = name.rpartition(".")
+        if index.isdigit() and entry:
+            optimizer.state[parameters[int(index)]][entry] = _from_array(array)
+            continue
+        place = 0
+        for p in parameters:
+            piece = array[place : place + p.numel()]
+            optimizer.state[p][name] = torch.tensor(piece).view(p.shape)
+            place += p.numel()
+
+
+def _is_flat(values: list[Any], parameters: Sequence[torch.Tensor]) -> bool:
+    return all(
+        isinstance(v, torch.Tensor)
+        and v.shape == p.shape
+        and v.dtype == torch.float32
+        and v.dim() > 0
+        for v, p in zip(values, parameters, strict=True)
+    )
+
+
+def _to_array(value: Any) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        return np.array(value.detach().cpu().numpy())
+    # Python numbers come back as such: kept apart by one more dimension.
+    return np.array([value])
+
+
+def _from_array(array: np.ndarray) -> Any:
+    if array.shape == (1,) and array.dtype in (np.float64, np.int64, np.bool_):
+        return array[0].item()
+    return torch.tensor(array)
