@@ -112,10 +112,11 @@ def check_features(features: Features, num_nodes: int) -> None:
         raise GraphFormatError(
             f"features have {features.shape[0]} rows, expected {num_nodes}, one a node"
         )
-    dense = isinstance(features, np.ndarray)
-    bad = _first_bad_row(features if dense else features.data)
-    if bad is not None:
-        row = bad if dense else np.searchsorted(features.indptr, bad, "right") - 1
+    values = features if isinstance(features, np.ndarray) else features.data
+    row = _first_bad_row(values)
+    if row is not None:
+        if not isinstance(features, np.ndarray):
+            row = int(np.searchsorted(features.indptr, row, side="right")) - 1
         raise GraphFormatError(
             f"features of node {row} hold NaN or Inf, expected finite float32: "
             f"pass np.nan_to_num(features)"

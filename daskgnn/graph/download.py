@@ -1,0 +1,102 @@
+"""Files of data sets: where they are looked for, and how they are fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pooch
+import requests
+
+from daskgnn.errors import DatasetError
+
+_TIMEOUT = 30.0
+
+
+def data_folder(data_dir: str | Path | None = None) -> Path | None:
+    """Return the user's data folder: ``data_dir``, else ``DASKGNN_DATA_DIR``.
+
+    Raises
+    ------
+    DatasetError
+        If one is named that does not exist.
+    """
+    given = data_dir or os.environ.get("DASKGNN_DATA_DIR")
+    if not given:
+        return None
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(
+            f"data folder {folder} does not exist: "
+            f"set --data-dir or DASKGNN_DATA_DIR to an existing folder, or to none"
+        )
+    return folder
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloads: ``DASKGNN_CACHE_DIR``, else the user's cache."""
+    given = os.environ.get("DASKGNN_CACHE_DIR")
+    return Path(given).expanduser() if given else Path(pooch.os_cache("daskgnn"))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_file(path: Path, sha256: str) -> None:
+    """Check that a file is there and undamaged.
+
+    Raises
+    ------
+    DatasetError
+        If it is not.
+    """
+    if not path.is_file():
+        raise DatasetError(f"file {path} is missing: get it again")
+    found = sha256_of(path)
+    if found != sha256:
+        raise DatasetError(
+            f"file {path} is damaged: its SHA-256 is {found[:12]}..., "
+            f"expected {sha256[:12]}...: get it again"
+        )
+
+
+def fetch(url: str, sha256: str, folder: Path) -> Path:
+    """Return the file ``url`` names, from ``folder`` if it is there undamaged.
+
+    Otherwise it is downloaded to a temporary name, checked and renamed; a terminal
+    gets a progress bar, a pipe one line.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be had or is not the expected file.
+    """
+    name = url.rpartition("/")[2]
+    terminal = sys.stderr.isatty()
+    if not terminal and not (folder / name).is_file():
+        print(f"downloading {url}", file=sys.stderr)
+    pooch.get_logger().setLevel(logging.WARNING)
+    try:
+        path = pooch.retrieve(
+            url,
+            known_hash=f"sha256:{sha256}",
+            fname=name,
+            path=folder,
+            downloader=pooch.HTTPDownloader(progressbar=terminal, timeout=_TIMEOUT),
+        )
+    except (ValueError, OSError, requests.RequestException) as error:
+        raise DatasetError(
+            f"cannot download {url} ({_first_line(error)}): check the network, or put "
+            f"the files into a folder and name it by --data-dir or DASKGNN_DATA_DIR"
+        ) from None
+    return Path(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
