@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 _NEIGHBORS = 10
 
-# The 78 friendships of the karate club observed in 1970-1972: each line a member, then those
-# of higher number.
+# The 78 friendships of the karate club observed in 1970-1972: each line a member,
+# then those of higher number.
 _KARATE = """
 0 1 2 3 4 5 6 7 8 10 11 12 13 17 19 21 31
 1 2 3 7 13 17 19 21 30

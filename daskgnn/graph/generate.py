@@ -49,7 +49,7 @@ def planted_partition(
     num_classes
         C communities; a node's label is its community.
     leave
-        Share of the edges that leave their community.
+        Share of the edges that leave their community; exact up to rounding.
     num_features
         F; a node's features are its community's centre plus noise. 0 for none.
     exponent
@@ -76,8 +76,15 @@ def planted_partition(
     mean = 2 * num_edges / num_nodes
     weights = _power_law(rng, num_nodes, mean, exponent, max_degree)
     community = np.arange(num_nodes) * num_classes // num_nodes
-    draw = _planted_draw(rng, np.cumsum(weights), community, leave)
-    keys = _distinct_edges(rng, draw, num_nodes, num_edges)
+    num_leaving = round(num_edges * leave) if num_classes > 1 else 0
+    mass = np.cumsum(weights)
+    parts = [
+        _distinct_edges(
+            rng, _planted_draw(rng, mass, community, away), num_nodes, count
+        )
+        for away, count in ((False, num_edges - num_leaving), (True, num_leaving))
+    ]
+    keys = np.concatenate(parts)
     return _finish(
         rng,
         keys,
@@ -206,12 +213,13 @@ def _pareto_floor(mean: float, shape: float, top: float) -> float:
 
 
 def _planted_draw(
-    rng: np.random.Generator, mass: np.ndarray, community: np.ndarray, leave: float
+    rng: np.random.Generator, mass: np.ndarray, community: np.ndarray, away: bool
 ) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    """Return a function that draws k edges; ``mass`` is the running sum of degrees.
+    """Return a function that draws k edges, all leaving their community or none.
 
-    Sources come sorted, so that their look-ups, and those of partners in the same
-    community, walk through memory in order.
+    ``mass`` (N,) is the running sum of expected degrees. Sources come sorted, so
+    that their look-ups, and those of partners in the same community, walk through
+    memory in order.
     """
     num_classes = int(community[-1]) + 1
     total, last = mass[-1], len(mass) - 1
@@ -225,12 +233,10 @@ def _planted_draw(
         at *= total
         source = np.minimum(np.searchsorted(mass, at, side="right"), last)
         home = community[source]
-        away = rng.random(count) < leave if num_classes > 1 else np.zeros(count, bool)
         width, start = widths[home], starts[home]
         at = rng.random(count)
-        at *= np.where(away, total - width, width)
-        # An edge that stays is looked up in its community, one that leaves outside.
-        at += np.where(away, np.where(at >= start, width, 0.0), start)
+        at *= total - width if away else width
+        at += np.where(at >= start, width, 0.0) if away else start
         return source, np.minimum(np.searchsorted(mass, at, side="right"), last)
 
     return draw
@@ -307,13 +313,17 @@ def _finish(
     edges = np.empty((2, len(keys)), dtype=np.int32)
     np.take(number, keys >> bits, out=edges[0])
     np.take(number, keys & ((1 << bits) - 1), out=edges[1])
+    features = _features(rng, labels, num_features, signal) if num_features else None
+    splits = _draw_splits(rng, num_nodes, shares)
     return from_edge_index(
         edges,
         num_nodes=num_nodes,
-        features=_features(rng, labels, num_features, signal) if num_features else None,
+        features=features,
         labels=labels if num_classes else None,
         num_classes=num_classes,
-        **_draw_splits(rng, num_nodes, shares),
+        train=splits.get("train"),
+        val=splits.get("val"),
+        test=splits.get("test"),
         name=name,
         metric="accuracy" if num_classes else None,
     )
