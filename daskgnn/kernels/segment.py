@@ -1,0 +1,239 @@
+"""Reductions over the rows of a block, forward and backward, in a fixed order.
+
+Row *i* of a block has the neighbours ``indices[starts[i]:ends[i]]``; rows need not
+be adjacent. Every kernel is serial and adds in row order and, within a row, in
+neighbour order, so the same input gives the same bits. Arrays are C-contiguous,
+float32 or float64 alike; indices are trusted to be in range.
+
+Shapes: n sources, r rows, L the length of `indices`, F channels, H heads, D
+channels a head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from daskgnn.kernels.prefetch import AHEAD, prefetch_row
+
+Array = np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def segment_sum(
+    x: Array, starts: Array, ends: Array, indices: Array, mean: bool, out: Array
+) -> None:
+    """Write the sum (or mean) of each row's neighbours in `x` [n, F] to `out` [r, F].
+
+    A row without neighbours gives zeros.
+    """
+    channels = x.shape[1]
+    for i in range(out.shape[0]):
+        start, end = starts[i], ends[i]
+        for k in range(start + AHEAD, min(end + AHEAD, len(indices))):
+            prefetch_row(x, indices[k])
+        if start == end:
+            for f in range(channels):
+                out[i, f] = 0
+            continue
+        j = indices[start]
+        for f in range(channels):
+            out[i, f] = x[j, f]
+        position = start + 1
+        while position + 1 < end:
+            j, k = indices[position], indices[position + 1]
+            for f in range(channels):
+                out[i, f] = (out[i, f] + x[j, f]) + x[k, f]
+            position += 2
+        if position < end:
+            j = indices[position]
+            for f in range(channels):
+                out[i, f] += x[j, f]
+        if mean:
+            count = out.dtype.type(end - start)
+            for f in range(channels):
+                out[i, f] /= count
+
+
+@njit(cache=True, nogil=True)
+def segment_sum_backward(
+    grad: Array, starts: Array, ends: Array, indices: Array, mean: bool, out: Array
+) -> None:
+    """Add to `out` [n, F] the gradient of `segment_sum` for `grad` [r, F]."""
+    for i in range(grad.shape[0]):
+        start, end = starts[i], ends[i]
+        for k in range(start + AHEAD, min(end + AHEAD, len(indices))):
+            prefetch_row(out, indices[k])
+        scale = grad.dtype.type(1)
+        if mean and end > start:
+            scale = scale / grad.dtype.type(end - start)
+        for position in range(start, end):
+            j = indices[position]
+            for f in range(grad.shape[1]):
+                out[j, f] += scale * grad[i, f]
+
+
+@njit(cache=True, nogil=True)
+def segment_max(
+    x: Array, starts: Array, ends: Array, indices: Array, out: Array, argmax: Array
+) -> None:
+    """Write each row's channel-wise maximum to `out` [r, F], its source to `argmax`.
+
+    Of equal values the first neighbour's counts; a NaN wins over any number. A row
+    without neighbours gives zeros and -1. `argmax` is int32 [r, F].
+    """
+    for i in range(out.shape[0]):
+        start, end = starts[i], ends[i]
+        first = np.int32(-1) if start == end else np.int32(indices[start])
+        for f in range(out.shape[1]):
+            argmax[i, f] = first
+        if start == end:
+            for f in range(out.shape[1]):
+                out[i, f] = 0
+            continue
+        for f in range(out.shape[1]):
+            out[i, f] = x[first, f]
+        for position in range(start + 1, end):
+            j = np.int32(indices[position])
+            for f in range(out.shape[1]):
+                value = x[j, f]
+                better = (value > out[i, f]) | (value != value)
+                out[i, f] = value if better else out[i, f]
+                argmax[i, f] = j if better else argmax[i, f]
+
+
+@njit(cache=True, nogil=True)
+def segment_max_backward(grad: Array, argmax: Array, out: Array) -> None:
+    """Add to `out` [n, F] the gradient of `segment_max` for `grad` [r, F]."""
+    for i in range(grad.shape[0]):
+        for f in range(grad.shape[1]):
+            if argmax[i, f] >= 0:
+                out[argmax[i, f], f] += grad[i, f]
+
+
+@njit(cache=True, nogil=True)
+def segment_weighted(
+    x: Array, weight: Array, starts: Array, ends: Array, indices: Array, out: Array
+) -> None:
+    """Write each row's weighted sum of neighbours to `out` [r, H, D].
+
+    `x` is [n, H, D]; `weight` [L, H] stands at the neighbour's place in `indices`.
+    """
+    for i in range(out.shape[0]):
+        start, end = starts[i], ends[i]
+        for h in range(out.shape[1]):
+            for f in range(out.shape[2]):
+                out[i, h, f] = 0
+        for position in range(start, end):
+            j = indices[position]
+            for h in range(out.shape[1]):
+                w = weight[position, h]
+                for f in range(out.shape[2]):
+                    out[i, h, f] += w * x[j, h, f]
+
+
+@njit(cache=True, nogil=True)
+def segment_weighted_backward(
+    grad: Array, weight: Array, starts: Array, ends: Array, indices: Array, out: Array
+) -> None:
+    """Add to `out` [n, H, D] the gradient by `x` of `segment_weighted`."""
+    for i in range(grad.shape[0]):
+        for position in range(starts[i], ends[i]):
+            j = indices[position]
+            for h in range(grad.shape[1]):
+                w = weight[position, h]
+                for f in range(grad.shape[2]):
+                    out[j, h, f] += w * grad[i, h, f]
+
+
+@njit(cache=True, nogil=True)
+def _dot(a: Array, i: int, b: Array, j: int, h: int) -> float:
+    """Return the product of two rows, in four interleaved sums."""
+    channels = a.shape[2]
+    s0 = s1 = s2 = s3 = a.dtype.type(0)
+    whole = channels - channels % 4
+    for f in range(0, whole, 4):
+        s0 += a[i, h, f] * b[j, h, f]
+        s1 += a[i, h, f + 1] * b[j, h, f + 1]
+        s2 += a[i, h, f + 2] * b[j, h, f + 2]
+        s3 += a[i, h, f + 3] * b[j, h, f + 3]
+    for f in range(whole, channels):
+        s0 += a[i, h, f] * b[j, h, f]
+    return (s0 + s1) + (s2 + s3)
+
+
+@njit(cache=True, nogil=True)
+def segment_weighted_backward_weight(
+    grad: Array, x: Array, starts: Array, ends: Array, indices: Array, out: Array
+) -> None:
+    """Write to `out` [L, H] the gradient by `weight` of `segment_weighted`."""
+    for i in range(grad.shape[0]):
+        for position in range(starts[i], ends[i]):
+            for h in range(grad.shape[1]):
+                out[position, h] = _dot(grad, i, x, indices[position], h)
+
+
+@njit(cache=True, nogil=True)
+def edge_add(
+    source: Array, target: Array, starts: Array, ends: Array, indices: Array, out: Array
+) -> None:
+    """Write ``source[j] + target[i]`` of each edge j -> i to `out` [L, H]."""
+    for i in range(len(starts)):
+        for position in range(starts[i], ends[i]):
+            for h in range(out.shape[1]):
+                out[position, h] = source[indices[position], h] + target[i, h]
+
+
+@njit(cache=True, nogil=True)
+def edge_add_backward(
+    grad: Array,
+    starts: Array,
+    ends: Array,
+    indices: Array,
+    grad_source: Array,
+    grad_target: Array,
+) -> None:
+    """Add to `grad_source` [n, H] and `grad_target` [r, H] those of `edge_add`."""
+    for i in range(len(starts)):
+        for position in range(starts[i], ends[i]):
+            for h in range(grad.shape[1]):
+                grad_source[indices[position], h] += grad[position, h]
+                grad_target[i, h] += grad[position, h]
+
+
+@njit(cache=True, nogil=True)
+def subtract_row_max(x: Array, starts: Array, ends: Array, out: Array) -> None:
+    """Write to `out` [L, H] the entries of `x` [L, H] less their row's maximum."""
+    for i in range(len(starts)):
+        for h in range(x.shape[1]):
+            top = x.dtype.type(-np.inf)
+            for position in range(starts[i], ends[i]):
+                top = max(top, x[position, h])
+            for position in range(starts[i], ends[i]):
+                out[position, h] = x[position, h] - top
+
+
+@njit(cache=True, nogil=True)
+def divide_by_row_sum(x: Array, starts: Array, ends: Array) -> None:
+    """Divide, in place, the entries of `x` [L, H] by their row's sum."""
+    for i in range(len(starts)):
+        for h in range(x.shape[1]):
+            total = x.dtype.type(0)
+            for position in range(starts[i], ends[i]):
+                total += x[position, h]
+            for position in range(starts[i], ends[i]):
+                x[position, h] /= total
+
+
+@njit(cache=True, nogil=True)
+def softmax_backward(
+    grad: Array, alpha: Array, starts: Array, ends: Array, out: Array
+) -> None:
+    """Write to `out` [L, H] the gradient of a softmax over rows with result `alpha`."""
+    for i in range(len(starts)):
+        for h in range(grad.shape[1]):
+            total = grad.dtype.type(0)
+            for position in range(starts[i], ends[i]):
+                total += grad[position, h] * alpha[position, h]
+            for position in range(starts[i], ends[i]):
+                out[position, h] = alpha[position, h] * (grad[position, h] - total)
