@@ -1,0 +1,194 @@
+"""Commands on graphs: ``datasets``, ``partition`` and ``info``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daskgnn.cli.errors import debug_option
+from daskgnn.cli.options import (
+    NOT_NEGATIVE,
+    PATH,
+    POSITIVE,
+    data_dir_option,
+    yes_option,
+)
+
+if TYPE_CHECKING:
+    from daskgnn.graph.graph import Graph
+
+    from daskgnn.graph.data import GraphData
+
+
+@click.command()
+@debug_option
+def datasets() -> None:
+    """List the data sets that are known by name."""
+    from daskgnn.graph.datasets import list_datasets
+
+    rows = [_row(entry) for entry in list_datasets()]
+    click.echo(table(rows))
+
+
+def _row(entry: Any) -> dict[str, str]:
+    """Return a data set's entry as words for a table."""
+    fields = asdict(entry) if is_dataclass(entry) else dict(entry)
+    return {name: _words(value) for name, value in fields.items()}
+
+
+def _words(value: Any) -> str:
+    """Return a value as it is read most easily."""
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Return rows with the same columns as aligned text, numbers to the right."""
+    if not rows:
+        return ""
+    header = {name: name.replace("_", " ") for name in rows[0]}
+    width = {n: max(len(row[n]) for row in [header, *rows]) for n in header}
+    right = {n: all(row[n][:1] in "-0123456789" for row in rows) for n in header}
+    lines = [
+        "  ".join(
+            row[n].rjust(width[n]) if right[n] else row[n].ljust(width[n])
+            for n in header
+        ).rstrip()
+        for row in [header, *rows]
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("graph")
+@click.argument("out", type=PATH)
+@click.option("--method", default="metis", show_default=True, help="The partitioner.")
+@click.option(
+    "--num-clusters",
+    type=POSITIVE,
+    help="Clusters to cut the graph into; opening joins them to parts.  [default: 64]",
+)
+@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
+@click.option(
+    "--num-parts",
+    type=POSITIVE,
+    default=2,
+    show_default=True,
+    help="Parts that the quality report is for.",
+)
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@data_dir_option
+@yes_option
+@debug_option
+def partition(
+    graph: str,
+    out: str,
+    method: str,
+    num_clusters: int | None,
+    seed: int,
+    num_parts: int,
+    force: bool,
+    data_dir: str | None,
+    yes: bool,
+) -> None:
+    """Order GRAPH by clusters and store it as OUT, a Zarr group.
+
+    The store is opened later with any number of parts up to the clusters.
+    """
+    _refuse_existing(out, force)
+    data = load_graph(graph, data_dir, yes)
+    clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
+    partitioned = data.partition(method=method, seed=seed, **clusters)
+    partitioned.save(out, overwrite=force)
+    click.echo(f"{out}: {data.num_nodes:,} nodes, {data.num_edges:,} edges")
+    for name, count in data.report.items():
+        if count:
+            click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    click.echo(str(partitioned.quality(num_parts)))
+
+
+def _refuse_existing(out: str, force: bool) -> None:
+    """Say early, before any work, that OUT is there."""
+    if not force and Path(out).exists():
+        raise click.UsageError(
+            f"{out} exists: choose another OUT, or replace it with --force",
+            click.get_current_context(),
+        )
+
+
+def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
+    """Return a graph in memory, by its name or path.
+
+    Parameters
+    ----------
+    graph : str
+        A data set's name or the path of an ``.npz`` file.
+    data_dir : str or None
+        Where to look for data sets first.
+    yes : bool
+        Whether large downloads are allowed.
+
+    Returns
+    -------
+    GraphData
+        The graph in its original order.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such data set or file.
+    """
+    from daskgnn.graph.datasets import load_dataset
+
+    return load_dataset(graph, data_dir=data_dir, yes=yes)
+
+
+@click.command()
+@click.argument("store", type=PATH)
+@click.option("--num-parts", type=POSITIVE, default=2, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--validate", is_flag=True, help="Read everything and prove the store right."
+)
+@debug_option
+def info(store: str, num_parts: int, as_json: bool, validate: bool) -> None:
+    """Describe STORE and the quality of its partition."""
+    from daskgnn.graph.graph import open_graph
+    from daskgnn.graph.store import validate as prove
+
+    graph = open_graph(store, num_parts=num_parts)
+    facts = describe(graph)
+    quality = graph.quality(num_parts)
+    proof = str(prove(store)) if validate else None
+    if as_json:
+        facts["quality"] = asdict(quality)
+        facts["valid"] = True if validate else None
+        click.echo(json.dumps(facts, default=_plain))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):14} {_words(value)}")
+    click.echo(str(quality))
+    if proof is not None:
+        click.echo(proof)
+
+
+def describe(graph: Graph) -> dict[str, Any]:
+    """Return the facts about an open graph that a table or JSON can show."""
+    names = (
+        "name num_nodes num_edges num_features num_classes directed weighted "
+        "multilabel metric max_degree num_parts graph_hash path"
+    )
+    facts = {name: getattr(graph, name) for name in names.split()}
+    return facts | {f"{name}_nodes": len(ids) for name, ids in graph.splits.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's scalars and arrays as JSON knows them."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

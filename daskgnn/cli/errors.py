@@ -1,0 +1,144 @@
+"""Errors as a user of the command line meets them: one line and a status."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from daskgnn.errors import DaskGNNError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+# Other OSErrors (a full disk, a lost connection) are failures of the run.
+_FILE_ERRORS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_DEBUG = "daskgnn.debug"
+
+
+class OneLineError(click.ClickException):
+    """A message for standard error, in one line, with its exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(" ".join(message.split()))
+        self.exit_code = status
+
+    def show(self, file: Any = None) -> None:
+        """Write the line, and nothing else."""
+        click.echo(f"daskgnn: {self.format_message()}", file=file, err=file is None)
+
+
+def explain(error: Exception) -> OneLineError:
+    """Return the line and the status that stand for an error.
+
+    Parameters
+    ----------
+    error : Exception
+        Anything that a command raised.
+
+    Returns
+    -------
+    OneLineError
+        Status 2 where the user can put it right, 1 where the run failed.
+    """
+    if isinstance(error, OneLineError):
+        return error
+    if isinstance(error, click.ClickException):
+        return OneLineError(_usage(error), BAD_INPUT)
+    if isinstance(error, InputError):
+        return OneLineError(str(error), BAD_INPUT)
+    if isinstance(error, _FILE_ERRORS):
+        return OneLineError(_file(error), BAD_INPUT)
+    if isinstance(error, DaskGNNError):
+        return OneLineError(str(error), FAILED)
+    text = str(error).strip().splitlines() or ["no message"]
+    return OneLineError(
+        f"{type(error).__name__}: {text[0]} (--debug shows where)", FAILED
+    )
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return what was wrong with the words of the command, and where to look."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message} (see {context.command_path} --help)" if context else message
+
+
+def _file(error: OSError) -> str:
+    """Return a file error with the name of the file."""
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"
+
+
+class OneLineGroup(click.Group):
+    """A group that turns whatever its commands raise into one line.
+
+    It does so itself, and not in ``main``, so that ``dask gnn`` behaves alike.
+    """
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse the group's own options."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.ClickException as error:
+            raise explain(error) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Parse and run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
+            raise
+        except (KeyboardInterrupt, click.Abort) as error:
+            message = str(error) or "interrupted"
+            raise OneLineError(message, INTERRUPTED) from None
+        except Exception as error:
+            _stop(error, ctx)
+
+
+def _stop(error: Exception, ctx: click.Context) -> NoReturn:
+    """Raise the line that stands for an error, after its traceback if wanted."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        raise error  # click ends quietly when nobody reads on
+    if ctx.meta.get(_DEBUG):
+        traceback.print_exception(error)
+    raise explain(error) from None
+
+
+def _remember(ctx: click.Context, _option: click.Parameter, given: bool) -> None:
+    """Keep --debug where the group and its commands find it."""
+    if given:
+        ctx.meta[_DEBUG] = True
+
+
+def is_debugging(ctx: click.Context) -> bool:
+    """Return whether --debug was given."""
+    return bool(ctx.meta.get(_DEBUG))
+
+
+def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --debug to a command."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember,
+        help="Show tracebacks, and what Dask logs.",
+    )(command)

@@ -1,0 +1,91 @@
+"""Option types, and options that several commands share."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daskgnn.cli.errors import is_debugging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class IntList(click.ParamType):
+    """Whole numbers with commas between them: ``15,10``."""
+
+    name = "K,K,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        """Return the numbers."""
+        if not isinstance(value, str):
+            return list(value)
+        try:
+            return [int(word) for word in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers like 15,10", param, ctx)
+
+
+POSITIVE = click.IntRange(min=1)
+NOT_NEGATIVE = click.IntRange(min=0)
+PROBABILITY = click.FloatRange(min=0.0, max=1.0, max_open=True)
+PATH = click.Path()
+
+
+def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --data-dir to a command."""
+    return click.option(
+        "--data-dir",
+        type=PATH,
+        envvar="DASKGNN_DATA_DIR",
+        show_envvar=True,
+        help="Folder where data sets are looked for first.",
+    )(command)
+
+
+def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --yes to a command."""
+    return click.option(
+        "--yes", is_flag=True, help="Allow large downloads without asking."
+    )(command)
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --workers and --scheduler to a command."""
+    command = click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Use a running cluster, for instance tcp://10.0.0.1:8786.",
+    )(command)
+    return click.option(
+        "--workers", type=POSITIVE, metavar="N", help="Start a local cluster of N."
+    )(command)
+
+
+def check_cluster(workers: int | None, scheduler: str | None) -> None:
+    """Refuse --workers together with --scheduler."""
+    if workers is not None and scheduler is not None:
+        raise click.UsageError(
+            f"--workers {workers} starts a cluster and --scheduler {scheduler} uses a "
+            "running one: give one of them",
+            click.get_current_context(),
+        )
+
+
+def hush(ctx: click.Context) -> None:
+    """Keep Dask's own log lines off the terminal, except with --debug.
+
+    Workers take the setting from Dask's configuration, which they inherit.
+    """
+    if is_debugging(ctx):
+        return
+    import dask
+
+    dask.config.set({"logging.distributed": "critical"})
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"distributed\b")

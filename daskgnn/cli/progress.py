@@ -1,0 +1,192 @@
+"""How a run is shown: a bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol, TextIO
+
+Record = dict[str, Any]
+_QUIET_SECONDS = 10.0
+# Checkpoints are too frequent to be worth a line.
+_SILENT_EVENTS = {"checkpoint", "step", "epoch"}
+
+
+class Progress(Protocol):
+    """What a run tells while it goes on."""
+
+    def started(self, info: Record) -> None:
+        """Learn the plan: total_steps, first_step, epochs, dashboard, out."""
+
+    def step(self, record: Record) -> None:
+        """Learn of one step, as written to ``metrics.jsonl``."""
+
+    def epoch(self, record: Record) -> None:
+        """Learn of one epoch, as written to ``metrics.jsonl``."""
+
+    def event(self, record: Record) -> None:
+        """Learn of anything else written to ``metrics.jsonl``."""
+
+    def finished(self, summary: Record) -> None:
+        """Learn of the end, as written to ``summary.json``."""
+
+
+class SilentProgress:
+    """Progress that says nothing, and remembers the plan."""
+
+    def __init__(self) -> None:
+        self.info: Record = {}
+
+    def started(self, info: Record) -> None:
+        """Remember the plan."""
+        self.info = dict(info)
+
+    def step(self, record: Record) -> None:
+        """Say nothing."""
+
+    def epoch(self, record: Record) -> None:
+        """Say nothing."""
+
+    def event(self, record: Record) -> None:
+        """Say nothing."""
+
+    def finished(self, summary: Record) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Leave the output as it is."""
+
+
+class LineProgress(SilentProgress):
+    """One line an epoch and an event, and one where nothing came for 10 s."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self.stream = stream or sys.stdout
+        self._last = time.monotonic()
+
+    def _say(self, line: str) -> None:
+        """Write one line at once, so that a pipe sees it."""
+        print(line, file=self.stream, flush=True)
+        self._last = time.monotonic()
+
+    def started(self, info: Record) -> None:
+        """Name the plan and the dashboard."""
+        super().started(info)
+        self._say(plan(info))
+
+    def step(self, record: Record) -> None:
+        """Show a sign of life in long epochs."""
+        if time.monotonic() - self._last >= _QUIET_SECONDS:
+            total = self.info.get("total_steps")
+            self._say(f"step {record['step']}/{total} {measures(record)}".rstrip())
+
+    def epoch(self, record: Record) -> None:
+        """Show the epoch's loss and accuracy."""
+        total = self.info.get("epochs")
+        self._say(f"epoch {record['epoch']}/{total} {measures(record)}".rstrip())
+
+    def event(self, record: Record) -> None:
+        """Show what happened."""
+        if record.get("event") not in _SILENT_EVENTS:
+            self._say(happening(record))
+
+
+class TerminalProgress(SilentProgress):
+    """A bar over the run's steps, with the newest loss and accuracy."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self.stream = stream or sys.stdout
+        self._bar: Any = None
+        self._shown: Record = {}
+
+    def started(self, info: Record) -> None:
+        """Name the plan and draw the bar."""
+        from tqdm import tqdm
+
+        super().started(info)
+        print(plan(info), file=self.stream, flush=True)
+        self._bar = tqdm(
+            total=info.get("total_steps"),
+            initial=info.get("first_step", 0),
+            desc="training",
+            unit="step",
+            file=self.stream,
+            dynamic_ncols=True,
+        )
+
+    def step(self, record: Record) -> None:
+        """Move the bar by one step."""
+        if self._bar is not None:
+            self._show(record)
+            self._bar.update(1)
+
+    def epoch(self, record: Record) -> None:
+        """Show the epoch's accuracy in the bar."""
+        if self._bar is not None:
+            self._bar.set_description(
+                f"epoch {record['epoch']}/{self.info.get('epochs')}", refresh=False
+            )
+            self._show(record)
+
+    def _show(self, record: Record) -> None:
+        """Put the newest measures behind the bar."""
+        self._shown |= {name: f"{value:.4f}" for name, value in _measures(record)}
+        self._bar.set_postfix(self._shown, refresh=False)
+
+    def event(self, record: Record) -> None:
+        """Show what happened above the bar."""
+        if self._bar is not None and record.get("event") not in _SILENT_EVENTS:
+            self._bar.write(happening(record), file=self.stream)
+
+    def finished(self, summary: Record) -> None:
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it stands, whatever happened."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def make_progress(stream: TextIO | None = None) -> LineProgress | TerminalProgress:
+    """Return a bar if the stream is a terminal, else plain lines."""
+    stream = stream or sys.stdout
+    return TerminalProgress(stream) if stream.isatty() else LineProgress(stream)
+
+
+def plan(info: Record) -> str:
+    """Return the plan of a run in one line."""
+    first = info.get("first_step") or 0
+    begin = f" from step {first}" if first else ""
+    line = f"{info.get('epochs')} epochs, {info.get('total_steps')} steps{begin}"
+    if info.get("dashboard"):
+        line += f"; dashboard: {info['dashboard']}"
+    return line
+
+
+def happening(record: Record) -> str:
+    """Return an event in one line: ``worker lost: step=7 worker=tcp://...``."""
+    name = str(record.get("event", "event")).replace("_", " ")
+    rest = [f"{key}={value}" for key, value in record.items() if key != "event"]
+    return f"{name}: {' '.join(rest)}" if rest else name
+
+
+def _measures(record: Record) -> list[tuple[str, float]]:
+    """Return the loss and every score of a record."""
+    return [
+        (name, float(value))
+        for name, value in record.items()
+        if (name == "loss" or name.startswith(("train_", "val_", "test_")))
+        and isinstance(value, int | float)
+    ]
+
+
+def measures(record: Record) -> str:
+    """Return the loss, the scores and the time of a record in one line."""
+    words = [f"{name} {value:.4f}" for name, value in _measures(record)]
+    if isinstance(record.get("seconds"), int | float):
+        words.append(f"{record['seconds']:.2f} s")
+    return " ".join(words)

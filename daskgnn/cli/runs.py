@@ -1,0 +1,75 @@
+"""Commands on finished or stopped runs: ``evaluate`` and ``predict``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from daskgnn.cli.errors import debug_option
+from daskgnn.cli.options import PATH, check_cluster, cluster_options, hush
+from daskgnn.cli.progress import SilentProgress
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+)
+@cluster_options
+@debug_option
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    run: str,
+    split: str,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    """Evaluate RUN's best parameters exactly and print one JSON object.
+
+    RUN is the directory that "train --out" wrote.
+    """
+    check_cluster(workers, scheduler)
+    hush(ctx)
+    from daskgnn.train import run as runs
+
+    result = runs.evaluate(
+        run,
+        split=split,
+        workers=workers,
+        scheduler=scheduler,
+        progress=SilentProgress(),
+    )
+    click.echo(json.dumps(result))
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--out", type=PATH, required=True, help="x.zarr or x.parquet.")
+@cluster_options
+@debug_option
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    run: str,
+    out: str,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    """Predict every node with RUN's best parameters, in original node order."""
+    check_cluster(workers, scheduler)
+    if not out.endswith((".zarr", ".parquet")):
+        raise click.BadParameter(
+            f"{out!r} should end in .zarr or .parquet", ctx=ctx, param_hint="'--out'"
+        )
+    hush(ctx)
+    from daskgnn.train import run as runs
+
+    path = runs.predict(
+        run, out, workers=workers, scheduler=scheduler, progress=SilentProgress()
+    )
+    click.echo(str(path))

@@ -1,0 +1,257 @@
+"""The command ``train``: one run, fresh or resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from daskgnn.cli.errors import debug_option
+from daskgnn.cli.options import (
+    NOT_NEGATIVE,
+    PATH,
+    POSITIVE,
+    PROBABILITY,
+    IntList,
+    check_cluster,
+    cluster_options,
+    data_dir_option,
+    hush,
+    yes_option,
+)
+from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
+
+Shown = LineProgress | TerminalProgress
+Command = Callable[..., Any]
+# What may stand beside --resume: everything else is read from the run.
+_WITH_RESUME = {"resume", "workers", "scheduler", "data_dir"}
+
+
+def _graph_options(command: Command) -> Command:
+    """Add the options that say how the graph is partitioned and opened."""
+    options = [
+        click.option(
+            "--num-parts", type=POSITIVE, help="Parts to open the graph with."
+        ),
+        click.option(
+            "--num-clusters", type=POSITIVE, help="Clusters to partition into."
+        ),
+        click.option("--method", help="The partitioner, for instance metis or hash."),
+        click.option(
+            "--normalize-features/--no-normalize-features",
+            default=None,
+            help="Divide each node's features by their sum.",
+        ),
+    ]
+    return _apply(options, command)
+
+
+def _model_options(command: Command) -> Command:
+    """Add the options that say which model is trained."""
+    options = [
+        click.option("--model", type=click.Choice(["sage", "gcn", "gat"])),
+        click.option("--aggr", type=click.Choice(["mean", "max", "sum"])),
+        click.option("--heads", type=POSITIVE, help="Attention heads of gat."),
+        click.option("--hidden-channels", type=POSITIVE),
+        click.option("--num-layers", type=POSITIVE),
+        click.option("--dropout", type=PROBABILITY),
+        click.option("--input-dropout", type=PROBABILITY),
+        click.option("--norm", type=click.Choice(["none", "layer"])),
+    ]
+    return _apply(options, command)
+
+
+def _training_options(command: Command) -> Command:
+    """Add the options that say how it is trained."""
+    options = [
+        click.option(
+            "--num-neighbors",
+            type=IntList(),
+            help="Neighbours sampled at each hop, hop 1 first; -1 = all.",
+        ),
+        click.option(
+            "--sample-by",
+            type=click.Choice(["uniform", "weight", "degree"]),
+            help="What a neighbour's chance to be sampled follows.",
+        ),
+        click.option("--batch-size", type=POSITIVE, help="Seeds a step, in all parts."),
+        click.option("--epochs", type=POSITIVE),
+        click.option("--optimizer", help="A name in torch.optim, for instance adam."),
+        click.option("--lr", type=click.FloatRange(min=0.0), help="Learning rate."),
+        click.option("--weight-decay", type=click.FloatRange(min=0.0)),
+        click.option(
+            "--patience",
+            type=POSITIVE,
+            help="Stop after so many epochs without a better validation score.",
+        ),
+        click.option("--seed", type=NOT_NEGATIVE),
+        click.option(
+            "--recipe/--no-recipe",
+            default=True,
+            show_default=True,
+            help="Take what is not given from the data set's tested settings.",
+        ),
+    ]
+    return _apply(options, command)
+
+
+def _apply(options: list[Callable[[Command], Command]], command: Command) -> Command:
+    """Add options so that --help lists them in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("graph", required=False)
+@_graph_options
+@_model_options
+@_training_options
+@cluster_options
+@click.option(
+    "--checkpoint-every", type=POSITIVE, metavar="STEPS", help="Besides every epoch."
+)
+@click.option("--out", type=PATH, help="The run's directory.  [default: runs/GRAPH]")
+@click.option("--resume", type=PATH, metavar="DIR", help="Continue the run in DIR.")
+@data_dir_option
+@yes_option
+@debug_option
+@click.pass_context
+def train(
+    ctx: click.Context,
+    graph: str | None,
+    resume: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    yes: bool,
+    **given: Any,
+) -> None:
+    """Train a model on GRAPH and write metrics, checkpoints and a summary.
+
+    GRAPH is the name of a data set, the path of an .npz file, or the path of a
+    store. What is not given comes from the data set's recipe, then from defaults.
+    """
+    check_cluster(workers, scheduler)
+    progress = make_progress()
+    hush(ctx)
+    try:
+        if resume is not None:
+            _refuse_beside_resume(ctx)
+            summary = _resume(resume, workers, scheduler, progress)
+        else:
+            given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
+            summary = _train(ctx, given, progress, yes)
+    except KeyboardInterrupt:
+        raise click.Abort(_advice(progress.info)) from None
+    finally:
+        progress.close()
+    _report(summary, progress.info)
+
+
+def _refuse_beside_resume(ctx: click.Context) -> None:
+    """Refuse options that a resumed run takes from its own directory."""
+    told = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if name in _WITH_RESUME or ctx.get_parameter_source(name) not in told:
+            continue
+        if ctx.params.get(name) is None:
+            continue
+        raise click.UsageError(
+            f"--resume takes every setting from the run, so {parameter.opts[0]} cannot "
+            "be given: daskgnn train --resume DIR [--workers N | --scheduler ADDRESS]",
+            ctx,
+        )
+
+
+def _resume(
+    directory: str, workers: int | None, scheduler: str | None, progress: Shown
+) -> dict[str, Any]:
+    """Continue the run in a directory."""
+    from daskgnn.train import run
+
+    return run.resume(
+        directory, workers=workers, scheduler=scheduler, progress=progress
+    )
+
+
+def _train(
+    ctx: click.Context, given: dict[str, Any], progress: Shown, yes: bool
+) -> dict[str, Any]:
+    """Start a fresh run."""
+    if given["graph"] is None:
+        raise click.MissingParameter(
+            ctx=ctx, param_type="argument", param_hint="'GRAPH'"
+        )
+    if given["out"] is None:
+        given["out"] = str(free_directory(given["graph"]))
+    from daskgnn.train import run
+
+    return run.train(run.RunConfig(**given), progress=progress, yes=yes)
+
+
+def free_directory(graph: str, parent: str = "runs") -> Path:
+    """Return the first of runs/NAME, runs/NAME-2, ... that is not there yet.
+
+    Parameters
+    ----------
+    graph : str
+        A data set's name or a path.
+    parent : str
+        The folder of all runs.
+
+    Returns
+    -------
+    Path
+        A path at which nothing exists.
+    """
+    name = Path(graph).stem or "run"
+    path, number = Path(parent, name), 1
+    while path.exists():
+        number += 1
+        path = Path(parent, f"{name}-{number}")
+    return path
+
+
+def _advice(info: dict[str, Any]) -> str:
+    """Return what to say to who interrupted a run."""
+    out = info.get("out")
+    if out is None or not Path(out, "checkpoints").is_dir():
+        return "interrupted before the first checkpoint"
+    return f"interrupted: continue with daskgnn train --resume {out}"
+
+
+def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:
+    """Print the scores, and where everything lies."""
+    out = Path(summary.get("out") or info["out"])
+    for name, value in summary.items():
+        if name.startswith("test_") and isinstance(value, int | float):
+            click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
+    places = {
+        "metrics": out / "metrics.jsonl",
+        "summary": out / "summary.json",
+        "checkpoints": out / "checkpoints",
+        "curves": _draw(out),
+        "dashboard": _dashboard(summary, info),
+    }
+    for name, place in places.items():
+        if place is not None:
+            click.echo(f"{name:14} {place}")
+
+
+def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
+    """Return the dashboard's address, and whether it can still be opened."""
+    address = info.get("dashboard") or summary.get("dashboard")
+    if address and not info.get("remote"):
+        return f"{address} (while the run lasted)"
+    return address
+
+
+def _draw(out: Path) -> Path:
+    """Draw the curves of a run beside its metrics."""
+    from daskgnn.plot import plot_curves
+
+    return plot_curves(out / "metrics.jsonl", out / "curves.png")

@@ -1,0 +1,173 @@
+"""Figures of a run, drawn from its ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Record = dict[str, Any]
+_INK, _QUIET, _BLUE, _LIGHT, _ORANGE, _GREEN = (
+    "#222222",
+    "#d9d9d9",
+    "#1f5fa8",
+    "#a9c6e6",
+    "#d9730d",
+    "#2e8b57",
+)
+_COLOURS = {"val": _ORANGE, "train": _BLUE, "test": _GREEN}
+_NAMES = {"val": "validation", "train": "training", "test": "test"}
+
+
+def plot_curves(metrics: str | Path, out: str | Path) -> Path:
+    """Draw the loss and the scores of a run into a PNG.
+
+    Parameters
+    ----------
+    metrics : str or Path
+        The run's ``metrics.jsonl``. A last line that was cut short is left out;
+        of steps and epochs that were done again, the last record counts.
+    out : str or Path
+        The file to write; a file that is there is replaced.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such ``metrics.jsonl``.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    records = read_records(metrics)
+    steps, epochs = newest(records, "step"), newest(records, "epoch")
+    # No pyplot: it would choose a backend for the whole process.
+    figure = Figure(figsize=(10, 4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw_loss(left, steps, epochs)
+    _draw_scores(right, epochs)
+    for axes in (left, right):
+        _tidy(axes)
+    figure.savefig(out)
+    return Path(out)
+
+
+def read_records(metrics: str | Path) -> list[Record]:
+    """Return the records of a ``metrics.jsonl``, but for a torn last line."""
+    records = []
+    for line in Path(metrics).read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def newest(records: list[Record], event: str) -> list[Record]:
+    """Return the last record of every step (or epoch), in order."""
+    kept = {record[event]: record for record in records if record["event"] == event}
+    return [kept[number] for number in sorted(kept)]
+
+
+def _draw_loss(axes: Any, steps: list[Record], epochs: list[Record]) -> None:
+    """Draw each step's loss faintly and each epoch's mean on top, over epochs."""
+    if steps:
+        place, loss = _places(steps), [record["loss"] for record in steps]
+        axes.plot(place, loss, color=_LIGHT, linewidth=0.8, label="step")
+    if epochs:
+        numbers = [record["epoch"] for record in epochs]
+        loss = [record["loss"] for record in epochs]
+        dot = "o" if len(epochs) <= 40 else None
+        axes.plot(
+            numbers, loss, color=_BLUE, linewidth=1.8, marker=dot, ms=3, label="epoch"
+        )
+        # Under a log scale a fast early fall does not hide the rest.
+        if min(loss) > 0 and max(loss) > 20 * min(loss):
+            axes.set_yscale("log")
+    _label(axes, "Training loss", "loss", bool(steps or epochs))
+
+
+def _places(steps: list[Record]) -> np.ndarray:
+    """Return each step's place between epochs, an epoch's last step at its end."""
+    epoch = np.array([record["epoch"] for record in steps])
+    values, first, counts = np.unique(epoch, return_index=True, return_counts=True)
+    group = np.searchsorted(values, epoch)
+    within = np.arange(len(epoch)) - first[group] + 1
+    return epoch - 1 + within / counts[group]
+
+
+def _draw_scores(axes: Any, epochs: list[Record]) -> None:
+    """Draw every score that the epochs hold, and mark the best validation."""
+    names = _score_names(epochs)
+    for name in names:
+        split = name.partition("_")[0]
+        points = [(r["epoch"], r[name]) for r in epochs if _is_number(r.get(name))]
+        x, y = np.array(points, dtype=float).T
+        axes.plot(x, y, color=_COLOURS[split], linewidth=1.8, label=_NAMES[split])
+        if split == "val":
+            _mark_best(axes, x, y)
+    metrics = {name.partition("_")[2].replace("_", " ") for name in names}
+    title = metrics.pop() if len(metrics) == 1 else "accuracy" if not names else "score"
+    _label(axes, title[:1].upper() + title[1:], title, bool(names))
+
+
+def _score_names(epochs: list[Record]) -> list[str]:
+    """Return the names like ``val_accuracy`` that have a value in some epoch."""
+    found: dict[str, None] = {}
+    for record in epochs:
+        for name, value in record.items():
+            scored = name.partition("_")[0] in _COLOURS and not name.endswith("_loss")
+            if scored and _is_number(value):
+                found[name] = None
+    return list(found)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value can be drawn: a loss of NaN cannot."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Mark the first best epoch with its score."""
+    best = int(np.argmax(y))
+    axes.plot(x[best], y[best], "o", color=_ORANGE, ms=6)
+    right = x[best] > (x[0] + x[-1]) / 2
+    axes.annotate(
+        f"{y[best]:.4f} in epoch {int(x[best])}",
+        (x[best], y[best]),
+        xytext=(-8 if right else 8, -16),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        color=_INK,
+        fontsize=9,
+    )
+
+
+def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:
+    """Write what an axes shows, or that it shows nothing."""
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(measure)
+    if drawn:
+        axes.legend(frameon=False, fontsize=9)
+    else:
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
+
+
+def _tidy(axes: Any) -> None:
+    """Leave only the lines that help to read."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color=_QUIET, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02)
