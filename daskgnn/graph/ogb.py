@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import importlib
 import importlib.util
+import shutil
 import sys
 import types
 import zipfile
@@ -237,10 +238,13 @@ def _download(table: dict[str, str], data_dir: str | Path | None, yes: bool) -> 
 def _unpack(archive: Path, root: Path, inner: str, target: Path) -> None:
     """Unpack beside the target and rename, so that no half of it is ever found."""
     work = root / f".{target.name}.unpacking"
-    with zipfile.ZipFile(archive) as file:
-        file.extractall(work)
-    (work / inner).rename(target)
-    work.rmdir()
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(work)
+        (work / inner).rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _table(path: Path, dtype: Any = None) -> np.ndarray:
