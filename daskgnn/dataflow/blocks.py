@@ -61,7 +61,7 @@ def load_blocks(
     graph: Graph,
     *,
     normalize_features: bool = False,
-    sample_by: str | None = None,
+    sample_by: str = "uniform",
 ) -> Blocks:
     """Load every part of `graph` on the worker it is placed on.
 
@@ -87,7 +87,7 @@ def load_blocks(
         for key, source in zip(features, raw, strict=True):
             tasks[key] = Task(key, normalize_rows, TaskRef(source))
     draw_weights = None
-    if sample_by is not None:
+    if sample_by != "uniform":
         draw_weights = tuple(("load-draw-weights", sample_by, token, p) for p in parts)
         for key, source in zip(draw_weights, adjacency, strict=True):
             tasks[key] = Task(
@@ -109,7 +109,7 @@ def load_draw_weights(block: AdjacencyBlock, path: str, sample_by: str) -> np.nd
     if len(weights) and weights.min() <= 0:
         raise GraphFormatError(
             f"sample_by={sample_by!r} needs positive weights, and some edge weighs 0 "
-            "or less: use sample_by=None or repair the weights"
+            "or less: use sample_by='uniform' or repair the weights"
         )
     return weights
 

@@ -35,6 +35,9 @@ class Executor(Protocol):
     def result(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for kept results and return them."""
 
+    def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        """Return a graph of kept results, which outlives their release."""
+
     def release(self, keys: Iterable[Any]) -> None:
         """Forget kept results."""
 
@@ -43,6 +46,12 @@ class Executor(Protocol):
 
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
+
+    def memory_limit(self) -> int:
+        """Return the smallest worker's memory limit in bytes (0: none)."""
+
+    def dashboard(self) -> str | None:
+        """Return the address of the dashboard."""
 
 
 class LocalExecutor:
@@ -75,6 +84,10 @@ class LocalExecutor:
         """Return kept results."""
         return [self._kept[key] for key in keys]
 
+    def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        """Return a graph of the results themselves."""
+        return {key: DataNode(key, self._kept[key]) for key in keys}
+
     def release(self, keys: Iterable[Any]) -> None:
         """Forget kept results."""
         for key in keys:
@@ -87,6 +100,14 @@ class LocalExecutor:
     def num_workers(self) -> int:
         """Return 0: no worker, this process does all."""
         return 0
+
+    def memory_limit(self) -> int:
+        """Return 0: this process has no limit of its own."""
+        return 0
+
+    def dashboard(self) -> str | None:
+        """Return None: there is none."""
+        return None
 
 
 class ClusterExecutor:
@@ -101,10 +122,13 @@ class ClusterExecutor:
 
     def place(self) -> None:
         """Assign the parts to the workers there are, in runs of equal length."""
-        workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
-        if not workers:
+        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        if not known:
             self.client.wait_for_workers(1)
-            workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
+            known = self.client.scheduler_info(n_workers=-1)["workers"]
+        workers = sorted(known)
+        limits = [worker.get("memory_limit") or 0 for worker in known.values()]
+        self._memory_limit = min(limits)
         self._addresses = [
             workers[part * len(workers) // self.num_parts]
             for part in range(self.num_parts)
@@ -136,12 +160,14 @@ class ClusterExecutor:
         results = self.client.gather([self._kept[key] for key in keys])
         return list(results)
 
+    def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        """Return a graph of futures, as persisted collections have."""
+        return {key: self._kept[key] for key in keys}
+
     def release(self, keys: Iterable[Any]) -> None:
-        """Let the scheduler forget the results of `keys`."""
+        """Let the scheduler forget the results of `keys` that nobody else holds."""
         for key in keys:
-            future = self._kept.pop(key, None)
-            if future is not None:
-                future.release()
+            self._kept.pop(key, None)
 
     def worker_of(self, part: int) -> str:
         """Return the address that the tasks of a part are pinned to."""
@@ -150,3 +176,12 @@ class ClusterExecutor:
     def num_workers(self) -> int:
         """Return how many workers there were when the parts were placed."""
         return self._count
+
+    def memory_limit(self) -> int:
+        """Return the smallest worker's memory limit in bytes (0: none)."""
+        return self._memory_limit
+
+    def dashboard(self) -> str | None:
+        """Return the address of the dashboard."""
+        link = self.client.dashboard_link
+        return str(link) if link else None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import torch
 
 from daskgnn.dataflow.step import PartGradient, add_gradients
 from daskgnn.errors import ModelError, TrainingError
+from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
 from daskgnn.train.state import (
     TrainState,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
     from daskgnn.kernels.halo import Halo, WholePart
-    from daskgnn.kernels.neighbor import FanOut
     from daskgnn.train.loss import Loss
 
 OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
@@ -49,7 +50,7 @@ class Program:
     threads: int
     """Threads of a numeric task: part of the plan, never the worker's cores."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the payload."""
         return hashlib.sha256(self.payload).hexdigest()
@@ -300,11 +301,15 @@ def evaluate_layer(
 
 
 def evaluate_step(
-    program: Program, parameters: np.ndarray, window: PreparedWindow, index: int
+    program: Program, parameters: np.ndarray, window: PreparedWindow
 ) -> np.ndarray:
-    """Return the outputs of a prepared step's seeds, float32 [n, C]."""
-    batch = window.steps[index]
+    """Return the outputs of the first step's seeds, float32 [n, C].
+
+    The window must have been sampled with all neighbours.
+    """
+    batch = window.steps[0]
+    everything = FanOut((-1,) * program.fan_out.num_hops)
     with torch_threads(program.threads), torch.inference_mode():
         model = _load(program).with_parameters(parameters).eval()
-        out = model(torch.from_numpy(batch.x), layer_blocks(batch, program.fan_out))
+        out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything))
         return out.float().contiguous().numpy()

@@ -1,0 +1,81 @@
+"""Graph neural network training on large graphs, as a plain Dask dataflow."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from daskgnn import errors, nn
+    from daskgnn.errors import DaskGNNError, InputError, TrainingError
+    from daskgnn.graph.convert import (
+        from_edge_index,
+        from_networkx,
+        from_ogb,
+        from_pyg,
+        from_scipy,
+    )
+    from daskgnn.graph.data import GraphData
+    from daskgnn.graph.datasets import list_datasets, load_dataset
+    from daskgnn.graph.graph import Graph, open_graph
+    from daskgnn.graph.readers import read_npz
+    from daskgnn.graph.validate import validate
+    from daskgnn.train.recorder import History
+    from daskgnn.train.trainer import Trainer
+
+# Imported when first used: a command's --help does not wait for torch.
+_HOMES = {
+    "DaskGNNError": "daskgnn.errors",
+    "Graph": "daskgnn.graph.graph",
+    "GraphData": "daskgnn.graph.data",
+    "History": "daskgnn.train.recorder",
+    "InputError": "daskgnn.errors",
+    "Trainer": "daskgnn.train.trainer",
+    "TrainingError": "daskgnn.errors",
+    "from_edge_index": "daskgnn.graph.convert",
+    "from_networkx": "daskgnn.graph.convert",
+    "from_ogb": "daskgnn.graph.ogb",
+    "from_pyg": "daskgnn.graph.convert",
+    "from_scipy": "daskgnn.graph.convert",
+    "list_datasets": "daskgnn.graph.datasets",
+    "load_dataset": "daskgnn.graph.datasets",
+    "open_graph": "daskgnn.graph.graph",
+    "read_npz": "daskgnn.graph.readers",
+    "validate": "daskgnn.graph.validate",
+}
+
+__all__ = [
+    "DaskGNNError",
+    "Graph",
+    "GraphData",
+    "History",
+    "InputError",
+    "Trainer",
+    "TrainingError",
+    "errors",
+    "from_edge_index",
+    "from_networkx",
+    "from_ogb",
+    "from_pyg",
+    "from_scipy",
+    "list_datasets",
+    "load_dataset",
+    "nn",
+    "open_graph",
+    "read_npz",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "nn"):
+        return import_module(f"daskgnn.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'daskgnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,72 @@
+"""Bytes promised before a run: how many steps a window may hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from daskgnn.graph.graph import Graph
+    from daskgnn.kernels.neighbor import FanOut
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """An upper estimate of what one step of one part holds."""
+
+    nodes: int
+    edges: int
+    nbytes: int
+
+
+def estimate_step(
+    graph: Graph, fan_out: FanOut, batch_size: int, first_aggregation: str | None
+) -> StepSize:
+    """Estimate a prepared step of one part from the fan-outs and the mean degree."""
+    mean_degree = max(graph.num_edges / max(graph.num_nodes, 1), 1.0)
+    nodes = [float(-(-batch_size // graph.num_parts))]
+    for limit in fan_out.limits:
+        grown = nodes[-1] * (1 + min(limit, mean_degree))
+        nodes.append(min(grown, float(graph.num_nodes)))
+    edges = min(nodes[-2] * min(fan_out.limits[-1], mean_degree), graph.num_edges)
+    rows = 2 * nodes[-2] if first_aggregation else nodes[-1]
+    nbytes = rows * graph.num_features * 4 + edges * 12 + nodes[-1] * 24
+    return StepSize(int(nodes[-1]), int(edges), int(nbytes))
+
+
+def plan_window(
+    step: StepSize,
+    wanted: int,
+    look_ahead: int,
+    parts_per_worker: int,
+    memory_limit: int,
+    share: float,
+) -> int:
+    """Return how many steps a window may have.
+
+    Raises
+    ------
+    InputError
+        If not even windows of one step fit.
+    """
+    if not memory_limit:
+        return wanted
+    budget = memory_limit * share
+    each = step.nbytes * parts_per_worker * (look_ahead + 1)
+    fits = int(budget // max(each, 1))
+    if fits < 1:
+        raise InputError(
+            f"one prepared step takes about {each / 2**20:.0f} MiB of a worker's "
+            f"{memory_limit / 2**20:.0f} MiB: lower batch_size or num_neighbors, open "
+            "the graph with more parts on more workers, or raise memory_limit"
+        )
+    return min(wanted, fits)
+
+
+def parts_per_worker(num_parts: int, num_workers: int) -> int:
+    """Return how many parts the fullest worker holds."""
+    return int(np.ceil(num_parts / max(num_workers, 1)))

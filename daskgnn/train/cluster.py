@@ -1,0 +1,120 @@
+"""Clusters: the library's own, or a scheduler the user runs."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+
+from daskgnn import config as _config  # noqa: F401  (the defaults)
+from daskgnn.errors import ClusterError
+
+OWN_CLUSTER = {
+    # Parts are placed by us; a stolen task would drag its block along.
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.allowed-failures": 10,
+    "distributed.scheduler.worker-ttl": "30s",
+    "distributed.scheduler.no-workers-timeout": "60s",
+    "distributed.comm.timeouts.tcp": "10s",
+    "distributed.worker.profile.enabled": False,
+}
+"""Dask's configuration for clusters that the library starts."""
+
+THREADS_PER_WORKER = 2
+"""One computes steps while the other prepares the next window."""
+
+
+@contextmanager
+def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
+    """Yield a client of an own cluster or of a scheduler; None for no workers.
+
+    Parameters
+    ----------
+    workers : int or None
+        Workers of an own cluster on this machine; 0 trains in this process.
+    scheduler : str or None
+        Address of a running scheduler, e.g. ``tcp://host:8786``.
+
+    Raises
+    ------
+    ClusterError
+        If nothing answers at the address in time, or it has no worker.
+    """
+    if scheduler is not None:
+        with _connected(scheduler) as client:
+            yield client
+    elif workers == 0:
+        yield None
+    else:
+        with own_cluster(workers or 2) as client:
+            yield client
+
+
+@contextmanager
+def own_cluster(workers: int) -> Iterator[Any]:
+    """Yield a client of a cluster of worker processes on this machine."""
+    from distributed import Client, LocalCluster
+
+    with dask.config.set(OWN_CLUSTER), warnings.catch_warnings():
+        # A second cluster on a machine takes another port for its dashboard.
+        warnings.filterwarnings("ignore", "Port .* is already in use")
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=THREADS_PER_WORKER,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:8787",
+            silence_logs=logging.ERROR,
+        )
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    from distributed import Client
+
+    timeout = dask.config.get("gnn.connect-timeout")
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    try:
+        client = Client(address, timeout=timeout)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no scheduler answers at {address} within {timeout}: start one with "
+            "'dask scheduler' and give its address as --scheduler tcp://HOST:8786"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=timeout)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"the scheduler at {address} has no worker: start some with "
+                f"'dask worker {address} --nthreads 2'"
+            ) from error
+        yield client
+
+
+def check_path_everywhere(client: Any, path: str) -> None:
+    """Make sure that every worker sees a store.
+
+    Raises
+    ------
+    ClusterError
+        Naming the worker that does not.
+    """
+    if client is None:
+        return
+    for address, seen in client.run(_exists, path).items():
+        if not seen:
+            raise ClusterError(
+                f"worker {address} does not see {path}: put the store on a file "
+                "system that all workers share, under the same path"
+            )
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()

@@ -1,0 +1,125 @@
+"""How far a run has come: all that a checkpoint keeps, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from daskgnn.errors import CheckpointError
+from daskgnn.train.checkpoint import Checkpoint
+from daskgnn.train.plan import Position
+from daskgnn.train.schedule import Schedule
+from daskgnn.train.state import TrainState
+
+
+@dataclass
+class Sums:
+    """What is added up over steps: of an epoch, or of the whole run."""
+
+    loss: float = 0.0
+    """Sum over seeds."""
+    seeds: int = 0
+    seconds: float = 0.0
+    halo_rows: int = 0
+    """Rows that crossed between parts."""
+    remote_rows: int = 0
+    """Rows that crossed between workers."""
+    remote_bytes: int = 0
+    messages: int = 0
+
+    def traffic(self) -> dict[str, int]:
+        """Return what crossed."""
+        names = ("halo_rows", "remote_rows", "remote_bytes", "messages")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass
+class Best:
+    """The best epoch so far, by the validation score."""
+
+    epoch: int
+    score: float
+    parameters: np.ndarray
+
+
+@dataclass
+class Course:
+    """Where a run stands."""
+
+    state: TrainState
+    schedule: Schedule
+    position: Position = field(default_factory=Position)
+    best: Best | None = None
+    evaluations_since_best: int = 0
+    stopped: bool = False
+    """Whether early stopping has ended the run."""
+    epoch: Sums = field(default_factory=Sums)
+    """Of the steps done in the present epoch."""
+    total: Sums = field(default_factory=Sums)
+
+    @property
+    def best_parameters(self) -> np.ndarray:
+        """float32 [n], the best epoch's parameters, or the last without one."""
+        return self.state.parameters if self.best is None else self.best.parameters
+
+    def to_checkpoint(self, plan: dict[str, Any]) -> Checkpoint:
+        """Return a checkpoint; `plan` is what a resume must agree with."""
+        arrays = {"parameters": self.state.parameters}
+        for name, array in self.state.optimizer.items():
+            arrays[f"optimizer/{name}"] = array
+        best = None
+        if self.best is not None:
+            arrays["best_parameters"] = self.best.parameters
+            best = [self.best.epoch, self.best.score]
+        facts = {
+            "step": self.state.step,
+            "position": [self.position.epoch, self.position.step],
+            "best": best,
+            "evaluations_since_best": self.evaluations_since_best,
+            "stopped": self.stopped,
+            "epoch_sums": asdict(self.epoch),
+            "total_sums": asdict(self.total),
+            "schedule": self.schedule.state(),
+            "plan": plan,
+            "versions": {
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            },
+        }
+        return Checkpoint(arrays, facts)
+
+    def restore(self, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
+        """Stand where `checkpoint` was written.
+
+        Raises
+        ------
+        CheckpointError
+            If its plan is another one; the difference is named.
+        """
+        facts, arrays = checkpoint.facts, checkpoint.arrays
+        for name, mine in plan.items():
+            theirs = facts["plan"].get(name)
+            if theirs != mine:
+                raise CheckpointError(
+                    f"the checkpoint of step {checkpoint.step} was written with "
+                    f"{name}={theirs}, this run has {name}={mine}"
+                )
+        optimizer = {
+            name.removeprefix("optimizer/"): array
+            for name, array in arrays.items()
+            if name.startswith("optimizer/")
+        }
+        self.state = TrainState(arrays["parameters"], optimizer, checkpoint.step)
+        self.position = Position(*facts["position"])
+        self.best = None
+        if facts["best"] is not None:
+            self.best = Best(*facts["best"], arrays["best_parameters"])
+        self.evaluations_since_best = facts["evaluations_since_best"]
+        self.stopped = facts["stopped"]
+        self.epoch = Sums(**facts["epoch_sums"])
+        self.total = Sums(**facts["total_sums"])
+        self.schedule.load(facts["schedule"])

@@ -1,0 +1,67 @@
+"""Predictions as files of the ecosystem: Zarr or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+
+def check_output(path: str | Path) -> None:
+    """Refuse a name that is neither Zarr nor Parquet, or already there."""
+    path = Path(path)
+    if path.suffix not in (".zarr", ".parquet"):
+        raise InputError(
+            f"cannot write predictions to {path}: the name must end in .zarr or .parquet"
+        )
+    if path.exists():
+        raise InputError(f"{path} is already there: remove it or give another name")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"the directory of {path} does not exist")
+
+
+def write_predictions(predictions: da.Array, path: str | Path) -> Path:
+    """Write (N, C) predictions: row *i* belongs to node *i* of the original graph.
+
+    Zarr gets one array; Parquet one row a node with ``node``, ``prediction`` (the
+    largest column) and a column a class.
+    """
+    path = Path(path)
+    if path.suffix == ".zarr":
+        rows = -(-predictions.shape[0] // predictions.numblocks[0])
+        predictions.rechunk((max(rows, 1), -1)).to_zarr(str(path.absolute()))
+        return path
+    _write_parquet(predictions, path)
+    return path
+
+
+def _write_parquet(predictions: da.Array, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    first = 0
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        for block in predictions.blocks:
+            values = np.asarray(block.compute())
+            table = pa.table(
+                {
+                    "node": np.arange(first, first + len(values)),
+                    "prediction": values.argmax(axis=1),
+                    **{f"class_{c}": values[:, c] for c in range(values.shape[1])},
+                }
+            )
+            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer.write_table(table)
+            first += len(values)
+    finally:
+        if writer is not None:
+            writer.close()
+    temporary.rename(path)

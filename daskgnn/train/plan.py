@@ -1,0 +1,95 @@
+"""From the global plan of seeds to windows of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskgnn.dataflow.window import WindowSeeds
+from daskgnn.kernels.batch import StepFacts
+from daskgnn.kernels.counter import DROPOUT, SAMPLING, derive_key
+from daskgnn.kernels.seeds import SeedPlan, cut_runs
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some consecutive steps of one epoch."""
+
+    number: int
+    epoch: int
+    first: int
+    """The first step, counted from the epoch's begin."""
+    size: int
+    last_of_epoch: bool
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the plan a run stands: the next step to do."""
+
+    epoch: int = 0
+    step: int = 0
+    """Counted from the epoch's begin."""
+
+
+def windows(
+    plan: SeedPlan,
+    start: Position,
+    epochs: int,
+    size: int,
+    checkpoint_every: int | None,
+) -> Iterator[Window]:
+    """Yield the windows from `start` to the end of the last epoch.
+
+    A window ends at its epoch's end, and where a checkpoint is due: a multiple of
+    `checkpoint_every` steps since the run began.
+    """
+    per_epoch = plan.steps_per_epoch
+    epoch, step, number = start.epoch, start.step, 0
+    while epoch < epochs:
+        take = min(size, per_epoch - step)
+        if checkpoint_every:
+            done = epoch * per_epoch + step
+            take = min(take, checkpoint_every - done % checkpoint_every)
+        last = step + take == per_epoch
+        yield Window(number, epoch, step, take, last)
+        number += 1
+        epoch, step = (epoch + 1, 0) if last else (epoch, step + take)
+
+
+class WindowPlanner:
+    """Gives every window its seeds and keys.
+
+    Parameters
+    ----------
+    plan : SeedPlan
+    num_parts : int
+    dtype : numpy dtype
+        Of the graph's node ids.
+    """
+
+    def __init__(self, plan: SeedPlan, num_parts: int, dtype: np.dtype) -> None:
+        self.plan = plan
+        self.num_parts = num_parts
+        self.dtype = dtype
+        self._epoch = -1
+        self._permutation = np.empty(0, np.int64)
+
+    def seeds(self, window: Window) -> WindowSeeds:
+        """Return the window's seeds, by part and step, and the steps' keys."""
+        if window.epoch != self._epoch:
+            self._permutation = self.plan.permutation(window.epoch)
+            self._epoch = window.epoch
+        runs: list[list[np.ndarray]] = [[] for _ in range(self.num_parts)]
+        keys, facts = [], []
+        for step in range(window.first, window.first + window.size):
+            seeds = self.plan.step_seeds(self._permutation, step).astype(self.dtype)
+            cuts = cut_runs(len(seeds), self.num_parts)
+            for part in range(self.num_parts):
+                runs[part].append(seeds[cuts[part] : cuts[part + 1]])
+            counter = (self.plan.seed, window.epoch, step)
+            keys.append(derive_key(SAMPLING, *counter))
+            facts.append(StepFacts(derive_key(DROPOUT, *counter), len(seeds)))
+        return WindowSeeds(runs, np.array(keys, np.uint64), facts)

@@ -1,0 +1,268 @@
+"""A run in a directory: what the command line does, for programs too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from daskgnn.errors import CheckpointError, InputError
+from daskgnn.graph.graph import open_graph
+from daskgnn.train.cluster import check_path_everywhere, open_client
+from daskgnn.train.recipes import settle
+from daskgnn.train.recorder import Progress, Silent, write_json
+from daskgnn.train.trainer import Trainer
+
+if TYPE_CHECKING:
+    from daskgnn.graph.graph import Graph
+
+SETTINGS = "run.json"
+"""The file of a run's directory that holds its settings."""
+
+_TRAINER_OPTIONS = (
+    "num_neighbors",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "optimizer",
+    "seed",
+    "normalize_features",
+    "sample_by",
+    "patience",
+    "checkpoint_every",
+)
+
+
+@dataclass
+class RunConfig:
+    """A run's settings; None stands for the recipe's or the default value."""
+
+    graph: str
+    out: str
+    data_dir: str | None = None
+    num_parts: int | None = None
+    num_clusters: int | None = None
+    method: str | None = None
+    normalize_features: bool | None = None
+    model: str | None = None
+    aggr: str | None = None
+    heads: int | None = None
+    hidden_channels: int | None = None
+    num_layers: int | None = None
+    dropout: float | None = None
+    input_dropout: float | None = None
+    norm: str | None = None
+    num_neighbors: list[int] | None = None
+    sample_by: str | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    seed: int | None = None
+    checkpoint_every: int | None = None
+    recipe: bool = True
+    workers: int | None = None
+    scheduler: str | None = None
+
+
+def train(
+    config: RunConfig, *, progress: Progress | None = None, yes: bool = False
+) -> dict[str, Any]:
+    """Train as `config` says and write ``config.out``.
+
+    Parameters
+    ----------
+    progress : Progress, optional
+    yes : bool
+        Whether a large download may begin without asking.
+
+    Returns
+    -------
+    dict
+        The run's summary, as in ``summary.json``.
+
+    Raises
+    ------
+    InputError
+        Before anything is written: what was given, and what is expected.
+    TrainingError
+        If the run fails.
+    """
+    progress = progress or Silent()
+    out = Path(config.out).absolute()
+    if (out / SETTINGS).exists() or (out / "metrics.jsonl").exists():
+        raise InputError(
+            f"{config.out} already holds a run: give another --out, or continue it "
+            f"with daskgnn train --resume {config.out}"
+        )
+    store, name, data = _find_graph(config, yes)
+    given = asdict(config)
+    settings = settle(name, given, use_recipe=config.recipe)
+    if data is not None:
+        partitioned = data.partition(
+            num_clusters=settings["num_clusters"],
+            method=settings["method"],
+            seed=settings["seed"],
+        )
+    workers = config.workers if config.workers is not None else 2
+    if settings["num_parts"] is None:
+        settings["num_parts"] = max(workers, 1) if config.scheduler is None else 2
+    if data is None:
+        graph = open_graph(store, settings["num_parts"])
+        _check_model(settings, graph)
+    else:
+        partitioned.check_num_parts(settings["num_parts"])
+        out.mkdir(parents=True, exist_ok=True)
+        store = str(out / "graph.zarr")
+        partitioned.save(store, overwrite=True)
+        graph = open_graph(store, settings["num_parts"])
+    with open_client(workers, config.scheduler) as client:
+        check_path_everywhere(client, graph.path)
+        trainer = _trainer(settings, graph, client, out, progress)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / SETTINGS, {**settings, "store": graph.path, "out": str(out)})
+        trainer.fit(settings["epochs"])
+        return _finish(trainer, progress)
+
+
+def resume(
+    directory: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Continue the run in `directory`, exact to the step.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run or no usable checkpoint.
+    """
+    progress = progress or Silent()
+    with _reopened(directory, workers, scheduler, progress) as (trainer, settings):
+        trainer.fit(settings["epochs"], resume=True)
+        return _finish(trainer, progress)
+
+
+def evaluate(
+    directory: str | Path,
+    split: str = "test",
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> dict[str, Any]:
+    """Return the exact scores of a run's best parameters on a split."""
+    with _reopened(directory, workers, scheduler, Silent()) as (trainer, _):
+        trainer.restore()
+        return trainer.evaluate(split)
+
+
+def predict(
+    directory: str | Path,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> Path:
+    """Write a run's predictions for every node to ``out`` (.zarr or .parquet)."""
+    from daskgnn.train.output import check_output, write_predictions
+
+    check_output(out)
+    with _reopened(directory, workers, scheduler, Silent()) as (trainer, _):
+        trainer.restore()
+        return write_predictions(trainer.predict(), out)
+
+
+def _find_graph(config: RunConfig, yes: bool) -> tuple[str, str, Any]:
+    """Return (store or "", name, graph in memory or None)."""
+    if Path(config.graph).is_dir():
+        graph = open_graph(config.graph, 1)
+        return config.graph, graph.name, None
+    from daskgnn.graph.datasets import resolve
+
+    data = resolve(config.graph, data_dir=config.data_dir, yes=yes)
+    return "", data.name, data
+
+
+@contextmanager
+def _reopened(
+    directory: str | Path,
+    workers: int | None,
+    scheduler: str | None,
+    progress: Progress,
+) -> Iterator[tuple[Trainer, dict[str, Any]]]:
+    out = Path(directory).absolute()
+    try:
+        settings = json.loads((out / SETTINGS).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{directory} holds no run ({SETTINGS} cannot be read): give the directory "
+            "that daskgnn train --out wrote"
+        ) from error
+    if not (out / "checkpoints").is_dir():
+        raise CheckpointError(f"{directory} has no checkpoint yet: train it again")
+    graph = open_graph(settings["store"], settings["num_parts"])
+    if workers is None and scheduler is None:
+        workers, scheduler = settings["workers"], settings["scheduler"]
+    with open_client(workers, scheduler) as client:
+        check_path_everywhere(client, graph.path)
+        yield _trainer(settings, graph, client, out, progress), settings
+
+
+def _trainer(
+    settings: dict[str, Any], graph: Graph, client: Any, out: Path, progress: Progress
+) -> Trainer:
+    return Trainer(
+        build_model(settings, graph),
+        graph,
+        client=client,
+        out=out,
+        progress=progress,
+        **{name: settings[name] for name in _TRAINER_OPTIONS},
+    )
+
+
+def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
+    """Return the model that `settings` describe, initialised from their seed."""
+    from daskgnn import nn
+
+    common: dict[str, Any] = {
+        "in_channels": graph.num_features,
+        "hidden_channels": settings["hidden_channels"],
+        "out_channels": graph.num_classes,
+        "num_layers": settings["num_layers"],
+        "dropout": settings["dropout"],
+        "input_dropout": settings["input_dropout"],
+        "norm": None if settings["norm"] == "none" else settings["norm"],
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings["seed"])
+        if settings["model"] == "gcn":
+            return nn.GCN(**common)
+        if settings["model"] == "gat":
+            return nn.GAT(heads=settings["heads"], **common)
+        if settings["model"] == "sage":
+            return nn.GraphSAGE(aggr=settings["aggr"], **common)
+    raise InputError(f"model={settings['model']!r}, expected sage, gcn or gat")
+
+
+def _check_model(settings: dict[str, Any], graph: Graph) -> None:
+    if graph.features is not None and graph.labels is not None:
+        build_model(settings, graph)
+
+
+def _finish(trainer: Trainer, progress: Progress) -> dict[str, Any]:
+    summary = trainer.summary()
+    trainer.recorder.summary(summary)
+    return summary
+
+
+__all__ = ["RunConfig", "evaluate", "predict", "resume", "train"]

@@ -1,0 +1,582 @@
+"""`Trainer`: a model, a graph, and how to train the one on the other."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+import torch
+from dask.task_spec import Task
+
+from daskgnn import config as _config  # noqa: F401  (the defaults)
+from daskgnn.dataflow.blocks import load_blocks
+from daskgnn.dataflow.executor import ClusterExecutor, Executor, LocalExecutor
+from daskgnn.dataflow.memory import estimate_step, parts_per_worker, plan_window
+from daskgnn.dataflow.window import Preparation
+from daskgnn.errors import CheckpointError, InputError, ModelError
+from daskgnn.kernels.hops import Sampling
+from daskgnn.kernels.neighbor import FanOut
+from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.nn import check_model, number_dropouts
+from daskgnn.train.course import Best, Course, Sums
+from daskgnn.train.dryrun import try_model
+from daskgnn.train.evaluator import Evaluator
+from daskgnn.train.loop import TrainLoop, WindowResult
+from daskgnn.train.loss import LOSSES, Loss
+from daskgnn.train.plan import Position, WindowPlanner, windows
+from daskgnn.train.program import OptimizerFactory, Program, make_program
+from daskgnn.train.recorder import History, Progress, Recorder, Silent
+from daskgnn.train.schedule import (
+    Schedule,
+    SchedulerFactory,
+    check_optimizer,
+    optimizer_factory,
+)
+from daskgnn.train.state import TrainState, flatten, hash_parameters
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+    from daskgnn.graph.graph import Graph
+
+
+class Trainer:
+    """Trains a model on a graph, on a Dask cluster or in this process.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        ``forward(x, blocks)`` returns float32 [seeds, C]: see `daskgnn.nn`. Its
+        float32 parameters are where training starts, and get the best ones when a
+        fit ends.
+    graph : Graph
+        From `daskgnn.open_graph`, with features, labels and a training split.
+    num_neighbors : sequence of int
+        Fan-out of each hop, hop 1 first; -1 takes all neighbours.
+    batch_size : int
+        Seeds a step, over all parts (the global batch).
+    lr, weight_decay : float
+        Given to `optimizer` if that is a name.
+    optimizer : str or callable
+        A name of `torch.optim` ("adam", "adamw", "sgd"), or a function from a list
+        of parameters to an optimizer that needs no closure and no sparse gradients.
+    scheduler : callable, optional
+        From an optimizer to any of `torch.optim.lr_scheduler`; it runs on the driver.
+    scheduler_interval : {"epoch", "step"}
+    loss : callable, optional
+        (outputs, labels) -> the sum over the seeds. Default: cross entropy, or binary
+        cross entropy for several labels a node.
+    seed : int
+        Of the epochs' order, the neighbour draws and dropout. The model's first
+        parameters are the caller's (``torch.manual_seed``).
+    client : distributed.Client, None or "auto"
+        "auto" takes the current client if there is one; None trains in this process.
+    normalize_features : bool
+        Divide each feature row by its sum.
+    sample_by : {"uniform", "weight", "degree"}
+        Draw neighbours uniformly, or in proportion to edge weights or degrees.
+    threads_per_part : int
+        Threads of a numeric task. Bits depend on it, so it belongs to the plan.
+    deterministic : bool
+        False allows layers that draw from torch's generator; bits then vary.
+    out : path, optional
+        Directory for ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.
+    checkpoint_every : int, optional
+        Steps between checkpoints, beyond the one at each epoch's end.
+    eval_every : int
+        Epochs between evaluations of the validation split.
+    patience : int, optional
+        Stop after so many evaluations without a better validation score.
+    window : int, optional
+        Most steps prepared as one task graph (``gnn.window`` of Dask's configuration).
+    progress : Progress, optional
+
+    Raises
+    ------
+    InputError, ModelError
+        In one line, before any work: what was given, and what is expected.
+
+    Examples
+    --------
+    >>> trainer = Trainer(model, graph, num_neighbors=[15, 10])  # doctest: +SKIP
+    >>> trainer.fit(epochs=20)                                   # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        graph: Graph,
+        *,
+        num_neighbors: Sequence[int],
+        batch_size: int = 1024,
+        lr: float = 0.01,
+        weight_decay: float = 0.0,
+        optimizer: str | OptimizerFactory = "adam",
+        scheduler: SchedulerFactory | None = None,
+        scheduler_interval: str = "epoch",
+        loss: Loss | None = None,
+        seed: int = 0,
+        client: Any = "auto",
+        normalize_features: bool = False,
+        sample_by: str = "uniform",
+        threads_per_part: int = 1,
+        deterministic: bool = True,
+        out: str | Path | None = None,
+        checkpoint_every: int | None = None,
+        eval_every: int = 1,
+        patience: int | None = None,
+        window: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        _check_graph(graph)
+        _check_counts(
+            batch_size=batch_size,
+            checkpoint_every=checkpoint_every,
+            eval_every=eval_every,
+            patience=patience,
+            threads_per_part=threads_per_part,
+            window=window,
+        )
+        if sample_by not in ("uniform", "weight", "degree"):
+            raise InputError(
+                f"sample_by={sample_by!r}, expected 'uniform', 'weight' or 'degree'"
+            )
+        self.model = model
+        self.graph = graph
+        self.batch_size = batch_size
+        self.seed = seed
+        self.fan_out = _fan_out(num_neighbors, model)
+        self.eval_every = eval_every
+        self.patience = patience
+        self.checkpoint_every = checkpoint_every
+        self.recorder = Recorder(out, progress or Silent())
+        self._settings = {
+            "normalize_features": normalize_features,
+            "sample_by": sample_by,
+        }
+        check_model(model, deterministic=deterministic)
+        number_dropouts(model)
+        try_model(model, graph, self.fan_out, deterministic=deterministic)
+        self._loss = loss or LOSSES[
+            "binary_cross_entropy" if graph.multilabel else "cross_entropy"
+        ]
+        self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
+        check_optimizer(self._optimizer, model)
+        self._scheduler = scheduler
+        self._scheduler_interval = scheduler_interval
+        self.program = make_program(
+            model, self._loss, self._optimizer, self.fan_out, threads_per_part
+        )
+        self.plan = SeedPlan(
+            graph.original_ids_of(graph.splits["train"]),
+            graph.splits["train"],
+            batch_size,
+            seed,
+        )
+        self.executor = _executor(client, graph.num_parts)
+        self.window = self._window_size(window)
+        self.course = Course(
+            TrainState(flatten(list(model.parameters())), {}), self._new_schedule()
+        )
+        self._run = uuid.uuid4().hex[:8]
+        self._evaluator_or_none: Evaluator | None = None
+        self._prepared = False
+
+    def fit(self, epochs: int, *, resume: bool = False) -> History:
+        """Train until `epochs` epochs are done, from where the trainer stands.
+
+        Parameters
+        ----------
+        epochs : int
+            Counted from the run's begin: a second ``fit(40)`` after ``fit(20)``
+            trains 20 more.
+        resume : bool
+            Continue from the newest checkpoint in `out`, exact to the step.
+
+        Returns
+        -------
+        History
+            Records of the steps and epochs of this call.
+
+        Raises
+        ------
+        CheckpointError
+            If `resume` finds no usable checkpoint, or one of another run.
+        TrainingError
+            If the loss is not finite.
+        """
+        _check_counts(epochs=epochs)
+        self.recorder.open()
+        if resume:
+            self.restore()
+            self.recorder.event("resume", step=self.course.state.step)
+            self.recorder.flush()
+        self._prepare()
+        self._tell_start(epochs)
+        try:
+            if not self.course.stopped:
+                self._train(epochs)
+        finally:
+            self.recorder.flush()
+        self._put_parameters(self.best_parameters)
+        return self.recorder.history
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        """Return exact scores of a split, with the best-validation parameters.
+
+        Returns
+        -------
+        dict
+            ``split``, ``num_nodes``, ``accuracy``, ``loss`` and the data set's metric.
+
+        Raises
+        ------
+        InputError
+            If the graph has no such split.
+        """
+        self._check_split(split)
+        self._prepare()
+        scores = self._evaluator.scores(self.best_parameters, [split])[split]
+        return {"split": split, **scores}
+
+    def predict(self) -> da.Array:
+        """Return the model's outputs for every node, in original node order.
+
+        Returns
+        -------
+        dask.array.Array
+            float32 (N, C), with the best-validation parameters.
+        """
+        self._prepare()
+        return self._evaluator.predict(self.best_parameters)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``summary.json`` holds, exact scores included."""
+        splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
+        self._prepare()
+        scores = self._evaluator.scores(self.best_parameters, splits) if splits else {}
+        metric = self.graph.metric or "accuracy"
+        epochs = self.recorder.history.epochs
+        course, total = self.course, self.course.total
+        out: dict[str, Any] = {
+            "dataset": self.graph.name,
+            "num_nodes": self.graph.num_nodes,
+            "num_edges": self.graph.num_edges,
+            "num_parts": self.graph.num_parts,
+            "num_workers": self.executor.num_workers(),
+            "seed": self.seed,
+            "epochs": course.position.epoch,
+            "steps": course.state.step,
+            "steps_form": "tasks",
+            "window": self.window,
+            "train_loss": epochs[-1]["loss"] if epochs else None,
+            "metric": metric,
+            "best_epoch": course.best and course.best.epoch,
+            "params_sha256": self.params_sha256,
+            "num_parameters": len(course.state.parameters),
+            "seconds": round(total.seconds, 3),
+            "seeds_per_second": total.seconds and round(total.seeds / total.seconds, 1),
+            **total.traffic(),
+        }
+        for split in ("val", "test"):
+            found = scores.get(split, {})
+            out[f"{split}_accuracy"] = found.get("accuracy")
+            if metric != "accuracy":
+                out[f"{split}_metric"] = found.get(metric)
+        return out
+
+    @property
+    def params_sha256(self) -> str:
+        """SHA-256 of the parameters after the last step, little-endian float32."""
+        return hash_parameters(self.course.state.parameters)
+
+    @property
+    def best_parameters(self) -> np.ndarray:
+        """float32 [n], those of the best validation score (the last, without one)."""
+        return self.course.best_parameters
+
+    # -- the course of a fit
+
+    def _train(self, epochs: int) -> None:
+        loop = TrainLoop(
+            self.executor,
+            self._preparation,
+            WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype),
+            self._programs,
+            int(dask.config.get("gnn.look-ahead")),
+        )
+        course = self.course
+        plan = windows(
+            self.plan, course.position, epochs, self.window, self.checkpoint_every
+        )
+        for result in loop.run(plan, course.state, course.schedule):
+            self._after_window(result)
+            if result.window.last_of_epoch:
+                self._after_epoch(result.window.epoch)
+                self._checkpoint()
+                if course.stopped:
+                    return
+            elif self._checkpoint_due():
+                self._checkpoint()
+            self.recorder.flush()
+
+    def _after_window(self, result: WindowResult) -> None:
+        """Take the state, record the steps, add up."""
+        window, course = result.window, self.course
+        before = result.began
+        for i, (loss, done) in enumerate(
+            zip(result.state.losses, result.state.finished, strict=True)
+        ):
+            record = {
+                "step": course.state.step + i,
+                "epoch": window.epoch,
+                "loss": loss,
+                "seconds": round(done - before, 6),
+            }
+            before = done
+            seeds = self._num_seeds(window.first + i)
+            for sums in (course.epoch, course.total):
+                sums.loss += loss * seeds
+                sums.seeds += seeds
+                sums.seconds += record["seconds"]
+            self.recorder.step(record)
+        for sums in (course.epoch, course.total):
+            for name in sums.traffic():
+                setattr(sums, name, getattr(sums, name) + getattr(result, name))
+        course.state = result.state.cleared()
+        course.position = Position(window.epoch, window.first + window.size)
+        if window.last_of_epoch:
+            course.position = Position(window.epoch + 1)
+
+    def _after_epoch(self, epoch: int) -> None:
+        """Evaluate, record, advance the schedule, decide whether to stop."""
+        course = self.course
+        sums, course.epoch = course.epoch, Sums()
+        record: dict[str, Any] = {
+            "epoch": epoch,
+            "loss": sums.loss / sums.seeds,
+            "seconds": round(sums.seconds, 6),
+            "lr": course.schedule.options()[0].get("lr"),
+            **sums.traffic(),
+        }
+        score = self._validate(epoch, record)
+        self.recorder.epoch(record)
+        course.schedule.end_epoch(score, record["loss"])
+        if score is None:
+            return
+        if course.best is None or score > course.best.score:
+            course.best = Best(epoch, score, course.state.parameters)
+            course.evaluations_since_best = 0
+            return
+        course.evaluations_since_best += 1
+        patience = self.patience
+        course.stopped = bool(patience) and course.evaluations_since_best >= patience
+
+    def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
+        """Score the validation split when it is due."""
+        if not len(self.graph.splits.get("val", ())) or (epoch + 1) % self.eval_every:
+            return None
+        began = time.time()
+        scores = self._evaluator.scores(self.course.state.parameters, ["val"])["val"]
+        record["val_accuracy"] = scores["accuracy"]
+        if "loss" in scores:
+            record["val_loss"] = scores["loss"]
+        record["eval_seconds"] = round(time.time() - began, 6)
+        metric = self.graph.metric or "accuracy"
+        if metric != "accuracy":
+            record["val_metric"] = scores[metric]
+        return float(scores[metric])
+
+    def _num_seeds(self, step: int) -> int:
+        """Return the seeds of a step, counted from its epoch's begin."""
+        return min(
+            self.batch_size, len(self.plan.original_ids) - step * self.batch_size
+        )
+
+    # -- preparing
+
+    def _prepare(self) -> None:
+        """Load the blocks and send the program, once."""
+        if self._prepared:
+            return
+        labels = self.graph.labels
+        blocks = load_blocks(self.executor, self.graph, **self._settings)
+        self._preparation = Preparation(
+            self._run,
+            Sampling(self.fan_out, self.graph.partition_book),
+            blocks,
+            getattr(self.model, "first_aggregation", None),
+            np.empty((0, *labels.shape[1:]), labels.dtype),
+        )
+        self._programs = [
+            ("program", self._run, p) for p in range(self.graph.num_parts)
+        ]
+        tasks = {
+            key: Task(key, same_program, self.program) for key in self._programs
+        }
+        self.executor.submit(tasks, self._programs)
+        self._prepared = True
+
+    @property
+    def _evaluator(self) -> Evaluator:
+        if self._evaluator_or_none is None:
+            self._evaluator_or_none = Evaluator(
+                self._run,
+                self.executor,
+                self.graph,
+                self._preparation.blocks,
+                self._programs,
+                self._preparation,
+                hasattr(self.model, "layer"),
+                self.batch_size,
+            )
+        return self._evaluator_or_none
+
+    def _window_size(self, window: int | None) -> int:
+        wanted = window or int(dask.config.get("gnn.window"))
+        step = estimate_step(
+            self.graph,
+            self.fan_out,
+            self.batch_size,
+            getattr(self.model, "first_aggregation", None),
+        )
+        return plan_window(
+            step,
+            wanted,
+            int(dask.config.get("gnn.look-ahead")),
+            parts_per_worker(self.graph.num_parts, self.executor.num_workers()),
+            self.executor.memory_limit(),
+            float(dask.config.get("gnn.memory-share")),
+        )
+
+    def _new_schedule(self) -> Schedule:
+        optimizer = check_optimizer(self._optimizer, self.model)
+        return Schedule(optimizer, self._scheduler, self._scheduler_interval)
+
+    def _tell_start(self, epochs: int) -> None:
+        self.recorder.progress.started(
+            {
+                "total_steps": epochs * self.plan.steps_per_epoch,
+                "first_step": self.course.state.step,
+                "epochs": epochs,
+                "steps_per_epoch": self.plan.steps_per_epoch,
+                "out": self.recorder.directory and str(self.recorder.directory),
+                "dashboard": self.executor.dashboard(),
+            }
+        )
+
+    # -- checkpoints
+
+    def _checkpoint_due(self) -> bool:
+        every = self.checkpoint_every
+        return every is not None and self.course.state.step % every == 0
+
+    def _checkpoint(self) -> None:
+        if self.recorder.directory is not None:
+            self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
+
+    def _plan_facts(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree with to be continued."""
+        return {
+            "graph_hash": self.graph.graph_hash,
+            "num_parts": self.graph.num_parts,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "num_neighbors": list(self.fan_out.num_neighbors),
+            "threads_per_part": self.program.threads,
+            "parameter_shapes": [list(shape) for shape in self.program.shapes],
+            **self._settings,
+        }
+
+    def restore(self) -> None:
+        """Stand where the newest checkpoint in `out` was written.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, or it belongs to another graph, model or plan.
+        """
+        checkpoint = self.recorder.newest()
+        if checkpoint is None:
+            raise CheckpointError("resume=True needs out=DIR of the run to continue")
+        self.course.schedule = self._new_schedule()
+        self.course.restore(checkpoint, self._plan_facts())
+        self._put_parameters(self.best_parameters)
+
+    def _put_parameters(self, flat: np.ndarray) -> None:
+        """Write a flat vector into the caller's model."""
+        place = 0
+        with torch.no_grad():
+            for p in self.model.parameters():
+                piece = flat[place : place + p.numel()]
+                p.copy_(torch.tensor(piece).view(p.shape))
+                place += p.numel()
+
+    def _check_split(self, split: str) -> None:
+        if not len(self.graph.splits.get(split, ())):
+            names = ", ".join(s for s, ids in self.graph.splits.items() if len(ids))
+            raise InputError(f"split={split!r} has no node, expected one of {names}")
+
+
+def same_program(program: Program) -> Program:
+    """Return the program: a task, so that it can be sent to any worker again."""
+    return program
+
+
+def _executor(client: Any, num_parts: int) -> Executor:
+    if isinstance(client, str) and client == "auto":
+        from distributed import get_client
+
+        try:
+            client = get_client()
+        except ValueError:
+            client = None
+    if client is None:
+        return LocalExecutor()
+    return ClusterExecutor(client, num_parts)
+
+
+def _check_graph(graph: Graph) -> None:
+    if graph.features is None:
+        raise InputError(
+            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
+        )
+    if graph.labels is None:
+        raise InputError(
+            f"graph {graph.name!r} has no labels: it can be partitioned, not trained"
+        )
+    if not len(graph.splits.get("train", ())):
+        raise InputError(
+            f"graph {graph.name!r} has no training split: give train=mask when it is "
+            "built"
+        )
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is None:
+            continue
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(f"{name}={value!r}, expected a whole number of at least 1")
+
+
+def _fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:
+    values = tuple(num_neighbors)
+    for k in values:
+        if not isinstance(k, int | np.integer) or (k < 1 and k != -1):
+            raise InputError(
+                f"num_neighbors={list(values)} has {k!r}, expected at least 1, or -1 "
+                "for all neighbours"
+            )
+    layers = getattr(model, "num_layers", len(values))
+    if not values or layers != len(values):
+        raise ModelError(
+            f"num_neighbors={list(values)} has {len(values)} hops, the model has "
+            f"{layers} layers: give one fan-out a layer"
+        )
+    return FanOut(tuple(int(k) for k in values))
