@@ -83,7 +83,7 @@ def _draw_loss(axes: Any, steps: list[Record], epochs: list[Record]) -> None:
         place, loss = _places(steps), [record["loss"] for record in steps]
         axes.plot(place, loss, color=_LIGHT, linewidth=0.8, label="step")
     if epochs:
-        numbers = [record["epoch"] for record in epochs]
+        numbers = [record["epoch"] + 1 for record in epochs]
         loss = [record["loss"] for record in epochs]
         dot = "o" if len(epochs) <= 40 else None
         axes.plot(
@@ -96,12 +96,12 @@ def _draw_loss(axes: Any, steps: list[Record], epochs: list[Record]) -> None:
 
 
 def _places(steps: list[Record]) -> np.ndarray:
-    """Return each step's place between epochs, an epoch's last step at its end."""
+    """Return each step's place between epochs, the last at its epoch's end."""
     epoch = np.array([record["epoch"] for record in steps])
     values, first, counts = np.unique(epoch, return_index=True, return_counts=True)
     group = np.searchsorted(values, epoch)
     within = np.arange(len(epoch)) - first[group] + 1
-    return epoch - 1 + within / counts[group]
+    return epoch + within / counts[group]
 
 
 def _draw_scores(axes: Any, epochs: list[Record]) -> None:
@@ -109,14 +109,23 @@ def _draw_scores(axes: Any, epochs: list[Record]) -> None:
     names = _score_names(epochs)
     for name in names:
         split = name.partition("_")[0]
-        points = [(r["epoch"], r[name]) for r in epochs if _is_number(r.get(name))]
+        points = [(r["epoch"] + 1, r[name]) for r in epochs if _is_number(r.get(name))]
         x, y = np.array(points, dtype=float).T
-        axes.plot(x, y, color=_COLOURS[split], linewidth=1.8, label=_NAMES[split])
+        axes.plot(
+            x, y, color=_COLOURS[split], linewidth=1.8, label=_series(name, names)
+        )
         if split == "val":
             _mark_best(axes, x, y)
     metrics = {name.partition("_")[2].replace("_", " ") for name in names}
     title = metrics.pop() if len(metrics) == 1 else "accuracy" if not names else "score"
     _label(axes, title[:1].upper() + title[1:], title, bool(names))
+
+
+def _series(name: str, names: list[str]) -> str:
+    """Return what the legend calls a score: its metric too, where there are several."""
+    split, _, metric = name.partition("_")
+    several = len({other.partition("_")[2] for other in names}) > 1
+    return f"{_NAMES[split]} {metric}" if several else _NAMES[split]
 
 
 def _score_names(epochs: list[Record]) -> list[str]:
@@ -141,7 +150,7 @@ def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot(x[best], y[best], "o", color=_ORANGE, ms=6)
     right = x[best] > (x[0] + x[-1]) / 2
     axes.annotate(
-        f"{y[best]:.4f} in epoch {int(x[best])}",
+        f"best {y[best]:.4f}",
         (x[best], y[best]),
         xytext=(-8 if right else 8, -16),
         textcoords="offset points",
@@ -154,7 +163,7 @@ def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
 def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:
     """Write what an axes shows, or that it shows nothing."""
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK)
-    axes.set_xlabel("epoch")
+    axes.set_xlabel("epochs done")
     axes.set_ylabel(measure)
     if drawn:
         axes.legend(frameon=False, fontsize=9)

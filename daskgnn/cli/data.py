@@ -36,7 +36,7 @@ def datasets() -> None:
 
 def _row(entry: Any) -> dict[str, str]:
     """Return a data set's entry as words for a table."""
-    fields = asdict(entry) if is_dataclass(entry) else dict(entry)
+    fields = asdict(entry) if is_dataclass(type(entry)) else dict(entry)
     return {name: _words(value) for name, value in fields.items()}
 
 
@@ -161,6 +161,7 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
 def info(store: str, num_parts: int, as_json: bool, validate: bool) -> None:
     """Describe STORE and the quality of its partition."""
     from daskgnn.graph.graph import open_graph
+
     from daskgnn.graph.store import validate as prove
 
     graph = open_graph(store, num_parts=num_parts)

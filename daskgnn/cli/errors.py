@@ -13,7 +13,6 @@ from daskgnn.errors import DaskGNNError, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 # Other OSErrors (a full disk, a lost connection) are failures of the run.
 _FILE_ERRORS = (
     FileExistsError,
@@ -25,19 +24,32 @@ _FILE_ERRORS = (
 _DEBUG = "daskgnn.debug"
 
 
-class OneLineError(click.ClickException):
-    """A message for standard error, in one line, with its exit status."""
+class FailedRun(click.ClickException):
+    """One line for standard error: a run that began and failed."""
 
-    def __init__(self, message: str, status: int) -> None:
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
-        self.exit_code = status
 
     def show(self, file: Any = None) -> None:
         """Write the line, and nothing else."""
         click.echo(f"daskgnn: {self.format_message()}", file=file, err=file is None)
 
 
-def explain(error: Exception) -> OneLineError:
+class BadInput(FailedRun):
+    """One line for standard error: something the user can put right."""
+
+    exit_code = 2
+
+
+class Interrupted(FailedRun):
+    """One line for standard error: a run that the user stopped."""
+
+    exit_code = 130
+
+
+def explain(error: Exception) -> FailedRun:
     """Return the line and the status that stand for an error.
 
     Parameters
@@ -47,23 +59,21 @@ def explain(error: Exception) -> OneLineError:
 
     Returns
     -------
-    OneLineError
+    FailedRun
         Status 2 where the user can put it right, 1 where the run failed.
     """
-    if isinstance(error, OneLineError):
+    if isinstance(error, FailedRun):
         return error
     if isinstance(error, click.ClickException):
-        return OneLineError(_usage(error), BAD_INPUT)
+        return BadInput(_usage(error))
     if isinstance(error, InputError):
-        return OneLineError(str(error), BAD_INPUT)
+        return BadInput(str(error))
     if isinstance(error, _FILE_ERRORS):
-        return OneLineError(_file(error), BAD_INPUT)
+        return BadInput(_file(error))
     if isinstance(error, DaskGNNError):
-        return OneLineError(str(error), FAILED)
+        return FailedRun(str(error))
     text = str(error).strip().splitlines() or ["no message"]
-    return OneLineError(
-        f"{type(error).__name__}: {text[0]} (--debug shows where)", FAILED
-    )
+    return FailedRun(f"{type(error).__name__}: {text[0]} (--debug shows where)")
 
 
 def _usage(error: click.ClickException) -> str:
@@ -107,8 +117,7 @@ class OneLineGroup(click.Group):
         except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
             raise
         except (KeyboardInterrupt, click.Abort) as error:
-            message = str(error) or "interrupted"
-            raise OneLineError(message, INTERRUPTED) from None
+            raise Interrupted(str(error) or "interrupted") from None
         except Exception as error:
             _stop(error, ctx)
 

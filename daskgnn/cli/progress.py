@@ -79,12 +79,12 @@ class LineProgress(SilentProgress):
         """Show a sign of life in long epochs."""
         if time.monotonic() - self._last >= _QUIET_SECONDS:
             total = self.info.get("total_steps")
-            self._say(f"step {record['step']}/{total} {measures(record)}".rstrip())
+            self._say(f"step {record['step'] + 1}/{total} {measures(record)}".rstrip())
 
     def epoch(self, record: Record) -> None:
         """Show the epoch's loss and accuracy."""
         total = self.info.get("epochs")
-        self._say(f"epoch {record['epoch']}/{total} {measures(record)}".rstrip())
+        self._say(f"epoch {record['epoch'] + 1}/{total} {measures(record)}".rstrip())
 
     def event(self, record: Record) -> None:
         """Show what happened."""
@@ -126,7 +126,7 @@ class TerminalProgress(SilentProgress):
         """Show the epoch's accuracy in the bar."""
         if self._bar is not None:
             self._bar.set_description(
-                f"epoch {record['epoch']}/{self.info.get('epochs')}", refresh=False
+                f"epoch {record['epoch'] + 1}/{self.info.get('epochs')}", refresh=False
             )
             self._show(record)
 
@@ -180,6 +180,7 @@ def _measures(record: Record) -> list[tuple[str, float]]:
         (name, float(value))
         for name, value in record.items()
         if (name == "loss" or name.startswith(("train_", "val_", "test_")))
+        and name != "val_loss"
         and isinstance(value, int | float)
     ]
 

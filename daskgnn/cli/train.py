@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,9 @@ def _training_options(command: Command) -> Command:
     return _apply(options, command)
 
 
-def _apply(options: list[Callable[[Command], Command]], command: Command) -> Command:
+def _apply(
+    options: Sequence[Callable[[Command], Command]], command: Command
+) -> Command:
     """Add options so that --help lists them in this order."""
     for option in reversed(options):
         command = option(command)
@@ -122,6 +124,7 @@ def _apply(options: list[Callable[[Command], Command]], command: Command) -> Com
 @click.pass_context
 def train(
     ctx: click.Context,
+    /,
     graph: str | None,
     resume: str | None,
     workers: int | None,

@@ -16,18 +16,23 @@ def write(path: Path, records: list[dict]) -> Path:
 
 def run(epochs: int, steps: int) -> list[dict]:
     records = []
-    for epoch in range(1, epochs + 1):
+    for epoch in range(epochs):
         for step in range(steps):
-            number = (epoch - 1) * steps + step + 1
+            number = epoch * steps + step
             records.append(
-                {"event": "step", "step": number, "epoch": epoch, "loss": 2.0 / number}
+                {
+                    "event": "step",
+                    "step": number,
+                    "epoch": epoch,
+                    "loss": 2.0 / (number + 1),
+                }
             )
         records.append(
             {
                 "event": "epoch",
                 "epoch": epoch,
-                "loss": 2.0 / epoch,
-                "val_accuracy": 1 - 0.5 / epoch,
+                "loss": 2.0 / (epoch + 1),
+                "val_accuracy": 1 - 0.5 / (epoch + 1),
             }
         )
     return records
@@ -49,12 +54,12 @@ def test_draws_runs_of_any_length(tmp_path: Path, epochs: int, steps: int) -> No
 def test_leaves_out_a_torn_line_and_what_is_no_number(tmp_path: Path) -> None:
     metrics = write(tmp_path / "metrics.jsonl", run(2, 2))
     with metrics.open("a") as file:
-        file.write('{"event": "epoch", "epoch": 3, "loss": NaN, "val_accuracy": NaN}\n')
+        file.write('{"event": "epoch", "epoch": 2, "loss": NaN, "val_accuracy": NaN}\n')
         file.write(
-            '{"event": "epoch", "epoch": 4, "loss": 1.0, "val_accuracy": null}\n'
+            '{"event": "epoch", "epoch": 3, "loss": 1.0, "val_accuracy": null}\n'
         )
         file.write('{"event": "st')
-    assert [r["epoch"] for r in newest(read_records(metrics), "epoch")] == [1, 2, 3, 4]
+    assert [r["epoch"] for r in newest(read_records(metrics), "epoch")] == [0, 1, 2, 3]
     assert plot_curves(metrics, tmp_path / "curves.png").stat().st_size > 1000
 
 
