@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from daskgnn import __version__
 from daskgnn.cli.data import datasets, info, partition
 from daskgnn.cli.errors import OneLineGroup, debug_option
 from daskgnn.cli.runs import evaluate, predict
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     cls=OneLineGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="daskgnn", message="daskgnn %(version)s")
+@click.version_option(__version__, message="daskgnn %(version)s")
 @debug_option
 def gnn() -> None:
     """Train graph neural networks on large graphs, as a plain Dask dataflow.

@@ -19,9 +19,8 @@ from daskgnn.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from daskgnn.graph.graph import Graph
-
     from daskgnn.graph.data import GraphData
+    from daskgnn.graph.graph import Graph
 
 
 @click.command()
@@ -145,9 +144,9 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
     DatasetError
         If there is no such data set or file.
     """
-    from daskgnn.graph.datasets import load_dataset
+    from daskgnn.graph.datasets import resolve
 
-    return load_dataset(graph, data_dir=data_dir, yes=yes)
+    return resolve(graph, data_dir=data_dir, yes=yes)
 
 
 @click.command()
@@ -161,8 +160,7 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
 def info(store: str, num_parts: int, as_json: bool, validate: bool) -> None:
     """Describe STORE and the quality of its partition."""
     from daskgnn.graph.graph import open_graph
-
-    from daskgnn.graph.store import validate as prove
+    from daskgnn.graph.validate import validate as prove
 
     graph = open_graph(store, num_parts=num_parts)
     facts = describe(graph)

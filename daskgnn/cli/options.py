@@ -63,7 +63,10 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Use a running cluster, for instance tcp://10.0.0.1:8786.",
     )(command)
     return click.option(
-        "--workers", type=POSITIVE, metavar="N", help="Start a local cluster of N."
+        "--workers",
+        type=POSITIVE,
+        metavar="N",
+        help="Start a local cluster of N.  [default: 2]",
     )(command)
 
 

@@ -8,7 +8,6 @@ import click
 
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import PATH, check_cluster, cluster_options, hush
-from daskgnn.cli.progress import SilentProgress
 
 
 @click.command()
@@ -29,21 +28,15 @@ def evaluate(
     workers: int | None,
     scheduler: str | None,
 ) -> None:
-    """Evaluate RUN's best parameters exactly and print one JSON object.
+    """Score the best parameters of RUN, as one JSON object.
 
-    RUN is the directory that "train --out" wrote.
+    Scores are exact: every layer takes all neighbours. RUN is the directory that "train --out" wrote.
     """
     check_cluster(workers, scheduler)
     hush(ctx)
     from daskgnn.train import run as runs
 
-    result = runs.evaluate(
-        run,
-        split=split,
-        workers=workers,
-        scheduler=scheduler,
-        progress=SilentProgress(),
-    )
+    result = runs.evaluate(run, split, workers=workers, scheduler=scheduler)
     click.echo(json.dumps(result))
 
 
@@ -60,7 +53,10 @@ def predict(
     workers: int | None,
     scheduler: str | None,
 ) -> None:
-    """Predict every node with RUN's best parameters, in original node order."""
+    """Predict every node with the best parameters of RUN.
+
+    Rows are in original node order. RUN is the directory that "train --out" wrote.
+    """
     check_cluster(workers, scheduler)
     if not out.endswith((".zarr", ".parquet")):
         raise click.BadParameter(
@@ -69,7 +65,5 @@ def predict(
     hush(ctx)
     from daskgnn.train import run as runs
 
-    path = runs.predict(
-        run, out, workers=workers, scheduler=scheduler, progress=SilentProgress()
-    )
+    path = runs.predict(run, out, workers=workers, scheduler=scheduler)
     click.echo(str(path))

@@ -74,7 +74,7 @@ def _training_options(command: Command) -> Command:
         ),
         click.option(
             "--sample-by",
-            type=click.Choice(["uniform", "weight", "degree"]),
+            type=click.Choice(["uniform", "edge_weight", "degree"]),
             help="What a neighbour's chance to be sampled follows.",
         ),
         click.option("--batch-size", type=POSITIVE, help="Seeds a step, in all parts."),
@@ -132,7 +132,7 @@ def train(
     yes: bool,
     **given: Any,
 ) -> None:
-    """Train a model on GRAPH and write metrics, checkpoints and a summary.
+    """Train a model on GRAPH and write it all to a directory.
 
     GRAPH is the name of a data set, the path of an .npz file, or the path of a
     store. What is not given comes from the data set's recipe, then from defaults.
@@ -211,7 +211,7 @@ def free_directory(graph: str, parent: str = "runs") -> Path:
     Path
         A path at which nothing exists.
     """
-    name = Path(graph).stem or "run"
+    name = Path(graph.partition(":")[0]).stem or "run"
     path, number = Path(parent, name), 1
     while path.exists():
         number += 1

@@ -68,8 +68,8 @@ class FakeRun(types.ModuleType):
         progress.finished(summary)
         return summary
 
-    def evaluate(self, directory: str, **rest: Any) -> dict:
-        return {"run": directory, "split": rest["split"], "accuracy": 0.5}
+    def evaluate(self, directory: str, split: str, **rest: Any) -> dict:
+        return {"run": directory, "split": split, "accuracy": 0.5}
 
     def predict(self, directory: str, out: str, **rest: Any) -> str:
         return out
