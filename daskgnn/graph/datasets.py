@@ -159,7 +159,7 @@ def resolve(
 
 
 def _call(
-    load: Callable[..., GraphData], name: str, options: dict[str, Any], **given: Any
+    load: Callable[..., GraphData], label: str, options: dict[str, Any], /, **given: Any
 ) -> GraphData:
     """Call a loader, naming an option it does not take or lacks."""
     allowed = [key for key in inspect.signature(load).parameters if key not in given]
@@ -168,24 +168,29 @@ def _call(
     unknown = [key for key in options if key not in allowed]
     if unknown:
         raise DatasetError(
-            f"data set {name!r} has no option {unknown[0]!r}, "
+            f"data set {label!r} has no option {unknown[0]!r}, "
             f"expected {', '.join(allowed) or 'none'}"
         )
     if load in _DRAWN.values():
-        _check_required(load, name, options)
+        _check_drawn(load, label, options)
     return load(**given, **options)
 
 
-def _check_required(
-    load: Callable[..., GraphData], name: str, options: dict[str, Any]
+def _check_drawn(
+    load: Callable[..., GraphData], label: str, options: dict[str, Any]
 ) -> None:
-    parameters = inspect.signature(load).parameters.items()
-    for key, parameter in parameters:
+    """Check that what has no default is given, and whole numbers are whole."""
+    for key, parameter in inspect.signature(load).parameters.items():
+        short = key.removeprefix("num_")
         if parameter.default is inspect.Parameter.empty and key not in options:
-            example = next(info.note for info in _INFO if info.name == name)
+            example = next(info.note for info in _INFO if info.name == label)
             raise DatasetError(
-                f"data set {name!r} needs {key.removeprefix('num_')}: "
-                f"give e.g. {example!r}"
+                f"data set {label!r} needs {short}: give e.g. {example!r}"
+            )
+        if parameter.annotation == "int" and isinstance(options.get(key), float):
+            raise DatasetError(
+                f"data set {label!r}: {short} is {options[key]}, expected a whole "
+                f"number, e.g. {short}=10"
             )
 
 

@@ -72,7 +72,7 @@ def planted_partition(
     """
     _check_sizes(num_nodes, num_edges, num_classes, num_features)
     _check_shares(leave=leave)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     mean = 2 * num_edges / num_nodes
     weights = _power_law(rng, num_nodes, mean, exponent, max_degree)
     community = np.arange(num_nodes) * num_classes // num_nodes
@@ -140,7 +140,7 @@ def rmat(
     num_nodes = 2**scale
     _check_sizes(num_nodes, num_edges, num_classes or 1, num_features)
     _check_shares(a=a, b=b, c=c, d=1 - a - b - c)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     keys = _distinct_edges(rng, _rmat_draw(rng, scale, a, b, c), num_nodes, num_edges)
     return _finish(
         rng,
@@ -169,6 +169,12 @@ def _check_sizes(
         raise DatasetError(f"num_classes is {num_classes}, expected 1 to {num_nodes}")
     if num_features < 0:
         raise DatasetError(f"num_features is {num_features}, expected 0 or more")
+
+
+def _generator(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise DatasetError(f"seed is {seed}, expected 0 or more")
+    return np.random.default_rng(seed)
 
 
 def _check_shares(**shares: float) -> None:
