@@ -1,0 +1,165 @@
+"""What a store must hold: every chunk with its size and CRC, every metadata file.
+
+Zarr reads a missing chunk as zeros. The manifest says which chunks there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daskgnn.errors import StoreError
+
+MANIFEST_FILE = "manifest.json"
+METADATA_FILE = "zarr.json"
+CRC_BYTES = 4
+REMEDY = "restore the file from a copy or save the graph again"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of a store below its root metadata."""
+
+    chunks: dict[str, dict[str, tuple[int, str]]]
+    """By array, then by chunk ("c/0/0"): file size, CRC32C in hex (its last bytes)."""
+    metadata: dict[str, str]
+    """SHA-256 of the metadata file of each array and group."""
+
+    @property
+    def num_chunks(self) -> int:
+        """How many chunk files there are."""
+        return sum(len(chunks) for chunks in self.chunks.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all chunk files."""
+        sizes = (size for chunks in self.chunks.values() for size, _ in chunks.values())
+        return sum(sizes)
+
+    def to_json(self) -> bytes:
+        """Return the bytes of the manifest file."""
+        content = {"chunks": self.chunks, "metadata": self.metadata}
+        return json.dumps(content, sort_keys=True, indent=0).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Manifest:
+        """Read the bytes of a manifest file."""
+        content = json.loads(text)
+        chunks = {
+            array: {
+                chunk: (int(size), str(crc)) for chunk, (size, crc) in found.items()
+            }
+            for array, found in content["chunks"].items()
+        }
+        return cls(chunks, dict(content["metadata"]))
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of `content` in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def document_digest(document: dict[str, Any]) -> str:
+    """Return the checksum of a root metadata document, its own checksum left out."""
+    attributes = dict(document["attributes"])
+    attributes.pop("checksum", None)
+    content = json.dumps({**document, "attributes": attributes}, sort_keys=True)
+    return digest(content.encode())
+
+
+def build_manifest(root: str) -> Manifest:
+    """List the chunks and metadata that were written below `root`."""
+    chunks: dict[str, dict[str, tuple[int, str]]] = {}
+    metadata: dict[str, str] = {}
+    for file in sorted(Path(root).rglob("*")):
+        if not file.is_file():
+            continue
+        name = file.relative_to(root).as_posix()
+        if file.name == METADATA_FILE:
+            folder = name.removesuffix(METADATA_FILE).rstrip("/")
+            if folder:
+                metadata[folder] = digest(file.read_bytes())
+                chunks.setdefault(folder, {})
+        else:
+            array, _, key = name.partition("/c/")
+            chunks.setdefault(array, {})["c/" + key] = _size_and_crc(str(file))
+    return Manifest({array: c for array, c in chunks.items() if c}, metadata)
+
+
+def check_chunk(root: str, array: str, chunk: str, expected: tuple[int, str]) -> None:
+    """Raise `StoreError` unless a chunk file has the size and CRC it was given."""
+    try:
+        found = _size_and_crc(os.path.join(root, array, chunk))
+    except FileNotFoundError:
+        raise _missing(root, array, chunk) from None
+    except OSError as error:
+        raise StoreError(
+            f"chunk {chunk!r} of array {array!r} in {root!r} cannot be read: {error}"
+        ) from error
+    if found[0] != expected[0]:
+        raise _wrong_size(root, array, chunk, found[0], expected[0])
+    if found[1] != expected[1]:
+        raise StoreError(
+            f"chunk {chunk!r} of array {array!r} in {root!r} is not the one that was "
+            f"saved (checksum {found[1]}, expected {expected[1]}): {REMEDY}"
+        )
+
+
+def check_files(root: str, manifest: Manifest) -> None:
+    """Raise `StoreError` unless every chunk file is there with its size."""
+    for array, chunks in manifest.chunks.items():
+        for chunk, (size, _) in chunks.items():
+            try:
+                found = os.stat(os.path.join(root, array, chunk)).st_size
+            except OSError:
+                raise _missing(root, array, chunk) from None
+            if found != size:
+                raise _wrong_size(root, array, chunk, found, size)
+
+
+def check_metadata(root: str, manifest: Manifest) -> None:
+    """Raise `StoreError` unless every array's metadata is as it was saved."""
+    for array, expected in manifest.metadata.items():
+        try:
+            content = Path(root, array, METADATA_FILE).read_bytes()
+        except OSError:
+            raise StoreError(
+                f"the metadata of array {array!r} is missing in {root!r}: {REMEDY}"
+            ) from None
+        if digest(content) != expected:
+            raise StoreError(
+                f"the metadata of array {array!r} in {root!r} was changed or damaged: "
+                f"{REMEDY}"
+            )
+
+
+def _size_and_crc(file: str) -> tuple[int, str]:
+    """Return the size of a chunk file and its last bytes, the CRC32C of the rest."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        crc = os.pread(descriptor, CRC_BYTES, max(size - CRC_BYTES, 0))
+    finally:
+        os.close(descriptor)
+    return size, crc.hex()
+
+
+def _missing(root: str, array: str, chunk: str) -> StoreError:
+    """Make the error for a chunk that is not there."""
+    return StoreError(
+        f"chunk {chunk!r} of array {array!r} is missing in {root!r}: {REMEDY}"
+    )
+
+
+def _wrong_size(
+    root: str, array: str, chunk: str, found: int, expected: int
+) -> StoreError:
+    """Make the error for a chunk that was cut short or grew."""
+    return StoreError(
+        f"chunk {chunk!r} of array {array!r} in {root!r} has {found} bytes, expected "
+        f"{expected}: {REMEDY}"
+    )

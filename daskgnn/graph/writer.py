@@ -1,0 +1,198 @@
+"""Write a store so that it is there as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from daskgnn.errors import StoreError
+from daskgnn.graph.manifest import (
+    MANIFEST_FILE,
+    METADATA_FILE,
+    build_manifest,
+    digest,
+    document_digest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy as np
+
+FORMAT = "daskgnn"
+FORMAT_VERSION = 1
+CHUNK_BYTES = 16 << 20
+_ARRAY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """One array to be stored, made a run of rows at a time."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    rows: Callable[[int, int], np.ndarray]
+    """(start, stop) -> those rows."""
+    compress: bool = True
+    """Off for dense floats: they hardly shrink and may be read in place."""
+
+
+def write_store(
+    path: str | os.PathLike[str],
+    sources: Iterable[ArraySource],
+    attributes: dict[str, Any],
+    overwrite: bool = False,
+) -> str:
+    """Write arrays and attributes as a store at `path`.
+
+    Everything goes to a temporary sibling directory, is flushed to the disk and
+    renamed, so that no reader ever meets half a store.
+
+    Returns
+    -------
+    str
+        The absolute path.
+
+    Raises
+    ------
+    StoreError
+        If something is at `path` (and `overwrite` is off, or it is no store of
+        this library), or it cannot be written.
+    """
+    target = os.path.abspath(os.fspath(path))
+    check_target(target, overwrite)
+    parent, name = os.path.split(target)
+    temporary = os.path.join(
+        parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    )
+    try:
+        os.makedirs(temporary)
+        for source in sources:
+            _write_array(temporary, source)
+        _write_metadata(temporary, attributes)
+        _flush_tree(temporary)
+        _put_in_place(temporary, target, overwrite)
+        _flush(parent)
+    except OSError as error:
+        raise StoreError(f"the store {target!r} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def check_target(target: str, overwrite: bool) -> None:
+    """Raise `StoreError` unless a store may be written at `target`."""
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise StoreError(
+            f"{target!r} exists already: give another path or save(path, overwrite=True)"
+        )
+    # A damaged store may be replaced, so its content is not asked.
+    ours = all(os.path.isfile(os.path.join(target, f)) for f in _ROOT_FILES)
+    if not ours:
+        raise StoreError(
+            f"{target!r} is not a store of daskgnn and is not overwritten: "
+            "give another path or remove it first"
+        )
+
+
+_ROOT_FILES = (METADATA_FILE, MANIFEST_FILE)
+
+
+def chunk_rows(shape: tuple[int, ...], itemsize: int) -> int:
+    """Return the rows of a chunk: equal chunks of at most about 16 MB."""
+    rows, row_bytes = shape[0], max(itemsize * math.prod(shape[1:]), 1)
+    chunks = min(max(math.ceil(rows * row_bytes / CHUNK_BYTES), 1), max(rows, 1))
+    return max(math.ceil(rows / chunks), 1)
+
+
+def _write_array(root: str, source: ArraySource) -> None:
+    """Write one array, chunk by chunk."""
+    if not _ARRAY_NAME.fullmatch(source.name) or source.dtype.kind not in "biufc":
+        raise StoreError(
+            f"array {source.name!r} of type {source.dtype} cannot be stored: use a name "
+            "of letters, digits and '_', and numbers or booleans"
+        )
+    rows = chunk_rows(source.shape, source.dtype.itemsize)
+    shuffle = BloscCodec(cname="lz4", clevel=1, shuffle="shuffle")
+    array = zarr.create_array(
+        root,
+        name=source.name,
+        shape=source.shape,
+        chunks=(rows, *(max(n, 1) for n in source.shape[1:])),
+        dtype=source.dtype.newbyteorder("="),
+        compressors=[*([shuffle] if source.compress else []), Crc32cCodec()],
+        fill_value=0,
+        # A chunk that is all zeros must be a file too, or its loss could not be seen.
+        config={"write_empty_chunks": True},
+    )
+    if not math.prod(source.shape):
+        return
+    for start in range(0, source.shape[0], rows):
+        stop = min(start + rows, source.shape[0])
+        array[start:stop] = source.rows(start, stop)
+
+
+def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
+    """Write the manifest, then the root metadata that vouches for it."""
+    manifest = build_manifest(root).to_json()
+    Path(root, MANIFEST_FILE).write_bytes(manifest)
+    document: dict[str, Any] = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **attributes,
+            "manifest_sha256": digest(manifest),
+        },
+    }
+    document = json.loads(json.dumps(document))
+    document["attributes"]["checksum"] = document_digest(document)
+    Path(root, METADATA_FILE).write_text(json.dumps(document, indent=1))
+
+
+def _put_in_place(temporary: str, target: str, overwrite: bool) -> None:
+    """Rename a finished directory to its place; the old one goes only after that."""
+    check_target(target, overwrite)
+    old = temporary.removesuffix(".tmp") + ".old"
+    replaces = os.path.lexists(target)
+    if replaces:
+        os.rename(target, old)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        if replaces:
+            os.rename(old, target)
+        raise
+    if replaces:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush_tree(root: str) -> None:
+    """Bring every file and directory below `root` to the disk."""
+    for folder, _, files in os.walk(root, topdown=False):
+        for file in files:
+            _flush(os.path.join(folder, file))
+        _flush(folder)
+
+
+def _flush(path: str) -> None:
+    """Bring one file or directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

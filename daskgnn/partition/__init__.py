@@ -1,0 +1,95 @@
+"""Order and cut: put the nodes of a graph into clusters of neighbours.
+
+A partitioner is a function ``(graph, num_clusters, seed) -> int64 [N]``, the cluster
+of each node. Where it can, neighbouring numbers are neighbouring clusters, so that
+runs of clusters make good parts for any number of parts.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daskgnn.errors import PartitionError
+from daskgnn.partition.hash import hash_clusters
+from daskgnn.partition.metis import metis_clusters
+from daskgnn.partition.ordered import PartitionedGraph
+from daskgnn.partition.quality import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daskgnn.graph.data import GraphData
+
+PARTITIONERS: dict[str, Callable[[GraphData, int, int], np.ndarray]] = {
+    "hash": hash_clusters,
+    "metis": metis_clusters,
+}
+"""The methods by name."""
+
+
+def partition_graph(
+    graph: GraphData, num_clusters: int = 64, method: str = "metis", seed: int = 0
+) -> PartitionedGraph:
+    """Cut a graph into clusters and put its nodes into storage order.
+
+    Parameters
+    ----------
+    graph
+        The graph in its original order.
+    num_clusters
+        How many clusters to ask for; those that stay empty are left out.
+    method
+        A name from `PARTITIONERS`.
+    seed
+        Of the method's own choices: the same seed gives the same clusters.
+
+    Raises
+    ------
+    PartitionError
+        If the method is unknown, ``num_clusters`` is not in 1..N, or the method
+        gives something else than one cluster for each node.
+    """
+    if method not in PARTITIONERS:
+        near = get_close_matches(str(method), PARTITIONERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PartitionError(
+            f"unknown partition method {method!r}, expected one of "
+            f"{', '.join(sorted(PARTITIONERS))}{hint}"
+        )
+    _check_count(graph, num_clusters)
+    _check_seed(seed)
+    clusters = np.asarray(PARTITIONERS[method](graph, int(num_clusters), int(seed)))
+    if clusters.shape != (graph.num_nodes,) or clusters.dtype.kind not in "iu":
+        raise PartitionError(
+            f"method {method!r} gave an array {clusters.dtype} {clusters.shape}, "
+            f"expected the cluster of each node: integers ({graph.num_nodes},)"
+        )
+    partitioner = {"method": method, "seed": int(seed), "asked": int(num_clusters)}
+    return PartitionedGraph.from_clusters(graph, clusters, partitioner)
+
+
+def _check_count(graph: GraphData, num_clusters: int) -> None:
+    """Refuse a number of clusters that cannot be made."""
+    if isinstance(num_clusters, bool) or not isinstance(num_clusters, int | np.integer):
+        raise PartitionError(
+            f"num_clusters={num_clusters!r} is no whole number: give one in "
+            f"1..{graph.num_nodes}"
+        )
+    if not 1 <= num_clusters <= graph.num_nodes:
+        raise PartitionError(
+            f"num_clusters={num_clusters} for a graph of {graph.num_nodes} nodes: "
+            f"give a number in 1..{graph.num_nodes}"
+        )
+
+
+def _check_seed(seed: int) -> None:
+    """Refuse a seed that a method may not take."""
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**31:
+        raise PartitionError(f"seed={seed!r}: give a whole number in 0..{2**31 - 1}")
+
+
+__all__ = ["PARTITIONERS", "PartitionedGraph", "Quality", "partition_graph"]

@@ -1,0 +1,294 @@
+"""A graph whose nodes have been put into storage order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from daskgnn.graph.book import cut_clusters
+from daskgnn.graph.content import graph_hash, stored_features
+from daskgnn.graph.writer import ArraySource, check_target, write_store
+from daskgnn.partition.quality import Quality, feature_row_bytes, measure
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from daskgnn.graph.data import GraphData
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PartitionedGraph:
+    """A graph of N nodes and E entries in storage order: by cluster, then original id.
+
+    Storage ids are positions in that order. Nothing is copied but the order: the
+    arrays in storage order are made a run of rows at a time.
+    """
+
+    data: GraphData
+    """The graph in original order."""
+    original_ids: np.ndarray
+    """int64 [N], the original id at each storage id."""
+    cluster_bounds: np.ndarray
+    """int64 [C+1], cluster c holds storage ids bounds[c] to bounds[c+1] - 1."""
+    partitioner: dict[str, Any]
+    """The method, its seed, and the clusters asked for."""
+
+    @classmethod
+    def from_clusters(
+        cls, data: GraphData, clusters: np.ndarray, partitioner: dict[str, Any]
+    ) -> PartitionedGraph:
+        """Order a graph by the cluster of each node; empty clusters are left out."""
+        order = np.argsort(clusters, kind="stable").astype(np.int64)
+        starts = np.flatnonzero(np.diff(clusters[order])) + 1
+        bounds = np.concatenate(([0], starts, [data.num_nodes])).astype(np.int64)
+        return cls(data, order, bounds, partitioner)
+
+    @property
+    def num_clusters(self) -> int:
+        """C, none of them empty."""
+        return len(self.cluster_bounds) - 1
+
+    @cached_property
+    def storage_ids(self) -> np.ndarray:
+        """int [N], the storage id of each original id, in the type of `indices`."""
+        ids = np.empty(self.data.num_nodes, self.data.indices.dtype)
+        ids[self.original_ids] = np.arange(self.data.num_nodes, dtype=ids.dtype)
+        return ids
+
+    @cached_property
+    def indptr(self) -> np.ndarray:
+        """int64 [N+1], row pointers in storage order."""
+        return ordered_indptr(self.data.indptr, self.original_ids)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """int [E], storage ids of the in-neighbours, each row by original id."""
+        return self._neighbours(0, self.data.num_edges)
+
+    @cached_property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Sorted int64 storage ids of each split."""
+        return {
+            name: np.sort(self.storage_ids[ids]).astype(np.int64)
+            for name, ids in self.data.splits.items()
+        }
+
+    @cached_property
+    def cluster_edges(self) -> np.ndarray:
+        """int64 [C], the entries in the rows of each cluster."""
+        return np.diff(self.indptr[self.cluster_bounds])
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> str:
+        """Write the graph as a store that `open_graph` opens.
+
+        Parameters
+        ----------
+        path
+            Where; the store is written beside it and renamed when it is complete.
+        overwrite
+            Whether to replace a store that is there.
+
+        Returns
+        -------
+        str
+            The absolute path.
+
+        Raises
+        ------
+        StoreError
+            If something else is at `path` or it cannot be written.
+        """
+        import os
+
+        check_target(os.path.abspath(os.fspath(path)), overwrite)
+        features = stored_features(self.data)
+        sources = [*self._edge_sources(), *self._feature_sources(features)]
+        sources += self._node_sources()
+        return write_store(path, sources, self._attributes(features), overwrite)
+
+    def quality(
+        self,
+        num_parts: int,
+        num_neighbors: Sequence[int] = (15, 10),
+        batch_size: int = 1024,
+    ) -> Quality:
+        """Measure the partition when it is opened with `num_parts` parts.
+
+        Raises
+        ------
+        PartitionError
+            If `num_parts` is not in 1..C, or the sampling cannot be.
+        """
+        seeds = self.splits.get("train")
+        book = cut_clusters(self.cluster_bounds, self.cluster_edges, seeds, num_parts)
+        return measure(
+            self._block,
+            book,
+            seeds,
+            num_neighbors=num_neighbors,
+            batch_size=batch_size,
+            row_bytes=feature_row_bytes(stored_features(self.data)),
+        )
+
+    def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the CSR rows of a run of storage ids."""
+        indptr = self.indptr[start : stop + 1]
+        return indptr - indptr[0], self._neighbours(int(indptr[0]), int(indptr[-1]))
+
+    def _slots(self, start: int, stop: int) -> np.ndarray:
+        """Return where entries ``start`` to ``stop - 1`` stand in original order."""
+        return ordered_slots(
+            self.data.indptr, self.indptr, self.original_ids, start, stop
+        )
+
+    def _neighbours(self, start: int, stop: int) -> np.ndarray:
+        """Return a run of `indices`."""
+        return self.storage_ids[self.data.indices[self._slots(start, stop)]]
+
+    def _edge_sources(self) -> list[ArraySource]:
+        """List the arrays of the edges."""
+        data = self.data
+        shape = (data.num_edges,)
+        index = data.indices.dtype
+        found = [
+            _plain("indptr", self.indptr),
+            ArraySource("indices", shape, index, self._neighbours),
+        ]
+        values = {f"edge_attr/{name}": a for name, a in data.edge_attr.items()}
+        if data.edge_weight is not None:
+            values["edge_weight"] = data.edge_weight
+        for name, array in values.items():
+            rows = _taken(array, self._slots)
+            found.append(ArraySource(name, array.shape, array.dtype, rows))
+        return found
+
+    def _feature_sources(self, features: Any) -> list[ArraySource]:
+        """List the arrays of the features in their stored form."""
+        if features is None:
+            return []
+        order = self.original_ids
+        if not sp.issparse(features):
+            rows = _taken(features, lambda i, j: order[i:j])
+            return [
+                ArraySource(
+                    "features", features.shape, features.dtype, rows, compress=False
+                )
+            ]
+        indptr = ordered_indptr(features.indptr, order)
+
+        def slots(start: int, stop: int) -> np.ndarray:
+            return ordered_slots(features.indptr, indptr, order, start, stop)
+
+        shape, columns = (features.nnz,), features.indices
+        int32, float32 = np.dtype(np.int32), np.dtype(np.float32)
+        return [
+            _plain("features_indptr", indptr),
+            ArraySource("features_indices", shape, int32, _taken(columns, slots)),
+            ArraySource("features_data", shape, float32, _taken(features.data, slots)),
+        ]
+
+    def _node_sources(self) -> list[ArraySource]:
+        """List the other arrays of the nodes, and those of the clusters."""
+        found = [
+            _plain("original_ids", self.original_ids),
+            _plain("cluster_bounds", self.cluster_bounds),
+            _plain("cluster_edges", self.cluster_edges),
+        ]
+        labels = self.data.labels
+        if labels is not None:
+            rows = _taken(labels, lambda i, j: self.original_ids[i:j])
+            found.append(ArraySource("labels", labels.shape, labels.dtype, rows))
+        return found + [_plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
+
+    def _attributes(self, features: Any) -> dict[str, Any]:
+        """Return what the store says of the graph."""
+        data = self.data
+        return {
+            "name": data.name,
+            "num_nodes": data.num_nodes,
+            "num_edges": data.num_edges,
+            "num_features": data.num_features,
+            "num_classes": int(data.num_classes),
+            "multilabel": data.multilabel,
+            "directed": bool(data.directed),
+            "weighted": data.edge_weight is not None,
+            "max_degree": int(np.diff(data.indptr).max()),
+            "feature_row_bytes": feature_row_bytes(features),
+            "metric": data.metric,
+            "report": {name: int(n) for name, n in data.report.items()},
+            "partitioner": {
+                **self.partitioner,
+                "num_clusters": self.num_clusters,
+                "edge_cut": self._cluster_cut(),
+            },
+            "graph_hash": graph_hash(data),
+        }
+
+    def _cluster_cut(self) -> float:
+        """Return the share of entries between different clusters."""
+        cut = 0
+        for first, last in zip(
+            self.cluster_bounds[:-1], self.cluster_bounds[1:], strict=True
+        ):
+            _, indices = self._block(int(first), int(last))
+            cut += int(((indices < first) | (indices >= last)).sum())
+        return cut / max(self.data.num_edges, 1)
+
+    def __repr__(self) -> str:
+        """Return one line of counts."""
+        return (
+            f"PartitionedGraph({self.data.name!r}, {self.data.num_nodes} nodes, "
+            f"{self.data.num_edges} edges, {self.num_clusters} clusters by "
+            f"{self.partitioner['method']!r})"
+        )
+
+
+def ordered_indptr(indptr: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return int64 row pointers of CSR rows taken in `order`."""
+    found = np.zeros(len(order) + 1, np.int64)
+    np.cumsum(np.diff(indptr)[order], out=found[1:])
+    return found
+
+
+def ordered_slots(
+    indptr: np.ndarray, ordered: np.ndarray, order: np.ndarray, start: int, stop: int
+) -> np.ndarray:
+    """Return where entries ``start`` to ``stop - 1`` of reordered CSR rows come from.
+
+    Parameters
+    ----------
+    indptr, ordered
+        int [N+1], row pointers before and after.
+    order
+        int64 [N], the row before at each row after.
+
+    Returns
+    -------
+    np.ndarray
+        int64 [stop - start], positions among the entries before.
+    """
+    first = int(np.searchsorted(ordered, start, side="right")) - 1
+    last = int(np.searchsorted(ordered, stop, side="left"))
+    begin, end = ordered[first:last], ordered[first + 1 : last + 1]
+    shift = indptr[order[first:last]].astype(np.int64) - begin
+    counts = np.minimum(end, stop) - np.maximum(begin, start)
+    slots = np.repeat(shift, counts)
+    slots += np.arange(start, stop)
+    return slots
+
+
+def _plain(name: str, array: np.ndarray) -> ArraySource:
+    """Store an array that is in memory in storage order."""
+    return ArraySource(name, array.shape, array.dtype, lambda i, j: array[i:j])
+
+
+def _taken(
+    array: np.ndarray, positions: Callable[[int, int], np.ndarray]
+) -> Callable[[int, int], np.ndarray]:
+    """Return a function that takes the elements at the positions of a run."""
+    return lambda start, stop: array[positions(start, stop)]
