@@ -30,7 +30,8 @@ def evaluate(
 ) -> None:
     """Score the best parameters of RUN, as one JSON object.
 
-    Scores are exact: every layer takes all neighbours. RUN is the directory that "train --out" wrote.
+    Scores are exact: every layer takes all neighbours. RUN is the directory that
+    "train --out" wrote.
     """
     check_cluster(workers, scheduler)
     hush(ctx)
