@@ -128,7 +128,7 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
     Parameters
     ----------
     graph : str
-        A data set's name or the path of an ``.npz`` file.
+        A data set's name, or the path of an ``.npz`` file or of a store.
     data_dir : str or None
         Where to look for data sets first.
     yes : bool
@@ -144,6 +144,10 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
     DatasetError
         If there is no such data set or file.
     """
+    if Path(graph).is_dir():
+        from daskgnn.graph.restore import read_graph_data
+
+        return read_graph_data(graph)
     from daskgnn.graph.datasets import resolve
 
     return resolve(graph, data_dir=data_dir, yes=yes)
@@ -160,12 +164,11 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
 def info(store: str, num_parts: int, as_json: bool, validate: bool) -> None:
     """Describe STORE and the quality of its partition."""
     from daskgnn.graph.graph import open_graph
-    from daskgnn.graph.validate import validate as prove
 
     graph = open_graph(store, num_parts=num_parts)
     facts = describe(graph)
     quality = graph.quality(num_parts)
-    proof = str(prove(store)) if validate else None
+    proof = _prove(store) if validate else None
     if as_json:
         facts["quality"] = asdict(quality)
         facts["valid"] = True if validate else None
@@ -176,6 +179,13 @@ def info(store: str, num_parts: int, as_json: bool, validate: bool) -> None:
     click.echo(str(quality))
     if proof is not None:
         click.echo(proof)
+
+
+def _prove(store: str) -> str:
+    """Read all of a store, and say what was found right."""
+    from daskgnn.graph.validate import validate
+
+    return str(validate(store))
 
 
 def describe(graph: Graph) -> dict[str, Any]:
