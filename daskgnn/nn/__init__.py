@@ -1,0 +1,21 @@
+"""Models: plain torch over blocks."""
+
+from daskgnn.nn.block import Block
+from daskgnn.nn.check import check_model, pure_step
+from daskgnn.nn.conv import GATConv, GCNConv, SAGEConv
+from daskgnn.nn.dropout import Dropout, number_dropouts
+from daskgnn.nn.models import GAT, GCN, GraphSAGE
+
+__all__ = [
+    "GAT",
+    "GCN",
+    "Block",
+    "Dropout",
+    "GATConv",
+    "GCNConv",
+    "GraphSAGE",
+    "SAGEConv",
+    "check_model",
+    "number_dropouts",
+    "pure_step",
+]

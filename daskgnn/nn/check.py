@@ -1,0 +1,140 @@
+"""Is this a model that can be trained, with the same result wherever it runs?"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from daskgnn.errors import ModelError
+from daskgnn.kernels.aggregate import AGGREGATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ADVICE = "use daskgnn.nn.Dropout, or pass deterministic=False"
+
+
+def _draws(module: nn.Module) -> bool:
+    """Return whether `module` draws from torch's generator while training."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    if isinstance(module, nn.MultiheadAttention):
+        return module.dropout > 0
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0 and module.num_layers > 1
+    drawing = (nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
+    return isinstance(module, drawing)
+
+
+def _uses_batch(module: nn.Module) -> bool:
+    """Return whether `module` keeps running statistics, or uses those of its rows."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return True
+    tracks = getattr(module, "track_running_stats", False)
+    return isinstance(module, nn.modules.batchnorm._NormBase) and bool(tracks)
+
+
+def _named(name: str, module: nn.Module) -> str:
+    kind = type(module).__name__
+    return f"module {name!r} ({kind})" if name else f"the model ({kind})"
+
+
+def _check_form(model: nn.Module) -> None:
+    """Raise if `model` lacks what every model needs."""
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise ModelError(f"model is of type {kind}, expected a torch.nn.Module")
+    num_layers = getattr(model, "num_layers", None)
+    if not isinstance(num_layers, int) or num_layers < 1:
+        raise ModelError(
+            f"num_layers of {type(model).__name__} is {num_layers!r}, expected the "
+            "number of blocks it takes, as in self.num_layers = 2"
+        )
+    first = getattr(model, "first_aggregation", None)
+    if first is not None and first not in AGGREGATIONS:
+        raise ModelError(
+            f"first_aggregation is {first!r}, expected None or one of "
+            f"{', '.join(AGGREGATIONS)}"
+        )
+
+
+def _check_parameters(model: nn.Module) -> None:
+    """Raise if parameters cannot be one flat float32 vector."""
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ModelError(
+                f"parameter {name!r} has no shape yet: give the lazy module its "
+                "in_channels"
+            )
+        if parameter.dtype != torch.float32:
+            raise ModelError(
+                f"parameter {name!r} is {parameter.dtype}, expected torch.float32: "
+                "call model.float()"
+            )
+
+
+def check_model(model: nn.Module, deterministic: bool = True) -> None:
+    """Raise if `model` cannot be trained, or not with reproducible results.
+
+    Parameters
+    ----------
+    model
+        A module with ``forward(x, blocks)`` and ``num_layers``.
+    deterministic
+        Whether to refuse modules that draw from torch's generator, and those with
+        statistics of the batch, which depend on how it is cut into parts.
+
+    Raises
+    ------
+    ModelError
+        In one line, naming the module and what to use instead.
+    """
+    _check_form(model)
+    _check_parameters(model)
+    if not deterministic:
+        return
+    for name, module in model.named_modules():
+        if _draws(module):
+            raise ModelError(
+                f"{_named(name, module)} draws from torch's generator, so a step that "
+                f"runs again differs: {_ADVICE}"
+            )
+        if _uses_batch(module):
+            raise ModelError(
+                f"{_named(name, module)} has statistics of the batch (running_mean, "
+                "running_var), which depend on how it is cut into parts: use "
+                "torch.nn.LayerNorm, or pass deterministic=False"
+            )
+
+
+@contextmanager
+def pure_step(model: nn.Module, deterministic: bool = True) -> Iterator[None]:
+    """Raise if what runs inside draws from torch's generator or changes a buffer.
+
+    It finds what `check_model` cannot see, such as a call of
+    ``torch.nn.functional.dropout``. Torch's CPU generator belongs to the process, so
+    nothing else may draw from it meanwhile.
+
+    Raises
+    ------
+    ModelError
+        On leaving, naming `daskgnn.nn.Dropout` or the buffer.
+    """
+    if not deterministic:
+        yield
+        return
+    before = torch.get_rng_state()
+    versions = {name: (id(b), b._version) for name, b in model.named_buffers()}
+    yield
+    kind = type(model).__name__
+    if not torch.equal(before, torch.get_rng_state()):
+        raise ModelError(f"{kind} drew from torch's generator: {_ADVICE}")
+    for name, buffer in model.named_buffers():
+        if versions.get(name) != (id(buffer), buffer._version):
+            raise ModelError(
+                f"buffer {name!r} of {kind} changed in training: make it a parameter, "
+                "or pass deterministic=False"
+            )

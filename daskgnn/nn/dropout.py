@@ -1,0 +1,129 @@
+"""Dropout whose masks belong to nodes, not to rows, parts or moments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from daskgnn.errors import ModelError
+from daskgnn.kernels import dropout as kernels
+from daskgnn.kernels.aggregate import frozen
+from daskgnn.nn.ops import has_kernels, values
+
+if TYPE_CHECKING:
+    from daskgnn.nn.block import Block
+
+
+class _DropRows(torch.autograd.Function):
+    """Dropout of node rows, mask and product in one pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, ids: np.ndarray, key: np.uint64, p: float
+    ) -> torch.Tensor:
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        ctx.mask, ctx.scale = np.empty(x.shape, np.uint8), kernels.scale_of(p)
+        threshold = kernels.threshold_of(p)
+        kernels.dropout_rows(
+            values(x), ids, key, threshold, ctx.scale, out.numpy(), ctx.mask
+        )
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        out = torch.empty_like(grad, memory_format=torch.contiguous_format)
+        kernels.apply_mask(values(grad), frozen(ctx.mask), ctx.scale, out.numpy())
+        return out, None, None, None
+
+
+class Dropout(torch.nn.Module):
+    """Zero channels of nodes (or heads of edges) at random while training.
+
+    The mask is a hash of the block's `dropout_key`, this layer's `number`, the
+    node's original id and the channel: the same in whatever part, row and thread.
+    `p` is rounded to a multiple of 1 / 65536 and what is kept is scaled to match.
+
+    Parameters
+    ----------
+    p
+        Probability that a channel is zeroed, 0 to 1.
+
+    Raises
+    ------
+    ModelError
+        If `p` is not a probability.
+    """
+
+    number: int
+    """Which dropout layer of its model this is: see `number_dropouts`."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ModelError(f"dropout is {p!r}, expected 0 to 1, as in Dropout(0.5)")
+        self.p = float(p)
+        self.number = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything can be dropped now."""
+        return self.training and self.p > 0
+
+    def forward(self, h: torch.Tensor, block: Block) -> torch.Tensor:
+        """Return `h` [n, ...], whose row *i* is node ``block.ids[i]``, with zeros."""
+        if not self.active:
+            return h
+        if len(h) > len(block.ids):
+            raise ModelError(
+                f"dropout was given {len(h)} rows for a block of {len(block.ids)} nodes"
+            )
+        flat = h.reshape(len(h), -1)
+        ids = frozen(block.ids[: len(h)], np.int64)
+        key = kernels.layer_key(block.dropout_key, self.number)
+        if has_kernels(flat):
+            return _DropRows.apply(flat, ids, key, self.p).reshape(h.shape)
+        mask = np.empty(flat.shape, np.uint8)
+        kernels.node_mask(ids, key, kernels.threshold_of(self.p), mask)
+        return self._masked(flat, mask).reshape(h.shape)
+
+    def edges(self, weight: torch.Tensor, block: Block) -> torch.Tensor:
+        """Return `weight` [E] or [E, H], in `edge_index` order, with zeros.
+
+        The mask is a hash of both ends' original ids and the head.
+        """
+        if not self.active:
+            return weight
+        mask = np.empty(
+            (len(weight), weight.shape[1] if weight.dim() > 1 else 1), np.uint8
+        )
+        key = kernels.layer_key(block.dropout_key, self.number)
+        threshold = kernels.threshold_of(self.p)
+        ids = frozen(block.ids, np.int64)
+        kernels.edge_mask(*block.compact, ids, key, threshold, mask)
+        return self._masked(weight, mask.reshape(weight.shape))
+
+    def _masked(self, x: torch.Tensor, mask: np.ndarray) -> torch.Tensor:
+        keep = torch.from_numpy(mask).to(x.device, torch.bool)
+        return (x * kernels.scale_of(self.p)).masked_fill(~keep, 0)
+
+    def extra_repr(self) -> str:
+        """Return what `print` says of the layer."""
+        return f"p={self.p}, number={self.number}"
+
+
+def number_dropouts(model: torch.nn.Module) -> int:
+    """Number the `Dropout` layers of `model` in the order of ``model.modules()``.
+
+    Returns
+    -------
+    int
+        How many there are.
+    """
+    layers = [module for module in model.modules() if isinstance(module, Dropout)]
+    for number, layer in enumerate(layers):
+        layer.number = number
+    return len(layers)

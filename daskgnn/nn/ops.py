@@ -1,0 +1,262 @@
+"""Differentiable reductions over the rows of a block.
+
+On the CPU, in float32 or float64, they run the kernels of `daskgnn.kernels`, whose
+order of additions is fixed; elsewhere plain torch operations do the same.
+
+Shapes: n sources, r rows (destinations), E edges, L the length of `indices` (at
+least E; equal for compact rows), H heads, D channels a head.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from daskgnn.kernels import segment
+from daskgnn.kernels.aggregate import frozen
+
+
+class Rows(NamedTuple):
+    """Row *i*'s neighbours are ``indices[starts[i]:ends[i]]``."""
+
+    starts: np.ndarray
+    """int64 [r]."""
+    ends: np.ndarray
+    """int64 [r]."""
+    indices: np.ndarray
+    """int32 [L], source numbers."""
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """Return a CPU tensor that shares the array's memory, if that is writeable."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def has_kernels(x: torch.Tensor) -> bool:
+    """Return whether the kernels can work on `x`."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+
+
+def values(x: torch.Tensor) -> np.ndarray:
+    """Return the numbers of a CPU tensor as a C-contiguous read-only array."""
+    return frozen(x.detach().contiguous().numpy())
+
+
+def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of each edge, and its place in `indices`: int64 [E] both."""
+    counts = rows.ends - rows.starts
+    row = np.repeat(np.arange(len(counts)), counts)
+    before = np.cumsum(counts) - counts
+    return row, np.arange(len(row)) + (rows.starts - before)[row]
+
+
+class _Sum(torch.autograd.Function):
+    """Sum or mean of each row's neighbours."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
+        ctx.rows, ctx.mean, ctx.num_src = rows, mean, len(x)
+        out = x.new_empty(len(rows.starts), x.shape[1])
+        segment.segment_sum(values(x), *rows, mean, out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        out = grad.new_zeros(ctx.num_src, grad.shape[1])
+        segment.segment_sum_backward(values(grad), *ctx.rows, ctx.mean, out.numpy())
+        return out, None, None
+
+
+class _Max(torch.autograd.Function):
+    """Channel-wise maximum of each row's neighbours."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+        out = x.new_empty(len(rows.starts), x.shape[1])
+        ctx.argmax, ctx.num_src = np.empty(out.shape, np.int32), len(x)
+        segment.segment_max(values(x), *rows, out.numpy(), ctx.argmax)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        out = grad.new_zeros(ctx.num_src, grad.shape[1])
+        segment.segment_max_backward(values(grad), frozen(ctx.argmax), out.numpy())
+        return out, None
+
+
+class _Weighted(torch.autograd.Function):
+    """Weighted sum of each row's neighbours, head by head."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, rows: Rows
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.rows = rows
+        out = x.new_empty(len(rows.starts), *x.shape[1:])
+        segment.segment_weighted(values(x), values(weight), *rows, out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        by_x = by_weight = None
+        if ctx.needs_input_grad[0]:
+            by_x = torch.zeros_like(x, memory_format=torch.contiguous_format)
+            segment.segment_weighted_backward(
+                values(grad), values(weight), *ctx.rows, by_x.numpy()
+            )
+        if ctx.needs_input_grad[1]:
+            by_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+            segment.segment_weighted_backward_weight(
+                values(grad), values(x), *ctx.rows, by_weight.numpy()
+            )
+        return by_x, by_weight, None
+
+
+class _EdgeAdd(torch.autograd.Function):
+    """Sum of what an edge's two ends hold."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, source: torch.Tensor, target: torch.Tensor, rows: Rows
+    ) -> torch.Tensor:
+        ctx.rows, ctx.num_src = rows, len(source)
+        out = source.new_empty(len(rows.indices), source.shape[1])
+        segment.edge_add(values(source), values(target), *rows, out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        by_source = grad.new_zeros(ctx.num_src, grad.shape[1])
+        by_target = grad.new_zeros(len(ctx.rows.starts), grad.shape[1])
+        segment.edge_add_backward(
+            values(grad), *ctx.rows, by_source.numpy(), by_target.numpy()
+        )
+        return by_source, by_target, None
+
+
+class _Softmax(torch.autograd.Function):
+    """Softmax over the edges of each row."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: torch.Tensor, rows: Rows) -> torch.Tensor:
+        ctx.rows = rows
+        out = torch.empty_like(scores, memory_format=torch.contiguous_format)
+        segment.subtract_row_max(values(scores), rows.starts, rows.ends, out.numpy())
+        out.exp_()
+        segment.divide_by_row_sum(out.numpy(), rows.starts, rows.ends)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (alpha,) = ctx.saved_tensors
+        out = torch.empty_like(alpha)
+        segment.softmax_backward(
+            values(grad), values(alpha), ctx.rows.starts, ctx.rows.ends, out.numpy()
+        )
+        return out, None
+
+
+def _edges(rows: Rows, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Return each edge's source, row and place in `indices`, on `device`."""
+    row, place = edge_places(rows)
+    source = rows.indices[place].astype(np.int64)
+    return tuple(torch.from_numpy(a).to(device) for a in (source, row, place))
+
+
+def _plain_reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
+    source, row, _ = _edges(rows, x.device)
+    messages = x.index_select(0, source)
+    out = x.new_zeros(len(rows.starts), x.shape[1])
+    if op == "max":
+        row = row.unsqueeze(1).expand_as(messages)
+        return out.scatter_reduce(0, row, messages, "amax", include_self=False)
+    out = out.index_add(0, row, messages)
+    if op == "mean":
+        counts = torch.from_numpy(rows.ends - rows.starts).to(x)
+        out = out / counts.clamp(min=1).unsqueeze(1)
+    return out
+
+
+def _plain_weighted(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Tensor:
+    source, row, place = _edges(rows, x.device)
+    messages = x.index_select(0, source) * weight.index_select(0, place).unsqueeze(2)
+    return x.new_zeros(len(rows.starts), *x.shape[1:]).index_add(0, row, messages)
+
+
+def _plain_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
+    _, row, place = _edges(rows, scores.device)
+    scores = scores.index_select(0, place)
+    top = scores.new_full((len(rows.starts), scores.shape[1]), -torch.inf)
+    where = row.unsqueeze(1).expand_as(scores)
+    top = top.scatter_reduce(0, where, scores.detach(), "amax")
+    powers = (scores - top.index_select(0, row)).exp()
+    total = torch.zeros_like(top).index_add(0, row, powers)
+    return powers / total.index_select(0, row)
+
+
+def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
+    """Return the "sum", "mean" or "max" of each row's neighbours.
+
+    Parameters
+    ----------
+    x
+        [n, D].
+    rows
+        The neighbours of each row.
+    op
+        Of equal values, the gradient of "max" goes to the first neighbour by the
+        kernels, and is shared among them by plain torch.
+
+    Returns
+    -------
+    torch.Tensor
+        [r, D]; zeros for rows without neighbours.
+    """
+    if not has_kernels(x):
+        return _plain_reduce(x, rows, op)
+    if op == "max":
+        return _Max.apply(x, rows)
+    return _Sum.apply(x, rows, op == "mean")
+
+
+def weighted_sum(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Return each row's sum of neighbours `x` [n, H, D] by `weight` [L, H].
+
+    Returns
+    -------
+    torch.Tensor
+        [r, H, D], differentiable by `x` and `weight`.
+    """
+    if not has_kernels(x) or x.dtype != weight.dtype:
+        return _plain_weighted(x, weight, rows)
+    return _Weighted.apply(x, weight, rows)
+
+
+def edge_add(source: torch.Tensor, target: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Return, for compact rows, ``source[j] + target[i]`` of each edge: [E, H].
+
+    `source` is [n, H], `target` [>= r, H].
+    """
+    target = target[: len(rows.starts)]
+    if not has_kernels(source) or source.dtype != target.dtype:
+        j, i, _ = _edges(rows, source.device)
+        return source.index_select(0, j) + target.index_select(0, i)
+    return _EdgeAdd.apply(source, target, rows)
+
+
+def edge_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Return, for compact rows, the softmax of `scores` [E, H] over each row."""
+    if not has_kernels(scores):
+        return _plain_softmax(scores, rows)
+    return _Softmax.apply(scores, rows)
