@@ -10,17 +10,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from daskgnn import errors, nn
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
-    from daskgnn.graph.convert import (
-        from_edge_index,
-        from_networkx,
-        from_ogb,
-        from_pyg,
-        from_scipy,
-    )
     from daskgnn.graph.data import GraphData
     from daskgnn.graph.datasets import list_datasets, load_dataset
     from daskgnn.graph.graph import Graph, open_graph
-    from daskgnn.graph.readers import read_npz
+    from daskgnn.graph.ogb import from_ogb
+    from daskgnn.graph.readers import (
+        from_edge_index,
+        from_networkx,
+        from_pyg,
+        from_scipy,
+        read_npz,
+    )
     from daskgnn.graph.validate import validate
     from daskgnn.train.recorder import History
     from daskgnn.train.trainer import Trainer
@@ -34,11 +34,11 @@ _HOMES = {
     "InputError": "daskgnn.errors",
     "Trainer": "daskgnn.train.trainer",
     "TrainingError": "daskgnn.errors",
-    "from_edge_index": "daskgnn.graph.convert",
-    "from_networkx": "daskgnn.graph.convert",
+    "from_edge_index": "daskgnn.graph.readers",
+    "from_networkx": "daskgnn.graph.readers",
     "from_ogb": "daskgnn.graph.ogb",
-    "from_pyg": "daskgnn.graph.convert",
-    "from_scipy": "daskgnn.graph.convert",
+    "from_pyg": "daskgnn.graph.readers",
+    "from_scipy": "daskgnn.graph.readers",
     "list_datasets": "daskgnn.graph.datasets",
     "load_dataset": "daskgnn.graph.datasets",
     "open_graph": "daskgnn.graph.graph",

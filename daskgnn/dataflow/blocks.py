@@ -68,15 +68,14 @@ def load_blocks(
     Features and labels keep the keys of the graph's Dask arrays: where a user has
     persisted these, nothing is loaded twice.
     """
-    token = f"{graph.graph_hash[:12]}-{graph.num_parts}"
+    token = graph.token
     parts = range(graph.num_parts)
     book = graph.partition_book
     tasks: dict[Any, Any] = {}
     adjacency = tuple(("load-adjacency", token, p) for p in parts)
     for p, key in enumerate(adjacency):
-        tasks[key] = Task(
-            key, load_adjacency, graph.path, int(book[p]), int(book[p + 1])
-        )
+        bounds = int(book[p]), int(book[p + 1])
+        tasks[key] = Task(key, load_adjacency, graph.path, *bounds, graph.checksum)
     features = tuple(_row_keys(graph.features))
     labels = tuple(_row_keys(graph.labels))
     tasks.update(dict(graph.features.__dask_graph__()))
@@ -86,22 +85,29 @@ def load_blocks(
         features = tuple(("normalize-features", token, p) for p in parts)
         for key, source in zip(features, raw, strict=True):
             tasks[key] = Task(key, normalize_rows, TaskRef(source))
-    draw_weights = None
+    draw_weights: tuple[Any, ...] | None = None
     if sample_by != "uniform":
         draw_weights = tuple(("load-draw-weights", sample_by, token, p) for p in parts)
         for key, source in zip(draw_weights, adjacency, strict=True):
             tasks[key] = Task(
-                key, load_draw_weights, TaskRef(source), graph.path, sample_by
+                key,
+                load_draw_weights,
+                TaskRef(source),
+                graph.path,
+                sample_by,
+                graph.checksum,
             )
     blocks = Blocks(adjacency, features, labels, draw_weights)
     executor.submit(tasks, blocks.keys, part_of=_part_of_block)
     return blocks
 
 
-def load_draw_weights(block: AdjacencyBlock, path: str, sample_by: str) -> np.ndarray:
+def load_draw_weights(
+    block: AdjacencyBlock, path: str, sample_by: str, checksum: str
+) -> np.ndarray:
     """Return float32 [E], the weight of each edge of `block` in draws."""
     if sample_by == "degree":
-        weights = load_degrees(path)[block.indices].astype(np.float32)
+        weights = load_degrees(path, checksum)[block.indices].astype(np.float32)
     elif block.weights is None:
         return np.ones(len(block.indices), np.float32)
     else:

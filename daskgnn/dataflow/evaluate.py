@@ -6,7 +6,6 @@ part's rows and its halo.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from daskgnn.kernels.batch import answer_rows
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.hops import Sampling
@@ -152,12 +153,11 @@ def score_parts(
     `score` is ``(output, labels, {split: rows of the part}) -> small object``.
     """
     tasks: dict[Any, Any] = {}
-    keys = []
+    keys: list[Any] = []
     for part, output in enumerate(outputs):
         key = ("score", *output[1:])
-        tasks[key] = Task(
-            key, score, TaskRef(output), blocks.labels_of(part), DataNode(key, rows[part])
-        )
+        labels = blocks.labels_of(part)
+        tasks[key] = Task(key, score, TaskRef(output), labels, rows[part])
         keys.append(key)
     return tasks, keys
 
@@ -174,7 +174,7 @@ def by_original_id(
     """
     tasks: dict[Any, Any] = {}
     chunks = range(len(original_bounds) - 1)
-    keys = []
+    keys: list[Any] = []
     for c in chunks:
         first, last = int(original_bounds[c]), int(original_bounds[c + 1])
         picked = []
@@ -184,9 +184,9 @@ def by_original_id(
                 key, pick_rows, TaskRef(output), blocks.adjacency_of(part), first, last
             )
             picked.append(TaskRef(key))
-        key = ("predict-" + token, c, 0)
-        tasks[key] = Task(key, assemble_rows, List(*picked), last - first)
-        keys.append(key)
+        chunk = ("predict-" + token, c, 0)
+        tasks[chunk] = Task(chunk, assemble_rows, List(*picked), last - first)
+        keys.append(chunk)
     return tasks, keys
 
 

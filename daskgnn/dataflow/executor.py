@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import dask
+from dask.base import annotate
 from dask.local import get_sync
 from dask.task_spec import DataNode
 
@@ -65,8 +65,8 @@ class LocalExecutor:
         graph: Graph,
         keys: Sequence[Any],
         *,
-        priority: int = 0,  # noqa: ARG002
-        part_of: PartOf = last_entry,  # noqa: ARG002
+        priority: int = 0,
+        part_of: PartOf = last_entry,
     ) -> None:
         """Run `graph` to its end and keep the results of `keys`."""
         needed: set[Any] = set()
@@ -93,7 +93,7 @@ class LocalExecutor:
         for key in keys:
             self._kept.pop(key, None)
 
-    def worker_of(self, part: int) -> str:  # noqa: ARG002
+    def worker_of(self, part: int) -> str:
         """Return the one place there is."""
         return "local"
 
@@ -149,9 +149,7 @@ class ClusterExecutor:
         def workers(key: Any) -> list[str]:
             return [addresses[part_of(key)]]
 
-        with dask.annotate(
-            workers=workers, allow_other_workers=True, priority=priority
-        ):
+        with annotate(workers=workers, allow_other_workers=True, priority=priority):
             futures = self.client.get(dict(graph), list(keys), sync=False)
         self._kept.update(zip(keys, futures, strict=True))
 

@@ -6,12 +6,15 @@ function of the number of parts alone; its last sum is one task with the update.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from dask.task_spec import DataNode, Task, TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from dask.task_spec import List, Task, TaskRef
 
 from daskgnn.kernels.batch import (
@@ -28,6 +27,8 @@ from daskgnn.kernels.hops import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.kernels.adjacency import AdjacencyBlock
 
@@ -93,8 +94,9 @@ def _add_hop(
     """Add one hop of one part: ask, serve, merge."""
     others: list[int] = []
     replies = []
+    key: Any
+    asked: Any
     for other in _others(plan, part):
-        asked: Any
         if isinstance(frontier, WindowNodes):
             # The driver knows the seeds: it asks at once, and not in vain.
             asked = request(frontier, plan.sampling, other)

@@ -106,9 +106,7 @@ class _Tables:
     wanted: dict[int, np.ndarray]
     start: int
 
-    def locate(
-        self, ids: np.ndarray, owner: np.ndarray, part: int
-    ) -> np.ndarray:
+    def locate(self, ids: np.ndarray, owner: np.ndarray, part: int) -> np.ndarray:
         """Return the row, int64, of each storage id in its table."""
         own = owner == part
         row = np.empty(len(ids), np.int64)
@@ -201,6 +199,7 @@ def _finish_step(
     part: int,
     first_aggregation: str | None,
 ) -> PreparedStep:
+    assert step.indices is not None  # after the last hop
     owner = sampling.owner(step.ids)
     row = tables.locate(step.ids, owner, part)
     own = owner == part
@@ -266,7 +265,10 @@ def aggregate_first(
     if kind == "gcn":
         coefficients = gcn_coefficients(*rows, weights, degree, strength)
     out = np.empty((count, sources[3].shape[1]), np.float32)
-    aggregate_grouped(*rows, *sources, kind, out, coefficients)
+    owner, row, local_owner, local, received = sources
+    aggregate_grouped(
+        *rows, owner, row, local_owner, local, received, kind, out, coefficients
+    )
     if kind == "gcn":
         out += own_rows[:count] / (strength[:count, None] + np.float32(1))
     return out

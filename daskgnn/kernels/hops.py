@@ -185,7 +185,7 @@ def request(window: WindowNodes, sampling: Sampling, part: int) -> Request:
 
 def answer(
     block: AdjacencyBlock,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     asked: Request,
     step_keys: np.ndarray,
     sampling: Sampling,
@@ -194,7 +194,8 @@ def answer(
 ) -> Rows:
     """Sample the rows that `asked` names from the block that owns them.
 
-    `labels` are those of the block's rows: the seeds' go with hop 0.
+    `labels` are those of the block's rows: the seeds' go with hop 0, later hops
+    are given none.
     `draw_weights` (float32 [E], positive) makes the draws weighted.
     """
     fan_out = sampling.fan_out
@@ -235,7 +236,7 @@ def answer(
         original_ids,
         degree,
         block.strength[rows],
-        labels[rows] if hop == 0 else None,
+        None if labels is None else labels[rows],
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.counter import below, combine, draw, uniform
+from daskgnn.kernels.counter import GOLDEN, below, combine, draw, uniform
 
 ALL = np.int64(2**62)
 """A fan-out that no row reaches: every neighbour."""
@@ -161,50 +161,43 @@ def discover(ids, starts, counts, limit, columns, local):
     int [>= n]
         `ids` with the new ones behind.
     """
-    known = len(ids)
-    bound = known
+    bound = len(ids)
     for i in range(len(starts)):
         bound += min(np.int64(counts[i]), limit)
     size = 16
     while size < 2 * bound:
         size *= 2
-    mask = np.uint64(size - 1)
     table = np.full(size, -1, np.int32)
     out = np.empty(bound, ids.dtype)
     count = 0
-    for i in range(known):
+    for i in range(len(ids)):
         out[i] = ids[i]
-        slot = _home(ids[i], mask)
-        while table[slot] >= 0:
-            slot = (slot + np.uint64(1)) & mask
-        table[slot] = i
-    count = known
+        table[_find(table, out, ids[i])] = i
+        count += 1
     for i in range(len(starts)):
         for e in range(starts[i], starts[i] + min(np.int64(counts[i]), limit)):
-            node = columns[e]
-            slot = _home(node, mask)
-            while table[slot] >= 0 and out[table[slot]] != node:
-                slot = (slot + np.uint64(1)) & mask
+            slot = _find(table, out, columns[e])
             if table[slot] < 0:
                 table[slot] = count
-                out[count] = node
+                out[count] = columns[e]
                 count += 1
     if len(local) > 0:
         place = 0
         for i in range(len(starts)):
             for e in range(starts[i], starts[i] + counts[i]):
-                node = columns[e]
-                slot = _home(node, mask)
-                while out[table[slot]] != node:
-                    slot = (slot + np.uint64(1)) & mask
-                local[place] = table[slot]
+                local[place] = table[_find(table, out, columns[e])]
                 place += 1
     return out[:count].copy()
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _home(node, mask):
-    return (np.uint64(node) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(20)) & mask
+def _find(table, ids, node):
+    """Return the slot of `node` in an open-addressing table, or the free one."""
+    mask = np.uint64(len(table) - 1)
+    slot = (np.uint64(node) * GOLDEN >> np.uint64(20)) & mask
+    while table[slot] >= 0 and ids[table[slot]] != node:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
 
 
 @njit(cache=True, nogil=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OWN_CLUSTER = {
     # Parts are placed by us; a stolen task would drag its block along.
@@ -20,7 +22,7 @@ OWN_CLUSTER = {
     "distributed.scheduler.allowed-failures": 10,
     "distributed.scheduler.worker-ttl": "30s",
     "distributed.scheduler.no-workers-timeout": "60s",
-    "distributed.comm.timeouts.tcp": "10s",
+    "distributed.comm.timeouts.tcp": "12s",
     "distributed.worker.profile.enabled": False,
 }
 """Dask's configuration for clusters that the library starts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ import torch
 from daskgnn.errors import CheckpointError
 from daskgnn.train.checkpoint import Checkpoint
 from daskgnn.train.plan import Position
-from daskgnn.train.schedule import Schedule
 from daskgnn.train.state import TrainState
+
+if TYPE_CHECKING:
+    from daskgnn.train.schedule import Schedule
 
 
 @dataclass
@@ -117,7 +119,8 @@ class Course:
         self.position = Position(*facts["position"])
         self.best = None
         if facts["best"] is not None:
-            self.best = Best(*facts["best"], arrays["best_parameters"])
+            epoch, score = facts["best"]
+            self.best = Best(epoch, score, arrays["best_parameters"])
         self.evaluations_since_best = facts["evaluations_since_best"]
         self.stopped = facts["stopped"]
         self.epoch = Sums(**facts["epoch_sums"])

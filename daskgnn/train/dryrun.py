@@ -42,10 +42,11 @@ def try_model(
         with torch.no_grad():
             out = model.train()(torch.zeros(2, graph.num_features), blocks)
     except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
         raise ModelError(
             f"the model's forward(x, blocks) fails on x of shape "
             f"(2, {graph.num_features}) and {len(blocks)} blocks: "
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            f"{type(error).__name__}: {said}"
         ) from error
     finally:
         model.train(training)

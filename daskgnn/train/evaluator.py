@@ -18,6 +18,7 @@ from daskgnn.dataflow.window import Preparation, WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.neighbor import FanOut
+from daskgnn.train.plan import index_dtype
 from daskgnn.train.program import evaluate_layer, evaluate_step
 from daskgnn.train.scores import SplitOutputs, reduce_outputs, score_split
 
@@ -142,13 +143,14 @@ class Evaluator:
         )
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
         tasks: dict[Any, Any] = {}
+        key: Any
         for window, first in enumerate(range(0, longest, self.batch_size)):
             runs = [
                 [
                     np.arange(
                         min(book[p] + first, book[p + 1]),
                         min(book[p] + first + self.batch_size, book[p + 1]),
-                        dtype=self.graph.index_dtype,
+                        dtype=index_dtype(self.graph),
                     )
                 ]
                 for p in range(self.graph.num_parts)
@@ -191,5 +193,3 @@ def _part_of_prediction(key: Any) -> int:
 
 def _width(output: np.ndarray) -> int:
     return int(output.shape[1])
-
-

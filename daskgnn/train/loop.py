@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,16 @@ from dask.task_spec import Task, TaskRef
 from daskgnn.dataflow.step import Chain, chain_window
 from daskgnn.dataflow.window import Preparation, prepare_window
 from daskgnn.train.program import apply_update, compute_gradient
-from daskgnn.train.state import TrainState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daskgnn.dataflow.executor import Executor
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.kernels.hops import Traffic
     from daskgnn.train.plan import Window, WindowPlanner
     from daskgnn.train.schedule import Schedule
+    from daskgnn.train.state import TrainState
 
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""

@@ -18,7 +18,8 @@ def check_output(path: str | Path) -> None:
     path = Path(path)
     if path.suffix not in (".zarr", ".parquet"):
         raise InputError(
-            f"cannot write predictions to {path}: the name must end in .zarr or .parquet"
+            f"cannot write predictions to {path}: the name must end in .zarr or "
+            ".parquet"
         )
     if path.exists():
         raise InputError(f"{path} is already there: remove it or give another name")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from daskgnn.train.recorder import Progress, Silent, write_json
 from daskgnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daskgnn.graph.graph import Graph
 
 SETTINGS = "run.json"

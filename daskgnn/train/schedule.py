@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from daskgnn.errors import ModelError
-from daskgnn.train.program import OptimizerFactory
+
+if TYPE_CHECKING:
+    from daskgnn.train.program import OptimizerFactory
 
 SCHEDULED = ("lr", "momentum", "betas")
 """Options of a parameter group that a scheduler may change."""
@@ -60,7 +62,7 @@ class _Named:
             self.options["weight_decay"] = weight_decay
 
     def __call__(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return self.cls(parameters, **self.options)  # type: ignore[no-any-return]
+        return self.cls(parameters, **self.options)
 
 
 def check_optimizer(

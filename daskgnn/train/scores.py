@@ -58,7 +58,7 @@ def score_split(parts: list[SplitOutputs], metric: str | None) -> dict[str, floa
     predictions = np.concatenate([part.predictions for part in parts])
     if not len(labels):
         raise InputError("the split has no node: nothing to evaluate")
-    scores = {"num_nodes": len(labels)}
+    scores: dict[str, float] = {"num_nodes": len(labels)}
     if labels.ndim == 1:
         scores["accuracy"] = float((labels == predictions).mean())
         scores["loss"] = sum(part.loss for part in parts) / len(labels)
@@ -73,9 +73,7 @@ def score_split(parts: list[SplitOutputs], metric: str | None) -> dict[str, floa
 
 def _metric(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
     if metric.startswith("ogb:"):
-        from daskgnn.graph.ogb import evaluate_ogb
-
-        return float(evaluate_ogb(metric.removeprefix("ogb:"), labels, predictions))
+        return _ogb(metric.removeprefix("ogb:"), labels, predictions)
     if metric in ("f1_micro", "f1_macro"):
         return _f1(labels, predictions, metric.removeprefix("f1_"))
     if metric in ("rocauc", "ap") and labels.ndim == 2:
@@ -86,6 +84,16 @@ def _metric(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
     )
 
 
+def _ogb(name: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Return the first figure of OGB's own evaluator."""
+    from daskgnn.graph.ogb import ogb_evaluator
+
+    if labels.ndim == 1:
+        labels, predictions = labels[:, None], predictions[:, None]
+    found = ogb_evaluator(name).eval({"y_true": labels, "y_pred": predictions})
+    return float(next(iter(found.values())))
+
+
 def _f1(labels: np.ndarray, predictions: np.ndarray, average: str) -> float:
     from sklearn.metrics import f1_score
 
@@ -94,9 +102,7 @@ def _f1(labels: np.ndarray, predictions: np.ndarray, average: str) -> float:
     return float(f1_score(labels, predictions, average=average, zero_division=0))
 
 
-def _mean_over_tasks(
-    metric: str, labels: np.ndarray, predictions: np.ndarray
-) -> float:
+def _mean_over_tasks(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
     """Return the mean over columns that have both classes, as OGB does."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 

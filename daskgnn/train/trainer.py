@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -18,17 +15,18 @@ from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.executor import ClusterExecutor, Executor, LocalExecutor
 from daskgnn.dataflow.memory import estimate_step, parts_per_worker, plan_window
 from daskgnn.dataflow.window import Preparation
-from daskgnn.errors import CheckpointError, InputError, ModelError
+from daskgnn.errors import CheckpointError, InputError
 from daskgnn.kernels.hops import Sampling
-from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
-from daskgnn.train.course import Best, Course, Sums
+from daskgnn.train.checks import check_counts, check_fan_out, check_graph
+from daskgnn.train.course import Course
 from daskgnn.train.dryrun import try_model
 from daskgnn.train.evaluator import Evaluator
-from daskgnn.train.loop import TrainLoop, WindowResult
+from daskgnn.train.fit import Fit
+from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss
-from daskgnn.train.plan import Position, WindowPlanner, windows
+from daskgnn.train.plan import WindowPlanner, index_dtype, original_ids_of
 from daskgnn.train.program import OptimizerFactory, Program, make_program
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
 from daskgnn.train.schedule import (
@@ -40,6 +38,9 @@ from daskgnn.train.schedule import (
 from daskgnn.train.state import TrainState, flatten, hash_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import dask.array as da
 
     from daskgnn.graph.graph import Graph
@@ -133,8 +134,8 @@ class Trainer:
         window: int | None = None,
         progress: Progress | None = None,
     ) -> None:
-        _check_graph(graph)
-        _check_counts(
+        check_graph(graph)
+        check_counts(
             batch_size=batch_size,
             checkpoint_every=checkpoint_every,
             eval_every=eval_every,
@@ -150,21 +151,22 @@ class Trainer:
         self.graph = graph
         self.batch_size = batch_size
         self.seed = seed
-        self.fan_out = _fan_out(num_neighbors, model)
+        self.fan_out = check_fan_out(num_neighbors, model)
         self.eval_every = eval_every
         self.patience = patience
         self.checkpoint_every = checkpoint_every
         self.recorder = Recorder(out, progress or Silent())
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "normalize_features": normalize_features,
             "sample_by": sample_by,
         }
         check_model(model, deterministic=deterministic)
         number_dropouts(model)
         try_model(model, graph, self.fan_out, deterministic=deterministic)
-        self._loss = loss or LOSSES[
-            "binary_cross_entropy" if graph.multilabel else "cross_entropy"
-        ]
+        self._loss = (
+            loss
+            or LOSSES["binary_cross_entropy" if graph.multilabel else "cross_entropy"]
+        )
         self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
         check_optimizer(self._optimizer, model)
         self._scheduler = scheduler
@@ -173,7 +175,7 @@ class Trainer:
             model, self._loss, self._optimizer, self.fan_out, threads_per_part
         )
         self.plan = SeedPlan(
-            graph.original_ids_of(graph.splits["train"]),
+            original_ids_of(graph, graph.splits["train"]),
             graph.splits["train"],
             batch_size,
             seed,
@@ -210,7 +212,7 @@ class Trainer:
         TrainingError
             If the loss is not finite.
         """
-        _check_counts(epochs=epochs)
+        check_counts(epochs=epochs)
         self.recorder.open()
         if resume:
             self.restore()
@@ -220,7 +222,7 @@ class Trainer:
         self._tell_start(epochs)
         try:
             if not self.course.stopped:
-                self._train(epochs)
+                self._new_fit().run(epochs)
         finally:
             self.recorder.flush()
         self._put_parameters(self.best_parameters)
@@ -300,105 +302,27 @@ class Trainer:
         """float32 [n], those of the best validation score (the last, without one)."""
         return self.course.best_parameters
 
-    # -- the course of a fit
-
-    def _train(self, epochs: int) -> None:
+    def _new_fit(self) -> Fit:
         loop = TrainLoop(
             self.executor,
             self._preparation,
-            WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype),
+            WindowPlanner(self.plan, self.graph.num_parts, index_dtype(self.graph)),
             self._programs,
             int(dask.config.get("gnn.look-ahead")),
         )
-        course = self.course
-        plan = windows(
-            self.plan, course.position, epochs, self.window, self.checkpoint_every
+        return Fit(
+            self.graph,
+            self.plan,
+            self.course,
+            self.recorder,
+            loop,
+            self._evaluator,
+            self.window,
+            self.checkpoint_every,
+            self.eval_every,
+            self.patience,
+            self._plan_facts(),
         )
-        for result in loop.run(plan, course.state, course.schedule):
-            self._after_window(result)
-            if result.window.last_of_epoch:
-                self._after_epoch(result.window.epoch)
-                self._checkpoint()
-                if course.stopped:
-                    return
-            elif self._checkpoint_due():
-                self._checkpoint()
-            self.recorder.flush()
-
-    def _after_window(self, result: WindowResult) -> None:
-        """Take the state, record the steps, add up."""
-        window, course = result.window, self.course
-        before = result.began
-        for i, (loss, done) in enumerate(
-            zip(result.state.losses, result.state.finished, strict=True)
-        ):
-            record = {
-                "step": course.state.step + i,
-                "epoch": window.epoch,
-                "loss": loss,
-                "seconds": round(done - before, 6),
-            }
-            before = done
-            seeds = self._num_seeds(window.first + i)
-            for sums in (course.epoch, course.total):
-                sums.loss += loss * seeds
-                sums.seeds += seeds
-                sums.seconds += record["seconds"]
-            self.recorder.step(record)
-        for sums in (course.epoch, course.total):
-            for name in sums.traffic():
-                setattr(sums, name, getattr(sums, name) + getattr(result, name))
-        course.state = result.state.cleared()
-        course.position = Position(window.epoch, window.first + window.size)
-        if window.last_of_epoch:
-            course.position = Position(window.epoch + 1)
-
-    def _after_epoch(self, epoch: int) -> None:
-        """Evaluate, record, advance the schedule, decide whether to stop."""
-        course = self.course
-        sums, course.epoch = course.epoch, Sums()
-        record: dict[str, Any] = {
-            "epoch": epoch,
-            "loss": sums.loss / sums.seeds,
-            "seconds": round(sums.seconds, 6),
-            "lr": course.schedule.options()[0].get("lr"),
-            **sums.traffic(),
-        }
-        score = self._validate(epoch, record)
-        self.recorder.epoch(record)
-        course.schedule.end_epoch(score, record["loss"])
-        if score is None:
-            return
-        if course.best is None or score > course.best.score:
-            course.best = Best(epoch, score, course.state.parameters)
-            course.evaluations_since_best = 0
-            return
-        course.evaluations_since_best += 1
-        patience = self.patience
-        course.stopped = bool(patience) and course.evaluations_since_best >= patience
-
-    def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
-        """Score the validation split when it is due."""
-        if not len(self.graph.splits.get("val", ())) or (epoch + 1) % self.eval_every:
-            return None
-        began = time.time()
-        scores = self._evaluator.scores(self.course.state.parameters, ["val"])["val"]
-        record["val_accuracy"] = scores["accuracy"]
-        if "loss" in scores:
-            record["val_loss"] = scores["loss"]
-        record["eval_seconds"] = round(time.time() - began, 6)
-        metric = self.graph.metric or "accuracy"
-        if metric != "accuracy":
-            record["val_metric"] = scores[metric]
-        return float(scores[metric])
-
-    def _num_seeds(self, step: int) -> int:
-        """Return the seeds of a step, counted from its epoch's begin."""
-        return min(
-            self.batch_size, len(self.plan.original_ids) - step * self.batch_size
-        )
-
-    # -- preparing
 
     def _prepare(self) -> None:
         """Load the blocks and send the program, once."""
@@ -416,9 +340,7 @@ class Trainer:
         self._programs = [
             ("program", self._run, p) for p in range(self.graph.num_parts)
         ]
-        tasks = {
-            key: Task(key, same_program, self.program) for key in self._programs
-        }
+        tasks = {key: Task(key, same_program, self.program) for key in self._programs}
         self.executor.submit(tasks, self._programs)
         self._prepared = True
 
@@ -471,14 +393,6 @@ class Trainer:
         )
 
     # -- checkpoints
-
-    def _checkpoint_due(self) -> bool:
-        every = self.checkpoint_every
-        return every is not None and self.course.state.step % every == 0
-
-    def _checkpoint(self) -> None:
-        if self.recorder.directory is not None:
-            self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
 
     def _plan_facts(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with to be continued."""
@@ -539,44 +453,3 @@ def _executor(client: Any, num_parts: int) -> Executor:
     if client is None:
         return LocalExecutor()
     return ClusterExecutor(client, num_parts)
-
-
-def _check_graph(graph: Graph) -> None:
-    if graph.features is None:
-        raise InputError(
-            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
-        )
-    if graph.labels is None:
-        raise InputError(
-            f"graph {graph.name!r} has no labels: it can be partitioned, not trained"
-        )
-    if not len(graph.splits.get("train", ())):
-        raise InputError(
-            f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built"
-        )
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is None:
-            continue
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"{name}={value!r}, expected a whole number of at least 1")
-
-
-def _fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:
-    values = tuple(num_neighbors)
-    for k in values:
-        if not isinstance(k, int | np.integer) or (k < 1 and k != -1):
-            raise InputError(
-                f"num_neighbors={list(values)} has {k!r}, expected at least 1, or -1 "
-                "for all neighbours"
-            )
-    layers = getattr(model, "num_layers", len(values))
-    if not values or layers != len(values):
-        raise ModelError(
-            f"num_neighbors={list(values)} has {len(values)} hops, the model has "
-            f"{layers} layers: give one fan-out a layer"
-        )
-    return FanOut(tuple(int(k) for k in values))

@@ -1,8 +1,10 @@
-"""Sampling kernels: subsets, uniformity, nesting, and one neighbourhood for any parts."""
+"""Sampling kernels: subsets, uniformity, nesting, the same for any parts."""
 
 import networkx as nx
 import numpy as np
 import pytest
+from scipy import stats
+
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.counter import derive_key, keys_below
 from daskgnn.kernels.hops import (
@@ -15,7 +17,6 @@ from daskgnn.kernels.hops import (
 )
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
-from scipy import stats
 
 
 def ordered_blocks(matrix, order, num_parts, weights=None):
@@ -57,7 +58,9 @@ def whole_window(blocks, bounds, seeds, step_keys, num_neighbors):
     labels = [np.arange(b.num_rows) + b.start for b in blocks]
     windows = []
     for p in parts:
-        runs = [s[cut_runs(len(s), len(blocks))[p] :][: _run(s, blocks, p)] for s in seeds]
+        runs = [
+            s[cut_runs(len(s), len(blocks))[p] :][: _run(s, blocks, p)] for s in seeds
+        ]
         windows.append(first_nodes(runs, step_keys, labels[0][:0], len(blocks)))
     for hop in range(len(num_neighbors)):
         after = []
@@ -135,7 +138,9 @@ def test_a_smaller_fan_out_takes_a_prefix_of_the_larger():
         sampling = Sampling(FanOut((k, 2)), bounds)
         got = answer(blocks[0], np.arange(60), asked, keys, sampling, 0)
         ends = np.cumsum(got.counts)
-        rows[k] = [got.columns[e - c : e] for e, c in zip(ends, got.counts, strict=True)]
+        rows[k] = [
+            got.columns[e - c : e] for e, c in zip(ends, got.counts, strict=True)
+        ]
     for small, large in zip(rows[3], rows[5], strict=True):
         assert list(large[: len(small)]) == list(small)
 
@@ -203,4 +208,6 @@ def test_runs_differ_by_at_most_one_seed(seeds, parts):
 def test_keys_are_distinct_and_well_spread():
     keys = keys_below(np.uint64(derive_key(0)), np.arange(100_000))
     assert len(np.unique(keys)) == 100_000
-    assert stats.chisquare(np.bincount((keys >> np.uint64(56)).astype(int))).pvalue > 1e-3
+    assert (
+        stats.chisquare(np.bincount((keys >> np.uint64(56)).astype(int))).pvalue > 1e-3
+    )

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def register(sizeof: Any) -> None:
-    """Register every array dataclass that travels between tasks."""
+    """Register our types; called while Dask itself is being imported.
+
+    So nothing of ours is imported before Dask meets the first object of a kind.
+    """
+    sizeof.register_lazy("daskgnn")(_Registration(sizeof, _register_dataclasses))
+    sizeof.register_lazy("sparse")(_Registration(sizeof, _register_sparse))
+
+
+class _Registration:
+    """What Dask calls when it first meets an object of a package."""
+
+    def __init__(self, sizeof: Any, register: Callable[[Any], None]) -> None:
+        self.sizeof = sizeof
+        self.register = register
+
+    def __call__(self) -> None:
+        self.register(self.sizeof)
+
+
+def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.step import PartGradient
-    from daskgnn.graph.gcxs import register_sizeof
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import FeatureRows, PreparedWindow
     from daskgnn.kernels.halo import Halo, WholePart
     from daskgnn.kernels.hops import Request, Rows, WindowNodes
+    from daskgnn.train.state import TrainState
 
     kinds = (
         AdjacencyBlock,
@@ -25,11 +47,17 @@ def register(sizeof: Any) -> None:
         PreparedWindow,
         Request,
         Rows,
+        TrainState,
         WholePart,
         WindowNodes,
     )
     for kind in kinds:
         sizeof.register(kind)(array_bytes)
+
+
+def _register_sparse(sizeof: Any) -> None:
+    from daskgnn.graph.gcxs import register_sizeof
+
     register_sizeof(sizeof)
 
 

@@ -1,0 +1,61 @@
+"""What a trainer can be given, checked before any work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daskgnn.errors import InputError, ModelError
+from daskgnn.kernels.neighbor import FanOut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from daskgnn.graph.graph import Graph
+
+
+def check_graph(graph: Graph) -> None:
+    """Refuse a graph that cannot be trained on."""
+    if graph.features is None:
+        raise InputError(
+            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
+        )
+    if graph.labels is None:
+        raise InputError(
+            f"graph {graph.name!r} has no labels: it can be partitioned, not trained"
+        )
+    if not len(graph.splits.get("train", ())):
+        raise InputError(
+            f"graph {graph.name!r} has no training split: give train=mask when it is "
+            "built"
+        )
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse named counts that are neither None nor at least 1."""
+    for name, value in counts.items():
+        if value is None:
+            continue
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(f"{name}={value!r}, expected a whole number of at least 1")
+
+
+def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:
+    """Return the fan-outs; refuse what does not fit the model's layers."""
+    values = tuple(num_neighbors)
+    for k in values:
+        if not isinstance(k, int | np.integer) or (k < 1 and k != -1):
+            raise InputError(
+                f"num_neighbors={list(values)} has {k!r}, expected at least 1, or -1 "
+                "for all neighbours"
+            )
+    layers = getattr(model, "num_layers", len(values))
+    if not values or layers != len(values):
+        raise ModelError(
+            f"num_neighbors={list(values)} has {len(values)} hops, the model has "
+            f"{layers} layers: give one fan-out a layer"
+        )
+    return FanOut(tuple(int(k) for k in values))

@@ -1,0 +1,134 @@
+"""The course of a fit: windows, epochs, validation, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from daskgnn.train.course import Best, Course, Sums
+from daskgnn.train.plan import Position, windows
+
+if TYPE_CHECKING:
+    from daskgnn.graph.graph import Graph
+    from daskgnn.kernels.seeds import SeedPlan
+    from daskgnn.train.evaluator import Evaluator
+    from daskgnn.train.loop import TrainLoop, WindowResult
+    from daskgnn.train.recorder import Recorder
+
+
+@dataclass
+class Fit:
+    """Takes a run from where its course stands to its last epoch."""
+
+    graph: Graph
+    plan: SeedPlan
+    course: Course
+    recorder: Recorder
+    loop: TrainLoop
+    evaluator: Evaluator
+    window: int
+    checkpoint_every: int | None
+    eval_every: int
+    patience: int | None
+    plan_facts: dict[str, Any]
+    """What a checkpoint must agree with to be continued."""
+
+    def run(self, epochs: int) -> None:
+        """Train until `epochs` epochs are done, or early stopping ends the run."""
+        course = self.course
+        plan = windows(
+            self.plan, course.position, epochs, self.window, self.checkpoint_every
+        )
+        for result in self.loop.run(plan, course.state, course.schedule):
+            self._after_window(result)
+            if result.window.last_of_epoch:
+                self._after_epoch(result.window.epoch)
+                self._checkpoint()
+                if course.stopped:
+                    return
+            elif self._checkpoint_due():
+                self._checkpoint()
+            self.recorder.flush()
+
+    def _after_window(self, result: WindowResult) -> None:
+        """Take the state, record the steps, add up."""
+        window, course = result.window, self.course
+        before = result.began
+        for i, (loss, done) in enumerate(
+            zip(result.state.losses, result.state.finished, strict=True)
+        ):
+            record = {
+                "step": course.state.step + i,
+                "epoch": window.epoch,
+                "loss": loss,
+                "seconds": round(done - before, 6),
+            }
+            before = done
+            seeds = self._num_seeds(window.first + i)
+            for sums in (course.epoch, course.total):
+                sums.loss += loss * seeds
+                sums.seeds += seeds
+                sums.seconds += record["seconds"]
+            self.recorder.step(record)
+        for sums in (course.epoch, course.total):
+            for name in sums.traffic():
+                setattr(sums, name, getattr(sums, name) + getattr(result, name))
+        course.state = result.state.cleared()
+        course.position = Position(window.epoch, window.first + window.size)
+        if window.last_of_epoch:
+            course.position = Position(window.epoch + 1)
+
+    def _after_epoch(self, epoch: int) -> None:
+        """Evaluate, record, advance the schedule, decide whether to stop."""
+        course = self.course
+        sums, course.epoch = course.epoch, Sums()
+        record: dict[str, Any] = {
+            "epoch": epoch,
+            "loss": sums.loss / sums.seeds,
+            "seconds": round(sums.seconds, 6),
+            "lr": course.schedule.options()[0].get("lr"),
+            **sums.traffic(),
+        }
+        score = self._validate(epoch, record)
+        self.recorder.epoch(record)
+        course.schedule.end_epoch(score, record["loss"])
+        if score is None:
+            return
+        if course.best is None or score > course.best.score:
+            course.best = Best(epoch, score, course.state.parameters)
+            course.evaluations_since_best = 0
+            return
+        course.evaluations_since_best += 1
+        if self.patience is not None:
+            course.stopped = course.evaluations_since_best >= self.patience
+
+    def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
+        """Score the validation split when it is due."""
+        if not len(self.graph.splits.get("val", ())) or (epoch + 1) % self.eval_every:
+            return None
+        began = time.time()
+        scores = self.evaluator.scores(self.course.state.parameters, ["val"])["val"]
+        record["val_accuracy"] = scores["accuracy"]
+        if "loss" in scores:
+            record["val_loss"] = scores["loss"]
+        record["eval_seconds"] = round(time.time() - began, 6)
+        metric = self.graph.metric or "accuracy"
+        if metric != "accuracy":
+            record["val_metric"] = scores[metric]
+        return float(scores[metric])
+
+    def _num_seeds(self, step: int) -> int:
+        """Return the seeds of a step, counted from its epoch's begin."""
+        return min(
+            self.plan.batch_size,
+            len(self.plan.original_ids) - step * self.plan.batch_size,
+        )
+
+    def _checkpoint_due(self) -> bool:
+        every = self.checkpoint_every
+        return every is not None and self.course.state.step % every == 0
+
+    def _checkpoint(self) -> None:
+        if self.recorder.directory is not None:
+            self.recorder.save(self.course.to_checkpoint(self.plan_facts))

@@ -1,0 +1,162 @@
+"""One step a task equals one step in one process, for every optimizer."""
+
+import numpy as np
+import pytest
+import torch
+
+from daskgnn.dataflow.step import PartGradient
+from daskgnn.errors import ModelError, TrainingError
+from daskgnn.kernels.neighbor import FanOut
+from daskgnn.train.loss import cross_entropy
+from daskgnn.train.program import apply_update, make_program
+from daskgnn.train.schedule import Schedule, check_optimizer, optimizer_factory
+from daskgnn.train.state import TrainState, flatten, hash_parameters
+
+NAMES = ["adam", "adamw", "sgd", "adagrad", "adadelta", "adamax", "asgd", "nadam"]
+NAMES += ["radam", "rmsprop", "rprop", "adafactor"]
+
+
+def small_model():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+
+
+def gradients(model, count):
+    rng = np.random.default_rng(1)
+    size = sum(p.numel() for p in model.parameters())
+    return [rng.normal(size=size).astype(np.float32) for _ in range(count)]
+
+
+def set_gradient(parameters, flat):
+    place = 0
+    for p in parameters:
+        p.grad = torch.tensor(flat[place : place + p.numel()]).view(p.shape)
+        place += p.numel()
+
+
+def by_tasks(model, factory, grads, options=None):
+    program = make_program(model, cross_entropy, factory, FanOut((1,)), 1)
+    state = TrainState(flatten(list(model.parameters())), {})
+    for i, grad in enumerate(grads):
+        left = PartGradient(grad / 2, 0.5)
+        groups = [{}] if options is None else options[i]
+        state = apply_update(program, state, left, left, groups)
+    return state
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_updates_equal_plain_torch(name):
+    factory = optimizer_factory(name, lr=0.01, weight_decay=0.0)
+    model = small_model()
+    grads = gradients(model, 6)
+    state = by_tasks(model, factory, grads)
+    parameters = list(model.parameters())
+    optimizer = factory(parameters)
+    for grad in grads:
+        set_gradient(parameters, grad)
+        optimizer.step()
+    np.testing.assert_array_equal(state.parameters, flatten(parameters))
+    assert state.step == 6
+    assert len(state.losses) == 6
+
+
+def test_momentum_and_parameter_groups_travel():
+    def factory(parameters):
+        return torch.optim.SGD(
+            [
+                {"params": parameters[:2], "weight_decay": 0.1},
+                {"params": parameters[2:], "lr": 0.5},
+            ],
+            lr=0.1,
+            momentum=0.9,
+        )
+
+    model = small_model()
+    grads = gradients(model, 4)
+    state = by_tasks(model, factory, grads, [[{}, {}]] * 4)
+    parameters = list(model.parameters())
+    optimizer = factory(parameters)
+    for grad in grads:
+        set_gradient(parameters, grad)
+        optimizer.step()
+    np.testing.assert_array_equal(state.parameters, flatten(parameters))
+    assert list(state.optimizer) == ["momentum_buffer"]
+
+
+@pytest.mark.parametrize(
+    ("make", "interval"),
+    [
+        (lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.5), "epoch"),
+        (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8), "step"),
+        (
+            lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=12),
+            "step",
+        ),
+        (
+            lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(
+                o, mode="max", patience=0
+            ),
+            "epoch",
+        ),
+    ],
+)
+def test_schedules_equal_plain_torch_and_survive_a_checkpoint(make, interval):
+    factory = optimizer_factory("adam", lr=0.01, weight_decay=0.0)
+    model = small_model()
+    grads = gradients(model, 8)
+    metrics = [0.5, 0.5, 0.4, 0.6]
+
+    parameters = list(model.parameters())
+    optimizer = factory(parameters)
+    scheduler = make(optimizer)
+    plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    rates = []
+    for i, grad in enumerate(grads):
+        rates.append(optimizer.param_groups[0]["lr"])
+        set_gradient(parameters, grad)
+        optimizer.step()
+        if interval == "step":
+            scheduler.step()
+        elif i % 2 == 1:
+            scheduler.step(*([metrics[i // 2]] if plateau else []))
+
+    fresh = small_model()
+    schedule = Schedule(check_optimizer(factory, fresh), make, interval)
+    options = []
+    for epoch in range(4):
+        options += schedule.window(2)
+        schedule.end_epoch(metrics[epoch], 1.0)
+        again = Schedule(check_optimizer(factory, fresh), make, interval)
+        again.load(schedule.state())
+        schedule = again
+    assert [o[0]["lr"] for o in options] == rates
+    state = by_tasks(fresh, factory, grads, options)
+    np.testing.assert_array_equal(state.parameters, flatten(parameters))
+
+
+def test_unknown_or_unfit_optimizers_are_refused():
+    with pytest.raises(ModelError, match=r"optimizer='adamm'.*adamw"):
+        optimizer_factory("adamm", 0.1, 0.0)
+    for name in ("lbfgs", "sparseadam"):
+        with pytest.raises(ModelError, match="needs"):
+            check_optimizer(optimizer_factory(name, 0.1, 0.0), small_model())
+    with pytest.raises(ModelError, match="weight_decay"):
+        optimizer_factory("lbfgs", 0.1, 0.5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run():
+    model = small_model()
+    factory = optimizer_factory("sgd", 0.1, 0.0)
+    program = make_program(model, cross_entropy, factory, FanOut((1,)), 1)
+    state = TrainState(flatten(list(model.parameters())), {})
+    bad = PartGradient(np.zeros_like(state.parameters), float("nan"))
+    with pytest.raises(TrainingError, match="step 0"):
+        apply_update(program, state, bad, None, [{}])
+
+
+def test_the_hash_is_of_little_endian_float32():
+    import hashlib
+
+    values = np.array([1.5, -2.0], ">f4")
+    expected = hashlib.sha256(b"\x00\x00\xc0\x3f\x00\x00\x00\xc0").hexdigest()
+    assert hash_parameters(values) == expected
