@@ -237,13 +237,13 @@ def _find_npz(name: str, data_dir: str | Path | None) -> Path:
     known = [info.name for info in _INFO]
     if folder is not None:
         known += sorted(path.stem for path in folder.glob("*.npz"))
-    near = difflib.get_close_matches(
-        name.lower(), dict.fromkeys(known), n=3, cutoff=0.5
-    )
+    known = list(dict.fromkeys(known))
+    word = name.partition(":")[0].lower()
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     hint = (
         f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(known)}"
     )
     raise DatasetError(
-        f"unknown data set {name!r}: {hint} (daskgnn datasets lists them; a file ends "
-        f"in .npz)"
+        f"unknown data set {name!r}: {hint} "
+        f"(daskgnn datasets lists them; a file ends in .npz)"
     )

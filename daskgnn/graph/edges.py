@@ -123,7 +123,7 @@ def edge_keys(high: np.ndarray, low: np.ndarray, bits: int) -> np.ndarray:
     """Return ``high << bits | low`` as int64 [E]."""
     keys = high.astype(np.int64)
     keys <<= bits
-    np.bitwise_or(keys, low, out=keys, casting="unsafe")
+    keys |= low.view(np.int64) if low.dtype == np.uint64 else low
     return keys
 
 

@@ -1,22 +1,19 @@
 """Node-property data sets of the Open Graph Benchmark.
 
-The ``ogb`` package is met in three places only: its table of data sets (read as a
-file), its download, and its evaluator. Importing it starts a thread that asks the
-network for newer versions, so here it is imported with that switched off. The raw
-files are read by this module, every time: the copy that ``ogb`` saves after its
-first reading cannot be loaded again by torch >= 2.6.
+Three files of the ``ogb`` package are used: its table of data sets, its download and
+its evaluator. They are loaded as files, for importing the package starts a thread
+that asks the network for newer versions. The raw data are read by this module, every
+time: the copy that ``ogb`` saves after its first reading cannot be loaded again by
+torch >= 2.6.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib
+import difflib
 import importlib.util
 import shutil
-import sys
-import types
 import zipfile
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +25,6 @@ from daskgnn.graph.download import cache_folder, data_folder
 from daskgnn.graph.readers import from_edge_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from daskgnn.graph.data import GraphData
 
 _SIZES = {
@@ -42,45 +37,32 @@ _SIZES = {
 _SPLIT_FILES = {"train": "train", "val": "valid", "test": "test"}
 
 
-@contextmanager
-def _no_version_check() -> Iterator[None]:
-    """Let ``ogb`` find an ``outdated`` package that asks nobody, for the import."""
-    if "ogb" in sys.modules:
-        yield
-        return
-    kept = sys.modules.get("outdated")
-    quiet = types.ModuleType("outdated")
-    quiet.check_outdated = lambda *_, **__: (False, "")  # type: ignore[attr-defined]
-    sys.modules["outdated"] = quiet
-    try:
-        yield
-    finally:
-        sys.modules.pop("outdated")
-        if kept is not None:
-            sys.modules["outdated"] = kept
-
-
-def import_ogb(module: str) -> Any:
-    """Import a module of ``ogb``, e.g. "ogb.utils.url", without its version check.
+def _ogb_module(path: str) -> Any:
+    """Load one file of ``ogb``, e.g. "utils/url.py", without the package around it.
 
     Raises
     ------
     DatasetError
-        If ``ogb`` is not installed.
+        If it is not there, or needs what is not installed.
     """
+    name = f"_daskgnn_ogb_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, ogb_folder() / path)
+    if spec is None or spec.loader is None:
+        raise DatasetError(f"the ogb package has no {path}: pip install ogb")
+    module = importlib.util.module_from_spec(spec)
     try:
-        with _no_version_check():
-            return importlib.import_module(module)
-    except ImportError as error:
+        spec.loader.exec_module(module)
+    except (ImportError, OSError) as error:
         raise DatasetError(
-            f"{module} cannot be imported ({error}): pip install ogb"
+            f"{path} of the ogb package cannot be loaded ({error}): pip install ogb"
         ) from None
+    return module
 
 
 def ogb_evaluator(name: str) -> Any:
     """Return ``ogb.nodeproppred.Evaluator(name)``, e.g. for "ogbn-arxiv"."""
-    ogb_table(name)
-    return import_ogb("ogb.nodeproppred.evaluate").Evaluator(name)
+    name = ogb_table(name)["name"]
+    return _ogb_module("nodeproppred/evaluate.py").Evaluator(name)
 
 
 def ogb_folder() -> Path:
@@ -124,8 +106,10 @@ def ogb_table(name: str) -> dict[str, str]:
     table = {known.lower(): known for known in _master()}
     known = table.get(name.lower())
     if known is None:
+        near = difflib.get_close_matches(name.lower(), _master(), n=3, cutoff=0.7)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise DatasetError(
-            f"no OGB data set {name!r}, expected one of {', '.join(_master())}"
+            f"no OGB data set {name!r}, expected one of {', '.join(_master())}{hint}"
         )
     return _master()[known] | {"name": known}
 
@@ -220,7 +204,7 @@ def _download(table: dict[str, str], data_dir: str | Path | None, yes: bool) -> 
             f"(yes=True) to download it there, or name its folder by --data-dir"
         )
     root.mkdir(parents=True, exist_ok=True)
-    url = import_ogb("ogb.utils.url")
+    url = _ogb_module("utils/url.py")
     archive = root / table["url"].rpartition("/")[2]
     try:
         url.download_url(table["url"], str(root), log=False)
@@ -280,12 +264,12 @@ def _read_csv(folder: Path) -> dict[str, Any]:
 def _read_binary(folder: Path) -> dict[str, Any]:
     raw = folder / "raw"
     try:
-        with np.load(raw / "data.npz") as file:
+        with (raw / "data.npz").open("rb") as stream, np.load(stream) as file:
             keys = {"edge_index", "node_feat", "edge_feat"} & set(file.files)
             arrays: dict[str, Any] = {key: file[key] for key in keys}
             arrays["num_nodes"] = file["num_nodes_list"][0]
             num_edges = int(file["num_edges_list"][0])
-        with np.load(raw / "node-label.npz") as file:
+        with (raw / "node-label.npz").open("rb") as stream, np.load(stream) as file:
             arrays["labels"] = file["node_label"]
     except FileNotFoundError as error:
         raise DatasetError(
