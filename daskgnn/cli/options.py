@@ -64,9 +64,9 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     return click.option(
         "--workers",
-        type=POSITIVE,
+        type=NOT_NEGATIVE,
         metavar="N",
-        help="Start a local cluster of N.  [default: 2]",
+        help="Start a local cluster of N; 0 = no cluster.  [default: 2]",
     )(command)
 
 
