@@ -1,27 +1,98 @@
-"""The partition book: where the order of the nodes is cut into parts."""
+"""The partition book: where the order of the nodes is cut into parts.
+
+N nodes, C clusters, P parts.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daskgnn.errors import PartitionError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def cut_clusters(
-    bounds: np.ndarray, edges: np.ndarray, seeds: np.ndarray | None, num_parts: int
-) -> np.ndarray:
-    """Cut the order of the nodes into parts of whole clusters, balanced by work.
+NODE_SHARE = 0.1
+"""Work of all nodes as such, where that of all edges is 1."""
+TOLERANCE = 0.1
+"""Work, in parts, that a cut may stray from its due for a smaller edge cut."""
 
-    The work of a cluster is its share of the training nodes, if there are any, plus
-    its share of the edges. A part ends where the work so far comes closest to its
-    due, so the cuts for P parts are among those for 2P.
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """What is known of the clusters when the order is cut."""
+
+    bounds: np.ndarray
+    """int64 [C+1], storage ids; none of the clusters is empty."""
+    edges: np.ndarray
+    """int64 [C], entries in the rows of each cluster."""
+    crossing: np.ndarray
+    """int64 [C+1], entries whose ends lie on different sides of each bound."""
+
+    def __len__(self) -> int:
+        """C."""
+        return len(self.edges)
+
+
+def count_clusters(
+    block: Callable[[int, int], tuple[np.ndarray, np.ndarray]], bounds: np.ndarray
+) -> tuple[Clusters, int]:
+    """Count the entries of clusters and across their bounds, a cluster at a time.
 
     Parameters
     ----------
+    block
+        (start, stop) -> row pointers and storage ids of the neighbours.
     bounds
-        int64 [C+1], bounds of the clusters, none of them empty.
-    edges
-        int64 [C], entries in the rows of each cluster.
+        int64 [C+1], bounds of the clusters.
+
+    Returns
+    -------
+    Clusters, int
+        The counts, and how many entries join different clusters.
+    """
+    count = len(bounds) - 1
+    edges, steps, cut = np.zeros(count, np.int64), np.zeros(count + 2, np.int64), 0
+    for c in range(count):
+        _, indices = block(int(bounds[c]), int(bounds[c + 1]))
+        other = np.searchsorted(bounds, indices, side="right") - 1
+        joined = np.bincount(other, minlength=count)
+        edges[c] = len(indices)
+        cut += len(indices) - int(joined[c])
+        # An entry between clusters a < b crosses the bounds a + 1 to b.
+        steps[1 : c + 1] += joined[:c]
+        steps[c + 1] += joined[c + 1 :].sum() - joined[:c].sum()
+        steps[c + 2 : count + 1] -= joined[c + 1 :]
+    return Clusters(bounds, edges, np.cumsum(steps)[: count + 1]), cut
+
+
+def node_work(degree: np.ndarray, seeds: np.ndarray | None) -> np.ndarray:
+    """Return float64 [N], the work of each node; that of all edges is 1.
+
+    Its share of the edges, of the training nodes (ids `seeds`) if there are any,
+    and a little for being a node.
+    """
+    work = degree / max(int(degree.sum()), 1) + NODE_SHARE / len(degree)
+    if seeds is not None and len(seeds):
+        work[seeds] += 1 / len(seeds)
+    return work
+
+
+def cut_clusters(
+    clusters: Clusters, seeds: np.ndarray | None, num_parts: int
+) -> np.ndarray:
+    """Cut the order of the nodes into parts of whole clusters, balanced by work.
+
+    A part ends where the fewest edges cross, among the bounds of clusters where the
+    work so far is near its due, else at the bound that is nearest to it.
+
+    Parameters
+    ----------
+    clusters
+        What is known of them.
     seeds
         Sorted storage ids of the training nodes, or None.
 
@@ -35,20 +106,22 @@ def cut_clusters(
     PartitionError
         If `num_parts` is not in 1..C.
     """
-    clusters = len(bounds) - 1
-    check_num_parts(num_parts, clusters)
-    work = np.cumsum(_work(bounds, edges, seeds))
-    due = np.arange(1, num_parts) * (work[-1] / num_parts)
-    # After which cluster the work is nearest to what is due, the first of equals.
-    after = np.searchsorted(work, due)
-    before = np.maximum(after - 1, 0)
-    nearer = (after > 0) & (due - work[before] <= work[after] - due)
-    cuts = np.where(nearer, before, after) + 1
-    # Every part gets at least one cluster.
-    steps = np.arange(1, num_parts)
-    cuts = np.maximum.accumulate(np.maximum(cuts - steps, 0)) + steps
-    cuts = np.minimum(cuts, clusters - num_parts + steps)
-    return bounds[np.concatenate(([0], cuts, [clusters]))].astype(np.int64)
+    check_num_parts(num_parts, len(clusters))
+    work = np.concatenate(([0.0], np.cumsum(_cluster_work(clusters, seeds))))
+    part = work[-1] / num_parts
+    cuts = [0]
+    for p in range(1, num_parts):
+        # Every part gets at least one cluster.
+        first, last = cuts[-1] + 1, len(clusters) - (num_parts - p)
+        stray = np.abs(work[first : last + 1] - p * part)
+        near = np.flatnonzero(stray <= TOLERANCE * part)
+        if len(near):
+            crossing = clusters.crossing[first + near]
+            best = near[np.lexsort((stray[near], crossing))[0]]
+        else:
+            best = stray.argmin()
+        cuts.append(first + int(best))
+    return clusters.bounds[[*cuts, len(clusters)]].astype(np.int64)
 
 
 def check_num_parts(num_parts: int, clusters: int) -> None:
@@ -60,17 +133,15 @@ def check_num_parts(num_parts: int, clusters: int) -> None:
         )
     if num_parts > clusters:
         raise PartitionError(
-            f"num_parts={num_parts} exceeds the {clusters} clusters of the stored "
+            f"num_parts={num_parts} exceeds the {clusters} clusters of the "
             f"graph: use num_parts <= {clusters} or partition it into more clusters"
         )
 
 
-def _work(
-    bounds: np.ndarray, edges: np.ndarray, seeds: np.ndarray | None
-) -> np.ndarray:
-    """Return float64 [C], the share of the work of each cluster."""
-    work = edges / max(int(edges.sum()), 1)
+def _cluster_work(clusters: Clusters, seeds: np.ndarray | None) -> np.ndarray:
+    """Return float64 [C], the work of each cluster (see `node_work`)."""
+    bounds = clusters.bounds
+    work = clusters.edges / max(int(clusters.edges.sum()), 1)
     if seeds is not None and len(seeds):
         work = work + np.diff(np.searchsorted(seeds, bounds)) / len(seeds)
-    # A little for each node, so that clusters without edges or seeds count too.
-    return work + 1e-6 * np.diff(bounds) / bounds[-1]
+    return work + NODE_SHARE * np.diff(bounds) / bounds[-1]

@@ -22,7 +22,7 @@ def stored_features(data: GraphData) -> np.ndarray | sp.csr_array | None:
     CSR (columns sorted, no zeros) where it takes at most half the bytes, however
     the features were given.
     """
-    features = data.features
+    features: Any = data.features
     if features is None:
         return None
     if sp.issparse(features):
@@ -62,19 +62,22 @@ def graph_hash(data: GraphData) -> str:
     """
     found = hashlib.sha256()
     for name, array in _arrays(data):
-        content = np.ascontiguousarray(array)
+        content: Any = np.ascontiguousarray(array)
         found.update(f"{name} {content.dtype.str} {content.shape}\n".encode())
-        found.update(memoryview(content).cast("B") if content.size else b"")
+        found.update(content.reshape(-1).view(np.uint8))
     return found.hexdigest()
 
 
 def _arrays(data: GraphData) -> list[tuple[str, np.ndarray]]:
     """List the arrays of a graph by name, in a fixed order."""
-    found = [("indptr", data.indptr), ("indices", data.indices)]
+    found: list[tuple[str, np.ndarray]] = [
+        ("indptr", data.indptr),
+        ("indices", data.indices),
+    ]
     if data.edge_weight is not None:
         found.append(("edge_weight", data.edge_weight))
     found += [(f"edge_attr/{n}", data.edge_attr[n]) for n in sorted(data.edge_attr)]
-    features = stored_features(data)
+    features: Any = stored_features(data)
     if sp.issparse(features):
         found += [
             ("features_indptr", features.indptr.astype(np.int64)),

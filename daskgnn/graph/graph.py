@@ -16,7 +16,6 @@ from dask.task_spec import Task
 from daskgnn.errors import StoreError
 from daskgnn.graph.book import cut_clusters
 from daskgnn.graph.gcxs import csr_block, ones
-from daskgnn.graph.manifest import check_files
 from daskgnn.graph.store import (
     Store,
     load_adjacency,
@@ -57,7 +56,7 @@ def open_graph(path: str | os.PathLike[str], num_parts: int = 1) -> Graph:
         If `num_parts` is not in 1..the number of clusters.
     """
     store = open_store(path)
-    check_files(store.path, store.manifest)
+    store.check()
     return Graph(store, num_parts)
 
 
@@ -82,6 +81,8 @@ class Graph:
         Its name, and the SHA-256 of its content in original order.
     checksum : str
         Names the content of this store, partition included.
+    index_dtype : numpy.dtype
+        Of storage ids in blocks: int32, or int64 from 2**31 nodes on.
     token : str
         Part of Dask keys: `checksum` and P, shortened.
     metric : str or None
@@ -112,9 +113,10 @@ class Graph:
             for name in store.arrays
             if name.startswith("splits/")
         }
+        self.index_dtype = np.dtype(store.arrays["indices"].dtype)
         self._row_bytes = float(found["feature_row_bytes"])
         self._names = frozenset(store.arrays)
-        self._clusters = store.read("cluster_bounds"), store.read("cluster_edges")
+        self._clusters = store.clusters()
         self.num_parts = num_parts
         self.partition_book = self._cut(num_parts)
         self.token = f"{self.graph_hash[:8]}{self.checksum[:16]}-{num_parts}"
@@ -122,7 +124,7 @@ class Graph:
     @property
     def num_clusters(self) -> int:
         """How many clusters the order has: the most parts it can be opened with."""
-        return len(self._clusters[0]) - 1
+        return len(self._clusters)
 
     @cached_property
     def adjacency(self) -> da.Array:
@@ -192,6 +194,17 @@ class Graph:
             row_bytes=self._row_bytes,
         )
 
+    def original_ids_of(self, storage_ids: np.ndarray) -> np.ndarray:
+        """Return the original ids, int64 [m], of storage ids [m], read part by part."""
+        found = np.empty(len(storage_ids), np.int64)
+        owners = np.searchsorted(self.partition_book, storage_ids, side="right") - 1
+        for p in np.unique(owners):
+            start, stop = (int(b) for b in self.partition_book[p : p + 2])
+            ids = load_original_ids(self.path, start, stop, self.checksum)
+            mine = owners == p
+            found[mine] = ids[storage_ids[mine] - start]
+        return found
+
     def to_data(self) -> GraphData:
         """Read the whole graph back into memory, in original order."""
         from daskgnn.graph.restore import read_graph_data
@@ -200,7 +213,7 @@ class Graph:
 
     def _cut(self, num_parts: int) -> np.ndarray:
         """Return the row bounds of `num_parts` parts."""
-        return cut_clusters(*self._clusters, self.splits.get("train"), num_parts)
+        return cut_clusters(self._clusters, self.splits.get("train"), num_parts)
 
     def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the CSR rows of a run of storage ids."""

@@ -109,6 +109,19 @@ def check_chunk(root: str, array: str, chunk: str, expected: tuple[int, str]) ->
         )
 
 
+def read_manifest(root: str, expected: str) -> Manifest:
+    """Read the manifest of a store, whose SHA-256 must be `expected`."""
+    try:
+        text = Path(root, MANIFEST_FILE).read_bytes()
+    except OSError:
+        raise StoreError(
+            f"{MANIFEST_FILE!r} is missing in {root!r}: {REMEDY}"
+        ) from None
+    if digest(text) != expected:
+        raise StoreError(f"{MANIFEST_FILE!r} in {root!r} is damaged: {REMEDY}")
+    return Manifest.from_json(text)
+
+
 def check_files(root: str, manifest: Manifest) -> None:
     """Raise `StoreError` unless every chunk file is there with its size."""
     for array, chunks in manifest.chunks.items():

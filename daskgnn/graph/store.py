@@ -18,16 +18,17 @@ import zarr
 from zarr.storage import LocalStore
 
 from daskgnn.errors import StoreError
+from daskgnn.graph.book import Clusters
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.graph.manifest import (
-    MANIFEST_FILE,
     METADATA_FILE,
     REMEDY,
     Manifest,
     check_chunk,
+    check_files,
     check_metadata,
-    digest,
     document_digest,
+    read_manifest,
 )
 from daskgnn.graph.writer import FORMAT, FORMAT_VERSION
 from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -71,6 +72,17 @@ class Store:
             return np.asarray(array[start:stop])
         except Exception as error:
             raise self._damage(name, start, stop, error) from error
+
+    def check(self) -> None:
+        """Raise `StoreError` unless every file is still there, chunks by size."""
+        read_manifest(self.path, str(self.attributes["manifest_sha256"]))
+        check_metadata(self.path, self.manifest)
+        check_files(self.path, self.manifest)
+
+    def clusters(self) -> Clusters:
+        """Return what was stored of the clusters."""
+        parts = ("bounds", "edges", "crossing")
+        return Clusters(*(self.read(f"cluster_{part}") for part in parts))
 
     def _chunks(self, name: str, start: int, stop: int) -> list[str]:
         """Name the chunks that hold a run of rows (all of them span all columns)."""
@@ -144,15 +156,7 @@ def _no_store(path: str) -> str:
 def _open(path: str, root: bytes) -> Store:
     """Open a store by the content of its root metadata."""
     attributes = _root_attributes(path, root)
-    try:
-        text = Path(path, MANIFEST_FILE).read_bytes()
-    except OSError:
-        raise StoreError(
-            f"{MANIFEST_FILE!r} is missing in {path!r}: {REMEDY}"
-        ) from None
-    if digest(text) != attributes["manifest_sha256"]:
-        raise StoreError(f"{MANIFEST_FILE!r} in {path!r} is damaged: {REMEDY}")
-    manifest = Manifest.from_json(text)
+    manifest = read_manifest(path, str(attributes["manifest_sha256"]))
     check_metadata(path, manifest)
     group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
     arrays = {name: _array(group, name) for name in manifest.metadata}

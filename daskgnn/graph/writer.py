@@ -97,7 +97,8 @@ def check_target(target: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise StoreError(
-            f"{target!r} exists already: give another path or save(path, overwrite=True)"
+            f"{target!r} exists already: give another path or "
+            "save(path, overwrite=True)"
         )
     # A damaged store may be replaced, so its content is not asked.
     ours = all(os.path.isfile(os.path.join(target, f)) for f in _ROOT_FILES)
@@ -122,8 +123,8 @@ def _write_array(root: str, source: ArraySource) -> None:
     """Write one array, chunk by chunk."""
     if not _ARRAY_NAME.fullmatch(source.name) or source.dtype.kind not in "biufc":
         raise StoreError(
-            f"array {source.name!r} of type {source.dtype} cannot be stored: use a name "
-            "of letters, digits and '_', and numbers or booleans"
+            f"array {source.name!r} of type {source.dtype} cannot be stored: use a "
+            "name of letters, digits and '_', and numbers or booleans"
         )
     rows = chunk_rows(source.shape, source.dtype.itemsize)
     shuffle = BloscCodec(cname="lz4", clevel=1, shuffle="shuffle")

@@ -1,8 +1,9 @@
 """Clusters by METIS, cut recursively so that their numbers are hierarchical.
 
 Recursive bisection numbers the clusters by the cuts that made them: runs of
-consecutive clusters are as good parts as METIS makes directly (k-way numbering is
-not: see the decision note on METIS).
+consecutive clusters are as good parts as METIS makes directly. Nodes weigh what they
+work, by the measure that later balances the parts, so that balanced cuts of the order
+fall on METIS's own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from daskgnn.graph.book import node_work
+
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
+
+WEIGHT_SCALE = 100
+"""METIS's whole-number weight of the mean node, in work of the edges alone."""
 
 
 def metis_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray:
@@ -27,7 +33,16 @@ def metis_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray
     clusters = np.zeros(graph.num_nodes, np.int64)
     count = int(linked.sum())
     if num_clusters > 1 and count > 1:
-        clusters[linked] = _cut(indptr, indices, linked, min(num_clusters, count), seed)
+        work = node_work(np.diff(graph.indptr), graph.splits.get("train"))
+        weights = np.rint(WEIGHT_SCALE * graph.num_nodes * work[linked])
+        clusters[linked] = _cut(
+            indptr,
+            indices,
+            linked,
+            weights.astype(np.int64),
+            num_parts=min(num_clusters, count),
+            seed=seed,
+        )
     if count < graph.num_nodes:
         sizes = np.bincount(clusters[linked], minlength=num_clusters)
         clusters[~linked] = fill_clusters(sizes, graph.num_nodes - count)
@@ -56,15 +71,24 @@ def fill_clusters(sizes: np.ndarray, count: int) -> np.ndarray:
 
 
 def _cut(
-    indptr: np.ndarray, indices: np.ndarray, linked: np.ndarray, parts: int, seed: int
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    linked: np.ndarray,
+    weights: np.ndarray,
+    *,
+    num_parts: int,
+    seed: int,
 ) -> np.ndarray:
     """Cut the nodes that have edges with METIS."""
     import pymetis
 
     number = np.cumsum(linked) - 1
     starts = np.append(indptr[:-1][linked], indptr[-1])
-    adjacency = pymetis.CSRAdjacency(starts, number[indices])
     found = pymetis.part_graph(
-        parts, adjacency, recursive=True, options=pymetis.Options(seed=seed)
+        num_parts,
+        pymetis.CSRAdjacency(starts, number[indices]),
+        vweights=weights,
+        recursive=True,
+        options=pymetis.Options(seed=seed),
     )
     return np.asarray(found.vertex_part, np.int64)

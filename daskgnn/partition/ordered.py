@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.graph.book import cut_clusters
+from daskgnn.graph.book import Clusters, count_clusters, cut_clusters
 from daskgnn.graph.content import graph_hash, stored_features
 from daskgnn.graph.writer import ArraySource, check_target, write_store
 from daskgnn.partition.quality import Quality, feature_row_bytes, measure
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
 
     from daskgnn.graph.data import GraphData
@@ -79,9 +79,9 @@ class PartitionedGraph:
         }
 
     @cached_property
-    def cluster_edges(self) -> np.ndarray:
-        """int64 [C], the entries in the rows of each cluster."""
-        return np.diff(self.indptr[self.cluster_bounds])
+    def _counts(self) -> tuple[Clusters, int]:
+        """What cutting the order needs, and the entries between clusters."""
+        return count_clusters(self._block, self.cluster_bounds)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> str:
         """Write the graph as a store that `open_graph` opens.
@@ -103,8 +103,6 @@ class PartitionedGraph:
         StoreError
             If something else is at `path` or it cannot be written.
         """
-        import os
-
         check_target(os.path.abspath(os.fspath(path)), overwrite)
         features = stored_features(self.data)
         sources = [*self._edge_sources(), *self._feature_sources(features)]
@@ -125,7 +123,7 @@ class PartitionedGraph:
             If `num_parts` is not in 1..C, or the sampling cannot be.
         """
         seeds = self.splits.get("train")
-        book = cut_clusters(self.cluster_bounds, self.cluster_edges, seeds, num_parts)
+        book = cut_clusters(self._counts[0], seeds, num_parts)
         return measure(
             self._block,
             book,
@@ -197,7 +195,8 @@ class PartitionedGraph:
         found = [
             _plain("original_ids", self.original_ids),
             _plain("cluster_bounds", self.cluster_bounds),
-            _plain("cluster_edges", self.cluster_edges),
+            _plain("cluster_edges", self._counts[0].edges),
+            _plain("cluster_crossing", self._counts[0].crossing),
         ]
         labels = self.data.labels
         if labels is not None:
@@ -224,20 +223,10 @@ class PartitionedGraph:
             "partitioner": {
                 **self.partitioner,
                 "num_clusters": self.num_clusters,
-                "edge_cut": self._cluster_cut(),
+                "edge_cut": self._counts[1] / max(data.num_edges, 1),
             },
             "graph_hash": graph_hash(data),
         }
-
-    def _cluster_cut(self) -> float:
-        """Return the share of entries between different clusters."""
-        cut = 0
-        for first, last in zip(
-            self.cluster_bounds[:-1], self.cluster_bounds[1:], strict=True
-        ):
-            _, indices = self._block(int(first), int(last))
-            cut += int(((indices < first) | (indices >= last)).sum())
-        return cut / max(self.data.num_edges, 1)
 
     def __repr__(self) -> str:
         """Return one line of counts."""

@@ -6,6 +6,7 @@ P parts, N nodes, E entries (an undirected edge is two).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,7 +146,7 @@ def measure(
     """
     check_sampling(num_neighbors, batch_size)
     bounds = [int(b) for b in book]
-    runs = list(zip(bounds[:-1], bounds[1:], strict=True))
+    runs = list(pairwise(bounds))
     edges, halo, cut = [], [], 0
     for start, stop in runs:
         _, indices = block(start, stop)
@@ -153,23 +154,23 @@ def measure(
         edges.append(len(indices))
         cut += len(remote)
         halo.append(_count_distinct(remote, bounds[-1]))
-    trained = seeds is not None and len(seeds) > 0
+    if seeds is not None and not len(seeds):
+        seeds = None
+    in_parts = None if seeds is None else np.diff(np.searchsorted(seeds, book))
     return Quality(
         nodes=np.diff(book),
         edges=np.array(edges, np.int64),
-        seeds=np.diff(np.searchsorted(seeds, book)) if trained else None,
+        seeds=in_parts,
         halo_nodes=np.array(halo, np.int64),
         cut_edges=cut,
         num_neighbors=tuple(int(k) for k in num_neighbors),
         batch_size=int(batch_size),
-        remote_rows_per_step=remote_rows(
-            block, runs, seeds if trained else None, num_neighbors, batch_size
-        ),
+        remote_rows_per_step=remote_rows(block, runs, seeds, num_neighbors, batch_size),
         row_bytes=row_bytes,
     )
 
 
-def feature_row_bytes(features: np.ndarray | sp.csr_array | None) -> float:
+def feature_row_bytes(features: Any) -> float:
     """Return the mean bytes of a feature row as it is stored."""
     if features is None:
         return 0.0

@@ -1,0 +1,273 @@
+"""Prove a stored graph right: every byte, every node once, every edge once.
+
+N nodes, E entries, P parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from daskgnn.errors import GraphFormatError, StoreError
+from daskgnn.graph.book import count_clusters, cut_clusters
+from daskgnn.graph.content import graph_hash
+from daskgnn.graph.manifest import REMEDY
+from daskgnn.graph.restore import read_graph_data
+from daskgnn.graph.store import Store, load_adjacency, open_store
+
+if TYPE_CHECKING:
+    import os
+
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+
+MOST_PARTS = 8
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was looked at and found right."""
+
+    path: str
+    num_nodes: int
+    num_edges: int
+    num_arrays: int
+    num_chunks: int
+    num_bytes: int
+    num_parts: int
+    halo_nodes: int
+    """Nodes that are neighbours of a part they do not belong to, over all parts."""
+    graph_hash: str
+
+    def __str__(self) -> str:
+        """Return one line for each proof."""
+        return "\n".join(
+            [
+                f"{self.path}: valid",
+                f"  checksums right     {self.num_arrays} arrays, "
+                f"{self.num_chunks} chunks, {self.num_bytes:,} bytes",
+                f"  every node once     {self.num_nodes:,}",
+                f"  every edge once     {self.num_edges:,}",
+                f"  halo consistent     {self.halo_nodes:,} nodes in "
+                f"{self.num_parts} parts",
+                f"  content as saved    {self.graph_hash[:16]}...",
+            ]
+        )
+
+
+def validate(
+    path: str | os.PathLike[str], num_parts: int | None = None, progress: bool = False
+) -> Report:
+    """Read a whole store and prove it right.
+
+    The chunks are those that were saved; every node and every edge is there once
+    and belongs to one part; an undirected graph has both directions of each edge,
+    so that what one part takes for its halo is what the others have for their
+    border; and the graph is, put back into its original order, the one that was
+    saved. Takes the memory of the whole graph.
+
+    Parameters
+    ----------
+    num_parts
+        Parts of the proof of the halo; up to 8 if not given.
+    progress
+        Whether to show a bar.
+
+    Raises
+    ------
+    StoreError
+        If something is wrong, naming array and chunk.
+    PartitionError
+        If `num_parts` is not in 1..the number of clusters.
+    """
+    store = open_store(path)
+    store.check()
+    _check_bytes(store, progress)
+    _check_nodes(store)
+    _check_pointers(store, "indptr", "indices")
+    if "features_indptr" in store.arrays:
+        _check_pointers(store, "features_indptr", "features_indices")
+    book = _partition_book(store, num_parts)
+    halo = _check_parts(store, book)
+    _check_content(store)
+    return Report(
+        path=store.path,
+        num_nodes=int(book[-1]),
+        num_edges=int(store.attributes["num_edges"]),
+        num_arrays=len(store.arrays),
+        num_chunks=store.manifest.num_chunks,
+        num_bytes=store.manifest.num_bytes,
+        num_parts=len(book) - 1,
+        halo_nodes=halo,
+        graph_hash=str(store.attributes["graph_hash"]),
+    )
+
+
+def _check_bytes(store: Store, progress: bool) -> None:
+    """Read every chunk of every array: reading compares the checksums."""
+    todo = [
+        (name, start, min(start + array.chunks[0], array.shape[0]))
+        for name, array in store.arrays.items()
+        for start in range(0, array.shape[0], array.chunks[0])
+    ]
+    for name, start, stop in tqdm(todo, "checksums", disable=not progress):
+        store.read(name, start, stop)
+
+
+def _check_nodes(store: Store) -> None:
+    """Prove that original ids, clusters and splits name every node rightly."""
+    num_nodes = int(store.attributes["num_nodes"])
+    ids = store.read("original_ids")
+    if len(ids) != num_nodes:
+        raise _fault(store, "original_ids", 0, f"has {len(ids)} of {num_nodes} nodes")
+    outside = (ids < 0) | (ids >= num_nodes)
+    if outside.any():
+        raise _fault(store, "original_ids", _first(outside), "names no node")
+    repeats = np.ones(num_nodes, bool)
+    repeats[np.unique(ids, return_index=True)[1]] = False
+    if repeats.any():
+        raise _fault(store, "original_ids", _first(repeats), "names a node twice")
+    bounds = store.read("cluster_bounds")
+    falls = np.diff(bounds) <= 0
+    if falls.any() or bounds[0] != 0 or bounds[-1] != num_nodes:
+        raise _fault(store, "cluster_bounds", 0, f"does not run from 0 to {num_nodes}")
+    for name in store.arrays:
+        if name.startswith("splits/"):
+            _check_split(store, name, num_nodes)
+
+
+def _check_split(store: Store, name: str, num_nodes: int) -> None:
+    """Prove that a split holds sorted storage ids, each once."""
+    ids = store.read(name)
+    wrong = (ids < 0) | (ids >= num_nodes)
+    wrong[1:] |= ids[1:] <= ids[:-1]
+    if wrong.any():
+        raise _fault(store, name, _first(wrong), "is not sorted or names no node")
+
+
+def _check_pointers(store: Store, pointers: str, entries: str) -> None:
+    """Prove that row pointers cut the entries into rows."""
+    indptr, count = store.read(pointers), store.arrays[entries].shape[0]
+    rows = int(store.attributes["num_nodes"])
+    if len(indptr) != rows + 1 or indptr[0] != 0 or indptr[-1] != count:
+        raise _fault(store, pointers, 0, f"does not cut {count} entries into rows")
+    falls = np.diff(indptr) < 0
+    if falls.any():
+        raise _fault(store, pointers, _first(falls) + 1, "falls")
+
+
+def _partition_book(store: Store, num_parts: int | None) -> np.ndarray:
+    """Return the row bounds of the parts, clusters checked against rows."""
+    clusters = store.clusters()
+
+    def block(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = load_adjacency(store.path, start, stop, store.checksum)
+        return rows.indptr, rows.indices
+
+    expected, _ = count_clusters(block, clusters.bounds)
+    for part in ("edges", "crossing"):
+        if not np.array_equal(getattr(clusters, part), getattr(expected, part)):
+            raise _fault(store, f"cluster_{part}", 0, "does not count the edges")
+    if num_parts is None:
+        num_parts = min(MOST_PARTS, len(clusters))
+    train = "splits/train"
+    seeds = store.read(train) if train in store.arrays else None
+    return cut_clusters(clusters, seeds, num_parts)
+
+
+def _check_parts(store: Store, book: np.ndarray) -> int:
+    """Prove edges and halo part by part; return the halo nodes of all parts."""
+    original, undirected = store.read("original_ids"), not store.attributes["directed"]
+    halo, border = [], []
+    there = back = edges = 0
+    for p in range(len(book) - 1):
+        start, stop = int(book[p]), int(book[p + 1])
+        block = load_adjacency(store.path, start, stop, store.checksum)
+        rows = np.repeat(np.arange(start, stop), np.diff(block.indptr))
+        _check_rows(store, block, rows, original, edges)
+        edges += len(rows)
+        there += pair_sum(rows, block.indices)
+        back += pair_sum(block.indices, rows)
+        halo.append(_outer_pairs(block.indices, np.full(len(rows), p), book))
+        owners = np.searchsorted(book, block.indices, side="right") - 1
+        border.append(_outer_pairs(rows, owners, book))
+    needed = np.unique(np.concatenate(halo))
+    if undirected:
+        if (there - back) % 2**64:
+            raise _fault(store, "indices", 0, "lacks the reverse of an edge")
+        if not np.array_equal(needed, np.unique(np.concatenate(border))):
+            raise _fault(store, "indices", 0, "gives parts a halo no part borders on")
+    return len(needed)
+
+
+def _check_rows(
+    store: Store,
+    block: AdjacencyBlock,
+    rows: np.ndarray,
+    original: np.ndarray,
+    first: int,
+) -> None:
+    """Prove that each row names nodes, ordered by original id, each once."""
+    outside = (block.indices < 0) | (block.indices >= len(original))
+    if outside.any():
+        raise _fault(store, "indices", first + _first(outside), "names no node")
+    ids = original[block.indices]
+    falls = (ids[1:] <= ids[:-1]) & (rows[1:] == rows[:-1])
+    if falls.any():
+        raise _fault(
+            store,
+            "indices",
+            first + _first(falls) + 1,
+            "repeats an edge or is not in the order of original ids",
+        )
+
+
+def pair_sum(left: np.ndarray, right: np.ndarray) -> int:
+    """Return the sum of a hash of the pairs, modulo 2**64, whatever their order."""
+    one, two = left.astype(np.uint64), right.astype(np.uint64)
+    mixed = (one + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(29)
+    mixed = (mixed + two) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(29)
+    return int(mixed.sum(dtype=np.uint64))
+
+
+def _outer_pairs(nodes: np.ndarray, parts: np.ndarray, book: np.ndarray) -> np.ndarray:
+    """Return the distinct (part, node) pairs, as numbers, whose node lies elsewhere."""
+    owners = np.searchsorted(book, nodes, side="right") - 1
+    outer = owners != parts
+    return np.unique(parts[outer] * int(book[-1]) + nodes[outer].astype(np.int64))
+
+
+def _check_content(store: Store) -> None:
+    """Prove that the graph in original order is the one that was saved."""
+    try:
+        found = graph_hash(read_graph_data(store.path))
+    except GraphFormatError as error:
+        raise StoreError(
+            f"the graph in {store.path!r} is not right: {error}"
+        ) from error
+    if found != store.attributes["graph_hash"]:
+        raise StoreError(
+            f"the graph in {store.path!r} is not the one that was saved (hash "
+            f"{found[:16]}, expected {store.attributes['graph_hash'][:16]}): {REMEDY}"
+        )
+
+
+def _first(found: np.ndarray) -> int:
+    """Return where a mask is first true."""
+    return int(found.argmax())
+
+
+def _fault(store: Store, name: str, position: int, what: str) -> StoreError:
+    """Make the error for wrong content, naming array, chunk and position."""
+    array = store.arrays[name]
+    chunk = f"c/{position // array.chunks[0]}" + "/0" * (array.ndim - 1)
+    return StoreError(
+        f"array {name!r} in {store.path!r} {what} (chunk {chunk!r}, position "
+        f"{position}): {REMEDY}"
+    )
