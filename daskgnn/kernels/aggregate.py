@@ -15,13 +15,13 @@ import numpy as np
 from numba import njit
 
 from daskgnn.errors import InputError
+from daskgnn.kernels.grouped import line_up, reduce_grouped
 from daskgnn.kernels.prefetch import AHEAD, prefetch_row
-from daskgnn.kernels.segment import Array
+
+Array = np.ndarray
 
 AGGREGATIONS = ("sum", "mean", "max", "gcn")
 """What `aggregate_grouped` computes; "gcn" is the sum weighted by `weight`."""
-
-_SHORT = 48
 
 
 def frozen(array: Array, dtype: type | None = None) -> Array:
@@ -33,190 +33,6 @@ def frozen(array: Array, dtype: type | None = None) -> Array:
     view = np.ascontiguousarray(array, dtype=dtype).view()
     view.flags.writeable = False
     return view
-
-
-@njit(cache=True, nogil=True)
-def _stable_order(parts: Array, size: int, order: Array, counts: Array) -> None:
-    """Sort 0 .. size - 1 by ``parts``, stably, into `order`."""
-    if size <= _SHORT:
-        for k in range(size):
-            key, at = parts[k], k
-            while at > 0 and parts[order[at - 1]] > key:
-                order[at] = order[at - 1]
-                at -= 1
-            order[at] = k
-        return
-    counts[:] = 0
-    for k in range(size):
-        counts[parts[k] + 1] += 1
-    for part in range(1, len(counts)):
-        counts[part] += counts[part - 1]
-    for k in range(size):
-        order[counts[parts[k]]] = k
-        counts[parts[k]] += 1
-
-
-@njit(cache=True, nogil=True)
-def _line_up(
-    starts: Array,
-    ends: Array,
-    indices: Array,
-    owner: Array,
-    row: Array,
-    weight: Array,
-    parts: Array,
-    picks: Array,
-    factors: Array,
-) -> None:
-    """Fill `parts`, `picks` and `factors` with all rows' neighbours, by owner.
-
-    These are the owners, the table rows and the weights, row after row.
-    """
-    weighted = len(weight) > 0
-    longest = num_parts = 0
-    for i in range(len(starts)):
-        longest = max(longest, ends[i] - starts[i])
-    for j in range(len(owner)):
-        num_parts = max(num_parts, owner[j] + 1)
-    before, order = np.empty(longest, np.int32), np.empty(longest, np.int64)
-    counts = np.empty(num_parts + 1, np.int64)
-    base = 0
-    for i in range(len(starts)):
-        start, size = starts[i], ends[i] - starts[i]
-        mixed = False
-        for k in range(size):
-            before[k] = owner[indices[start + k]]
-            order[k] = k
-            mixed |= before[k] != before[0]
-        if mixed:
-            _stable_order(before, size, order, counts)
-        for k in range(size):
-            position = start + order[k]
-            parts[base + k] = before[order[k]]
-            picks[base + k] = row[indices[position]]
-            factors[base + k] = weight[position] if weighted else np.float32(1)
-        base += size
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _sum_group(
-    out: Array,
-    i: int,
-    table: Array,
-    picks: Array,
-    factors: Array,
-    first: int,
-    last: int,
-) -> None:
-    """Write to ``out[i]`` the weighted sum of the rows ``picks[first:last]``.
-
-    Two rows are read at a time, for the memory's sake; they are added one by one.
-    """
-    channels = out.shape[1]
-    a, wa = picks[first], factors[first]
-    for f in range(channels):
-        out[i, f] = wa * table[a, f]
-    k = first + 1
-    while k + 1 < last:
-        a, wa = picks[k], factors[k]
-        b, wb = picks[k + 1], factors[k + 1]
-        for f in range(channels):
-            out[i, f] = (out[i, f] + wa * table[a, f]) + wb * table[b, f]
-        k += 2
-    if k < last:
-        a, wa = picks[k], factors[k]
-        for f in range(channels):
-            out[i, f] += wa * table[a, f]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _max_group(
-    out: Array, i: int, table: Array, picks: Array, first: int, last: int
-) -> None:
-    """Write to ``out[i]`` the channel-wise maximum of the rows ``picks[first:last]``."""
-    a = picks[first]
-    for f in range(out.shape[1]):
-        out[i, f] = table[a, f]
-    for k in range(first + 1, last):
-        a = picks[k]
-        for f in range(out.shape[1]):
-            value = table[a, f]
-            out[i, f] = value if value > out[i, f] else out[i, f]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _reduce_group(
-    out: Array,
-    i: int,
-    table: Array,
-    picks: Array,
-    factors: Array,
-    first: int,
-    last: int,
-    maximum: bool,
-) -> None:
-    """Write to ``out[i]`` one owner's group, reduced."""
-    if maximum:
-        _max_group(out, i, table, picks, first, last)
-    else:
-        _sum_group(out, i, table, picks, factors, first, last)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _add_group(out: Array, i: int, group: Array, maximum: bool) -> None:
-    """Combine a later group's result ``group[0]`` with what ``out[i]`` holds."""
-    if maximum:
-        for f in range(out.shape[1]):
-            value = group[0, f]
-            out[i, f] = value if value > out[i, f] else out[i, f]
-    else:
-        for f in range(out.shape[1]):
-            out[i, f] += group[0, f]
-
-
-@njit(cache=True, nogil=True)
-def _grouped(
-    starts: Array,
-    ends: Array,
-    parts: Array,
-    picks: Array,
-    factors: Array,
-    local_owner: int,
-    local: Array,
-    received: Array,
-    maximum: bool,
-    mean: bool,
-    out: Array,
-) -> None:
-    group = np.empty((1, out.shape[1]), np.float32)
-    stop = 0
-    for i in range(len(starts)):
-        begin, stop = stop, stop + ends[i] - starts[i]
-        for k in range(begin + AHEAD, min(stop + AHEAD, len(picks))):
-            if parts[k] == local_owner:
-                prefetch_row(local, picks[k])
-            else:
-                prefetch_row(received, picks[k])
-        if begin == stop:
-            out[i, :] = 0
-            continue
-        first = begin
-        while first < stop:
-            last = first + 1
-            while last < stop and parts[last] == parts[first]:
-                last += 1
-            to, at = (out, i) if first == begin else (group, 0)
-            if parts[first] == local_owner:
-                _reduce_group(to, at, local, picks, factors, first, last, maximum)
-            else:
-                _reduce_group(to, at, received, picks, factors, first, last, maximum)
-            if first > begin:
-                _add_group(out, i, group, maximum)
-            first = last
-        if mean:
-            count = np.float32(stop - begin)
-            for f in range(out.shape[1]):
-                out[i, f] /= count
 
 
 def aggregate_grouped(
@@ -273,7 +89,7 @@ def aggregate_grouped(
     size = int((ends - starts).sum())
     parts, picks = np.empty(size, np.int32), np.empty(size, np.int64)
     factors = np.empty(size, np.float32)
-    _line_up(
+    line_up(
         starts,
         ends,
         frozen(indices, np.int32),
@@ -284,7 +100,7 @@ def aggregate_grouped(
         picks,
         factors,
     )
-    _grouped(
+    reduce_grouped(
         starts,
         ends,
         parts,

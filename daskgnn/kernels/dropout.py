@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from daskgnn.kernels.counter import combine, derive_key, draw
-from daskgnn.kernels.segment import Array
+
+Array = np.ndarray
 
 _LEVELS = 65536
 _LOW16 = np.uint64(0xFFFF)
@@ -35,7 +36,7 @@ def layer_key(dropout_key: int, number: int) -> np.uint64:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _mask_row(key: int, threshold: int, mask: Array, i: int) -> None:
+def _mask_row(key: np.uint64, threshold: int, mask: Array, i: int) -> None:
     """Fill ``mask[i]``: 1 where 16 bits of the channel's hash reach `threshold`."""
     channels = mask.shape[1]
     limit = np.uint64(threshold)
@@ -53,7 +54,7 @@ def _mask_row(key: int, threshold: int, mask: Array, i: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def node_mask(ids: Array, key: int, threshold: int, mask: Array) -> None:
+def node_mask(ids: Array, key: np.uint64, threshold: int, mask: Array) -> None:
     """Fill `mask` (uint8 [n, F]) for the nodes with the original `ids` (int64 [n])."""
     for i in range(mask.shape[0]):
         _mask_row(combine(key, np.uint64(ids[i])), threshold, mask, i)
@@ -65,7 +66,7 @@ def edge_mask(
     ends: Array,
     indices: Array,
     ids: Array,
-    key: int,
+    key: np.uint64,
     threshold: int,
     mask: Array,
 ) -> None:
@@ -94,7 +95,7 @@ def apply_mask(x: Array, mask: Array, scale: float, out: Array) -> None:
 def dropout_rows(
     x: Array,
     ids: Array,
-    key: int,
+    key: np.uint64,
     threshold: int,
     scale: float,
     out: Array,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -21,8 +21,7 @@ _POINTER = ir.IntType(8).as_pointer()
 _SIGNATURE = ir.FunctionType(ir.VoidType(), [_POINTER, _INT32, _INT32, _INT32])
 
 
-@intrinsic
-def _prefetch_line(_typing: Any, array: Any, row: Any, column: Any) -> Any:
+def _prefetch(_typing: Any, array: Any, row: Any, column: Any) -> Any:
     """Prefetch, for reading, the cache line of ``array[row, column]``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -47,6 +46,9 @@ def _prefetch_line(_typing: Any, array: Any, row: Any, column: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp), generate
+
+
+_prefetch_line: Any = intrinsic(_prefetch)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -5,8 +5,8 @@ be adjacent. Every kernel is serial and adds in row order and, within a row, in
 neighbour order, so the same input gives the same bits. Arrays are C-contiguous,
 float32 or float64 alike; indices are trusted to be in range.
 
-Shapes: n sources, r rows, L the length of `indices`, F channels, H heads, D
-channels a head.
+Shapes: n sources, r rows, L the length of `indices`, F channels, H heads. The
+channels of head *h* are F / H adjacent ones.
 """
 
 from __future__ import annotations
@@ -19,6 +19,36 @@ from daskgnn.kernels.prefetch import AHEAD, prefetch_row
 Array = np.ndarray
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _prefetch_rows(table: Array, indices: Array, start: int, end: int) -> None:
+    """Prefetch the rows of `table` that are read `AHEAD` places after these."""
+    for k in range(start + AHEAD, min(end + AHEAD, len(indices))):
+        prefetch_row(table, indices[k])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _sum_row(
+    x: Array, indices: Array, start: int, end: int, out: Array, i: int
+) -> None:
+    """Write to ``out[i]`` the sum over one row, which is not empty.
+
+    Two neighbours are read at a time, for the memory's sake, and added one by one.
+    """
+    j = indices[start]
+    for f in range(out.shape[1]):
+        out[i, f] = x[j, f]
+    position = start + 1
+    while position + 1 < end:
+        j, k = indices[position], indices[position + 1]
+        for f in range(out.shape[1]):
+            out[i, f] = (out[i, f] + x[j, f]) + x[k, f]
+        position += 2
+    if position < end:
+        j = indices[position]
+        for f in range(out.shape[1]):
+            out[i, f] += x[j, f]
+
+
 @njit(cache=True, nogil=True)
 def segment_sum(
     x: Array, starts: Array, ends: Array, indices: Array, mean: bool, out: Array
@@ -27,31 +57,16 @@ def segment_sum(
 
     A row without neighbours gives zeros.
     """
-    channels = x.shape[1]
     for i in range(out.shape[0]):
         start, end = starts[i], ends[i]
-        for k in range(start + AHEAD, min(end + AHEAD, len(indices))):
-            prefetch_row(x, indices[k])
+        _prefetch_rows(x, indices, start, end)
         if start == end:
-            for f in range(channels):
-                out[i, f] = 0
+            out[i, :] = 0
             continue
-        j = indices[start]
-        for f in range(channels):
-            out[i, f] = x[j, f]
-        position = start + 1
-        while position + 1 < end:
-            j, k = indices[position], indices[position + 1]
-            for f in range(channels):
-                out[i, f] = (out[i, f] + x[j, f]) + x[k, f]
-            position += 2
-        if position < end:
-            j = indices[position]
-            for f in range(channels):
-                out[i, f] += x[j, f]
+        _sum_row(x, indices, start, end, out, i)
         if mean:
             count = out.dtype.type(end - start)
-            for f in range(channels):
+            for f in range(out.shape[1]):
                 out[i, f] /= count
 
 
@@ -62,8 +77,7 @@ def segment_sum_backward(
     """Add to `out` [n, F] the gradient of `segment_sum` for `grad` [r, F]."""
     for i in range(grad.shape[0]):
         start, end = starts[i], ends[i]
-        for k in range(start + AHEAD, min(end + AHEAD, len(indices))):
-            prefetch_row(out, indices[k])
+        _prefetch_rows(out, indices, start, end)
         scale = grad.dtype.type(1)
         if mean and end > start:
             scale = scale / grad.dtype.type(end - start)
@@ -84,15 +98,15 @@ def segment_max(
     """
     for i in range(out.shape[0]):
         start, end = starts[i], ends[i]
-        first = np.int32(-1) if start == end else np.int32(indices[start])
-        for f in range(out.shape[1]):
-            argmax[i, f] = first
+        _prefetch_rows(x, indices, start, end)
         if start == end:
-            for f in range(out.shape[1]):
-                out[i, f] = 0
+            out[i, :] = 0
+            argmax[i, :] = -1
             continue
+        first = np.int32(indices[start])
         for f in range(out.shape[1]):
             out[i, f] = x[first, f]
+            argmax[i, f] = first
         for position in range(start + 1, end):
             j = np.int32(indices[position])
             for f in range(out.shape[1]):
@@ -115,50 +129,54 @@ def segment_max_backward(grad: Array, argmax: Array, out: Array) -> None:
 def segment_weighted(
     x: Array, weight: Array, starts: Array, ends: Array, indices: Array, out: Array
 ) -> None:
-    """Write each row's weighted sum of neighbours to `out` [r, H, D].
+    """Write each row's weighted sum of neighbours to `out` [r, F].
 
-    `x` is [n, H, D]; `weight` [L, H] stands at the neighbour's place in `indices`.
+    `x` is [n, F]; `weight` [L, H] stands at the neighbour's place in `indices`.
     """
+    heads = weight.shape[1]
+    width = out.shape[1] // heads
     for i in range(out.shape[0]):
         start, end = starts[i], ends[i]
-        for h in range(out.shape[1]):
-            for f in range(out.shape[2]):
-                out[i, h, f] = 0
+        _prefetch_rows(x, indices, start, end)
+        out[i, :] = 0
         for position in range(start, end):
             j = indices[position]
-            for h in range(out.shape[1]):
+            for h in range(heads):
                 w = weight[position, h]
-                for f in range(out.shape[2]):
-                    out[i, h, f] += w * x[j, h, f]
+                for f in range(h * width, (h + 1) * width):
+                    out[i, f] += w * x[j, f]
 
 
 @njit(cache=True, nogil=True)
 def segment_weighted_backward(
     grad: Array, weight: Array, starts: Array, ends: Array, indices: Array, out: Array
 ) -> None:
-    """Add to `out` [n, H, D] the gradient by `x` of `segment_weighted`."""
+    """Add to `out` [n, F] the gradient by `x` of `segment_weighted`."""
+    heads = weight.shape[1]
+    width = out.shape[1] // heads
     for i in range(grad.shape[0]):
-        for position in range(starts[i], ends[i]):
+        start, end = starts[i], ends[i]
+        _prefetch_rows(out, indices, start, end)
+        for position in range(start, end):
             j = indices[position]
-            for h in range(grad.shape[1]):
+            for h in range(heads):
                 w = weight[position, h]
-                for f in range(grad.shape[2]):
-                    out[j, h, f] += w * grad[i, h, f]
+                for f in range(h * width, (h + 1) * width):
+                    out[j, f] += w * grad[i, f]
 
 
-@njit(cache=True, nogil=True)
-def _dot(a: Array, i: int, b: Array, j: int, h: int) -> float:
-    """Return the product of two rows, in four interleaved sums."""
-    channels = a.shape[2]
+@njit(cache=True, nogil=True, inline="always")
+def _dot(a: Array, i: int, b: Array, j: int, first: int, last: int) -> float:
+    """Return the product of two rows' channels, in four interleaved sums."""
     s0 = s1 = s2 = s3 = a.dtype.type(0)
-    whole = channels - channels % 4
-    for f in range(0, whole, 4):
-        s0 += a[i, h, f] * b[j, h, f]
-        s1 += a[i, h, f + 1] * b[j, h, f + 1]
-        s2 += a[i, h, f + 2] * b[j, h, f + 2]
-        s3 += a[i, h, f + 3] * b[j, h, f + 3]
-    for f in range(whole, channels):
-        s0 += a[i, h, f] * b[j, h, f]
+    whole = last - (last - first) % 4
+    for f in range(first, whole, 4):
+        s0 += a[i, f] * b[j, f]
+        s1 += a[i, f + 1] * b[j, f + 1]
+        s2 += a[i, f + 2] * b[j, f + 2]
+        s3 += a[i, f + 3] * b[j, f + 3]
+    for f in range(whole, last):
+        s0 += a[i, f] * b[j, f]
     return (s0 + s1) + (s2 + s3)
 
 
@@ -167,10 +185,16 @@ def segment_weighted_backward_weight(
     grad: Array, x: Array, starts: Array, ends: Array, indices: Array, out: Array
 ) -> None:
     """Write to `out` [L, H] the gradient by `weight` of `segment_weighted`."""
+    heads = out.shape[1]
+    width = x.shape[1] // heads
     for i in range(grad.shape[0]):
-        for position in range(starts[i], ends[i]):
-            for h in range(grad.shape[1]):
-                out[position, h] = _dot(grad, i, x, indices[position], h)
+        start, end = starts[i], ends[i]
+        _prefetch_rows(x, indices, start, end)
+        for position in range(start, end):
+            j = indices[position]
+            for h in range(heads):
+                first = h * width
+                out[position, h] = _dot(grad, i, x, j, first, first + width)
 
 
 @njit(cache=True, nogil=True)

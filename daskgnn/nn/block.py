@@ -51,9 +51,9 @@ class Block:
     dropout_key: int = 0
     """Key (uint64) of this step's dropout masks."""
     aggregated: np.ndarray | None = None
-    """float32 [num_dst, F], the neighbours' raw features, already reduced."""
+    """float32 [num_dst, F], the first aggregation of raw features, done ahead."""
     aggregated_op: str | None = None
-    """How they were reduced: "sum", "mean", "max" or "gcn" (no self loop)."""
+    """Which one: "sum", "mean", "max" or "gcn" (self loop included)."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -142,7 +142,7 @@ class Block:
     @cached_property
     def compact(self) -> ops.Rows:
         """The rows laid end to end: the order of `edge_index`."""
-        starts, ends, indices = self.rows
+        starts, _, indices = self.rows
         bounds = self.indptr
         if len(indices) != bounds[-1] or not np.array_equal(starts, bounds[:-1]):
             indices = frozen(indices[ops.edge_places(self.rows)[1]])
@@ -238,7 +238,7 @@ class Block:
         ----------
         h
             [num_src, D]; only the destinations' rows are needed where the block
-            carries the neighbours' sum already.
+            carries the result already.
 
         Returns
         -------
@@ -251,11 +251,10 @@ class Block:
             As `aggregate`.
         """
         if self.aggregated is not None:
-            near = self._precomputed(h, "gcn")
-        else:
-            weight = as_weight(self.gcn_weight, h)
-            x = self._sources(h).unsqueeze(1)
-            near = ops.weighted_sum(x, weight, self.rows).squeeze(1)
+            return self._precomputed(h, "gcn")
+        weight = as_weight(self.gcn_weight, h)
+        x = self._sources(h).unsqueeze(1)
+        near = ops.weighted_sum(x, weight, self.rows).squeeze(1)
         total = self.strength[: self.num_dst].astype(np.float64) + 1
         loop = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
         return near + self.dst(h) * as_weight(loop, h)
@@ -317,9 +316,9 @@ class Block:
             )
         if h.shape[1:] != array.shape[1:]:
             raise ModelError(
-                f"the first layer aggregates {tuple(h.shape[1:])} channels, but the raw "
-                f"features have {array.shape[1]}: set first_aggregation = None where a "
-                "layer changes them first"
+                f"the first layer aggregates rows of shape {tuple(h.shape[1:])}, raw "
+                f"features have {tuple(array.shape[1:])}: set first_aggregation = None "
+                "where a layer changes its input first"
             )
         return ops.as_tensor(array).to(h)
 

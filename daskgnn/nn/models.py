@@ -8,6 +8,7 @@ aggregate raw features ahead of the parameters.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,9 +78,7 @@ class Stack(torch.nn.Module):
             torch.nn.LayerNorm(width) for width in hidden if norm
         )
         self.residuals = torch.nn.ModuleList(
-            _bridge(width, after)
-            for width, after in zip(widths[:-1], widths[1:], strict=True)
-            if residual
+            _bridge(width, after) for width, after in pairwise(widths) if residual
         )
         self.input_dropout = Dropout(input_dropout)
         self.dropouts = torch.nn.ModuleList(Dropout(dropout) for _ in hidden)
@@ -183,7 +182,7 @@ class GraphSAGE(Stack):
         **options: Any,
     ) -> None:
         widths = _widths(in_channels, hidden_channels, out_channels, num_layers)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         super().__init__([SAGEConv(*pair, aggr) for pair in pairs], widths, **options)
         self.aggr = aggr
 
@@ -215,7 +214,7 @@ class GCN(Stack):
         **options: Any,
     ) -> None:
         widths = _widths(in_channels, hidden_channels, out_channels, num_layers)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         super().__init__([GCNConv(*pair) for pair in pairs], widths, **options)
 
     def _aggregation(self) -> str | None:

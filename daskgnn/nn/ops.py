@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 from daskgnn.kernels import segment
 from daskgnn.kernels.aggregate import frozen
 
+_segment: Any = segment  # numba's types do not see through *rows
+
 
 class Rows(NamedTuple):
     """Row *i*'s neighbours are ``indices[starts[i]:ends[i]]``."""
@@ -60,14 +62,14 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
         ctx.rows, ctx.mean, ctx.num_src = rows, mean, len(x)
         out = x.new_empty(len(rows.starts), x.shape[1])
-        segment.segment_sum(values(x), *rows, mean, out.numpy())
+        _segment.segment_sum(values(x), *rows, mean, out.numpy())
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         out = grad.new_zeros(ctx.num_src, grad.shape[1])
-        segment.segment_sum_backward(values(grad), *ctx.rows, ctx.mean, out.numpy())
+        _segment.segment_sum_backward(values(grad), *ctx.rows, ctx.mean, out.numpy())
         return out, None, None
 
 
@@ -78,14 +80,14 @@ class _Max(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, rows: Rows) -> torch.Tensor:
         out = x.new_empty(len(rows.starts), x.shape[1])
         ctx.argmax, ctx.num_src = np.empty(out.shape, np.int32), len(x)
-        segment.segment_max(values(x), *rows, out.numpy(), ctx.argmax)
+        _segment.segment_max(values(x), *rows, out.numpy(), ctx.argmax)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         out = grad.new_zeros(ctx.num_src, grad.shape[1])
-        segment.segment_max_backward(values(grad), frozen(ctx.argmax), out.numpy())
+        _segment.segment_max_backward(values(grad), frozen(ctx.argmax), out.numpy())
         return out, None
 
 
@@ -98,8 +100,8 @@ class _Weighted(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.rows = rows
-        out = x.new_empty(len(rows.starts), *x.shape[1:])
-        segment.segment_weighted(values(x), values(weight), *rows, out.numpy())
+        out = x.new_empty(len(rows.starts), x.shape[1])
+        _segment.segment_weighted(values(x), values(weight), *rows, out.numpy())
         return out
 
     @staticmethod
@@ -108,13 +110,13 @@ class _Weighted(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         by_x = by_weight = None
         if ctx.needs_input_grad[0]:
-            by_x = torch.zeros_like(x, memory_format=torch.contiguous_format)
-            segment.segment_weighted_backward(
+            by_x = x.new_zeros(x.shape)
+            _segment.segment_weighted_backward(
                 values(grad), values(weight), *ctx.rows, by_x.numpy()
             )
         if ctx.needs_input_grad[1]:
-            by_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-            segment.segment_weighted_backward_weight(
+            by_weight = weight.new_zeros(weight.shape)
+            _segment.segment_weighted_backward_weight(
                 values(grad), values(x), *ctx.rows, by_weight.numpy()
             )
         return by_x, by_weight, None
@@ -129,7 +131,7 @@ class _EdgeAdd(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.rows, ctx.num_src = rows, len(source)
         out = source.new_empty(len(rows.indices), source.shape[1])
-        segment.edge_add(values(source), values(target), *rows, out.numpy())
+        _segment.edge_add(values(source), values(target), *rows, out.numpy())
         return out
 
     @staticmethod
@@ -137,7 +139,7 @@ class _EdgeAdd(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         by_source = grad.new_zeros(ctx.num_src, grad.shape[1])
         by_target = grad.new_zeros(len(ctx.rows.starts), grad.shape[1])
-        segment.edge_add_backward(
+        _segment.edge_add_backward(
             values(grad), *ctx.rows, by_source.numpy(), by_target.numpy()
         )
         return by_source, by_target, None
@@ -150,9 +152,9 @@ class _Softmax(torch.autograd.Function):
     def forward(ctx: Any, scores: torch.Tensor, rows: Rows) -> torch.Tensor:
         ctx.rows = rows
         out = torch.empty_like(scores, memory_format=torch.contiguous_format)
-        segment.subtract_row_max(values(scores), rows.starts, rows.ends, out.numpy())
+        _segment.subtract_row_max(values(scores), rows.starts, rows.ends, out.numpy())
         out.exp_()
-        segment.divide_by_row_sum(out.numpy(), rows.starts, rows.ends)
+        _segment.divide_by_row_sum(out.numpy(), rows.starts, rows.ends)
         ctx.save_for_backward(out)
         return out
 
@@ -161,7 +163,7 @@ class _Softmax(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (alpha,) = ctx.saved_tensors
         out = torch.empty_like(alpha)
-        segment.softmax_backward(
+        _segment.softmax_backward(
             values(grad), values(alpha), ctx.rows.starts, ctx.rows.ends, out.numpy()
         )
         return out, None
@@ -240,7 +242,7 @@ def weighted_sum(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Ten
     """
     if not has_kernels(x) or x.dtype != weight.dtype:
         return _plain_weighted(x, weight, rows)
-    return _Weighted.apply(x, weight, rows)
+    return _Weighted.apply(x.flatten(1), weight, rows).unflatten(1, x.shape[1:])
 
 
 def edge_add(source: torch.Tensor, target: torch.Tensor, rows: Rows) -> torch.Tensor:
