@@ -94,7 +94,7 @@ def settle(name: str, given: dict[str, Any], *, use_recipe: bool) -> dict[str, A
     recipe = dict(recipe)
     if "num_layers" in chosen and "num_neighbors" not in chosen:
         recipe.pop("num_neighbors", None)
-    out = {**DEFAULTS, **recipe, **chosen}
+    out = {**given, **DEFAULTS, **recipe, **chosen}
     if out["num_neighbors"] is None:
         layers = out["num_layers"] or 2
         out["num_neighbors"] = [

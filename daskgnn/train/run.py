@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from daskgnn.errors import CheckpointError, InputError
+from daskgnn.errors import CheckpointError, InputError, PartitionError
 from daskgnn.graph.graph import open_graph
 from daskgnn.train.cluster import check_path_everywhere, open_client
 from daskgnn.train.recipes import settle
@@ -20,6 +20,7 @@ from daskgnn.train.trainer import Trainer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daskgnn.graph.data import GraphData
     from daskgnn.graph.graph import Graph
 
 SETTINGS = "run.json"
@@ -104,33 +105,55 @@ def train(
             f"with daskgnn train --resume {config.out}"
         )
     store, name, data = _find_graph(config, yes)
-    given = asdict(config)
-    settings = settle(name, given, use_recipe=config.recipe)
-    if data is not None:
-        partitioned = data.partition(
-            num_clusters=settings["num_clusters"],
-            method=settings["method"],
-            seed=settings["seed"],
-        )
+    settings = settle(name, asdict(config), use_recipe=config.recipe)
     workers = config.workers if config.workers is not None else 2
     if settings["num_parts"] is None:
-        settings["num_parts"] = max(workers, 1) if config.scheduler is None else 2
-    if data is None:
+        settings["num_parts"] = 2 if config.scheduler else max(workers, 1)
+    fresh = not out.exists()
+    with ExitStack() as stack:
+        client = stack.enter_context(open_client(workers, config.scheduler))
+        stack.enter_context(_nothing_left(out, fresh))
+        if data is not None:
+            store = str(out / "graph.zarr")
+            _store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"])
-        _check_model(settings, graph)
-    else:
-        partitioned.check_num_parts(settings["num_parts"])
-        out.mkdir(parents=True, exist_ok=True)
-        store = str(out / "graph.zarr")
-        partitioned.save(store, overwrite=True)
-        graph = open_graph(store, settings["num_parts"])
-    with open_client(workers, config.scheduler) as client:
         check_path_everywhere(client, graph.path)
         trainer = _trainer(settings, graph, client, out, progress)
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / SETTINGS, {**settings, "store": graph.path, "out": str(out)})
         trainer.fit(settings["epochs"])
         return _finish(trainer, progress)
+
+
+def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
+    """Partition a graph in memory and store it for the run."""
+    partitioned = data.partition(
+        num_clusters=settings["num_clusters"],
+        method=settings["method"],
+        seed=settings["seed"],
+    )
+    if settings["num_parts"] > partitioned.num_clusters:
+        raise PartitionError(
+            f"num_parts={settings['num_parts']} is above the {partitioned.num_clusters} "
+            "clusters: lower --num-parts or raise --num-clusters"
+        )
+    Path(store).parent.mkdir(parents=True, exist_ok=True)
+    partitioned.save(store, overwrite=True)
+
+
+@contextmanager
+def _nothing_left(out: Path, fresh: bool) -> Iterator[None]:
+    """Remove what was written for a run that bad input has kept from starting."""
+    try:
+        yield
+    except InputError:
+        if not (out / "metrics.jsonl").exists():
+            if fresh:
+                shutil.rmtree(out, ignore_errors=True)
+            else:
+                shutil.rmtree(out / "graph.zarr", ignore_errors=True)
+                (out / SETTINGS).unlink(missing_ok=True)
+        raise
 
 
 def resume(
@@ -253,11 +276,6 @@ def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
         if settings["model"] == "sage":
             return nn.GraphSAGE(aggr=settings["aggr"], **common)
     raise InputError(f"model={settings['model']!r}, expected sage, gcn or gat")
-
-
-def _check_model(settings: dict[str, Any], graph: Graph) -> None:
-    if graph.features is not None and graph.labels is not None:
-        build_model(settings, graph)
 
 
 def _finish(trainer: Trainer, progress: Progress) -> dict[str, Any]:
