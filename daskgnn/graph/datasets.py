@@ -164,7 +164,7 @@ def _call(
     """Call a loader, naming an option it does not take or lacks."""
     allowed = [key for key in inspect.signature(load).parameters if key not in given]
     if load is read_npz:
-        allowed = ["name", "metric", "num_classes"]
+        allowed = ["metric", "num_classes"]
     unknown = [key for key in options if key not in allowed]
     if unknown:
         raise DatasetError(
