@@ -171,8 +171,8 @@ class Block:
         source = self.rows.indices[place]
         keep = source != row
         row, place, source = row[keep], place[keep], source[keep]
-        ends = np.cumsum(np.bincount(row, minlength=self.num_dst) + 1)
-        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        counts = np.bincount(row, minlength=self.num_dst) + 1
+        ends = np.cumsum(counts)
         indices = np.empty(len(row) + self.num_dst, np.int32)
         where = np.arange(len(row)) + row
         indices[where], indices[ends - 1] = source, np.arange(self.num_dst)
@@ -181,7 +181,7 @@ class Block:
             weight = np.ones(len(indices), np.float32)
             weight[where] = self.edge_weight[place]
         return replace(
-            self, starts=starts, ends=ends, indices=indices, edge_weight=weight
+            self, starts=ends - counts, ends=ends, indices=indices, edge_weight=weight
         )
 
     @cached_property

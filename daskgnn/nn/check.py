@@ -127,13 +127,13 @@ def pure_step(model: nn.Module, deterministic: bool = True) -> Iterator[None]:
         yield
         return
     before = torch.get_rng_state()
-    versions = {name: (id(b), b._version) for name, b in model.named_buffers()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     yield
     kind = type(model).__name__
     if not torch.equal(before, torch.get_rng_state()):
         raise ModelError(f"{kind} drew from torch's generator: {_ADVICE}")
     for name, buffer in model.named_buffers():
-        if versions.get(name) != (id(buffer), buffer._version):
+        if name not in buffers or not torch.equal(buffer, buffers[name]):
             raise ModelError(
                 f"buffer {name!r} of {kind} changed in training: make it a parameter, "
                 "or pass deterministic=False"

@@ -81,7 +81,7 @@ class Dropout(torch.nn.Module):
             raise ModelError(
                 f"dropout was given {len(h)} rows for a block of {len(block.ids)} nodes"
             )
-        flat = h.reshape(len(h), -1)
+        flat = h.flatten(1) if h.dim() > 1 else h.unsqueeze(1)
         ids = frozen(block.ids[: len(h)], np.int64)
         key = kernels.layer_key(block.dropout_key, self.number)
         if has_kernels(flat):

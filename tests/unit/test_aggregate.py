@@ -1,0 +1,242 @@
+"""Aggregation kernels against brute force, bit for bit where order is defined."""
+
+import numpy as np
+import pytest
+
+from daskgnn.errors import InputError
+from daskgnn.kernels import segment
+from daskgnn.kernels.aggregate import (
+    AGGREGATIONS,
+    aggregate_grouped,
+    frozen,
+    gather_rows,
+    gcn_coefficients,
+)
+
+SOURCES, CHANNELS = 200, 13
+
+
+def make_rows(rng, lengths, spare=0):
+    """Rows that are prefixes of longer ones, and lie in no order."""
+    lengths = np.asarray(lengths)
+    full = lengths + rng.integers(0, spare + 1, len(lengths))
+    order = rng.permutation(len(lengths))
+    starts = np.empty(len(lengths), np.int64)
+    starts[order] = np.cumsum(full[order]) - full[order]
+    indices = rng.integers(0, SOURCES, full.sum()).astype(np.int32)
+    return starts, starts + lengths, indices
+
+
+@pytest.fixture(params=["short", "long", "single"])
+def rows(request):
+    rng = np.random.default_rng(1)
+    lengths = {
+        "short": rng.integers(0, 7, 50),
+        "long": rng.integers(0, 160, 20),
+        "single": np.ones(9, np.int64),
+    }
+    return make_rows(rng, lengths[request.param], spare=3)
+
+
+@pytest.fixture
+def x():
+    rng = np.random.default_rng(2)
+    return rng.standard_normal((SOURCES, CHANNELS)).astype(np.float32)
+
+
+@pytest.fixture
+def placed(x):
+    """Sources owned by four parts, their rows in the parts' tables."""
+    rng = np.random.default_rng(3)
+    owner = rng.integers(0, 4, SOURCES).astype(np.int32)
+    row = np.empty(SOURCES, np.int64)
+    for mine in (owner == 2, owner != 2):
+        row[mine] = rng.permutation(mine.sum())
+    local = np.empty(((owner == 2).sum(), CHANNELS), np.float32)
+    received = np.empty(((owner != 2).sum(), CHANNELS), np.float32)
+    local[row[owner == 2]] = x[owner == 2]
+    received[row[owner != 2]] = x[owner != 2]
+    return owner, row, 2, local, received
+
+
+def by_definition(x, owner, neighbours, op, weight):
+    """Group by owner, reduce in neighbour order, combine in part order: float32."""
+    if not len(neighbours):
+        return np.zeros(CHANNELS, np.float32)
+    result = None
+    for part in np.unique(owner[neighbours]):
+        group = None
+        for j, w in zip(neighbours, weight, strict=True):
+            if owner[j] == part:
+                term = x[j] * w
+                combine = np.maximum if op == "max" else np.add
+                group = term if group is None else combine(group, term)
+        result = group if result is None else combine(result, group)
+    return result / np.float32(len(neighbours)) if op == "mean" else result
+
+
+@pytest.mark.parametrize("op", AGGREGATIONS)
+def test_grouped_is_what_it_is_defined_as(rows, x, placed, op):
+    starts, ends, indices = rows
+    weight = np.random.default_rng(4).random(len(indices)).astype(np.float32)
+    out = np.full((len(starts), CHANNELS), np.nan, np.float32)
+    assert aggregate_grouped(*rows, *placed, op, out, weight) is out
+    weight = weight if op == "gcn" else np.ones_like(weight)
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        expected = by_definition(
+            x, placed[0], indices[start:end], op, weight[start:end]
+        )
+        np.testing.assert_array_equal(out[i], expected)
+
+
+@pytest.mark.parametrize("op", ["sum", "mean", "max"])
+def test_where_rows_lie_changes_no_bit(rows, x, placed, op):
+    owner = placed[0]
+    results = []
+    for local_owner in range(5):
+        own = owner == local_owner
+        row = np.where(own, np.cumsum(own) - 1, np.cumsum(~own) - 1)
+        out = np.empty((len(rows[0]), CHANNELS), np.float32)
+        aggregate_grouped(*rows, owner, row, local_owner, x[own], x[~own], op, out)
+        results.append(out)
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+def test_read_only_and_writeable_input_agree(rows, placed):
+    outs = [np.empty((len(rows[0]), CHANNELS), np.float32) for _ in range(2)]
+    aggregate_grouped(*rows, *placed, "mean", outs[0])
+    owner, row, part, local, received = placed
+    frozen_input = (frozen(owner), frozen(row), part, frozen(local), frozen(received))
+    aggregate_grouped(*(frozen(a) for a in rows), *frozen_input, "mean", outs[1])
+    np.testing.assert_array_equal(*outs)
+
+
+def test_grouped_with_nothing_in_it():
+    none = np.empty(0, np.int64)
+    table = np.empty((0, 3), np.float32)
+    out = np.ones((2, 3), np.float32)
+    zeros = np.zeros(2, np.int64)
+    aggregate_grouped(zeros, zeros, none, none, none, 0, table, table, "max", out)
+    assert not out.any()
+
+
+@pytest.mark.parametrize(("op", "said"), [("min", "'min'"), ("gcn", "weight=")])
+def test_grouped_says_what_it_cannot_do(rows, placed, op, said):
+    out = np.empty((len(rows[0]), CHANNELS), np.float32)
+    with pytest.raises(InputError, match=said):
+        aggregate_grouped(*rows, *placed, op, out)
+
+
+def test_gather_rows(x, placed):
+    np.testing.assert_array_equal(gather_rows(*placed, np.empty_like(x)), x)
+    some = gather_rows(*placed, np.empty((7, CHANNELS), np.float32))
+    np.testing.assert_array_equal(some, x[:7])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gcn_coefficients(rows, weighted):
+    starts, ends, indices = rows
+    rng = np.random.default_rng(5)
+    degree = (ends - starts) + rng.integers(0, 9, len(starts))
+    strength = (rng.random(SOURCES) * 5).astype(np.float32)
+    weight = rng.random(len(indices)).astype(np.float32)
+    got = gcn_coefficients(*rows, weight if weighted else None, degree, strength)
+    expected = np.zeros(len(indices))
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        for e in range(start, end):
+            w = weight[e] if weighted else 1.0
+            norm = (strength[i] + 1.0) * (strength[indices[e]] + 1.0)
+            expected[e] = w / norm**0.5 * degree[i] / (end - start)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_gcn_coefficients_of_negative_strengths_are_zero():
+    strength = np.array([-1, 1, -3], np.float32)
+    rows = np.array([0, 1]), np.array([1, 3]), np.array([1, 0, 2], np.int32)
+    got = gcn_coefficients(*rows, None, np.array([1, 2]), strength)
+    np.testing.assert_array_equal(got, np.zeros(3))
+
+
+def dense(rows, weight=None):
+    """The rows as a matrix, neighbours that occur twice counted twice."""
+    matrix = np.zeros((len(rows[0]), SOURCES))
+    for i, (start, end) in enumerate(zip(rows[0], rows[1], strict=True)):
+        for e in range(start, end):
+            matrix[i, rows[2][e]] += 1 if weight is None else weight[e]
+    return matrix
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_segment_sum_and_its_backward(rows, x, mean):
+    matrix = dense(rows)
+    if mean:
+        matrix /= np.maximum(matrix.sum(1, keepdims=True), 1)
+    out = np.full((len(rows[0]), CHANNELS), np.nan, np.float32)
+    segment.segment_sum(x, *rows, mean, out)
+    np.testing.assert_allclose(out, matrix @ x, atol=2e-5)
+    grad = np.zeros_like(x)
+    segment.segment_sum_backward(out, *rows, mean, grad)
+    np.testing.assert_allclose(grad, matrix.T @ out, atol=2e-4)
+
+
+def test_segment_max_and_its_backward(rows, x):
+    out = np.full((len(rows[0]), CHANNELS), np.nan, np.float32)
+    argmax = np.empty(out.shape, np.int32)
+    segment.segment_max(x, *rows, out, argmax)
+    grad, expected = np.zeros_like(x), np.zeros_like(x)
+    segment.segment_max_backward(out, argmax, grad)
+    for i, (start, end) in enumerate(zip(rows[0], rows[1], strict=True)):
+        near = rows[2][start:end]
+        if not len(near):
+            assert not out[i].any()
+            assert (argmax[i] == -1).all()
+            continue
+        np.testing.assert_array_equal(out[i], x[near].max(0))
+        np.testing.assert_array_equal(argmax[i], near[x[near].argmax(0)])
+        for f in range(CHANNELS):
+            expected[argmax[i, f], f] += out[i, f]
+    np.testing.assert_array_equal(grad, expected)
+
+
+def test_segment_max_of_ties_takes_the_first_and_keeps_nan():
+    x = np.array([[1.0], [1.0], [np.nan]], np.float32)
+    starts, ends = np.array([0, 2]), np.array([2, 5])
+    indices = np.array([1, 0, 0, 2, 1], np.int32)
+    out, argmax = np.empty((2, 1), np.float32), np.empty((2, 1), np.int32)
+    segment.segment_max(x, starts, ends, indices, out, argmax)
+    assert argmax[:, 0].tolist() == [1, 2]
+    assert np.isnan(out[1, 0])
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3])
+def test_weighted_sum_and_its_backward(rows, heads):
+    rng = np.random.default_rng(6)
+    width = 5
+    x = rng.standard_normal((SOURCES, heads * width))
+    weight = rng.random((len(rows[2]), heads))
+    out = np.empty((len(rows[0]), heads * width))
+    segment.segment_weighted(x, weight, *rows, out)
+    by_x, by_weight = np.zeros_like(x), np.zeros_like(weight)
+    grad = rng.standard_normal(out.shape)
+    segment.segment_weighted_backward(grad, weight, *rows, by_x)
+    segment.segment_weighted_backward_weight(grad, x, *rows, by_weight)
+    for h in range(heads):
+        part = slice(h * width, (h + 1) * width)
+        matrix = dense(rows, weight[:, h])
+        np.testing.assert_allclose(out[:, part], matrix @ x[:, part], atol=1e-9)
+        np.testing.assert_allclose(by_x[:, part], matrix.T @ grad[:, part], atol=1e-9)
+        for i, (start, end) in enumerate(zip(rows[0], rows[1], strict=True)):
+            expected = x[rows[2][start:end], part] @ grad[i, part]
+            np.testing.assert_allclose(by_weight[start:end, h], expected, atol=1e-9)
+
+
+def test_kernels_repeat_their_bits(rows, x):
+    results = []
+    for _ in range(3):
+        out = np.empty((len(rows[0]), CHANNELS), np.float32)
+        segment.segment_sum(x, *rows, True, out)
+        grad = np.zeros_like(x)
+        segment.segment_sum_backward(out, *rows, True, grad)
+        results.append(out.tobytes() + grad.tobytes())
+    assert len(set(results)) == 1
