@@ -157,6 +157,28 @@ def split_ids(value: Any, name: str, num_nodes: int) -> np.ndarray:
     return ids
 
 
+def split_arrays(given: dict[str, Any], num_nodes: int) -> dict[str, np.ndarray]:
+    """Return the splits that are given (not None), as by :func:`split_ids`."""
+    return {
+        name: split_ids(value, name, num_nodes)
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def count_classes(labels: np.ndarray | None, num_classes: int | None) -> int:
+    """Return C: as given, else the columns of labels, else the largest class + 1."""
+    if num_classes is not None:
+        if isinstance(num_classes, bool) or num_classes != int(num_classes):
+            raise GraphFormatError(
+                f"num_classes is {num_classes!r}, expected an integer"
+            )
+        return int(num_classes)
+    if labels is None:
+        return 0
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
+
+
 def edge_values(value: Any, name: str, num_edges: int) -> np.ndarray:
     """Return one value or row of values an edge; float64 becomes float32."""
     array = as_array(value, name)

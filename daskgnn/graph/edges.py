@@ -16,6 +16,7 @@ from daskgnn.graph.convert import as_array
 
 MAX_NODES = 2**31
 """Node ids are stored as int32."""
+_SPARSE_IDS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,12 @@ def check_ids(edges: np.ndarray, num_nodes: int | None) -> int:
         raise GraphFormatError(
             f"edge_index holds node id {high}, expected below num_nodes={num_nodes}: "
             f"pass num_nodes={high + 1}, or ids 0..{num_nodes - 1}"
+        )
+    if num_nodes is None and high >= max(_SPARSE_IDS, 64 * edges.shape[1]):
+        raise GraphFormatError(
+            f"edge_index holds node id {high} but only {edges.shape[1]} edges: "
+            f"pass num_nodes={high + 1} if it is meant, "
+            f"else renumber with np.unique(ids, return_inverse=True)"
         )
     return high + 1 if num_nodes is None else num_nodes
 

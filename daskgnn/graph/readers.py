@@ -1,22 +1,29 @@
-"""Graphs from what users have: arrays, scipy matrices, NetworkX, PyG, npz files.
+"""Graphs from what users have: arrays, scipy matrices, NetworkX, PyG.
 
 N nodes, E edges, F features, C classes.
 """
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import GraphFormatError
 from daskgnn.graph import convert
-from daskgnn.graph.checks import SPLITS, is_symmetric
+from daskgnn.graph.checks import SPLITS
 from daskgnn.graph.data import GraphData
 from daskgnn.graph.edges import check_ids, check_num_nodes, edge_array, to_rows
+from daskgnn.graph.npz import read_npz
+
+__all__ = [
+    "from_edge_index",
+    "from_networkx",
+    "from_pyg",
+    "from_scipy",
+    "read_npz",
+]
 
 SelfLoops = Literal["drop", "keep"]
 
@@ -99,8 +106,8 @@ def from_edge_index(
         edge_attr={str(key): array for key, array in values.items()},
         features=matrix,
         labels=targets,
-        num_classes=_count_classes(targets, num_classes),
-        splits=_splits(given, num_nodes),
+        num_classes=convert.count_classes(targets, num_classes),
+        splits=convert.split_arrays(given, num_nodes),
         directed=directed,
         name=name,
         metric=metric,
@@ -146,26 +153,6 @@ def _edge_values(
     for name, value in (attributes or {}).items():
         values[str(name)] = convert.edge_values(value, f"edge_attr {name}", num_edges)
     return values
-
-
-def _splits(given: dict[str, Any], num_nodes: int) -> dict[str, np.ndarray]:
-    return {
-        name: convert.split_ids(value, name, num_nodes)
-        for name, value in given.items()
-        if value is not None
-    }
-
-
-def _count_classes(labels: np.ndarray | None, num_classes: int | None) -> int:
-    if num_classes is not None:
-        if isinstance(num_classes, bool) or num_classes != int(num_classes):
-            raise GraphFormatError(
-                f"num_classes is {num_classes!r}, expected an integer"
-            )
-        return int(num_classes)
-    if labels is None:
-        return 0
-    return labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
 
 
 def from_scipy(
@@ -307,106 +294,3 @@ def from_pyg(data: Any, **options: Any) -> GraphData:
         if value is not None:
             options.setdefault(option, value)
     return from_edge_index(edge_index, **options)
-
-
-def read_npz(path: str | Path, **options: Any) -> GraphData:
-    """Read a graph file: an ``.npz`` without pickles.
-
-    Arrays: ``indptr`` int64 [N+1] and ``indices`` [E], the CSR of an undirected
-    graph; optionally ``labels`` [N], ``feat_indptr``, ``feat_indices``,
-    ``feat_data``, ``feat_shape`` (CSR), and ``train_mask``, ``val_mask``,
-    ``test_mask`` [N].
-
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        ``name`` (the file's name, if not given), ``metric``, ``num_classes``.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing, damaged, or of another format.
-    GraphFormatError
-        If its arrays do not describe an undirected graph.
-    """
-    path = Path(path)
-    arrays = _load_npz(path)
-    name = options.pop("name", path.stem)
-    try:
-        graph = _from_npz_arrays(arrays, name, **options)
-    except GraphFormatError as error:
-        raise GraphFormatError(f"{path}: {error}") from None
-    if not is_symmetric(graph.indptr, graph.indices):
-        raise GraphFormatError(
-            f"{path}: indices lack the reverse of an edge, expected every edge both "
-            f"ways: build the graph with daskgnn.from_edge_index"
-        )
-    return graph
-
-
-def _load_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise DatasetError(f"no file {path}: give the path of an .npz graph file")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DatasetError(
-            f"{path} is damaged or not an .npz of plain arrays ({error}): "
-            f"get the file again"
-        ) from None
-    missing = {"indptr", "indices"} - arrays.keys()
-    if missing:
-        raise DatasetError(
-            f"{path} has no array {', '.join(sorted(missing))}, expected a graph file "
-            f"with indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
-        )
-    return arrays
-
-
-def _from_npz_arrays(
-    arrays: dict[str, np.ndarray],
-    name: str,
-    *,
-    metric: str | None = None,
-    num_classes: int | None = None,
-) -> GraphData:
-    indptr = _integers(arrays["indptr"], np.int64)
-    indices = _integers(arrays["indices"], np.int32)
-    labels = arrays.get("labels")
-    targets = None if labels is None else convert.label_array(labels)
-    masks = {key: arrays.get(f"{key}_mask") for key in SPLITS}
-    num_nodes = len(indptr) - 1
-    alone = int(np.count_nonzero(indptr[1:] == indptr[:-1]))
-    return GraphData(
-        indptr,
-        indices,
-        features=_npz_features(arrays),
-        labels=targets,
-        num_classes=_count_classes(targets, num_classes),
-        splits=_splits(masks, num_nodes),
-        name=name,
-        metric=metric,
-        report={"input_edges": len(indices), "isolated_nodes": alone},
-    )
-
-
-def _integers(array: np.ndarray, dtype: type) -> np.ndarray:
-    return array.astype(dtype, copy=False) if array.dtype.kind in "iu" else array
-
-
-def _npz_features(arrays: dict[str, np.ndarray]) -> sp.csr_array | None:
-    if "feat_shape" not in arrays:
-        return None
-    try:
-        parts = [arrays[f"feat_{key}"] for key in ("data", "indices", "indptr")]
-        matrix = sp.csr_array(tuple(parts), shape=tuple(arrays["feat_shape"]))
-        matrix.check_format(full_check=True)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise GraphFormatError(
-            f"the feat_* arrays are not a CSR matrix ({error})"
-        ) from None
-    rows: sp.csr_array = convert.feature_matrix(matrix)
-    return rows

@@ -1,7 +1,7 @@
 """Edge lists to rows, against sets of pairs."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskgnn.graph.checks import check_rows, is_symmetric
@@ -23,6 +23,7 @@ def pairs_of(rows):
     return list(zip(row.tolist(), rows.indices.tolist(), strict=True))
 
 
+@settings(deadline=None)
 @given(edge_lists(), st.booleans(), st.booleans(), st.booleans())
 def test_rows_are_the_sorted_set_of_edges(case, directed, keep, track):
     edges, num_nodes = case
@@ -50,6 +51,7 @@ def test_rows_are_the_sorted_set_of_edges(case, directed, keep, track):
             assert straight or (not directed and (source, destination) == (row, column))
 
 
+@settings(deadline=None)
 @given(edge_lists(), st.booleans())
 def test_rows_pass_their_checks_and_know_their_symmetry(case, directed):
     edges, num_nodes = case
@@ -61,6 +63,7 @@ def test_rows_pass_their_checks_and_know_their_symmetry(case, directed):
     assert expected or directed
 
 
+@settings(deadline=None)
 @given(edge_lists(), st.randoms(use_true_random=False))
 def test_the_order_of_edges_does_not_matter(case, random):
     edges, num_nodes = case

@@ -212,6 +212,7 @@ def test_num_nodes_follows_features_labels_or_a_mask():
     assert from_edge_index(EDGES, train=np.arange(8) < 3).num_nodes == 8
 
 
+BARE = {"num_nodes": None, "labels": None}
 INF = np.full((5, 2), np.inf)
 NAN = np.array([[0.0], [0], [0], [np.nan], [0]])
 BAD = {
@@ -223,6 +224,7 @@ BAD = {
     "words": ({"edge_index": [["a"], ["b"]]}, "expected numbers"),
     "huge": ({"edge_index": [[2**31], [0]]}, "node id 2147483648, over the limit"),
     "huge open": ({"edge_index": [[2**40], [0]], "num_nodes": None}, "over the limit"),
+    "stray": ({"edge_index": [[2**31 - 1], [0]], **BARE}, "but only 1 edges"),
     "huge N": ({"num_nodes": 2**31 + 1}, "over the limit of 2"),
     "beyond int64": ({"edge_index": [[2**70], [0]]}, "expected numbers"),
     "uint64": ({"edge_index": np.array([[2**63], [0]], np.uint64)}, "over the limit"),
