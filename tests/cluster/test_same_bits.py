@@ -1,0 +1,110 @@
+"""The same bits for any number of workers, and none; the same losses for any parts."""
+
+import daskgnn
+import numpy as np
+import pytest
+import torch
+from daskgnn import nn
+from daskgnn.train.cluster import own_cluster
+from training import planted_graph, small_sage, stored, trainer
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+@pytest.fixture(scope="module")
+def alone(path):
+    """Hash and summary of the run in this process."""
+    here = trainer(path, 2, None)
+    here.fit(3)
+    return here.params_sha256, here.summary()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_hashes_do_not_depend_on_workers(path, alone, workers):
+    with own_cluster(workers) as client:
+        there = trainer(path, 2, client, window=3)
+        history = there.fit(3)
+        assert there.params_sha256 == alone[0]
+        summary = there.summary()
+        assert summary["test_accuracy"] == alone[1]["test_accuracy"]
+        assert summary["num_workers"] == workers
+        if workers > 1:
+            assert summary["remote_bytes"] > 0
+            assert summary["remote_rows"] == summary["halo_rows"] > 0
+        else:
+            assert summary["remote_bytes"] == 0 < summary["halo_rows"]
+        assert len(history.epochs) == 3
+        if workers == 2:
+            _check_predictions(there, path)
+
+
+def _check_predictions(there, path):
+    """Predictions on the cluster equal those in this process, in original order."""
+    here = trainer(path, 1, None)
+    here.course.state = there.course.state
+    here.course.best = there.course.best
+    mine, theirs = here.predict().compute(), there.predict()
+    assert theirs.shape == (400, 4)
+    np.testing.assert_allclose(theirs.compute(), mine, atol=1e-5)
+    data = planted_graph()
+    right = mine.argmax(1)[data.splits["test"]] == data.labels[data.splits["test"]]
+    assert right.mean() == pytest.approx(there.evaluate("test")["accuracy"])
+
+
+def test_another_seed_gives_another_hash(path, alone):
+    other = trainer(path, 2, None, seed=1)
+    other.fit(3)
+    assert other.params_sha256 != alone[0]
+
+
+def test_the_window_does_not_matter(path, alone):
+    for window in (1, 5):
+        other = trainer(path, 2, None, window=window)
+        other.fit(3)
+        assert other.params_sha256 == alone[0]
+
+
+@pytest.mark.parametrize("num_neighbors", [[2, 5], [5, 2], [-1, 3]])
+@pytest.mark.parametrize("make", ["sage", "gcn", "gat"])
+def test_losses_do_not_depend_on_parts_or_partitioner(
+    tmp_path, num_neighbors, make
+):
+    """Dropout on, seeds that are neighbours in different parts, 50 steps."""
+    graph = planted_graph(seed=3)
+    paths = {m: stored(graph, tmp_path / f"{m}.zarr", m) for m in ("metis", "hash")}
+    kinds = {
+        "sage": small_sage,
+        "gcn": lambda g: nn.GCN(12, 16, 4, 2, dropout=0.5, input_dropout=0.3),
+        "gat": lambda g: nn.GAT(12, 8, 4, 2, heads=2, dropout=0.3, input_dropout=0.1),
+    }
+    losses = []
+    for method, num_parts in [("metis", 1), ("metis", 2), ("metis", 4), ("hash", 4)]:
+        torch.manual_seed(5)
+        model = kinds[make](daskgnn.open_graph(paths[method]))
+        run = trainer(
+            paths[method],
+            num_parts,
+            None,
+            model=lambda g, model=model: model,
+            num_neighbors=num_neighbors,
+            batch_size=20,
+            lr=0.005,
+        )
+        history = run.fit(5)
+        losses.append([s["loss"] for s in history.steps])
+    assert len(losses[0]) == 50
+    for other in losses[1:]:
+        np.testing.assert_allclose(other, losses[0], rtol=1e-4)
+
+
+def test_more_parts_than_seeds_and_an_empty_run(path):
+    tiny = trainer(path, 4, None, batch_size=3)
+    tiny.fit(1)
+    one = trainer(path, 1, None, batch_size=3)
+    one.fit(1)
+    a = [s["loss"] for s in tiny.recorder.history.steps]
+    b = [s["loss"] for s in one.recorder.history.steps]
+    np.testing.assert_allclose(a, b, rtol=1e-3)

@@ -1,0 +1,51 @@
+"""Small graphs and trainers that several test files use."""
+
+from __future__ import annotations
+
+import daskgnn
+import numpy as np
+import torch
+from daskgnn import nn
+
+
+def planted_graph(num_nodes=400, seed=0, **options):
+    """Return a random graph with features and labels that a model can learn."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, num_nodes)
+    source = rng.integers(0, num_nodes, 5 * num_nodes)
+    same = [rng.choice(np.flatnonzero(labels == labels[s])) for s in source]
+    anyone = rng.integers(0, num_nodes, len(source))
+    target = np.where(rng.random(len(source)) < 0.7, same, anyone)
+    features = rng.normal(size=(num_nodes, 12)) + np.eye(4, 12)[labels]
+    split = rng.permutation(num_nodes)
+    given = {
+        "features": features.astype(np.float32),
+        "labels": labels,
+        "train": np.sort(split[: num_nodes // 2]),
+        "val": np.sort(split[num_nodes // 2 : 3 * num_nodes // 4]),
+        "test": np.sort(split[3 * num_nodes // 4 :]),
+        "num_nodes": num_nodes,
+        "name": "planted",
+    }
+    given.update(options)
+    return daskgnn.from_edge_index(np.stack([source, target]), **given)
+
+
+def stored(graph, path, method="metis", num_clusters=16):
+    """Store a graph and return the path."""
+    graph.partition(num_clusters=num_clusters, method=method).save(path)
+    return str(path)
+
+
+def small_sage(graph, seed=0, **options):
+    """Return a two-layer GraphSAGE, initialised from `seed`."""
+    options = {"dropout": 0.4, **options}
+    torch.manual_seed(seed)
+    return nn.GraphSAGE(graph.num_features, 16, graph.num_classes, 2, **options)
+
+
+def trainer(path, num_parts, client, model=small_sage, **options):
+    """Return a trainer on a stored graph."""
+    graph = daskgnn.open_graph(path, num_parts)
+    options = {"num_neighbors": [4, 3], "batch_size": 48, **options}
+    return daskgnn.Trainer(model(graph), graph, client=client, **options)
