@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, Protocol, TextIO
@@ -113,21 +114,20 @@ class TerminalProgress(SilentProgress):
             desc="training",
             unit="step",
             file=self.stream,
-            dynamic_ncols=True,
+            **_size(self.stream),
         )
 
     def step(self, record: Record) -> None:
         """Move the bar by one step."""
         if self._bar is not None:
+            epoch, epochs = record["epoch"] + 1, self.info.get("epochs")
+            self._bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
             self._show(record)
             self._bar.update(1)
 
     def epoch(self, record: Record) -> None:
         """Show the epoch's accuracy in the bar."""
         if self._bar is not None:
-            self._bar.set_description(
-                f"epoch {record['epoch'] + 1}/{self.info.get('epochs')}", refresh=False
-            )
             self._show(record)
 
     def _show(self, record: Record) -> None:
@@ -149,6 +149,16 @@ class TerminalProgress(SilentProgress):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _size(stream: TextIO) -> Record:
+    """Return tqdm's options for a bar that fits the terminal."""
+    try:
+        known = all(os.get_terminal_size(stream.fileno()))
+    except (OSError, ValueError):
+        known = False
+    # Terminals of recorders and build systems call themselves 0 by 0: no bar fits.
+    return {"dynamic_ncols": True} if known else {"ncols": 100, "nrows": 24}
 
 
 def make_progress(stream: TextIO | None = None) -> LineProgress | TerminalProgress:

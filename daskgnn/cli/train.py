@@ -229,7 +229,7 @@ def _advice(info: dict[str, Any]) -> str:
 
 def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     """Print the scores, and where everything lies."""
-    out = Path(summary.get("out") or info["out"])
+    out = _near(Path(summary.get("out") or info["out"]))
     for name, value in summary.items():
         if name.startswith("test_") and isinstance(value, int | float):
             click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
@@ -243,6 +243,12 @@ def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     for name, place in places.items():
         if place is not None:
             click.echo(f"{name:14} {place}")
+
+
+def _near(path: Path) -> Path:
+    """Return a path as seen from the current directory, if it lies within."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
