@@ -79,9 +79,9 @@ def _canonical(matrix: Any) -> sp.csr_array:
 
 
 def _from_torch_sparse(tensor: Any) -> sp.coo_array:
-    coo = tensor.detach().cpu().to_sparse_coo().coalesce()
-    values, indices = coo.values().numpy(), coo.indices().numpy()
-    return sp.coo_array((values, tuple(indices)), shape=tuple(coo.shape))
+    entries = tensor.detach().cpu().to_sparse_coo().coalesce()
+    values, indices = entries.values().numpy(), entries.indices().numpy()
+    return sp.coo_array((values, tuple(indices)), shape=tuple(entries.shape))
 
 
 def label_array(value: Any) -> np.ndarray:

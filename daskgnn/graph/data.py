@@ -93,7 +93,7 @@ class GraphData:
         Parameters
         ----------
         num_clusters
-            How many clusters; 64, or N where that is less, if not given.
+            How many clusters; 64, or N // 4 where that is less, if not given.
         method
             A name from ``daskgnn.partition.PARTITIONERS``.
 
@@ -105,7 +105,8 @@ class GraphData:
         from daskgnn.partition import partition_graph
 
         if num_clusters is None:
-            num_clusters = min(DEFAULT_CLUSTERS, self.num_nodes)
+            # METIS makes no sense of clusters of one or two nodes.
+            num_clusters = max(1, min(DEFAULT_CLUSTERS, self.num_nodes // 4))
         return partition_graph(self, num_clusters, method, seed)
 
     def __repr__(self) -> str:

@@ -186,13 +186,13 @@ def from_scipy(
             f"the matrix has shape {matrix.shape}, expected (N, N): one row and one "
             f"column a node"
         )
-    coo = matrix.tocoo()
+    entries = matrix.tocoo()
     if weighted is None:
-        weighted = "edge_weight" not in options and bool((coo.data != 1).any())
+        weighted = "edge_weight" not in options and bool((entries.data != 1).any())
     if weighted:
-        options["edge_weight"] = coo.data
+        options["edge_weight"] = entries.data
     options.setdefault("num_nodes", matrix.shape[0])
-    return from_edge_index(np.stack([coo.row, coo.col]), **options)
+    return from_edge_index(np.stack([entries.row, entries.col]), **options)
 
 
 def from_networkx(
