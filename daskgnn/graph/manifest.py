@@ -14,7 +14,6 @@ from typing import Any
 
 from daskgnn.errors import StoreError
 
-MANIFEST_FILE = "manifest.json"
 METADATA_FILE = "zarr.json"
 CRC_BYTES = 4
 REMEDY = "restore the file from a copy or save the graph again"
@@ -40,15 +39,13 @@ class Manifest:
         sizes = (size for chunks in self.chunks.values() for size, _ in chunks.values())
         return sum(sizes)
 
-    def to_json(self) -> bytes:
-        """Return the bytes of the manifest file."""
-        content = {"chunks": self.chunks, "metadata": self.metadata}
-        return json.dumps(content, sort_keys=True, indent=0).encode()
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain content for JSON."""
+        return {"chunks": self.chunks, "metadata": self.metadata}
 
     @classmethod
-    def from_json(cls, text: bytes) -> Manifest:
-        """Read the bytes of a manifest file."""
-        content = json.loads(text)
+    def from_dict(cls, content: dict[str, Any]) -> Manifest:
+        """Read the content of `to_dict`."""
         chunks = {
             array: {
                 chunk: (int(size), str(crc)) for chunk, (size, crc) in found.items()
@@ -107,19 +104,6 @@ def check_chunk(root: str, array: str, chunk: str, expected: tuple[int, str]) ->
             f"chunk {chunk!r} of array {array!r} in {root!r} is not the one that was "
             f"saved (checksum {found[1]}, expected {expected[1]}): {REMEDY}"
         )
-
-
-def read_manifest(root: str, expected: str) -> Manifest:
-    """Read the manifest of a store, whose SHA-256 must be `expected`."""
-    try:
-        text = Path(root, MANIFEST_FILE).read_bytes()
-    except OSError:
-        raise StoreError(
-            f"{MANIFEST_FILE!r} is missing in {root!r}: {REMEDY}"
-        ) from None
-    if digest(text) != expected:
-        raise StoreError(f"{MANIFEST_FILE!r} in {root!r} is damaged: {REMEDY}")
-    return Manifest.from_json(text)
 
 
 def check_files(root: str, manifest: Manifest) -> None:

@@ -28,7 +28,6 @@ from daskgnn.graph.manifest import (
     check_files,
     check_metadata,
     document_digest,
-    read_manifest,
 )
 from daskgnn.graph.writer import FORMAT, FORMAT_VERSION
 from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -75,7 +74,6 @@ class Store:
 
     def check(self) -> None:
         """Raise `StoreError` unless every file is still there, chunks by size."""
-        read_manifest(self.path, str(self.attributes["manifest_sha256"]))
         check_metadata(self.path, self.manifest)
         check_files(self.path, self.manifest)
 
@@ -156,7 +154,7 @@ def _no_store(path: str) -> str:
 def _open(path: str, root: bytes) -> Store:
     """Open a store by the content of its root metadata."""
     attributes = _root_attributes(path, root)
-    manifest = read_manifest(path, str(attributes["manifest_sha256"]))
+    manifest = Manifest.from_dict(attributes["manifest"])
     check_metadata(path, manifest)
     group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
     arrays = {name: _array(group, name) for name in manifest.metadata}

@@ -91,6 +91,7 @@ def validate(
         _check_pointers(store, "features_indptr", "features_indices")
     book = _partition_book(store, num_parts)
     halo = _check_parts(store, book)
+    _check_clusters(store)
     _check_content(store)
     return Report(
         path=store.path,
@@ -159,7 +160,17 @@ def _check_pointers(store: Store, pointers: str, entries: str) -> None:
 
 
 def _partition_book(store: Store, num_parts: int | None) -> np.ndarray:
-    """Return the row bounds of the parts, clusters checked against rows."""
+    """Return the row bounds of the parts."""
+    clusters = store.clusters()
+    if num_parts is None:
+        num_parts = min(MOST_PARTS, len(clusters))
+    train = "splits/train"
+    seeds = store.read(train) if train in store.arrays else None
+    return cut_clusters(clusters, seeds, num_parts)
+
+
+def _check_clusters(store: Store) -> None:
+    """Prove the counts that the order is cut by."""
     clusters = store.clusters()
 
     def block(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -170,11 +181,6 @@ def _partition_book(store: Store, num_parts: int | None) -> np.ndarray:
     for part in ("edges", "crossing"):
         if not np.array_equal(getattr(clusters, part), getattr(expected, part)):
             raise _fault(store, f"cluster_{part}", 0, "does not count the edges")
-    if num_parts is None:
-        num_parts = min(MOST_PARTS, len(clusters))
-    train = "splits/train"
-    seeds = store.read(train) if train in store.arrays else None
-    return cut_clusters(clusters, seeds, num_parts)
 
 
 def _check_parts(store: Store, book: np.ndarray) -> int:

@@ -17,10 +17,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.manifest import (
-    MANIFEST_FILE,
     METADATA_FILE,
     build_manifest,
-    digest,
     document_digest,
 )
 
@@ -100,16 +98,14 @@ def check_target(target: str, overwrite: bool) -> None:
             f"{target!r} exists already: give another path or "
             "save(path, overwrite=True)"
         )
-    # A damaged store may be replaced, so its content is not asked.
-    ours = all(os.path.isfile(os.path.join(target, f)) for f in _ROOT_FILES)
+    # A damaged store may be replaced, so its content is not read.
+    root = Path(target, METADATA_FILE)
+    ours = root.is_file() and f'"{FORMAT}"' in root.read_text(errors="replace")
     if not ours:
         raise StoreError(
             f"{target!r} is not a store of daskgnn and is not overwritten: "
             "give another path or remove it first"
         )
-
-
-_ROOT_FILES = (METADATA_FILE, MANIFEST_FILE)
 
 
 def chunk_rows(shape: tuple[int, ...], itemsize: int) -> int:
@@ -147,9 +143,7 @@ def _write_array(root: str, source: ArraySource) -> None:
 
 
 def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
-    """Write the manifest, then the root metadata that vouches for it."""
-    manifest = build_manifest(root).to_json()
-    Path(root, MANIFEST_FILE).write_bytes(manifest)
+    """Write the root metadata, which vouches for every other file."""
     document: dict[str, Any] = {
         "zarr_format": 3,
         "node_type": "group",
@@ -157,7 +151,7 @@ def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             **attributes,
-            "manifest_sha256": digest(manifest),
+            "manifest": build_manifest(root).to_dict(),
         },
     }
     document = json.loads(json.dumps(document))

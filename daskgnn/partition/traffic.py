@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import ndtr
 
 from daskgnn.errors import PartitionError
 
@@ -84,11 +85,25 @@ def _spread(num_parts: int) -> np.ndarray:
 def _seed_chances(
     seeds: np.ndarray, parts: np.ndarray, num_parts: int, num_nodes: int, batch: int
 ) -> np.ndarray:
-    """Return float32 [N, S]: how likely a node is a seed of each part in a step."""
+    """Return float32 [N, S]: how likely a node is a seed of each part in a step.
+
+    A step's seeds in storage order are cut into equal runs. The rank of a node among
+    them is near normal, so nodes near a cut may be seeds of either part.
+    """
+    count = len(seeds)
+    batch = min(batch, count)
+    place = (np.arange(count) + 0.5) / count
+    left_out = (count - batch) / max(count - 1, 1)
+    spread = np.sqrt(batch * place * (1 - place) * left_out) + 1e-9
     chances = np.zeros((num_nodes, len(parts)), np.float32)
     for column, p in enumerate(parts):
-        mine = seeds[len(seeds) * p // num_parts : len(seeds) * (p + 1) // num_parts]
-        chances[mine, column] = min(batch / len(seeds), 1.0)
+        below = ndtr((batch * p / num_parts - batch * place) / spread)
+        above = ndtr((batch * (p + 1) / num_parts - batch * place) / spread)
+        if p == 0:
+            below = 0
+        if p == num_parts - 1:
+            above = 1
+        chances[seeds, column] = batch / count * (above - below)
     return chances
 
 
