@@ -92,6 +92,7 @@ def _draw_loss(axes: Any, steps: list[Record], epochs: list[Record]) -> None:
         # Under a log scale a fast early fall does not hide the rest.
         if min(loss) > 0 and max(loss) > 20 * min(loss):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
     _label(axes, "Training loss", "loss", bool(steps or epochs))
 
 
@@ -145,19 +146,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
-    """Mark the first best epoch with its score."""
+    """Mark the first best epoch, and give its score in the legend."""
     best = int(np.argmax(y))
-    axes.plot(x[best], y[best], "o", color=_ORANGE, ms=6)
-    right = x[best] > (x[0] + x[-1]) / 2
-    axes.annotate(
-        f"best {y[best]:.4f}",
-        (x[best], y[best]),
-        xytext=(-8 if right else 8, -16),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        color=_INK,
-        fontsize=9,
-    )
+    label = f"best: {y[best]:.4f} after {int(x[best])}"
+    axes.plot(x[best], y[best], "o", color=_ORANGE, ms=6, label=label)
 
 
 def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:

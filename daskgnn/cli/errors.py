@@ -79,6 +79,8 @@ def explain(error: Exception) -> FailedRun:
 def _usage(error: click.ClickException) -> str:
     """Return what was wrong with the words of the command, and where to look."""
     message = error.format_message().rstrip(".")
+    message = message.replace("valid integer range", "whole number")
+    message = message.replace("valid float range", "number")
     context = getattr(error, "ctx", None)
     return f"{message} (see {context.command_path} --help)" if context else message
 

@@ -90,5 +90,7 @@ def hush(ctx: click.Context) -> None:
     import dask
 
     dask.config.set({"logging.distributed": "critical"})
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # asyncio reports what an interrupted run leaves unfinished.
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"distributed\b")

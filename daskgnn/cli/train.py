@@ -224,7 +224,7 @@ def _advice(info: dict[str, Any]) -> str:
     out = info.get("out")
     if out is None or not Path(out, "checkpoints").is_dir():
         return "interrupted before the first checkpoint"
-    return f"interrupted: continue with daskgnn train --resume {out}"
+    return f"interrupted: continue with daskgnn train --resume {_near(Path(out))}"
 
 
 def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:

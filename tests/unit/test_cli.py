@@ -109,6 +109,7 @@ def test_the_group_is_called_gnn_under_dask() -> None:
         (["train", "digits", "--batch-size", "0"], ["--batch-size", "0"]),
         (["train", "digits", "--num-neighbors", "15,x"], ["15,x", "15,10"]),
         (["train", "digits", "--dropout", "1.0"], ["--dropout"]),
+        (["train", "digits", "--lr", "x"], ["--lr", "'x' is not a number"]),
         (["train", "digits", "--model", "mlp"], ["sage", "gcn", "gat"]),
         (
             ["train", "digits", "--workers", "2", "--scheduler", "tcp://a:1"],
