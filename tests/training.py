@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import daskgnn
 import numpy as np
 import torch
+
+import daskgnn
 from daskgnn import nn
 
 

@@ -270,7 +270,8 @@ def aggregate_first(
         *rows, owner, row, local_owner, local, received, kind, out, coefficients
     )
     if kind == "gcn":
-        out += own_rows[:count] / (strength[:count, None] + np.float32(1))
+        loop = strength[:count, None] + np.float32(1)
+        out += np.where(loop > 0, own_rows[:count] / np.where(loop > 0, loop, 1), 0)
     return out
 
 

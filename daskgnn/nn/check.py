@@ -47,7 +47,7 @@ def _check_form(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise ModelError(f"model is of type {kind}, expected a torch.nn.Module")
-    num_layers = getattr(model, "num_layers", None)
+    num_layers = getattr(model, "num_layers", 1)
     if not isinstance(num_layers, int) or num_layers < 1:
         raise ModelError(
             f"num_layers of {type(model).__name__} is {num_layers!r}, expected the "
@@ -82,7 +82,7 @@ def check_model(model: nn.Module, deterministic: bool = True) -> None:
     Parameters
     ----------
     model
-        A module with ``forward(x, blocks)`` and ``num_layers``.
+        A module with ``forward(x, blocks)`` and, if it likes, ``num_layers``.
     deterministic
         Whether to refuse modules that draw from torch's generator, and those with
         statistics of the batch, which depend on how it is cut into parts.
@@ -94,6 +94,8 @@ def check_model(model: nn.Module, deterministic: bool = True) -> None:
     """
     _check_form(model)
     _check_parameters(model)
+    if next(model.parameters(), None) is None:
+        raise ModelError(f"{type(model).__name__} has no parameters: nothing to train")
     if not deterministic:
         return
     for name, module in model.named_modules():

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from daskgnn.errors import ModelError
-from daskgnn.nn import Block
+from daskgnn.nn import Block, pure_step
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
@@ -23,24 +23,18 @@ def try_model(
     Raises
     ------
     ModelError
-        If parameters are not float32 or missing, the forward pass fails, the outputs
-        have another shape than (seeds, classes), or numbers were drawn from torch's
-        generator.
+        If the forward pass fails, returns another shape than (seeds, classes), or
+        (with `deterministic`) drew from torch's generator or changed a buffer.
     """
-    parameters = list(model.parameters())
-    if not parameters:
-        raise ModelError("the model has no parameters: nothing to train")
-    for name, p in model.named_parameters():
-        if p.dtype != torch.float32:
-            raise ModelError(
-                f"parameter {name} is {p.dtype}, expected float32: call model.float()"
-            )
     blocks = [_two_nodes(graph.weighted) for _ in range(fan_out.num_hops)]
     training = model.training
-    before = torch.random.get_rng_state()
+    generator = torch.random.get_rng_state()
+    model.train()
     try:
-        with torch.no_grad():
-            out = model.train()(torch.zeros(2, graph.num_features), blocks)
+        with pure_step(model, deterministic), torch.no_grad():
+            out = model(torch.zeros(2, graph.num_features), blocks)
+    except ModelError:
+        raise
     except Exception as error:
         said = (str(error).splitlines() or [""])[0]
         raise ModelError(
@@ -50,13 +44,7 @@ def try_model(
         ) from error
     finally:
         model.train(training)
-        drawn = not torch.equal(before, torch.random.get_rng_state())
-        torch.random.set_rng_state(before)
-    if drawn and deterministic:
-        raise ModelError(
-            "the model draws from torch's generator (torch.nn.functional.dropout?): "
-            "use daskgnn.nn.Dropout, or deterministic=False"
-        )
+        torch.random.set_rng_state(generator)
     if not isinstance(out, torch.Tensor) or out.shape != (2, graph.num_classes):
         shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out)
         raise ModelError(

@@ -18,7 +18,6 @@ from daskgnn.dataflow.window import Preparation, WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.neighbor import FanOut
-from daskgnn.train.plan import index_dtype
 from daskgnn.train.program import evaluate_layer, evaluate_step
 from daskgnn.train.scores import SplitOutputs, reduce_outputs, score_split
 
@@ -150,7 +149,7 @@ class Evaluator:
                     np.arange(
                         min(book[p] + first, book[p + 1]),
                         min(book[p] + first + self.batch_size, book[p + 1]),
-                        dtype=index_dtype(self.graph),
+                        dtype=self.graph.index_dtype,
                     )
                 ]
                 for p in range(self.graph.num_parts)

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.dataflow.window import WindowSeeds
-from daskgnn.graph.store import load_original_ids
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.counter import DROPOUT, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from daskgnn.graph.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -99,22 +96,3 @@ class WindowPlanner:
             keys.append(derive_key(SAMPLING, *counter))
             facts.append(StepFacts(derive_key(DROPOUT, *counter), len(seeds)))
         return WindowSeeds(runs, np.array(keys, np.uint64), facts)
-
-
-def index_dtype(graph: Graph) -> np.dtype:
-    """Return the dtype of the graph's storage ids."""
-    return np.dtype(np.int32 if graph.num_nodes < 2**31 else np.int64)
-
-
-def original_ids_of(graph: Graph, ids: np.ndarray) -> np.ndarray:
-    """Return int64, the original ids of sorted storage ids, read part by part."""
-    book = graph.partition_book
-    cuts = np.searchsorted(ids, book)
-    found = []
-    for part in range(graph.num_parts):
-        here = ids[cuts[part] : cuts[part + 1]]
-        if len(here):
-            start, stop = int(book[part]), int(book[part + 1])
-            block = load_original_ids(graph.path, start, stop, graph.checksum)
-            found.append(block[here - start])
-    return np.concatenate(found) if found else np.empty(0, np.int64)

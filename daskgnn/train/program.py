@@ -177,8 +177,11 @@ def torch_threads(count: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def layer_blocks(batch: PreparedStep, fan_out: FanOut) -> list[Block]:
+def layer_blocks(
+    batch: PreparedStep, fan_out: FanOut, model: torch.nn.Module
+) -> list[Block]:
     """Return a step's blocks, outermost first: prefixes of one local CSR."""
+    first_aggregation = getattr(model, "first_aggregation", None)
     counts = np.diff(batch.indptr)
     blocks = []
     for hop in reversed(range(fan_out.num_hops)):
@@ -198,6 +201,7 @@ def layer_blocks(batch: PreparedStep, fan_out: FanOut) -> list[Block]:
                 strength=batch.strength,
                 dropout_key=batch.key,
                 aggregated=batch.aggregated if outermost else None,
+                aggregated_op=first_aggregation if outermost else None,
             )
         )
     return blocks
@@ -213,7 +217,9 @@ def compute_gradient(
     with torch_threads(program.threads):
         loaded = _load(program)
         model = loaded.with_parameters(state.parameters).train()
-        outputs = model(torch.from_numpy(batch.x), layer_blocks(batch, program.fan_out))
+        outputs = model(
+            torch.from_numpy(batch.x), layer_blocks(batch, program.fan_out, model)
+        )
         total = loaded.loss(outputs, torch.from_numpy(batch.labels))
         loss = total / batch.num_seeds
         grads = torch.autograd.grad(loss, loaded.parameters, allow_unused=True)
@@ -277,6 +283,7 @@ def evaluate_layer(
     received: list[np.ndarray],
 ) -> np.ndarray:
     """Return layer `number` of a part's rows, over all their neighbours."""
+    model = _load(program).with_parameters(parameters).eval()
     if own is None:
         table = whole.x
     else:
@@ -293,9 +300,11 @@ def evaluate_layer(
         strength=whole.strength,
         dropout_key=0,
         aggregated=whole.aggregated if own is None else None,
+        aggregated_op=getattr(model, "first_aggregation", None)
+        if own is None
+        else None,
     )
     with torch_threads(program.threads), torch.inference_mode():
-        model = _load(program).with_parameters(parameters).eval()
         out = model.layer(number, torch.from_numpy(table), bipartite)
         return out.float().contiguous().numpy()
 
@@ -311,5 +320,5 @@ def evaluate_step(
     everything = FanOut((-1,) * program.fan_out.num_hops)
     with torch_threads(program.threads), torch.inference_mode():
         model = _load(program).with_parameters(parameters).eval()
-        out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything))
+        out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything, model))
         return out.float().contiguous().numpy()

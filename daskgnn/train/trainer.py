@@ -26,7 +26,7 @@ from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.fit import Fit
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss
-from daskgnn.train.plan import WindowPlanner, index_dtype, original_ids_of
+from daskgnn.train.plan import WindowPlanner
 from daskgnn.train.program import OptimizerFactory, Program, make_program
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
 from daskgnn.train.schedule import (
@@ -175,7 +175,7 @@ class Trainer:
             model, self._loss, self._optimizer, self.fan_out, threads_per_part
         )
         self.plan = SeedPlan(
-            original_ids_of(graph, graph.splits["train"]),
+            graph.original_ids_of(graph.splits["train"]),
             graph.splits["train"],
             batch_size,
             seed,
@@ -306,7 +306,7 @@ class Trainer:
         loop = TrainLoop(
             self.executor,
             self._preparation,
-            WindowPlanner(self.plan, self.graph.num_parts, index_dtype(self.graph)),
+            WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype),
             self._programs,
             int(dask.config.get("gnn.look-ahead")),
         )

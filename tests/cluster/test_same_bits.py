@@ -1,12 +1,13 @@
 """The same bits for any number of workers, and none; the same losses for any parts."""
 
-import daskgnn
 import numpy as np
 import pytest
 import torch
+from training import planted_graph, small_sage, stored, trainer
+
+import daskgnn
 from daskgnn import nn
 from daskgnn.train.cluster import own_cluster
-from training import planted_graph, small_sage, stored, trainer
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +70,7 @@ def test_the_window_does_not_matter(path, alone):
 
 @pytest.mark.parametrize("num_neighbors", [[2, 5], [5, 2], [-1, 3]])
 @pytest.mark.parametrize("make", ["sage", "gcn", "gat"])
-def test_losses_do_not_depend_on_parts_or_partitioner(
-    tmp_path, num_neighbors, make
-):
+def test_losses_do_not_depend_on_parts_or_partitioner(tmp_path, num_neighbors, make):
     """Dropout on, seeds that are neighbours in different parts, 50 steps."""
     graph = planted_graph(seed=3)
     paths = {m: stored(graph, tmp_path / f"{m}.zarr", m) for m in ("metis", "hash")}

@@ -1,12 +1,13 @@
 """Full neighbourhoods, no dropout: the gradient of plain torch on the whole graph."""
 
-import daskgnn
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from daskgnn import nn
 from training import planted_graph, stored
+
+import daskgnn
+from daskgnn import nn
 
 
 def dense_mean(graph):
