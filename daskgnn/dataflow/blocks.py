@@ -76,10 +76,8 @@ def load_blocks(
     for p, key in enumerate(adjacency):
         bounds = int(book[p]), int(book[p + 1])
         tasks[key] = Task(key, load_adjacency, graph.path, *bounds, graph.checksum)
-    features = tuple(_row_keys(graph.features))
-    labels = tuple(_row_keys(graph.labels))
-    tasks.update(dict(graph.features.__dask_graph__()))
-    tasks.update(dict(graph.labels.__dask_graph__()))
+    features = _add_chunks(tasks, graph.features)
+    labels = _add_chunks(tasks, graph.labels)
     if normalize_features:
         raw = features
         features = tuple(("normalize-features", token, p) for p in parts)
@@ -120,9 +118,11 @@ def load_draw_weights(
     return weights
 
 
-def _row_keys(array: Any) -> list[Any]:
-    """Return the key of each row chunk of a Dask array with one column chunk."""
-    return [key[0] if isinstance(key, list) else key for key in array.__dask_keys__()]
+def _add_chunks(tasks: dict[Any, Any], array: Any) -> tuple[Any, ...]:
+    """Add a Dask array's tasks; return the key of each of its row chunks."""
+    tasks.update(dict(array.__dask_graph__()))
+    keys = array.__dask_keys__()
+    return tuple(key[0] if isinstance(key, list) else key for key in keys)
 
 
 def _part_of_block(key: Any) -> int:

@@ -6,6 +6,8 @@ The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood,
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -28,7 +30,7 @@ PERMUTATION = 3
 
 
 @njit(cache=True, nogil=True, inline="always")
-def mix64(x):
+def mix64(x: Any) -> Any:
     """Return 64 well-mixed bits of the uint64 `x` (a bijection)."""
     x = np.uint64(x)
     x = (x ^ (x >> _S30)) * _FIRST
@@ -37,31 +39,31 @@ def mix64(x):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def combine(key, value):
+def combine(key: Any, value: Any) -> Any:
     """Return the key of `value` beneath `key`, both uint64."""
     return mix64(np.uint64(key) ^ mix64(np.uint64(value) + GOLDEN))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def draw(key, index):
+def draw(key: Any, index: Any) -> Any:
     """Return draw number `index` of the stream `key`, as uint64."""
     return mix64(np.uint64(key) + GOLDEN * (np.uint64(index) + _ONE))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def below(bits, bound):
+def below(bits: Any, bound: Any) -> Any:
     """Map the high 32 of 64 random bits to 0 .. `bound` - 1 (bound < 2**31)."""
     return np.int64(((bits >> _S32) * np.uint64(bound)) >> _S32)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def uniform(bits):
+def uniform(bits: Any) -> Any:
     """Map 64 random bits to a float64 in (0, 1)."""
     return (np.float64(bits >> _LOW53) + 0.5) * (1.0 / 9007199254740992.0)
 
 
 @njit(cache=True, nogil=True)
-def _fold(values):
+def _fold(values: Any) -> Any:
     key = np.uint64(0)
     for value in values:
         key = combine(key, value)
@@ -78,7 +80,7 @@ def derive_key(*values: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def keys_below(key, values):
+def keys_below(key: Any, values: Any) -> Any:
     """Return `combine(key, value)` of every entry of the int64 array `values`."""
     out = np.empty(len(values), np.uint64)
     for i in range(len(values)):

@@ -9,6 +9,7 @@ Fisher-Yates without weights, bottom-*k* exponential keys with weights
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -51,7 +52,17 @@ class FanOut:
 
 
 @njit(cache=True, nogil=True)
-def sample_rows(indptr, rows, row_keys, width, whole, drawn, counts, offsets, slots):
+def sample_rows(
+    indptr: Any,
+    rows: Any,
+    row_keys: Any,
+    width: Any,
+    whole: Any,
+    drawn: Any,
+    counts: Any,
+    offsets: Any,
+    slots: Any,
+) -> Any:
     """Write the first `width` slots of each row's draw order into `slots`.
 
     Parameters
@@ -104,8 +115,15 @@ def sample_rows(indptr, rows, row_keys, width, whole, drawn, counts, offsets, sl
 
 @njit(cache=True, nogil=True)
 def sample_rows_weighted(
-    indptr, weights, rows, row_keys, whole, counts, offsets, slots
-):
+    indptr: Any,
+    weights: Any,
+    rows: Any,
+    row_keys: Any,
+    whole: Any,
+    counts: Any,
+    offsets: Any,
+    slots: Any,
+) -> Any:
     """Write the `counts` slots with the smallest keys ``-log(u) / weight``.
 
     Arguments as in `sample_rows`; `weights` float32 [E] are positive.
@@ -127,7 +145,7 @@ def sample_rows_weighted(
 
 
 @njit(cache=True, nogil=True)
-def row_keys(original_ids, step_offsets, step_keys):
+def row_keys(original_ids: Any, step_offsets: Any, step_keys: Any) -> Any:
     """Return the key of each row: its step's key combined with its original id.
 
     Rows ``step_offsets[s]`` to ``step_offsets[s + 1]`` belong to step *s*.
@@ -140,7 +158,9 @@ def row_keys(original_ids, step_offsets, step_keys):
 
 
 @njit(cache=True, nogil=True)
-def discover(ids, starts, counts, limit, columns, local):
+def discover(
+    ids: Any, starts: Any, counts: Any, limit: Any, columns: Any, local: Any
+) -> Any:
     """Append to `ids` the columns that are not there yet, in discovery order.
 
     Parameters
@@ -191,7 +211,7 @@ def discover(ids, starts, counts, limit, columns, local):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _find(table, ids, node):
+def _find(table: Any, ids: Any, node: Any) -> Any:
     """Return the slot of `node` in an open-addressing table, or the free one."""
     mask = np.uint64(len(table) - 1)
     slot = (np.uint64(node) * GOLDEN >> np.uint64(20)) & mask
@@ -201,7 +221,7 @@ def _find(table, ids, node):
 
 
 @njit(cache=True, nogil=True)
-def take_rows(values, starts, counts, out):
+def take_rows(values: Any, starts: Any, counts: Any, out: Any) -> Any:
     """Write ``values[starts[i] : starts[i] + counts[i]]`` to `out`, row after row."""
     place = 0
     for i in range(len(starts)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
         outputs, target, reduction="none"
     )
     count = given.sum(dim=1).clamp(min=1)
-    return cast("Tensor", ((each * given).sum(dim=1) / count).sum())
+    return ((each * given).sum(dim=1) / count).sum()
 
 
 LOSSES: dict[str, Loss] = {

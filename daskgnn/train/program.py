@@ -283,11 +283,9 @@ def evaluate_layer(
     received: list[np.ndarray],
 ) -> np.ndarray:
     """Return layer `number` of a part's rows, over all their neighbours."""
-    model = _load(program).with_parameters(parameters).eval()
-    if own is None:
-        table = whole.x
-    else:
-        table = np.concatenate([own, *received]) if received else own
+    model: Any = _load(program).with_parameters(parameters).eval()
+    first = own is None
+    table = whole.x if own is None else np.concatenate([own, *received])
     bipartite = Block(
         num_src=len(whole.original_ids),
         num_dst=block.num_rows,
@@ -299,10 +297,8 @@ def evaluate_layer(
         degree=block.degree,
         strength=whole.strength,
         dropout_key=0,
-        aggregated=whole.aggregated if own is None else None,
-        aggregated_op=getattr(model, "first_aggregation", None)
-        if own is None
-        else None,
+        aggregated=whole.aggregated if first else None,
+        aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
     with torch_threads(program.threads), torch.inference_mode():
         out = model.layer(number, torch.from_numpy(table), bipartite)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,8 +135,9 @@ def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     )
     if settings["num_parts"] > partitioned.num_clusters:
         raise PartitionError(
-            f"num_parts={settings['num_parts']} is above the {partitioned.num_clusters} "
-            "clusters: lower --num-parts or raise --num-clusters"
+            f"num_parts={settings['num_parts']} is above the "
+            f"{partitioned.num_clusters} clusters: lower --num-parts or raise "
+            "--num-clusters"
         )
     Path(store).parent.mkdir(parents=True, exist_ok=True)
     partitioned.save(store, overwrite=True)

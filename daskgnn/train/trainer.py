@@ -328,6 +328,7 @@ class Trainer:
         """Load the blocks and send the program, once."""
         if self._prepared:
             return
+        assert self.graph.labels is not None  # checked when the trainer was made
         labels = self.graph.labels
         blocks = load_blocks(self.executor, self.graph, **self._settings)
         self._preparation = Preparation(
