@@ -505,7 +505,7 @@ def changed(**attributes):
     ("model", "said"),
     [
         ("GraphSAGE", "of type str, expected a torch.nn.Module"),
-        (nn.Linear(2, 2), "num_layers of Linear is None"),
+        (nn.Identity(), "Identity has no parameters"),
         (changed(num_layers=0), "num_layers of Linear is 0"),
         (changed(num_layers=1, first_aggregation="min"), "'min', expected None"),
         (GraphSAGE(2, 2, 2).double(), "torch.float64.*model.float()"),
