@@ -103,7 +103,13 @@ def load_blocks(
 def load_draw_weights(
     block: AdjacencyBlock, path: str, sample_by: str, checksum: str
 ) -> np.ndarray:
-    """Return float32 [E], the weight of each edge of `block` in draws."""
+    """Return float32 [E], the weight of each edge of `block` in draws.
+
+    Raises
+    ------
+    GraphFormatError
+        If a weight is not positive.
+    """
     if sample_by == "degree":
         weights = load_degrees(path, checksum)[block.indices].astype(np.float32)
     elif block.weights is None:

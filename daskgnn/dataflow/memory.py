@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepSize:
-    """An upper estimate of what one step of one part holds."""
+    """A rough estimate of what one step of one part holds, no bound."""
 
     nodes: int
     edges: int
@@ -26,7 +26,10 @@ class StepSize:
 def estimate_step(
     graph: Graph, fan_out: FanOut, batch_size: int, first_aggregation: str | None
 ) -> StepSize:
-    """Estimate a prepared step of one part from the fan-outs and the mean degree."""
+    """Estimate a prepared step of one part from the fan-outs and the mean degree.
+
+    Too low where degrees are skewed and the fan-outs do not cut them off.
+    """
     mean_degree = max(graph.num_edges / max(graph.num_nodes, 1), 1.0)
     nodes = [float(-(-batch_size // graph.num_parts))]
     for limit in fan_out.limits:

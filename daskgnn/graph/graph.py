@@ -195,7 +195,13 @@ class Graph:
         )
 
     def original_ids_of(self, storage_ids: np.ndarray) -> np.ndarray:
-        """Return the original ids, int64 [m], of storage ids [m], read part by part."""
+        """Return the original ids, int64 [m], of storage ids [m], read part by part.
+
+        Raises
+        ------
+        StoreError
+            If the store is damaged or was replaced.
+        """
         found = np.empty(len(storage_ids), np.int64)
         owners = np.searchsorted(self.partition_book, storage_ids, side="right") - 1
         for p in np.unique(owners):
@@ -206,7 +212,13 @@ class Graph:
         return found
 
     def to_data(self) -> GraphData:
-        """Read the whole graph back into memory, in original order."""
+        """Read the whole graph back into memory, in original order.
+
+        Raises
+        ------
+        StoreError
+            If a part of it is missing or damaged.
+        """
         from daskgnn.graph.restore import read_graph_data
 
         return read_graph_data(self.path)

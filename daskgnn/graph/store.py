@@ -223,7 +223,13 @@ def load_adjacency(
 def load_features(
     path: str, start: int, stop: int, checksum: str | None = None
 ) -> np.ndarray | GCXS:
-    """Read feature rows: float32 (n, F), a CSR `sparse.GCXS` if so stored."""
+    """Read feature rows: float32 (n, F), a CSR `sparse.GCXS` if so stored.
+
+    Raises
+    ------
+    StoreError
+        As for `Store.read`, or if there are none.
+    """
     store = open_store(path, checksum)
     if "features" in store.arrays:
         return store.read("features", start, stop)
@@ -241,7 +247,13 @@ def load_features(
 def load_labels(
     path: str, start: int, stop: int, checksum: str | None = None
 ) -> np.ndarray:
-    """Read labels: int64 (n,), or float32 (n, C) for yes/no targets."""
+    """Read labels: int64 (n,), or float32 (n, C) for yes/no targets.
+
+    Raises
+    ------
+    StoreError
+        As for `Store.read`, or if there are none.
+    """
     store = open_store(path, checksum)
     _require(store, "labels", "labels")
     return store.read("labels", start, stop)
@@ -250,12 +262,24 @@ def load_labels(
 def load_original_ids(
     path: str, start: int, stop: int, checksum: str | None = None
 ) -> np.ndarray:
-    """Read the original ids of nodes, int64 (n,)."""
+    """Read the original ids of nodes, int64 (n,).
+
+    Raises
+    ------
+    StoreError
+        As for `Store.read`.
+    """
     return open_store(path, checksum).read("original_ids", start, stop)
 
 
 def load_degrees(path: str, checksum: str | None = None) -> np.ndarray:
-    """Read the number of in-neighbours of every node, int64 (N,), storage order."""
+    """Read the number of in-neighbours of every node, int64 (N,), storage order.
+
+    Raises
+    ------
+    StoreError
+        As for `Store.read`.
+    """
     return np.diff(open_store(path, checksum).read("indptr"))
 
 

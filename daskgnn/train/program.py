@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import sys
 import sysconfig
 import threading
@@ -11,8 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -113,11 +113,15 @@ def _is_user_module(module: Any) -> bool:
         return False
     if name.partition(".")[0] in ("daskgnn", "conftest", "_pytest", "pytest"):
         return False
-    installed = {sysconfig.get_path(k) for k in ("stdlib", "platstdlib")}
-    installed |= {sysconfig.get_path(k) for k in ("purelib", "platlib")}
-    installed |= {sys.prefix, sys.base_prefix}
-    parents = {str(parent) for parent in Path(path).parents}
-    return not (installed & parents or any("site-packages" in p for p in parents))
+    installed = "site-packages" in path or "dist-packages" in path
+    return not installed and not path.startswith(_installed_roots())
+
+
+@cache
+def _installed_roots() -> tuple[str, ...]:
+    """Return the folders of Python and of what is installed for it."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({sysconfig.get_path(name) + os.sep for name in names})
 
 
 class _Loaded:

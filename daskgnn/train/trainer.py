@@ -203,7 +203,7 @@ class Trainer:
         Returns
         -------
         History
-            Records of the steps and epochs of this call.
+            Records of the steps and epochs of this trainer's calls so far.
 
         Raises
         ------
@@ -234,7 +234,7 @@ class Trainer:
         Returns
         -------
         dict
-            ``split``, ``num_nodes``, ``accuracy``, ``loss`` and the data set's metric.
+            ``split``, ``num_nodes``, ``accuracy``, ``loss`` (one label a node), metric.
 
         Raises
         ------
