@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from dask.base import annotate
 from dask.local import get_sync
 from dask.task_spec import DataNode
+from distributed import wait
 
 Key = Hashable
 Graph = Mapping[Any, Any]
@@ -37,6 +38,9 @@ class Executor(Protocol):
 
     def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return a graph of kept results, which outlives their release."""
+
+    def wait(self, keys: Sequence[Any]) -> None:
+        """Wait for kept results without bringing them here."""
 
     def release(self, keys: Iterable[Any]) -> None:
         """Forget kept results."""
@@ -84,6 +88,9 @@ class LocalExecutor:
         """Return kept results."""
         return [self._kept[key] for key in keys]
 
+    def wait(self, keys: Sequence[Any]) -> None:
+        """Return at once: all is done when it is submitted."""
+
     def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return a graph of the results themselves."""
         return {key: DataNode(key, self._kept[key]) for key in keys}
@@ -127,8 +134,8 @@ class ClusterExecutor:
             self.client.wait_for_workers(1)
             known = self.client.scheduler_info(n_workers=-1)["workers"]
         workers = sorted(known)
-        limits = [worker.get("memory_limit") or 0 for worker in known.values()]
-        self._memory_limit = min(limits)
+        limits = [worker.get("memory_limit") for worker in known.values()]
+        self._memory_limit = min((limit for limit in limits if limit), default=0)
         self._addresses = [
             workers[part * len(workers) // self.num_parts]
             for part in range(self.num_parts)
@@ -157,6 +164,10 @@ class ClusterExecutor:
         """Wait for the futures of `keys` and bring their results here."""
         results = self.client.gather([self._kept[key] for key in keys])
         return list(results)
+
+    def wait(self, keys: Sequence[Any]) -> None:
+        """Wait for the futures of `keys`."""
+        wait([self._kept[key] for key in keys])
 
     def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return a graph of futures, as persisted collections have."""

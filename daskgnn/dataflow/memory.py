@@ -41,6 +41,14 @@ def estimate_step(
     return StepSize(int(nodes[-1]), int(edges), int(nbytes))
 
 
+def estimate_blocks(graph: Graph) -> int:
+    """Estimate the bytes of one part's blocks, and of its halo for evaluation."""
+    edge_bytes = 2 * graph.index_dtype.itemsize + 4 * graph.weighted
+    node_bytes = 8 * 3 + 2 * graph.num_features * 4
+    total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
+    return int(total / graph.num_parts)
+
+
 def plan_window(
     step: StepSize,
     wanted: int,
@@ -48,8 +56,12 @@ def plan_window(
     parts_per_worker: int,
     memory_limit: int,
     share: float,
+    block_bytes: int = 0,
 ) -> int:
     """Return how many steps a window may have.
+
+    Windows get `share` of a worker's memory, and no more than what its blocks leave
+    of twice that share.
 
     Raises
     ------
@@ -58,14 +70,16 @@ def plan_window(
     """
     if not memory_limit:
         return wanted
-    budget = memory_limit * share
+    blocks = block_bytes * parts_per_worker
+    budget = min(memory_limit * share, memory_limit * 2 * share - blocks)
     each = step.nbytes * parts_per_worker * (look_ahead + 1)
     fits = int(budget // max(each, 1))
     if fits < 1:
         raise InputError(
-            f"one prepared step takes about {each / 2**20:.0f} MiB of a worker's "
-            f"{memory_limit / 2**20:.0f} MiB: lower batch_size or num_neighbors, open "
-            "the graph with more parts on more workers, or raise memory_limit"
+            f"one prepared step takes about {each / 2**20:.0f} MiB, beside blocks of "
+            f"{blocks / 2**20:.0f} MiB, of a worker's {memory_limit / 2**20:.0f} MiB: "
+            "lower batch_size or num_neighbors, open the graph with more parts on more "
+            "workers, or raise memory_limit"
         )
     return min(wanted, fits)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dask.task_spec import DataNode, Task, TaskRef
 
+from daskgnn.dataflow.tree import reduce_known, reduction_tree
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -63,10 +65,11 @@ def chain_window(
     options : list
         What the driver says of each step's update (learning rates).
     """
+    tree = reduction_tree(len(batches))
     key = ("state", run, window, 0, 0)
     tasks: dict[Any, Any] = {key: DataNode(key, state)}
     for step, step_options in enumerate(options):
-        shares = []
+        shares: dict[Any, Any] = {}
         for part, (program, batch) in enumerate(zip(programs, batches, strict=True)):
             grad = ("grad", run, window, step, part)
             tasks[grad] = Task(
@@ -77,8 +80,15 @@ def chain_window(
                 TaskRef(batch),
                 step,
             )
-            shares.append((grad, part))
-        left, right = _add_tree(tasks, run, window, step, shares)
+            shares[part, part + 1] = grad
+
+        def add(left: Any, right: Any, step: int = step) -> Any:
+            total = ("reduce", run, window, step, len(tasks), left[-1])
+            tasks[total] = Task(total, add_gradients, TaskRef(left), TaskRef(right))
+            return total
+
+        reduce_known(tree, shares, add)
+        left, right = (*(shares[r] for r in tree.last), None)[:2]
         update = ("state", run, window, step + 1, 0)
         tasks[update] = Task(
             update,
@@ -91,25 +101,3 @@ def chain_window(
         )
         key = update
     return tasks, key
-
-
-def _add_tree(
-    tasks: dict[Any, Any],
-    run: str,
-    window: int,
-    step: int,
-    shares: list[tuple[Any, int]],
-) -> tuple[Any, Any | None]:
-    """Sum neighbours pairwise until two shares, or one, are left."""
-    level = 0
-    while len(shares) > 2:
-        level += 1
-        above = []
-        for (left, part), (right, _) in zip(shares[::2], shares[1::2], strict=False):
-            key = ("reduce", run, window, step, level, part)
-            tasks[key] = Task(key, add_gradients, TaskRef(left), TaskRef(right))
-            above.append((key, part))
-        if len(shares) % 2:
-            above.append(shares[-1])
-        shares = above
-    return shares[0][0], shares[1][0] if len(shares) == 2 else None

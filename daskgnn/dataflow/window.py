@@ -16,7 +16,6 @@ from daskgnn.kernels.batch import (
     wanted_rows,
 )
 from daskgnn.kernels.hops import (
-    Request,
     Rows,
     Sampling,
     WindowNodes,
@@ -232,6 +231,3 @@ def gather_window(
 
 def _others(plan: Preparation, part: int) -> list[int]:
     return [p for p in range(plan.sampling.num_parts) if p != part]
-
-
-__all__ = ["Preparation", "Request", "WindowSeeds", "prepare_window"]

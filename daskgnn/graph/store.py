@@ -154,6 +154,8 @@ def _no_store(path: str) -> str:
 def _open(path: str, root: bytes) -> Store:
     """Open a store by the content of its root metadata."""
     attributes = _root_attributes(path, root)
+    if "manifest" not in attributes:
+        raise StoreError(f"{METADATA_FILE!r} in {path!r} has no manifest: {REMEDY}")
     manifest = Manifest.from_dict(attributes["manifest"])
     check_metadata(path, manifest)
     group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)

@@ -154,7 +154,9 @@ def finish(
     )
     traffic = window.traffic
     for other, rows in answers.items():
-        traffic = traffic.received(other, len(rows.values), rows.nbytes)
+        if len(rows.values):
+            asked = wanted[other].nbytes
+            traffic = traffic.received(other, len(rows.values), asked + rows.nbytes)
     return PreparedWindow(steps, traffic)
 
 

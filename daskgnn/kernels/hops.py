@@ -81,12 +81,12 @@ class StepNodes:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one part received from each other part (its own entry is zero)."""
+    """What one part exchanged with each other part (its own entry is zero)."""
 
     rows: np.ndarray
-    """int64 [P], nodes whose rows or features came."""
+    """int64 [P], feature rows received."""
     nbytes: np.ndarray
-    """int64 [P]"""
+    """int64 [P], of requests and answers."""
     messages: np.ndarray
     """int64 [P]"""
 
@@ -96,7 +96,7 @@ class Traffic:
         return cls(*(np.zeros(num_parts, np.int64) for _ in range(3)))
 
     def received(self, part: int, rows: int, nbytes: int) -> Traffic:
-        """Return the traffic with one more message from `part`."""
+        """Return the traffic with one more answer from `part`."""
         here = np.arange(len(self.rows)) == part
         return Traffic(
             self.rows + here * rows, self.nbytes + here * nbytes, self.messages + here
@@ -273,8 +273,9 @@ def merge(
         steps.append(_next_hop(grown, columns, weights, sampling.fan_out, hop))
     traffic = window.traffic
     for owner_part, rows in answers.items():
-        if owner_part != part:
-            traffic = traffic.received(owner_part, len(rows.counts), rows.nbytes)
+        if owner_part != part and len(rows.counts):
+            asked = len(rows.counts) * columns.itemsize
+            traffic = traffic.received(owner_part, 0, asked + rows.nbytes)
     if hop + 1 == sampling.fan_out.num_hops:
         columns, weights = columns[:0].copy(), None
     return WindowNodes(tuple(steps), window.step_keys, columns, weights, traffic)

@@ -136,12 +136,22 @@ def sample_rows_weighted(
             for j in range(counts[i]):
                 slots[base + j] = first + j
             continue
-        keys = np.empty(degree, np.float64)
+        # The count smallest keys so far, sorted; most rows end up not inserted.
+        kept = np.empty(counts[i], np.float64)
+        filled = 0
         for j in range(degree):
-            keys[j] = -np.log(uniform(draw(row_keys[i], j))) / weights[first + j]
-        order = np.argsort(keys, kind="mergesort")
-        for j in range(counts[i]):
-            slots[base + j] = first + order[j]
+            key = -np.log(uniform(draw(row_keys[i], j))) / weights[first + j]
+            if filled == counts[i] and key >= kept[filled - 1]:
+                continue
+            if filled < counts[i]:
+                filled += 1
+            place = filled - 1
+            while place > 0 and kept[place - 1] > key:
+                kept[place] = kept[place - 1]
+                slots[base + place] = slots[base + place - 1]
+                place -= 1
+            kept[place] = key
+            slots[base + place] = first + j
 
 
 @njit(cache=True, nogil=True)

@@ -51,7 +51,8 @@ def save_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     final = directory / f"{PREFIX}{checkpoint.step:08d}"
     temporary = directory / f"{final.name}.tmp-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for torn in directory.glob(f"{PREFIX}*.tmp-*"):
+        shutil.rmtree(torn, ignore_errors=True)
     temporary.mkdir()
     try:
         arrays = temporary / "arrays.npz"

@@ -14,19 +14,18 @@ if TYPE_CHECKING:
 
     import torch
 
+    from daskgnn.graph.data import GraphData
     from daskgnn.graph.graph import Graph
 
 
-def check_graph(graph: Graph) -> None:
-    """Refuse a graph that cannot be trained on."""
-    if graph.features is None:
-        raise InputError(
-            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
-        )
-    if graph.labels is None:
-        raise InputError(
-            f"graph {graph.name!r} has no labels: it can be partitioned, not trained"
-        )
+def check_trainable(graph: Graph | GraphData) -> None:
+    """Refuse a graph, in memory or stored, that cannot be trained on."""
+    for what in ("features", "labels"):
+        if getattr(graph, what) is None:
+            raise InputError(
+                f"graph {graph.name!r} has no {what}: it can be partitioned, not "
+                "trained"
+            )
     if not len(graph.splits.get("train", ())):
         raise InputError(
             f"graph {graph.name!r} has no training split: give train=mask when it is "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.errors import ClusterError
+from daskgnn.errors import ClusterError, TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 OWN_CLUSTER = {
     # Parts are placed by us; a stolen task would drag its block along.
@@ -65,15 +67,29 @@ def own_cluster(workers: int) -> Iterator[Any]:
     with dask.config.set(OWN_CLUSTER), warnings.catch_warnings():
         # A second cluster on a machine takes another port for its dashboard.
         warnings.filterwarnings("ignore", "Port .* is already in use")
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=THREADS_PER_WORKER,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:8787",
-            silence_logs=logging.ERROR,
-        )
+        with _deaf_to_interrupts():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=THREADS_PER_WORKER,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:8787",
+                silence_logs=logging.ERROR,
+            )
         with cluster, Client(cluster) as client:
             yield client
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Have processes started meanwhile ignore Ctrl-C: the driver ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -81,7 +97,6 @@ def _connected(address: str) -> Iterator[Any]:
     from distributed import Client
 
     timeout = dask.config.get("gnn.connect-timeout")
-    logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
         client = Client(address, timeout=timeout)
     except (OSError, TimeoutError, ValueError) as error:
@@ -120,3 +135,64 @@ def check_path_everywhere(client: Any, path: str) -> None:
 
 def _exists(path: str) -> bool:
     return Path(path).exists()
+
+
+@contextmanager
+def told_of_losses(where: Callable[[], str]) -> Iterator[None]:
+    """Turn Dask's errors about lost workers and schedulers into one of ours.
+
+    Parameters
+    ----------
+    where : callable
+        Says how far the run had come and how to continue it.
+
+    Raises
+    ------
+    TrainingError
+    """
+    from asyncio import CancelledError
+
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker, NoValidWorkerError
+
+    try:
+        yield
+    except (
+        CancelledError,
+        CommClosedError,
+        FutureCancelledError,
+        KilledWorker,
+        NoValidWorkerError,
+    ) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise TrainingError(
+            f"the cluster lost what the run needs ({type(error).__name__}: {said}); "
+            f"{where()}"
+        ) from error
+
+
+def warn_of_differences(client: Any) -> None:
+    """Warn where workers differ in what bits depend on.
+
+    The same bits are promised for one torch version and one CPU capability.
+    """
+    found = client.run(_arithmetic)
+    by_kind: dict[str, list[str]] = {}
+    for address, kind in sorted(found.items()):
+        by_kind.setdefault(kind, []).append(address)
+    if len(by_kind) > 1:
+        kinds = "; ".join(f"{kind}: {', '.join(w)}" for kind, w in by_kind.items())
+        warnings.warn(
+            f"workers differ, so a task that runs again elsewhere may give other "
+            f"bits ({kinds})",
+            stacklevel=2,
+        )
+
+
+def _arithmetic() -> str:
+    """Return the torch version and CPU capability of this process."""
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__}, {capability}"

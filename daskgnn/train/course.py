@@ -61,6 +61,8 @@ class Course:
     epoch: Sums = field(default_factory=Sums)
     """Of the steps done in the present epoch."""
     total: Sums = field(default_factory=Sums)
+    last_loss: float | None = None
+    """Of the last whole epoch."""
 
     @property
     def best_parameters(self) -> np.ndarray:
@@ -84,6 +86,7 @@ class Course:
             "stopped": self.stopped,
             "epoch_sums": asdict(self.epoch),
             "total_sums": asdict(self.total),
+            "last_loss": self.last_loss,
             "schedule": self.schedule.state(),
             "plan": plan,
             "versions": {
@@ -125,4 +128,5 @@ class Course:
         self.stopped = facts["stopped"]
         self.epoch = Sums(**facts["epoch_sums"])
         self.total = Sums(**facts["total_sums"])
+        self.last_loss = facts["last_loss"]
         self.schedule.load(facts["schedule"])

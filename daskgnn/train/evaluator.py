@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.dataflow.evaluate import (
     by_original_id,
@@ -14,7 +15,7 @@ from daskgnn.dataflow.evaluate import (
     prepare_whole_graph,
     score_parts,
 )
-from daskgnn.dataflow.window import Preparation, WindowSeeds, prepare_window
+from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.neighbor import FanOut
@@ -22,9 +23,9 @@ from daskgnn.train.program import evaluate_layer, evaluate_step
 from daskgnn.train.scores import SplitOutputs, reduce_outputs, score_split
 
 if TYPE_CHECKING:
-    from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.evaluate import WholeGraph
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
 
 EVALUATION_PRIORITY = 50
@@ -39,19 +40,17 @@ class Evaluator:
 
     def __init__(
         self,
-        run: str,
         executor: Executor,
         graph: Graph,
-        blocks: Blocks,
         programs: list[Any],
         preparation: Preparation,
         layered: bool,
         batch_size: int,
     ) -> None:
-        self.run = run
+        self.run = preparation.run
         self.executor = executor
         self.graph = graph
-        self.blocks = blocks
+        self.blocks = preparation.blocks
         self.programs = programs
         self.preparation = preparation
         self.layered = layered
@@ -127,55 +126,61 @@ class Evaluator:
         return outputs
 
     def _outputs_by_batches(self, parameters: np.ndarray) -> list[Any]:
-        """Evaluate each part's rows in batches with their whole neighbourhoods."""
-        sampling = self.preparation.sampling
-        whole = Sampling(FanOut((-1,) * sampling.fan_out.num_hops), sampling.bounds)
-        book = self.graph.partition_book
-        longest = int(np.diff(book).max())
+        """Evaluate each part's rows in batches with their whole neighbourhoods.
+
+        One window is prepared while another is evaluated, so memory is bounded.
+        """
         name = f"{self.run}-whole-{self._count}"
-        plan = Preparation(
-            name,
-            whole,
-            self.blocks,
-            self.preparation.first_aggregation,
-            self.preparation.label_template,
+        hops = self.preparation.sampling.fan_out.num_hops
+        plan = replace(
+            self.preparation,
+            run=name,
+            sampling=Sampling(FanOut((-1,) * hops), self.preparation.sampling.bounds),
         )
+        longest = int(np.diff(self.graph.partition_book).max())
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
-        tasks: dict[Any, Any] = {}
-        key: Any
+        previous: list[Any] = []
         for window, first in enumerate(range(0, longest, self.batch_size)):
-            runs = [
-                [
-                    np.arange(
-                        min(book[p] + first, book[p + 1]),
-                        min(book[p] + first + self.batch_size, book[p + 1]),
-                        dtype=self.graph.index_dtype,
-                    )
-                ]
-                for p in range(self.graph.num_parts)
-            ]
-            seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepFacts(0, 1)])
-            added, keys = prepare_window(plan, window, seeds)
-            tasks.update(added)
-            for part, batch in enumerate(keys):
-                if not len(runs[part][0]):
-                    continue
+            seeds = WindowSeeds(
+                self._whole_runs(first), np.zeros(1, np.uint64), [StepFacts(0, 1)]
+            )
+            tasks, batches = prepare_window(plan, window, seeds)
+            state = ("parameters", name, window, 0)
+            tasks[state] = DataNode(state, parameters)
+            outputs: list[Any] = []
+            for part, batch in enumerate(batches):
                 key = ("output", name, window, part)
+                programs = TaskRef(self.programs[part])
                 tasks[key] = Task(
-                    key,
-                    evaluate_step,
-                    TaskRef(self.programs[part]),
-                    parameters,
-                    TaskRef(batch),
+                    key, evaluate_step, programs, TaskRef(state), TaskRef(batch)
                 )
                 pieces[part].append(key)
-        outputs = []
+                outputs.append(key)
+            self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
+            self.executor.wait(previous)
+            previous = outputs
+        return self._joined(name, pieces)
+
+    def _whole_runs(self, first: int) -> list[list[np.ndarray]]:
+        """Return, by part, the rows from `first` of one batch."""
+        book, dtype = self.graph.partition_book, self.graph.index_dtype
+        runs = []
+        for p in range(self.graph.num_parts):
+            start = min(book[p] + first, book[p + 1])
+            stop = min(start + self.batch_size, book[p + 1])
+            runs.append([np.arange(start, stop, dtype=dtype)])
+        return runs
+
+    def _joined(self, name: str, pieces: list[list[Any]]) -> list[Any]:
+        """Put each part's batches together; return the keys of the wholes."""
+        tasks = {}
         for part, keys in enumerate(pieces):
             key = ("outputs", name, part)
             tasks[key] = Task(key, np.concatenate, List(*map(TaskRef, keys)))
-            outputs.append(key)
-        self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
-        return outputs
+        self.executor.submit(tasks, list(tasks), priority=EVALUATION_PRIORITY)
+        for keys in pieces:
+            self.executor.release(keys)
+        return list(tasks)
 
     def _rows_of(self, ids: np.ndarray) -> list[np.ndarray]:
         """Return a split's rows within each part."""

@@ -90,6 +90,7 @@ class Fit:
             "lr": course.schedule.options()[0].get("lr"),
             **sums.traffic(),
         }
+        course.last_loss = record["loss"]
         score = self._validate(epoch, record)
         self.recorder.epoch(record)
         course.schedule.end_epoch(score, record["loss"])

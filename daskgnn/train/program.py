@@ -111,7 +111,7 @@ def _is_user_module(module: Any) -> bool:
     path = getattr(module, "__file__", None)
     if not path or name in ("__main__", "__mp_main__") or sys.modules.get(name) is None:
         return False
-    if name.partition(".")[0] in ("daskgnn", "conftest", "_pytest", "pytest"):
+    if name.partition(".")[0] == "daskgnn":
         return False
     installed = "site-packages" in path or "dist-packages" in path
     return not installed and not path.startswith(_installed_roots())

@@ -13,6 +13,7 @@ import torch
 
 from daskgnn.errors import CheckpointError, InputError, PartitionError
 from daskgnn.graph.graph import open_graph
+from daskgnn.train.checks import check_trainable
 from daskgnn.train.cluster import check_path_everywhere, open_client
 from daskgnn.train.recipes import settle
 from daskgnn.train.recorder import Progress, Silent, write_json
@@ -128,6 +129,7 @@ def train(
 
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     """Partition a graph in memory and store it for the run."""
+    check_trainable(data)
     partitioned = data.partition(
         num_clusters=settings["num_clusters"],
         method=settings["method"],

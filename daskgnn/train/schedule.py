@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,16 @@ class Schedule:
         else:
             self.scheduler.step()
 
+    def describe(self) -> list[str]:
+        """Return the optimizer's and scheduler's classes, and the first rates."""
+        groups = self.optimizer.param_groups
+        rates = [f"lr={g.get('initial_lr', g.get('lr'))}" for g in groups]
+        decays = [f"weight_decay={g.get('weight_decay', 0)}" for g in groups]
+        names = [type(self.optimizer).__name__]
+        if self.scheduler is not None:
+            names.append(type(self.scheduler).__name__)
+        return [*names, *rates, *decays]
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, JSON-able."""
         scheduler = None if self.scheduler is None else _plain(self.scheduler)
@@ -158,7 +169,8 @@ class Schedule:
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state."""
         if self.scheduler is not None and state["scheduler"] is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
+            stored = state["scheduler"]
+            self.scheduler.load_state_dict({k: _decode(v) for k, v in stored.items()})
         for group, options in zip(
             self.optimizer.param_groups, state["options"], strict=True
         ):
@@ -169,4 +181,25 @@ class Schedule:
 def _plain(scheduler: Any) -> dict[str, Any]:
     """Return a scheduler's state without what JSON cannot hold."""
     kinds = (int, float, str, bool, type(None), list, tuple, dict)
-    return {k: v for k, v in scheduler.state_dict().items() if isinstance(v, kinds)}
+    state = scheduler.state_dict()
+    return {k: _encode(v) for k, v in state.items() if isinstance(v, kinds)}
+
+
+def _encode(value: Any) -> Any:
+    """Write dictionaries as pairs: JSON would turn their keys into strings."""
+    if isinstance(value, dict):
+        return {"pairs": [[k, _encode(v)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_encode(v) for v in value]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    """Undo `_encode`; a Counter comes back as one (missing keys count 0)."""
+    if isinstance(value, dict):
+        pairs = {k: _decode(v) for k, v in value["pairs"]}
+        counts = pairs and all(isinstance(k, int) for k in pairs)
+        return Counter(pairs) if counts else pairs
+    if isinstance(value, list):
+        return [_decode(v) for v in value]
+    return value

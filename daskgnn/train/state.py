@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,14 +42,6 @@ def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:
 def hash_parameters(parameters: np.ndarray) -> str:
     """Return the SHA-256 of the little-endian float32 bytes."""
     return hashlib.sha256(parameters.astype("<f4").tobytes()).hexdigest()
-
-
-@dataclass
-class _Layout:
-    """Which of an optimizer's entries are as large as their parameters."""
-
-    flat: list[str] = field(default_factory=list)
-    single: list[str] = field(default_factory=list)
 
 
 def export_optimizer(

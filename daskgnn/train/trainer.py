@@ -13,13 +13,19 @@ from dask.task_spec import Task
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.executor import ClusterExecutor, Executor, LocalExecutor
-from daskgnn.dataflow.memory import estimate_step, parts_per_worker, plan_window
+from daskgnn.dataflow.memory import (
+    estimate_blocks,
+    estimate_step,
+    parts_per_worker,
+    plan_window,
+)
 from daskgnn.dataflow.window import Preparation
 from daskgnn.errors import CheckpointError, InputError
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
-from daskgnn.train.checks import check_counts, check_fan_out, check_graph
+from daskgnn.train.checks import check_counts, check_fan_out, check_trainable
+from daskgnn.train.cluster import told_of_losses, warn_of_differences
 from daskgnn.train.course import Course
 from daskgnn.train.dryrun import try_model
 from daskgnn.train.evaluator import Evaluator
@@ -134,7 +140,7 @@ class Trainer:
         window: int | None = None,
         progress: Progress | None = None,
     ) -> None:
-        check_graph(graph)
+        check_trainable(graph)
         check_counts(
             batch_size=batch_size,
             checkpoint_every=checkpoint_every,
@@ -181,10 +187,13 @@ class Trainer:
             seed,
         )
         self.executor = _executor(client, graph.num_parts)
+        if isinstance(self.executor, ClusterExecutor):
+            warn_of_differences(self.executor.client)
         self.window = self._window_size(window)
         self.course = Course(
             TrainState(flatten(list(model.parameters())), {}), self._new_schedule()
         )
+        self._description = self.course.schedule.describe()
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none: Evaluator | None = None
         self._prepared = False
@@ -222,7 +231,8 @@ class Trainer:
         self._tell_start(epochs)
         try:
             if not self.course.stopped:
-                self._new_fit().run(epochs)
+                with told_of_losses(self._how_to_continue):
+                    self._new_fit().run(epochs)
         finally:
             self.recorder.flush()
         self._put_parameters(self.best_parameters)
@@ -263,7 +273,6 @@ class Trainer:
         self._prepare()
         scores = self._evaluator.scores(self.best_parameters, splits) if splits else {}
         metric = self.graph.metric or "accuracy"
-        epochs = self.recorder.history.epochs
         course, total = self.course, self.course.total
         out: dict[str, Any] = {
             "dataset": self.graph.name,
@@ -276,7 +285,7 @@ class Trainer:
             "steps": course.state.step,
             "steps_form": "tasks",
             "window": self.window,
-            "train_loss": epochs[-1]["loss"] if epochs else None,
+            "train_loss": course.last_loss,
             "metric": metric,
             "best_epoch": course.best and course.best.epoch,
             "params_sha256": self.params_sha256,
@@ -301,6 +310,17 @@ class Trainer:
     def best_parameters(self) -> np.ndarray:
         """float32 [n], those of the best validation score (the last, without one)."""
         return self.course.best_parameters
+
+    def _how_to_continue(self) -> str:
+        """Say how far the run has come and what continues it."""
+        out = self.recorder.directory
+        done = f"{self.course.state.step} steps were done"
+        if out is None:
+            return f"{done}, and no checkpoint was kept: give out=DIR"
+        return (
+            f"{done}, checkpoints are in {out / 'checkpoints'}: daskgnn train --resume "
+            f"{out}, or fit(epochs, resume=True)"
+        )
 
     def _new_fit(self) -> Fit:
         loop = TrainLoop(
@@ -349,10 +369,8 @@ class Trainer:
     def _evaluator(self) -> Evaluator:
         if self._evaluator_or_none is None:
             self._evaluator_or_none = Evaluator(
-                self._run,
                 self.executor,
                 self.graph,
-                self._preparation.blocks,
                 self._programs,
                 self._preparation,
                 hasattr(self.model, "layer"),
@@ -375,6 +393,7 @@ class Trainer:
             parts_per_worker(self.graph.num_parts, self.executor.num_workers()),
             self.executor.memory_limit(),
             float(dask.config.get("gnn.memory-share")),
+            estimate_blocks(self.graph),
         )
 
     def _new_schedule(self) -> Schedule:
@@ -404,7 +423,8 @@ class Trainer:
             "batch_size": self.batch_size,
             "num_neighbors": list(self.fan_out.num_neighbors),
             "threads_per_part": self.program.threads,
-            "parameter_shapes": [list(shape) for shape in self.program.shapes],
+            "model": repr(self.model),
+            "optimizer": self._description,
             **self._settings,
         }
 

@@ -1,5 +1,7 @@
 """One step a task equals one step in one process, for every optimizer."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -87,7 +89,20 @@ def test_momentum_and_parameter_groups_travel():
     ("make", "interval"),
     [
         (lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.5), "epoch"),
+        (lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [1, 3], 0.1), "epoch"),
+        (lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda e: 0.9**e), "epoch"),
         (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8), "step"),
+        (
+            lambda o: torch.optim.lr_scheduler.SequentialLR(
+                o,
+                [
+                    torch.optim.lr_scheduler.ConstantLR(o, 0.5, 2),
+                    torch.optim.lr_scheduler.MultiStepLR(o, [1, 2], 0.1),
+                ],
+                [2],
+            ),
+            "step",
+        ),
         (
             lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=12),
             "step",
@@ -127,7 +142,7 @@ def test_schedules_equal_plain_torch_and_survive_a_checkpoint(make, interval):
         options += schedule.window(2)
         schedule.end_epoch(metrics[epoch], 1.0)
         again = Schedule(check_optimizer(factory, fresh), make, interval)
-        again.load(schedule.state())
+        again.load(json.loads(json.dumps(schedule.state())))
         schedule = again
     assert [o[0]["lr"] for o in options] == rates
     state = by_tasks(fresh, factory, grads, options)
