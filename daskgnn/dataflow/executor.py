@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from dask.base import annotate
 from dask.local import get_sync
-from dask.task_spec import DataNode
+from dask.task_spec import DataNode, List, Task, TaskRef
 from distributed import wait
+
+from daskgnn.dataflow.gang import Gang, install, run_member
+
+if TYPE_CHECKING:
+    from daskgnn.dataflow.step import Chain
 
 Key = Hashable
 Graph = Mapping[Any, Any]
@@ -47,6 +53,17 @@ class Executor(Protocol):
 
     def worker_of(self, part: int) -> str:
         """Return where the tasks of a part are meant to run."""
+
+    def run_gang(
+        self,
+        chain: Chain,
+        name: tuple[Any, ...],
+        state: Any,
+        programs: Sequence[Any],
+        batches: Sequence[Any],
+        options: Sequence[Any],
+    ) -> Any:
+        """Run a window as one task a worker; None where that cannot be."""
 
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
@@ -100,6 +117,9 @@ class LocalExecutor:
         for key in keys:
             self._kept.pop(key, None)
 
+    def run_gang(self, *_: Any) -> None:
+        """Return None: there is no worker."""
+
     def worker_of(self, part: int) -> str:
         """Return the one place there is."""
         return "local"
@@ -125,6 +145,7 @@ class ClusterExecutor:
         self.num_parts = num_parts
         self._kept: dict[Any, Any] = {}
         self._addresses: list[str] = []
+        self._installed = False
         self.place()
 
     def place(self) -> None:
@@ -177,6 +198,85 @@ class ClusterExecutor:
         """Let the scheduler forget the results of `keys` that nobody else holds."""
         for key in keys:
             self._kept.pop(key, None)
+
+    def run_gang(
+        self,
+        chain: Chain,
+        name: tuple[Any, ...],
+        state: Any,
+        programs: Sequence[Any],
+        batches: Sequence[Any],
+        options: Sequence[Any],
+    ) -> Any:
+        """Run a window as one task on each worker that holds parts.
+
+        Returns
+        -------
+        object or None
+            The last state; None if the gang did not form or lost a member, and the
+            window is to be run in another way.
+        """
+        if not self._installed:
+            install(self.client)
+            self._installed = True
+        if self._lost_workers():
+            self.place()
+        gang = self._new_gang()
+        keys = [(*name, gang.attempt, i) for i in range(len(gang.members))]
+        tasks = {
+            key: Task(
+                key,
+                run_member,
+                chain,
+                gang,
+                i,
+                state,
+                List(*(TaskRef(programs[p]) for p in parts)),
+                List(*(TaskRef(batches[p]) for p in parts)),
+                options,
+            )
+            for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True))
+        }
+        addresses = [address for address, _ in gang.members]
+
+        def workers(key: Any) -> list[str]:
+            return [addresses[key[-1]]]
+
+        with annotate(workers=workers, allow_other_workers=False, priority=200):
+            futures = self.client.get(tasks, keys, sync=False)
+        return self._gang_result(futures)
+
+    def _gang_result(self, futures: list[Any]) -> Any:
+        """Wait for a gang's end: any member's state will do."""
+        try:
+            while True:
+                try:
+                    wait(futures, timeout=1, return_when="FIRST_COMPLETED")
+                except TimeoutError:
+                    if self._lost_workers():
+                        return None
+                    continue
+                done = [future for future in futures if future.done()]
+                failed = [future for future in done if future.status == "error"]
+                if failed:
+                    failed[0].result()
+                if any(future.status != "finished" for future in done):
+                    return None
+                return done[0].result(timeout=30)
+        except TimeoutError:
+            return None
+
+    def _new_gang(self) -> Gang:
+        parts: dict[str, list[int]] = {}
+        for part, address in enumerate(self._addresses):
+            parts.setdefault(address, []).append(part)
+        members = tuple((address, tuple(held)) for address, held in parts.items())
+        return Gang(uuid4().hex[:8], members, form_seconds=30, step_seconds=600)
+
+    def _lost_workers(self) -> bool:
+        """Return whether a worker that parts are placed on is gone."""
+        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        return not set(self._addresses) <= set(known)
 
     def worker_of(self, part: int) -> str:
         """Return the address that the tasks of a part are pinned to."""

@@ -63,11 +63,18 @@ class Course:
     total: Sums = field(default_factory=Sums)
     last_loss: float | None = None
     """Of the last whole epoch."""
+    forms: dict[str, int] = field(default_factory=dict)
+    """Steps that ran as "tasks" and as "window"."""
 
     @property
     def best_parameters(self) -> np.ndarray:
         """float32 [n], the best epoch's parameters, or the last without one."""
         return self.state.parameters if self.best is None else self.best.parameters
+
+    @property
+    def main_form(self) -> str:
+        """The form that most steps ran in."""
+        return max(self.forms, key=self.forms.__getitem__, default="tasks")
 
     def to_checkpoint(self, plan: dict[str, Any]) -> Checkpoint:
         """Return a checkpoint; `plan` is what a resume must agree with."""
@@ -87,6 +94,7 @@ class Course:
             "epoch_sums": asdict(self.epoch),
             "total_sums": asdict(self.total),
             "last_loss": self.last_loss,
+            "forms": self.forms,
             "schedule": self.schedule.state(),
             "plan": plan,
             "versions": {
@@ -129,4 +137,5 @@ class Course:
         self.epoch = Sums(**facts["epoch_sums"])
         self.total = Sums(**facts["total_sums"])
         self.last_loss = facts["last_loss"]
+        self.forms = facts["forms"]
         self.schedule.load(facts["schedule"])

@@ -54,6 +54,7 @@ class Fit:
     def _after_window(self, result: WindowResult) -> None:
         """Take the state, record the steps, add up."""
         window, course = result.window, self.course
+        course.forms[result.form] = course.forms.get(result.form, 0) + window.size
         before = result.began
         for i, (loss, done) in enumerate(
             zip(result.state.losses, result.state.finished, strict=True)

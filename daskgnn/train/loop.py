@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""
 
+LONG_STEP = 0.3
+"""Seconds of a step from which on the chain of tasks costs little beside it."""
+
 
 @dataclass(frozen=True)
 class WindowResult:
@@ -37,6 +40,8 @@ class WindowResult:
     """With the losses of the window's steps."""
     began: float
     """When its steps were submitted, seconds since the epoch."""
+    form: str
+    """"tasks" or "window": how its steps ran."""
     halo_rows: int
     """Rows that crossed between parts."""
     remote_rows: int
@@ -59,12 +64,15 @@ class TrainLoop:
         planner: WindowPlanner,
         programs: list[Any],
         look_ahead: int,
+        form: str,
     ) -> None:
         self.executor = executor
         self.preparation = preparation
         self.planner = planner
         self.programs = programs
         self.look_ahead = look_ahead
+        self.form = form
+        self._step_seconds = 0.0
         self.chain = Chain(compute_gradient, apply_update)
 
     def run(
@@ -103,22 +111,54 @@ class TrainLoop:
     ) -> WindowResult:
         began = time.time()
         run = self.preparation.run
+        reports = [("traffic", run, window.number, p) for p in range(len(batches))]
+        tasks = {
+            key: Task(key, traffic_of, TaskRef(batch))
+            for key, batch in zip(reports, batches, strict=True)
+        }
+        self.executor.submit(tasks, reports, priority=CHAIN_PRIORITY)
+        options = schedule.window(window.size)
+        after = None
+        if self._takes_gang():
+            name = ("window", run, window.number)
+            after = self.executor.run_gang(
+                self.chain, name, state, self.programs, batches, options
+            )
+        form = "tasks" if after is None else "window"
+        if after is None:
+            after = self._run_tasks(window, batches, state, options)
+        self._step_seconds = (time.time() - began) / window.size
+        traffic = self.executor.result(reports)
+        self.executor.release([*reports, *batches])
+        return WindowResult(window, after, began, form, *self._count(traffic))
+
+    def _takes_gang(self) -> bool:
+        """Return whether the next window is to be one task a worker."""
+        if self.form != "auto":
+            return self.form == "window"
+        return self._step_seconds < LONG_STEP
+
+    def _run_tasks(
+        self,
+        window: Window,
+        batches: list[Any],
+        state: TrainState,
+        options: list[Any],
+    ) -> TrainState:
+        """Run a window's steps as tasks of their own."""
         tasks, last = chain_window(
             self.chain,
-            run,
+            self.preparation.run,
             window.number,
             state,
             self.programs,
             batches,
-            schedule.window(window.size),
+            options,
         )
-        reports = [("traffic", run, window.number, p) for p in range(len(batches))]
-        for key, batch in zip(reports, batches, strict=True):
-            tasks[key] = Task(key, traffic_of, TaskRef(batch))
-        self.executor.submit(tasks, [last, *reports], priority=CHAIN_PRIORITY)
-        state, *traffic = self.executor.result([last, *reports])
-        self.executor.release([last, *reports, *batches])
-        return WindowResult(window, state, began, *self._count(traffic))
+        self.executor.submit(tasks, [last], priority=CHAIN_PRIORITY)
+        (after,) = self.executor.result([last])
+        self.executor.release([last])
+        return after
 
     def _count(self, traffic: list[Traffic]) -> tuple[int, int, int, int]:
         """Return rows between parts, and rows, bytes, messages between workers."""

@@ -101,6 +101,9 @@ class Trainer:
         Stop after so many evaluations without a better validation score.
     window : int, optional
         Most steps prepared as one task graph (``gnn.window`` of Dask's configuration).
+    steps : {"auto", "tasks", "window"}
+        Run each step as tasks of its own, or a window's steps as one task a worker:
+        the same bits. "auto" takes windows where steps are short.
     progress : Progress, optional
 
     Raises
@@ -138,6 +141,7 @@ class Trainer:
         eval_every: int = 1,
         patience: int | None = None,
         window: int | None = None,
+        steps: str = "auto",
         progress: Progress | None = None,
     ) -> None:
         check_trainable(graph)
@@ -153,8 +157,11 @@ class Trainer:
             raise InputError(
                 f"sample_by={sample_by!r}, expected 'uniform', 'weight' or 'degree'"
             )
+        if steps not in ("auto", "tasks", "window"):
+            raise InputError(f"steps={steps!r}, expected 'auto', 'tasks' or 'window'")
         self.model = model
         self.graph = graph
+        self.steps = steps
         self.batch_size = batch_size
         self.seed = seed
         self.fan_out = check_fan_out(num_neighbors, model)
@@ -283,7 +290,7 @@ class Trainer:
             "seed": self.seed,
             "epochs": course.position.epoch,
             "steps": course.state.step,
-            "steps_form": "tasks",
+            "steps_form": course.main_form,
             "window": self.window,
             "train_loss": course.last_loss,
             "metric": metric,
@@ -329,6 +336,7 @@ class Trainer:
             WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype),
             self._programs,
             int(dask.config.get("gnn.look-ahead")),
+            self.steps,
         )
         return Fit(
             self.graph,

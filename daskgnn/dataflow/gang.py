@@ -1,0 +1,257 @@
+"""The steps of a window as one task a worker: the parameter chain's fast form.
+
+A *gang* is one running task on every worker that holds parts. Its members run the
+window's steps in order and exchange sums of gradients through Dask's own
+worker-to-worker comms. All sums have the shape of `daskgnn.dataflow.tree`, so the
+bits are those of the chain of tasks. A member's inputs make it pure: if a peer is
+lost, all give up and the window is run again from the same inputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distributed import get_worker
+from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
+from distributed.protocol import to_serialize
+
+from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
+from daskgnn.dataflow.tree import Range, Tree, reduce_known, reduction_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+
+PLUGIN = "daskgnn-gang"
+HELLO = -1
+GIVE_UP = -2
+
+
+class PeerLost(Exception):
+    """A member of the gang is gone, or did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Gang:
+    """Who runs a window together."""
+
+    attempt: str
+    """Names this try: a message of another one is never taken for one of it."""
+    members: tuple[tuple[str, tuple[int, ...]], ...]
+    """(address, parts) of each member."""
+    form_seconds: float
+    """How long to wait for all members to begin."""
+    step_seconds: float
+    """How long to wait for a peer's sums of a step."""
+
+    @property
+    def num_parts(self) -> int:
+        """Number of parts."""
+        return sum(len(parts) for _, parts in self.members)
+
+
+class Mailbox:
+    """What peers have sent, by attempt and step; safe between threads."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._letters: dict[str, dict[tuple[int, str], Any]] = {}
+        self._lost: set[str] = set()
+        self._given_up: deque[str] = deque(maxlen=256)
+
+    def put(self, attempt: str, step: int, sender: str, content: Any) -> None:
+        """Keep what a peer sent."""
+        with self._changed:
+            if attempt in self._given_up:
+                return
+            self._letters.setdefault(attempt, {})[step, sender] = content
+            self._changed.notify_all()
+
+    def lose(self, address: str) -> None:
+        """Take note that a worker is gone."""
+        with self._changed:
+            self._lost.add(address)
+            self._changed.notify_all()
+
+    def take(self, attempt: str, step: int, sender: str, deadline: float) -> Any:
+        """Wait for what `sender` sends at `step`.
+
+        Raises
+        ------
+        PeerLost
+            If it is gone, or nothing comes before `deadline` (``time.monotonic``).
+        """
+        with self._changed:
+            while True:
+                letters = self._letters.get(attempt, {})
+                if (step, sender) in letters:
+                    return letters.pop((step, sender))
+                left = deadline - time.monotonic()
+                given_up = attempt in self._given_up
+                if given_up or sender in self._lost or left <= 0:
+                    raise PeerLost(sender)
+                self._changed.wait(left)
+
+    def close(self, attempt: str) -> None:
+        """Give an attempt up, or forget it when it is done."""
+        with self._changed:
+            self._letters.pop(attempt, None)
+            self._given_up.append(attempt)
+            self._changed.notify_all()
+
+
+class GangWorkerPlugin(WorkerPlugin):
+    """Gives a worker a mailbox and the handlers that fill it."""
+
+    name = PLUGIN
+    idempotent = True
+
+    def setup(self, worker: Any) -> None:
+        """Register the handlers."""
+        self.worker = worker
+        self.mailbox = Mailbox()
+        worker.handlers["gnn_put"] = self.put
+        worker.stream_handlers["gnn_lost"] = self.lost
+
+    async def put(self, attempt: str, step: int, sender: str, content: Any) -> str:
+        """Take a peer's message."""
+        if step == GIVE_UP:
+            self.mailbox.close(attempt)
+        else:
+            self.mailbox.put(attempt, step, sender, content)
+        return "OK"
+
+    def lost(self, address: str, **_: Any) -> None:
+        """Take the scheduler's word that a worker is gone."""
+        self.mailbox.lose(address)
+
+    async def send(self, address: str, **message: Any) -> None:
+        """Send a message to a peer's mailbox."""
+        await self.worker.rpc(address).gnn_put(**message)
+
+
+class GangSchedulerPlugin(SchedulerPlugin):
+    """Tells workers at once when one of them is gone."""
+
+    name = PLUGIN
+    idempotent = True
+
+    def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
+        """Tell the others."""
+        message = {"op": "gnn_lost", "address": worker}
+        others = {address: [message] for address in scheduler.workers}
+        others.pop(worker, None)
+        scheduler.send_all({}, others)
+
+
+def install(client: Any) -> None:
+    """Register both plugins; again is harmless."""
+    client.register_plugin(GangSchedulerPlugin())
+    client.register_plugin(GangWorkerPlugin())
+
+
+def run_member(
+    chain: Chain,
+    gang: Gang,
+    me: int,
+    state: Any,
+    programs: Sequence[Any],
+    batches: Sequence[Any],
+    options: Sequence[Any],
+) -> Any:
+    """Run a window's steps with the other members; return the last state.
+
+    Parameters
+    ----------
+    me : int
+        This member's number; `programs` and `batches` are those of its parts.
+    options : sequence
+        What the driver says of each step's update.
+
+    Returns
+    -------
+    object
+        The state, or None if the gang did not form or lost a member.
+    """
+    plugin = get_worker().plugins[PLUGIN]
+    exchange = _Exchange(plugin, gang, me)
+    try:
+        exchange.all_gather(HELLO, None, gang.form_seconds)
+        tree = reduction_tree(gang.num_parts)
+        for step, step_options in enumerate(options):
+            known = {
+                (part, part + 1): chain.gradient(program, state, batch, step)
+                for part, program, batch in zip(
+                    gang.members[me][1], programs, batches, strict=True
+                )
+            }
+            left, right = _reduce(exchange, tree, step, known)
+            state = chain.update(programs[0], state, left, right, step_options)
+    except PeerLost:
+        exchange.give_up()
+        return None
+    except BaseException:
+        exchange.give_up()
+        raise
+    finally:
+        plugin.mailbox.close(gang.attempt)
+    return state
+
+
+def _reduce(
+    exchange: _Exchange, tree: Tree, step: int, known: dict[Range, PartGradient]
+) -> tuple[PartGradient, PartGradient | None]:
+    """Sum over all parts: own pairs first, then what the peers have summed."""
+    reduce_known(tree, known, add_gradients)
+    # A peer needs a range only if its other side is not with us.
+    for theirs in exchange.all_gather(step, known, exchange.gang.step_seconds):
+        known.update(theirs)
+    reduce_known(tree, known, add_gradients)
+    left, *right = (known[r] for r in tree.last)
+    return left, right[0] if right else None
+
+
+class _Exchange:
+    """A member's end of the gang."""
+
+    def __init__(self, plugin: GangWorkerPlugin, gang: Gang, me: int) -> None:
+        self.plugin = plugin
+        self.gang = gang
+        self.address = gang.members[me][0]
+        self.peers = [a for i, (a, _) in enumerate(gang.members) if i != me]
+
+    def all_gather(self, step: int, content: Any, seconds: float) -> list[Any]:
+        """Send `content` to all peers and return what each of them sends."""
+        deadline = time.monotonic() + seconds
+        sent = [self._send(peer, step, content) for peer in self.peers]
+        try:
+            received = [
+                self.plugin.mailbox.take(self.gang.attempt, step, peer, deadline)
+                for peer in self.peers
+            ]
+            for future in sent:
+                future.result(max(deadline - time.monotonic(), 0.001))
+        except (OSError, TimeoutError) as error:
+            raise PeerLost(str(error)) from error
+        return received
+
+    def give_up(self) -> None:
+        """Tell the peers not to wait."""
+        for peer in self.peers:
+            self._send(peer, GIVE_UP, None)
+
+    def _send(self, peer: str, step: int, content: Any) -> Future[None]:
+        message = self.plugin.send(
+            peer,
+            attempt=self.gang.attempt,
+            step=step,
+            sender=self.address,
+            content=to_serialize(content),
+        )
+        loop = self.plugin.worker.loop.asyncio_loop
+        return asyncio.run_coroutine_threadsafe(message, loop)
