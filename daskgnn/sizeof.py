@@ -35,6 +35,7 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.step import PartGradient
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import FeatureRows, PreparedWindow
+    from daskgnn.kernels.features import SparseRows
     from daskgnn.kernels.halo import Halo, WholePart
     from daskgnn.kernels.hops import Request, Rows, WindowNodes
     from daskgnn.train.state import TrainState
@@ -47,6 +48,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         PreparedWindow,
         Request,
         Rows,
+        SparseRows,
         TrainState,
         WholePart,
         WindowNodes,

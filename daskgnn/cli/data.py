@@ -144,12 +144,12 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
     DatasetError
         If there is no such data set or file.
     """
-    if Path(graph).is_dir():
+    from daskgnn.graph.datasets import is_store, resolve
+
+    if is_store(graph):
         from daskgnn.graph.restore import read_graph_data
 
         return read_graph_data(graph)
-    from daskgnn.graph.datasets import resolve
-
     return resolve(graph, data_dir=data_dir, yes=yes)
 
 

@@ -23,6 +23,7 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
+from daskgnn.train.recipes import SAMPLE_BY, STEPS
 
 Shown = LineProgress | TerminalProgress
 Command = Callable[..., Any]
@@ -74,7 +75,7 @@ def _training_options(command: Command) -> Command:
         ),
         click.option(
             "--sample-by",
-            type=click.Choice(["uniform", "edge_weight", "degree"]),
+            type=click.Choice(SAMPLE_BY),
             help="What a neighbour's chance to be sampled follows.",
         ),
         click.option("--batch-size", type=POSITIVE, help="Seeds a step, in all parts."),
@@ -113,6 +114,11 @@ def _apply(
 @_model_options
 @_training_options
 @cluster_options
+@click.option(
+    "--steps",
+    type=click.Choice(STEPS),
+    help="Run steps as tasks, or a window of them as one task a worker: same bits.",
+)
 @click.option(
     "--checkpoint-every", type=POSITIVE, metavar="STEPS", help="Besides every epoch."
 )

@@ -111,7 +111,9 @@ def load_draw_weights(
         If a weight is not positive.
     """
     if sample_by == "degree":
-        weights = load_degrees(path, checksum)[block.indices].astype(np.float32)
+        # A source that nothing points to counts as having one in-neighbour.
+        degrees = np.maximum(load_degrees(path, checksum), 1)
+        weights = degrees[block.indices].astype(np.float32)
     elif block.weights is None:
         return np.ones(len(block.indices), np.float32)
     else:

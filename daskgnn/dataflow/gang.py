@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
-from distributed.protocol import to_serialize
+from distributed.protocol.serialize import to_serialize
 
 from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
 from daskgnn.dataflow.tree import Range, Tree, reduce_known, reduction_tree
@@ -178,7 +178,7 @@ def run_member(
     object
         The state, or None if the gang did not form or lost a member.
     """
-    plugin = get_worker().plugins[PLUGIN]
+    plugin: Any = get_worker().plugins[PLUGIN]
     exchange = _Exchange(plugin, gang, me)
     try:
         exchange.all_gather(HELLO, None, gang.form_seconds)

@@ -131,6 +131,16 @@ def load_dataset(
     return _call(read_npz, text, options, path=_find_npz(text, data_dir))
 
 
+def is_store(text: str | Path) -> bool:
+    """Return whether a command line's GRAPH is the path of a store.
+
+    A directory that holds no Zarr group and is called like a data set is none.
+    """
+    path = Path(text).expanduser()
+    named = str(text).lower() in {info.name.lower() for info in _INFO}
+    return path.is_dir() and ((path / "zarr.json").exists() or not named)
+
+
 def resolve(
     text: str | Path, data_dir: str | Path | None = None, yes: bool = False
 ) -> GraphData:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.kernels.aggregate import aggregate_grouped, gather_rows, gcn_coefficients
-from daskgnn.kernels.features import dense_rows, is_dense
+from daskgnn.kernels.features import SparseRows, dense, is_dense, some_rows
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class FeatureRows:
     """Feature rows of some nodes, with what belongs to the nodes."""
 
-    values: np.ndarray
-    """float32 [m, F]"""
+    values: np.ndarray | SparseRows
+    """float32 [m, F]; sparse where the features are stored so."""
     original_ids: np.ndarray
     """int64 [m]"""
     strength: np.ndarray
@@ -91,7 +91,7 @@ def answer_rows(block: AdjacencyBlock, features: Any, ids: np.ndarray) -> Featur
     """Return the feature rows of `ids`, which the block's part owns."""
     rows = ids.astype(np.int64) - block.start
     return FeatureRows(
-        dense_rows(features, rows), block.original_ids[rows], block.strength[rows]
+        some_rows(features, rows), block.original_ids[rows], block.strength[rows]
     )
 
 
@@ -175,10 +175,11 @@ def _tables(
     else:
         local_ids = wanted_rows(window, sampling, part)
         local = answer_rows(block, features, local_ids)
+        local = replace(local, values=dense(local.values))
     parts = sorted(answers)
     width = features.shape[1]
     received = FeatureRows(
-        _concatenate([answers[q].values for q in parts], (0, width), np.float32),
+        _concatenate([dense(answers[q].values) for q in parts], (0, width), np.float32),
         _concatenate([answers[q].original_ids for q in parts], (0,), np.int64),
         _concatenate([answers[q].strength for q in parts], (0,), np.float32),
     )
@@ -208,7 +209,7 @@ def _finish_step(
     ids = _pick(tables.local.original_ids, tables.received.original_ids, own, row)
     strength = _pick(tables.local.strength, tables.received.strength, own, row)
     num_rows = step.sizes[-2] if first_aggregation else len(step.ids)
-    values = (part, tables.local.values, tables.received.values)
+    values = (part, dense(tables.local.values), dense(tables.received.values))
     x = np.empty((num_rows, values[1].shape[1]), np.float32)
     gather_rows(owner, row, *values, x)
     aggregated = None

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """Some rows of sparse features, as CSR arrays."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    shape: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
 
 def is_dense(features: Any) -> bool:
@@ -20,23 +39,30 @@ def dense_rows(features: Any, rows: np.ndarray) -> np.ndarray:
     """
     if is_dense(features):
         return np.take(features, rows, axis=0)
+    return dense(some_rows(features, rows))
+
+
+def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
+    """Return the given rows in the form that `features` has."""
+    if is_dense(features):
+        return np.take(features, rows, axis=0)
     first = features.indptr[rows].astype(np.int64)
     counts = features.indptr[rows + 1].astype(np.int64) - first
-    ends = np.cumsum(counts)
-    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
     slots = np.repeat(first, counts) + within
-    out = np.zeros((len(rows), features.shape[1]), np.float32)
-    out[np.repeat(np.arange(len(rows)), counts), features.indices[slots]] = (
-        features.data[slots]
-    )
-    return out
+    shape = (len(rows), features.shape[1])
+    return SparseRows(indptr, features.indices[slots], features.data[slots], shape)
 
 
 def dense(features: Any) -> np.ndarray:
     """Return all rows as a float32 array, without a copy where they are one."""
     if is_dense(features):
         return features
-    return dense_rows(features, np.arange(features.shape[0]))
+    out = np.zeros(features.shape, np.float32)
+    rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
+    out[rows, features.indices] = features.data
+    return out
 
 
 def normalize_rows(features: Any) -> Any:

@@ -71,7 +71,7 @@ def whole_part(
     own = dense(features)
     ids = np.concatenate([block.original_ids, *(r.original_ids for r in replies)])
     strength = np.concatenate([block.strength, *(r.strength for r in replies)])
-    received = np.concatenate([own[:0], *(r.values for r in replies)])
+    received = np.concatenate([own[:0], *(dense(r.values) for r in replies)])
     if not first_aggregation:
         table = np.concatenate([own, received]) if len(received) else own
         return WholePart(table, None, ids, strength)

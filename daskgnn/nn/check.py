@@ -94,8 +94,8 @@ def check_model(model: nn.Module, deterministic: bool = True) -> None:
     """
     _check_form(model)
     _check_parameters(model)
-    if next(model.parameters(), None) is None:
-        raise ModelError(f"{type(model).__name__} has no parameters: nothing to train")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ModelError(f"{type(model).__name__} has no parameters to train")
     if not deterministic:
         return
     for name, module in model.named_modules():

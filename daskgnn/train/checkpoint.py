@@ -20,6 +20,7 @@ import numpy as np
 
 from daskgnn.errors import CheckpointError
 
+FORMAT = "daskgnn-checkpoint"
 FORMAT_VERSION = 1
 PREFIX = "step-"
 
@@ -60,11 +61,13 @@ def save_checkpoint(
             np.savez(file, allow_pickle=False, **checkpoint.arrays)
             _flush(file)
         manifest = {
-            "format": "daskgnn-checkpoint",
+            "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "sha256": {"arrays.npz": _sha256(arrays)},
             **checkpoint.facts,
         }
+        manifest = json.loads(json.dumps(manifest))
+        manifest["manifest_sha256"] = _digest(manifest)
         with (temporary / "manifest.json").open("w") as file:
             json.dump(manifest, file, indent=1)
             _flush(file)
@@ -95,12 +98,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         found = _sha256(path / "arrays.npz")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
-    if manifest.get("format") != "daskgnn-checkpoint":
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a daskgnn checkpoint")
     if manifest.get("format_version", 0) > FORMAT_VERSION:
         raise CheckpointError(
             f"checkpoint {path} has format {manifest['format_version']}, this daskgnn "
             f"reads up to {FORMAT_VERSION}: upgrade daskgnn"
+        )
+    if manifest.pop("manifest_sha256", None) != _digest(manifest):
+        raise CheckpointError(
+            f"checkpoint {path} is damaged: manifest.json has changed"
         )
     if found != manifest.get("sha256", {}).get("arrays.npz"):
         raise CheckpointError(f"checkpoint {path} is damaged: arrays.npz has changed")
@@ -140,6 +147,11 @@ def _candidates(directory: Path) -> list[Path]:
         if path.name.startswith(PREFIX) and path.name[len(PREFIX) :].isdigit()
     ]
     return sorted(found, key=lambda path: int(path.name[len(PREFIX) :]), reverse=True)
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's content."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

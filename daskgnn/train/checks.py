@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,13 +33,30 @@ def check_trainable(graph: Graph | GraphData) -> None:
         )
 
 
-def check_counts(**counts: int | None) -> None:
-    """Refuse named counts that are neither None nor at least 1."""
-    for name, value in counts.items():
-        if value is None:
-            continue
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"{name}={value!r}, expected a whole number of at least 1")
+def check_count(name: str, value: Any) -> int:
+    """Return a count of at least 1 as int; refuse anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{name}={value!r}, expected a whole number of at least 1")
+    return int(value)
+
+
+def check_optional_count(name: str, value: Any) -> int | None:
+    """Return None, or a count of at least 1 as int."""
+    return None if value is None else check_count(name, value)
+
+
+def check_seed(value: Any) -> int:
+    """Return a seed as int."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputError(f"seed={value!r}, expected a whole number")
+    return int(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse a word that is not among the choices."""
+    if value not in choices:
+        words = ", ".join(map(repr, choices))
+        raise InputError(f"{name}={value!r}, expected one of {words}")
 
 
 def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:

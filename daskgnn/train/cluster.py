@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import threading
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
+from dask.utils import parse_timedelta
+from distributed import rpc
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 OWN_CLUSTER = {
     # Parts are placed by us; a stolen task would drag its block along.
@@ -96,15 +100,9 @@ def _deaf_to_interrupts() -> Iterator[None]:
 def _connected(address: str) -> Iterator[Any]:
     from distributed import Client
 
-    timeout = dask.config.get("gnn.connect-timeout")
-    try:
-        client = Client(address, timeout=timeout)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
-            f"no scheduler answers at {address} within {timeout}: start one with "
-            "'dask scheduler' and give its address as --scheduler tcp://HOST:8786"
-        ) from error
-    with client:
+    timeout = parse_timedelta(dask.config.get("gnn.connect-timeout"))
+    _ask_scheduler(address, timeout)
+    with Client(address, timeout=timeout) as client:
         try:
             client.wait_for_workers(1, timeout=timeout)
         except TimeoutError as error:
@@ -113,6 +111,36 @@ def _connected(address: str) -> Iterator[Any]:
                 f"'dask worker {address} --nthreads 2'"
             ) from error
         yield client
+
+
+def _ask_scheduler(address: str, timeout: float) -> None:
+    """Make sure within `timeout` seconds that a Dask scheduler answers.
+
+    A client would wait for ever for the greeting of something else that listens.
+    """
+
+    async def identity() -> Any:
+        async with rpc(address) as remote:
+            return await remote.identity()
+
+    async def within() -> Any:
+        return await asyncio.wait_for(identity(), timeout)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(asyncio.run, within()).result()
+        kind = str(found["type"])
+    except Exception as error:
+        raise ClusterError(
+            f"no scheduler answers at {address} within {timeout:g} s "
+            f"({type(error).__name__}): start one with 'dask scheduler' and give its "
+            "address as --scheduler tcp://HOST:8786"
+        ) from error
+    if kind != "Scheduler":
+        raise ClusterError(
+            f"a {kind.lower()} answers at {address}, not a scheduler: give the address "
+            "that 'dask scheduler' prints"
+        )
 
 
 def check_path_everywhere(client: Any, path: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,45 +11,87 @@ from daskgnn.errors import ModelError
 from daskgnn.nn import Block, pure_step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.neighbor import FanOut
 
 
 def try_model(
     model: torch.nn.Module, graph: Graph, fan_out: FanOut, *, deterministic: bool
-) -> None:
-    """Run `model` once on two linked nodes and check what comes out.
+) -> bool:
+    """Run `model` on two linked nodes and check what comes out.
+
+    Returns
+    -------
+    bool
+        Whether the model can be evaluated layer by layer: it has a method
+        ``layer(i, h, block)`` whose loop gives what ``forward`` gives.
 
     Raises
     ------
     ModelError
         If the forward pass fails, returns another shape than (seeds, classes), or
-        (with `deterministic`) drew from torch's generator or changed a buffer.
+        changes its input in place; or (with `deterministic`) drew from torch's
+        generator or changed a buffer.
     """
     blocks = [_two_nodes(graph.weighted) for _ in range(fan_out.num_hops)]
+    x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
     training = model.training
     generator = torch.random.get_rng_state()
-    model.train()
     try:
-        with pure_step(model, deterministic), torch.no_grad():
-            out = model(torch.zeros(2, graph.num_features), blocks)
+        with torch.no_grad():
+            with pure_step(model.train(), deterministic):
+                out = _call(model, "forward(x, blocks)", x, blocks)
+            expected = _call(model.eval(), "forward(x, blocks)", x, blocks)
+            _check_output(out, graph.num_classes)
+            return _agrees_by_layers(model, x, blocks, expected)
+    finally:
+        model.train(training)
+        torch.random.set_rng_state(generator)
+
+
+def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) -> Any:
+    """Call the model, and refuse it if it fails or writes into its input."""
+    before = x.clone()
+    try:
+        out = function(x, *rest)
     except ModelError:
         raise
     except Exception as error:
         said = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"the model's forward(x, blocks) fails on x of shape "
-            f"(2, {graph.num_features}) and {len(blocks)} blocks: "
+            f"the model's {name} fails on x of shape {tuple(x.shape)}: "
             f"{type(error).__name__}: {said}"
         ) from error
-    finally:
-        model.train(training)
-        torch.random.set_rng_state(generator)
-    if not isinstance(out, torch.Tensor) or out.shape != (2, graph.num_classes):
+    if not torch.equal(x, before):
+        raise ModelError(
+            f"the model's {name} changes its input in place, which other tasks read: "
+            "use h = h * 0.5 rather than h.mul_(0.5)"
+        )
+    return out
+
+
+def _agrees_by_layers(
+    model: Any, x: torch.Tensor, blocks: list[Block], expected: torch.Tensor
+) -> bool:
+    """Return whether looping over ``layer`` gives the outputs of ``forward``."""
+    if getattr(type(model), "layer", None) is None:
+        return False
+    h = x
+    for i, block in enumerate(blocks):
+        h = _call(
+            lambda h, i, b: model.layer(i, h, b), "layer(i, h, block)", h, i, block
+        )
+    return h.shape == expected.shape and torch.allclose(h, expected, atol=1e-5)
+
+
+def _check_output(out: Any, num_classes: int) -> None:
+    if not isinstance(out, torch.Tensor) or out.shape != (2, num_classes):
         shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out)
         raise ModelError(
-            f"the model returns {shape} for 2 seeds, expected (2, "
-            f"{graph.num_classes}): set out_channels={graph.num_classes}"
+            f"the model returns {shape} for 2 seeds, expected (2, {num_classes}): set "
+            f"out_channels={num_classes}"
         )
 
 

@@ -63,7 +63,7 @@ class Fit:
                 "step": course.state.step + i,
                 "epoch": window.epoch,
                 "loss": loss,
-                "seconds": round(done - before, 6),
+                "seconds": round(max(done - before, 0.0), 6),
             }
             before = done
             seeds = self._num_seeds(window.first + i)

@@ -130,6 +130,7 @@ class _Loaded:
     def __init__(self, program: Program) -> None:
         self.model, self.loss, self.optimizer = _unpickle(program.payload)
         self.parameters = list(self.model.parameters())
+        self.trained = [p for p in self.parameters if p.requires_grad]
         sizes = [int(np.prod(shape, dtype=np.int64)) for shape in program.shapes]
         self.flat = torch.zeros(sum(sizes))
         place = 0
@@ -226,12 +227,14 @@ def compute_gradient(
         )
         total = loaded.loss(outputs, torch.from_numpy(batch.labels))
         loss = total / batch.num_seeds
-        grads = torch.autograd.grad(loss, loaded.parameters, allow_unused=True)
-        filled = [
+        grads = torch.autograd.grad(loss, loaded.trained, allow_unused=True)
+        found = dict(zip(map(id, loaded.trained), grads, strict=True))
+        filled = [found.get(id(p)) for p in loaded.parameters]
+        gradient = [
             torch.zeros_like(p) if g is None else g
-            for g, p in zip(grads, loaded.parameters, strict=True)
+            for g, p in zip(filled, loaded.parameters, strict=True)
         ]
-        return PartGradient(flatten(filled), float(loss.detach()))
+        return PartGradient(flatten(gradient), float(loss.detach()))
 
 
 def apply_update(
@@ -262,7 +265,8 @@ def apply_update(
         gradient = torch.from_numpy(share.gradient)
         place = 0
         for p in loaded.parameters:
-            p.grad = gradient[place : place + p.numel()].view(p.shape)
+            if p.requires_grad:
+                p.grad = gradient[place : place + p.numel()].view(p.shape)
             place += p.numel()
         optimizer.step()
         for p in loaded.parameters:

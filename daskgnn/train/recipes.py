@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "weight_decay": 0.0,
     "patience": None,
     "seed": 0,
+    "steps": "auto",
 }
 """Where neither the command nor a recipe says otherwise."""
 
@@ -43,6 +44,12 @@ _CITATION = {
     "dropout": 0.5,
     "input_dropout": 0.5,
 }
+
+SAMPLE_BY = ("uniform", "edge_weight", "degree")
+"""What a neighbour's chance to be drawn may follow."""
+
+STEPS = ("auto", "tasks", "window")
+"""The forms of the parameter chain."""
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "cora": {

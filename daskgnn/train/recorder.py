@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from daskgnn.errors import InputError
 from daskgnn.train.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 
 
@@ -73,7 +74,24 @@ class Recorder:
         self.directory = None if directory is None else Path(directory).absolute()
         self.progress = progress
         self.history = History()
+        self.last_summary: dict[str, Any] | None = None
         self._pending: list[str] = []
+
+    def refuse_other_run(self) -> None:
+        """Refuse to begin a run where one has been.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.directory is None:
+            return
+        for name in ("metrics.jsonl", "checkpoints"):
+            if (self.directory / name).exists():
+                raise InputError(
+                    f"out={str(self.directory)!r} already holds a run: give another "
+                    "out, or continue it with fit(epochs, resume=True)"
+                )
 
     def open(self) -> None:
         """Make the directory; drop a last line that a kill cut short."""
@@ -131,6 +149,7 @@ class Recorder:
     def summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json`` at once or not at all."""
         self.flush()
+        self.last_summary = summary
         if self.directory is not None:
             write_json(self.directory / "summary.json", summary)
         self.progress.finished(summary)

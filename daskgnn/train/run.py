@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from daskgnn.errors import CheckpointError, InputError, PartitionError
+from daskgnn.graph.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
 from daskgnn.train.checks import check_trainable
 from daskgnn.train.cluster import check_path_everywhere, open_client
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 SETTINGS = "run.json"
 """The file of a run's directory that holds its settings."""
 
+STORE = "graph.zarr"
+"""The store in a run's directory, of a graph that was not stored before."""
+
 _TRAINER_OPTIONS = (
     "num_neighbors",
     "batch_size",
@@ -39,6 +43,7 @@ _TRAINER_OPTIONS = (
     "sample_by",
     "patience",
     "checkpoint_every",
+    "steps",
 )
 
 
@@ -71,6 +76,7 @@ class RunConfig:
     patience: int | None = None
     seed: int | None = None
     checkpoint_every: int | None = None
+    steps: str | None = None
     recipe: bool = True
     workers: int | None = None
     scheduler: str | None = None
@@ -106,17 +112,21 @@ def train(
             f"{config.out} already holds a run: give another --out, or continue it "
             f"with daskgnn train --resume {config.out}"
         )
+    if (out / STORE).exists():
+        raise InputError(
+            f"{out / STORE} is already there, and a run would write its own: give "
+            "another --out"
+        )
     store, name, data = _find_graph(config, yes)
     settings = settle(name, asdict(config), use_recipe=config.recipe)
     workers = config.workers if config.workers is not None else 2
     if settings["num_parts"] is None:
         settings["num_parts"] = 2 if config.scheduler else max(workers, 1)
-    fresh = not out.exists()
     with ExitStack() as stack:
         client = stack.enter_context(open_client(workers, config.scheduler))
-        stack.enter_context(_nothing_left(out, fresh))
+        stack.enter_context(_nothing_left(out))
         if data is not None:
-            store = str(out / "graph.zarr")
+            store = str(out / STORE)
             _store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"])
         check_path_everywhere(client, graph.path)
@@ -124,7 +134,7 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / SETTINGS, {**settings, "store": graph.path, "out": str(out)})
         trainer.fit(settings["epochs"])
-        return _finish(trainer, progress)
+        return _summary(trainer)
 
 
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
@@ -142,21 +152,24 @@ def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
             "--num-clusters"
         )
     Path(store).parent.mkdir(parents=True, exist_ok=True)
-    partitioned.save(store, overwrite=True)
+    partitioned.save(store)
 
 
 @contextmanager
-def _nothing_left(out: Path, fresh: bool) -> Iterator[None]:
-    """Remove what was written for a run that bad input has kept from starting."""
+def _nothing_left(out: Path) -> Iterator[None]:
+    """Remove what was written for a run that bad input has kept from starting.
+
+    The directory held no run and no store before: both names are this run's.
+    """
+    fresh = not out.exists()
     try:
         yield
     except InputError:
         if not (out / "metrics.jsonl").exists():
-            if fresh:
-                shutil.rmtree(out, ignore_errors=True)
-            else:
-                shutil.rmtree(out / "graph.zarr", ignore_errors=True)
-                (out / SETTINGS).unlink(missing_ok=True)
+            shutil.rmtree(out / STORE, ignore_errors=True)
+            (out / SETTINGS).unlink(missing_ok=True)
+            if fresh and out.exists() and not any(out.iterdir()):
+                out.rmdir()
         raise
 
 
@@ -177,7 +190,7 @@ def resume(
     progress = progress or Silent()
     with _reopened(directory, workers, scheduler, progress) as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)
-        return _finish(trainer, progress)
+        return _summary(trainer)
 
 
 def evaluate(
@@ -211,11 +224,15 @@ def predict(
 
 def _find_graph(config: RunConfig, yes: bool) -> tuple[str, str, Any]:
     """Return (store or "", name, graph in memory or None)."""
-    if Path(config.graph).is_dir():
+    if is_store(config.graph):
+        for option in ("method", "num_clusters"):
+            if getattr(config, option) is not None:
+                raise InputError(
+                    f"{config.graph} is partitioned already, so {option} cannot be "
+                    f"given: daskgnn partition {config.graph} OUT makes another store"
+                )
         graph = open_graph(config.graph, 1)
         return config.graph, graph.name, None
-    from daskgnn.graph.datasets import resolve
-
     data = resolve(config.graph, data_dir=config.data_dir, yes=yes)
     return "", data.name, data
 
@@ -236,7 +253,9 @@ def _reopened(
             "that daskgnn train --out wrote"
         ) from error
     if not (out / "checkpoints").is_dir():
-        raise CheckpointError(f"{directory} has no checkpoint yet: train it again")
+        raise CheckpointError(
+            f"{directory} has no checkpoint yet: remove it and train again"
+        )
     graph = open_graph(settings["store"], settings["num_parts"])
     if workers is None and scheduler is None:
         workers, scheduler = settings["workers"], settings["scheduler"]
@@ -282,10 +301,10 @@ def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
     raise InputError(f"model={settings['model']!r}, expected sage, gcn or gat")
 
 
-def _finish(trainer: Trainer, progress: Progress) -> dict[str, Any]:
-    summary = trainer.summary()
-    trainer.recorder.summary(summary)
-    return summary
+def _summary(trainer: Trainer) -> dict[str, Any]:
+    """Return the summary that the fit has written."""
+    assert trainer.recorder.last_summary is not None
+    return trainer.recorder.last_summary
 
 
 __all__ = ["RunConfig", "evaluate", "predict", "resume", "train"]

@@ -142,12 +142,18 @@ class Schedule:
         return out
 
     def end_epoch(self, metric: float | None, loss: float) -> None:
-        """Advance at an epoch's end; a plateau scheduler sees the metric."""
+        """Advance at an epoch's end.
+
+        A plateau scheduler sees the training loss (mode "min") or the validation
+        score (mode "max"), and nothing in epochs without an evaluation.
+        """
         if self.scheduler is None or self.interval != "epoch":
             return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            value = loss if self.scheduler.mode == "min" or metric is None else metric
-            self.scheduler.step(value)
+            if self.scheduler.mode == "min":
+                self.scheduler.step(loss)
+            elif metric is not None:
+                self.scheduler.step(metric)
         else:
             self.scheduler.step()
 

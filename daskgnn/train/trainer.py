@@ -24,7 +24,14 @@ from daskgnn.errors import CheckpointError, InputError
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
-from daskgnn.train.checks import check_counts, check_fan_out, check_trainable
+from daskgnn.train.checks import (
+    check_choice,
+    check_count,
+    check_fan_out,
+    check_optional_count,
+    check_seed,
+    check_trainable,
+)
 from daskgnn.train.cluster import told_of_losses, warn_of_differences
 from daskgnn.train.course import Course
 from daskgnn.train.dryrun import try_model
@@ -34,6 +41,7 @@ from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss
 from daskgnn.train.plan import WindowPlanner
 from daskgnn.train.program import OptimizerFactory, Program, make_program
+from daskgnn.train.recipes import SAMPLE_BY, STEPS
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
 from daskgnn.train.schedule import (
     Schedule,
@@ -85,7 +93,7 @@ class Trainer:
         "auto" takes the current client if there is one; None trains in this process.
     normalize_features : bool
         Divide each feature row by its sum.
-    sample_by : {"uniform", "weight", "degree"}
+    sample_by : {"uniform", "edge_weight", "degree"}
         Draw neighbours uniformly, or in proportion to edge weights or degrees.
     threads_per_part : int
         Threads of a numeric task. Bits depend on it, so it belongs to the plan.
@@ -145,29 +153,25 @@ class Trainer:
         progress: Progress | None = None,
     ) -> None:
         check_trainable(graph)
-        check_counts(
-            batch_size=batch_size,
-            checkpoint_every=checkpoint_every,
-            eval_every=eval_every,
-            patience=patience,
-            threads_per_part=threads_per_part,
-            window=window,
-        )
-        if sample_by not in ("uniform", "weight", "degree"):
+        check_choice("sample_by", sample_by, SAMPLE_BY)
+        check_choice("steps", steps, STEPS)
+        if sample_by == "edge_weight" and not graph.weighted:
             raise InputError(
-                f"sample_by={sample_by!r}, expected 'uniform', 'weight' or 'degree'"
+                f"graph {graph.name!r} has no edge weights: use sample_by='uniform', "
+                "or give edge_weight when it is built"
             )
-        if steps not in ("auto", "tasks", "window"):
-            raise InputError(f"steps={steps!r}, expected 'auto', 'tasks' or 'window'")
         self.model = model
         self.graph = graph
         self.steps = steps
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size = check_count("batch_size", batch_size)
+        self.seed = check_seed(seed)
         self.fan_out = check_fan_out(num_neighbors, model)
-        self.eval_every = eval_every
-        self.patience = patience
-        self.checkpoint_every = checkpoint_every
+        self.eval_every = check_count("eval_every", eval_every)
+        self.patience = check_optional_count("patience", patience)
+        self.checkpoint_every = check_optional_count(
+            "checkpoint_every", checkpoint_every
+        )
+        window = check_optional_count("window", window)
         self.recorder = Recorder(out, progress or Silent())
         self._settings: dict[str, Any] = {
             "normalize_features": normalize_features,
@@ -175,7 +179,9 @@ class Trainer:
         }
         check_model(model, deterministic=deterministic)
         number_dropouts(model)
-        try_model(model, graph, self.fan_out, deterministic=deterministic)
+        self._layered = try_model(
+            model, graph, self.fan_out, deterministic=deterministic
+        )
         self._loss = (
             loss
             or LOSSES["binary_cross_entropy" if graph.multilabel else "cross_entropy"]
@@ -185,13 +191,17 @@ class Trainer:
         self._scheduler = scheduler
         self._scheduler_interval = scheduler_interval
         self.program = make_program(
-            model, self._loss, self._optimizer, self.fan_out, threads_per_part
+            model,
+            self._loss,
+            self._optimizer,
+            self.fan_out,
+            check_count("threads_per_part", threads_per_part),
         )
         self.plan = SeedPlan(
             graph.original_ids_of(graph.splits["train"]),
             graph.splits["train"],
-            batch_size,
-            seed,
+            self.batch_size,
+            self.seed,
         )
         self.executor = _executor(client, graph.num_parts)
         if isinstance(self.executor, ClusterExecutor):
@@ -228,12 +238,18 @@ class Trainer:
         TrainingError
             If the loss is not finite.
         """
-        check_counts(epochs=epochs)
-        self.recorder.open()
+        epochs = check_count("epochs", epochs)
         if resume:
             self.restore()
+        elif self.course.state.step == 0:
+            self.recorder.refuse_other_run()
+        self.recorder.open()
+        if resume:
             self.recorder.event("resume", step=self.course.state.step)
-            self.recorder.flush()
+        else:
+            # A run that is killed before its first checkpoint can be resumed too.
+            self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
+        self.recorder.flush()
         self._prepare()
         self._tell_start(epochs)
         try:
@@ -243,6 +259,8 @@ class Trainer:
         finally:
             self.recorder.flush()
         self._put_parameters(self.best_parameters)
+        if self.recorder.directory is not None:
+            self.recorder.summary(self.summary())
         return self.recorder.history
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
@@ -381,7 +399,7 @@ class Trainer:
                 self.graph,
                 self._programs,
                 self._preparation,
-                hasattr(self.model, "layer"),
+                self._layered,
                 self.batch_size,
             )
         return self._evaluator_or_none

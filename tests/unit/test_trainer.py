@@ -152,11 +152,11 @@ def test_weighted_draws_train_and_need_positive_weights(tmp_path):
     rng = np.random.default_rng(0)
     graph = planted_graph(200, edge_weight=rng.random(1000) + 0.1)
     path = stored(graph, tmp_path / "g.zarr")
-    hashes = {by: fitted(path, by) for by in ("uniform", "weight", "degree")}
+    hashes = {by: fitted(path, by) for by in ("uniform", "edge_weight", "degree")}
     assert len(set(hashes.values())) == 3
     zero = planted_graph(200, edge_weight=np.zeros(1000))
     with pytest.raises(InputError, match="positive weights"):
-        fitted(stored(zero, tmp_path / "zero.zarr"), "weight")
+        fitted(stored(zero, tmp_path / "zero.zarr"), "edge_weight")
 
 
 def fitted(path, sample_by):
@@ -305,5 +305,106 @@ def test_memory_is_planned_before_the_run(path):
         plan_window(step, 8, 1, 2, 50 * 2**20, 0.3)
 
 
-def test_small_sage_is_what_the_tests_train(path):
-    assert small_sage(daskgnn.open_graph(path)).first_aggregation == "mean"
+class Negated(nn.GraphSAGE):
+    """Overrides forward and inherits layer: the loop says something else."""
+
+    def forward(self, x, blocks):
+        return -super().forward(x, blocks)
+
+
+def test_a_forward_of_its_own_is_what_is_evaluated(path):
+    run = trainer(path, 2, None, model=lambda g: Negated(12, 16, 4, 2), lr=0.03)
+    run.fit(8)
+    last = run.recorder.history.epochs[-1]
+    assert last["val_accuracy"] > 0.6
+    assert run.evaluate("test")["accuracy"] > 0.6
+
+
+class InPlace(WithLayers):
+    def forward(self, x, blocks):
+        return super().forward(x.mul_(0.5), blocks)
+
+
+class InPlaceLater(WithLayers):
+    def layer(self, i, h, block):
+        return super().layer(i, h.mul_(0.5), block)
+
+
+@pytest.mark.parametrize("model", [InPlace, InPlaceLater])
+def test_models_that_write_into_their_input_are_refused(path, model):
+    with pytest.raises(ModelError, match="in place"):
+        trainer(path, 2, None, model=model)
+
+
+def test_frozen_parameters_stay(path):
+    def frozen(graph):
+        model = small_sage(graph)
+        model.convs[0].lin_l.weight.requires_grad_(False)
+        return model
+
+    run = trainer(path, 2, None, model=frozen)
+    before = run.model.convs[0].lin_l.weight.clone()
+    run.fit(2)
+    assert torch.equal(run.model.convs[0].lin_l.weight, before)
+    assert run.params_sha256 == twice(path, frozen)
+
+
+def twice(path, model):
+    run = trainer(path, 2, None, model=model)
+    run.fit(1)
+    run.fit(2)
+    return run.params_sha256
+
+
+def test_a_directory_holds_one_run(path, tmp_path):
+    trainer(path, 1, None, out=tmp_path / "run").fit(1)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["epochs"] == 1
+    with pytest.raises(InputError, match="already holds a run"):
+        trainer(path, 1, None, out=tmp_path / "run").fit(1)
+    again = trainer(path, 1, None, out=tmp_path / "run")
+    again.fit(1, resume=True)
+    assert again.recorder.last_summary["train_loss"] == summary["train_loss"]
+
+
+def test_an_edited_manifest_is_refused(path, tmp_path):
+    trainer(path, 1, None, out=tmp_path / "run").fit(1)
+    newest = max((tmp_path / "run" / "checkpoints").iterdir())
+    manifest = newest / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["step"] += 1
+    for content in (json.dumps(told), "[]", "{}"):
+        manifest.write_text(content)
+        with pytest.raises(CheckpointError):
+            load_checkpoint(newest)
+
+
+def test_numpy_numbers_are_numbers(path, tmp_path):
+    options = {"batch_size": np.int64(48), "seed": np.int64(0)}
+    run = trainer(path, 2, None, out=tmp_path / "run", **options)
+    run.fit(1)
+    for seed in (1.5, "x", None, True):
+        with pytest.raises(InputError, match="seed="):
+            trainer(path, 2, None, seed=seed)
+
+
+def test_degrees_and_weights_as_draws(tmp_path):
+    directed = planted_graph(150, directed=True)
+    fitted(stored(directed, tmp_path / "directed.zarr"), "degree")
+    plain = stored(planted_graph(150), tmp_path / "plain.zarr")
+    with pytest.raises(InputError, match="no edge weights"):
+        fitted(plain, "edge_weight")
+
+
+def test_sparse_features_cross_as_sparse_rows(tmp_path):
+    rng = np.random.default_rng(0)
+    dense = (rng.random((400, 300)) < 0.02).astype(np.float32)
+    graph = planted_graph(features=dense)
+    path = stored(graph, tmp_path / "g.zarr")
+    run = trainer(path, 2, None)
+    run.fit(1)
+    whole = trainer(path, 1, None)
+    whole.fit(1)
+    losses = [[s["loss"] for s in r.recorder.history.steps] for r in (run, whole)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    assert run.course.total.halo_rows > 0
