@@ -1,0 +1,240 @@
+"""Members of a gang and their mailboxes, in threads of this process."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from daskgnn.dataflow import gang as module
+from daskgnn.dataflow.gang import (
+    HELLO,
+    PLUGIN,
+    Gang,
+    GangWorkerPlugin,
+    Mailbox,
+    PeerLost,
+    run_member,
+)
+from daskgnn.dataflow.step import Chain, PartGradient
+
+SOON, LATE = 0.05, 20.0
+
+
+def at(seconds):
+    return time.monotonic() + seconds
+
+
+def taken_in_a_thread(mailbox, *letter):
+    """Return a future of `take`, once its thread is waiting."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(mailbox.take, *letter, at(LATE))
+    pool.shutdown(wait=False)
+    time.sleep(SOON)
+    assert not future.done()
+    return future
+
+
+def test_a_letter_is_found_by_attempt_step_and_sender():
+    mailbox = Mailbox()
+    for attempt in "ab":
+        for step in (HELLO, 0, 1):
+            for sender in ("x", "y"):
+                mailbox.put(attempt, step, sender, (attempt, step, sender))
+    for sender in ("y", "x"):
+        for step in (1, HELLO, 0):
+            for attempt in "ba":
+                content = mailbox.take(attempt, step, sender, at(0))
+                assert content == (attempt, step, sender)
+
+
+def test_a_letter_is_taken_once():
+    mailbox = Mailbox()
+    mailbox.put("a", 0, "x", None)
+    assert mailbox.take("a", 0, "x", at(0)) is None
+    with pytest.raises(PeerLost, match="x"):
+        mailbox.take("a", 0, "x", at(0))
+
+
+def test_waiting_ends_with_the_letter():
+    mailbox = Mailbox()
+    future = taken_in_a_thread(mailbox, "a", 3, "x")
+    mailbox.put("a", 2, "x", "an earlier step's")
+    mailbox.put("b", 3, "x", "another attempt's")
+    mailbox.put("a", 3, "y", "another peer's")
+    assert not future.done()
+    mailbox.put("a", 3, "x", "mine")
+    assert future.result(LATE) == "mine"
+
+
+def test_waiting_ends_at_the_deadline():
+    mailbox = Mailbox()
+    began = time.monotonic()
+    with pytest.raises(PeerLost, match="x"):
+        mailbox.take("a", 0, "x", at(SOON))
+    assert time.monotonic() - began >= SOON
+
+
+def test_waiting_ends_when_the_peer_is_lost():
+    mailbox = Mailbox()
+    future = taken_in_a_thread(mailbox, "a", 0, "x")
+    mailbox.lose("y")
+    with pytest.raises(TimeoutError):
+        future.result(SOON)
+    mailbox.lose("x")
+    assert isinstance(future.exception(LATE), PeerLost)
+
+
+def test_what_a_lost_peer_has_sent_counts():
+    mailbox = Mailbox()
+    mailbox.put("a", 0, "x", "last words")
+    mailbox.lose("x")
+    assert mailbox.take("a", 0, "x", at(LATE)) == "last words"
+    with pytest.raises(PeerLost):
+        mailbox.take("a", 1, "x", at(LATE))
+
+
+def test_waiting_ends_when_the_attempt_is_given_up():
+    mailbox = Mailbox()
+    mine = taken_in_a_thread(mailbox, "a", 0, "x")
+    other = taken_in_a_thread(mailbox, "b", 0, "x")
+    mailbox.close("a")
+    assert isinstance(mine.exception(LATE), PeerLost)
+    assert not other.done()
+    mailbox.put("b", 0, "x", 1)
+    assert other.result(LATE) == 1
+
+
+def test_a_closed_attempt_keeps_nothing_and_drops_late_letters():
+    mailbox = Mailbox()
+    mailbox.put("a", 0, "x", "unread")
+    mailbox.close("a")
+    with pytest.raises(PeerLost):
+        mailbox.take("a", 0, "x", at(LATE))
+    mailbox.put("a", 1, "x", "late")
+    with pytest.raises(PeerLost):
+        mailbox.take("a", 1, "x", at(LATE))
+    assert not mailbox._letters
+
+
+# -- whole members, one a thread; a peer is reached through its mailbox
+
+
+class Member(GangWorkerPlugin):
+    """A plugin whose worker is a thread."""
+
+    def __init__(self, loop, others):
+        self.worker = SimpleNamespace(loop=SimpleNamespace(asyncio_loop=loop))
+        self.mailbox = Mailbox()
+        self.others = others
+
+    async def send(self, address, **message):
+        content = message.pop("content").data
+        await self.others[address].put(**message, content=content)
+
+
+@pytest.fixture
+def loop():
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def run_gang(loop, monkeypatch):
+    """Return a function that runs a gang and returns each member's outcome."""
+    here = threading.local()
+    monkeypatch.setattr(
+        module, "get_worker", lambda: SimpleNamespace(plugins={PLUGIN: here.plugin})
+    )
+
+    def run(chain, parts, steps=3, *, absent=(), form_seconds=LATE):
+        addresses = [f"member-{i}" for i in range(len(parts))]
+        members = tuple(zip(addresses, parts, strict=True))
+        gang = Gang("attempt", members, form_seconds, step_seconds=LATE)
+        plugins = {}
+        plugins.update({a: Member(loop, plugins) for a in addresses})
+
+        def member(me):
+            here.plugin = plugins[addresses[me]]
+            mine = parts[me]
+            batches = [f"batch-{p}" for p in mine]
+            return run_member(chain, gang, me, "s", list(mine), batches, range(steps))
+
+        present = [i for i in range(len(parts)) if i not in absent]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            futures = [pool.submit(member, i) for i in present]
+            outcomes = [f.exception(LATE) or f.result() for f in futures]
+        assert not any(p.mailbox._letters for p in plugins.values())
+        return outcomes
+
+    return run
+
+
+def gradient(program, state, batch, step):
+    assert batch == f"batch-{program}"
+    return PartGradient(Words(f"{program}"), 1.0)
+
+
+def update(program, state, left, right, option):
+    words = left.gradient if right is None else left.gradient + right.gradient
+    return f"{state}|{option}:{words.text}"
+
+
+class Words:
+    """Sums that show their order and brackets."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __add__(self, other):
+        return Words(f"({self.text}+{other.text})")
+
+
+WORDS = Chain(gradient, update)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(0, 1, 2, 3, 4)],
+        [(0, 1, 2), (3, 4)],
+        [(0,), (1, 2, 3, 4)],
+        [(0, 1), (2, 3), (4,)],
+        [(0,), (1,), (2,), (3,), (4,)],
+        [(0, 2, 4), (1, 3)],
+    ],
+)
+def test_all_members_get_the_state_of_the_tree(run_gang, parts):
+    total = "(((0+1)+(2+3))+4)"
+    wanted = f"s|0:{total}|1:{total}|2:{total}"
+    assert run_gang(WORDS, parts) == [wanted] * len(parts)
+
+
+def test_one_part_alone(run_gang):
+    assert run_gang(WORDS, [(0,)], steps=2) == ["s|0:0|1:0"]
+
+
+def test_an_absent_member_ends_the_gang_in_its_time(run_gang):
+    began = time.monotonic()
+    outcomes = run_gang(WORDS, [(0,), (1,), (2,)], absent=(1,), form_seconds=0.3)
+    assert outcomes == [None, None]
+    assert time.monotonic() - began < 10
+
+
+def test_an_error_of_a_member_frees_the_others(run_gang):
+    def failing(program, state, batch, step):
+        if (program, step) == (1, 1):
+            raise ZeroDivisionError("part 1, step 1")
+        return gradient(program, state, batch, step)
+
+    outcomes = run_gang(Chain(failing, update), [(0,), (1,), (2,)])
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], ZeroDivisionError)
+    assert outcomes[2] is None
