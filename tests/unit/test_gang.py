@@ -135,12 +135,19 @@ class Member(GangWorkerPlugin):
         await self.others[address].put(**message, content=content)
 
 
+async def delivered():
+    """Wait for messages that nobody waits for: members give up and go."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others)
+
+
 @pytest.fixture
 def loop():
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     yield loop
+    asyncio.run_coroutine_threadsafe(delivered(), loop).result(LATE)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -171,7 +178,8 @@ def run_gang(loop, monkeypatch):
         with ThreadPoolExecutor(len(parts)) as pool:
             futures = [pool.submit(member, i) for i in present]
             outcomes = [f.exception(LATE) or f.result() for f in futures]
-        assert not any(p.mailbox._letters for p in plugins.values())
+        asyncio.run_coroutine_threadsafe(delivered(), loop).result(LATE)
+        assert not any(plugins[addresses[i]].mailbox._letters for i in present)
         return outcomes
 
     return run
