@@ -308,7 +308,7 @@ def evaluate_layer(
         aggregated=whole.aggregated if first else None,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
-    with torch_threads(program.threads), torch.inference_mode():
+    with torch_threads(program.threads), torch.no_grad():
         out = model.layer(number, torch.from_numpy(table), bipartite)
         return out.float().contiguous().numpy()
 
@@ -322,7 +322,7 @@ def evaluate_step(
     """
     batch = window.steps[0]
     everything = FanOut((-1,) * program.fan_out.num_hops)
-    with torch_threads(program.threads), torch.inference_mode():
+    with torch_threads(program.threads), torch.no_grad():
         model = _load(program).with_parameters(parameters).eval()
         out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything, model))
         return out.float().contiguous().numpy()

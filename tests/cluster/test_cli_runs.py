@@ -4,8 +4,10 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -269,3 +271,73 @@ def test_dask_knows_the_group() -> None:
     if not found:
         pytest.skip("daskgnn is not installed here, only imported from its folder")
     assert found[0].load() is gnn
+
+
+def test_a_store_that_was_there_is_kept(folder: Path) -> None:
+    succeed("partition", "karate", "work/graph.zarr", cwd=folder)
+    before = sorted((folder / "work").rglob("*"))
+    here = ("train", "karate", "--workers", "0", "--out", "work")
+    for words in (("--num-parts", "99"), ("--batch-size", "8")):
+        assert_one_line(call(*here, *words, cwd=folder), 2, "graph.zarr")
+        assert sorted((folder / "work").rglob("*")) == before
+
+
+def test_a_store_is_not_partitioned_again(folder: Path, store: str) -> None:
+    done = call("train", store, "--method", "hash", "--out", "m", cwd=folder)
+    assert_one_line(done, 2, "method", "daskgnn partition")
+    assert not (folder / "m").exists()
+
+
+@pytest.mark.parametrize("by", ["uniform", "degree"])
+def test_every_way_to_draw_can_be_asked_for(folder: Path, by: str) -> None:
+    text = inside(
+        *("train", "karate", "--workers", "0", "--epochs", "1"),
+        *("--sample-by", by, "--num-neighbors", "3,2", "--out", str(folder / by)),
+    )
+    assert "test accuracy" in text
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_is_no_scheduler_is_said_so(folder: Path, answer: bytes) -> None:
+    """Something else listens: silent, or of another tongue."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stop = threading.Event()
+
+        def serve() -> None:
+            server.settimeout(0.2)
+            open_ones = []
+            while not stop.is_set():
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    continue
+                connection.sendall(answer)
+                open_ones.append(connection)
+            for connection in open_ones:
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        try:
+            done = call("train", "karate", "--scheduler", address, cwd=folder)
+        finally:
+            stop.set()
+            thread.join()
+    assert_one_line(done, 2, address, "dask scheduler")
+
+
+def test_a_run_killed_before_its_first_epoch_resumes(folder: Path, store: str) -> None:
+    """The checkpoint of step 0 is there from the start."""
+    words = [*COMMAND, "train", store, *SETTINGS, "--workers", "0", "--out", "early"]
+    process = subprocess.Popen(words, cwd=folder, env=environment())
+    first = folder / "early" / "checkpoints" / "step-00000000"
+    deadline = time.time() + 60
+    while not first.exists() and time.time() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert first.exists()
+    text = succeed("train", "--resume", "early", cwd=folder)
+    assert "test accuracy" in text
+    assert set(steps(folder / "early")) == set(range(EPOCHS * STEPS))

@@ -408,3 +408,11 @@ def test_sparse_features_cross_as_sparse_rows(tmp_path):
     losses = [[s["loss"] for s in r.recorder.history.steps] for r in (run, whole)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert run.course.total.halo_rows > 0
+
+
+def test_a_thread_that_evaluates_first_can_train_afterwards(path):
+    """A worker's thread may meet the model first in an evaluation."""
+    run = trainer(path, 1, None, model=OnlyForward)
+    run.predict()
+    run.fit(1)
+    assert run.course.state.step > 0

@@ -1,0 +1,157 @@
+"""Steps as tasks, steps as windows, no cluster: the same bits."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from training import planted_graph, stored, trainer
+
+from daskgnn.dataflow.executor import ClusterExecutor
+from daskgnn.dataflow.gang import PLUGIN
+from daskgnn.train.cluster import own_cluster
+
+EPOCHS = 2
+SHAPES = {1: [3], 2: [3, 8], 3: [5]}
+"""Numbers of parts by number of workers."""
+
+FORM_SECONDS = 0.5
+NOBODY = ("tcp://127.0.0.1:9", ())
+"""A member without parts, at an address where nothing listens."""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return stored(planted_graph(200), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+@pytest.fixture(scope="module")
+def alone(path):
+    """Return a function that trains in this process, once for each number of parts."""
+    runs = {}
+
+    def run(num_parts):
+        if num_parts not in runs:
+            runs[num_parts] = fitted(path, num_parts, None)
+        return runs[num_parts]
+
+    return run
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def workers(request):
+    """Number of workers, and their client."""
+    with own_cluster(request.param) as client:
+        yield request.param, client
+
+
+def fitted(path, num_parts, client, steps="auto"):
+    run = trainer(path, num_parts, client, steps=steps, batch_size=24, window=3)
+    run.fit(EPOCHS)
+    return run
+
+
+def facts(run):
+    """Return what must not depend on where a run ran, nor in which form."""
+    losses = [record["loss"] for record in run.recorder.history.steps]
+    return run.params_sha256, losses, run.summary()["test_accuracy"]
+
+
+def form(run):
+    return run.summary()["steps_form"]
+
+
+def crossed(run):
+    """Return what crossed between workers."""
+    summary = run.summary()
+    return [summary[k] for k in ("halo_rows", "remote_rows", "remote_bytes")]
+
+
+def test_forms_give_the_same_bits(path, alone, workers):
+    count, client = workers
+    for num_parts in SHAPES[count]:
+        tasks = fitted(path, num_parts, client, "tasks")
+        windows = fitted(path, num_parts, client, "window")
+        assert facts(tasks) == facts(windows) == facts(alone(num_parts))
+        assert form(alone(num_parts)) == form(tasks) == "tasks"
+        assert form(windows) == "window"
+        assert tasks.course.forms.keys() == {"tasks"}
+        assert windows.course.forms.keys() == {"window"}
+        assert crossed(tasks) == crossed(windows)
+
+
+def test_short_steps_run_as_windows_by_themselves(path, alone, workers):
+    count, client = workers
+    run = fitted(path, SHAPES[count][0], client)
+    assert form(run) == "window"
+    assert facts(run) == facts(alone(SHAPES[count][0]))
+
+
+@pytest.fixture
+def gangs(monkeypatch):
+    """Return the list of (seconds, whether it went through) of the gangs tried."""
+    tried = []
+    run_gang = ClusterExecutor.run_gang
+
+    def timed(self, *args):
+        began = time.monotonic()
+        state = run_gang(self, *args)
+        tried.append((time.monotonic() - began, state is not None))
+        return state
+
+    monkeypatch.setattr(ClusterExecutor, "run_gang", timed)
+    return tried
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Have gangs wait for their members for a moment only."""
+    new_gang = ClusterExecutor._new_gang
+
+    def impatient(self):
+        return replace(new_gang(self), form_seconds=FORM_SECONDS)
+
+    monkeypatch.setattr(ClusterExecutor, "_new_gang", impatient)
+
+
+def check_that_all_went_through_tasks(run, alone, gangs):
+    assert facts(run) == facts(alone(3))
+    assert form(run) == "tasks"
+    assert gangs
+    for seconds, went_through in gangs:
+        assert not went_through
+        assert seconds < FORM_SECONDS + 3
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_member_that_is_not_there(path, alone, workers, gangs, monkeypatch):
+    new_gang = ClusterExecutor._new_gang
+
+    def with_nobody(self):
+        gang = new_gang(self)
+        return replace(gang, members=(*gang.members, NOBODY))
+
+    monkeypatch.setattr(ClusterExecutor, "_new_gang", with_nobody)
+    _, client = workers
+    run = fitted(path, 3, client, "window")
+    check_that_all_went_through_tasks(run, alone, gangs)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_worker_without_the_plugin(path, alone, workers, gangs):
+    count, client = workers
+    if count == 1:
+        pytest.skip("a gang of one needs no peer's mailbox")
+    fitted(path, 3, client, "window")
+    address = max(client.scheduler_info(n_workers=-1)["workers"])
+    removed = client.run(remove_plugin, workers=[address])[address]
+    assert removed
+    gangs.clear()
+    run = fitted(path, 3, client, "window")
+    check_that_all_went_through_tasks(run, alone, gangs)
+
+
+def remove_plugin(dask_worker):
+    """Make a worker as one that has never heard of gangs."""
+    dask_worker.handlers.pop("gnn_put")
+    dask_worker.stream_handlers.pop("gnn_lost")
+    return dask_worker.plugins.pop(PLUGIN, None) is not None
