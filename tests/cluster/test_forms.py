@@ -79,6 +79,7 @@ def test_forms_give_the_same_bits(path, alone, workers):
         assert crossed(tasks) == crossed(windows)
 
 
+@pytest.mark.parametrize("workers", [2], indirect=True)
 def test_short_steps_run_as_windows_by_themselves(path, alone, workers):
     count, client = workers
     run = fitted(path, SHAPES[count][0], client)
@@ -122,6 +123,7 @@ def check_that_all_went_through_tasks(run, alone, gangs):
         assert seconds < FORM_SECONDS + 3
 
 
+@pytest.mark.parametrize("workers", [2], indirect=True)
 @pytest.mark.usefixtures("impatient")
 def test_a_member_that_is_not_there(path, alone, workers, gangs, monkeypatch):
     new_gang = ClusterExecutor._new_gang
@@ -136,11 +138,10 @@ def test_a_member_that_is_not_there(path, alone, workers, gangs, monkeypatch):
     check_that_all_went_through_tasks(run, alone, gangs)
 
 
+@pytest.mark.parametrize("workers", [2], indirect=True)
 @pytest.mark.usefixtures("impatient")
 def test_a_worker_without_the_plugin(path, alone, workers, gangs):
-    count, client = workers
-    if count == 1:
-        pytest.skip("a gang of one needs no peer's mailbox")
+    _, client = workers
     fitted(path, 3, client, "window")
     address = max(client.scheduler_info(n_workers=-1)["workers"])
     removed = client.run(remove_plugin, workers=[address])[address]
