@@ -80,7 +80,7 @@ class TrainLoop:
     ) -> Iterator[WindowResult]:
         """Yield each window when it is trained."""
         prepared: deque[tuple[Window, list[Any]]] = deque()
-        exhausted = False
+        exhausted, first = False, True
         try:
             while True:
                 while not exhausted and len(prepared) <= self.look_ahead:
@@ -92,6 +92,10 @@ class TrainLoop:
                 if not prepared:
                     return
                 window, batches = prepared.popleft()
+                if first:
+                    # Loading and compiling are not part of the first step.
+                    self.executor.wait([*self.programs, *batches])
+                    first = False
                 result = self._train(window, batches, state, schedule)
                 state = result.state.cleared()
                 yield result

@@ -252,6 +252,9 @@ class Trainer:
         self.recorder.flush()
         self._prepare()
         self._tell_start(epochs)
+        self.recorder.progress.event(
+            {"event": "blocks are being loaded, kernels compiled or read"}
+        )
         try:
             if not self.course.stopped:
                 with told_of_losses(self._how_to_continue):
