@@ -10,7 +10,7 @@ DEMO_OUT ?=
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos lint format type check clean
+.PHONY: help env install demo test test-all chaos bench-env bench lint format type check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -36,6 +36,12 @@ test-all: $(VENV)/.test  ## Run every test
 
 chaos: $(VENV)/.test  ## Run the tests that kill processes
 	$(BIN)/python -m pytest -m chaos
+
+bench-env: $(VENV)/.bench  ## Add the peers that benchmarks compare with
+
+bench: $(VENV)/.test  ## Measure engine cost and sampler (some minutes)
+	$(BIN)/python benchmarks/step_latency.py
+	$(BIN)/python benchmarks/sampler.py
 
 lint: $(VENV)/.dev  ## Check style and spelling
 	$(BIN)/ruff check .
@@ -68,6 +74,11 @@ $(VENV)/.run: $(VENV)/.made $(METADATA)
 $(VENV)/.test: $(VENV)/.made $(METADATA)
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.run
+
+# DGL's newest wheel on the registry; its scripts stand in for what is older in it.
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --no-deps dgl==2.1.0
+	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made $(METADATA)
 	$(PIP) -e '.[dev]'

@@ -13,14 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import daskgnn
 import numpy as np
 import torch
+from report import show
+
+import daskgnn
 from daskgnn import nn
 from daskgnn.graph.generate import planted_partition
 from daskgnn.train.cluster import own_cluster
 from daskgnn.train.program import apply_update, compute_gradient
-from report import show
 
 EPOCHS = 12
 

@@ -145,7 +145,7 @@ class ClusterExecutor:
         self.num_parts = num_parts
         self._kept: dict[Any, Any] = {}
         self._addresses: list[str] = []
-        self._installed = False
+        install(client)
         self.place()
 
     def place(self) -> None:
@@ -216,9 +216,6 @@ class ClusterExecutor:
             The last state; None if the gang did not form or lost a member, and the
             window is to be run in another way.
         """
-        if not self._installed:
-            install(self.client)
-            self._installed = True
         if self._lost_workers():
             self.place()
         gang = self._new_gang()

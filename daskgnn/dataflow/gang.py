@@ -136,13 +136,20 @@ class GangWorkerPlugin(WorkerPlugin):
 
 
 class GangSchedulerPlugin(SchedulerPlugin):
-    """Tells workers at once when one of them is gone."""
+    """Does what is to be done at once when a worker is gone."""
 
     name = PLUGIN
     idempotent = True
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
-        """Tell the others."""
+        """Tell the others, and let no loose pin wait for the dead.
+
+        A task that becomes ready when none of its workers is alive would wait for
+        one of them even after another has joined.
+        """
+        for task in scheduler.tasks.values():
+            if task.loose_restrictions and worker in (task.worker_restrictions or ()):
+                task.worker_restrictions = task.worker_restrictions - {worker}
         message = {"op": "gnn_lost", "address": worker}
         others = {address: [message] for address in scheduler.workers}
         others.pop(worker, None)

@@ -16,7 +16,14 @@ from daskgnn.train.cluster import own_cluster
 EPOCHS, STEPS = 6, 10
 """Steps of an epoch."""
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+# The dashboard's port may be taken; tornado then leaves a socket to the collector.
+OPEN_SOCKET = r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning"
+
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings(OPEN_SOCKET),
+]
 
 
 class Mortal(nn.GraphSAGE):
