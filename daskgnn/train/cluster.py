@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import threading
 import warnings
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ OWN_CLUSTER = {
     "distributed.worker.profile.enabled": False,
 }
 """Dask's configuration for clusters that the library starts."""
+
+DASHBOARD_PORT = 8787
 
 THREADS_PER_WORKER = 2
 """One computes steps while the other prepares the next window."""
@@ -68,19 +71,28 @@ def own_cluster(workers: int) -> Iterator[Any]:
     """Yield a client of a cluster of worker processes on this machine."""
     from distributed import Client, LocalCluster
 
-    with dask.config.set(OWN_CLUSTER), warnings.catch_warnings():
-        # A second cluster on a machine takes another port for its dashboard.
-        warnings.filterwarnings("ignore", "Port .* is already in use")
+    with dask.config.set(OWN_CLUSTER):
         with _deaf_to_interrupts():
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=THREADS_PER_WORKER,
                 host="127.0.0.1",
-                dashboard_address="127.0.0.1:8787",
+                dashboard_address=f"127.0.0.1:{_dashboard_port()}",
                 silence_logs=logging.ERROR,
             )
         with cluster, Client(cluster) as client:
             yield client
+
+
+def _dashboard_port() -> int:
+    """Return Dask's usual port, or 0 (any) where another cluster has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", DASHBOARD_PORT))
+        except OSError:
+            return 0
+    return DASHBOARD_PORT
 
 
 @contextmanager
