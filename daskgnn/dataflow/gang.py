@@ -185,7 +185,9 @@ def run_member(
     object
         The state, or None if the gang did not form or lost a member.
     """
-    plugin: Any = get_worker().plugins[PLUGIN]
+    plugin: Any = get_worker().plugins.get(PLUGIN)
+    if plugin is None:
+        return None
     exchange = _Exchange(plugin, gang, me)
     try:
         exchange.all_gather(HELLO, None, gang.form_seconds)
