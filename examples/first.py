@@ -1,5 +1,6 @@
 """Train GraphSAGE on handwritten digits, on two local Dask workers."""
 
+import torch
 from distributed import Client
 
 import daskgnn
@@ -9,6 +10,7 @@ if __name__ == "__main__":  # worker processes import this file
     graph = daskgnn.load_dataset("digits")
     graph.partition(num_clusters=64, method="metis").save("digits.zarr", overwrite=True)
     graph = daskgnn.open_graph("digits.zarr", num_parts=2)  # lazy Dask arrays
+    torch.manual_seed(0)  # the model's first parameters
     model = daskgnn.nn.GraphSAGE(
         in_channels=64, hidden_channels=128, out_channels=10, num_layers=2
     )

@@ -1,6 +1,7 @@
 """Train on a graph of your own: edges, features, labels and a split as arrays."""
 
 import numpy as np
+import torch
 
 import daskgnn
 
@@ -36,6 +37,7 @@ if __name__ == "__main__":
     print(partitioned.quality(2))
     partitioned.save("ring.zarr", overwrite=True)
     graph = daskgnn.open_graph("ring.zarr", num_parts=2)
+    torch.manual_seed(0)  # the model's first parameters
     model = daskgnn.nn.GraphSAGE(
         in_channels=graph.num_features,
         hidden_channels=32,

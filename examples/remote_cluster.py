@@ -14,6 +14,7 @@ Then, from anywhere that reaches the scheduler:
 import sys
 from pathlib import Path
 
+import torch
 from distributed import Client
 
 import daskgnn
@@ -26,6 +27,7 @@ if __name__ == "__main__":
         print("dashboard", client.dashboard_link)
         # Parts are fixed here; workers may come and go beneath them.
         graph = daskgnn.open_graph(store, num_parts=4)
+        torch.manual_seed(0)  # the model's first parameters
         model = daskgnn.nn.GraphSAGE(
             in_channels=graph.num_features,
             hidden_channels=128,

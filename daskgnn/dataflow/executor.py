@@ -187,8 +187,12 @@ class ClusterExecutor:
         return list(results)
 
     def wait(self, keys: Sequence[Any]) -> None:
-        """Wait for the futures of `keys`."""
-        wait([self._kept[key] for key in keys])
+        """Wait for the futures of `keys`; raise what one of them has raised."""
+        futures = [self._kept[key] for key in keys]
+        wait(futures)
+        for future in futures:
+            if future.status == "error":
+                future.result()
 
     def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return a graph of futures, as persisted collections have."""

@@ -67,6 +67,8 @@ class Mailbox:
     def put(self, attempt: str, step: int, sender: str, content: Any) -> None:
         """Keep what a peer sent."""
         with self._changed:
+            # Who writes is alive, perhaps at the address of one that died.
+            self._lost.discard(sender)
             if attempt in self._given_up:
                 return
             self._letters.setdefault(attempt, {})[step, sender] = content

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError, ModelError
+from daskgnn.graph.graph import Graph
 from daskgnn.kernels.neighbor import FanOut
 
 if TYPE_CHECKING:
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.data import GraphData
-    from daskgnn.graph.graph import Graph
+
+
+def check_graph(graph: Any) -> None:
+    """Refuse a graph that was not opened from a store."""
+    if not isinstance(graph, Graph):
+        raise InputError(
+            f"graph is a {type(graph).__name__}, expected an opened store: "
+            "graph.partition().save('graph.zarr'), then "
+            "daskgnn.open_graph('graph.zarr', num_parts=2)"
+        )
 
 
 def check_trainable(graph: Graph | GraphData) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from dask.utils import parse_timedelta
 from distributed import rpc
+from distributed.comm.addressing import get_address_host_port
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError, TrainingError
@@ -78,7 +79,7 @@ def own_cluster(workers: int) -> Iterator[Any]:
                 threads_per_worker=THREADS_PER_WORKER,
                 host="127.0.0.1",
                 dashboard_address=f"127.0.0.1:{_dashboard_port()}",
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster) as client:
             yield client
@@ -130,29 +131,32 @@ def _ask_scheduler(address: str, timeout: float) -> None:
 
     A client would wait for ever for the greeting of something else that listens.
     """
+    remedy = "start one with 'dask scheduler' and give --scheduler tcp://HOST:8786"
 
     async def identity() -> Any:
         async with rpc(address) as remote:
-            return await remote.identity()
-
-    async def within() -> Any:
-        return await asyncio.wait_for(identity(), timeout)
+            return await asyncio.wait_for(remote.identity(), timeout)
 
     try:
+        host, port = get_address_host_port(address, strict=True)
+    except (TypeError, ValueError) as error:
+        raise ClusterError(f"{address!r} is no address: {remedy}") from error
+    try:
+        socket.create_connection((host, port), timeout).close()
+    except OSError as error:
+        raise ClusterError(
+            f"nothing listens at {address} ({error.strerror or error}): {remedy}"
+        ) from error
+    try:
         with ThreadPoolExecutor(1) as pool:
-            found = pool.submit(asyncio.run, within()).result()
-        kind = str(found["type"])
+            kind = pool.submit(asyncio.run, identity()).result()["type"]
     except Exception as error:
         raise ClusterError(
-            f"no scheduler answers at {address} within {timeout:g} s "
-            f"({type(error).__name__}): start one with 'dask scheduler' and give its "
-            "address as --scheduler tcp://HOST:8786"
+            f"what listens at {address} does not answer as a Dask scheduler within "
+            f"{timeout:g} s: {remedy}"
         ) from error
     if kind != "Scheduler":
-        raise ClusterError(
-            f"a {kind.lower()} answers at {address}, not a scheduler: give the address "
-            "that 'dask scheduler' prints"
-        )
+        raise ClusterError(f"a {kind} answers at {address}, no scheduler: {remedy}")
 
 
 def check_path_everywhere(client: Any, path: str) -> None:

@@ -157,15 +157,15 @@ def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
 
 @contextmanager
 def _nothing_left(out: Path) -> Iterator[None]:
-    """Remove what was written for a run that bad input has kept from starting.
+    """Remove what was written for a run that never started.
 
     The directory held no run and no store before: both names are this run's.
     """
     fresh = not out.exists()
     try:
         yield
-    except InputError:
-        if not (out / "metrics.jsonl").exists():
+    except (InputError, KeyboardInterrupt):
+        if not (out / "checkpoints").exists():
             shutil.rmtree(out / STORE, ignore_errors=True)
             (out / SETTINGS).unlink(missing_ok=True)
             if fresh and out.exists() and not any(out.iterdir()):

@@ -9,6 +9,7 @@ import dask
 import numpy as np
 import torch
 from dask.task_spec import Task
+from distributed import Client, get_client
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.blocks import load_blocks
@@ -28,6 +29,7 @@ from daskgnn.train.checks import (
     check_choice,
     check_count,
     check_fan_out,
+    check_graph,
     check_optional_count,
     check_seed,
     check_trainable,
@@ -152,6 +154,7 @@ class Trainer:
         steps: str = "auto",
         progress: Progress | None = None,
     ) -> None:
+        check_graph(graph)
         check_trainable(graph)
         check_choice("sample_by", sample_by, SAMPLE_BY)
         check_choice("steps", steps, STEPS)
@@ -205,7 +208,8 @@ class Trainer:
         )
         self.executor = _executor(client, graph.num_parts)
         if isinstance(self.executor, ClusterExecutor):
-            warn_of_differences(self.executor.client)
+            with told_of_losses(lambda: "nothing was done yet: try again"):
+                warn_of_differences(self.executor.client)
         self.window = self._window_size(window)
         self.course = Course(
             TrainState(flatten(list(model.parameters())), {}), self._new_schedule()
@@ -243,6 +247,10 @@ class Trainer:
             self.restore()
         elif self.course.state.step == 0:
             self.recorder.refuse_other_run()
+        with told_of_losses(self._how_to_continue):
+            self._prepare()
+            # What a store hides is found before anything is written.
+            self.executor.wait(self._preparation.blocks.keys)
         self.recorder.open()
         if resume:
             self.recorder.event("resume", step=self.course.state.step)
@@ -250,7 +258,6 @@ class Trainer:
             # A run that is killed before its first checkpoint can be resumed too.
             self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
         self.recorder.flush()
-        self._prepare()
         self._tell_start(epochs)
         self.recorder.progress.event(
             {"event": "blocks are being loaded, kernels compiled or read"}
@@ -494,12 +501,15 @@ def same_program(program: Program) -> Program:
 
 def _executor(client: Any, num_parts: int) -> Executor:
     if isinstance(client, str) and client == "auto":
-        from distributed import get_client
-
         try:
             client = get_client()
         except ValueError:
             client = None
     if client is None:
         return LocalExecutor()
+    if not isinstance(client, Client):
+        raise InputError(
+            f"client={client!r} is no Dask client: give distributed.Client(...), or "
+            "None to train in this process"
+        )
     return ClusterExecutor(client, num_parts)
