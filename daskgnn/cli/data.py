@@ -103,10 +103,11 @@ def partition(
     """
     _refuse_existing(out, force)
     data = load_graph(graph, data_dir, yes)
+    both = "" if data.directed else " (each counted both ways)"
     clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
     partitioned = data.partition(method=method, seed=seed, **clusters)
     partitioned.save(out, overwrite=force)
-    click.echo(f"{out}: {data.num_nodes:,} nodes, {data.num_edges:,} edges")
+    click.echo(f"{out}: {data.num_nodes:,} nodes, {data.num_edges:,} edges{both}")
     for name, count in data.report.items():
         if count:
             click.echo(f"  {name.replace('_', ' ')}: {count:,}")
@@ -192,9 +193,10 @@ def describe(graph: Graph) -> dict[str, Any]:
     """Return the facts about an open graph that a table or JSON can show."""
     names = (
         "name num_nodes num_edges num_features num_classes directed weighted "
-        "multilabel metric max_degree num_parts graph_hash path"
+        "multilabel metric max_degree num_clusters num_parts graph_hash path"
     )
     facts = {name: getattr(graph, name) for name in names.split()}
+    facts["method"] = graph.partitioner.get("method")
     return facts | {f"{name}_nodes": len(ids) for name, ids in graph.splits.items()}
 
 
