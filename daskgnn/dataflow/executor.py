@@ -9,9 +9,10 @@ from uuid import uuid4
 from dask.base import annotate
 from dask.local import get_sync
 from dask.task_spec import DataNode, List, Task, TaskRef
-from distributed import wait
+from distributed import Client, get_client, wait
 
 from daskgnn.dataflow.gang import Gang, install, run_member
+from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.step import Chain
@@ -295,3 +296,26 @@ class ClusterExecutor:
         """Return the address of the dashboard."""
         link = self.client.dashboard_link
         return str(link) if link else None
+
+
+def make_executor(client: Any, num_parts: int) -> Executor:
+    """Return the executor for a client, the current one ("auto"), or none (None).
+
+    Raises
+    ------
+    InputError
+        If `client` is anything else.
+    """
+    if isinstance(client, str) and client == "auto":
+        try:
+            client = get_client()
+        except ValueError:
+            client = None
+    if client is None:
+        return LocalExecutor()
+    if not isinstance(client, Client):
+        raise InputError(
+            f"client={client!r} is no Dask client: give distributed.Client(...), or "
+            "None to train in this process"
+        )
+    return ClusterExecutor(client, num_parts)

@@ -9,6 +9,7 @@ import numpy as np
 from daskgnn.errors import InputError, ModelError
 from daskgnn.graph.graph import Graph
 from daskgnn.kernels.neighbor import FanOut
+from daskgnn.train.recipes import SAMPLE_BY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,16 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
         words = ", ".join(map(repr, choices))
         raise InputError(f"{name}={value!r}, expected one of {words}")
+
+
+def check_sample_by(value: str, graph: Graph) -> None:
+    """Refuse an unknown way to draw, and draws by weights that are not there."""
+    check_choice("sample_by", value, SAMPLE_BY)
+    if value == "edge_weight" and not graph.weighted:
+        raise InputError(
+            f"graph {graph.name!r} has no edge weights: use sample_by='uniform', or "
+            "give edge_weight when it is built"
+        )
 
 
 def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:

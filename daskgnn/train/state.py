@@ -39,6 +39,15 @@ def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:
     return np.concatenate(flat) if flat else np.empty(0, np.float32)
 
 
+def write_parameters(model: torch.nn.Module, flat: np.ndarray) -> None:
+    """Write a flat vector, float32 [n], into a model's parameters."""
+    place = 0
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.tensor(flat[place : place + p.numel()]).view(p.shape))
+            place += p.numel()
+
+
 def hash_parameters(parameters: np.ndarray) -> str:
     """Return the SHA-256 of the little-endian float32 bytes."""
     return hashlib.sha256(parameters.astype("<f4").tobytes()).hexdigest()

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
-import torch
 from dask.task_spec import Task
-from distributed import Client, get_client
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.blocks import load_blocks
-from daskgnn.dataflow.executor import ClusterExecutor, Executor, LocalExecutor
+from daskgnn.dataflow.executor import ClusterExecutor, make_executor
 from daskgnn.dataflow.memory import (
     estimate_blocks,
     estimate_step,
@@ -31,6 +29,7 @@ from daskgnn.train.checks import (
     check_fan_out,
     check_graph,
     check_optional_count,
+    check_sample_by,
     check_seed,
     check_trainable,
 )
@@ -43,7 +42,7 @@ from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss
 from daskgnn.train.plan import WindowPlanner
 from daskgnn.train.program import OptimizerFactory, Program, make_program
-from daskgnn.train.recipes import SAMPLE_BY, STEPS
+from daskgnn.train.recipes import STEPS
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
 from daskgnn.train.schedule import (
     Schedule,
@@ -51,13 +50,15 @@ from daskgnn.train.schedule import (
     check_optimizer,
     optimizer_factory,
 )
-from daskgnn.train.state import TrainState, flatten, hash_parameters
+from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
+from daskgnn.train.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     import dask.array as da
+    import torch
 
     from daskgnn.graph.graph import Graph
 
@@ -156,13 +157,8 @@ class Trainer:
     ) -> None:
         check_graph(graph)
         check_trainable(graph)
-        check_choice("sample_by", sample_by, SAMPLE_BY)
         check_choice("steps", steps, STEPS)
-        if sample_by == "edge_weight" and not graph.weighted:
-            raise InputError(
-                f"graph {graph.name!r} has no edge weights: use sample_by='uniform', "
-                "or give edge_weight when it is built"
-            )
+        check_sample_by(sample_by, graph)
         self.model = model
         self.graph = graph
         self.steps = steps
@@ -180,22 +176,14 @@ class Trainer:
             "normalize_features": normalize_features,
             "sample_by": sample_by,
         }
-        check_model(model, deterministic=deterministic)
-        number_dropouts(model)
-        self._layered = try_model(
-            model, graph, self.fan_out, deterministic=deterministic
-        )
-        self._loss = (
-            loss
-            or LOSSES["binary_cross_entropy" if graph.multilabel else "cross_entropy"]
-        )
+        self._layered = self._check_model(deterministic)
         self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
-        check_optimizer(self._optimizer, model)
-        self._scheduler = scheduler
-        self._scheduler_interval = scheduler_interval
+        self._schedule_options = (scheduler, scheduler_interval)
+        schedule = self._new_schedule()
+        kind = "binary_cross_entropy" if graph.multilabel else "cross_entropy"
         self.program = make_program(
             model,
-            self._loss,
+            loss or LOSSES[kind],
             self._optimizer,
             self.fan_out,
             check_count("threads_per_part", threads_per_part),
@@ -206,18 +194,25 @@ class Trainer:
             self.batch_size,
             self.seed,
         )
-        self.executor = _executor(client, graph.num_parts)
-        if isinstance(self.executor, ClusterExecutor):
-            with told_of_losses(lambda: "nothing was done yet: try again"):
+        with told_of_losses(lambda: "nothing was done yet: try again"):
+            self.executor = make_executor(client, graph.num_parts)
+            if isinstance(self.executor, ClusterExecutor):
                 warn_of_differences(self.executor.client)
         self.window = self._window_size(window)
-        self.course = Course(
-            TrainState(flatten(list(model.parameters())), {}), self._new_schedule()
-        )
-        self._description = self.course.schedule.describe()
+        start = TrainState(flatten(list(model.parameters())), {})
+        self.course = Course(start, schedule)
+        self._description = schedule.describe()
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none: Evaluator | None = None
         self._prepared = False
+
+    def _check_model(self, deterministic: bool) -> bool:
+        """Check the model; return whether it can be evaluated layer by layer."""
+        check_model(self.model, deterministic=deterministic)
+        number_dropouts(self.model)
+        return try_model(
+            self.model, self.graph, self.fan_out, deterministic=deterministic
+        )
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
         """Train until `epochs` epochs are done, from where the trainer stands.
@@ -268,7 +263,7 @@ class Trainer:
                     self._new_fit().run(epochs)
         finally:
             self.recorder.flush()
-        self._put_parameters(self.best_parameters)
+        write_parameters(self.model, self.best_parameters)
         if self.recorder.directory is not None:
             self.recorder.summary(self.summary())
         return self.recorder.history
@@ -307,34 +302,12 @@ class Trainer:
         splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
         self._prepare()
         scores = self._evaluator.scores(self.best_parameters, splits) if splits else {}
-        metric = self.graph.metric or "accuracy"
-        course, total = self.course, self.course.total
-        out: dict[str, Any] = {
-            "dataset": self.graph.name,
-            "num_nodes": self.graph.num_nodes,
-            "num_edges": self.graph.num_edges,
-            "num_parts": self.graph.num_parts,
+        facts = {
             "num_workers": self.executor.num_workers(),
             "seed": self.seed,
-            "epochs": course.position.epoch,
-            "steps": course.state.step,
-            "steps_form": course.main_form,
             "window": self.window,
-            "train_loss": course.last_loss,
-            "metric": metric,
-            "best_epoch": course.best and course.best.epoch,
-            "params_sha256": self.params_sha256,
-            "num_parameters": len(course.state.parameters),
-            "seconds": round(total.seconds, 3),
-            "seeds_per_second": total.seconds and round(total.seeds / total.seconds, 1),
-            **total.traffic(),
         }
-        for split in ("val", "test"):
-            found = scores.get(split, {})
-            out[f"{split}_accuracy"] = found.get("accuracy")
-            if metric != "accuracy":
-                out[f"{split}_metric"] = found.get(metric)
-        return out
+        return summarize(self.graph, self.course, scores, facts)
 
     @property
     def params_sha256(self) -> str:
@@ -434,7 +407,7 @@ class Trainer:
 
     def _new_schedule(self) -> Schedule:
         optimizer = check_optimizer(self._optimizer, self.model)
-        return Schedule(optimizer, self._scheduler, self._scheduler_interval)
+        return Schedule(optimizer, *self._schedule_options)
 
     def _tell_start(self, epochs: int) -> None:
         self.recorder.progress.started(
@@ -477,16 +450,7 @@ class Trainer:
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
         self.course.schedule = self._new_schedule()
         self.course.restore(checkpoint, self._plan_facts())
-        self._put_parameters(self.best_parameters)
-
-    def _put_parameters(self, flat: np.ndarray) -> None:
-        """Write a flat vector into the caller's model."""
-        place = 0
-        with torch.no_grad():
-            for p in self.model.parameters():
-                piece = flat[place : place + p.numel()]
-                p.copy_(torch.tensor(piece).view(p.shape))
-                place += p.numel()
+        write_parameters(self.model, self.best_parameters)
 
     def _check_split(self, split: str) -> None:
         if not len(self.graph.splits.get(split, ())):
@@ -497,19 +461,3 @@ class Trainer:
 def same_program(program: Program) -> Program:
     """Return the program: a task, so that it can be sent to any worker again."""
     return program
-
-
-def _executor(client: Any, num_parts: int) -> Executor:
-    if isinstance(client, str) and client == "auto":
-        try:
-            client = get_client()
-        except ValueError:
-            client = None
-    if client is None:
-        return LocalExecutor()
-    if not isinstance(client, Client):
-        raise InputError(
-            f"client={client!r} is no Dask client: give distributed.Client(...), or "
-            "None to train in this process"
-        )
-    return ClusterExecutor(client, num_parts)

@@ -1,0 +1,54 @@
+"""A run in one JSON object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from daskgnn.train.state import hash_parameters
+
+if TYPE_CHECKING:
+    from daskgnn.graph.graph import Graph
+    from daskgnn.train.course import Course
+
+
+def summarize(
+    graph: Graph,
+    course: Course,
+    scores: dict[str, dict[str, Any]],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what ``summary.json`` holds.
+
+    Parameters
+    ----------
+    scores : dict
+        Of the validation and test split, with the best parameters.
+    facts : dict
+        What the trainer knows besides: workers, seed, window.
+    """
+    metric = graph.metric or "accuracy"
+    total, parameters = course.total, course.state.parameters
+    out: dict[str, Any] = {
+        "dataset": graph.name,
+        "num_nodes": graph.num_nodes,
+        "num_edges": graph.num_edges,
+        "num_parts": graph.num_parts,
+        **facts,
+        "epochs": course.position.epoch,
+        "steps": course.state.step,
+        "steps_form": course.main_form,
+        "train_loss": course.last_loss,
+        "metric": metric,
+        "best_epoch": course.best and course.best.epoch,
+        "params_sha256": hash_parameters(parameters),
+        "num_parameters": len(parameters),
+        "seconds": round(total.seconds, 3),
+        "seeds_per_second": total.seconds and round(total.seeds / total.seconds, 1),
+        **total.traffic(),
+    }
+    for split in ("val", "test"):
+        found = scores.get(split, {})
+        out[f"{split}_accuracy"] = found.get("accuracy")
+        if metric != "accuracy":
+            out[f"{split}_metric"] = found.get(metric)
+    return out
