@@ -88,6 +88,10 @@ class SAGEConv(torch.nn.Module):
 class GCNConv(torch.nn.Module):
     """Graph convolution of Kipf and Welling, self loops included.
 
+    Every node gets one self loop of weight 1. A self loop that the graph itself holds
+    (``self_loops="keep"``) counts as one more neighbour besides, where PyTorch
+    Geometric would take it in place of the added one.
+
     Parameters
     ----------
     in_channels, out_channels
