@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daskgnn.kernels.counter import derive_key, keys_below
+
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
 
 
 def hash_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray:
@@ -24,11 +22,5 @@ def hash_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray:
 
 
 def hash_ids(count: int, seed: int) -> np.ndarray:
-    """Return uint64 [count], a hash of each id and the seed (SplitMix64's mixing)."""
-    x = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-    for key in (np.uint64(seed), np.uint64(0)):
-        x ^= key
-        x = (x ^ (x >> np.uint64(30))) * _FIRST
-        x = (x ^ (x >> np.uint64(27))) * _SECOND
-        x ^= x >> np.uint64(31)
-    return x
+    """Return uint64 [count], a hash of each id and the seed."""
+    return keys_below(np.uint64(derive_key(seed)), np.arange(count))
