@@ -14,6 +14,7 @@ import numpy as np
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.hash import hash_clusters
+from daskgnn.partition.kaminpar import kaminpar_clusters
 from daskgnn.partition.metis import metis_clusters
 from daskgnn.partition.ordered import PartitionedGraph
 from daskgnn.partition.quality import Quality
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PARTITIONERS: dict[str, Callable[[GraphData, int, int], np.ndarray]] = {
     "hash": hash_clusters,
+    "kaminpar": kaminpar_clusters,
     "metis": metis_clusters,
 }
 """The methods by name."""

@@ -7,8 +7,10 @@ from stored_graphs import make_graph, matrix_of
 
 from daskgnn.errors import PartitionError
 from daskgnn.graph.book import Clusters, count_clusters, cut_clusters, node_work
+from daskgnn.graph.generate import planted_partition
 from daskgnn.graph.readers import from_edge_index, read_npz
 from daskgnn.partition import PARTITIONERS, partition_graph
+from daskgnn.partition.kaminpar import write_parhip
 from daskgnn.partition.metis import fill_clusters, linked_structure
 from daskgnn.partition.ordered import ordered_slots
 
@@ -157,7 +159,7 @@ def test_lone_nodes_fill_the_smallest_clusters():
         ({"num_clusters": 2.5}, "no whole number"),
         ({"num_clusters": True}, "no whole number"),
         ({"method": "mettis"}, "did you mean 'metis'"),
-        ({"method": "nothing"}, "expected one of hash, metis"),
+        ({"method": "nothing"}, "expected one of hash, kaminpar, metis"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 0.5}, r"seed=0\.5"),
     ],
@@ -253,3 +255,22 @@ def test_runs_of_clusters_are_as_good_as_a_direct_cut(name, data_dir):
         found = cut_of(graph, parts_of(partitioned, num_parts))
         assert found == partitioned.quality(num_parts).cut_edges
         assert found < 1.35 * expected
+
+
+def test_kaminpar_reads_the_file_as_it_is_meant(tmp_path):
+    kaminpar = pytest.importorskip("kaminpar")
+    graph = planted_partition(300, 1500, 4, num_features=0, seed=3)
+    path = tmp_path / "graph.parhip"
+    write_parhip(path, graph.indptr, graph.indices, np.arange(1, 301))
+    read = kaminpar.load_graph(str(path), kaminpar.GraphFileFormat.PARHIP)
+    assert (read.n(), read.m()) == (graph.num_nodes, graph.num_edges)
+    assert [read.node_weight(v) for v in range(300)] == list(range(1, 301))
+    labels = [int(label) for label in graph.labels]
+    assert kaminpar.edge_cut(read, labels) == cut_of(graph, graph.labels) // 2
+
+
+def test_kaminpar_numbers_are_hierarchical():
+    graph = planted_partition(4000, 40000, 8, num_features=0, seed=1)
+    fine = PARTITIONERS["kaminpar"](graph, 64, 0)
+    direct = PARTITIONERS["kaminpar"](graph, 8, 0)
+    assert cut_of(graph, fine // 8) < 1.15 * cut_of(graph, direct)
