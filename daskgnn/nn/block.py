@@ -41,11 +41,12 @@ class Block:
     indices: np.ndarray
     """int32, source numbers."""
     ids: np.ndarray
-    """int64 [>= num_src], the source nodes' original ids."""
+    """int64 [>= num_src], the source nodes' original ids; [>= num_dst] will do where
+    the block carries `aggregated`."""
     degree: np.ndarray
     """int64 [>= num_dst], the destinations' in-neighbours in the whole graph."""
     strength: np.ndarray
-    """float32 [>= num_src], sum of the weights of each node's in-edges."""
+    """float32, as long as `ids`: sum of the weights of each node's in-edges."""
     edge_weight: np.ndarray | None = None
     """float32, one for each entry of `indices`; None where all weigh 1."""
     dropout_key: int = 0
@@ -56,13 +57,14 @@ class Block:
     """Which one: "sum", "mean", "max" or "gcn" (self loop included)."""
 
     def __post_init__(self) -> None:
+        known = self.num_src if self.aggregated is None else self.num_dst
         checks = {
             "num_dst": self.num_dst <= self.num_src,
             "starts": len(self.starts) == self.num_dst,
             "ends": len(self.ends) == self.num_dst,
-            "ids": len(self.ids) >= self.num_src,
+            "ids": len(self.ids) >= known,
             "degree": len(self.degree) >= self.num_dst,
-            "strength": len(self.strength) >= self.num_src,
+            "strength": len(self.strength) >= known,
             "edge_weight": self.edge_weight is None
             or len(self.edge_weight) == len(self.indices),
             "aggregated": self.aggregated is None
@@ -187,6 +189,11 @@ class Block:
     @cached_property
     def gcn_weight(self) -> np.ndarray:
         """float32, the GCN weight of each entry of `indices`: `gcn_coefficients`."""
+        if len(self.strength) < self.num_src:
+            raise ModelError(
+                "the GCN weights of a layer whose neighbours were summed ahead are "
+                "known to the engine only: set the model's first_aggregation to None"
+            )
         rows = self.rows
         return gcn_coefficients(*rows, self.edge_weight, self.degree, self.strength)
 

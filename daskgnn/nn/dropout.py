@@ -97,6 +97,11 @@ class Dropout(torch.nn.Module):
         """
         if not self.active:
             return weight
+        if len(block.ids) < block.num_src:
+            raise ModelError(
+                "dropout of edges needs all sources, and this block's neighbours were "
+                "summed ahead: set the model's first_aggregation to None"
+            )
         mask = np.empty(
             (len(weight), weight.shape[1] if weight.dim() > 1 else 1), np.uint8
         )
