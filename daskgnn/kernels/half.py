@@ -1,0 +1,247 @@
+"""Feature tables in half the bytes: float16 and bfloat16 as plain 16-bit integers.
+
+Numba computes with neither and numpy lacks bfloat16, so a table's dtype says what its
+bits mean: float32 is itself, uint16 is bfloat16, int16 is float16. Kernels read
+elements through `as_float32` and add up in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from daskgnn.errors import InputError
+
+TABLE_DTYPES: dict[str, type] = {
+    "float32": np.float32,
+    "float16": np.int16,
+    "bfloat16": np.uint16,
+}
+"""What features may be kept as, and the dtype of such a table."""
+
+_NAMES = {
+    np.dtype(np.float32): "float32",
+    np.dtype(np.int16): "float16",
+    np.dtype(np.float16): "float16",
+    np.dtype(np.uint16): "bfloat16",
+}
+# The smallest number that is rounded to infinity: half a step above the largest.
+_LIMITS = {
+    "float16": np.float32(65520),
+    "bfloat16": np.uint32(0x7F7F8000).view(np.float32),
+}
+_BLOCK_BYTES = 1 << 24
+
+_FLOAT, _HALF, _INT = ir.FloatType(), ir.HalfType(), ir.IntType(32)
+
+
+def _widen_float32(_context: Any, _builder: Any, _signature: Any, args: Any) -> Any:
+    return args[0]
+
+
+def _widen_bfloat16(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+    """Put the 16 bits before 16 zeros: bfloat16 is a float32 cut short."""
+    bits = builder.shl(builder.zext(args[0], _INT), _INT(16))
+    return builder.bitcast(bits, _FLOAT)
+
+
+def _widen_float16(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+    """Use the processor's conversion; without one LLVM would call a C function."""
+    triple, _, features = context.codegen().magic_tuple()
+    if "+f16c" in features or triple.startswith(("aarch64", "arm64")):
+        return builder.fpext(builder.bitcast(args[0], _HALF), _FLOAT)
+    return _widen_float16_bits(builder, args[0])
+
+
+def _widen_float16_bits(builder: Any, half: Any) -> Any:
+    """Shift exponent and mantissa into place and scale by 2**112, the biases' gap.
+
+    The product is exact, subnormal numbers included; infinity and NaN alone need
+    their exponent set.
+    """
+    bits = builder.sext(half, _INT)
+    size = builder.shl(builder.and_(bits, _INT(0x7FFF)), _INT(13))
+    scale = builder.bitcast(_INT(0x77800000), _FLOAT)
+    scaled = builder.fmul(builder.bitcast(size, _FLOAT), scale)
+    not_finite = builder.icmp_unsigned(">=", size, _INT(0x7C00 << 13))
+    special = builder.or_(size, _INT(0x7F800000))
+    found = builder.select(not_finite, special, builder.bitcast(scaled, _INT))
+    sign = builder.and_(bits, _INT(0x80000000))
+    return builder.bitcast(builder.or_(found, sign), _FLOAT)
+
+
+_WIDEN = {
+    types.float32: _widen_float32,
+    types.uint16: _widen_bfloat16,
+    types.int16: _widen_float16,
+}
+
+
+def _as_float32(_typing: Any, value: Any) -> Any:
+    """Return an element of a feature table as float32, exactly.
+
+    For use in compiled kernels, whose loops over a row stay vectorised.
+    """
+    if value not in _WIDEN:
+        return None
+    return types.float32(value), _WIDEN[value]
+
+
+as_float32: Any = intrinsic(_as_float32)
+
+
+@njit(cache=True, nogil=True)
+def _widen(table: np.ndarray, out: np.ndarray) -> None:
+    for row in range(table.shape[0]):
+        for f in range(table.shape[1]):
+            out[row, f] = as_float32(table[row, f])
+
+
+@njit(cache=True, nogil=True)
+def _narrow_bfloat16(bits: np.ndarray, out: np.ndarray) -> None:
+    """Round to nearest even; a NaN keeps its upper bits and stays one."""
+    for row in range(bits.shape[0]):
+        for f in range(bits.shape[1]):
+            value = bits[row, f]
+            kept = value >> np.uint32(16)
+            rounded = (value + np.uint32(0x7FFF) + (kept & np.uint32(1))) >> np.uint32(
+                16
+            )
+            nan = (value & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+            out[row, f] = np.uint16(kept | np.uint32(0x40) if nan else rounded)
+
+
+@njit(cache=True, nogil=True)
+def _first_row_beyond(values: np.ndarray, limit: float) -> int:
+    """Return the first row with a finite number of at least `limit`, or -1."""
+    for row in range(values.shape[0]):
+        found = False
+        for f in range(values.shape[1]):
+            size = abs(values[row, f])
+            found |= limit <= size < np.inf
+        if found:
+            return row
+    return -1
+
+
+def check_dtype_name(name: str) -> str:
+    """Return `name` if features may be kept so.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if name not in TABLE_DTYPES:
+        raise InputError(
+            f"feature_dtype is {name!r}, expected one of {', '.join(TABLE_DTYPES)}"
+        )
+    return name
+
+
+def dtype_name(table: np.ndarray) -> str:
+    """Return "float32", "float16" or "bfloat16": what the bits of `table` mean.
+
+    Raises
+    ------
+    InputError
+        If its dtype is none of a feature table.
+    """
+    if table.dtype not in _NAMES:
+        raise InputError(
+            f"a feature table has dtype {table.dtype}, expected float32, int16 (the "
+            "bits of float16) or uint16 (the bits of bfloat16)"
+        )
+    return _NAMES[table.dtype]
+
+
+def widen(table: np.ndarray) -> np.ndarray:
+    """Return a table [n, F] as float32, itself where it is float32.
+
+    The conversion is exact.
+
+    Parameters
+    ----------
+    table
+        float32, float16, int16 (float16 bits) or uint16 (bfloat16 bits).
+    """
+    if dtype_name(table) == "float32":
+        return table
+    if table.dtype == np.float16:
+        table = table.view(np.int16)
+    out = np.empty(table.shape, np.float32)
+    _widen(_read_only(table), out)
+    return out
+
+
+def narrow(values: np.ndarray, name: str) -> np.ndarray:
+    """Return float32 values [n, F] as a table of a dtype, rounded to nearest even.
+
+    Parameters
+    ----------
+    name : {"float32", "float16", "bfloat16"}
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (`values` itself), int16 (float16 bits) or uint16 (bfloat16 bits).
+
+    Raises
+    ------
+    InputError
+        If a finite number is too large for the dtype, naming row and column.
+    """
+    if check_dtype_name(name) == "float32":
+        return values
+    check_range(values, name)
+    values = np.ascontiguousarray(values, np.float32)
+    out = np.empty(values.shape, TABLE_DTYPES[name])
+    if name == "bfloat16":
+        _narrow_bfloat16(_read_only(values.view(np.uint32)), out)
+        return out
+    step = max(1, _BLOCK_BYTES // max(1, 4 * values.shape[1]))
+    for start in range(0, len(values), step):
+        rows = slice(start, start + step)
+        out[rows] = values[rows].astype(np.float16).view(np.int16)
+    return out
+
+
+def check_range(
+    values: np.ndarray, name: str, what: str = "row", ids: np.ndarray | None = None
+) -> None:
+    """Check that no finite number of `values` [n, F] becomes infinite in a dtype.
+
+    Parameters
+    ----------
+    what, ids
+        How the error names a row: "row 3", or "node 17" with ``ids[3] == 17``.
+
+    Raises
+    ------
+    InputError
+        If one does, naming its row and column.
+    """
+    if name not in _LIMITS:
+        return
+    limit = _LIMITS[name]
+    row = int(_first_row_beyond(_read_only(values), limit))
+    if row < 0:
+        return
+    size = np.abs(values[row])
+    column = int(np.argmax((size >= limit) & np.isfinite(size)))
+    raise InputError(
+        f"features hold {values[row, column]} ({what} "
+        f"{row if ids is None else ids[row]}, column {column}), too large for {name}: "
+        + ("use bfloat16 or scale them" if name == "float16" else "use float32")
+    )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Return a C-contiguous view (or copy) that kernels compile one variant for."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
