@@ -108,9 +108,8 @@ def _narrow_bfloat16(bits: np.ndarray, out: np.ndarray) -> None:
         for f in range(bits.shape[1]):
             value = bits[row, f]
             kept = value >> np.uint32(16)
-            rounded = (value + np.uint32(0x7FFF) + (kept & np.uint32(1))) >> np.uint32(
-                16
-            )
+            even = value + np.uint32(0x7FFF) + (kept & np.uint32(1))
+            rounded = even >> np.uint32(16)
             nan = (value & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
             out[row, f] = np.uint16(kept | np.uint32(0x40) if nan else rounded)
 
@@ -199,7 +198,7 @@ def narrow(values: np.ndarray, name: str) -> np.ndarray:
         return values
     check_range(values, name)
     values = np.ascontiguousarray(values, np.float32)
-    out = np.empty(values.shape, TABLE_DTYPES[name])
+    out: np.ndarray = np.empty(values.shape, TABLE_DTYPES[name])
     if name == "bfloat16":
         _narrow_bfloat16(_read_only(values.view(np.uint32)), out)
         return out
@@ -228,7 +227,7 @@ def check_range(
     if name not in _LIMITS:
         return
     limit = _LIMITS[name]
-    row = int(_first_row_beyond(_read_only(values), limit))
+    row = _first_row_beyond(_read_only(values), float(limit))
     if row < 0:
         return
     size = np.abs(values[row])
