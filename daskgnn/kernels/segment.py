@@ -71,20 +71,61 @@ def segment_sum(
 
 
 @njit(cache=True, nogil=True)
-def segment_sum_backward(
-    grad: Array, starts: Array, ends: Array, indices: Array, mean: bool, out: Array
-) -> None:
-    """Add to `out` [n, F] the gradient of `segment_sum` for `grad` [r, F]."""
-    for i in range(grad.shape[0]):
-        start, end = starts[i], ends[i]
-        _prefetch_rows(out, indices, start, end)
-        scale = grad.dtype.type(1)
-        if mean and end > start:
-            scale = scale / grad.dtype.type(end - start)
-        for position in range(start, end):
+def transpose_rows(
+    starts: Array, ends: Array, indices: Array, num_src: int
+) -> tuple[Array, Array]:
+    """Return the rows that each source is in: int64 [n + 1] bounds, int32 [E] rows.
+
+    The rows of a source are in ascending order.
+    """
+    bounds = np.zeros(num_src + 1, np.int64)
+    for i in range(len(starts)):
+        for position in range(starts[i], ends[i]):
+            bounds[indices[position] + 1] += 1
+    for j in range(num_src):
+        bounds[j + 1] += bounds[j]
+    place = bounds[:-1].copy()
+    rows = np.empty(bounds[num_src], np.int32)
+    for i in range(len(starts)):
+        for position in range(starts[i], ends[i]):
             j = indices[position]
-            for f in range(grad.shape[1]):
-                out[j, f] += scale * grad[i, f]
+            rows[place[j]] = i
+            place[j] += 1
+    return bounds, rows
+
+
+@njit(cache=True, nogil=True)
+def segment_sum_backward(
+    grad: Array, bounds: Array, rows: Array, scale: Array, rooted: bool, out: Array
+) -> None:
+    """Write the gradient of `segment_sum` by the sources to `out` [n, F].
+
+    Sources are gone through in order and gather from the rows they are in, so that
+    each is written once: sources lie in the order in which rows met them, and what
+    they gather is near.
+
+    Parameters
+    ----------
+    grad : [r, F], or [r, 2 F] if `rooted`
+    bounds, rows
+        See `transpose_rows`.
+    scale : [r]
+        What each row's gradient is multiplied by: 1 / neighbours for a mean.
+    rooted
+        Begin with the gradient by the row's own node: the right half of `grad`.
+    """
+    width = out.shape[1]
+    for j in range(out.shape[0]):
+        if rooted and j < grad.shape[0]:
+            for f in range(width):
+                out[j, f] = grad[j, width + f]
+        else:
+            out[j, :] = 0
+        for place in range(bounds[j], bounds[j + 1]):
+            i = rows[place]
+            factor = scale[i]
+            for f in range(width):
+                out[j, f] += factor * grad[i, f]
 
 
 @njit(cache=True, nogil=True)

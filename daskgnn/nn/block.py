@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import frozen, gcn_coefficients
-from daskgnn.nn import ops
+from daskgnn.nn import fused, ops
 
 REDUCTIONS = ("sum", "mean", "max")
 """What `Block.aggregate` computes."""
@@ -233,6 +234,65 @@ class Block:
             return self._precomputed(h, op)
         return ops.reduce(self._sources(h), self.rows, op)
 
+    def sage(
+        self,
+        h: torch.Tensor,
+        op: str,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        root: torch.Tensor | None,
+        *,
+        relu: bool = False,
+    ) -> torch.Tensor:
+        """Return ``aggregate(h) @ weight.T + bias + dst(h) @ root.T`` in one pass.
+
+        Parameters
+        ----------
+        h, op
+            As in `aggregate`.
+        weight, root
+            [H, D]; `root` may be None.
+        bias
+            [H] or None.
+        relu
+            Whether negative results become zero.
+
+        Returns
+        -------
+        torch.Tensor
+            [num_dst, H], differentiable in `h`, the weights and the bias.
+
+        Raises
+        ------
+        ModelError
+            As `aggregate`.
+        """
+        near, rows = None, None
+        if not fused.can_fuse(h, weight):
+            return self._plain_sage(h, op, weight, bias, root, relu=relu)
+        if self.aggregated is None and op in ("sum", "mean"):
+            h, rows = self._sources(h), self.rows
+        else:
+            near = self.aggregate(h, op)
+        layer = fused.Layer(self.num_dst, rows, op == "mean", relu)
+        return fused.sage_layer(h, near, layer, weight, bias, root)
+
+    def _plain_sage(
+        self,
+        h: torch.Tensor,
+        op: str,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        root: torch.Tensor | None,
+        *,
+        relu: bool,
+    ) -> torch.Tensor:
+        """Return what `sage` does, by plain torch."""
+        out = functional.linear(self.aggregate(h, op), weight, bias)
+        if root is not None:
+            out = out + functional.linear(self.dst(h), root)
+        return out.relu() if relu else out
+
     def propagate_gcn(self, h: torch.Tensor) -> torch.Tensor:
         """Return the GCN propagation of `h`, self loop of weight 1 included.
 
@@ -311,7 +371,8 @@ class Block:
                 "the first layer needs all of them, set the model's first_aggregation "
                 "to None"
             )
-        return h[: self.num_src]
+        # A slice of all rows would cost a copy of its gradient.
+        return h if len(h) == self.num_src else h[: self.num_src]
 
     def _precomputed(self, h: torch.Tensor, op: str) -> torch.Tensor:
         """Return `aggregated`, or say why it is not what the layer needs."""

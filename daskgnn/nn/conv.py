@@ -73,12 +73,26 @@ class SAGEConv(torch.nn.Module):
             else None
         )
 
-    def forward(self, h: torch.Tensor, block: Block) -> torch.Tensor:
-        """Return [num_dst, out_channels] from `h` [num_src, in_channels]."""
-        out = self.lin_l(block.aggregate(h, self.aggr))
-        if self.lin_r is not None:
-            out = out + self.lin_r(block.dst(h))
-        return functional.normalize(out, dim=-1) if self.normalize else out
+    def forward(
+        self, h: torch.Tensor, block: Block, *, relu: bool = False
+    ) -> torch.Tensor:
+        """Return [num_dst, out_channels] from `h` [num_src, in_channels].
+
+        `relu` applies the activation too, in the same pass over the rows.
+        """
+        root = None if self.lin_r is None else self.lin_r.weight
+        out = block.sage(
+            h,
+            self.aggr,
+            self.lin_l.weight,
+            self.lin_l.bias,
+            root,
+            relu=relu and not self.normalize,
+        )
+        if self.normalize:
+            out = functional.normalize(out, dim=-1)
+            out = out.relu() if relu else out
+        return out
 
     def extra_repr(self) -> str:
         """Return what `print` says of the layer."""

@@ -94,6 +94,12 @@ class Stack(torch.nn.Module):
         """How the first layer aggregates raw features, or None if it does not."""
         return None if self.input_dropout.p > 0 else self._aggregation()
 
+    @property
+    def _plain(self) -> bool:
+        """Whether hidden layers are a convolution and a ReLU."""
+        rectified = self.activation is functional.relu
+        return rectified and not len(self.norms) and not len(self.residuals)
+
     def _aggregation(self) -> str | None:
         """Return how the first convolution aggregates its input, or None."""
         return None
@@ -102,10 +108,14 @@ class Stack(torch.nn.Module):
         """Return what layer `i` makes of `h` [num_src, ...]: [num_dst, ...]."""
         if i == 0:
             h = self.input_dropout(h, block)
-        out = self.convs[i](h, block)
+        last = i == self.num_layers - 1
+        conv = self.convs[i]
+        if isinstance(conv, SAGEConv) and self._plain and not last:
+            return self.dropouts[i](conv(h, block, relu=True), block)
+        out = conv(h, block)
         if len(self.residuals):
             out = out + self.residuals[i](block.dst(h))
-        if i == self.num_layers - 1:
+        if last:
             return out
         if len(self.norms):
             out = self.norms[i](out)

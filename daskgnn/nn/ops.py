@@ -55,22 +55,43 @@ def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return row, np.arange(len(row)) + (rows.starts - before)[row]
 
 
+def sum_rows(x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
+    """Return the sum (or mean) of each row's neighbours, [r, D]."""
+    out = x.new_empty(len(rows.starts), x.shape[1])
+    _segment.segment_sum(values(x), *rows, mean, out.numpy())
+    return out
+
+
+def sum_rows_backward(
+    grad: torch.Tensor, rows: Rows, mean: bool, num_src: int, rooted: bool = False
+) -> torch.Tensor:
+    """Return the gradient by the sources, [n, D], of sums of their rows.
+
+    `grad` is [r, D], or, with `rooted`, [r, 2 D] with the gradients by source *i*
+    itself in the right half of row *i*.
+    """
+    out = grad.new_empty(num_src, grad.shape[1] // (2 if rooted else 1))
+    by_source = _segment.transpose_rows(*rows, num_src)
+    scale = np.ones(len(rows.starts), out.numpy().dtype)
+    if mean:
+        scale /= np.maximum(rows.ends - rows.starts, 1)
+    _segment.segment_sum_backward(values(grad), *by_source, scale, rooted, out.numpy())
+    return out
+
+
 class _Sum(torch.autograd.Function):
     """Sum or mean of each row's neighbours."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
         ctx.rows, ctx.mean, ctx.num_src = rows, mean, len(x)
-        out = x.new_empty(len(rows.starts), x.shape[1])
-        _segment.segment_sum(values(x), *rows, mean, out.numpy())
-        return out
+        return sum_rows(x, rows, mean)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        out = grad.new_zeros(ctx.num_src, grad.shape[1])
-        _segment.segment_sum_backward(values(grad), *ctx.rows, ctx.mean, out.numpy())
-        return out, None, None
+        by_x = sum_rows_backward(grad, ctx.rows, ctx.mean, ctx.num_src)
+        return by_x, None, None
 
 
 class _Max(torch.autograd.Function):

@@ -175,9 +175,21 @@ def test_segment_sum_and_its_backward(rows, x, mean):
     out = np.full((len(rows[0]), CHANNELS), np.nan, np.float32)
     segment.segment_sum(x, *rows, mean, out)
     np.testing.assert_allclose(out, matrix @ x, atol=2e-5)
-    grad = np.zeros_like(x)
-    segment.segment_sum_backward(out, *rows, mean, grad)
-    np.testing.assert_allclose(grad, matrix.T @ out, atol=2e-4)
+    scale = np.ones(len(out), np.float32)
+    if mean:
+        scale /= np.maximum(rows[1] - rows[0], 1)
+    by_source = segment.transpose_rows(*rows, len(x))
+    grad = np.full_like(x, np.nan)
+    np.testing.assert_array_equal(np.diff(by_source[0]), dense(rows).sum(0))
+    sums = dense(rows) * scale[:, None]
+    segment.segment_sum_backward(out, *by_source, scale, False, grad)
+    np.testing.assert_allclose(grad, sums.T @ out, atol=2e-4)
+    # With the gradients by the rows' own nodes beside.
+    both = np.concatenate([out, 2 * out], axis=1)
+    segment.segment_sum_backward(both, *by_source, scale, True, grad)
+    own = np.zeros_like(x)
+    own[: len(out)] = 2 * out
+    np.testing.assert_allclose(grad, sums.T @ out + own, atol=2e-4)
 
 
 def test_segment_max_and_its_backward(rows, x):
@@ -236,7 +248,9 @@ def test_kernels_repeat_their_bits(rows, x):
     for _ in range(3):
         out = np.empty((len(rows[0]), CHANNELS), np.float32)
         segment.segment_sum(x, *rows, True, out)
-        grad = np.zeros_like(x)
-        segment.segment_sum_backward(out, *rows, True, grad)
+        grad = np.empty_like(x)
+        by_source = segment.transpose_rows(*rows, len(x))
+        scale = np.ones(len(out), np.float32)
+        segment.segment_sum_backward(out, *by_source, scale, False, grad)
         results.append(out.tobytes() + grad.tobytes())
     assert len(set(results)) == 1

@@ -1,6 +1,7 @@
 """Blocks, layers and models: gradients, prefixes, sampling, and what is refused."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -527,3 +528,84 @@ def test_a_step_that_draws_or_changes_buffers_is_found():
         model.eval()(h)
     with pure_step(model, deterministic=False):
         torch.rand(1)
+
+
+def sage_case(dtype, seed=0):
+    """A block whose rows overlap and repeat, tensors for it, and its matrix."""
+    rng = np.random.default_rng(seed)
+    num_src, num_dst, width, out = 2600, 1500, 7, 5
+    counts = rng.integers(0, 5, num_dst)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indices = rng.integers(0, num_src, indptr[-1])
+    block = Block.from_csr(indptr, indices, num_src=num_src)
+    matrix = torch.zeros(num_dst, num_src, dtype=dtype)
+    row = np.repeat(np.arange(num_dst), counts)
+    matrix.index_put_(
+        (torch.from_numpy(row), torch.from_numpy(indices)),
+        torch.ones(len(row), dtype=dtype),
+        accumulate=True,
+    )
+    torch.manual_seed(seed)
+    h = torch.randn(num_src, width, dtype=dtype, requires_grad=True)
+    weights = [
+        torch.randn(shape, dtype=dtype, requires_grad=True)
+        for shape in ((out, width), (out,), (out, width))
+    ]
+    return block, matrix, h, weights
+
+
+@pytest.mark.parametrize("op", ["sum", "mean", "max"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("parts", ["all", "no root", "no bias"])
+def test_fused_sage_is_plain_torch(op, relu, parts):
+    block, matrix, h, (weight, bias, root) = sage_case(torch.float64)
+    bias = None if parts == "no bias" else bias
+    root = None if parts == "no root" else root
+    out = block.sage(h, op, weight, bias, root, relu=relu)
+    if op == "max":
+        near = torch.stack(
+            [
+                h[row.nonzero()[:, 0]].amax(0) if row.any() else torch.zeros_like(h[0])
+                for row in matrix
+            ]
+        )
+    else:
+        total = matrix.sum(1, keepdim=True).clamp(min=1) if op == "mean" else 1
+        near = matrix @ h / total
+    plain = near @ weight.T
+    if root is not None:
+        plain = plain + h[: block.num_dst] @ root.T
+    if bias is not None:
+        plain = plain + bias
+    plain = plain.relu() if relu else plain
+    torch.testing.assert_close(out, plain, rtol=1e-9, atol=1e-9)
+    inputs = [t for t in (h, weight, bias, root) if t is not None]
+    by_out = torch.randn_like(out)
+    found = torch.autograd.grad(out, inputs, by_out)
+    expected = torch.autograd.grad(plain, inputs, by_out)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_fused_sage_takes_inputs_side_by_side_as_they_are():
+    block, _, h, (weight, bias, root) = sage_case(torch.float32)
+    with torch.no_grad():
+        near = block.aggregate(h, "mean")
+    both = torch.cat([near, h[: block.num_dst].detach()], dim=1).numpy()
+    results = []
+    for views in (both, both.copy(order="F")):
+        ready = replace(block, aggregated=views[:, :7], aggregated_op="mean")
+        out = ready.sage(
+            torch.from_numpy(views[:, 7:]), "mean", weight, bias, root, relu=True
+        )
+        grads = torch.autograd.grad(out.square().sum(), [weight, bias, root])
+        results.append([out, *grads])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_fused_relu_keeps_what_is_not_a_number():
+    block, _, h, (weight, bias, root) = sage_case(torch.float32)
+    with torch.no_grad():
+        h[3] = torch.nan
+    assert block.sage(h, "sum", weight, bias, root, relu=True)[3].isnan().all()
