@@ -6,12 +6,15 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import distributed
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def machine() -> dict[str, Any]:
@@ -33,19 +36,62 @@ def machine() -> dict[str, Any]:
     }
 
 
-def show(title: str, rows: list[dict[str, Any]], out: str | None = None) -> None:
-    """Print rows as a table with the machine below; write JSON where asked."""
+def show(
+    title: str,
+    rows: list[dict[str, Any]],
+    out: str | None = None,
+    *,
+    notes: Sequence[str] = (),
+    versions: dict[str, str] | None = None,
+    extra: dict[str, Any] | None = None,
+    markdown: bool = False,
+) -> dict[str, Any]:
+    """Print rows as a table with the machine below; write JSON where asked.
+
+    Parameters
+    ----------
+    notes
+        Lines below the table: how things were measured, what was left out.
+    versions
+        Of peers, beside those of the machine.
+    extra
+        What only the JSON file holds: single runs.
+    markdown
+        Print the table as the documentation has it.
+
+    Returns
+    -------
+    dict
+        What the JSON file holds.
+    """
+    facts = {**machine(), **(versions or {})}
     print(f"\n{title}")
     columns = list(rows[0])
-    cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
+    cells = [columns, *([_cell(row.get(c)) for c in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        print("  " + "  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)))
-    print("  " + ", ".join(f"{k} {v}" for k, v in machine().items()))
+    for number, line in enumerate(cells):
+        padded = [c.rjust(w) for c, w in zip(line, widths, strict=True)]
+        print(f"| {' | '.join(padded)} |" if markdown else "  " + "  ".join(padded))
+        if markdown and number == 0:
+            print(f"| {' | '.join('-' * (w - 1) + ':' for w in widths)} |")
+    for note in notes:
+        print(f"  {note}")
+    print("  " + ", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
+    table = {"title": title, "machine": facts, "notes": list(notes), "rows": rows}
+    table |= extra or {}
     if out:
-        content = {"title": title, "machine": machine(), "rows": rows}
-        Path(out).write_text(json.dumps(content, indent=1) + "\n")
+        write(out, table)
+    return table
+
+
+def write(out: str, content: Any) -> None:
+    """Write tables as JSON."""
+    Path(out).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
