@@ -11,6 +11,7 @@ import click
 
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
+    FEATURE_DTYPES,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
@@ -82,6 +83,13 @@ def table(rows: list[dict[str, str]]) -> str:
     show_default=True,
     help="Parts that the quality report is for.",
 )
+@click.option(
+    "--feature-dtype",
+    type=click.Choice(FEATURE_DTYPES),
+    default="float32",
+    show_default=True,
+    help="What dense features are rounded to and stored as.",
+)
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @data_dir_option
 @yes_option
@@ -93,6 +101,7 @@ def partition(
     num_clusters: int | None,
     seed: int,
     num_parts: int,
+    feature_dtype: str,
     force: bool,
     data_dir: str | None,
     yes: bool,
@@ -103,15 +112,16 @@ def partition(
     """
     _refuse_existing(out, force)
     data = load_graph(graph, data_dir, yes)
+    _refuse_half(data, feature_dtype)
     both = "" if data.directed else " (each counted both ways)"
     clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
     partitioned = data.partition(method=method, seed=seed, **clusters)
-    partitioned.save(out, overwrite=force)
+    partitioned.save(out, overwrite=force, feature_dtype=feature_dtype)
     click.echo(f"{out}: {data.num_nodes:,} nodes, {data.num_edges:,} edges{both}")
     for name, count in data.report.items():
         if count:
             click.echo(f"  {name.replace('_', ' ')}: {count:,}")
-    click.echo(str(partitioned.quality(num_parts)))
+    click.echo(str(partitioned.quality(num_parts, feature_dtype=feature_dtype)))
 
 
 def _refuse_existing(out: str, force: bool) -> None:
@@ -121,6 +131,14 @@ def _refuse_existing(out: str, force: bool) -> None:
             f"{out} exists: choose another OUT, or replace it with --force",
             click.get_current_context(),
         )
+
+
+def _refuse_half(data: GraphData, feature_dtype: str) -> None:
+    """Say early, before the graph is cut, that its features cannot be kept so."""
+    from daskgnn.graph.content import check_half, stored_features
+
+    if feature_dtype != "float32":
+        check_half(stored_features(data), feature_dtype, data.name)
 
 
 def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
@@ -192,8 +210,8 @@ def _prove(store: str) -> str:
 def describe(graph: Graph) -> dict[str, Any]:
     """Return the facts about an open graph that a table or JSON can show."""
     names = (
-        "name num_nodes num_edges num_features num_classes directed weighted "
-        "multilabel metric max_degree num_clusters num_parts graph_hash path"
+        "name num_nodes num_edges num_features feature_dtype num_classes directed "
+        "weighted multilabel metric max_degree num_clusters num_parts graph_hash path"
     )
     facts = {name: getattr(graph, name) for name in names.split()}
     facts["method"] = graph.partitioner.get("method")

@@ -9,7 +9,11 @@ import numpy as np
 from dask.task_spec import Task, TaskRef
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.store import load_adjacency, load_degrees
+from daskgnn.graph.store import (
+    load_adjacency,
+    load_degrees,
+    load_half_features,
+)
 from daskgnn.kernels.features import normalize_rows
 
 if TYPE_CHECKING:
@@ -62,11 +66,17 @@ def load_blocks(
     *,
     normalize_features: bool = False,
     sample_by: str = "uniform",
+    feature_dtype: str | None = None,
 ) -> Blocks:
     """Load every part of `graph` on the worker it is placed on.
 
-    Features and labels keep the keys of the graph's Dask arrays: where a user has
-    persisted these, nothing is loaded twice.
+    Labels and float32 features keep the keys of the graph's Dask arrays: where a
+    user has persisted these, nothing is loaded twice.
+
+    Parameters
+    ----------
+    feature_dtype : {None, "float32", "float16", "bfloat16"}
+        What dense features are held and sent as; None is as they are stored.
     """
     token = graph.token
     parts = range(graph.num_parts)
@@ -76,13 +86,10 @@ def load_blocks(
     for p, key in enumerate(adjacency):
         bounds = int(book[p]), int(book[p + 1])
         tasks[key] = Task(key, load_adjacency, graph.path, *bounds, graph.checksum)
-    features = _add_chunks(tasks, graph.features)
+    features = _add_features(
+        tasks, graph, feature_dtype or graph.feature_dtype, normalize_features
+    )
     labels = _add_chunks(tasks, graph.labels)
-    if normalize_features:
-        raw = features
-        features = tuple(("normalize-features", token, p) for p in parts)
-        for key, source in zip(features, raw, strict=True):
-            tasks[key] = Task(key, normalize_rows, TaskRef(source))
     draw_weights: tuple[Any, ...] | None = None
     if sample_by != "uniform":
         draw_weights = tuple(("load-draw-weights", sample_by, token, p) for p in parts)
@@ -126,6 +133,28 @@ def load_draw_weights(
     return weights
 
 
+def _add_features(
+    tasks: dict[Any, Any], graph: Graph, feature_dtype: str | None, normalize: bool
+) -> tuple[Any, ...]:
+    """Add the tasks of the feature blocks; return their keys."""
+    parts = range(graph.num_parts)
+    if feature_dtype not in (None, "float32"):
+        kind = feature_dtype + "-normalized" * normalize
+        half = tuple(("load-half-features", kind, graph.token, p) for p in parts)
+        for p, key in enumerate(half):
+            bounds = (int(b) for b in graph.partition_book[p : p + 2])
+            how = (feature_dtype, normalize, graph.checksum)
+            tasks[key] = Task(key, load_half_features, graph.path, *bounds, *how)
+        return half
+    raw = _add_chunks(tasks, graph.features)
+    if not normalize:
+        return raw
+    normalized = tuple(("normalize-features", graph.token, p) for p in parts)
+    for name, source in zip(normalized, raw, strict=True):
+        tasks[name] = Task(name, normalize_rows, TaskRef(source))
+    return normalized
+
+
 def _add_chunks(tasks: dict[Any, Any], array: Any) -> tuple[Any, ...]:
     """Add a Dask array's tasks; return the key of each of its row chunks."""
     tasks.update(dict(array.__dask_graph__()))
@@ -135,5 +164,10 @@ def _add_chunks(tasks: dict[Any, Any], array: Any) -> tuple[Any, ...]:
 
 def _part_of_block(key: Any) -> int:
     """Return the part of a block: Dask arrays write (name, part, 0)."""
-    own = ("load-adjacency", "normalize-features", "load-draw-weights")
+    own = (
+        "load-adjacency",
+        "load-draw-weights",
+        "load-half-features",
+        "normalize-features",
+    )
     return int(key[-1] if key[0] in own else key[1])

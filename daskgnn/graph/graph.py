@@ -83,6 +83,8 @@ class Graph:
         Names the content of this store, partition included.
     index_dtype : numpy.dtype
         Of storage ids in blocks: int32, or int64 from 2**31 nodes on.
+    feature_dtype : str or None
+        What features are stored as: "float32", "float16" or "bfloat16".
     token : str
         Part of Dask keys: `checksum` and P, shortened.
     metric : str or None
@@ -114,6 +116,7 @@ class Graph:
             if name.startswith("splits/")
         }
         self.index_dtype = np.dtype(store.arrays["indices"].dtype)
+        self.feature_dtype = store.feature_dtype
         self._row_bytes = float(found["feature_row_bytes"])
         self._names = frozenset(store.arrays)
         self._clusters = store.clusters()
@@ -138,15 +141,23 @@ class Graph:
 
     @cached_property
     def features(self) -> da.Array | None:
-        """(N, F) float32, of numpy or `sparse.GCXS` chunks, as stored."""
+        """(N, F) float32, of numpy or `sparse.GCXS` chunks.
+
+        Features stored in half precision are widened when chunks are computed.
+        """
         meta: Any = np.zeros((0, 0), np.float32)
-        if "features_indptr" in self._names:
+        if self.sparse_features:
             nothing = np.zeros(0, np.int32)
             empty = np.zeros(0, np.float32)
             meta = csr_block(np.zeros(1, np.int64), nothing, empty, (0, 0))
         elif "features" not in self._names:
             return None
         return self._rows("features", load_features, (self.num_features,), meta)
+
+    @property
+    def sparse_features(self) -> bool:
+        """Whether features are stored as CSR, always of float32."""
+        return "features_indptr" in self._names
 
     @cached_property
     def labels(self) -> da.Array | None:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from daskgnn.graph.data import GraphData
 from daskgnn.graph.store import open_store
+from daskgnn.kernels.half import widen
 
 if TYPE_CHECKING:
     from daskgnn.graph.store import Store
@@ -56,9 +57,9 @@ def read_graph_data(path: str) -> GraphData:
 
 
 def _features(store: Store, storage: np.ndarray) -> Any:
-    """Return the features in original order, in their stored form."""
+    """Return the features in original order as float32, dense or CSR as stored."""
     if "features" in store.arrays:
-        return store.read("features")[storage]
+        return widen(store.read("features")[storage])
     if "features_indptr" not in store.arrays:
         return None
     indptr, slots = _original_rows(store.read("features_indptr"), storage)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from daskgnn.graph.manifest import (
 )
 from daskgnn.graph.writer import FORMAT, FORMAT_VERSION
 from daskgnn.kernels.adjacency import AdjacencyBlock
+from daskgnn.kernels.features import normalize_rows
+from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
 
 if TYPE_CHECKING:
     from sparse import GCXS
@@ -49,6 +51,13 @@ class Store:
     def checksum(self) -> str:
         """Names the content: SHA-256 of metadata that vouches for every chunk."""
         return str(self.attributes["checksum"])
+
+    @property
+    def feature_dtype(self) -> str | None:
+        """What features are stored as; stores of format 1 have float32 only."""
+        if not {"features", "features_indptr"} & self.arrays.keys():
+            return None
+        return str(self.attributes.get("feature_dtype", "float32"))
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start`` to ``stop - 1`` of an array, whole if not given.
@@ -227,6 +236,8 @@ def load_features(
 ) -> np.ndarray | GCXS:
     """Read feature rows: float32 (n, F), a CSR `sparse.GCXS` if so stored.
 
+    Rows stored in half precision are widened to float32.
+
     Raises
     ------
     StoreError
@@ -234,7 +245,7 @@ def load_features(
     """
     store = open_store(path, checksum)
     if "features" in store.arrays:
-        return store.read("features", start, stop)
+        return widen(store.read("features", start, stop))
     _require(store, "features_indptr", "features")
     indptr = store.read("features_indptr", start, stop + 1)
     first, last = int(indptr[0]), int(indptr[-1])
@@ -244,6 +255,59 @@ def load_features(
         store.read("features_data", first, last),
         (stop - start, int(store.attributes["num_features"])),
     )
+
+
+def load_half_features(
+    path: str,
+    start: int,
+    stop: int,
+    feature_dtype: str,
+    normalize: bool = False,
+    checksum: str | None = None,
+) -> np.ndarray:
+    """Read dense feature rows as a half-precision table.
+
+    Parameters
+    ----------
+    feature_dtype : {"float16", "bfloat16"}
+        What they become, whatever they are stored as.
+    normalize
+        Whether to divide each row by its sum, in float32 before it is rounded.
+
+    Returns
+    -------
+    numpy.ndarray
+        int16 (float16 bits) or uint16 (bfloat16 bits), [n, F].
+
+    Raises
+    ------
+    StoreError
+        As for `Store.read`.
+    InputError
+        If a number is too large for the dtype, naming its node.
+    """
+    store = open_store(path, checksum)
+    as_stored = store.feature_dtype == feature_dtype and not normalize
+    if as_stored:
+        return store.read("features", start, stop).view(TABLE_DTYPES[feature_dtype])
+    array = store.arrays["features"]
+    shape = (stop - start, array.shape[1])
+    out: np.ndarray = np.empty(shape, TABLE_DTYPES[feature_dtype])
+    # A chunk at a time, so that no part is in memory as float32.
+    step = array.chunks[0]
+    for first in range(start - start % step, stop, step):
+        begin, end = max(first, start), min(first + step, stop)
+        rows = widen(store.read("features", begin, end))
+        if normalize:
+            rows = normalize_rows(rows)
+        check_range(rows, feature_dtype, "node", partial(_original, store, begin))
+        out[begin - start : end - start] = narrow(rows, feature_dtype)
+    return out
+
+
+def _original(store: Store, start: int, row: int) -> int:
+    """Return the original id of a row, counted from a storage id."""
+    return int(store.read("original_ids", start + row, start + row + 1)[0])
 
 
 def load_labels(

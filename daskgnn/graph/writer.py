@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMAT = "daskgnn"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest: 2 has features in half precision, anything else is written as 1."""
 CHUNK_BYTES = 16 << 20
 _ARRAY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
@@ -149,7 +150,7 @@ def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
         "node_type": "group",
         "attributes": {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": 2 if "feature_dtype" in attributes else 1,
             **attributes,
             "manifest": build_manifest(root).to_dict(),
         },

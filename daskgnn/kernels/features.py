@@ -1,4 +1,7 @@
-"""Feature rows of a part: a dense array, or CSR where that is smaller."""
+"""Feature rows of a part: a dense table, or CSR where that is smaller.
+
+A dense table is float32, or of half precision: see `daskgnn.kernels.half`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from daskgnn.kernels.half import dtype_name, narrow, widen
 
 
 @dataclass(frozen=True)
@@ -27,23 +32,21 @@ class SparseRows:
 
 
 def is_dense(features: Any) -> bool:
-    """Return whether `features` is a plain float32 array."""
+    """Return whether `features` is a dense table, of any of its dtypes."""
     return isinstance(features, np.ndarray)
 
 
 def dense_rows(features: Any, rows: np.ndarray) -> np.ndarray:
     """Return the given rows as a float32 array [m, F].
 
-    `features` is a float32 array or has CSR arrays `indptr`, `indices`, `data`
-    and a `shape`, as `sparse.GCXS` and SciPy's CSR arrays do.
+    `features` is a dense table or has CSR arrays `indptr`, `indices`, `data` and a
+    `shape`, as `sparse.GCXS` and SciPy's CSR arrays do.
     """
-    if is_dense(features):
-        return np.take(features, rows, axis=0)
     return dense(some_rows(features, rows))
 
 
 def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
-    """Return the given rows in the form that `features` has."""
+    """Return the given rows in the form and dtype that `features` has."""
     if is_dense(features):
         return np.take(features, rows, axis=0)
     first = features.indptr[rows].astype(np.int64)
@@ -57,8 +60,17 @@ def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
 
 def dense(features: Any) -> np.ndarray:
     """Return all rows as a float32 array, without a copy where they are one."""
+    return widen(table(features))
+
+
+def table(features: Any) -> np.ndarray:
+    """Return all rows as a dense table, without a copy where they are one.
+
+    It may be of half precision, for kernels that read such tables themselves.
+    """
     if is_dense(features):
-        return features
+        dense_table: np.ndarray = features
+        return dense_table
     out = np.zeros(features.shape, np.float32)
     rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
     out[rows, features.indices] = features.data
@@ -66,10 +78,15 @@ def dense(features: Any) -> np.ndarray:
 
 
 def normalize_rows(features: Any) -> Any:
-    """Return `features` with every row divided by its sum (rows of zeros kept)."""
+    """Return `features` with every row divided by its sum (rows of zeros kept).
+
+    Computed in float32 and rounded to the dtype that `features` has.
+    """
     if is_dense(features):
-        sums = features.sum(axis=1, keepdims=True)
-        return features / np.where(sums == 0, np.float32(1), sums)
+        values = widen(features)
+        sums = values.sum(axis=1, keepdims=True)
+        values = values / np.where(sums == 0, np.float32(1), sums)
+        return narrow(values, dtype_name(features))
     counts = np.diff(features.indptr)
     rows = np.repeat(np.arange(len(counts)), counts)
     sums = np.bincount(rows, features.data, len(counts)).astype(np.float32)

@@ -7,7 +7,7 @@ elements through `as_float32` and add up in float32.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
@@ -15,6 +15,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TABLE_DTYPES: dict[str, type] = {
     "float32": np.float32,
@@ -210,14 +213,17 @@ def narrow(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_range(
-    values: np.ndarray, name: str, what: str = "row", ids: np.ndarray | None = None
+    values: np.ndarray,
+    name: str,
+    what: str = "row",
+    id_of: Callable[[int], int] | None = None,
 ) -> None:
     """Check that no finite number of `values` [n, F] becomes infinite in a dtype.
 
     Parameters
     ----------
-    what, ids
-        How the error names a row: "row 3", or "node 17" with ``ids[3] == 17``.
+    what, id_of
+        How the error names a row: "row 3", or "node 17" with ``id_of(3) == 17``.
 
     Raises
     ------
@@ -232,10 +238,11 @@ def check_range(
         return
     size = np.abs(values[row])
     column = int(np.argmax((size >= limit) & np.isfinite(size)))
+    named = row if id_of is None else id_of(row)
+    other = "bfloat16" if name == "float16" else "float32"
     raise InputError(
-        f"features hold {values[row, column]} ({what} "
-        f"{row if ids is None else ids[row]}, column {column}), too large for {name}: "
-        + ("use bfloat16 or scale them" if name == "float16" else "use float32")
+        f"features hold {values[row, column]} ({what} {named}, column {column}), too "
+        f"large for {name}: scale them or use {other}"
     )
 
 

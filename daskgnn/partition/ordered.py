@@ -11,14 +11,23 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.graph.book import Clusters, count_clusters, cut_clusters
-from daskgnn.graph.content import graph_hash, stored_features
+from daskgnn.graph.content import check_half, graph_hash, stored_features
 from daskgnn.graph.writer import ArraySource, check_target, write_store
+from daskgnn.kernels.half import check_dtype_name, narrow
 from daskgnn.partition.quality import Quality, feature_row_bytes, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.graph.data import GraphData
+
+
+STORED_DTYPES: dict[str, type] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": np.uint16,
+}
+"""What Zarr holds: bfloat16 has no type of its own there, so its bits are stored."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,7 +92,12 @@ class PartitionedGraph:
         """What cutting the order needs, and the entries between clusters."""
         return count_clusters(self._block, self.cluster_bounds)
 
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> str:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        feature_dtype: str = "float32",
+    ) -> str:
         """Write the graph as a store that `open_graph` opens.
 
         Parameters
@@ -92,6 +106,8 @@ class PartitionedGraph:
             Where; the store is written beside it and renamed when it is complete.
         overwrite
             Whether to replace a store that is there.
+        feature_dtype : {"float32", "float16", "bfloat16"}
+            What dense features are rounded to and stored as.
 
         Returns
         -------
@@ -102,20 +118,31 @@ class PartitionedGraph:
         ------
         StoreError
             If something else is at `path` or it cannot be written.
+        InputError
+            If the features are sparse, or too large for `feature_dtype`.
         """
         check_target(os.path.abspath(os.fspath(path)), overwrite)
         features = stored_features(self.data)
-        sources = [*self._edge_sources(), *self._feature_sources(features)]
+        check_half(features, feature_dtype, self.data.name)
+        sources = self._edge_sources()
+        sources += self._feature_sources(features, feature_dtype)
         sources += self._node_sources()
-        return write_store(path, sources, self._attributes(features), overwrite)
+        attributes = self._attributes(features, feature_dtype)
+        return write_store(path, sources, attributes, overwrite)
 
     def quality(
         self,
         num_parts: int,
         num_neighbors: Sequence[int] = (15, 10),
         batch_size: int = 1024,
+        feature_dtype: str = "float32",
     ) -> Quality:
         """Measure the partition when it is opened with `num_parts` parts.
+
+        Parameters
+        ----------
+        num_neighbors, batch_size, feature_dtype
+            Of the training whose traffic is estimated.
 
         Raises
         ------
@@ -130,7 +157,9 @@ class PartitionedGraph:
             seeds,
             num_neighbors=num_neighbors,
             batch_size=batch_size,
-            row_bytes=feature_row_bytes(stored_features(self.data)),
+            row_bytes=feature_row_bytes(
+                stored_features(self.data), check_dtype_name(feature_dtype)
+            ),
         )
 
     def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -165,17 +194,19 @@ class PartitionedGraph:
             found.append(ArraySource(name, array.shape, array.dtype, rows))
         return found
 
-    def _feature_sources(self, features: Any) -> list[ArraySource]:
+    def _feature_sources(self, features: Any, feature_dtype: str) -> list[ArraySource]:
         """List the arrays of the features in their stored form."""
         if features is None:
             return []
         order = self.original_ids
         if not sp.issparse(features):
-            rows = _taken(features, lambda i, j: order[i:j])
+            dtype = np.dtype(STORED_DTYPES[feature_dtype])
+
+            def rows(start: int, stop: int) -> np.ndarray:
+                return narrow(features[order[start:stop]], feature_dtype).view(dtype)
+
             return [
-                ArraySource(
-                    "features", features.shape, features.dtype, rows, compress=False
-                )
+                ArraySource("features", features.shape, dtype, rows, compress=False)
             ]
         indptr = ordered_indptr(features.indptr, order)
 
@@ -204,10 +235,12 @@ class PartitionedGraph:
             found.append(ArraySource("labels", labels.shape, labels.dtype, rows))
         return found + [_plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
 
-    def _attributes(self, features: Any) -> dict[str, Any]:
+    def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:
         """Return what the store says of the graph."""
         data = self.data
+        half = features is not None and feature_dtype != "float32"
         return {
+            **({"feature_dtype": feature_dtype} if half else {}),
             "name": data.name,
             "num_nodes": data.num_nodes,
             "num_edges": data.num_edges,
@@ -217,7 +250,7 @@ class PartitionedGraph:
             "directed": bool(data.directed),
             "weighted": data.edge_weight is not None,
             "max_degree": int(np.diff(data.indptr).max()),
-            "feature_row_bytes": feature_row_bytes(features),
+            "feature_row_bytes": feature_row_bytes(features, feature_dtype),
             "metric": data.metric,
             "report": {name: int(n) for name, n in data.report.items()},
             "partitioner": {
@@ -225,7 +258,7 @@ class PartitionedGraph:
                 "num_clusters": self.num_clusters,
                 "edge_cut": self._counts[1] / max(data.num_edges, 1),
             },
-            "graph_hash": graph_hash(data),
+            "graph_hash": graph_hash(data, feature_dtype),
         }
 
     def __repr__(self) -> str:

@@ -170,13 +170,13 @@ def measure(
     )
 
 
-def feature_row_bytes(features: Any) -> float:
+def feature_row_bytes(features: Any, feature_dtype: str = "float32") -> float:
     """Return the mean bytes of a feature row as it is stored."""
     if features is None:
         return 0.0
     if sp.issparse(features):
         return 8 * features.nnz / features.shape[0] + 8
-    return 4.0 * features.shape[1]
+    return (4.0 if feature_dtype == "float32" else 2.0) * features.shape[1]
 
 
 def _count_distinct(ids: np.ndarray, num_nodes: int) -> int:
