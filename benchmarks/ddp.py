@@ -65,19 +65,21 @@ def _rank(
     loading = peak_megabytes(os.getpid())
     dist.barrier()
     forget_peak(os.getpid())
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     seeds = sum(step() for _ in range(given["steps"]))
     dist.barrier()
     seconds = time.perf_counter() - began
+    busy = time.process_time() - busy
     steady = peak_megabytes(os.getpid())
-    total = torch.tensor([seeds])
+    total = torch.tensor([seeds, busy], dtype=torch.float64)
     peaks = torch.tensor([max(loading, steady), steady])
     dist.all_reduce(total)
     dist.all_reduce(peaks, op=dist.ReduceOp.MAX)
     dist.destroy_process_group()
     return {
-        "seeds_per_second": float(total) / seconds,
+        "seeds_per_second": float(total[0]) / seconds,
         "ms_per_step": 1e3 * seconds / given["steps"],
+        "cpu_ms_per_step": 1e3 * float(total[1]) / given["steps"],
         "steps": given["steps"],
         "seconds": seconds,
         "peak_mb": float(peaks[0]),

@@ -128,17 +128,20 @@ def report(settings: dict[str, Any], trainer: Any, clock: Clock) -> dict[str, An
     seeds = seeds_between(
         begin["steps"], end["steps"], num_train, settings["batch_size"]
     )
+    busy = [b - a for a, b in zip(begin["cpu"], end["cpu"], strict=True)]
+    driver_busy = end["driver_cpu"] - begin["driver_cpu"]
     steady = [peak_megabytes(pid) for pid in clock.pids]
     return {
         "seeds_per_second": seeds / seconds,
         "ms_per_step": 1e3 * seconds / steps,
+        "cpu_ms_per_step": 1e3 * (sum(busy) + driver_busy) / steps,
         "steps": steps,
         "seconds": seconds,
         "peak_mb": max(map(max, zip(clock.loading_peaks, steady, strict=True))),
         "steady_mb": max(steady),
         "driver_mb": peak_megabytes(os.getpid()),
-        "busy": [b - a for a, b in zip(begin["cpu"], end["cpu"], strict=True)],
-        "driver_busy": end["driver_cpu"] - begin["driver_cpu"],
+        "busy": busy,
+        "driver_busy": driver_busy,
         "per_step": {
             name: (value - begin["traffic"][name]) / steps
             for name, value in end["traffic"].items()

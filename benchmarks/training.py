@@ -130,8 +130,8 @@ def table(
             "from": float(min(rates)),
             "to": float(max(rates)),
             "ms a step": float(np.median([r["ms_per_step"] for r in found])),
+            "CPU ms": float(np.median([r["cpu_ms_per_step"] for r in found])),
             "peak MB": float(np.median([r["peak_mb"] for r in found])),
-            "steady MB": float(np.median([r["steady_mb"] for r in found])),
             "daskgnn is x faster": None,
             "x memory": None,
         }
@@ -172,7 +172,9 @@ def main() -> None:
     said = ", ".join(f"{k}={v}" for k, v in options.items()) or "defaults"
     notes = [
         f"daskgnn: {said}; peers: {precision}; at least {base['steps']} steps timed",
-        f"{MEMORY_NOTE}; the larger of the two processes; steady: while timed",
+        "CPU ms: CPU time of a step in all processes, daskgnn's scheduler and driver "
+        "included",
+        f"{MEMORY_NOTE}; of the larger process",
     ]
     title = (
         f"training, {args.shape} shape, {base['workers']} one-core processes, medians "
