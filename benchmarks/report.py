@@ -44,6 +44,7 @@ def show(
     notes: Sequence[str] = (),
     versions: dict[str, str] | None = None,
     extra: dict[str, Any] | None = None,
+    facts: bool = True,
     markdown: bool = False,
 ) -> dict[str, Any]:
     """Print rows as a table with the machine below; write JSON where asked.
@@ -56,6 +57,8 @@ def show(
         Of peers, beside those of the machine.
     extra
         What only the JSON file holds: single runs.
+    facts
+        Print the machine and versions, too: once a script is enough.
     markdown
         Print the table as the documentation has it.
 
@@ -64,7 +67,7 @@ def show(
     dict
         What the JSON file holds.
     """
-    facts = {**machine(), **(versions or {})}
+    about = {**machine(), **(versions or {})}
     print(f"\n{title}")
     columns = list(rows[0])
     cells = [columns, *([_cell(row.get(c)) for c in columns] for row in rows)]
@@ -76,8 +79,9 @@ def show(
             print(f"| {' | '.join('-' * (w - 1) + ':' for w in widths)} |")
     for note in notes:
         print(f"  {note}")
-    print("  " + ", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
-    table = {"title": title, "machine": facts, "notes": list(notes), "rows": rows}
+    if facts:
+        print("  " + ", ".join(f"{k} {v}" for k, v in about.items()), flush=True)
+    table = {"title": title, "machine": about, "notes": list(notes), "rows": rows}
     table |= extra or {}
     if out:
         write(out, table)

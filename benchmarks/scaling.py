@@ -156,8 +156,8 @@ def main() -> None:
         f"{MEMORY_NOTE}; of the largest worker",
     ]
     tables = [
-        show(f"speed, {about}", throughput(results), notes=notes),
-        show("what crossed, a step", traffic(results)),
+        show(f"speed, {about}", throughput(results), notes=notes, facts=False),
+        show("what crossed, a step", traffic(results), facts=False),
         show(
             "balance (efficiency: mean/max)",
             balance(results, part_sizes(store, args.num_parts)),
