@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
+    FEATURE_DTYPES,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
@@ -23,7 +24,7 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
-from daskgnn.train.recipes import SAMPLE_BY, STEPS
+from daskgnn.train.recipes import PRECISIONS, SAMPLE_BY, STEPS
 
 Shown = LineProgress | TerminalProgress
 Command = Callable[..., Any]
@@ -45,6 +46,11 @@ def _graph_options(command: Command) -> Command:
             "--normalize-features/--no-normalize-features",
             default=None,
             help="Divide each node's features by their sum.",
+        ),
+        click.option(
+            "--feature-dtype",
+            type=click.Choice(FEATURE_DTYPES),
+            help="What workers hold dense features as.  [default: as stored]",
         ),
     ]
     return _apply(options, command)
@@ -89,6 +95,11 @@ def _training_options(command: Command) -> Command:
             help="Stop after so many epochs without a better validation score.",
         ),
         click.option("--seed", type=NOT_NEGATIVE),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            help="Of dense products in training; parameters and sums stay float32.",
+        ),
         click.option(
             "--recipe/--no-recipe",
             default=True,

@@ -41,10 +41,11 @@ def estimate_step(
     return StepSize(int(nodes[-1]), int(edges), int(nbytes))
 
 
-def estimate_blocks(graph: Graph) -> int:
+def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of one part's blocks, and of its halo for evaluation."""
     edge_bytes = 2 * graph.index_dtype.itemsize + 4 * graph.weighted
-    node_bytes = 8 * 3 + 2 * graph.num_features * 4
+    element = 4 if feature_dtype == "float32" else 2
+    node_bytes = 8 * 3 + 2 * graph.num_features * element
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
     return int(total / graph.num_parts)
 

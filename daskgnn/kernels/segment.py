@@ -3,7 +3,8 @@
 Row *i* of a block has the neighbours ``indices[starts[i]:ends[i]]``; rows need not
 be adjacent. Every kernel is serial and adds in row order and, within a row, in
 neighbour order, so the same input gives the same bits. Arrays are C-contiguous,
-float32 or float64 alike; indices are trusted to be in range.
+float32 or float64 alike; indices are trusted to be in range. `segment_sum` and its
+backward also take rows in bfloat16 (see `bfloat`).
 
 Shapes: n sources, r rows, L the length of `indices`, F channels, H heads. The
 channels of head *h* are F / H adjacent ones.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from daskgnn.kernels.bfloat import read, written
 from daskgnn.kernels.prefetch import AHEAD, prefetch_row
 
 Array = np.ndarray
@@ -36,17 +38,17 @@ def _sum_row(
     """
     j = indices[start]
     for f in range(out.shape[1]):
-        out[i, f] = x[j, f]
+        out[i, f] = read(x[j, f])
     position = start + 1
     while position + 1 < end:
         j, k = indices[position], indices[position + 1]
         for f in range(out.shape[1]):
-            out[i, f] = (out[i, f] + x[j, f]) + x[k, f]
+            out[i, f] = (out[i, f] + read(x[j, f])) + read(x[k, f])
         position += 2
     if position < end:
         j = indices[position]
         for f in range(out.shape[1]):
-            out[i, f] += x[j, f]
+            out[i, f] += read(x[j, f])
 
 
 @njit(cache=True, nogil=True)
@@ -115,17 +117,20 @@ def segment_sum_backward(
         Begin with the gradient by the row's own node: the right half of `grad`.
     """
     width = out.shape[1]
+    total = np.empty(width, scale.dtype)
     for j in range(out.shape[0]):
         if rooted and j < grad.shape[0]:
             for f in range(width):
-                out[j, f] = grad[j, width + f]
+                total[f] = read(grad[j, width + f])
         else:
-            out[j, :] = 0
+            total[:] = 0
         for place in range(bounds[j], bounds[j + 1]):
             i = rows[place]
             factor = scale[i]
             for f in range(width):
-                out[j, f] += factor * grad[i, f]
+                total[f] += factor * read(grad[i, f])
+        for f in range(width):
+            out[j, f] = written(total[f], out[j, f])
 
 
 @njit(cache=True, nogil=True)

@@ -4,6 +4,9 @@ Work goes over the rows in chunks that stay in the processor's cache, so that th
 wide hidden rows are written once and read once. The order of all additions is a
 function of the shapes alone.
 
+Under ``torch.autocast("cpu", torch.bfloat16)`` the products take bfloat16 and so do
+hidden rows; sums over neighbours, over rows and of weights' gradients stay float32.
+
 Shapes: n sources, r destinations, F input and H output channels.
 """
 
@@ -11,7 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 from torch.autograd.function import once_differentiable
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1024
 """Rows at a time: a chunk's input and output fill half of a common L2 cache."""
+CHUNK_BFLOAT16 = 4096
+"""The same in bfloat16, whose products are quick enough to mind their start."""
 
 
 class Layer(NamedTuple):
@@ -39,7 +43,20 @@ class Layer(NamedTuple):
 
 def can_fuse(h: torch.Tensor, weight: torch.Tensor) -> bool:
     """Return whether `sage_layer` can work on `h` with such a weight."""
-    return ops.has_kernels(h) and ops.has_kernels(weight) and h.dtype == weight.dtype
+    if h.device.type != "cpu" or not ops.has_kernels(weight):
+        return False
+    if _autocast():
+        both = (torch.float32, torch.bfloat16)
+        return h.dtype in both and weight.dtype == torch.float32
+    return ops.has_kernels(h) and h.dtype == weight.dtype
+
+
+def _autocast() -> bool:
+    """Return whether products are to be in bfloat16."""
+    return (
+        torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    )
 
 
 def sage_layer(
@@ -87,15 +104,16 @@ class _SageLayer(torch.autograd.Function):
         if near is None:
             assert layer.rows is not None  # one of the two is given
             near = ops.sum_rows(h, layer.rows, layer.mean)
-        inputs = _Inputs(near, None if root is None else h[: layer.num_dst])
+        dtype = torch.bfloat16 if _autocast() else weight.dtype
+        inputs = _Inputs(near, None if root is None else h[: layer.num_dst], dtype)
         both = weight if root is None else torch.cat([weight, root], dim=1)
-        out = h.new_empty(layer.num_dst, len(weight))
-        product = both.t().contiguous()
-        added = np.empty(0, out.numpy().dtype) if bias is None else ops.values(bias)
+        out = h.new_empty(layer.num_dst, len(weight), dtype=dtype)
+        product = both.t().to(dtype).contiguous()
+        added = both.new_empty(0) if bias is None else bias
         for chunk, x in inputs.chunks():
             torch.mm(x, product, out=out[chunk])
-            rectify.add_bias(out[chunk].numpy(), added, layer.relu)
-        ctx.layer, ctx.num_src, ctx.given = layer, len(h), layer.rows is None
+            rectify.add_bias(ops.array_of(out[chunk]), ops.values(added), layer.relu)
+        ctx.layer, ctx.num_src, ctx.dtype = layer, len(h), h.dtype
         ctx.rooted, ctx.biased = root is not None, bias is not None
         ctx.save_for_backward(h, near, both, out if layer.relu else None)
         return out
@@ -105,29 +123,21 @@ class _SageLayer(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         h, near, both, out = ctx.saved_tensors
         layer: Layer = ctx.layer
-        inputs = _Inputs(near, h[: layer.num_dst] if ctx.rooted else None)
+        inputs = _Inputs(near, h[: layer.num_dst] if ctx.rooted else None, grad.dtype)
         by_weight = torch.zeros_like(both)
         by_bias = both.new_zeros(len(both))
         by_inputs = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            by_inputs = h.new_empty(layer.num_dst, both.shape[1])
-        masked = h.new_empty(min(CHUNK, layer.num_dst), len(both))
+            by_inputs = grad.new_empty(layer.num_dst, both.shape[1])
+        weights = both.to(grad.dtype)
         for chunk, x in inputs.chunks():
-            by_out = grad[chunk]
-            if out is None:
-                by_bias += by_out.sum(0)
+            by_out = _rectified(grad[chunk], out, chunk, by_bias)
+            if by_out.dtype == both.dtype:
+                by_weight.addmm_(by_out.t(), x)
             else:
-                kept = masked[: len(by_out)]
-                rectify.relu_backward(
-                    ops.values(by_out),
-                    ops.values(out[chunk]),
-                    kept.numpy(),
-                    by_bias.numpy(),
-                )
-                by_out = kept
-            by_weight.addmm_(by_out.t(), x)
+                by_weight += by_out.t() @ x
             if by_inputs is not None:
-                torch.mm(by_out, both, out=by_inputs[chunk])
+                torch.mm(by_out, weights, out=by_inputs[chunk])
         width = near.shape[1]
         by_h, by_near = _split(ctx, by_inputs, width)
         return (
@@ -138,6 +148,20 @@ class _SageLayer(torch.autograd.Function):
             by_weight[:, width:] if ctx.rooted else None,
             None,
         )
+
+
+def _rectified(
+    grad: torch.Tensor, out: torch.Tensor | None, chunk: slice, by_bias: torch.Tensor
+) -> torch.Tensor:
+    """Return a chunk's gradient before the ReLU; add its sum to `by_bias`."""
+    if out is None:
+        by_bias += grad.sum(0, dtype=by_bias.dtype)
+        return grad
+    kept = torch.empty_like(grad, memory_format=torch.contiguous_format)
+    rectify.relu_backward(
+        ops.values(grad), ops.values(out[chunk]), ops.array_of(kept), by_bias.numpy()
+    )
+    return kept
 
 
 def _split(
@@ -151,10 +175,16 @@ def _split(
     if not ctx.needs_input_grad[0]:
         return None, by_near
     if layer.rows is not None:
-        return ops.sum_rows_backward(
-            by_inputs, layer.rows, layer.mean, ctx.num_src, ctx.rooted
-        ), None
-    by_h = by_inputs.new_zeros(ctx.num_src, width)
+        by_h = ops.sum_rows_backward(
+            by_inputs,
+            layer.rows,
+            layer.mean,
+            ctx.num_src,
+            rooted=ctx.rooted,
+            dtype=ctx.dtype,
+        )
+        return by_h, None
+    by_h = by_inputs.new_zeros(ctx.num_src, width, dtype=ctx.dtype)
     if ctx.rooted:
         by_h[: layer.num_dst] = by_inputs[:, width:]
     return by_h, by_near
@@ -163,25 +193,32 @@ def _split(
 class _Inputs:
     """A layer's inputs, neighbours and the node itself side by side, in chunks."""
 
-    def __init__(self, near: torch.Tensor, own: torch.Tensor | None) -> None:
-        self.near, self.own = near, own
-        self.whole = near if own is None else _side_by_side(near, own)
+    def __init__(
+        self, near: torch.Tensor, own: torch.Tensor | None, dtype: torch.dtype
+    ) -> None:
+        self.near, self.own, self.dtype = near, own, dtype
+        whole = near if own is None else _side_by_side(near, own)
+        self.whole = whole if whole is None or whole.dtype == dtype else None
 
     def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield the rows' places and the inputs [rows, F or 2 F] of each chunk."""
         count, width = self.near.shape
+        size = CHUNK_BFLOAT16 if self.dtype == torch.bfloat16 else CHUNK
         buffer = None
-        for start in range(0, count, CHUNK):
-            chunk = slice(start, min(start + CHUNK, count))
+        for start in range(0, count, size):
+            chunk = slice(start, min(start + size, count))
             if self.whole is not None:
                 yield chunk, self.whole[chunk]
                 continue
-            assert self.own is not None  # else the neighbours are the whole
             if buffer is None:
-                buffer = self.near.new_empty(min(CHUNK, count), 2 * width)
+                columns = width if self.own is None else 2 * width
+                buffer = self.near.new_empty(
+                    min(size, count), columns, dtype=self.dtype
+                )
             x = buffer[: chunk.stop - start]
             x[:, :width] = self.near[chunk]
-            x[:, width:] = self.own[chunk]
+            if self.own is not None:
+                x[:, width:] = self.own[chunk]
             yield chunk, x
 
 
@@ -189,14 +226,14 @@ def _side_by_side(near: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
     """Return [r, 2 F] if the two already lie so in memory, else None."""
     width = near.shape[1]
     strides = (2 * width, 1)
-    if near.stride() != strides or own.stride() != strides:
+    if near.stride() != strides or own.stride() != strides or near.dtype != own.dtype:
         return None
     if own.data_ptr() != near.data_ptr() + width * near.element_size():
         return None
     # Each tensor's storage ends with its own last number: numpy does not mind.
     both = as_strided(
-        near.detach().numpy(),
+        ops.array_of(near),
         (len(near), 2 * width),
         tuple(s * near.element_size() for s in strides),
     )
-    return torch.from_numpy(both)
+    return torch.from_numpy(both).view(near.dtype)

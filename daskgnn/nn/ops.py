@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 from daskgnn.kernels import segment
 from daskgnn.kernels.aggregate import frozen
 
+BFLOAT16 = torch.bfloat16
+
 _segment: Any = segment  # numba's types do not see through *rows
 
 
@@ -42,9 +44,22 @@ def has_kernels(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
+def widened(x: torch.Tensor) -> torch.Tensor:
+    """Return `x`, in float32 if it is of half precision: sums need the digits."""
+    half = x.dtype in (torch.bfloat16, torch.float16)
+    return x.float() if half and x.device.type == "cpu" else x
+
+
+def array_of(x: torch.Tensor) -> np.ndarray:
+    """Return an array that shares a CPU tensor's memory; bfloat16 as its bits."""
+    x = x.detach()
+    found: np.ndarray = (x.view(torch.uint16) if x.dtype == BFLOAT16 else x).numpy()
+    return found
+
+
 def values(x: torch.Tensor) -> np.ndarray:
     """Return the numbers of a CPU tensor as a C-contiguous read-only array."""
-    return frozen(x.detach().contiguous().numpy())
+    return frozen(array_of(x.contiguous()))
 
 
 def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -56,26 +71,40 @@ def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sum_rows(x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
-    """Return the sum (or mean) of each row's neighbours, [r, D]."""
-    out = x.new_empty(len(rows.starts), x.shape[1])
+    """Return the sum (or mean) of each row's neighbours, [r, D].
+
+    It is float32 for `x` in bfloat16.
+    """
+    dtype = torch.float32 if x.dtype == BFLOAT16 else x.dtype
+    out = x.new_empty(len(rows.starts), x.shape[1], dtype=dtype)
     _segment.segment_sum(values(x), *rows, mean, out.numpy())
     return out
 
 
 def sum_rows_backward(
-    grad: torch.Tensor, rows: Rows, mean: bool, num_src: int, rooted: bool = False
+    grad: torch.Tensor,
+    rows: Rows,
+    mean: bool,
+    num_src: int,
+    *,
+    rooted: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Return the gradient by the sources, [n, D], of sums of their rows.
 
     `grad` is [r, D], or, with `rooted`, [r, 2 D] with the gradients by source *i*
-    itself in the right half of row *i*.
+    itself in the right half of row *i*. The result has its type, or `dtype`.
     """
-    out = grad.new_empty(num_src, grad.shape[1] // (2 if rooted else 1))
+    width = grad.shape[1] // (2 if rooted else 1)
+    out = grad.new_empty(num_src, width, dtype=dtype or grad.dtype)
     by_source = _segment.transpose_rows(*rows, num_src)
-    scale = np.ones(len(rows.starts), out.numpy().dtype)
+    exact = np.float64 if grad.dtype == torch.float64 else np.float32
+    scale = np.ones(len(rows.starts), exact)
     if mean:
-        scale /= np.maximum(rows.ends - rows.starts, 1)
-    _segment.segment_sum_backward(values(grad), *by_source, scale, rooted, out.numpy())
+        scale = np.divide(1, np.maximum(rows.ends - rows.starts, 1), dtype=exact)
+    _segment.segment_sum_backward(
+        values(grad), *by_source, scale, rooted, array_of(out)
+    )
     return out
 
 
@@ -246,6 +275,7 @@ def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
     torch.Tensor
         [r, D]; zeros for rows without neighbours.
     """
+    x = widened(x)
     if not has_kernels(x):
         return _plain_reduce(x, rows, op)
     if op == "max":
@@ -261,6 +291,7 @@ def weighted_sum(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Ten
     torch.Tensor
         [r, H, D], differentiable by `x` and `weight`.
     """
+    x, weight = widened(x), widened(weight)
     if not has_kernels(x) or x.dtype != weight.dtype:
         return _plain_weighted(x, weight, rows)
     return _Weighted.apply(x.flatten(1), weight, rows).unflatten(1, x.shape[1:])
@@ -271,7 +302,7 @@ def edge_add(source: torch.Tensor, target: torch.Tensor, rows: Rows) -> torch.Te
 
     `source` is [n, H], `target` [>= r, H].
     """
-    target = target[: len(rows.starts)]
+    source, target = widened(source), widened(target[: len(rows.starts)])
     if not has_kernels(source) or source.dtype != target.dtype:
         j, i, _ = _edges(rows, source.device)
         return source.index_select(0, j) + target.index_select(0, i)
@@ -280,6 +311,7 @@ def edge_add(source: torch.Tensor, target: torch.Tensor, rows: Rows) -> torch.Te
 
 def edge_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
     """Return, for compact rows, the softmax of `scores` [E, H] over each row."""
+    scores = widened(scores)
     if not has_kernels(scores):
         return _plain_softmax(scores, rows)
     return _Softmax.apply(scores, rows)

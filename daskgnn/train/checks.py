@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError, ModelError
+from daskgnn.graph.content import refuse_sparse
 from daskgnn.graph.graph import Graph
+from daskgnn.kernels.half import check_dtype_name
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.train.recipes import SAMPLE_BY
 
@@ -78,6 +80,15 @@ def check_sample_by(value: str, graph: Graph) -> None:
             f"graph {graph.name!r} has no edge weights: use sample_by='uniform', or "
             "give edge_weight when it is built"
         )
+
+
+def check_feature_dtype(value: str | None, graph: Graph) -> str:
+    """Return what feature blocks are held as; None is as they are stored."""
+    if value is None:
+        return graph.feature_dtype or "float32"
+    if check_dtype_name(value) != "float32" and graph.sparse_features:
+        refuse_sparse(value, graph.name)
+    return value
 
 
 def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:

@@ -16,6 +16,9 @@ from daskgnn.train.state import TrainState
 if TYPE_CHECKING:
     from daskgnn.train.schedule import Schedule
 
+_BEFORE = {"feature_dtype": "float32", "precision": "float32"}
+"""Facts that older checkpoints lack, and what they stood at."""
+
 
 @dataclass
 class Sums:
@@ -115,7 +118,7 @@ class Course:
         """
         facts, arrays = checkpoint.facts, checkpoint.arrays
         for name, mine in plan.items():
-            theirs = facts["plan"].get(name)
+            theirs = facts["plan"].get(name, _BEFORE.get(name))
             if theirs != mine:
                 raise CheckpointError(
                     f"the checkpoint of step {checkpoint.step} was written with "

@@ -23,6 +23,7 @@ from daskgnn.dataflow.step import PartGradient, add_gradients
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
+from daskgnn.train.arithmetic import computing, half_precision
 from daskgnn.train.state import (
     TrainState,
     export_optimizer,
@@ -49,6 +50,8 @@ class Program:
     fan_out: FanOut
     threads: int
     """Threads of a numeric task: part of the plan, never the worker's cores."""
+    precision: str = "float32"
+    """Of the dense products in training: see `Trainer`."""
 
     @cached_property
     def digest(self) -> str:
@@ -62,6 +65,7 @@ def make_program(
     optimizer: OptimizerFactory,
     fan_out: FanOut,
     threads: int,
+    precision: str = "float32",
 ) -> Program:
     """Pickle `model` by value, code of the user's own modules included.
 
@@ -84,7 +88,7 @@ def make_program(
             f"({type(error).__name__}: {error}): keep open files, locks and clients "
             "out of them"
         ) from error
-    return Program(payload, shapes, fan_out, threads)
+    return Program(payload, shapes, fan_out, threads, precision)
 
 
 @contextmanager
@@ -169,19 +173,6 @@ def _unpickle(payload: bytes) -> Any:
         ) from error
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads of torch, whatever the machine has."""
-    before = torch.get_num_threads()
-    if before != count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if before != count:
-            torch.set_num_threads(before)
-
-
 def layer_blocks(
     batch: PreparedStep, fan_out: FanOut, model: torch.nn.Module
 ) -> list[Block]:
@@ -219,13 +210,14 @@ def compute_gradient(
     batch = window.steps[index]
     if not batch.sizes[0]:
         return PartGradient(np.zeros_like(state.parameters), 0.0)
-    with torch_threads(program.threads):
+    with computing(program.threads, program.precision):
         loaded = _load(program)
         model = loaded.with_parameters(state.parameters).train()
-        outputs = model(
-            torch.from_numpy(batch.x), layer_blocks(batch, program.fan_out, model)
-        )
-        total = loaded.loss(outputs, torch.from_numpy(batch.labels))
+        with half_precision(program.precision):
+            outputs = model(
+                torch.from_numpy(batch.x), layer_blocks(batch, program.fan_out, model)
+            )
+        total = loaded.loss(outputs.float(), torch.from_numpy(batch.labels))
         loss = total / batch.num_seeds
         grads = torch.autograd.grad(loss, loaded.trained, allow_unused=True)
         found = dict(zip(map(id, loaded.trained), grads, strict=True))
@@ -255,7 +247,7 @@ def apply_update(
             f"the loss of step {state.step} is {share.loss}: lower the learning rate "
             "or normalise the features"
         )
-    with torch_threads(program.threads):
+    with computing(program.threads):
         loaded = _load(program)
         loaded.with_parameters(state.parameters)
         optimizer = loaded.optimizer(loaded.parameters)
@@ -308,7 +300,7 @@ def evaluate_layer(
         aggregated=whole.aggregated if first else None,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
-    with torch_threads(program.threads), torch.no_grad():
+    with computing(program.threads), torch.no_grad():
         out = model.layer(number, torch.from_numpy(table), bipartite)
         return out.float().contiguous().numpy()
 
@@ -322,7 +314,7 @@ def evaluate_step(
     """
     batch = window.steps[0]
     everything = FanOut((-1,) * program.fan_out.num_hops)
-    with torch_threads(program.threads), torch.no_grad():
+    with computing(program.threads), torch.no_grad():
         model = _load(program).with_parameters(parameters).eval()
         out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything, model))
         return out.float().contiguous().numpy()

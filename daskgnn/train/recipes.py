@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "patience": None,
     "seed": 0,
     "steps": "auto",
+    "precision": "float32",
 }
 """Where neither the command nor a recipe says otherwise."""
 
@@ -47,6 +48,9 @@ _CITATION = {
 
 SAMPLE_BY = ("uniform", "edge_weight", "degree")
 """What a neighbour's chance to be drawn may follow."""
+
+PRECISIONS = ("float32", "medium", "bf16")
+"""Precisions of the dense products in training: see `Trainer`."""
 
 STEPS = ("auto", "tasks", "window")
 """The forms of the parameter chain."""

@@ -40,10 +40,12 @@ _TRAINER_OPTIONS = (
     "optimizer",
     "seed",
     "normalize_features",
+    "feature_dtype",
     "sample_by",
     "patience",
     "checkpoint_every",
     "steps",
+    "precision",
 )
 
 
@@ -58,6 +60,7 @@ class RunConfig:
     num_clusters: int | None = None
     method: str | None = None
     normalize_features: bool | None = None
+    feature_dtype: str | None = None
     model: str | None = None
     aggr: str | None = None
     heads: int | None = None
@@ -77,6 +80,7 @@ class RunConfig:
     seed: int | None = None
     checkpoint_every: int | None = None
     steps: str | None = None
+    precision: str | None = None
     recipe: bool = True
     workers: int | None = None
     scheduler: str | None = None
@@ -273,7 +277,8 @@ def _trainer(
         client=client,
         out=out,
         progress=progress,
-        **{name: settings[name] for name in _TRAINER_OPTIONS},
+        # A run of an older version lacks what came later.
+        **{name: settings[name] for name in _TRAINER_OPTIONS if name in settings},
     )
 
 

@@ -27,6 +27,7 @@ from daskgnn.train.checks import (
     check_choice,
     check_count,
     check_fan_out,
+    check_feature_dtype,
     check_graph,
     check_optional_count,
     check_sample_by,
@@ -42,7 +43,7 @@ from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss
 from daskgnn.train.plan import WindowPlanner
 from daskgnn.train.program import OptimizerFactory, Program, make_program
-from daskgnn.train.recipes import STEPS
+from daskgnn.train.recipes import PRECISIONS, STEPS
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
 from daskgnn.train.schedule import (
     Schedule,
@@ -96,6 +97,9 @@ class Trainer:
         "auto" takes the current client if there is one; None trains in this process.
     normalize_features : bool
         Divide each feature row by its sum.
+    feature_dtype : {None, "float32", "float16", "bfloat16"}
+        What workers hold dense features as and send them as; None is as they are
+        stored. Sums over them are of float32 whatever it is.
     sample_by : {"uniform", "edge_weight", "degree"}
         Draw neighbours uniformly, or in proportion to edge weights or degrees.
     threads_per_part : int
@@ -115,6 +119,11 @@ class Trainer:
     steps : {"auto", "tasks", "window"}
         Run each step as tasks of its own, or a window's steps as one task a worker:
         the same bits. "auto" takes windows where steps are short.
+    precision : {"float32", "medium", "bf16"}
+        Of the dense products in training. "medium" lets torch round the factors of
+        float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
+        faster where the processor has instructions for it. Parameters, their
+        gradients, sums over neighbours and evaluation stay float32.
     progress : Progress, optional
 
     Raises
@@ -144,6 +153,7 @@ class Trainer:
         seed: int = 0,
         client: Any = "auto",
         normalize_features: bool = False,
+        feature_dtype: str | None = None,
         sample_by: str = "uniform",
         threads_per_part: int = 1,
         deterministic: bool = True,
@@ -153,11 +163,13 @@ class Trainer:
         patience: int | None = None,
         window: int | None = None,
         steps: str = "auto",
+        precision: str = "float32",
         progress: Progress | None = None,
     ) -> None:
         check_graph(graph)
         check_trainable(graph)
         check_choice("steps", steps, STEPS)
+        check_choice("precision", precision, PRECISIONS)
         check_sample_by(sample_by, graph)
         self.model = model
         self.graph = graph
@@ -174,6 +186,7 @@ class Trainer:
         self.recorder = Recorder(out, progress or Silent())
         self._settings: dict[str, Any] = {
             "normalize_features": normalize_features,
+            "feature_dtype": check_feature_dtype(feature_dtype, graph),
             "sample_by": sample_by,
         }
         self._layered = self._check_model(deterministic)
@@ -187,6 +200,7 @@ class Trainer:
             self._optimizer,
             self.fan_out,
             check_count("threads_per_part", threads_per_part),
+            precision,
         )
         self.plan = SeedPlan(
             graph.original_ids_of(graph.splits["train"]),
@@ -402,7 +416,7 @@ class Trainer:
             parts_per_worker(self.graph.num_parts, self.executor.num_workers()),
             self.executor.memory_limit(),
             float(dask.config.get("gnn.memory-share")),
-            estimate_blocks(self.graph),
+            estimate_blocks(self.graph, self._settings["feature_dtype"]),
         )
 
     def _new_schedule(self) -> Schedule:
@@ -432,6 +446,7 @@ class Trainer:
             "batch_size": self.batch_size,
             "num_neighbors": list(self.fan_out.num_neighbors),
             "threads_per_part": self.program.threads,
+            "precision": self.program.precision,
             "model": repr(self.model),
             "optimizer": self._description,
             **self._settings,

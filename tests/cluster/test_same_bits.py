@@ -55,6 +55,21 @@ def _check_predictions(there, path):
     assert right.mean() == pytest.approx(there.evaluate("test")["accuracy"])
 
 
+@pytest.mark.parametrize("precision", ["medium", "bf16"])
+def test_other_precisions_have_their_own_bits_everywhere(path, alone, precision):
+    here = trainer(path, 3, None, precision=precision)
+    here.fit(2)
+    exact = trainer(path, 3, None)
+    exact.fit(2)
+    losses = [[s["loss"] for s in t.recorder.history.steps] for t in (here, exact)]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+    with own_cluster(2) as client:
+        for form in ("tasks", "window"):
+            there = trainer(path, 3, client, precision=precision, steps=form)
+            there.fit(2)
+            assert there.params_sha256 == here.params_sha256
+
+
 def test_another_seed_gives_another_hash(path, alone):
     other = trainer(path, 2, None, seed=1)
     other.fit(3)

@@ -609,3 +609,43 @@ def test_fused_relu_keeps_what_is_not_a_number():
     with torch.no_grad():
         h[3] = torch.nan
     assert block.sage(h, "sum", weight, bias, root, relu=True)[3].isnan().all()
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_fused_sage_in_bfloat16_is_near_float32(relu):
+    block, _, h, (weight, bias, root) = sage_case(torch.float32)
+    exact = block.sage(h, "mean", weight, bias, root, relu=relu)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = block.sage(h, "mean", weight, bias, root, relu=relu)
+        again = block.sage(h.bfloat16(), "mean", weight, bias, root, relu=relu)
+    assert first.dtype == torch.bfloat16
+    torch.testing.assert_close(first.float(), exact, rtol=0.02, atol=0.05)
+    torch.testing.assert_close(again.float(), exact, rtol=0.03, atol=0.08)
+    by_out = torch.randn_like(exact)
+    inputs = [h, weight, bias, root]
+    expected = torch.autograd.grad(exact, inputs, by_out)
+    # What rounding moves across the zero of the ReLU changes wholly.
+    bound = 0.15 if relu else 0.02
+    for out in (first, again):
+        found = torch.autograd.grad(out, inputs, by_out.bfloat16())
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == torch.float32
+            assert (one - other).norm() < bound * other.norm()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_under_autocast_are_near_float32(name, graph):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    x = torch.randn(N, F)
+    blocks = [Block.from_csr(*graph[:2]) for _ in range(2)]
+    exact = model(x, blocks)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(x, blocks)
+    assert (half.float() - exact).norm() < 0.03 * exact.norm()
+    grads = [
+        torch.autograd.grad(out.float().square().sum(), list(model.parameters()))
+        for out in (half, exact)
+    ]
+    flat = [torch.cat([g.reshape(-1) for g in each]) for each in grads]
+    assert (flat[0] - flat[1]).norm() < 0.05 * flat[1].norm()
