@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 METADATA := setup.cfg pyproject.toml constraints.txt
 DEMO_OUT ?=
+BENCH_OUT ?= runs/bench
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos bench-env bench lint format type check clean
+.PHONY: help env install demo test test-all chaos bench-env bench bench-full lint format type check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -37,11 +38,25 @@ test-all: $(VENV)/.test  ## Run every test
 chaos: $(VENV)/.test  ## Run the tests that kill processes
 	$(BIN)/python -m pytest -m chaos
 
-bench-env: $(VENV)/.bench  ## Add the peers that benchmarks compare with
+bench-env: $(VENV)/.bench $(VENV)/.pyg  ## Add the peers that benchmarks compare with: DGL, PyG
 
-bench: $(VENV)/.test  ## Measure engine cost and sampler (some minutes)
-	$(BIN)/python benchmarks/step_latency.py
-	$(BIN)/python benchmarks/sampler.py
+bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler (under 10 minutes)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/training.py --json $(BENCH_OUT)/training-arxiv.json
+	$(BIN)/python benchmarks/step_latency.py --json $(BENCH_OUT)/step-latency.json
+	$(BIN)/python benchmarks/sampler.py --json $(BENCH_OUT)/sampler-arxiv.json
+
+bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, topologies, Cora (hours)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/training.py --shape products \
+		--sides daskgnn,daskgnn-bf16,daskgnn-half,dgl,dgl-bf16,pyg \
+		--json $(BENCH_OUT)/training-products.json
+	$(BIN)/python benchmarks/sampler.py --shape products --json $(BENCH_OUT)/sampler-products.json
+	$(BIN)/python benchmarks/scaling.py --json $(BENCH_OUT)/scaling.json
+	$(BIN)/python benchmarks/halo_cache.py
+	$(BIN)/python benchmarks/remote_bytes.py
+	$(BIN)/python benchmarks/topologies.py --json $(BENCH_OUT)/topologies.json
+	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
 
 lint: $(VENV)/.dev  ## Check style and spelling
 	$(BIN)/ruff check .
@@ -79,6 +94,13 @@ $(VENV)/.test: $(VENV)/.made $(METADATA)
 $(VENV)/.bench: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --no-deps dgl==2.1.0
 	@touch $@
+
+# Compiled from source, in some minutes, against the torch that is installed.
+$(VENV)/.pyg: $(VENV)/.test
+	$(PIP) setuptools wheel
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
+		torch-scatter==2.1.2 torch-sparse==0.6.18 && touch $@ || \
+		echo "PyG cannot be measured: torch-sparse was not built" >&2
 
 $(VENV)/.dev: $(VENV)/.made $(METADATA)
 	$(PIP) -e '.[dev]'

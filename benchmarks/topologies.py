@@ -165,8 +165,8 @@ def main() -> None:
             f"partitions: {about}",
             partitions,
             notes=[
-                "halo share: of a part's own nodes and their neighbours elsewhere, mean "
-                "of the parts; balance: largest part over mean"
+                "halo share: of a part's own nodes and their neighbours elsewhere, "
+                "mean of the parts; balance: largest part over mean"
             ],
             facts=False,
             markdown=args.markdown,

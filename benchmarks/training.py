@@ -6,11 +6,15 @@ scheduler and driver on the same cores. DGL, PyG: DistributedDataParallel over g
 Every process is pinned to one core; only one side runs at a time, in fresh processes;
 sides take turns. The clock leaves out loading and the first steps.
 
-    python benchmarks/training.py [--shape arxiv] [--peers dgl,pyg] [--json FILE]
+    python benchmarks/training.py [--shape arxiv] [--sides daskgnn,dgl] [--json FILE]
+
+Sides: daskgnn, dgl, pyg in float32; with -bf16, the dense products are in bfloat16
+(daskgnn's ``precision="bf16"``, torch's autocast for the peers), with -medium daskgnn's
+``precision="medium"``; daskgnn-half keeps features in bfloat16 besides.
 
 Each comparison is made twice: with each side's defaults ("as shipped": daskgnn's
 workers keep freed memory by themselves), and with the same allocator settings in all
-processes of both sides ("tuned").
+processes of all sides ("tuned").
 """
 
 from __future__ import annotations
@@ -24,8 +28,22 @@ from processes import MALLOC, MEMORY_NOTE, SideFailedError, run_side
 from report import show
 from workloads import WORKLOADS, Workload, add_options, arrays_of, store_of
 
-NEEDED = {"dgl": ["dgl"], "pyg": ["torch_geometric", "torch_sparse"]}
-NAMES = {"daskgnn": "daskgnn", "dgl": "DGL", "pyg": "PyG"}
+OURS: dict[str, dict[str, Any]] = {
+    "daskgnn": {},
+    "daskgnn-medium": {"precision": "medium"},
+    "daskgnn-bf16": {"precision": "bf16"},
+    "daskgnn-half": {"precision": "bf16", "feature_dtype": "bfloat16"},
+}
+"""Options of `daskgnn.Trainer`."""
+
+PEERS: dict[str, tuple[str, str]] = {
+    "dgl": ("side_dgl.py", "float32"),
+    "dgl-bf16": ("side_dgl.py", "bf16"),
+    "pyg": ("side_pyg.py", "float32"),
+    "pyg-bf16": ("side_pyg.py", "bf16"),
+}
+NEEDED = {"side_dgl.py": ["dgl"], "side_pyg.py": ["torch_geometric", "torch_sparse"]}
+BASELINES = {"dgl": "x DGL", "pyg": "x PyG"}
 
 
 def parse() -> argparse.Namespace:
@@ -33,30 +51,23 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser, "arxiv")
-    parser.add_argument("--peers", default="dgl", help="of dgl,pyg (default: dgl)")
+    parser.add_argument(
+        "--sides",
+        default="daskgnn,dgl",
+        help=f"of {', '.join([*OURS, *PEERS])} (default: %(default)s)",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--malloc", default=",".join(MALLOC), help="of: %(default)s")
     parser.add_argument("--steps", type=int, help="timed, at least")
     parser.add_argument("--warm-up", type=int, help="steps before, at least")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--precision",
-        choices=["float32", "bf16"],
-        default="float32",
-        help="of the dense products: daskgnn's precision, peers' torch.autocast",
-    )
-    parser.add_argument(
-        "--peer-precision", choices=["float32", "bf16"], help="if another"
-    )
-    parser.add_argument("--feature-dtype", help="daskgnn's: float32, float16, bfloat16")
-    parser.add_argument("--halo-cache", help="daskgnn's, for instance 64MB")
-    parser.add_argument("--skip-ours", action="store_true", help="peers alone")
+    parser.add_argument("--halo-cache", help="daskgnn's, for instance '64 MB'")
     parser.add_argument("--json")
     return parser.parse_args()
 
 
 def base_settings(workload: Workload, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what both sides are told."""
+    """Return what all sides are told."""
     return {
         "fan_out": list(workload.fan_out),
         "hidden": workload.hidden,
@@ -67,48 +78,52 @@ def base_settings(workload: Workload, args: argparse.Namespace) -> dict[str, Any
     }
 
 
-def trainer_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of `daskgnn.Trainer` that were asked for."""
-    options: dict[str, Any] = {}
-    if args.precision != "float32":
-        options["precision"] = args.precision
-    if args.feature_dtype:
-        options["feature_dtype"] = args.feature_dtype
-    if args.halo_cache:
-        options["halo_cache"] = args.halo_cache
-    return options
-
-
-def present(peers: str) -> list[str]:
-    """Return the peers that are installed; say which are not."""
-    found = []
-    for peer in filter(None, peers.split(",")):
-        missing = [m for m in NEEDED[peer] if importlib.util.find_spec(m) is None]
-        if missing:
-            print(
-                f"{NAMES[peer]} is not measured without {', '.join(missing)}: ", end=""
-            )
-            print("make bench-env")
+def make_sides(args: argparse.Namespace) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the script and the settings of each side that can be measured."""
+    workload = WORKLOADS[args.shape]
+    store = store_of(workload, args.cache, args.store)
+    base = base_settings(workload, args)
+    cache = {"halo_cache": args.halo_cache} if args.halo_cache else {}
+    sides: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name in args.sides.split(","):
+        if name in OURS:
+            graph = {"store": store, "num_parts": args.workers}
+            options = {"options": {**OURS[name], **cache}}
+            sides[name] = "side_daskgnn.py", {**base, **graph, **options}
+        elif name not in PEERS:
+            raise SystemExit(f"--sides {name}: expected {', '.join([*OURS, *PEERS])}")
         else:
-            found.append(peer)
-    return found
+            script, precision = PEERS[name]
+            if not is_present(name, NEEDED[script]):
+                continue
+            arrays = arrays_of(store, args.cache)
+            sides[name] = script, {**base, "arrays": arrays, "precision": precision}
+    return sides
+
+
+def is_present(side: str, modules: list[str]) -> bool:
+    """Return whether a peer is installed; say so if it is not."""
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
+    if missing:
+        print(f"{side} is not measured without {', '.join(missing)}: make bench-env")
+    return not missing
 
 
 def compare(
-    sides: dict[str, dict[str, Any]], malloc: str, repeats: int
+    sides: dict[str, tuple[str, dict[str, Any]]], malloc: str, repeats: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Run the sides in turn; return their results."""
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for repeat in range(repeats):
-        for side, settings in sides.items():
+        for side, (script, settings) in sides.items():
             try:
-                result = run_side(f"side_{side}.py", settings, malloc)
+                result = run_side(script, settings, malloc)
             except SideFailedError as error:
-                print(f"{NAMES[side]} ({malloc}): {error}", flush=True)
+                print(f"{side} ({malloc}): {error}", flush=True)
                 continue
             results[side].append(result)
             print(
-                f"{malloc}, {repeat + 1} of {repeats}: {NAMES[side]} "
+                f"{malloc}, {repeat + 1} of {repeats}: {side} "
                 f"{result['seeds_per_second']:.0f} seeds/s",
                 flush=True,
             )
@@ -118,71 +133,56 @@ def compare(
 def table(
     results: dict[str, list[dict[str, Any]]], malloc: str
 ) -> list[dict[str, Any]]:
-    """Return a row for each side: medians, and how daskgnn stands to it."""
-    ours = results.get("daskgnn")
+    """Return a row for each side: medians, and how it stands to the peers."""
     rows = []
     for side, found in results.items():
         rates = [r["seeds_per_second"] for r in found]
         row = {
             "malloc": malloc,
-            "side": NAMES[side],
+            "side": side,
             "seeds/s": float(np.median(rates)),
             "from": float(min(rates)),
             "to": float(max(rates)),
             "ms a step": float(np.median([r["ms_per_step"] for r in found])),
             "CPU ms": float(np.median([r["cpu_ms_per_step"] for r in found])),
             "peak MB": float(np.median([r["peak_mb"] for r in found])),
-            "daskgnn is x faster": None,
-            "x memory": None,
         }
-        if ours and side != "daskgnn":
-            mine = rows[0]
-            row["daskgnn is x faster"] = mine["seeds/s"] / row["seeds/s"]
-            row["x memory"] = mine["peak MB"] / row["peak MB"]
         rows.append(row)
+    for baseline, name in BASELINES.items():
+        if baseline in results:
+            its = next(row for row in rows if row["side"] == baseline)
+            for row in rows:
+                row[name] = row["seeds/s"] / its["seeds/s"]
+                row[f"{name} memory"] = row["peak MB"] / its["peak MB"]
     return rows
 
 
 def main() -> None:
     args = parse()
-    workload = WORKLOADS[args.shape]
-    store = store_of(workload, args.cache, args.store)
-    peers = present(args.peers)
-    base = base_settings(workload, args)
-    sides: dict[str, dict[str, Any]] = {}
-    options = trainer_options(args)
-    if not args.skip_ours:
-        sides["daskgnn"] = {
-            **base,
-            "store": store,
-            "num_parts": args.workers,
-            "options": options,
-        }
-    precision = args.peer_precision or args.precision
-    for peer in peers:
-        arrays = arrays_of(store, args.cache)
-        sides[peer] = {**base, "arrays": arrays, "precision": precision}
-    rows, versions, details = [], {}, {}
+    sides = make_sides(args)
+    rows, versions, runs = [], {}, {}
     for malloc in args.malloc.split(","):
         results = compare(sides, malloc, args.repeats)
         rows += table(results, malloc)
-        details[malloc] = results
+        runs[malloc] = results
         for found in results.values():
             versions.update(found[0]["versions"])
-    said = ", ".join(f"{k}={v}" for k, v in options.items()) or "defaults"
+    if not rows:
+        raise SystemExit("no side gave a result")
+    steps = base_settings(WORKLOADS[args.shape], args)["steps"]
     notes = [
-        f"daskgnn: {said}; peers: {precision}; at least {base['steps']} steps timed",
+        f"at least {steps} steps timed; medians of {args.repeats}",
         "CPU ms: CPU time of a step in all processes, daskgnn's scheduler and driver "
         "included",
         f"{MEMORY_NOTE}; of the larger process",
+        *(
+            [f"daskgnn with a halo cache of {args.halo_cache}"]
+            if args.halo_cache
+            else []
+        ),
     ]
-    title = (
-        f"training, {args.shape} shape, {base['workers']} one-core processes, medians "
-        f"of {args.repeats}"
-    )
-    show(
-        title, rows, args.json, notes=notes, versions=versions, extra={"runs": details}
-    )
+    title = f"training, {args.shape} shape, {args.workers} one-core processes"
+    show(title, rows, args.json, notes=notes, versions=versions, extra={"runs": runs})
 
 
 if __name__ == "__main__":
