@@ -23,7 +23,8 @@ from report import show
 from daskgnn.graph.generate import planted_partition
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.counter import derive_key
-from daskgnn.kernels.hops import Sampling, answer, first_nodes, merge, request
+from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
+from daskgnn.kernels.merge import merge
 from daskgnn.kernels.neighbor import FanOut
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask
 from dask.task_spec import List, Task, TaskRef
 
 from daskgnn.kernels.batch import (
@@ -21,9 +22,9 @@ from daskgnn.kernels.hops import (
     WindowNodes,
     answer,
     first_nodes,
-    merge,
     request,
 )
+from daskgnn.kernels.merge import merge
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +92,7 @@ def _add_hop(
     step_keys: np.ndarray,
 ) -> TaskRef:
     """Add one hop of one part: ask, serve, merge."""
+    threads = max(int(dask.config.get("gnn.sampling-threads")), 1)
     others: list[int] = []
     replies = []
     key: Any
@@ -116,6 +118,7 @@ def _add_hop(
             plan.sampling,
             hop,
             plan.blocks.draw_weights_of(other),
+            threads,
         )
         others.append(other)
         replies.append(TaskRef(key))
@@ -132,6 +135,7 @@ def _add_hop(
         hop,
         part,
         plan.blocks.draw_weights_of(part),
+        threads,
     )
     return TaskRef(key)
 
@@ -146,6 +150,7 @@ def sample_hop(
     hop: int,
     part: int,
     draw_weights: np.ndarray | None,
+    threads: int = 1,
 ) -> WindowNodes:
     """Sample a part's own share of a hop and merge it with the others' replies."""
     own = answer(
@@ -156,9 +161,10 @@ def sample_hop(
         sampling,
         hop,
         draw_weights,
+        threads,
     )
     answers = {part: own, **dict(zip(others, replies, strict=True))}
-    return merge(frontier, answers, sampling, hop, part)
+    return merge(frontier, answers, sampling, hop, part, threads)
 
 
 def _add_batch(

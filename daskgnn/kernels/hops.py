@@ -2,27 +2,26 @@
 
 A part asks the owners of its frontier for rows (`request`), owners sample and
 answer (`answer`), and the part merges the answers and finds the next frontier
-(`merge`). Everything is a pure function of arrays; who carries the arrays from
-part to part is not known here.
+(`merge` in `daskgnn.kernels.merge`). Everything is a pure function of arrays; who
+carries the arrays from part to part is not known here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.kernels.neighbor import (
-    FanOut,
-    discover,
-    row_keys,
-    sample_rows,
-    sample_rows_weighted,
-    take_rows,
-)
+from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.frontier import count_between, take_between
+from daskgnn.kernels.neighbor import FanOut, look_up_rows, sample_rows
+from daskgnn.kernels.threads import for_each
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daskgnn.kernels.adjacency import AdjacencyBlock
 
 
@@ -38,6 +37,11 @@ class Sampling:
     def num_parts(self) -> int:
         """Number of parts."""
         return len(self.bounds) - 1
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes of the graph."""
+        return int(self.bounds[-1])
 
     def owner(self, ids: np.ndarray) -> np.ndarray:
         """Return the part that owns each storage id."""
@@ -176,11 +180,13 @@ def first_nodes(
 
 def request(window: WindowNodes, sampling: Sampling, part: int) -> Request:
     """Return the rows that the frontier of `window` needs from `part`."""
-    wanted = []
-    for step in window.steps:
-        ids = step.frontier
-        wanted.append(ids[sampling.owned(ids, part)])
-    return Request(np.concatenate(wanted), _offsets([len(ids) for ids in wanted]))
+    low, high = (int(bound) for bound in sampling.bounds[part : part + 2])
+    frontiers = [frozen(step.frontier) for step in window.steps]
+    begins = offsets([count_between(ids, low, high) for ids in frontiers])
+    wanted = np.empty(begins[-1], window.columns.dtype)
+    for ids, begin, end in zip(frontiers, begins[:-1], begins[1:], strict=True):
+        take_between(ids, low, high, wanted[begin:end])
+    return Request(wanted, begins)
 
 
 def answer(
@@ -191,160 +197,99 @@ def answer(
     sampling: Sampling,
     hop: int,
     draw_weights: np.ndarray | None = None,
+    threads: int = 1,
 ) -> Rows:
     """Sample the rows that `asked` names from the block that owns them.
 
     `labels` are those of the block's rows: the seeds' go with hop 0, later hops
     are given none.
     `draw_weights` (float32 [E], positive) makes the draws weighted.
+    The result does not depend on `threads`, the number of threads to use.
     """
-    fan_out = sampling.fan_out
-    rows = asked.ids.astype(np.int64) - block.start
-    degree = block.indptr[rows + 1] - block.indptr[rows]
-    counts = np.minimum(degree, fan_out.width(hop))
-    offsets = _offsets(counts)
-    slots = np.empty(offsets[-1], np.int64)
-    original_ids = block.original_ids[rows]
-    keys = row_keys(original_ids, asked.offsets, step_keys)
-    if draw_weights is None:
-        sample_rows(
-            block.indptr,
-            rows,
-            keys,
-            fan_out.width(hop),
-            fan_out.whole,
-            fan_out.drawn,
-            counts,
-            offsets[:-1],
-            slots,
-        )
-    else:
-        sample_rows_weighted(
-            block.indptr,
-            draw_weights,
-            rows,
-            keys,
-            fan_out.whole,
-            counts,
-            offsets[:-1],
-            slots,
-        )
-    return Rows(
-        counts,
-        block.indices[slots],
-        None if block.weights is None else block.weights[slots],
-        original_ids,
-        degree,
-        block.strength[rows],
-        None if labels is None else labels[rows],
+    first, found = _look_up(block, asked.ids, sampling.fan_out.width(hop), threads)
+    columns, weights = _sample(
+        block, draw_weights, asked, step_keys, sampling.fan_out, first, found, threads
     )
+    if labels is not None:
+        labels = labels[asked.ids.astype(np.int64) - block.start]
+    return replace(found, columns=columns, weights=weights, labels=labels)
 
 
-def merge(
-    window: WindowNodes,
-    answers: dict[int, Rows],
-    sampling: Sampling,
-    hop: int,
-    part: int,
-) -> WindowNodes:
-    """Add the owners' `answers` to the window of `part` and find the next hop.
+def _look_up(
+    block: AdjacencyBlock, ids: np.ndarray, width: int, threads: int
+) -> tuple[np.ndarray, Rows]:
+    """Return where the rows of `ids` begin, and `Rows` without any columns."""
+    m = len(ids)
+    none = np.empty(0, np.float32)
+    first, counts, row_ids, degree = (np.empty(m, np.int64) for _ in range(4))
+    strength = np.empty(m, np.float32)
+    outputs = (first, counts, row_ids, degree, strength)
+    given = none if block.weights is None else block.strength
+    known = (block.indptr, block.original_ids, given)
 
-    `answers` maps every part to its rows, in the order of `request`. After the
-    last hop the columns become local numbers.
-    """
-    parts = sorted(answers)
-    replies = [answers[part] for part in parts]
-    bases = len(window.columns) + _offsets([len(r.columns) for r in replies])
-    columns = np.concatenate([window.columns, *(r.columns for r in replies)])
-    weights = _join_weights(window.weights, replies)
-    row_starts = [
-        base + _offsets(r.counts)[:-1] for base, r in zip(bases, replies, strict=False)
-    ]
-    taken = [0] * len(parts)
-    steps = []
-    for step in window.steps:
-        owner = sampling.owner(step.frontier)
-        picks = []
-        for i, owner_part in enumerate(parts):
-            here = np.flatnonzero(owner == owner_part)
-            picks.append((here, slice(taken[i], taken[i] + len(here))))
-            taken[i] += len(here)
-        grown = _add_rows(step, picks, replies, row_starts, hop)
-        steps.append(_next_hop(grown, columns, weights, sampling.fan_out, hop))
-    traffic = window.traffic
-    for owner_part, rows in answers.items():
-        if owner_part != part and len(rows.counts):
-            asked = len(rows.counts) * columns.itemsize
-            traffic = traffic.received(owner_part, 0, asked + rows.nbytes)
-    if hop + 1 == sampling.fan_out.num_hops:
-        columns, weights = columns[:0].copy(), None
-    return WindowNodes(tuple(steps), window.step_keys, columns, weights, traffic)
+    def look_up(piece: slice) -> None:
+        arguments = [*frozen_all((*known, ids[piece])), block.start, width]
+        look_up_rows(*arguments, *cut(outputs, piece))
+
+    for_each(look_up, _pieces(m, threads), threads)
+    return first, Rows(counts, ids[:0], None, row_ids, degree, strength, None)
 
 
-def _next_hop(
-    step: StepNodes,
-    columns: np.ndarray,
-    weights: np.ndarray | None,
+def _sample(
+    block: AdjacencyBlock,
+    draw_weights: np.ndarray | None,
+    asked: Request,
+    step_keys: np.ndarray,
     fan_out: FanOut,
-    hop: int,
-) -> StepNodes:
-    """Find the nodes of the next hop; after the last, number the columns."""
-    last = hop + 1 == fan_out.num_hops
-    local = np.empty(step.counts.sum() if last else 0, np.int32)
-    ids = discover(
-        step.ids, step.starts, step.counts, fan_out.limits[hop], columns, local
-    )
-    step = replace(step, ids=ids, sizes=(*step.sizes, len(ids)))
-    if not last:
-        return step
-    own_weights = None
-    if weights is not None:
-        own_weights = np.empty(len(local), np.float32)
-        take_rows(weights, step.starts, step.counts, own_weights)
-    starts = _offsets(step.counts)[:-1]
-    return replace(step, starts=starts, indices=local, weights=own_weights)
-
-
-def _add_rows(
-    step: StepNodes,
-    picks: list[tuple[np.ndarray, slice]],
-    replies: list[Rows],
-    row_starts: list[np.ndarray],
-    hop: int,
-) -> StepNodes:
-    """Put the owners' rows into the frontier's order, behind the known rows."""
-    n = len(step.frontier)
-
-    def joined(old: np.ndarray, values: list[np.ndarray]) -> np.ndarray:
-        new = np.empty((n, *values[0].shape[1:]), values[0].dtype)
-        for (here, span), value in zip(picks, values, strict=True):
-            new[here] = value[span]
-        return np.concatenate([old.astype(new.dtype), new])
-
-    labels = step.labels
-    if hop == 0:
-        given = [r.labels for r in replies if r.labels is not None]
-        labels = joined(labels[:0], given)
-    return StepNodes(
-        step.ids,
-        step.sizes,
-        joined(step.starts, row_starts),
-        joined(step.counts, [r.counts for r in replies]),
-        joined(step.original_ids, [r.original_ids for r in replies]),
-        joined(step.degree, [r.degree for r in replies]),
-        joined(step.strength, [r.strength for r in replies]),
-        labels,
+    first: np.ndarray,
+    found: Rows,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the sampled columns, and their weights, of the rows looked up."""
+    none = np.empty(0, np.float32)
+    pieces = _pieces(len(first), threads)
+    bases = offsets([int(found.counts[piece].sum()) for piece in pieces])
+    columns = np.empty(bases[-1], block.indices.dtype)
+    weights = none if block.weights is None else np.empty(bases[-1], np.float32)
+    given = (
+        block.indices,
+        none if block.weights is None else block.weights,
+        none if draw_weights is None else draw_weights,
+        first,
+        found.degree,
+        found.counts,
+        found.original_ids,
+        asked.offsets,
+        step_keys,
     )
 
+    def sample(piece: tuple[slice, int]) -> None:
+        rows, base = piece
+        arguments = [*frozen_all(given), fan_out.whole, fan_out.drawn]
+        sample_rows(*arguments, *[rows.start, rows.stop, base, columns, weights])
 
-def _join_weights(old: np.ndarray | None, replies: list[Rows]) -> np.ndarray | None:
-    new = [r.weights for r in replies if r.weights is not None]
-    if not new:
-        return None
-    return np.concatenate([*([] if old is None else [old]), *new])
+    for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
+    return columns, None if block.weights is None else weights
 
 
-def _offsets(counts: np.ndarray | list[int]) -> np.ndarray:
+def _pieces(length: int, threads: int) -> list[slice]:
+    """Cut `length` rows into a piece for each thread."""
+    cuts = [length * i // threads for i in range(threads + 1)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
+
+
+def frozen_all(arrays: Iterable[np.ndarray]) -> list[Any]:
+    """Return read-only views of `arrays`."""
+    return [frozen(array) for array in arrays]
+
+
+def cut(arrays: Iterable[Any], piece: slice) -> list[Any]:
+    """Return a piece of each of `arrays`."""
+    return [array[piece] for array in arrays]
+
+
+def offsets(counts: np.ndarray | list[int]) -> np.ndarray:
+    """Return where each of adjacent runs of such lengths begins, and the end."""
     out = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=out[1:])
     return out

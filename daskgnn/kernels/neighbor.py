@@ -4,6 +4,9 @@ The sample of a node for fan-out *k* is the first *k* of its draw order, and the
 draw order is a function of ``(key of the step, original id)``: partial
 Fisher-Yates without weights, bottom-*k* exponential keys with weights
 (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
+
+Rows lie all over a graph's arrays, so the kernels name what they read some way
+ahead. Shapes: m rows asked for, n rows and E entries of a block, S sampled entries.
 """
 
 from __future__ import annotations
@@ -14,10 +17,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.counter import GOLDEN, below, combine, draw, uniform
+from daskgnn.kernels.counter import below, combine, draw, uniform
+from daskgnn.kernels.prefetch import prefetch_entry
 
 ALL = np.int64(2**62)
 """A fan-out that no row reaches: every neighbour."""
+
+_ROWS_AHEAD = 24
+"""How many rows ahead `look_up_rows` prefetches."""
+_RUN = 64
+"""Rows whose entries are named together, then read together."""
 
 
 @dataclass(frozen=True)
@@ -52,189 +61,216 @@ class FanOut:
 
 
 @njit(cache=True, nogil=True)
-def sample_rows(
+def look_up_rows(
     indptr: Any,
-    rows: Any,
-    row_keys: Any,
-    width: Any,
-    whole: Any,
-    drawn: Any,
+    original_ids: Any,
+    strength: Any,
+    ids: Any,
+    start: int,
+    width: int,
+    first: Any,
     counts: Any,
-    offsets: Any,
-    slots: Any,
+    row_ids: Any,
+    row_degree: Any,
+    row_strength: Any,
 ) -> Any:
-    """Write the first `width` slots of each row's draw order into `slots`.
+    """Write what a block knows of its nodes `ids`; return how many slots they get.
 
     Parameters
     ----------
-    indptr : int64 [n + 1]
-    rows : int64 [m]
-        Row numbers in `indptr`.
-    row_keys : uint64 [m]
-        Key of each row's draws.
-    width, whole, drawn : int
-        See `FanOut`.
-    counts : int64 [m]
-        How many slots each row gets: ``min(degree, width)``.
-    offsets : int64 [m]
-        Where each row's slots begin in `slots`.
-    slots : int64 [sum(counts)]
-        Output: positions in the graph's `indices`.
+    indptr, original_ids : int64 [n + 1], int64 [n]
+    strength : float32 [n] or [0]
+        Empty where every edge weighs 1: then it is the degree.
+    ids : int [m]
+        Storage ids; `start` is that of the block's first row.
+    width : int
+        Most slots a row gets.
+    first, counts, row_ids, row_degree, row_strength : [m]
+        Outputs: where the row begins in the block, ``min(degree, width)``, and the
+        node's original id, degree and strength; float32 the last, int64 the others.
     """
-    largest = np.int64(0)
-    for i in range(len(rows)):
-        degree = indptr[rows[i] + 1] - indptr[rows[i]]
-        if degree > whole and degree > largest:
-            largest = degree
-    # The identity, kept so from row to row by undoing the swaps.
-    order = np.arange(largest)
-    swapped = np.empty(min(np.int64(drawn), largest), np.int64)
-    for i in range(len(rows)):
-        first = indptr[rows[i]]
-        degree = indptr[rows[i] + 1] - first
-        count = counts[i]
-        base = offsets[i]
-        if degree <= whole:
-            for j in range(count):
-                slots[base + j] = first + j
-            continue
-        key = row_keys[i]
-        num_drawn = min(np.int64(drawn), degree)
-        if count < num_drawn:
-            num_drawn = count
-        for j in range(num_drawn):
-            other = j + below(draw(key, j), degree - j)
-            swapped[j] = other
-            order[j], order[other] = order[other], order[j]
-        for j in range(count):
-            slots[base + j] = first + order[j]
-        for j in range(num_drawn - 1, -1, -1):
-            other = swapped[j]
-            order[j], order[other] = order[other], order[j]
-
-
-@njit(cache=True, nogil=True)
-def sample_rows_weighted(
-    indptr: Any,
-    weights: Any,
-    rows: Any,
-    row_keys: Any,
-    whole: Any,
-    counts: Any,
-    offsets: Any,
-    slots: Any,
-) -> Any:
-    """Write the `counts` slots with the smallest keys ``-log(u) / weight``.
-
-    Arguments as in `sample_rows`; `weights` float32 [E] are positive.
-    """
-    for i in range(len(rows)):
-        first = indptr[rows[i]]
-        degree = indptr[rows[i] + 1] - first
-        base = offsets[i]
-        if degree <= whole:
-            for j in range(counts[i]):
-                slots[base + j] = first + j
-            continue
-        # The count smallest keys so far, sorted; most rows end up not inserted.
-        kept = np.empty(counts[i], np.float64)
-        filled = 0
-        for j in range(degree):
-            key = -np.log(uniform(draw(row_keys[i], j))) / weights[first + j]
-            if filled == counts[i] and key >= kept[filled - 1]:
-                continue
-            if filled < counts[i]:
-                filled += 1
-            place = filled - 1
-            while place > 0 and kept[place - 1] > key:
-                kept[place] = kept[place - 1]
-                slots[base + place] = slots[base + place - 1]
-                place -= 1
-            kept[place] = key
-            slots[base + place] = first + j
-
-
-@njit(cache=True, nogil=True)
-def row_keys(original_ids: Any, step_offsets: Any, step_keys: Any) -> Any:
-    """Return the key of each row: its step's key combined with its original id.
-
-    Rows ``step_offsets[s]`` to ``step_offsets[s + 1]`` belong to step *s*.
-    """
-    out = np.empty(len(original_ids), np.uint64)
-    for step in range(len(step_keys)):
-        for i in range(step_offsets[step], step_offsets[step + 1]):
-            out[i] = combine(step_keys[step], np.uint64(original_ids[i]))
-    return out
-
-
-@njit(cache=True, nogil=True)
-def discover(
-    ids: Any, starts: Any, counts: Any, limit: Any, columns: Any, local: Any
-) -> Any:
-    """Append to `ids` the columns that are not there yet, in discovery order.
-
-    Parameters
-    ----------
-    ids : int [n]
-        Node ids known so far; local number = position.
-    starts, counts : int64 [n]
-        Row of each known node: ``columns[starts[i] : starts[i] + counts[i]]``.
-    limit : int
-        Only the first `limit` columns of a row are looked at.
-    columns : int [*]
-        Node ids.
-    local : int32 [sum(counts)] or [0]
-        Unless empty, gets the local numbers of all columns, row after row.
-
-    Returns
-    -------
-    int [>= n]
-        `ids` with the new ones behind.
-    """
-    bound = len(ids)
-    for i in range(len(starts)):
-        bound += min(np.int64(counts[i]), limit)
-    size = 16
-    while size < 2 * bound:
-        size *= 2
-    table = np.full(size, -1, np.int32)
-    out = np.empty(bound, ids.dtype)
-    count = 0
+    total = np.int64(0)
     for i in range(len(ids)):
-        out[i] = ids[i]
-        table[_find(table, out, ids[i])] = i
-        count += 1
-    for i in range(len(starts)):
-        for e in range(starts[i], starts[i] + min(np.int64(counts[i]), limit)):
-            slot = _find(table, out, columns[e])
-            if table[slot] < 0:
-                table[slot] = count
-                out[count] = columns[e]
-                count += 1
-    if len(local) > 0:
-        place = 0
-        for i in range(len(starts)):
-            for e in range(starts[i], starts[i] + counts[i]):
-                local[place] = table[_find(table, out, columns[e])]
-                place += 1
-    return out[:count].copy()
+        if i + _ROWS_AHEAD < len(ids):
+            later = np.int64(ids[i + _ROWS_AHEAD]) - start
+            prefetch_entry(indptr, later)
+            prefetch_entry(original_ids, later)
+            if len(strength) > 0:
+                prefetch_entry(strength, later)
+        row = np.int64(ids[i]) - start
+        degree = indptr[row + 1] - indptr[row]
+        first[i] = indptr[row]
+        counts[i] = min(degree, width)
+        total += counts[i]
+        row_ids[i] = original_ids[row]
+        row_degree[i] = degree
+        row_strength[i] = strength[row] if len(strength) > 0 else np.float32(degree)
+    return total
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _find(table: Any, ids: Any, node: Any) -> Any:
-    """Return the slot of `node` in an open-addressing table, or the free one."""
-    mask = np.uint64(len(table) - 1)
-    slot = (np.uint64(node) * GOLDEN >> np.uint64(20)) & mask
-    while table[slot] >= 0 and ids[table[slot]] != node:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
+def _draw_row(
+    key: Any,
+    degree: int,
+    count: int,
+    drawn: int,
+    order: Any,
+    swapped: Any,
+    out: Any,
+    base: int,
+) -> None:
+    """Write to ``out[base:]`` the first `count` places of a row's draw order.
+
+    `order` is the identity and is left so; `swapped` is room for `drawn` places.
+    Places are unsigned, since numba looks for a sign of what may have one.
+    """
+    num_drawn = min(drawn, count)
+    for j in range(num_drawn):
+        here, other = np.uint64(j), np.uint64(j + below(draw(key, j), degree - j))
+        swapped[j] = other
+        out[base + j] = order[other]
+        order[here], order[other] = order[other], order[here]
+    for j in range(num_drawn, count):
+        out[base + j] = order[j]
+    for j in range(num_drawn):
+        order[np.uint64(j)] = j
+        order[np.uint64(swapped[j])] = swapped[j]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _draw_row_weighted(
+    key: Any, weights: Any, first: int, degree: int, kept: Any, out: Any
+) -> None:
+    """Fill `out` with the places of the smallest keys ``-log(u) / weight``.
+
+    `kept` is room for those keys so far, sorted; most places are not inserted.
+    """
+    filled = 0
+    for j in range(degree):
+        value = -np.log(uniform(draw(key, j))) / weights[first + j]
+        if filled == len(out) and value >= kept[filled - 1]:
+            continue
+        if filled < len(out):
+            filled += 1
+        place = filled - 1
+        while place > 0 and kept[place - 1] > value:
+            kept[place] = kept[place - 1]
+            out[place] = out[place - 1]
+            place -= 1
+        kept[place] = value
+        out[place] = j
 
 
 @njit(cache=True, nogil=True)
-def take_rows(values: Any, starts: Any, counts: Any, out: Any) -> Any:
-    """Write ``values[starts[i] : starts[i] + counts[i]]`` to `out`, row after row."""
-    place = 0
-    for i in range(len(starts)):
-        for e in range(starts[i], starts[i] + counts[i]):
-            out[place] = values[e]
-            place += 1
+def _longest(degree: Any, counts: Any, begin: int, end: int, whole: int) -> Any:
+    """Return the greatest degree and count of the rows that are not taken whole."""
+    largest = widest = np.int64(0)
+    for i in range(begin, end):
+        if degree[i] > whole:
+            largest = max(largest, degree[i])
+            widest = max(widest, counts[i])
+    return largest, widest
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _read_rows(
+    indices: Any,
+    weights: Any,
+    first: Any,
+    counts: Any,
+    begin: int,
+    end: int,
+    base: int,
+    columns: Any,
+    out_weights: Any,
+) -> Any:
+    """Replace places within rows by what is there; return where the rows end."""
+    for i in range(begin, end):
+        row, stop = first[i], base + counts[i]
+        if len(weights) > 0:
+            for e in range(base, stop):
+                out_weights[e] = weights[np.uint64(row + columns[e])]
+        for e in range(base, stop):
+            columns[e] = indices[np.uint64(row + columns[e])]
+        base = stop
+    return base
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _prefetch_row(
+    indices: Any, weights: Any, first: int, columns: Any, base: int, count: int
+) -> None:
+    """Prefetch what `_read_rows` reads of one row."""
+    for e in range(base, base + count):
+        prefetch_entry(indices, first + columns[e])
+    if len(weights) > 0:
+        for e in range(base, base + count):
+            prefetch_entry(weights, first + columns[e])
+
+
+@njit(cache=True, nogil=True)
+def sample_rows(
+    indices: Any,
+    weights: Any,
+    draw_weights: Any,
+    first: Any,
+    degree: Any,
+    counts: Any,
+    row_ids: Any,
+    step_offsets: Any,
+    step_keys: Any,
+    whole: int,
+    drawn: int,
+    begin: int,
+    end: int,
+    base: int,
+    columns: Any,
+    out_weights: Any,
+) -> None:
+    """Write the sampled entries of rows `begin` to `end`, row after row.
+
+    Parameters
+    ----------
+    indices : int [E]
+    weights : float32 [E] or [0]
+        Edge weights, empty where every edge weighs 1.
+    draw_weights : float32 [E] or [0]
+        Positive weights of the draws; empty for uniform draws.
+    first, degree, counts, row_ids : int64 [m]
+        See `look_up_rows`.
+    step_offsets, step_keys : int64 [W + 1], uint64 [W]
+        Rows ``step_offsets[s]`` to ``step_offsets[s + 1]`` belong to step *s*.
+    whole, drawn : int
+        See `FanOut`.
+    base : int
+        Where the entries of row `begin` are written: the sum of the counts before.
+    columns, out_weights : int [S], float32 [S] or [0]
+        Outputs: ``indices`` and ``weights`` at the sampled entries.
+    """
+    largest, widest = _longest(degree, counts, begin, end, whole)
+    weighted = len(draw_weights) > 0
+    order = np.arange(0 if weighted else largest).astype(np.int32)
+    swapped = np.empty(min(drawn, widest), np.int32)
+    kept = np.empty(widest if weighted else 0, np.float64)
+    step = 0
+    for run in range(begin, end, _RUN):
+        # The places within rows are written first, then replaced by what is there.
+        place, stop = base, min(run + _RUN, end)
+        for i in range(run, stop):
+            while i >= step_offsets[step + 1]:
+                step += 1
+            key = combine(step_keys[step], np.uint64(row_ids[i]))
+            k = counts[i]
+            if degree[i] <= whole:
+                for j in range(k):
+                    columns[place + j] = j
+            elif weighted:
+                out = columns[place : place + k]
+                _draw_row_weighted(key, draw_weights, first[i], degree[i], kept, out)
+            else:
+                _draw_row(key, degree[i], k, drawn, order, swapped, columns, place)
+            _prefetch_row(indices, weights, first[i], columns, place, k)
+            place += k
+        base = _read_rows(
+            indices, weights, first, counts, run, stop, base, columns, out_weights
+        )

@@ -21,34 +21,50 @@ _POINTER = ir.IntType(8).as_pointer()
 _SIGNATURE = ir.FunctionType(ir.VoidType(), [_POINTER, _INT32, _INT32, _INT32])
 
 
-def _prefetch(_typing: Any, array: Any, row: Any, column: Any) -> Any:
+def _emit(context: Any, builder: Any, array: Any, value: Any, place: list[Any]) -> Any:
+    """Emit a prefetch, for reading, of the cache line of one entry of `array`."""
+    view = context.make_array(array)(context, builder, value)
+    pointer = cgutils.get_item_pointer2(
+        context,
+        builder,
+        view.data,
+        cgutils.unpack_tuple(builder, view.shape),
+        cgutils.unpack_tuple(builder, view.strides),
+        array.layout,
+        place,
+        wraparound=False,
+        boundscheck=False,
+    )
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch", (_POINTER,), _SIGNATURE
+    )
+    read, keep, data = _INT32(0), _INT32(3), _INT32(1)
+    line = builder.bitcast(pointer, _POINTER)
+    builder.call(prefetch, [line, read, keep, data])
+    return context.get_dummy_value()
+
+
+def _prefetch_2d(_typing: Any, array: Any, row: Any, column: Any) -> Any:
     """Prefetch, for reading, the cache line of ``array[row, column]``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        view = context.make_array(array)(context, builder, args[0])
-        pointer = cgutils.get_item_pointer2(
-            context,
-            builder,
-            view.data,
-            cgutils.unpack_tuple(builder, view.shape),
-            cgutils.unpack_tuple(builder, view.strides),
-            array.layout,
-            [args[1], args[2]],
-            wraparound=False,
-            boundscheck=False,
-        )
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", (_POINTER,), _SIGNATURE
-        )
-        read, keep, data = _INT32(0), _INT32(3), _INT32(1)
-        line = builder.bitcast(pointer, _POINTER)
-        builder.call(prefetch, [line, read, keep, data])
-        return context.get_dummy_value()
+        return _emit(context, builder, array, args[0], [args[1], args[2]])
 
     return types.void(array, types.intp, types.intp), generate
 
 
-_prefetch_line: Any = intrinsic(_prefetch)
+def _prefetch_1d(_typing: Any, array: Any, position: Any) -> Any:
+    """Prefetch, for reading, the cache line of ``array[position]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _emit(context, builder, array, args[0], [args[1]])
+
+    return types.void(array, types.intp), generate
+
+
+_prefetch_line: Any = intrinsic(_prefetch_2d)
+prefetch_entry: Any = intrinsic(_prefetch_1d)
+"""``prefetch_entry(array, position)``, for one-dimensional arrays in kernels."""
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -12,9 +12,9 @@ from daskgnn.kernels.hops import (
     Sampling,
     answer,
     first_nodes,
-    merge,
     request,
 )
+from daskgnn.kernels.merge import merge
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
 

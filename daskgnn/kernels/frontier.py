@@ -1,0 +1,128 @@
+"""Which owner a frontier's nodes have, and rows put back into the frontier's order.
+
+Shapes: n nodes of a frontier, P parts, k rows of one owner's reply.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def count_between(ids: Any, low: int, high: int) -> int:
+    """Return how many of `ids` are at least `low` and below `high`."""
+    count = 0
+    for node in ids:
+        count += (node >= low) & (node < high)
+    return count
+
+
+@njit(cache=True, nogil=True)
+def take_between(ids: Any, low: int, high: int, out: Any) -> None:
+    """Write to `out` the `ids` from `low` to below `high`, in their order."""
+    place = 0
+    for node in ids:
+        if place == len(out):
+            return
+        # Written always and counted if it belongs: no branch to guess.
+        out[place] = node
+        place += (node >= low) & (node < high)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _owner(bounds: Any, node: Any) -> Any:
+    """Return the last part whose first node is not beyond `node`."""
+    low, high = 0, len(bounds) - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if node >= bounds[middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def group_by_owner(ids: Any, bounds: Any, order: Any, ends: Any) -> None:
+    """Write the places of `ids` to `order`, by owner and ascending for each.
+
+    Parameters
+    ----------
+    ids : int [n]
+        Storage ids.
+    bounds : int64 [P + 1]
+        First storage id of each part.
+    order : int32 [n]
+        Output: owner *p*'s are ``order[ends[p] : ends[p + 1]]``.
+    ends : int64 [P + 1]
+        Output.
+    """
+    ends[:] = 0
+    for node in ids:
+        ends[_owner(bounds, node) + 1] += 1
+    for part in range(1, len(ends)):
+        ends[part] += ends[part - 1]
+    place = ends[:-1].copy()
+    for i in range(len(ids)):
+        owner = _owner(bounds, ids[i])
+        order[place[owner]] = i
+        place[owner] += 1
+
+
+@njit(cache=True, nogil=True)
+def place_rows(
+    order: Any,
+    base: int,
+    counts: Any,
+    original_ids: Any,
+    degree: Any,
+    strength: Any,
+    out_starts: Any,
+    out_counts: Any,
+    out_original_ids: Any,
+    out_degree: Any,
+    out_strength: Any,
+) -> None:
+    """Write what one owner said of its nodes to their places in the frontier.
+
+    Parameters
+    ----------
+    order : int32 [k]
+        Place of each node.
+    base : int
+        Where the columns of the first row begin; the others follow it.
+    counts, original_ids, degree, strength : int64 [k] three times, float32 [k]
+    out_starts, out_counts, ... : [n]
+        Outputs: where each row begins (int64), and the given ones.
+    """
+    for k in range(len(order)):
+        i = order[k]
+        out_starts[i] = base
+        out_counts[i] = counts[k]
+        out_original_ids[i] = original_ids[k]
+        out_degree[i] = degree[k]
+        out_strength[i] = strength[k]
+        base += counts[k]
+
+
+@njit(cache=True, nogil=True)
+def take_rows(values: Any, starts: Any, counts: Any, out: Any) -> None:
+    """Write ``values[starts[i] : starts[i] + counts[i]]`` to `out`, row after row."""
+    place = 0
+    for i in range(len(starts)):
+        for e in range(starts[i], starts[i] + counts[i]):
+            out[place] = values[e]
+            place += 1
+
+
+@njit(cache=True, nogil=True)
+def offsets_of(counts: Any) -> Any:
+    """Return where each row begins if rows follow each other, int64 [n + 1]."""
+    out = np.empty(len(counts) + 1, np.int64)
+    out[0] = 0
+    for i in range(len(counts)):
+        out[i + 1] = out[i] + counts[i]
+    return out
