@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.batch import FeatureRows, aggregate_first
-from daskgnn.kernels.features import dense
+from daskgnn.kernels.features import dense, table
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -30,7 +30,8 @@ class WholePart:
     """The input of a model's first layer for all rows of a part."""
 
     x: np.ndarray
-    """float32 [own + halo, F]; only the own rows with `aggregated`."""
+    """Feature table [own + halo, F], of half precision where the features are so;
+    only the own rows with `aggregated`."""
     aggregated: np.ndarray | None
     """float32 [own, F], where the model declares a first aggregation."""
     original_ids: np.ndarray
@@ -68,25 +69,26 @@ def whole_part(
 
     `replies` are the halo's rows in the order of its ids (by ascending owner).
     """
-    own = dense(features)
+    own = table(features)
     ids = np.concatenate([block.original_ids, *(r.original_ids for r in replies)])
     strength = np.concatenate([block.strength, *(r.strength for r in replies)])
-    received = np.concatenate([own[:0], *(dense(r.values) for r in replies)])
+    received = np.concatenate([own[:0], *(table(r.values) for r in replies)])
     if not first_aggregation:
-        table = np.concatenate([own, received]) if len(received) else own
-        return WholePart(table, None, ids, strength)
+        everything = np.concatenate([own, received]) if len(received) else own
+        return WholePart(everything, None, ids, strength)
     count = block.num_rows
     owner = np.full(len(ids), part, np.int32)
     owner[count:] = sampling.owner(halo.ids)
     row = np.arange(len(ids))
     row[count:] -= count
+    values = dense(own)
     aggregated = aggregate_first(
         first_aggregation,
         (block.indptr[:-1], block.indptr[1:], halo.indices),
-        (owner, row, part, own, received),
+        (owner, row, part, values, dense(received)),
         block.weights,
         block.degree,
         strength,
-        own,
+        values,
     )
     return WholePart(own, aggregated, ids, strength)
