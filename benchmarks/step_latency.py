@@ -21,7 +21,7 @@ import daskgnn
 from daskgnn import nn
 from daskgnn.graph.generate import planted_partition
 from daskgnn.train.cluster import own_cluster
-from daskgnn.train.program import apply_update, compute_gradient
+from daskgnn.train.program import TrainSession
 
 EPOCHS = 12
 
@@ -53,10 +53,10 @@ def kernel_seconds(path: str) -> float:
     batches = trainer.executor.result(loop._prepare(window))
     state, options = trainer.course.state, trainer.course.schedule.options()
     times = []
+    session = TrainSession(trainer.program, state)
     for i in range(window.size):
         began = time.perf_counter()
-        share = compute_gradient(trainer.program, state, batches[0], i)
-        apply_update(trainer.program, state, share, share, options)
+        session.update(share := session.gradient(batches[0], i), share, options)
         times.append(time.perf_counter() - began)
     return float(np.median(times))
 

@@ -11,7 +11,7 @@ from dask.local import get_sync
 from dask.task_spec import DataNode, List, Task, TaskRef
 from distributed import Client, get_client, wait
 
-from daskgnn.dataflow.gang import Gang, install, run_member
+from daskgnn.dataflow.gang import AHEAD, Gang, Outcome, install, run_member
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,8 +37,12 @@ class Executor(Protocol):
         *,
         priority: int = 0,
         part_of: PartOf = last_entry,
+        ahead: bool = False,
     ) -> None:
-        """Start `graph` and keep the results of `keys`."""
+        """Start `graph` and keep the results of `keys`.
+
+        `ahead` says that it prepares later steps, which gives way to present ones.
+        """
 
     def result(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for kept results and return them."""
@@ -63,8 +67,8 @@ class Executor(Protocol):
         programs: Sequence[Any],
         batches: Sequence[Any],
         options: Sequence[Any],
-    ) -> Any:
-        """Run a window as one task a worker; None where that cannot be."""
+    ) -> list[Outcome]:
+        """Run a window as one task a worker; [] where that cannot be."""
 
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
@@ -89,6 +93,7 @@ class LocalExecutor:
         *,
         priority: int = 0,
         part_of: PartOf = last_entry,
+        ahead: bool = False,
     ) -> None:
         """Run `graph` to its end and keep the results of `keys`."""
         needed: set[Any] = set()
@@ -118,8 +123,9 @@ class LocalExecutor:
         for key in keys:
             self._kept.pop(key, None)
 
-    def run_gang(self, *_: Any) -> None:
-        """Return None: there is no worker."""
+    def run_gang(self, *_: Any) -> list[Outcome]:
+        """Return nothing: there is no worker."""
+        return []
 
     def worker_of(self, part: int) -> str:
         """Return the one place there is."""
@@ -171,6 +177,7 @@ class ClusterExecutor:
         *,
         priority: int = 0,
         part_of: PartOf = last_entry,
+        ahead: bool = False,
     ) -> None:
         """Send `graph` to the scheduler and hold the futures of `keys`."""
         addresses = self._addresses
@@ -178,7 +185,9 @@ class ClusterExecutor:
         def workers(key: Any) -> list[str]:
             return [addresses[part_of(key)]]
 
-        with annotate(workers=workers, allow_other_workers=True, priority=priority):
+        how: dict[str, Any] = {"executor": AHEAD} if ahead else {}
+        how |= {"workers": workers, "allow_other_workers": True, "priority": priority}
+        with annotate(**how):
             futures = self.client.get(dict(graph), list(keys), sync=False)
         self._kept.update(zip(keys, futures, strict=True))
 
@@ -212,14 +221,14 @@ class ClusterExecutor:
         programs: Sequence[Any],
         batches: Sequence[Any],
         options: Sequence[Any],
-    ) -> Any:
+    ) -> list[Outcome]:
         """Run a window as one task on each worker that holds parts.
 
         Returns
         -------
-        object or None
-            The last state; None if the gang did not form or lost a member, and the
-            window is to be run in another way.
+        list of Outcome
+            Of the members whose results are here; none if the gang did not form or
+            lost a member, and the window is to be run in another way.
         """
         if self._lost_workers():
             self.place()
@@ -248,7 +257,7 @@ class ClusterExecutor:
             futures = self.client.get(tasks, keys, sync=False)
         return self._gang_result(futures)
 
-    def _gang_result(self, futures: list[Any]) -> Any:
+    def _gang_result(self, futures: list[Any]) -> list[Outcome]:
         """Wait for a gang's end: any member's state will do."""
         try:
             while True:
@@ -256,17 +265,18 @@ class ClusterExecutor:
                     wait(futures, timeout=1, return_when="FIRST_COMPLETED")
                 except TimeoutError:
                     if self._lost_workers():
-                        return None
+                        return []
                     continue
                 done = [future for future in futures if future.done()]
                 failed = [future for future in done if future.status == "error"]
                 if failed:
                     failed[0].result()
                 if any(future.status != "finished" for future in done):
-                    return None
-                return done[0].result(timeout=30)
+                    return []
+                outcome = done[0].result(timeout=30)
+                return [] if outcome is None else [outcome]
         except TimeoutError:
-            return None
+            return []
 
     def _new_gang(self) -> Gang:
         parts: dict[str, list[int]] = {}

@@ -10,27 +10,36 @@ lost, all give up and the window is run again from the same inputs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
+import os
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import get_worker
+from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from distributed.protocol.serialize import to_serialize
 
 from daskgnn import config as _config  # noqa: F401  (the defaults, on workers too)
-from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
+from daskgnn.dataflow.step import Chain, PartGradient
 from daskgnn.dataflow.tree import Range, Tree, reduce_known, reduction_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
+    from daskgnn.dataflow.clock import Clock, Spent
+
 PLUGIN = "daskgnn-gang"
+AHEAD = "daskgnn-ahead"
+"""The executor of tasks that prepare later steps."""
+AHEAD_NICENESS = 10
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENAS = -1, -4, -8
 HELLO = -1
 GIVE_UP = -2
@@ -112,7 +121,11 @@ class Mailbox:
 
 
 class GangWorkerPlugin(WorkerPlugin):
-    """Gives a worker a mailbox, the handlers that fill it, and memory it keeps."""
+    """Gives a worker a mailbox, the handlers that fill it, and memory it keeps.
+
+    Messages to a peer go over one connection that stays open, without answers: what
+    is lost with it is found missing by who waits for it.
+    """
 
     name = PLUGIN
     idempotent = True
@@ -123,24 +136,82 @@ class GangWorkerPlugin(WorkerPlugin):
             keep_freed_memory()
         self.worker = worker
         self.mailbox = Mailbox()
-        worker.handlers["gnn_put"] = self.put
+        self.links: dict[str, _Link] = {}
+        worker.handlers["gnn_listen"] = self.listen
         worker.stream_handlers["gnn_lost"] = self.lost
+        worker.executors[AHEAD] = ThreadPoolExecutor(
+            worker.state.nthreads,
+            thread_name_prefix="daskgnn-ahead",
+            initializer=_yield_to_others,
+        )
 
-    async def put(self, attempt: str, step: int, sender: str, content: Any) -> str:
+    async def listen(self, comm: Any) -> None:
+        """Take a peer's messages until it hangs up."""
+        try:
+            while True:
+                self.put(**await comm.read())
+        except (CommClosedError, OSError):
+            comm.abort()
+
+    def put(self, attempt: str, step: int, sender: str, content: Any) -> None:
         """Take a peer's message."""
         if step == GIVE_UP:
             self.mailbox.close(attempt)
         else:
             self.mailbox.put(attempt, step, sender, content)
-        return "OK"
 
     def lost(self, address: str, **_: Any) -> None:
         """Take the scheduler's word that a worker is gone."""
         self.mailbox.lose(address)
+        link = self.links.pop(address, None)
+        if link is not None:
+            link.close()
 
     async def send(self, address: str, **message: Any) -> None:
         """Send a message to a peer's mailbox."""
-        await self.worker.rpc(address).gnn_put(**message)
+        link = self.links.setdefault(address, _Link(self.worker, address))
+        try:
+            await link.send(message)
+        except (CommClosedError, OSError):
+            # A worker may come back at the address of one that died: try anew.
+            link.close()
+            self.links.pop(address, None)
+            raise
+
+    async def teardown(self, worker: Any) -> None:
+        """Close all connections."""
+        for link in self.links.values():
+            link.close()
+
+
+class _Link:
+    """A connection to a peer, opened when it is needed first."""
+
+    def __init__(self, worker: Any, address: str) -> None:
+        self._worker = worker
+        self._address = address
+        self._turn = asyncio.Lock()
+        self._comm: Any = None
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send one message, after those before it."""
+        async with self._turn:
+            if self._comm is None:
+                self._comm = await self._worker.rpc.connect(self._address)
+                await self._comm.write({"op": "gnn_listen", "reply": False})
+            await self._comm.write(message)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._comm is not None:
+            self._comm.abort()
+            self._comm = None
+
+
+def _yield_to_others() -> None:
+    """Let this thread run when no other wants to: the chain of steps goes first."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_NICENESS)
 
 
 def keep_freed_memory() -> bool:
@@ -192,6 +263,16 @@ def install(client: Any) -> None:
     client.register_plugin(GangWorkerPlugin())
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a member has after a window."""
+
+    state: Any
+    """The last state: every member has the same."""
+    spent: Spent
+    """Where this member's time went."""
+
+
 def run_member(
     chain: Chain,
     gang: Gang,
@@ -200,8 +281,8 @@ def run_member(
     programs: Sequence[Any],
     batches: Sequence[Any],
     options: Sequence[Any],
-) -> Any:
-    """Run a window's steps with the other members; return the last state.
+) -> Outcome | None:
+    """Run a window's steps with the other members.
 
     Parameters
     ----------
@@ -212,25 +293,26 @@ def run_member(
 
     Returns
     -------
-    object
-        The state, or None if the gang did not form or lost a member.
+    Outcome or None
+        None if the gang did not form or lost a member.
     """
     plugin: Any = get_worker().plugins.get(PLUGIN)
     if plugin is None:
         return None
     exchange = _Exchange(plugin, gang, me)
     try:
-        exchange.all_gather(HELLO, None, gang.form_seconds)
+        session = chain.begin(programs[0], state)
+        with session.clock.phase("form"):
+            exchange.all_gather(HELLO, None, gang.form_seconds)
         tree = reduction_tree(gang.num_parts)
         for step, step_options in enumerate(options):
             known = {
-                (part, part + 1): chain.gradient(program, state, batch, step)
-                for part, program, batch in zip(
-                    gang.members[me][1], programs, batches, strict=True
-                )
+                (part, part + 1): session.gradient(batch, step)
+                for part, batch in zip(gang.members[me][1], batches, strict=True)
             }
-            left, right = _reduce(exchange, tree, step, known)
-            state = chain.update(programs[0], state, left, right, step_options)
+            left, right = _reduce(exchange, tree, step, known, session.clock)
+            session.update(left, right, step_options)
+        return Outcome(session.state(), session.clock.take())
     except PeerLost:
         exchange.give_up()
         return None
@@ -239,20 +321,32 @@ def run_member(
         raise
     finally:
         plugin.mailbox.close(gang.attempt)
-    return state
 
 
 def _reduce(
-    exchange: _Exchange, tree: Tree, step: int, known: dict[Range, PartGradient]
+    exchange: _Exchange,
+    tree: Tree,
+    step: int,
+    known: dict[Range, PartGradient],
+    clock: Clock,
 ) -> tuple[PartGradient, PartGradient | None]:
     """Sum over all parts: own pairs first, then what the peers have summed."""
-    reduce_known(tree, known, add_gradients)
+    with clock.phase("reduce"):
+        reduce_known(tree, known, _add)
     # A peer needs a range only if its other side is not with us.
-    for theirs in exchange.all_gather(step, known, exchange.gang.step_seconds):
+    with clock.phase("exchange"):
+        received = exchange.all_gather(step, known, exchange.gang.step_seconds)
+    for theirs in received:
         known.update(theirs)
-    reduce_known(tree, known, add_gradients)
+    with clock.phase("reduce"):
+        reduce_known(tree, known, _add)
     left, *right = (known[r] for r in tree.last)
     return left, right[0] if right else None
+
+
+def _add(left: PartGradient, right: PartGradient) -> PartGradient:
+    """Return the sum of two shares, whose time the member's clock has counted."""
+    return PartGradient(left.gradient + right.gradient, left.loss + right.loss)
 
 
 class _Exchange:

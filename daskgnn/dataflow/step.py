@@ -6,11 +6,12 @@ function of the number of parts alone; its last sum is one task with the update.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dask.task_spec import DataNode, Task, TaskRef
 
+from daskgnn.dataflow.clock import Clock, Spent, added
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 
 if TYPE_CHECKING:
@@ -27,21 +28,59 @@ class PartGradient:
     """float32 [parameters], of the sum over seeds divided by the global count."""
     loss: float
     """The loss's share, divided likewise."""
+    spent: Spent = field(default_factory=dict)
+    """Where the time of computing it went."""
 
 
 def add_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
     """Return the sum of two shares."""
-    return PartGradient(left.gradient + right.gradient, left.loss + right.loss)
+    clock = Clock()
+    with clock.phase("reduce"):
+        gradient = left.gradient + right.gradient
+    spent = added(left.spent, right.spent, clock.spent)
+    return PartGradient(gradient, left.loss + right.loss, spent)
+
+
+class Session(Protocol):
+    """Steps computed one after another, with the state in hand."""
+
+    clock: Clock
+
+    def gradient(self, batch: Any, step: int) -> PartGradient:
+        """Return a part's share for one step of its prepared window."""
+
+    def update(
+        self, left: PartGradient, right: PartGradient | None, options: Any
+    ) -> None:
+        """Add the last two shares and take the optimizer's step."""
+
+    def state(self) -> Any:
+        """Return the state after the steps so far."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The functions of a chain: what is computed, unknown to the graph."""
+    """What a chain computes, unknown to the graph."""
 
-    gradient: Callable[..., PartGradient]
-    """(program, state, prepared window, index of the step) -> PartGradient"""
-    update: Callable[..., Any]
-    """(program, state, left, right or None, options of the step) -> state"""
+    begin: Callable[[Any, Any], Session]
+    """(program, state) -> Session"""
+
+    def gradient(self, program: Any, state: Any, batch: Any, step: int) -> PartGradient:
+        """Return a part's share of a step."""
+        return self.begin(program, state).gradient(batch, step)
+
+    def update(
+        self,
+        program: Any,
+        state: Any,
+        left: PartGradient,
+        right: PartGradient | None,
+        options: Any,
+    ) -> Any:
+        """Return the state after a step."""
+        session = self.begin(program, state)
+        session.update(left, right, options)
+        return session.state()
 
 
 def chain_window(

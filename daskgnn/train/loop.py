@@ -12,7 +12,7 @@ from dask.task_spec import Task, TaskRef
 
 from daskgnn.dataflow.step import Chain, chain_window
 from daskgnn.dataflow.window import Preparation, prepare_window
-from daskgnn.train.program import apply_update, compute_gradient
+from daskgnn.train.program import TrainSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ class TrainLoop:
         self.look_ahead = look_ahead
         self.form = form
         self._step_seconds = 0.0
-        self.chain = Chain(compute_gradient, apply_update)
+        self.chain = Chain(TrainSession)
 
     def run(
         self, windows: Iterator[Window], state: TrainState, schedule: Schedule
@@ -107,7 +107,7 @@ class TrainLoop:
         """Start the preparation of a window; return the keys of its batches."""
         seeds = self.planner.seeds(window)
         tasks, keys = prepare_window(self.preparation, window.number, seeds)
-        self.executor.submit(tasks, keys, priority=-window.number)
+        self.executor.submit(tasks, keys, priority=-window.number, ahead=True)
         return keys
 
     def _train(
@@ -122,14 +122,16 @@ class TrainLoop:
         }
         self.executor.submit(tasks, reports, priority=CHAIN_PRIORITY)
         options = schedule.window(window.size)
-        after = None
+        outcomes = []
         if self._takes_gang():
             name = ("window", run, window.number)
-            after = self.executor.run_gang(
+            outcomes = self.executor.run_gang(
                 self.chain, name, state, self.programs, batches, options
             )
-        form = "tasks" if after is None else "window"
-        if after is None:
+        form = "window" if outcomes else "tasks"
+        if outcomes:
+            after = outcomes[0].state
+        else:
             after = self._run_tasks(window, batches, state, options)
         self._step_seconds = (time.time() - began) / window.size
         traffic = self.executor.result(reports)

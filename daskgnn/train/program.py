@@ -19,6 +19,7 @@ import cloudpickle
 import numpy as np
 import torch
 
+from daskgnn.dataflow.clock import Clock, Spent, added
 from daskgnn.dataflow.step import PartGradient, add_gradients
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.features import dense
@@ -143,6 +144,28 @@ class _Loaded:
             p.data = self.flat[place : place + size].view(shape)
             place += size
 
+    def gradient(self, loss: torch.Tensor) -> np.ndarray:
+        """Return the gradient of `loss` by all parameters, float32 [n]."""
+        grads = torch.autograd.grad(loss, self.trained, allow_unused=True)
+        found = dict(zip(map(id, self.trained), grads, strict=True))
+        filled = [found.get(id(p)) for p in self.parameters]
+        return flatten(
+            [
+                torch.zeros_like(p) if g is None else g
+                for g, p in zip(filled, self.parameters, strict=True)
+            ]
+        )
+
+    def give_gradient(self, gradient: np.ndarray | None) -> None:
+        """Let the trained parameters' gradients be views of one, float32 [n]."""
+        flat = None if gradient is None else torch.from_numpy(gradient)
+        place = 0
+        for p in self.parameters:
+            if p.requires_grad:
+                views = None if flat is None else flat[place : place + p.numel()]
+                p.grad = None if views is None else views.view(p.shape)
+            place += p.numel()
+
     def with_parameters(self, parameters: np.ndarray) -> torch.nn.Module:
         """Return the model with the given parameters, float32 [n]."""
         np.copyto(self.flat.numpy(), parameters)
@@ -204,72 +227,96 @@ def layer_blocks(
     return blocks
 
 
-def compute_gradient(
-    program: Program, state: TrainState, window: PreparedWindow, index: int
-) -> PartGradient:
-    """Return one part's share of the gradient and loss of a step."""
-    batch = window.steps[index]
-    if not batch.sizes[0]:
-        return PartGradient(np.zeros_like(state.parameters), 0.0)
-    with computing(program.threads, program.precision):
-        loaded = _load(program)
-        model = loaded.with_parameters(state.parameters).train()
-        with half_precision(program.precision):
-            outputs = model(
-                torch.from_numpy(batch.x), layer_blocks(batch, program.fan_out, model)
-            )
-        total = loaded.loss(outputs.float(), torch.from_numpy(batch.labels))
-        loss = total / batch.num_seeds
-        grads = torch.autograd.grad(loss, loaded.trained, allow_unused=True)
-        found = dict(zip(map(id, loaded.trained), grads, strict=True))
-        filled = [found.get(id(p)) for p in loaded.parameters]
-        gradient = [
-            torch.zeros_like(p) if g is None else g
-            for g, p in zip(filled, loaded.parameters, strict=True)
-        ]
-        return PartGradient(flatten(gradient), float(loss.detach()))
+class TrainSession:
+    """Steps of training one after another: a `daskgnn.dataflow.step.Session`.
 
-
-def apply_update(
-    program: Program,
-    state: TrainState,
-    left: PartGradient,
-    right: PartGradient | None,
-    options: list[dict[str, Any]],
-) -> TrainState:
-    """Add the last two shares of the gradient and take one optimizer step.
-
-    `options` are the settings of each of the optimizer's parameter groups for this
-    step, computed by the driver (learning rates).
+    The state stays in this thread's copy of the model between steps.
     """
-    share = left if right is None else add_gradients(left, right)
-    if not np.isfinite(share.loss):
-        raise TrainingError(
-            f"the loss of step {state.step} is {share.loss}: lower the learning rate "
-            "or normalise the features"
-        )
-    with computing(program.threads):
-        loaded = _load(program)
-        loaded.with_parameters(state.parameters)
-        optimizer = loaded.optimizer(loaded.parameters)
-        import_optimizer(optimizer, loaded.parameters, state.optimizer)
-        for group, values in zip(optimizer.param_groups, options, strict=True):
-            group.update(values)
-        gradient = torch.from_numpy(share.gradient)
-        place = 0
-        for p in loaded.parameters:
-            if p.requires_grad:
-                p.grad = gradient[place : place + p.numel()].view(p.shape)
-            place += p.numel()
-        optimizer.step()
-        for p in loaded.parameters:
-            p.grad = None
+
+    def __init__(self, program: Program, state: TrainState) -> None:
+        self.program = program
+        self.clock = Clock()
+        self._before = state
+        self._losses: list[float] = []
+        self._finished: list[float] = []
+        self._spent: list[Spent] = []
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._loaded = _load(program)
+        self._loaded.with_parameters(state.parameters)
+
+    def gradient(self, batch: PreparedWindow, step: int) -> PartGradient:
+        """Return one part's share of the gradient and loss of a step."""
+        loaded, prepared = self._loaded, batch.steps[step]
+        if not prepared.sizes[0]:
+            return PartGradient(np.zeros_like(self._before.parameters), 0.0)
+        model = loaded.model.train()
+        clock = Clock()
+        with computing(self.program.threads, self.program.precision):
+            with clock.phase("forward"):
+                with half_precision(self.program.precision):
+                    blocks = layer_blocks(prepared, self.program.fan_out, model)
+                    outputs = model(torch.from_numpy(prepared.x), blocks)
+                labels = torch.from_numpy(prepared.labels)
+                loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
+            with clock.phase("backward"):
+                gradient = loaded.gradient(loss)
+        self.clock.include(clock.spent)
+        return PartGradient(gradient, float(loss.detach()), clock.spent)
+
+    def update(
+        self,
+        left: PartGradient,
+        right: PartGradient | None,
+        options: list[dict[str, Any]],
+    ) -> None:
+        """Add the last two shares and take one optimizer step.
+
+        `options` are the settings of each of the optimizer's parameter groups for
+        this step, computed by the driver (learning rates).
+
+        Raises
+        ------
+        TrainingError
+            If the loss is not finite.
+        """
+        share = left if right is None else add_gradients(left, right)
+        if not np.isfinite(share.loss):
+            raise TrainingError(
+                f"the loss of step {self._before.step + len(self._losses)} is "
+                f"{share.loss}: lower the learning rate or normalise the features"
+            )
+        clock = Clock()
+        with clock.phase("update"), computing(self.program.threads):
+            optimizer = self._ready_optimizer()
+            for group, values in zip(optimizer.param_groups, options, strict=True):
+                group.update(values)
+            self._loaded.give_gradient(share.gradient)
+            optimizer.step()
+        self.clock.include(clock.spent)
+        self._losses.append(share.loss)
+        self._finished.append(time.time())
+        self._spent.append(added(share.spent, clock.spent))
+
+    def _ready_optimizer(self) -> torch.optim.Optimizer:
+        if self._optimizer is None:
+            parameters = self._loaded.parameters
+            self._optimizer = self._loaded.optimizer(parameters)
+            import_optimizer(self._optimizer, parameters, self._before.optimizer)
+        return self._optimizer
+
+    def state(self) -> TrainState:
+        """Return the state after the steps so far."""
+        before, loaded = self._before, self._loaded
+        if self._optimizer is None:
+            return before
+        loaded.give_gradient(None)
         return TrainState(
             loaded.flat.numpy().copy(),
-            export_optimizer(optimizer, loaded.parameters),
-            state.step + 1,
-            (*state.losses, share.loss),
-            (*state.finished, time.time()),
+            export_optimizer(self._optimizer, loaded.parameters),
+            before.step + len(self._losses),
+            (*before.losses, *self._losses),
+            (*before.finished, *self._finished),
+            (*before.spent, *self._spent),
         )
 
 

@@ -12,6 +12,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from daskgnn.dataflow.clock import Spent
+
 
 @dataclass(frozen=True)
 class TrainState:
@@ -27,6 +29,8 @@ class TrainState:
     """Losses of the steps done since the window began."""
     finished: tuple[float, ...] = ()
     """When they were done, seconds since the epoch (for reports alone)."""
+    spent: tuple[Spent, ...] = ()
+    """Where their time went, as far as it was on their way to this state."""
 
     def cleared(self) -> TrainState:
         """Return the state without the window's reports."""

@@ -95,9 +95,9 @@ def gangs(monkeypatch):
 
     def timed(self, *args):
         began = time.monotonic()
-        state = run_gang(self, *args)
-        tried.append((time.monotonic() - began, state is not None))
-        return state
+        outcomes = run_gang(self, *args)
+        tried.append((time.monotonic() - began, bool(outcomes)))
+        return outcomes
 
     monkeypatch.setattr(ClusterExecutor, "run_gang", timed)
     return tried
@@ -153,6 +153,6 @@ def test_a_worker_without_the_plugin(path, alone, workers, gangs):
 
 def remove_plugin(dask_worker):
     """Make a worker as one that has never heard of gangs."""
-    dask_worker.handlers.pop("gnn_put")
+    dask_worker.handlers.pop("gnn_listen")
     dask_worker.stream_handlers.pop("gnn_lost")
     return dask_worker.plugins.pop(PLUGIN, None) is not None

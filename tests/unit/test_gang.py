@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from daskgnn.dataflow import gang as module
+from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.gang import (
     HELLO,
     PLUGIN,
@@ -132,7 +133,7 @@ class Member(GangWorkerPlugin):
 
     async def send(self, address, **message):
         content = message.pop("content").data
-        await self.others[address].put(**message, content=content)
+        self.others[address].put(**message, content=content)
 
 
 async def delivered():
@@ -177,7 +178,7 @@ def run_gang(loop, monkeypatch):
         present = [i for i in range(len(parts)) if i not in absent]
         with ThreadPoolExecutor(len(parts)) as pool:
             futures = [pool.submit(member, i) for i in present]
-            outcomes = [f.exception(LATE) or f.result() for f in futures]
+            outcomes = [f.exception(LATE) or state_of(f.result()) for f in futures]
         asyncio.run_coroutine_threadsafe(delivered(), loop).result(LATE)
         assert not any(plugins[addresses[i]].mailbox._letters for i in present)
         return outcomes
@@ -185,14 +186,26 @@ def run_gang(loop, monkeypatch):
     return run
 
 
-def gradient(program, state, batch, step):
-    assert batch == f"batch-{program}"
-    return PartGradient(Words(f"{program}"), 1.0)
+def state_of(outcome):
+    return None if outcome is None else outcome.state
 
 
-def update(program, state, left, right, option):
-    words = left.gradient if right is None else left.gradient + right.gradient
-    return f"{state}|{option}:{words.text}"
+class Talk:
+    """A session whose state is what was said so far."""
+
+    def __init__(self, program, state):
+        self.said = state
+        self.clock = Clock()
+
+    def gradient(self, batch, step):
+        return PartGradient(Words(batch.removeprefix("batch-")), 1.0)
+
+    def update(self, left, right, option):
+        words = left.gradient if right is None else left.gradient + right.gradient
+        self.said += f"|{option}:{words.text}"
+
+    def state(self):
+        return self.said
 
 
 class Words:
@@ -205,7 +218,7 @@ class Words:
         return Words(f"({self.text}+{other.text})")
 
 
-WORDS = Chain(gradient, update)
+WORDS = Chain(Talk)
 
 
 @pytest.mark.parametrize(
@@ -237,12 +250,13 @@ def test_an_absent_member_ends_the_gang_in_its_time(run_gang):
 
 
 def test_an_error_of_a_member_frees_the_others(run_gang):
-    def failing(program, state, batch, step):
-        if (program, step) == (1, 1):
-            raise ZeroDivisionError("part 1, step 1")
-        return gradient(program, state, batch, step)
+    class Failing(Talk):
+        def gradient(self, batch, step):
+            if (batch, step) == ("batch-1", 1):
+                raise ZeroDivisionError("part 1, step 1")
+            return super().gradient(batch, step)
 
-    outcomes = run_gang(Chain(failing, update), [(0,), (1,), (2,)])
+    outcomes = run_gang(Chain(Failing), [(0,), (1,), (2,)])
     assert outcomes[0] is None
     assert isinstance(outcomes[1], ZeroDivisionError)
     assert outcomes[2] is None

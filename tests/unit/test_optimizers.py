@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from daskgnn.dataflow.step import PartGradient
+from daskgnn.dataflow.step import Chain, PartGradient
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.train.loss import cross_entropy
-from daskgnn.train.program import apply_update, make_program
+from daskgnn.train.program import TrainSession, make_program
 from daskgnn.train.schedule import Schedule, check_optimizer, optimizer_factory
 from daskgnn.train.state import TrainState, flatten, hash_parameters
 
@@ -21,6 +21,9 @@ NAMES += ["radam", "rmsprop", "rprop", "adafactor"]
 def small_model():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+
+
+CHAIN = Chain(TrainSession)
 
 
 def gradients(model, count):
@@ -42,7 +45,7 @@ def by_tasks(model, factory, grads, options=None):
     for i, grad in enumerate(grads):
         left = PartGradient(grad / 2, 0.5)
         groups = [{}] if options is None else options[i]
-        state = apply_update(program, state, left, left, groups)
+        state = CHAIN.update(program, state, left, left, groups)
     return state
 
 
@@ -159,6 +162,27 @@ def test_unknown_or_unfit_optimizers_are_refused():
         optimizer_factory("lbfgs", 0.1, 0.5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_in_one_session_equal_steps_one_by_one(name):
+    factory = optimizer_factory(name, lr=0.01, weight_decay=0.0)
+    model = small_model()
+    grads = gradients(model, 4)
+    one_by_one = by_tasks(model, factory, grads)
+    program = make_program(model, cross_entropy, factory, FanOut((1,)), 1)
+    start = TrainState(flatten(list(model.parameters())), {})
+    session = TrainSession(program, start)
+    assert session.state() is start
+    for grad in grads:
+        half = PartGradient(grad / 2, 0.5)
+        session.update(half, half, [{}])
+    state = session.state()
+    np.testing.assert_array_equal(state.parameters, one_by_one.parameters)
+    assert state.optimizer.keys() == one_by_one.optimizer.keys()
+    for key, array in state.optimizer.items():
+        np.testing.assert_array_equal(array, one_by_one.optimizer[key])
+    assert (state.step, state.losses) == (one_by_one.step, one_by_one.losses)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run():
     model = small_model()
     factory = optimizer_factory("sgd", 0.1, 0.0)
@@ -166,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     state = TrainState(flatten(list(model.parameters())), {})
     bad = PartGradient(np.zeros_like(state.parameters), float("nan"))
     with pytest.raises(TrainingError, match="step 0"):
-        apply_update(program, state, bad, None, [{}])
+        CHAIN.update(program, state, bad, None, [{}])
 
 
 def test_the_hash_is_of_little_endian_float32():
