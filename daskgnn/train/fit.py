@@ -38,7 +38,11 @@ class Fit:
         """Train until `epochs` epochs are done, or early stopping ends the run."""
         course = self.course
         plan = windows(
-            self.plan, course.position, epochs, self.window, self.checkpoint_every
+            self.plan,
+            course.position,
+            epochs,
+            lambda: self.loop.window_size(self.window),
+            self.checkpoint_every,
         )
         for result in self.loop.run(plan, course.state, course.schedule):
             self._after_window(result)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""
 
+FIRST_WINDOW = 8
+"""Steps of a window until it is known how long one takes."""
+
+WINDOW_SECONDS = 0.4
+"""Short steps make longer windows: the driver's part in one is paid less often."""
+
 LONG_STEP = 0.3
 """Seconds of a step from which on the chain of tasks costs little beside it."""
 
@@ -102,6 +108,13 @@ class TrainLoop:
         finally:
             for _, batches in prepared:
                 self.executor.release(batches)
+
+    def window_size(self, most: int) -> int:
+        """Return how many steps the next window is to have: not a bit depends on it."""
+        wanted = FIRST_WINDOW
+        if self._step_seconds:
+            wanted = max(wanted, round(WINDOW_SECONDS / self._step_seconds))
+        return min(most, wanted)
 
     def _prepare(self, window: Window) -> list[Any]:
         """Start the preparation of a window; return the keys of its batches."""

@@ -13,7 +13,7 @@ from daskgnn.kernels.counter import DROPOUT, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,19 @@ def windows(
     plan: SeedPlan,
     start: Position,
     epochs: int,
-    size: int,
+    size: Callable[[], int],
     checkpoint_every: int | None,
 ) -> Iterator[Window]:
     """Yield the windows from `start` to the end of the last epoch.
 
-    A window ends at its epoch's end, and where a checkpoint is due: a multiple of
-    `checkpoint_every` steps since the run began.
+    `size` is asked for the most steps of each. A window ends at its epoch's
+    end, and where a checkpoint is due: a multiple of `checkpoint_every` steps since
+    the run began.
     """
     per_epoch = plan.steps_per_epoch
     epoch, step, number = start.epoch, start.step, 0
     while epoch < epochs:
-        take = min(size, per_epoch - step)
+        take = min(size(), per_epoch - step)
         if checkpoint_every:
             done = epoch * per_epoch + step
             take = min(take, checkpoint_every - done % checkpoint_every)
