@@ -32,7 +32,7 @@ if __name__ == "__main__":
     print(time.perf_counter() - began)
 """
 MARKS = (
-    ("blocks, kernels", "blocks are being loaded"),
+    ("blocks, kernels", "blocks loaded"),
     ("first epoch", "epoch 1/"),
     ("other epochs", "epoch {epochs}/{epochs}"),
     ("exact scores", "test accuracy"),

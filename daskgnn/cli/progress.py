@@ -136,8 +136,12 @@ class TerminalProgress(SilentProgress):
         self._bar.set_postfix(self._shown, refresh=False)
 
     def event(self, record: Record) -> None:
-        """Show what happened above the bar."""
-        if self._bar is not None and record.get("event") not in _SILENT_EVENTS:
+        """Show what happened, above the bar where there is one yet."""
+        if record.get("event") in _SILENT_EVENTS:
+            return
+        if self._bar is None:
+            print(happening(record), file=self.stream, flush=True)
+        else:
             self._bar.write(happening(record), file=self.stream)
 
     def finished(self, summary: Record) -> None:

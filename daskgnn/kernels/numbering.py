@@ -158,7 +158,7 @@ def number_nodes(
         count = len(ids)
         begin = 0
         for row, size in zip(rows, sizes, strict=True):
-            count = _number_rows(
+            count = number_rows(
                 table,
                 mark,
                 frozen(row.columns),
@@ -241,7 +241,7 @@ def _enter(table: Any, mark: Any, ids: Any, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _number_rows(
+def number_rows(
     table: Any,
     mark: Any,
     columns: Any,

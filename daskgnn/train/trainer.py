@@ -45,6 +45,7 @@ from daskgnn.train.plan import WindowPlanner
 from daskgnn.train.program import OptimizerFactory, Program, make_program
 from daskgnn.train.recipes import PRECISIONS, STEPS
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
+from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
 from daskgnn.train.schedule import (
     Schedule,
     SchedulerFactory,
@@ -189,6 +190,8 @@ class Trainer:
             "feature_dtype": check_feature_dtype(feature_dtype, graph),
             "sample_by": sample_by,
         }
+        self._notice = CompileNotice(self.recorder.progress)
+        self._notice.give_if_not_compiled()
         self._layered = self._check_model(deterministic)
         self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
         self._schedule_options = (scheduler, scheduler_interval)
@@ -268,12 +271,12 @@ class Trainer:
             self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
         self.recorder.flush()
         self._tell_start(epochs)
-        self.recorder.progress.event(
-            {"event": "blocks are being loaded, kernels compiled or read"}
-        )
         try:
             if not self.course.stopped:
                 with told_of_losses(self._how_to_continue):
+                    rehearse_everywhere(
+                        self.executor, self._preparation, self._programs, self._notice
+                    )
                     self._new_fit().run(epochs)
         finally:
             self.recorder.flush()

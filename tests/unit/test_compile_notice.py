@@ -1,0 +1,124 @@
+"""Kernels are compiled before the first step, once, and the run says so."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training import planted_graph, small_sage, stored, trainer
+
+from daskgnn.train import rehearsal
+from daskgnn.train.recorder import Silent
+
+RUN = """
+import json, sys
+from numba.core import event
+import torch
+import daskgnn
+from daskgnn.train import rehearsal, trainer
+
+class Told:
+    events = []
+    def event(self, record):
+        self.events.append(record["event"])
+    def __getattr__(self, name):
+        return lambda record: None
+
+path, options = sys.argv[1], json.loads(sys.argv[2])
+with event.install_recorder("numba:compile") as seen:
+    graph = daskgnn.open_graph(path, num_parts=2)
+    sizes = (graph.num_features, 8, graph.num_classes, 2)
+    model = daskgnn.nn.GraphSAGE(*sizes, dropout=0.5)
+    torch.manual_seed(0)
+    run = daskgnn.Trainer(
+        model, graph, num_neighbors=[3, 2], client=None, progress=Told(), **options
+    )
+    real, counts = trainer.rehearse_everywhere, []
+    def watched(*args):
+        real(*args)
+        counts.append(len(seen.buffer))
+    trainer.rehearse_everywhere = watched
+    run.fit(2)
+    run.evaluate("test")
+counts.append(len(seen.buffer))
+print(json.dumps({"events": Told.events, "compiled": counts}))
+"""
+
+
+def run(path, cache: Path, **options) -> dict:
+    """Train in a process of its own, with its own cache of compiled kernels."""
+    package = str(Path(rehearsal.__file__).parents[2])
+    search = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
+    out = subprocess.run(
+        [sys.executable, "-c", RUN, path, json.dumps(options)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": search},
+    ).stdout
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.timeout(300)
+def test_kernels_are_compiled_before_the_first_step_and_once(tmp_path):
+    path = stored(planted_graph(), tmp_path / "graph.zarr")
+    first = run(path, tmp_path / "cache")
+    assert first["events"][:2] == [rehearsal.COMPILING, rehearsal.READY]
+    after_rehearsal, in_all = first["compiled"]
+    assert after_rehearsal > 20
+    assert in_all == after_rehearsal
+    # Another process finds them; weighted draws need none of their own.
+    again = run(path, tmp_path / "cache", sample_by="degree")
+    assert rehearsal.COMPILING not in again["events"]
+    assert again["compiled"] == [0, 0]
+
+
+class Told(Silent):
+    """A progress that keeps the names of events."""
+
+    def __init__(self):
+        self.events = []
+
+    def event(self, record):
+        self.events.append(record["event"])
+
+
+def test_notice_is_given_once_and_only_where_something_is_compiled(monkeypatch):
+    told = Told()
+    notice = rehearsal.CompileNotice(told)
+    monkeypatch.setattr(rehearsal, "compiled", lambda: True)
+    notice.give_if_not_compiled()
+    with notice.given_if_long():
+        pass
+    assert told.events == []
+    monkeypatch.setattr(rehearsal, "compiled", lambda: False)
+    notice.give_if_not_compiled()
+    notice.give_if_not_compiled()
+    assert told.events == [rehearsal.COMPILING]
+
+
+def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
+    path = stored(planted_graph(100), tmp_path / "graph.zarr", num_clusters=4)
+    shas = []
+    for skip in (False, True):
+        with monkeypatch.context() as patch:
+            if skip:
+                patch.setattr(rehearsal, "_tiny_window", None)
+            own = trainer(path, 2, None, batch_size=25)
+            own.fit(1)
+            shas.append(own.params_sha256)
+            assert not [key for key in own.executor._kept if key[0] == "rehearse"]
+    assert shas[0] == shas[1]
+
+
+def test_what_fails_in_rehearsal_fails_in_the_first_step(tmp_path):
+    path = stored(planted_graph(100), tmp_path / "graph.zarr", num_clusters=4)
+
+    def loss(outputs, labels):
+        raise ValueError(f"no loss for {len(labels)} seeds")
+
+    own = trainer(path, 2, None, model=small_sage, batch_size=50, loss=loss)
+    with pytest.raises(ValueError, match="no loss for 25 seeds"):
+        own.fit(1)
