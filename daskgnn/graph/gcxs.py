@@ -17,8 +17,21 @@ def ones(count: int) -> np.ndarray:
 def csr_block(
     indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, shape: tuple[int, int]
 ) -> GCXS:
-    """Return CSR arrays, columns of each row sorted, as a `sparse.GCXS` block."""
-    return GCXS((data, indices, indptr), shape=shape, compressed_axes=(0,))
+    """Return CSR arrays, columns of each row sorted, as a `sparse.GCXS` block.
+
+    The arrays are trusted. The constructor's check of them would compile for two
+    seconds in every new process: the block is filled as unpickling fills one.
+    """
+    block = GCXS.__new__(GCXS)
+    vars(block).update(
+        data=data,
+        indices=indices,
+        indptr=indptr,
+        shape=shape,
+        _compressed_axes=(0,),
+        fill_value=data.dtype.type(0),
+    )
+    return block
 
 
 def is_constant(data: np.ndarray) -> bool:
@@ -38,6 +51,8 @@ def rebuild(
     """Make the block that `reduce_gcxs` took apart."""
     if count is not None:
         data = np.broadcast_to(data[0], count)
+    if tuple(compressed_axes) == (0,) and len(shape) == 2 and fill_value == 0:
+        return csr_block(indptr, indices, data, (shape[0], shape[1]))
     return GCXS(
         (data, indices, indptr),
         shape=shape,

@@ -236,3 +236,17 @@ def test_size_of_blocks():
         block.indptr, block.indices, np.ones(100_000, np.float32), block.shape
     )
     assert sizeof(weighted) == gcxs_bytes(weighted) > 800_000
+
+
+def test_a_block_is_what_sparse_itself_makes_of_the_arrays():
+    indptr, indices = np.array([0, 2, 2, 3]), np.array([1, 3, 0], np.int32)
+    for data in (np.array([1.0, 2.0, 0.5], np.float32), ones(3)):
+        block = csr_block(indptr, indices, data, (3, 4))
+        own = sparse.GCXS((data, indices, indptr), shape=(3, 4), compressed_axes=(0,))
+        assert vars(block).keys() == vars(own).keys()
+        for name, value in vars(own).items():
+            assert type(vars(block)[name]) is type(value)
+            np.testing.assert_array_equal(vars(block)[name], value)
+        np.testing.assert_array_equal((block + block).todense(), 2 * own.todense())
+        copied = pickle.loads(pickle.dumps(block))
+        np.testing.assert_array_equal(copied.todense(), own.todense())
