@@ -11,12 +11,19 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from processes import cores, forget_peak, give_result, peak_megabytes, pin, settings
+from processes import (
+    cores,
+    forget_peak,
+    give_result,
+    peak_megabytes,
+    pin,
+    result_path,
+    settings,
+)
 from torch.nn.parallel import DistributedDataParallel
 from workloads import load_arrays
 
@@ -35,31 +42,48 @@ def run(side: Side, versions: dict[str, str]) -> None:
         for name, array in load_arrays(given["arrays"]).items()
     }
     context = multiprocessing.get_context("fork")
-    with TemporaryDirectory() as folder:
-        meeting = f"file://{folder}/meeting"
-        others = [
-            context.Process(target=_rank, args=(side, given, arrays, rank, meeting))
-            for rank in range(1, given["workers"])
-        ]
-        for process in others:
-            process.start()
-        result = _rank(side, given, arrays, 0, meeting)
+    others = [
+        context.Process(target=_rank, args=(side, given, arrays, rank))
+        for rank in range(1, given["workers"])
+    ]
+    for process in others:
+        process.start()
+
+    def finish(result: dict[str, Any]) -> None:
         for process in others:
             process.join()
-    give_result({**result, "versions": versions})
+        give_result({**result, "versions": versions})
+
+    _rank(side, given, arrays, 0, finish)
 
 
 def _rank(
-    side: Side, given: dict[str, Any], arrays: dict[str, Any], rank: int, meeting: str
-) -> dict[str, Any]:
-    """Train as one rank; return what all have measured."""
+    side: Side,
+    given: dict[str, Any],
+    arrays: dict[str, Any],
+    rank: int,
+    finish: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Train as one rank, hand over what all have measured, and end the process."""
     pin(cores()[rank % len(cores())])
     torch.set_num_threads(1)
     torch.manual_seed(rank)
     dist.init_process_group(
-        "gloo", init_method=meeting, rank=rank, world_size=given["workers"]
+        "gloo",
+        init_method=f"file://{result_path().with_name('meeting')}",
+        rank=rank,
+        world_size=given["workers"],
     )
     step = side(given, arrays, rank)
+    result = _measure(step, given)
+    if finish:
+        finish(result)
+    # Freeing the process group blocks for ever now and then.
+    os._exit(0)
+
+
+def _measure(step: Step, given: dict[str, Any]) -> dict[str, Any]:
+    """Time the steps of all ranks."""
     for _ in range(given["warm_up"]):
         step()
     loading = peak_megabytes(os.getpid())
@@ -75,7 +99,7 @@ def _rank(
     peaks = torch.tensor([max(loading, steady), steady])
     dist.all_reduce(total)
     dist.all_reduce(peaks, op=dist.ReduceOp.MAX)
-    dist.destroy_process_group()
+    dist.barrier()
     return {
         "seeds_per_second": float(total[0]) / seconds,
         "ms_per_step": 1e3 * seconds / given["steps"],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,9 @@ MALLOC = {
 }
 """Environment of every process of a side: nothing, or freed memory is kept and torch
 asks for huge pages."""
+
+LIMIT = 1200.0
+"""Seconds that a side may take."""
 
 _OF_MALLOC = ("MALLOC_", "THP_MEM_ALLOC_ENABLE")
 MEMORY_NOTE = (
@@ -55,7 +60,7 @@ def run_side(
     }
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
-        code = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name(script))],
             env={
                 **environment,
@@ -64,8 +69,17 @@ def run_side(
                 "BENCH_RESULT": str(result),
             },
             stdout=sys.stderr,
-            check=False,
-        ).returncode
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            code = -1
+        finally:
+            # With all processes that it started: one may wait for another for ever.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         if code or not result.exists():
             raise SideFailedError(f"{script} ended with {code} and no result")
         return dict(json.loads(result.read_text()))
@@ -78,7 +92,12 @@ def settings() -> dict[str, Any]:
 
 def give_result(result: dict[str, Any]) -> None:
     """Hand a result to `run_side`."""
-    Path(os.environ["BENCH_RESULT"]).write_text(json.dumps(result))
+    result_path().write_text(json.dumps(result))
+
+
+def result_path() -> Path:
+    """Return the file of the result, in a folder that `run_side` removes."""
+    return Path(os.environ["BENCH_RESULT"])
 
 
 def cores() -> list[int]:

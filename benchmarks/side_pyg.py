@@ -1,5 +1,6 @@
 """PyG's side: DistributedDataParallel over NeighborLoader and SAGEConv, trimmed.
 
+The graph is a torch-sparse matrix, which is faster here than an edge index.
 `trim_to_layer` leaves out what a layer does not need. torch-sparse does not say how
 many nodes and edges each hop took, so this is counted here (pyg-lib, which does, is
 not on the package index).
@@ -7,18 +8,25 @@ not on the package index).
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch_geometric
 import torch_sparse
-from ddp import Step, run, shares, wrap
+from ddp import Step, run, wrap
 from torch.nn import functional
 from torch_geometric.data import Data
 from torch_geometric.loader import NeighborLoader
 from torch_geometric.nn import SAGEConv
 from torch_geometric.utils import trim_to_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Hops = tuple[list[int], list[int]]
+"""Nodes and edges that each hop added."""
 
 
 class GraphSAGE(torch.nn.Module):
@@ -28,43 +36,42 @@ class GraphSAGE(torch.nn.Module):
         super().__init__()
         self.convs = torch.nn.ModuleList(SAGEConv(a, b) for a, b in pairwise(widths))
 
-    def forward(
-        self, h: torch.Tensor, edges: torch.Tensor, hops: tuple[list[int], list[int]]
-    ) -> torch.Tensor:
+    def forward(self, h: torch.Tensor, adj_t: Any, hops: Hops) -> torch.Tensor:
         for i, conv in enumerate(self.convs):
-            h, edges, _ = trim_to_layer(i, *hops, h, edges)
-            h = conv(h, edges)
+            h, adj_t, _ = trim_to_layer(i, *hops, h, adj_t)
+            h = conv(h, adj_t)
             if i < len(self.convs) - 1:
                 h = functional.relu(h)
         return h
 
 
-def count_hops(
-    edges: torch.Tensor, num_seeds: int, num_hops: int
-) -> tuple[list[int], list[int]]:
-    """Return the nodes and edges that each hop added.
+def count_hops(adj_t: Any, num_seeds: int, num_hops: int) -> Hops:
+    """Count a batch's nodes and edges by hop.
 
     Parameters
     ----------
-    edges
-        int64 [2, E], (source, target); targets ascend, sources are numbered in the
-        order in which they were found.
+    adj_t
+        Row v holds the neighbours that node v drew; nodes are numbered in the order
+        in which they were found.
     """
-    nodes, counts = [num_seeds], []
-    reached = known = num_seeds
-    done = 0
+    rowptr, found, _ = adj_t.csr()
+    nodes, edges = [num_seeds], []
+    known, done = num_seeds, 0
     for _ in range(num_hops):
-        until = int(torch.searchsorted(edges[1], known))
-        counts.append(until - done)
-        if until > done:
-            reached = max(reached, int(edges[0, done:until].max()) + 1)
+        until = int(rowptr[known])
+        reached = (
+            max(known, int(found[done:until].max()) + 1) if until > done else known
+        )
         nodes.append(reached - known)
-        done, known = until, reached
-    return nodes, counts
+        edges.append(until - done)
+        known, done = reached, until
+    return nodes, edges
 
 
 def side(given: dict[str, Any], arrays: dict[str, torch.Tensor], rank: int) -> Step:
     """Return a step of this rank."""
+    warnings.filterwarnings("ignore", message="Using 'NeighborSampler' without")
+    warnings.filterwarnings("ignore", message="Sparse ")
     features, labels = arrays["features"], arrays["labels"]
     adjacency = torch_sparse.SparseTensor(
         rowptr=arrays["indptr"],
@@ -76,31 +83,34 @@ def side(given: dict[str, Any], arrays: dict[str, torch.Tensor], rank: int) -> S
     loader = NeighborLoader(
         Data(x=features, y=labels, adj_t=adjacency),
         num_neighbors=given["fan_out"],
-        input_nodes=arrays["train"],
+        input_nodes=arrays["train"][rank :: given["workers"]],
         batch_size=given["batch_size"] // given["workers"],
+        shuffle=True,
     )
     hidden = [given["hidden"]] * (len(given["fan_out"]) - 1)
     model, optimizer = wrap(
         GraphSAGE([features.shape[1], *hidden, int(labels.max()) + 1])
     )
-    place = torch.full((len(features),), -1)
-    place[arrays["train"]] = torch.arange(len(arrays["train"]))
-    seeds = shares(arrays["train"], given, rank)
-    bf16 = given["precision"] == "bf16"
+    batches = repeat(loader)
 
     def step() -> int:
-        # The loader's own way from indices of its input nodes to a batch.
-        batch = loader.filter_fn(loader.collate_fn(place[next(seeds)].tolist()))
-        hops = count_hops(batch.edge_index, batch.batch_size, len(given["fan_out"]))
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            out = model(batch.x, batch.edge_index, hops)[: batch.batch_size]
-            loss = functional.cross_entropy(out, batch.y[: batch.batch_size])
+        batch = next(batches)
+        seeds = int(batch.batch_size)
+        hops = count_hops(batch.adj_t, seeds, len(given["fan_out"]))
+        out = model(batch.x, batch.adj_t, hops)[:seeds]
+        loss = functional.cross_entropy(out, batch.y[:seeds])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return int(batch.batch_size)
+        return seeds
 
     return step
+
+
+def repeat(loader: NeighborLoader) -> Iterator[Any]:
+    """Yield batches, epoch after epoch."""
+    while True:
+        yield from loader
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ sides take turns. The clock leaves out loading and the first steps.
     python benchmarks/training.py [--shape arxiv] [--sides daskgnn,dgl] [--json FILE]
 
 Sides: daskgnn, dgl, pyg in float32; with -bf16, the dense products are in bfloat16
-(daskgnn's ``precision="bf16"``, torch's autocast for the peers), with -medium daskgnn's
+(daskgnn's ``precision="bf16"``, torch's autocast for DGL), with -medium daskgnn's
 ``precision="medium"``; daskgnn-half keeps features in bfloat16 besides.
 
 Each comparison is made twice: with each side's defaults ("as shipped": daskgnn's
@@ -40,7 +40,6 @@ PEERS: dict[str, tuple[str, str]] = {
     "dgl": ("side_dgl.py", "float32"),
     "dgl-bf16": ("side_dgl.py", "bf16"),
     "pyg": ("side_pyg.py", "float32"),
-    "pyg-bf16": ("side_pyg.py", "bf16"),
 }
 NEEDED = {"side_dgl.py": ["dgl"], "side_pyg.py": ["torch_geometric", "torch_sparse"]}
 BASELINES = {"dgl": "x DGL", "pyg": "x PyG"}
