@@ -24,6 +24,7 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
+from daskgnn.train.prefork import start_importing
 from daskgnn.train.recipes import PRECISIONS, SAMPLE_BY, STEPS
 
 Shown = LineProgress | TerminalProgress
@@ -191,6 +192,7 @@ def _resume(
     directory: str, workers: int | None, scheduler: str | None, progress: Shown
 ) -> dict[str, Any]:
     """Continue the run in a directory."""
+    _begin_workers(workers, scheduler)
     from daskgnn.train import run
 
     return run.resume(
@@ -208,9 +210,16 @@ def _train(
         )
     if given["out"] is None:
         given["out"] = str(free_directory(given["graph"]))
+    _begin_workers(given["workers"], given["scheduler"])
     from daskgnn.train import run
 
     return run.train(run.RunConfig(**given), progress=progress, yes=yes)
+
+
+def _begin_workers(workers: int | None, scheduler: str | None) -> None:
+    """Have what workers inherit imported while this process imports its own."""
+    if scheduler is None and workers != 0:
+        start_importing()
 
 
 def free_directory(graph: str, parent: str = "runs") -> Path:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
-import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from distributed.comm.addressing import get_address_host_port
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError, TrainingError
+from daskgnn.train.prefork import METHOD, deaf_to_interrupts, start_importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ OWN_CLUSTER = {
     "distributed.scheduler.no-workers-timeout": "60s",
     "distributed.comm.timeouts.tcp": "12s",
     "distributed.worker.profile.enabled": False,
+    "distributed.worker.multiprocessing-method": METHOD,
 }
 """Dask's configuration for clusters that the library starts."""
 
@@ -73,7 +73,8 @@ def own_cluster(workers: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     with dask.config.set(OWN_CLUSTER):
-        with _deaf_to_interrupts():
+        start_importing()
+        with deaf_to_interrupts():
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=THREADS_PER_WORKER,
@@ -94,19 +95,6 @@ def _dashboard_port() -> int:
         except OSError:
             return 0
     return DASHBOARD_PORT
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Have processes started meanwhile ignore Ctrl-C: the driver ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -1,0 +1,65 @@
+"""Worker processes forked from one that has imported what they need.
+
+Importing takes a worker seconds of processor time. Where the platform can, the
+library's own clusters fork theirs from a process that imports once, beside the
+driver. It ends with the driver.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METHOD = (
+    "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+)
+"""How worker processes are started."""
+
+_INHERITED = "daskgnn.train.inherited"
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def start_importing() -> None:
+    """Start the process that workers are forked from; again is harmless."""
+    if METHOD != "forkserver":
+        return
+    forkserver.set_forkserver_preload([_INHERITED])
+    with deaf_to_interrupts(), _environment(dict.fromkeys(_ONE_THREAD, "1")):
+        forkserver.ensure_running()
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Have processes started meanwhile ignore Ctrl-C: the driver ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set what is not set in the environment, for processes started inside.
+
+    Libraries read it when they are imported: Dask's own setting for workers would
+    come too late for what a worker inherits.
+    """
+    missing = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
