@@ -109,7 +109,7 @@ class _SageLayer(torch.autograd.Function):
         both = weight if root is None else torch.cat([weight, root], dim=1)
         out = h.new_empty(layer.num_dst, len(weight), dtype=dtype)
         product = both.t().to(dtype).contiguous()
-        added = both.new_empty(0) if bias is None else bias
+        added = both.new_zeros(len(both)) if bias is None else bias
         for chunk, x in inputs.chunks():
             torch.mm(x, product, out=out[chunk])
             rectify.add_bias(ops.array_of(out[chunk]), ops.values(added), layer.relu)
