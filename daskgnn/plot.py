@@ -18,6 +18,25 @@ _INK, _QUIET, _BLUE, _LIGHT, _ORANGE, _GREEN = (
     "#d9730d",
     "#2e8b57",
 )
+_LINE_COLOURS = {
+    "sample": "#2e8b57",
+    "gather": "#8fcfa8",
+    "forward": _BLUE,
+    "backward": "#6fa3d8",
+    "reduce": "#7a5ca8",
+    "exchange": _ORANGE,
+    "update": "#b39ad1",
+    "state": "#5c4a72",
+    "other": "#8c8c8c",
+    "peers": "#f0ad4e",
+    "form": "#f7d9a8",
+    "batches": "#c0392b",
+    "dask": "#555555",
+    "driver": "#b0b0b0",
+    "outside": _QUIET,
+}
+"""Of a profile's lines: work blue and violet, preparation green, waiting warm."""
+_MOST_ROWS = 12
 _COLOURS = {"val": _ORANGE, "train": _BLUE, "test": _GREEN}
 _NAMES = {"val": "validation", "train": "training", "test": "test"}
 
@@ -58,6 +77,112 @@ def plot_curves(metrics: str | Path, out: str | Path) -> Path:
         _tidy(axes)
     figure.savefig(out)
     return Path(out)
+
+
+def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
+    """Draw where a step's time went into a PNG.
+
+    Parameters
+    ----------
+    figures : dict
+        As in ``profile.json``: see `daskgnn.train.ledger.Ledger.to_dict`.
+    out : str or Path
+        The file to write; a file that is there is replaced.
+
+    Returns
+    -------
+    Path
+        ``out``.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = figures.get("lines", {})
+    workers = figures.get("workers", [])[:_MOST_ROWS]
+    parts = range(min(figures.get("parts", 0), _MOST_ROWS))
+    ahead = {} if figures.get("inline") else figures.get("ahead", {}).get("lines", {})
+    rows = len(workers) + (len(parts) + 0.4 if ahead else 0)
+    figure = Figure(figsize=(11, 2.1 + 0.5 * rows), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    names: list[tuple[float, str]] = []
+    for number, worker in enumerate(workers):
+        column = {name: line["by_worker"][worker] for name, line in lines.items()}
+        _stack(axes, number, column)
+        names.append((number, f"w{number}" if len(workers) > 1 else worker))
+    for part in parts if ahead else ():
+        place = len(workers) + 0.4 + part
+        _stack(
+            axes, place, {k: line["by_part"][part] for k, line in ahead.items()}, 0.4
+        )
+        cpu = {name: line["cpu_by_part"][part] for name, line in ahead.items()}
+        _stack(axes, place, cpu, height=0.3)
+        names.append((place, f"ahead, part {part}"))
+    _finish_profile(axes, figures, names, bool(ahead))
+    figure.savefig(out)
+    return Path(out)
+
+
+def _stack(
+    axes: Any,
+    place: float,
+    lengths: dict[str, float],
+    alpha: float = 1.0,
+    height: float = 0.72,
+) -> None:
+    """Draw one horizontal bar of coloured pieces, in milliseconds."""
+    left = 0.0
+    for name, length in lengths.items():
+        axes.barh(
+            place,
+            length,
+            left=left,
+            height=height,
+            color=_LINE_COLOURS[name],
+            alpha=alpha,
+            linewidth=0,
+        )
+        left += length
+
+
+def _finish_profile(
+    axes: Any, figures: dict[str, Any], names: list[tuple[float, str]], ahead: bool
+) -> None:
+    """Name rows and colours."""
+    from matplotlib.patches import Patch
+
+    lines = figures.get("lines", {})
+    axes.set_yticks([place for place, _ in names], [name for _, name in names])
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        "milliseconds a step"
+        + ("; ahead: in other threads, narrow: processor time" if ahead else "")
+    )
+    axes.set_title(
+        f"Where a step's time goes: {figures.get('wall_ms', 0.0):.1f} ms"
+        + (f", {len(figures['workers'])} workers" if ahead else ""),
+        loc="left",
+        fontsize=12,
+        fontweight="bold",
+        color=_INK,
+    )
+    prepared = figures.get("ahead", {}).get("lines", {}) if ahead else {}
+    shown = [n for n, line in lines.items() if line["share"] >= 0.0005]
+    labels = {n: f"{lines[n]['label']} {lines[n]['ms']:.1f}" for n in shown}
+    labels |= {n: f"ahead: {n} {line['ms']:.1f}" for n, line in prepared.items()}
+    handles = [Patch(color=_LINE_COLOURS[name]) for name in labels]
+    axes.figure.legend(
+        handles,
+        list(labels.values()),
+        loc="outside lower center",
+        ncols=min(max(len(labels), 1), 5),
+        frameon=False,
+        fontsize=9,
+    )
+    axes.grid(axis="x", color=_QUIET, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01)
 
 
 def read_records(metrics: str | Path) -> list[Record]:

@@ -33,6 +33,7 @@ class _Registration:
 
 def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.step import PartGradient
+    from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import FeatureRows, PreparedWindow
     from daskgnn.kernels.features import SparseRows
@@ -49,6 +50,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         Request,
         Rows,
         SparseRows,
+        Timed,
         TrainState,
         WholePart,
         WindowNodes,

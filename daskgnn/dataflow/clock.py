@@ -5,9 +5,13 @@ Times are reported beside results and never read by a computation.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from distributed import get_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +45,11 @@ class Clock:
         for name, (wall, cpu) in spent.items():
             self.add(name, wall, cpu)
 
+    def total(self) -> tuple[float, float]:
+        """Return wall and processor seconds of all phases."""
+        walls, cpus = zip(*self.spent.values(), strict=True) if self.spent else ((), ())
+        return sum(walls), sum(cpus)
+
     def take(self) -> Spent:
         """Return what was counted, and begin again."""
         spent, self.spent = self.spent, {}
@@ -53,3 +62,39 @@ def added(*spent: Spent) -> Spent:
     for each in spent:
         total.include(each)
     return total.spent
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one worker did of something."""
+
+    spent: Spent
+    began: float = math.inf
+    """Seconds since the epoch, by the worker's clock; inf where it does not matter."""
+    ended: float = -math.inf
+
+
+Works = dict[str, Work]
+"""By worker's address."""
+
+
+def together(*works: Works) -> Works:
+    """Return what each worker did of all of it, from the first to the last."""
+    total: Works = {}
+    for each in works:
+        for address, work in each.items():
+            before = total.get(address, Work({}))
+            total[address] = Work(
+                added(before.spent, work.spent),
+                min(before.began, work.began),
+                max(before.ended, work.ended),
+            )
+    return total
+
+
+def here() -> str:
+    """Return the address of the worker that runs this task, or "local"."""
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return "local"

@@ -27,14 +27,13 @@ from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from distributed.protocol.serialize import to_serialize
 
 from daskgnn import config as _config  # noqa: F401  (the defaults, on workers too)
-from daskgnn.dataflow.step import Chain, PartGradient
+from daskgnn.dataflow.clock import Clock, Work
+from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
 from daskgnn.dataflow.tree import Range, Tree, reduce_known, reduction_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
-
-    from daskgnn.dataflow.clock import Clock, Spent
 
 PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
@@ -43,6 +42,9 @@ AHEAD_NICENESS = 10
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENAS = -1, -4, -8
 HELLO = -1
 GIVE_UP = -2
+GOODBYE = -3
+_GOODBYE_SECONDS = 1.0
+"""How long to wait for the peers' reports at the end: nothing else depends on them."""
 
 
 class PeerLost(Exception):
@@ -269,8 +271,22 @@ class Outcome:
 
     state: Any
     """The last state: every member has the same."""
-    spent: Spent
-    """Where this member's time went."""
+    reports: tuple[MemberReport, ...]
+    """Of this member and of those peers whose reports have come."""
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """Where a member's time went, and what it sent."""
+
+    address: str
+    work: Work
+    meetings: tuple[tuple[float, float], ...]
+    """Of each step's exchange: when the member came and when it had everything,
+    seconds since the epoch by its clock."""
+    sent_bytes: int
+    """Of sums of gradients."""
+    messages: int
 
 
 def run_member(
@@ -300,9 +316,11 @@ def run_member(
     if plugin is None:
         return None
     exchange = _Exchange(plugin, gang, me)
+    clock, began, cpu = Clock(), time.time(), time.thread_time()
     try:
-        session = chain.begin(programs[0], state)
-        with session.clock.phase("form"):
+        with clock.phase("state"):
+            session = chain.begin(programs[0], state)
+        with clock.phase("form"):
             exchange.all_gather(HELLO, None, gang.form_seconds)
         tree = reduction_tree(gang.num_parts)
         for step, step_options in enumerate(options):
@@ -310,9 +328,16 @@ def run_member(
                 (part, part + 1): session.gradient(batch, step)
                 for part, batch in zip(gang.members[me][1], batches, strict=True)
             }
-            left, right = _reduce(exchange, tree, step, known, session.clock)
+            left, right = _reduce(exchange, tree, step, known, clock)
             session.update(left, right, step_options)
-        return Outcome(session.state(), session.clock.take())
+        with clock.phase("state"):
+            after = session.state()
+        clock.include(session.clock.take())
+        ended, counted = time.time(), clock.total()
+        rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
+        clock.add("other", *(max(seconds, 0.0) for seconds in rest))
+        work = Work(clock.take(), began, ended)
+        return Outcome(after, exchange.all_reports(work))
     except PeerLost:
         exchange.give_up()
         return None
@@ -332,21 +357,16 @@ def _reduce(
 ) -> tuple[PartGradient, PartGradient | None]:
     """Sum over all parts: own pairs first, then what the peers have summed."""
     with clock.phase("reduce"):
-        reduce_known(tree, known, _add)
+        reduce_known(tree, known, add_gradients)
     # A peer needs a range only if its other side is not with us.
     with clock.phase("exchange"):
-        received = exchange.all_gather(step, known, exchange.gang.step_seconds)
+        received = exchange.meet(step, known)
     for theirs in received:
         known.update(theirs)
     with clock.phase("reduce"):
-        reduce_known(tree, known, _add)
+        reduce_known(tree, known, add_gradients)
     left, *right = (known[r] for r in tree.last)
     return left, right[0] if right else None
-
-
-def _add(left: PartGradient, right: PartGradient) -> PartGradient:
-    """Return the sum of two shares, whose time the member's clock has counted."""
-    return PartGradient(left.gradient + right.gradient, left.loss + right.loss)
 
 
 class _Exchange:
@@ -357,6 +377,28 @@ class _Exchange:
         self.gang = gang
         self.address = gang.members[me][0]
         self.peers = [a for i, (a, _) in enumerate(gang.members) if i != me]
+        self._meetings: list[tuple[float, float]] = []
+        self._sent_bytes = 0
+
+    def meet(self, step: int, known: dict[Range, PartGradient]) -> list[Any]:
+        """Exchange what members know of a step's sums."""
+        came = time.time()
+        received = self.all_gather(step, known, self.gang.step_seconds)
+        self._meetings.append((came, time.time()))
+        nbytes = sum(share.gradient.nbytes for share in known.values())
+        self._sent_bytes += nbytes * len(self.peers)
+        return received
+
+    def all_reports(self, work: Work) -> tuple[MemberReport, ...]:
+        """Exchange the members' reports; return those that came in time."""
+        meetings = tuple(self._meetings)
+        messages = len(meetings) * len(self.peers)
+        mine = MemberReport(self.address, work, meetings, self._sent_bytes, messages)
+        try:
+            others = self.all_gather(GOODBYE, mine, _GOODBYE_SECONDS)
+        except PeerLost:
+            others = []
+        return mine, *others
 
     def all_gather(self, step: int, content: Any, seconds: float) -> list[Any]:
         """Send `content` to all peers and return what each of them sends."""

@@ -6,12 +6,13 @@ function of the number of parts alone; its last sum is one task with the update.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dask.task_spec import DataNode, Task, TaskRef
 
-from daskgnn.dataflow.clock import Clock, Spent, added
+from daskgnn.dataflow.clock import Clock, Work, Works, here, together
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 
 if TYPE_CHECKING:
@@ -28,17 +29,25 @@ class PartGradient:
     """float32 [parameters], of the sum over seeds divided by the global count."""
     loss: float
     """The loss's share, divided likewise."""
-    spent: Spent = field(default_factory=dict)
+    work: Works = field(default_factory=dict)
     """Where the time of computing it went."""
 
 
 def add_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
     """Return the sum of two shares."""
+    return PartGradient(
+        left.gradient + right.gradient,
+        left.loss + right.loss,
+        together(left.work, right.work),
+    )
+
+
+def reduce_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
+    """Return the sum of two shares, and what it took: a task."""
     clock = Clock()
     with clock.phase("reduce"):
-        gradient = left.gradient + right.gradient
-    spent = added(left.spent, right.spent, clock.spent)
-    return PartGradient(gradient, left.loss + right.loss, spent)
+        total = add_gradients(left, right)
+    return replace(total, work=together(total.work, {here(): Work(clock.spent)}))
 
 
 class Session(Protocol):
@@ -66,8 +75,13 @@ class Chain:
     """(program, state) -> Session"""
 
     def gradient(self, program: Any, state: Any, batch: Any, step: int) -> PartGradient:
-        """Return a part's share of a step."""
-        return self.begin(program, state).gradient(batch, step)
+        """Return a part's share of a step, and when it was computed."""
+        began, clock = time.time(), Clock()
+        with clock.phase("state"):
+            session = self.begin(program, state)
+        share = session.gradient(batch, step)
+        clock.include(session.clock.take())
+        return replace(share, work={here(): Work(clock.spent, began, time.time())})
 
     def update(
         self,
@@ -123,7 +137,7 @@ def chain_window(
 
         def add(left: Any, right: Any, step: int = step) -> Any:
             total = ("reduce", run, window, step, len(tasks), left[-1])
-            tasks[total] = Task(total, add_gradients, TaskRef(left), TaskRef(right))
+            tasks[total] = Task(total, reduce_gradients, TaskRef(left), TaskRef(right))
             return total
 
         reduce_known(tree, shares, add)

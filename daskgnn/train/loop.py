@@ -11,14 +11,16 @@ import numpy as np
 from dask.task_spec import Task, TaskRef
 
 from daskgnn.dataflow.step import Chain, chain_window
+from daskgnn.dataflow.timing import report_of, timed
 from daskgnn.dataflow.window import Preparation, prepare_window
+from daskgnn.train.ledger import Account, Ledger
 from daskgnn.train.program import TrainSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.kernels.batch import PreparedWindow
+    from daskgnn.dataflow.gang import Outcome
     from daskgnn.kernels.hops import Traffic
     from daskgnn.train.plan import Window, WindowPlanner
     from daskgnn.train.schedule import Schedule
@@ -38,6 +40,18 @@ LONG_STEP = 0.3
 
 
 @dataclass(frozen=True)
+class PreparedAhead:
+    """A window whose preparation has been submitted."""
+
+    window: Window
+    batches: list[Any]
+    """Keys by part."""
+    submitted: float
+    """Seconds since the epoch."""
+    num_tasks: int
+
+
+@dataclass(frozen=True)
 class WindowResult:
     """A trained window."""
 
@@ -48,6 +62,8 @@ class WindowResult:
     """When its steps were submitted, seconds since the epoch."""
     form: str
     """"tasks" or "window": how its steps ran."""
+    account: Account
+    """Where its time went."""
     halo_rows: int
     """Rows that crossed between parts."""
     remote_rows: int
@@ -78,6 +94,7 @@ class TrainLoop:
         self.programs = programs
         self.look_ahead = look_ahead
         self.form = form
+        self.ledger = Ledger(inline=executor.num_workers() == 0)
         self._step_seconds = 0.0
         self.chain = Chain(TrainSession)
 
@@ -85,8 +102,9 @@ class TrainLoop:
         self, windows: Iterator[Window], state: TrainState, schedule: Schedule
     ) -> Iterator[WindowResult]:
         """Yield each window when it is trained."""
-        prepared: deque[tuple[Window, list[Any]]] = deque()
+        prepared: deque[PreparedAhead] = deque()
         exhausted, first = False, True
+        self.ledger.begin()
         try:
             while True:
                 while not exhausted and len(prepared) <= self.look_ahead:
@@ -94,20 +112,23 @@ class TrainLoop:
                     if window is None:
                         exhausted = True
                     else:
-                        prepared.append((window, self._prepare(window)))
+                        prepared.append(self._prepare(window))
                 if not prepared:
                     return
-                window, batches = prepared.popleft()
+                ahead = prepared.popleft()
                 if first:
                     # Loading and compiling are not part of the first step.
-                    self.executor.wait([*self.programs, *batches])
+                    self.executor.wait([*self.programs, *ahead.batches])
                     first = False
-                result = self._train(window, batches, state, schedule)
+                self.ledger.enter()
+                result = self._train(ahead, state, schedule)
+                self.ledger.leave(result.account)
                 state = result.state.cleared()
                 yield result
+                self.ledger.resume()
         finally:
-            for _, batches in prepared:
-                self.executor.release(batches)
+            for ahead in prepared:
+                self.executor.release(ahead.batches)
 
     def window_size(self, most: int) -> int:
         """Return how many steps the next window is to have: not a bit depends on it."""
@@ -116,40 +137,58 @@ class TrainLoop:
             wanted = max(wanted, round(WINDOW_SECONDS / self._step_seconds))
         return min(most, wanted)
 
-    def _prepare(self, window: Window) -> list[Any]:
-        """Start the preparation of a window; return the keys of its batches."""
+    def _prepare(self, window: Window) -> PreparedAhead:
+        """Start the preparation of a window."""
+        submitted = time.time()
         seeds = self.planner.seeds(window)
         tasks, keys = prepare_window(self.preparation, window.number, seeds)
+        tasks = timed(tasks, keys)
         self.executor.submit(tasks, keys, priority=-window.number, ahead=True)
-        return keys
+        return PreparedAhead(window, keys, submitted, len(tasks))
 
     def _train(
-        self, window: Window, batches: list[Any], state: TrainState, schedule: Schedule
+        self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
     ) -> WindowResult:
         began = time.time()
-        run = self.preparation.run
-        reports = [("traffic", run, window.number, p) for p in range(len(batches))]
+        run, window, batches = self.preparation.run, ahead.window, ahead.batches
+        keys = [("report", run, window.number, p) for p in range(len(batches))]
         tasks = {
-            key: Task(key, traffic_of, TaskRef(batch))
-            for key, batch in zip(reports, batches, strict=True)
+            key: Task(key, report_of, TaskRef(batch))
+            for key, batch in zip(keys, batches, strict=True)
         }
-        self.executor.submit(tasks, reports, priority=CHAIN_PRIORITY)
+        self.executor.submit(tasks, keys, priority=CHAIN_PRIORITY)
         options = schedule.window(window.size)
-        outcomes = []
+        outcomes: list[Outcome] = []
         if self._takes_gang():
             name = ("window", run, window.number)
             outcomes = self.executor.run_gang(
                 self.chain, name, state, self.programs, batches, options
             )
         form = "window" if outcomes else "tasks"
+        num_tasks = ahead.num_tasks + len(tasks)
         if outcomes:
-            after = outcomes[0].state
+            after, members = outcomes[0].state, outcomes[0].reports
+            num_tasks += len(members)
         else:
-            after = self._run_tasks(window, batches, state, options)
+            after, count = self._run_tasks(window, batches, state, options)
+            members = ()
+            num_tasks += count
         self._step_seconds = (time.time() - began) / window.size
-        traffic = self.executor.result(reports)
-        self.executor.release([*reports, *batches])
-        return WindowResult(window, after, began, form, *self._count(traffic))
+        reports = self.executor.result(keys)
+        self.executor.release([*keys, *batches])
+        crossed = self._count([report.traffic for report in reports])
+        account = Account(
+            window.size,
+            form,
+            ahead.submitted,
+            began,
+            num_tasks,
+            tuple(reports),
+            members,
+            after.work,
+            *crossed,
+        )
+        return WindowResult(window, after, began, form, account, *crossed)
 
     def _takes_gang(self) -> bool:
         """Return whether the next window is to be one task a worker."""
@@ -163,8 +202,8 @@ class TrainLoop:
         batches: list[Any],
         state: TrainState,
         options: list[Any],
-    ) -> TrainState:
-        """Run a window's steps as tasks of their own."""
+    ) -> tuple[TrainState, int]:
+        """Run a window's steps as tasks of their own; return how many, too."""
         tasks, last = chain_window(
             self.chain,
             self.preparation.run,
@@ -177,7 +216,7 @@ class TrainLoop:
         self.executor.submit(tasks, [last], priority=CHAIN_PRIORITY)
         (after,) = self.executor.result([last])
         self.executor.release([last])
-        return after
+        return after, len(tasks)
 
     def _count(self, traffic: list[Traffic]) -> tuple[int, int, int, int]:
         """Return rows between parts, and rows, bytes, messages between workers."""
@@ -190,8 +229,3 @@ class TrainLoop:
             nbytes += int(received.nbytes[away].sum())
             messages += int(received.messages[away].sum())
         return halo, rows, nbytes, messages
-
-
-def traffic_of(window: PreparedWindow) -> Traffic:
-    """Return what a part received for a window."""
-    return window.traffic

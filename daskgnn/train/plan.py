@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +61,20 @@ def windows(
         yield Window(number, epoch, step, take, last)
         number += 1
         epoch, step = (epoch + 1, 0) if last else (epoch, step + take)
+
+
+def some_windows(
+    plan: SeedPlan, start: Position, steps: int, size: Callable[[], int]
+) -> Iterator[Window]:
+    """Yield the windows from `start` until so many steps are in them."""
+    left = steps
+    enough = start.epoch + 2 + steps // plan.steps_per_epoch
+    for window in windows(plan, start, enough, size, None):
+        take = min(window.size, left)
+        left -= take
+        yield replace(window, size=take)
+        if not left:
+            return
 
 
 class WindowPlanner:

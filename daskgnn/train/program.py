@@ -19,7 +19,7 @@ import cloudpickle
 import numpy as np
 import torch
 
-from daskgnn.dataflow.clock import Clock, Spent, added
+from daskgnn.dataflow.clock import Clock, Work, Works, here, together
 from daskgnn.dataflow.step import PartGradient, add_gradients
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.features import dense
@@ -239,7 +239,7 @@ class TrainSession:
         self._before = state
         self._losses: list[float] = []
         self._finished: list[float] = []
-        self._spent: list[Spent] = []
+        self._work: list[Works] = []
         self._optimizer: torch.optim.Optimizer | None = None
         self._loaded = _load(program)
         self._loaded.with_parameters(state.parameters)
@@ -250,7 +250,7 @@ class TrainSession:
         if not prepared.sizes[0]:
             return PartGradient(np.zeros_like(self._before.parameters), 0.0)
         model = loaded.model.train()
-        clock = Clock()
+        clock = self.clock
         with computing(self.program.threads, self.program.precision):
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
@@ -260,8 +260,7 @@ class TrainSession:
                 loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
             with clock.phase("backward"):
                 gradient = loaded.gradient(loss)
-        self.clock.include(clock.spent)
-        return PartGradient(gradient, float(loss.detach()), clock.spent)
+        return PartGradient(gradient, float(loss.detach()))
 
     def update(
         self,
@@ -279,13 +278,14 @@ class TrainSession:
         TrainingError
             If the loss is not finite.
         """
-        share = left if right is None else add_gradients(left, right)
+        clock = Clock()
+        with clock.phase("reduce"):
+            share = left if right is None else add_gradients(left, right)
         if not np.isfinite(share.loss):
             raise TrainingError(
                 f"the loss of step {self._before.step + len(self._losses)} is "
                 f"{share.loss}: lower the learning rate or normalise the features"
             )
-        clock = Clock()
         with clock.phase("update"), computing(self.program.threads):
             optimizer = self._ready_optimizer()
             for group, values in zip(optimizer.param_groups, options, strict=True):
@@ -295,7 +295,7 @@ class TrainSession:
         self.clock.include(clock.spent)
         self._losses.append(share.loss)
         self._finished.append(time.time())
-        self._spent.append(added(share.spent, clock.spent))
+        self._work.append(together(share.work, {here(): Work(clock.spent)}))
 
     def _ready_optimizer(self) -> torch.optim.Optimizer:
         if self._optimizer is None:
@@ -316,7 +316,7 @@ class TrainSession:
             before.step + len(self._losses),
             (*before.losses, *self._losses),
             (*before.finished, *self._finished),
-            (*before.spent, *self._spent),
+            (*before.work, *self._work),
         )
 
 

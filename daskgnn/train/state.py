@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.dataflow.clock import Spent
+    from daskgnn.dataflow.clock import Works
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TrainState:
     """Losses of the steps done since the window began."""
     finished: tuple[float, ...] = ()
     """When they were done, seconds since the epoch (for reports alone)."""
-    spent: tuple[Spent, ...] = ()
+    work: tuple[Works, ...] = ()
     """Where their time went, as far as it was on their way to this state."""
 
     def cleared(self) -> TrainState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -18,6 +19,7 @@ from daskgnn.dataflow.memory import (
     parts_per_worker,
     plan_window,
 )
+from daskgnn.dataflow.timing import transfers
 from daskgnn.dataflow.window import Preparation
 from daskgnn.errors import CheckpointError, InputError
 from daskgnn.kernels.hops import Sampling
@@ -41,7 +43,7 @@ from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.fit import Fit
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss
-from daskgnn.train.plan import WindowPlanner
+from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.program import OptimizerFactory, Program, make_program
 from daskgnn.train.recipes import PRECISIONS, STEPS
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.ledger import Ledger
 
 
 class Trainer:
@@ -222,6 +225,8 @@ class Trainer:
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none: Evaluator | None = None
         self._prepared = False
+        self.ledger: Ledger | None = None
+        """Where the time of the last `fit` went."""
 
     def _check_model(self, deterministic: bool) -> bool:
         """Check the model; return whether it can be evaluated layer by layer."""
@@ -277,13 +282,58 @@ class Trainer:
                     rehearse_everywhere(
                         self.executor, self._preparation, self._programs, self._notice
                     )
-                    self._new_fit().run(epochs)
+                    fit = self._new_fit()
+                    self.ledger = fit.loop.ledger
+                    fit.run(epochs)
         finally:
             self.recorder.flush()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.directory is not None:
             self.recorder.summary(self.summary())
         return self.recorder.history
+
+    def profile(self, steps: int = 64) -> Ledger:
+        """Train some steps for their times alone, and return where the time went.
+
+        The steps are those that `fit` would do next; the trainer stands afterwards
+        where it stood, and nothing is written.
+
+        Parameters
+        ----------
+        steps : int
+            On a cluster those of the first window (8) do not count if more follow.
+
+        Returns
+        -------
+        Ledger
+            With ``table()``, ``to_dict()`` and ``plot(path)``.
+
+        Raises
+        ------
+        InputError
+            If `steps` is no count.
+        """
+        steps = check_count("steps", steps)
+        with told_of_losses(lambda: "a profile writes nothing: try again"):
+            self._prepare()
+            self.executor.wait(self._preparation.blocks.keys)
+            rehearse_everywhere(
+                self.executor, self._preparation, self._programs, self._notice
+            )
+            schedule = self._new_schedule()
+            schedule.load(self.course.schedule.state())
+            # Names of its own: results of a fit are never taken for those of it.
+            loop = self._new_loop(replace(self._preparation, run=uuid.uuid4().hex[:8]))
+            plan = some_windows(
+                self.plan,
+                self.course.position,
+                steps,
+                lambda: loop.window_size(self.window),
+            )
+            for _ in loop.run(plan, self.course.state, schedule):
+                pass
+            loop.ledger.transfers = transfers(self.executor, loop.ledger.began)
+        return loop.ledger
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """Return exact scores of a split, with the best-validation parameters.
@@ -347,21 +397,23 @@ class Trainer:
             f"{out}, or fit(epochs, resume=True)"
         )
 
-    def _new_fit(self) -> Fit:
-        loop = TrainLoop(
+    def _new_loop(self, preparation: Preparation) -> TrainLoop:
+        return TrainLoop(
             self.executor,
-            self._preparation,
+            preparation,
             WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype),
             self._programs,
             int(dask.config.get("gnn.look-ahead")),
             self.steps,
         )
+
+    def _new_fit(self) -> Fit:
         return Fit(
             self.graph,
             self.plan,
             self.course,
             self.recorder,
-            loop,
+            self._new_loop(self._preparation),
             self._evaluator,
             self.window,
             self.checkpoint_every,

@@ -213,6 +213,7 @@ class Words:
 
     def __init__(self, text):
         self.text = text
+        self.nbytes = len(text)
 
     def __add__(self, other):
         return Words(f"({self.text}+{other.text})")

@@ -1,0 +1,183 @@
+"""The times of tasks that prepare windows, measured around them.
+
+Kernels know nothing of time: a graph is rewritten so that each task takes its own
+time and passes it on beside its result.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from dask.task_spec import Task
+
+from daskgnn.dataflow.clock import Clock, Spent
+from daskgnn.dataflow.executor import ClusterExecutor
+from daskgnn.kernels.batch import PreparedWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from daskgnn.dataflow.executor import Executor
+    from daskgnn.kernels.hops import Traffic
+
+_PATIENCE = 5.0
+"""Seconds that workers have to tell what they received."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A result, and the time that one of the tasks it goes to is to count."""
+
+    value: Any
+    spent: Spent
+    counted_by: Any
+    """Key of that task."""
+
+
+@dataclass(frozen=True)
+class TimedWindow(PreparedWindow):
+    """A prepared window, and what its preparation took."""
+
+    spent: Spent = field(default_factory=dict)
+    """By the first word of the tasks' keys; other parts' work for it included."""
+    finished: float = 0.0
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class WindowReport:
+    """What the driver is told of a prepared window."""
+
+    traffic: Traffic
+    spent: Spent
+    finished: float
+
+
+def timed(tasks: dict[Any, Any], keys: Sequence[Any]) -> dict[Any, Any]:
+    """Return the graph with all tasks timed; those of `keys` give a `TimedWindow`.
+
+    Each task's time is counted once, though its result may go to several tasks.
+    """
+    takers = {}
+    for key, task in tasks.items():
+        for other in task.dependencies:
+            if other in tasks:
+                takers[other] = key
+    last = set(keys)
+    return {
+        key: Task(
+            key,
+            _run_window if key in last else _run,
+            key,
+            takers.get(key),
+            task.func,
+            *task.args,
+            **task.kwargs,
+        )
+        for key, task in tasks.items()
+    }
+
+
+def _run(
+    key: Any, counted_by: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Timed:
+    """Run a task in the middle of a preparation."""
+    clock = Clock()
+    value = _call(clock, key, function, args, kwargs)
+    return Timed(value, clock.spent, counted_by)
+
+
+def _run_window(
+    key: Any, _: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> TimedWindow:
+    """Run a preparation's last task."""
+    clock = Clock()
+    window = _call(clock, key, function, args, kwargs)
+    content = {f.name: getattr(window, f.name) for f in fields(window)}
+    return TimedWindow(**content, spent=clock.spent, finished=time.time())
+
+
+def _call(
+    clock: Clock,
+    key: Any,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call a function with the values of timed results, and count its time."""
+
+    def opened(given: Any) -> Any:
+        if isinstance(given, list):
+            return [opened(each) for each in given]
+        if not isinstance(given, Timed):
+            return given
+        if given.counted_by == key:
+            clock.include(given.spent)
+        return given.value
+
+    values = [opened(given) for given in args]
+    named = {name: opened(given) for name, given in kwargs.items()}
+    with clock.phase(key[0]):
+        return function(*values, **named)
+
+
+def report_of(window: TimedWindow) -> WindowReport:
+    """Return what is told of a prepared window."""
+    return WindowReport(window.traffic, window.spent, window.finished)
+
+
+@dataclass
+class Transfers:
+    """What workers have fetched from each other, as Dask has logged it."""
+
+    count: int = 0
+    nbytes: int = 0
+    seconds: float = 0.0
+    """Summed over transfers, which overlap."""
+    span: float = 0.0
+    """Seconds that the logs reach back: they are of limited length."""
+
+
+def transfers(executor: Executor, since: float) -> dict[str, Transfers]:
+    """Return transfers since a time (seconds since the epoch), by keys' first word.
+
+    Empty without a cluster, or if a worker does not answer.
+    """
+    if not isinstance(executor, ClusterExecutor):
+        return {}
+    try:
+        found = executor.client.run(_transfers_of, since, on_error="ignore")
+    except (OSError, TimeoutError):
+        return {}
+    total: dict[str, Transfers] = {}
+    for worker in found.values():
+        for word, one in worker.items():
+            all_ = total.setdefault(word, Transfers(span=one.span))
+            all_.count += one.count
+            all_.nbytes += one.nbytes
+            all_.seconds += one.seconds
+            all_.span = min(all_.span, one.span)
+    return total
+
+
+def _transfers_of(since: float, dask_worker: Any) -> dict[str, Transfers]:
+    """Return a worker's transfers since a time; runs on its event loop."""
+    log = dask_worker.transfer_incoming_log
+    if len(log) == log.maxlen:
+        since = max(since, log[0]["start"])
+    span = time.time() - since
+    out: dict[str, Transfers] = {}
+    for entry in log:
+        if entry["start"] < since:
+            continue
+        # One transfer may bring several results: its time goes to the first's word.
+        for number, (key, nbytes) in enumerate(entry["keys"].items()):
+            word = key[0] if isinstance(key, tuple) else "other"
+            one = out.setdefault(str(word), Transfers(span=span))
+            one.nbytes += nbytes or 0
+            if not number:
+                one.count += 1
+                one.seconds += entry["stop"] - entry["start"]
+    return out
