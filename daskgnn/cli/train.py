@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from daskgnn.train.recipes import PRECISIONS, SAMPLE_BY, STEPS
 Shown = LineProgress | TerminalProgress
 Command = Callable[..., Any]
 # What may stand beside --resume: everything else is read from the run.
-_WITH_RESUME = {"resume", "workers", "scheduler", "data_dir"}
+_WITH_RESUME = {"resume", "workers", "scheduler", "data_dir", "profile"}
 
 
 def _graph_options(command: Command) -> Command:
@@ -135,6 +136,9 @@ def _apply(
     "--checkpoint-every", type=POSITIVE, metavar="STEPS", help="Besides every epoch."
 )
 @click.option("--out", type=PATH, help="The run's directory.  [default: runs/GRAPH]")
+@click.option(
+    "--profile", is_flag=True, help="Print and draw where the steps' time went."
+)
 @click.option("--resume", type=PATH, metavar="DIR", help="Continue the run in DIR.")
 @data_dir_option
 @yes_option
@@ -148,6 +152,7 @@ def train(
     workers: int | None,
     scheduler: str | None,
     yes: bool,
+    profile: bool,
     **given: Any,
 ) -> None:
     """Train a model on GRAPH and write it all to a directory.
@@ -161,10 +166,10 @@ def train(
     try:
         if resume is not None:
             _refuse_beside_resume(ctx)
-            summary = _resume(resume, workers, scheduler, progress)
+            summary = _resume(resume, workers, scheduler, progress, profile)
         else:
             given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
-            summary = _train(ctx, given, progress, yes)
+            summary = _train(ctx, given, progress, yes, profile)
     except KeyboardInterrupt:
         raise click.Abort(_advice(progress.info)) from None
     finally:
@@ -189,19 +194,31 @@ def _refuse_beside_resume(ctx: click.Context) -> None:
 
 
 def _resume(
-    directory: str, workers: int | None, scheduler: str | None, progress: Shown
+    directory: str,
+    workers: int | None,
+    scheduler: str | None,
+    progress: Shown,
+    profile: bool,
 ) -> dict[str, Any]:
     """Continue the run in a directory."""
     _begin_workers(workers, scheduler)
     from daskgnn.train import run
 
     return run.resume(
-        directory, workers=workers, scheduler=scheduler, progress=progress
+        directory,
+        workers=workers,
+        scheduler=scheduler,
+        progress=progress,
+        profile=profile,
     )
 
 
 def _train(
-    ctx: click.Context, given: dict[str, Any], progress: Shown, yes: bool
+    ctx: click.Context,
+    given: dict[str, Any],
+    progress: Shown,
+    yes: bool,
+    profile: bool,
 ) -> dict[str, Any]:
     """Start a fresh run."""
     if given["graph"] is None:
@@ -213,7 +230,9 @@ def _train(
     _begin_workers(given["workers"], given["scheduler"])
     from daskgnn.train import run
 
-    return run.train(run.RunConfig(**given), progress=progress, yes=yes)
+    return run.train(
+        run.RunConfig(**given), progress=progress, yes=yes, profile=profile
+    )
 
 
 def _begin_workers(workers: int | None, scheduler: str | None) -> None:
@@ -256,6 +275,9 @@ def _advice(info: dict[str, Any]) -> str:
 def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     """Print the scores, and where everything lies."""
     out = _near(Path(summary.get("out") or info["out"]))
+    profile = summary.get("profile")
+    if profile:
+        click.echo(f"{_profile(profile['figures'])}\n")
     for name, value in summary.items():
         if name.startswith("test_") and isinstance(value, int | float):
             click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
@@ -264,11 +286,19 @@ def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:
         "summary": out / "summary.json",
         "checkpoints": out / "checkpoints",
         "curves": _draw(out),
+        "profile": _near(Path(profile["picture"])) if profile else None,
         "dashboard": _dashboard(summary, info),
     }
     for name, place in places.items():
         if place is not None:
             click.echo(f"{name:14} {place}")
+
+
+def _profile(figures: str) -> str:
+    """Return the table of a run's profile."""
+    from daskgnn.train.profile import table
+
+    return table(json.loads(Path(figures).read_text()))
 
 
 def _near(path: Path) -> Path:

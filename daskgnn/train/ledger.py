@@ -7,7 +7,6 @@ on their way to workers, and results on their way back.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -17,71 +16,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.dataflow.clock import added
+from daskgnn.train.account import COMPUTED, LINES, include
+from daskgnn.train.profile import table
 from daskgnn.train.recorder import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from daskgnn.dataflow.clock import Spent, Work, Works
-    from daskgnn.dataflow.gang import MemberReport
-    from daskgnn.dataflow.timing import Transfers, WindowReport
-
-LINES = {
-    "sample": "sample",
-    "gather": "gather, aggregate",
-    "forward": "forward",
-    "backward": "backward",
-    "reduce": "reduce",
-    "exchange": "exchange of sums",
-    "update": "update",
-    "state": "state in and out",
-    "other": "rest of the task",
-    "peers": "wait for slower workers",
-    "form": "wait to start together",
-    "batches": "wait for batches",
-    "dask": "Dask (remainder)",
-    "driver": "driver",
-    "outside": "evaluation, checkpoints",
-}
-"""The lines of the table, and what they are called."""
+    from daskgnn.dataflow.clock import Spent
+    from daskgnn.dataflow.timing import Transfers
+    from daskgnn.train.account import Account, Seconds
 
 _GATHERING = ("rows", "gather")
-_COMPUTED = ("forward", "backward")
 _WAITED = ("exchange", "peers", "form", "batches")
-_MOST_COLUMNS = 4
 _MOST_EXCHANGES = 100_000
 HERE = "this process"
-
-Seconds = dict[str, float]
-"""By line."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """What is known of a trained window's time."""
-
-    steps: int
-    form: str
-    submitted: float
-    """When its preparation was, seconds since the epoch."""
-    began: float
-    """When its steps were submitted."""
-    tasks: int
-    prepared: tuple[WindowReport, ...]
-    """By part."""
-    members: tuple[MemberReport, ...]
-    """Of a gang; empty where the steps ran as tasks."""
-    work: tuple[Works, ...]
-    """By step, where they did."""
-    halo_rows: int
-    remote_rows: int
-    remote_bytes: int
-    messages: int
-
-    @property
-    def ready_after(self) -> float:
-        """Seconds from the steps' submission to the last batch; below 0: no wait."""
-        return max(report.finished for report in self.prepared) - self.began
 
 
 @dataclass
@@ -115,17 +64,17 @@ class _Sums:
         self.windows += 1
         self.steps += account.steps
         self.forms[account.form] = self.forms.get(account.form, 0) + account.steps
-        columns, cpu = (_gang if account.members else _tasks)(account, wall)
-        _include(self.cpu, cpu)
+        columns, cpu = account.lines(wall)
+        include(self.cpu, cpu)
         for worker, lines in columns.items():
             mine = self.chain.setdefault(worker, {})
-            _include(mine, {**lines, **gaps})
+            include(mine, {**lines, **gaps})
             time_here = wall + sum(gaps.values())
             self.present[worker] = self.present.get(worker, 0.0) + time_here
-            _include(self.mean, lines, 1 / len(columns))
-        _include(self.mean, gaps)
+            include(self.mean, lines, 1 / len(columns))
+        include(self.mean, gaps)
         self._add_prepared(account)
-        self.exchanges.extend(_exchanges(account.members))
+        self.exchanges.extend(account.exchanges())
 
     def _add_prepared(self, account: Account) -> None:
         for part, report in enumerate(account.prepared):
@@ -257,7 +206,7 @@ class Ledger:
                 "messages": sums.counts["gradient_messages"] / sums.steps,
                 "exchange_ms": _percentiles(sums.exchanges),
             },
-            "communication_share": mean.get("exchange", 0.0) / sums.seconds,
+            "communication_share": _communication(sums, mean),
             "waiting_share": sum(mean.get(n, 0.0) for n in _WAITED) / sums.seconds,
             "balance": _balance(columns),
         }
@@ -296,14 +245,7 @@ class Ledger:
 
     def table(self) -> str:
         """Return the figures as a table."""
-        figures = self.to_dict()
-        if not figures["steps"]:
-            return "no step was taken"
-        parts = [_head(figures), _chain_table(figures)]
-        if not self.inline:
-            parts.append(_ahead_table(figures))
-        parts.append(_notes(figures))
-        return "\n\n".join(parts)
+        return table(self.to_dict())
 
     def plot(self, out: str | Path) -> Path:
         """Draw the figures into a PNG and return its path."""
@@ -318,115 +260,6 @@ class Ledger:
         figures = directory / "profile.json"
         write_json(figures, self.to_dict())
         return figures, self.plot(directory / "profile.png")
-
-
-def _include(total: Seconds, more: Mapping[str, float], factor: float = 1.0) -> None:
-    for name, seconds in more.items():
-        total[name] = total.get(name, 0.0) + seconds * factor
-
-
-# -- one window
-
-
-def _gang(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
-    """Return each member's lines, which add up to `wall`, and processor seconds."""
-    columns: dict[str, Seconds] = {}
-    cpu: Seconds = {}
-    meetings = [member.meetings for member in account.members]
-    whole = _needed(meetings)
-    for member in account.members:
-        columns[member.address] = _member(account, member, wall, whole)
-        _include(cpu, {name: spent[1] for name, spent in member.work.spent.items()})
-    return columns, cpu
-
-
-def _needed(meetings: list[tuple[tuple[float, float], ...]]) -> list[float]:
-    """Return seconds of each step's exchange: from the last to come, to its end.
-
-    Clocks of machines that differ make this wrong, but not the sum of all lines.
-    """
-    if len(meetings) < 2:
-        return [left - came for came, left in (meetings[0] if meetings else ())]
-    out = []
-    for step in zip(*meetings, strict=True):
-        last_came = max(came for came, _ in step)
-        out.append(max(max(left for _, left in step) - last_came, 0.0))
-    return out
-
-
-def _exchanges(members: tuple[MemberReport, ...]) -> list[float]:
-    return _needed([m.meetings for m in members]) if len(members) > 1 else []
-
-
-def _member(
-    account: Account, member: MemberReport, wall: float, needed: list[float]
-) -> Seconds:
-    """Return a member's lines."""
-    work = member.work
-    lines = {name: spent[0] for name, spent in work.spent.items()}
-    inside = max(work.ended - work.began, 0.0)
-    waited = [left - came for came, left in member.meetings]
-    exchange = sum(min(a, b) for a, b in zip(waited, needed, strict=False))
-    before = min(max(work.began - account.began, 0.0), max(wall - inside, 0.0))
-    form = lines.get("form", 0.0)
-    # Waiting for batches: the own ones before the task began, others' while it waited.
-    ready = max(account.ready_after, 0.0)
-    mine, theirs = min(ready, before), min(max(ready - before, 0.0), form)
-    return {
-        **lines,
-        "exchange": exchange,
-        "peers": lines.get("exchange", 0.0) - exchange,
-        "form": form - theirs,
-        "batches": mine + theirs,
-        "dask": max(wall - inside - mine, 0.0),
-    }
-
-
-def _tasks(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
-    """Return each worker's lines where steps ran as tasks, and processor seconds.
-
-    A step waits for the slowest worker's gradients, then for sums and the update,
-    wherever these run.
-    """
-    workers = sorted({address for works in account.work for address in works})
-    columns: dict[str, Seconds] = {worker: {} for worker in workers}
-    common: Seconds = {"batches": min(max(account.ready_after, 0.0), wall)}
-    cpu: Seconds = {}
-    for works in account.work:
-        busy = {w: _busy(works[w]) if w in works else {} for w in workers}
-        longest = max(sum(lines.values()) for lines in busy.values())
-        for worker, lines in busy.items():
-            _include(columns[worker], lines)
-            _include(columns[worker], {"peers": longest - sum(lines.values())})
-        for name in ("reduce", "update"):
-            took = [w.spent.get(name, (0.0, 0.0))[0] for w in works.values()]
-            _include(common, {name: max(took)})
-        for work in works.values():
-            _include(cpu, {name: spent[1] for name, spent in work.spent.items()})
-    for lines in columns.values():
-        _include(lines, common)
-        lines["dask"] = max(wall - sum(lines.values()), 0.0)
-    return columns, cpu
-
-
-def _busy(work: Work) -> Seconds:
-    """Return a worker's seconds on gradients of a step, by line.
-
-    Parts that were computed side by side share the time.
-    """
-    lines = {
-        name: work.spent[name][0]
-        for name in ("state", *_COMPUTED)
-        if name in work.spent
-    }
-    span = work.ended - work.began
-    total = sum(lines.values())
-    if math.isfinite(span) and 0 < span < total:
-        return {name: seconds * span / total for name, seconds in lines.items()}
-    return lines
-
-
-# -- all windows
 
 
 def _by_line(spent: Spent) -> dict[str, tuple[float, float]]:
@@ -467,6 +300,16 @@ def _ahead(sums: _Sums, ms: float) -> dict[str, Any]:
     }
 
 
+def _communication(sums: _Sums, mean: Seconds) -> float | None:
+    """Return the share of the time in which steps wait for bytes.
+
+    None where some ran as tasks: their sums travel within what Dask takes.
+    """
+    if "tasks" in sums.forms and len(sums.chain) > 1:
+        return None
+    return mean.get("exchange", 0.0) / sums.seconds
+
+
 def _percentiles(seconds: Iterable[float]) -> dict[str, float]:
     values = np.array(list(seconds)) * 1000
     if not len(values):
@@ -476,120 +319,8 @@ def _percentiles(seconds: Iterable[float]) -> dict[str, float]:
 
 def _balance(columns: dict[str, Seconds]) -> dict[str, float]:
     """Return how evenly workers compute."""
-    busy = np.array([sum(c.get(n, 0.0) for n in _COMPUTED) for c in columns.values()])
+    busy = np.array([sum(c.get(n, 0.0) for n in COMPUTED) for c in columns.values()])
     mean = float(busy.mean())
     if not mean:
         return {}
     return {"max_over_mean": float(busy.max()) / mean, "cov": float(busy.std()) / mean}
-
-
-# -- text
-
-
-def _head(figures: dict[str, Any]) -> str:
-    forms = ", ".join(f"{count} as {form}" for form, count in figures["forms"].items())
-    where = "in this process"
-    if not figures["inline"]:
-        where = f"{_many(len(figures['workers']), 'worker')}, {figures['parts']} parts"
-    skipped = " after the first window" if figures["without_first_window"] else ""
-    return (
-        f"{_many(figures['steps'], 'step')}{skipped} ({forms}), {where}: "
-        f"{figures['wall_ms']:.2f} ms a step"
-    )
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _chain_table(figures: dict[str, Any]) -> str:
-    """Return the lines that add up to a step."""
-    workers = figures["workers"]
-    each = len(workers) <= _MOST_COLUMNS
-    names = [f"w{i}" for i in range(len(workers))] if each else ["least", "most"]
-    names = names if len(workers) > 1 else []
-    rows = [["a step's time", "ms", "share", "CPU ms", *names]]
-    for line in figures["lines"].values():
-        values = list(line["by_worker"].values())
-        shown = values if each else [min(values), max(values)]
-        cpu = "" if line["cpu_ms"] is None else f"{line['cpu_ms'] / len(workers):.2f}"
-        rows.append(
-            [
-                line["label"],
-                f"{line['ms']:.2f}",
-                f"{line['share']:.1%}",
-                cpu,
-                *(f"{value:.2f}" for value in shown if names),
-            ]
-        )
-    total = figures["sum_ms"]
-    rows.append(["sum", f"{total:.2f}", f"{total / figures['wall_ms']:.1%}"])
-    return _aligned(rows)
-
-
-def _ahead_table(figures: dict[str, Any]) -> str:
-    """Return what happens in other threads."""
-    rows = [["prepared ahead, a step and part", "ms", "CPU ms", "least", "most"]]
-    ahead, labels = figures["ahead"], LINES
-    for name, line in ahead["lines"].items():
-        times = [line["ms"], line["cpu_ms"], min(line["by_part"]), max(line["by_part"])]
-        rows.append([labels[name], *(f"{value:.2f}" for value in times)])
-    fetched = {
-        word: found
-        for word, found in figures["halo"]["fetched"].items()
-        if word in ("want", "serve", "sample", *_GATHERING)
-    }
-    if fetched:
-        spent = sum(found["ms"] for found in fetched.values())
-        rows.append(["halo exchange (all parts)", f"{spent:.2f}"])
-    hidden = figures["lines"]["batches"]["ms"]
-    return (
-        f"{_aligned(rows)}\n"
-        f"a window is prepared {ahead['latency_ms']:.0f} ms after it was asked for; "
-        f"not hidden: {hidden:.2f} ms a step"
-    )
-
-
-def _notes(figures: dict[str, Any]) -> str:
-    """Return counts of tasks, bytes and messages, and what follows from the lines."""
-    halo, gradients = figures["halo"], figures["gradients"]
-    lines = [f"Dask: {figures['dask']['tasks']:.1f} tasks a step"]
-    if not figures["inline"]:
-        lines.append(
-            f"halo: {halo['remote_rows']:,.0f} rows, {halo['remote_bytes'] / 1e6:.2f} "
-            f"MB, {halo['messages']:.1f} messages a step between workers"
-        )
-    if gradients["messages"]:
-        lines.append(
-            f"sums of gradients: {gradients['bytes'] / 1e6:.2f} MB, "
-            f"{gradients['messages']:.0f} messages a step"
-        )
-    if gradients["exchange_ms"]:
-        named = ", ".join(f"{k} {v:.2f}" for k, v in gradients["exchange_ms"].items())
-        lines.append(f"exchange of sums, ms: {named}")
-    if not figures["inline"]:
-        lines.append(
-            f"communication share {figures['communication_share']:.1%} (exchange of "
-            f"sums), all waiting {figures['waiting_share']:.1%}"
-        )
-    if len(figures["workers"]) > 1 and figures["balance"]:
-        balance = figures["balance"]
-        lines.append(
-            "balance of forward and backward: max/mean "
-            f"{balance['max_over_mean']:.3f}, CoV {balance['cov']:.3f}"
-        )
-    return "\n".join(lines)
-
-
-def _aligned(rows: list[list[str]]) -> str:
-    """Return rows as lines, the first column to the left and others to the right."""
-    count = max(map(len, rows))
-    rows = [[*row, *[""] * (count - len(row))] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(count)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:]])

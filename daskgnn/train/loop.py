@@ -13,7 +13,8 @@ from dask.task_spec import Task, TaskRef
 from daskgnn.dataflow.step import Chain, chain_window
 from daskgnn.dataflow.timing import report_of, timed
 from daskgnn.dataflow.window import Preparation, prepare_window
-from daskgnn.train.ledger import Account, Ledger
+from daskgnn.train.account import Account
+from daskgnn.train.ledger import Ledger
 from daskgnn.train.program import TrainSession
 
 if TYPE_CHECKING:

@@ -87,7 +87,11 @@ class RunConfig:
 
 
 def train(
-    config: RunConfig, *, progress: Progress | None = None, yes: bool = False
+    config: RunConfig,
+    *,
+    progress: Progress | None = None,
+    yes: bool = False,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Train as `config` says and write ``config.out``.
 
@@ -96,6 +100,9 @@ def train(
     progress : Progress, optional
     yes : bool
         Whether a large download may begin without asking.
+    profile : bool
+        Whether to write ``profile.json`` and ``profile.png`` at the end, and to name
+        them in what is returned.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / SETTINGS, {**settings, "store": graph.path, "out": str(out)})
         trainer.fit(settings["epochs"])
-        return _summary(trainer)
+        return _summary(trainer, profile)
 
 
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
@@ -183,6 +190,7 @@ def resume(
     workers: int | None = None,
     scheduler: str | None = None,
     progress: Progress | None = None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Continue the run in `directory`, exact to the step.
 
@@ -194,7 +202,7 @@ def resume(
     progress = progress or Silent()
     with _reopened(directory, workers, scheduler, progress) as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)
-        return _summary(trainer)
+        return _summary(trainer, profile)
 
 
 def evaluate(
@@ -306,10 +314,15 @@ def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
     raise InputError(f"model={settings['model']!r}, expected sage, gcn or gat")
 
 
-def _summary(trainer: Trainer) -> dict[str, Any]:
-    """Return the summary that the fit has written."""
+def _summary(trainer: Trainer, profile: bool) -> dict[str, Any]:
+    """Return the summary that the fit has written; write its profile if asked for."""
     assert trainer.recorder.last_summary is not None
-    return trainer.recorder.last_summary
+    assert trainer.recorder.directory is not None
+    summary = dict(trainer.recorder.last_summary)
+    if profile and trainer.ledger is not None and trainer.ledger.steps:
+        figures, picture = trainer.write_profile(trainer.recorder.directory)
+        summary["profile"] = {"figures": str(figures), "picture": str(picture)}
+    return summary
 
 
 __all__ = ["RunConfig", "evaluate", "predict", "resume", "train"]

@@ -335,6 +335,24 @@ class Trainer:
             loop.ledger.transfers = transfers(self.executor, loop.ledger.began)
         return loop.ledger
 
+    def write_profile(self, directory: str | Path) -> tuple[Path, Path]:
+        """Write where the time of the last `fit` went.
+
+        Returns
+        -------
+        tuple of Path
+            ``profile.json`` and ``profile.png`` in `directory`.
+
+        Raises
+        ------
+        InputError
+            If there was no fit.
+        """
+        if self.ledger is None:
+            raise InputError("no step was taken yet: call fit(epochs) first")
+        self.ledger.transfers = transfers(self.executor, self.ledger.began)
+        return self.ledger.write(directory)
+
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """Return exact scores of a split, with the best-validation parameters.
 

@@ -44,8 +44,8 @@ class FakeRun(types.ModuleType):
     def RunConfig(self, **settings: Any) -> dict[str, Any]:
         return settings
 
-    def train(self, config: dict, *, progress: Any, yes: bool) -> dict:
-        self.told = config | {"yes": yes}
+    def train(self, config: dict, *, progress: Any, yes: bool, profile: bool) -> dict:
+        self.told = config | {"yes": yes, "profile": profile}
         out = Path(config["out"])
         return self._work(out, progress)
 
@@ -172,6 +172,7 @@ def test_train_hands_on_what_was_given(fake: FakeRun) -> None:
         "lr": 0.1,
         "recipe": False,
         "yes": True,
+        "profile": False,
         "normalize_features": True,
         "out": "a",
     }
@@ -192,7 +193,10 @@ def test_resume_needs_nothing_else(
 ) -> None:
     monkeypatch.setenv("DASKGNN_DATA_DIR", "/somewhere")
     assert call("train", "--resume", "a", "--workers", "2").exit_code == 0
-    assert fake.told == {"directory": "a", "workers": 2, "scheduler": None}
+    told = {"directory": "a", "workers": 2, "scheduler": None}
+    assert fake.told == told | {"profile": False}
+    assert call("train", "--resume", "a", "--workers", "2", "--profile").exit_code == 0
+    assert fake.told == told | {"profile": True}
 
 
 @pytest.mark.parametrize(

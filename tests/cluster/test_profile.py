@@ -1,0 +1,104 @@
+"""Where time goes, on a cluster: all of it is told, and nothing else changes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training import planted_graph, stored, trainer
+
+from daskgnn.train.cluster import own_cluster
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+@pytest.fixture(scope="module")
+def client():
+    with own_cluster(2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def alone(path):
+    run = trainer(path, 3, None, batch_size=24)
+    run.fit(2)
+    return run.params_sha256
+
+
+@pytest.mark.parametrize("steps", ["window", "tasks"])
+def test_lines_add_up_to_the_wall_time(path, client, alone, steps):
+    run = trainer(path, 3, client, batch_size=24, steps=steps)
+    run.fit(1)
+    ledger = run.profile(steps=40)
+    figures = ledger.to_dict()
+    assert figures["forms"] == {steps: 32}
+    assert figures["sum_ms"] == pytest.approx(figures["wall_ms"], rel=0.05)
+    assert len(figures["workers"]) == 2
+    for worker in figures["workers"]:
+        column = [line["by_worker"][worker] for line in figures["lines"].values()]
+        assert min(column) >= 0
+        assert sum(column) == pytest.approx(figures["wall_ms"], rel=0.05)
+    for name in ("forward", "backward", "update", "dask", "driver"):
+        assert figures["lines"][name]["ms"] > 0
+    for name in ("sample", "gather"):
+        assert len(figures["ahead"]["lines"][name]["by_part"]) == 3
+    assert figures["halo"]["remote_bytes"] > 0
+    fetched = figures["halo"]["fetched"]
+    assert fetched["rows"]["bytes"] > 0
+    assert ("grad" in fetched) == (steps == "tasks")
+    assert bool(figures["gradients"]["bytes"]) == (steps == "window")
+    assert (figures["communication_share"] is None) == (steps == "tasks")
+    run.fit(2)
+    assert run.params_sha256 == alone
+    whole = run.ledger.to_dict()
+    assert whole["sum_ms"] == pytest.approx(whole["wall_ms"], rel=0.05)
+
+
+def command(*args, cwd):
+    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "daskgnn", *args],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": python_path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_command_prints_and_writes_a_profile(path, tmp_path):
+    given = "--num-parts 2 --batch-size 20 --num-neighbors 4,3 --hidden-channels 16"
+    settings = [path, *given.split(), "--out"]
+    plain = ["train", *settings, "plain", "--epochs", "2", "--workers", "0"]
+    command(*plain, cwd=tmp_path)
+    text = command("train", *settings, "a", "--epochs", "2", "--profile", cwd=tmp_path)
+    summaries = [
+        json.loads((tmp_path / name / "summary.json").read_text())
+        for name in ("plain", "a")
+    ]
+    assert summaries[0]["params_sha256"] == summaries[1]["params_sha256"]
+    figures = json.loads((tmp_path / "a" / "profile.json").read_text())
+    assert figures["sum_ms"] == pytest.approx(figures["wall_ms"], rel=0.05)
+    assert figures["lines"]["outside"]["ms"] > 0
+    picture = tmp_path / "a" / "profile.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for word in ("forward", "Dask (remainder)", "sum", "a/profile.png"):
+        assert word in text
+    assert not (tmp_path / "plain" / "profile.json").exists()
+    # Nothing is left to do: the profile that is there stays.
+    text = command(
+        "train", "--resume", "a", "--profile", "--workers", "0", cwd=tmp_path
+    )
+    assert "profile.png" not in text
+    assert json.loads((tmp_path / "a" / "profile.json").read_text()) == figures
