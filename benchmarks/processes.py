@@ -71,18 +71,24 @@ def run_side(
             stdout=sys.stderr,
             start_new_session=True,
         )
+        code = None
         try:
             code = process.wait(LIMIT)
         except subprocess.TimeoutExpired:
-            code = -1
+            print(f"{script} took more than {LIMIT:.0f} s", file=sys.stderr)
         finally:
-            # With all processes that it started: one may wait for another for ever.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if code != 0:
+                _end(process)
         if code or not result.exists():
             raise SideFailedError(f"{script} ended with {code} and no result")
         return dict(json.loads(result.read_text()))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a side with all processes that it started: one may wait for another."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def settings() -> dict[str, Any]:

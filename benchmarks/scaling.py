@@ -22,6 +22,9 @@ from workloads import WORKLOADS, add_options, store_of
 import daskgnn
 from daskgnn.graph.store import open_store
 
+WAITS = {"exchange": "exchange", "peers": "peers", "batches": "batches", "Dask": "dask"}
+"""What a column is called, and the profile's line."""
+
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -120,19 +123,49 @@ def traffic(results: dict[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return rows
 
 
+def waiting(results: dict[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the table of where the chain of steps waits, from profiles."""
+    rows = []
+    for count, found in results.items():
+        profiles = [result["profile"] for result in found]
+        lines = [profile["lines"] for profile in profiles]
+        exchanges = [profile["gradients"]["exchange_ms"] for profile in profiles]
+        row: dict[str, Any] = {"workers": count}
+        for name, line in WAITS.items():
+            shares = [each[line]["share"] if line in each else 0.0 for each in lines]
+            row[f"{name} %"] = 100 * float(np.median(shares))
+        for rank in ("p50", "p90", "p99"):
+            times = [each[rank] for each in exchanges if rank in each]
+            row[f"exchange ms {rank}"] = float(np.median(times)) if times else None
+        rows.append(row)
+    return rows
+
+
 def balance(
     results: dict[int, list[dict[str, Any]]], sizes: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Return the table of balance: sizes of parts, CPU time of workers."""
+    """Return the table of balance: sizes of parts, times of workers."""
     rows = [{"what": f"{k} of a part", **spread(v)} for k, v in sizes.items()]
     for count, found in results.items():
-        if count > 1:
-            each = [spread(result["busy"]) for result in found]
+        if count == 1:
+            continue
+        times = {
+            "CPU time": [result["busy"] for result in found],
+            "forward + backward": [computing(result["profile"]) for result in found],
+        }
+        for name, runs in times.items():
+            each = [spread(values) for values in runs]
             middle = {k: float(np.median([e[k] for e in each])) for k in each[0]}
-            rows.append({"what": f"CPU time of a worker, {count} workers", **middle})
+            rows.append({"what": f"{name} of a worker, {count} workers", **middle})
     for row in rows:
         row["efficiency"] = 1 / row["max/mean"]
     return rows
+
+
+def computing(profile: dict[str, Any]) -> list[float]:
+    """Return each worker's milliseconds a step of forward and backward passes."""
+    lines = [profile["lines"][name]["by_worker"] for name in ("forward", "backward")]
+    return [sum(line[worker] for line in lines) for worker in profile["workers"]]
 
 
 def main() -> None:
@@ -143,6 +176,7 @@ def main() -> None:
         **base_settings(workload, args),
         "store": store,
         "num_parts": args.num_parts,
+        "profile_steps": 2 * (args.steps or workload.steps),
         "options": {} if args.form == "auto" else {"steps": args.form},
     }
     counts = [int(count) for count in args.workers.split(",")]
@@ -158,6 +192,16 @@ def main() -> None:
     tables = [
         show(f"speed, {about}", throughput(results), notes=notes, facts=False),
         show("what crossed, a step", traffic(results), facts=False),
+        show(
+            "where a step waits, share of its wall time",
+            waiting(results),
+            notes=[
+                "exchange: of sums of gradients, from the last worker's coming; peers: "
+                "for slower workers",
+                "batches: for windows that are not prepared yet",
+            ],
+            facts=False,
+        ),
         show(
             "balance (efficiency: mean/max)",
             balance(results, part_sizes(store, args.num_parts)),

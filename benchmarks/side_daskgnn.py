@@ -115,7 +115,11 @@ def measure(settings: dict[str, Any], client: Any) -> dict[str, Any]:
     try:
         trainer.fit(NEVER)
     except Enough:
-        return report(settings, trainer, clock)
+        result = report(settings, trainer, clock)
+        if settings.get("profile_steps"):
+            profile = trainer.profile(settings["profile_steps"])
+            result["profile"] = profile.to_dict()
+        return result
     raise RuntimeError("the run ended before its clock")
 
 
