@@ -35,16 +35,20 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.step import PartGradient
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.kernels.batch import FeatureRows, PreparedWindow
+    from daskgnn.kernels.batch import PreparedWindow
+    from daskgnn.kernels.exchange import Asked, FeatureRows
     from daskgnn.kernels.features import SparseRows
     from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.hops import Request, Rows, WindowNodes
     from daskgnn.train.state import TrainState
 
     kinds = (
         AdjacencyBlock,
+        Asked,
         FeatureRows,
         Halo,
+        HaloCache,
         PartGradient,
         PreparedWindow,
         Request,

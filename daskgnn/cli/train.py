@@ -26,7 +26,7 @@ from daskgnn.cli.options import (
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.train.prefork import start_importing
-from daskgnn.train.recipes import PRECISIONS, SAMPLE_BY, STEPS
+from daskgnn.train.recipes import CACHE_POLICIES, PRECISIONS, SAMPLE_BY, STEPS
 
 Shown = LineProgress | TerminalProgress
 Command = Callable[..., Any]
@@ -101,6 +101,16 @@ def _training_options(command: Command) -> Command:
             "--precision",
             type=click.Choice(PRECISIONS),
             help="Of dense products in training; parameters and sums stay float32.",
+        ),
+        click.option(
+            "--halo-cache",
+            metavar="SIZE",
+            help="Keep so much of other parts' features in each part, as in '64 MB'.",
+        ),
+        click.option(
+            "--halo-cache-policy",
+            type=click.Choice(CACHE_POLICIES),
+            help="Keep what is expected to be visited most, or what was used last.",
         ),
         click.option(
             "--recipe/--no-recipe",

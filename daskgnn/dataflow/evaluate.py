@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
-from daskgnn.kernels.batch import answer_rows
+from daskgnn.kernels.exchange import answer_ids
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def prepare_whole_graph(
             rows = ("halo-rows", run, p, q)
             tasks[rows] = Task(
                 rows,
-                answer_rows,
+                answer_ids,
                 blocks.adjacency_of(q),
                 blocks.features_of(q),
                 TaskRef(ids),

@@ -50,6 +50,11 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     return int(total / graph.num_parts)
 
 
+def estimate_cache(policy: str, nbytes: int, look_ahead: int) -> int:
+    """Return the bytes of one part's halo cache, copies of other windows included."""
+    return nbytes if policy == "static" else nbytes * (look_ahead + 2)
+
+
 def plan_window(
     step: StepSize,
     wanted: int,

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 import dask
 from dask.task_spec import List, Task, TaskRef
 
-from daskgnn.kernels.batch import (
-    FeatureRows,
-    PreparedWindow,
-    StepFacts,
-    answer_rows,
-    finish,
-    wanted_rows,
-)
+from daskgnn.dataflow.halo_cache import add_update
+from daskgnn.kernels.batch import PreparedWindow, StepFacts, finish
+from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows, ask_rows
 from daskgnn.kernels.hops import (
     Rows,
     Sampling,
@@ -30,7 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from daskgnn.dataflow.blocks import Blocks
+    from daskgnn.dataflow.halo_cache import CachePlan
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.halo_cache import HaloCache
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,15 @@ class Preparation:
     first_aggregation: str | None
     label_template: np.ndarray
     """An empty array of the labels' dtype and trailing shape."""
+    remote_aggregation: bool = True
+    """Whether owners reduce groups of neighbours where that takes fewer bytes."""
+    cache: CachePlan | None = None
+
+    def caches_after(self, window: int) -> list[Any]:
+        """Return the keys of what a window leaves for the next one to use."""
+        if self.cache is None:
+            return []
+        return self.cache.held(window, self.sampling.num_parts)
 
 
 def prepare_window(
@@ -177,10 +183,21 @@ def _add_batch(
 ) -> Any:
     """Add the gather of one part's feature rows and what makes batches of them."""
     others = _others(plan, part)
-    wanted, replies = [], []
+    cache = None if plan.cache is None else plan.cache.before(window, part)
+    asked, replies = [], []
     for other in others:
         want = ("want", plan.run, window, "rows", other, part)
-        tasks[want] = Task(want, wanted_rows, nodes, plan.sampling, other)
+        tasks[want] = Task(
+            want,
+            ask_rows,
+            nodes,
+            plan.sampling,
+            other,
+            plan.blocks.features_of(part),
+            plan.first_aggregation,
+            plan.remote_aggregation,
+            cache,
+        )
         rows = ("rows", plan.run, window, part, other)
         tasks[rows] = Task(
             rows,
@@ -188,9 +205,12 @@ def _add_batch(
             plan.blocks.adjacency_of(other),
             plan.blocks.features_of(other),
             TaskRef(want),
+            plan.first_aggregation,
         )
-        wanted.append(TaskRef(want))
+        asked.append(TaskRef(want))
         replies.append(TaskRef(rows))
+    if plan.cache is not None:
+        add_update(tasks, plan.cache, window, part, nodes, others, asked, replies)
     key = ("gather", plan.run, window, part)
     tasks[key] = Task(
         key,
@@ -199,12 +219,13 @@ def _add_batch(
         plan.blocks.adjacency_of(part),
         plan.blocks.features_of(part),
         tuple(others),
-        List(*wanted),
+        List(*asked),
         List(*replies),
         plan.sampling,
         part,
         facts,
         plan.first_aggregation,
+        cache,
     )
     return key
 
@@ -214,24 +235,26 @@ def gather_window(
     block: AdjacencyBlock,
     features: Any,
     others: tuple[int, ...],
-    wanted: list[np.ndarray],
+    asked: list[Asked],
     replies: list[FeatureRows],
     sampling: Sampling,
     part: int,
     facts: list[StepFacts],
     first_aggregation: str | None,
+    cache: HaloCache | None = None,
 ) -> PreparedWindow:
     """Gather a part's feature rows of a window and make its batches."""
     return finish(
         nodes,
         block,
         features,
-        dict(zip(others, wanted, strict=True)),
+        dict(zip(others, asked, strict=True)),
         dict(zip(others, replies, strict=True)),
         sampling,
         part,
         facts,
         first_aggregation,
+        cache,
     )
 
 

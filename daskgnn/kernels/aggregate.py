@@ -4,19 +4,17 @@ Where a model's first layer reduces raw features without parameters, its result 
 *defined* as: a row's neighbours grouped by owner part, each group reduced in
 neighbour order in float32, the groups combined in ascending part order. Whoever
 computes it, in whatever order rows arrived, gets the same bits.
-
-Sources *j* are found by ``owner[j]`` and ``row[j]``: a row of the `local` table if
-the owner is `local_owner`, else a row of the `received` table.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
-from numba import njit
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.grouped import line_up, reduce_grouped
-from daskgnn.kernels.prefetch import AHEAD, prefetch_row
+from daskgnn.kernels.coefficients import edge_coefficients
+from daskgnn.kernels.grouped import TAG, copy_rows, reduce_grouped
 
 Array = np.ndarray
 
@@ -35,15 +33,57 @@ def frozen(array: Array, dtype: type | None = None) -> Array:
     return view
 
 
+def _no_groups() -> Array:
+    return np.zeros((1, 2), np.int64)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the rows of source nodes lie, and who owns them.
+
+    Good as long as it lives, in the process that made it.
+    """
+
+    numbers: Array
+    """int64 [n], owner and address: see `daskgnn.kernels.grouped.reduce_grouped`."""
+    tables: tuple[Array, ...]
+    """The tables [*, F] that hold the rows, all of one dtype; at least one."""
+    ready: Array = field(default_factory=_no_groups)
+    """int64 [P, 2], by owner: the address of the next group (float32 [F]) that it has
+    reduced, and where they end; the former moves on as they are used."""
+
+    @classmethod
+    def in_table(cls, table: Array, row: Array) -> Sources:
+        """Return sources of one owner: those `row` (int64 [n]) of a table."""
+        table = np.ascontiguousarray(table)
+        return cls(table.ctypes.data + row * table.strides[0], (table,))
+
+    @classmethod
+    def in_two_tables(
+        cls, owner: Array, row: Array, local_owner: int, local: Array, received: Array
+    ) -> Sources:
+        """Return sources whose rows lie in `local` if `local_owner` owns them.
+
+        Parameters
+        ----------
+        owner, row
+            int [n], the part that owns each source and its row in its table.
+        local, received
+            [m, F] tables of one dtype: see `daskgnn.kernels.half`.
+        """
+        tables = np.ascontiguousarray(local), np.ascontiguousarray(received)
+        base = np.where(
+            owner == local_owner, tables[0].ctypes.data, tables[1].ctypes.data
+        )
+        address = base + row.astype(np.int64) * (local.shape[1] * local.itemsize)
+        return cls((owner.astype(np.int64) << TAG) | address, tables)
+
+
 def aggregate_grouped(
     starts: Array,
     ends: Array,
     indices: Array,
-    owner: Array,
-    row: Array,
-    local_owner: int,
-    local: Array,
-    received: Array,
+    sources: Sources,
     op: str,
     out: Array,
     weight: Array | None = None,
@@ -56,17 +96,12 @@ def aggregate_grouped(
         int64 [r], row *i*'s neighbours are ``indices[starts[i]:ends[i]]``.
     indices
         int32 [L], source numbers.
-    owner, row
-        int32 [n] and int64 [n]: the part that owns each source, and its row in
-        `local` if that is `local_owner`, else in `received`.
-    local_owner
-        The part whose table is `local`.
-    local, received
-        float32 [m, F] tables; either may have no rows.
+    sources
+        Where the *n* sources' rows lie; `ready` moves on.
     op
         "sum", "mean", "max" or "gcn" (the sum weighted by `weight`).
     out
-        float32 [r, F], written to.
+        float32 [r, F], C-contiguous, written to.
     weight
         float32 [L], at the neighbours' places in `indices`; for "gcn" only.
 
@@ -79,111 +114,46 @@ def aggregate_grouped(
     ------
     InputError
         If `op` is unknown, or weights are missing.
+    ValueError
+        If a row is nowhere and its group is not ready.
     """
     if op not in AGGREGATIONS:
         raise InputError(f"op is {op!r}, expected one of {', '.join(AGGREGATIONS)}")
     if op == "gcn" and weight is None:
         raise InputError('op "gcn" needs weight=gcn_coefficients(...)')
     used = weight if op == "gcn" and weight is not None else np.empty(0, np.float32)
-    starts, ends = frozen(starts, np.int64), frozen(ends, np.int64)
-    size = int((ends - starts).sum())
-    parts, picks = np.empty(size, np.int32), np.empty(size, np.int64)
-    factors = np.empty(size, np.float32)
-    line_up(
-        starts,
-        ends,
+    lacking = reduce_grouped(
+        frozen(starts, np.int64),
+        frozen(ends, np.int64),
         frozen(indices, np.int32),
-        frozen(owner, np.int32),
-        frozen(row, np.int64),
+        frozen(sources.numbers, np.int64),
+        frozen(sources.tables[0]),
         frozen(used, np.float32),
-        parts,
-        picks,
-        factors,
-    )
-    reduce_grouped(
-        starts,
-        ends,
-        parts,
-        picks,
-        factors,
-        int(local_owner),
-        frozen(local, np.float32),
-        frozen(received, np.float32),
+        sources.ready,
         op == "max",
         op == "mean",
         out,
     )
+    if lacking:
+        raise ValueError(f"{lacking} groups of neighbours were not received")
     return out
 
 
-@njit(cache=True, nogil=True)
-def _gather(
-    owner: Array,
-    row: Array,
-    local_owner: int,
-    local: Array,
-    received: Array,
-    out: Array,
-) -> None:
-    for j in range(out.shape[0]):
-        if j + AHEAD < out.shape[0]:
-            if owner[j + AHEAD] == local_owner:
-                prefetch_row(local, row[j + AHEAD])
-            else:
-                prefetch_row(received, row[j + AHEAD])
-        k = row[j]
-        if owner[j] == local_owner:
-            for f in range(out.shape[1]):
-                out[j, f] = local[k, f]
-        else:
-            for f in range(out.shape[1]):
-                out[j, f] = received[k, f]
-
-
-def gather_rows(
-    owner: Array,
-    row: Array,
-    local_owner: int,
-    local: Array,
-    received: Array,
-    out: Array,
-) -> Array:
+def gather_rows(sources: Sources, out: Array) -> Array:
     """Write the rows of sources 0 .. len(out) - 1 to `out` [n, F] and return it.
 
-    The arguments are those of `aggregate_grouped`; `owner` and `row` may be longer
-    than `out`, which then takes their first entries.
+    `out` is float32, whatever the rows are.
+
+    Raises
+    ------
+    ValueError
+        If a row is nowhere.
     """
-    _gather(
-        frozen(owner, np.int32),
-        frozen(row, np.int64),
-        int(local_owner),
-        frozen(local, np.float32),
-        frozen(received, np.float32),
-        out,
-    )
+    numbers = frozen(sources.numbers, np.int64)
+    lacking = copy_rows(numbers, frozen(sources.tables[0]), out)
+    if lacking:
+        raise ValueError(f"{lacking} rows were not received")
     return out
-
-
-@njit(cache=True, nogil=True)
-def _coefficients(
-    starts: Array,
-    ends: Array,
-    indices: Array,
-    weight: Array,
-    degree: Array,
-    strength: Array,
-    out: Array,
-) -> None:
-    for i in range(len(starts)):
-        start, end = starts[i], ends[i]
-        if start == end or strength[i] <= -1:
-            continue
-        scale = degree[i] / (end - start) / np.sqrt(np.float64(strength[i]) + 1.0)
-        for position in range(start, end):
-            total = np.float64(strength[indices[position]]) + 1.0
-            w = np.float64(weight[position]) if len(weight) else 1.0
-            if total > 0:
-                out[position] = w * scale / np.sqrt(total)
 
 
 def gcn_coefficients(
@@ -196,9 +166,7 @@ def gcn_coefficients(
 ) -> Array:
     """Return the GCN weight of each edge, scaled for sampled rows.
 
-    The weight of edge j -> i is ``w / sqrt((s_i + 1) (s_j + 1)) * degree_i / k_i``
-    with *s* the strength, *k* the number of neighbours the row has here; the self
-    loop, which would weigh ``1 / (s_i + 1)``, is not among the edges.
+    See `daskgnn.kernels.coefficients` for the definition.
 
     Parameters
     ----------
@@ -218,7 +186,7 @@ def gcn_coefficients(
     """
     weight = np.empty(0, np.float32) if edge_weight is None else edge_weight
     out = np.zeros(len(indices), np.float32)
-    _coefficients(
+    edge_coefficients(
         frozen(starts, np.int64),
         frozen(ends, np.int64),
         frozen(indices, np.int32),

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.kernels.aggregate import aggregate_grouped, gather_rows, gcn_coefficients
-from daskgnn.kernels.features import SparseRows, dense, is_dense, some_rows
+from daskgnn.kernels.aggregate import (
+    Sources,
+    aggregate_grouped,
+    frozen,
+    gather_rows,
+    gcn_coefficients,
+)
+from daskgnn.kernels.coefficients import add_self_loops
+from daskgnn.kernels.exchange import needs_ids, needs_strength
+from daskgnn.kernels.tables import Tables
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.exchange import Asked, FeatureRows
+    from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.hops import Sampling, StepNodes, Traffic, WindowNodes
-
-
-@dataclass(frozen=True)
-class FeatureRows:
-    """Feature rows of some nodes, with what belongs to the nodes."""
-
-    values: np.ndarray | SparseRows
-    """float32 [m, F]; sparse where the features are stored so."""
-    original_ids: np.ndarray
-    """int64 [m]"""
-    strength: np.ndarray
-    """float32 [m]"""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.values.nbytes + self.original_ids.nbytes + self.strength.nbytes
 
 
 @dataclass(frozen=True)
@@ -52,11 +45,11 @@ class PreparedStep:
     weights: np.ndarray | None
     """float32 [indptr[-1]], edge weights."""
     ids: np.ndarray
-    """int64 [sizes[-1]], original ids."""
+    """int64 [n], original ids."""
     degree: np.ndarray
     """int64 [sizes[-2]], in-neighbours in the whole graph."""
     strength: np.ndarray
-    """float32 [sizes[-1]], sum of in-edge weights in the whole graph."""
+    """float32 [n], sum of in-edge weights in the whole graph."""
     labels: np.ndarray
     """[sizes[0]] or [sizes[0], classes]"""
     key: int
@@ -81,58 +74,17 @@ class StepFacts:
     num_seeds: int
 
 
-def wanted_rows(window: WindowNodes, sampling: Sampling, part: int) -> np.ndarray:
-    """Return the storage ids of `part` that the window needs, each once, sorted."""
-    ids = [step.ids[sampling.owned(step.ids, part)] for step in window.steps]
-    return np.unique(np.concatenate(ids))
-
-
-def answer_rows(block: AdjacencyBlock, features: Any, ids: np.ndarray) -> FeatureRows:
-    """Return the feature rows of `ids`, which the block's part owns."""
-    rows = ids.astype(np.int64) - block.start
-    return FeatureRows(
-        some_rows(features, rows), block.original_ids[rows], block.strength[rows]
-    )
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """Where to find each node's features: the own block, or what was received."""
-
-    local: FeatureRows
-    local_ids: np.ndarray | None
-    """Sorted ids of the local rows; None where they are the whole block."""
-    received: FeatureRows
-    wanted: dict[int, np.ndarray]
-    start: int
-
-    def locate(self, ids: np.ndarray, owner: np.ndarray, part: int) -> np.ndarray:
-        """Return the row, int64, of each storage id in its table."""
-        own = owner == part
-        row = np.empty(len(ids), np.int64)
-        mine = ids[own].astype(np.int64)
-        if self.local_ids is None:
-            row[own] = mine - self.start
-        else:
-            row[own] = np.searchsorted(self.local_ids, mine)
-        base = 0
-        for other in sorted(self.wanted):
-            here = owner == other
-            row[here] = base + np.searchsorted(self.wanted[other], ids[here])
-            base += len(self.wanted[other])
-        return row
-
-
 def finish(
     window: WindowNodes,
     block: AdjacencyBlock,
     features: Any,
-    wanted: dict[int, np.ndarray],
+    asked: dict[int, Asked],
     answers: dict[int, FeatureRows],
     sampling: Sampling,
     part: int,
     facts: list[StepFacts],
     first_aggregation: str | None,
+    cache: HaloCache | None = None,
 ) -> PreparedWindow:
     """Turn sampled nodes and received rows into what a model is given.
 
@@ -140,89 +92,93 @@ def finish(
     ----------
     window : WindowNodes
         After the last hop, with local numbers as columns.
-    wanted, answers : dict
-        By other part: the ids asked for (`wanted_rows`) and the rows received.
+    asked, answers : dict
+        By other part: what was asked of it, and what it has answered.
     facts : list of StepFacts
     first_aggregation : {None, "mean", "sum", "max", "gcn"}
         Aggregate the neighbours of the outermost destinations here, group by
         owner: neighbours in row order within a group, groups in part order.
+    cache : HaloCache or None
+        Rows that were not asked for because they are here.
     """
-    tables = _tables(window, block, features, wanted, answers, sampling, part)
+    ids = [step.ids for step in window.steps]
+    tables = Tables.of(sampling, part, block, features, ids, asked, answers, cache)
+    ready = tables.groups()
+    limit = sampling.fan_out.limits[-1]
+    room = _Room.of(window, first_aggregation, features.shape[1])
     steps = tuple(
-        _finish_step(step, fact, tables, sampling, part, first_aggregation)
+        _finish_step(
+            step, fact, tables, ready, limit, first_aggregation, room.next(step)
+        )
         for step, fact in zip(window.steps, facts, strict=True)
     )
     traffic = window.traffic
     for other, rows in answers.items():
-        if len(rows.values):
-            asked = wanted[other].nbytes
-            traffic = traffic.received(other, len(rows.values), asked + rows.nbytes)
+        count = len(rows.values)
+        if count or asked[other].num_groups:
+            nbytes = asked[other].nbytes + rows.nbytes
+            traffic = traffic.received(other, count, nbytes)
+    if cache is not None:
+        traffic = traffic.used_cache(tables.cache_hits(), cache.row_bytes)
     return PreparedWindow(steps, traffic)
 
 
-def _tables(
-    window: WindowNodes,
-    block: AdjacencyBlock,
-    features: Any,
-    wanted: dict[int, np.ndarray],
-    answers: dict[int, FeatureRows],
-    sampling: Sampling,
-    part: int,
-) -> _Tables:
-    if is_dense(features):
-        local_ids = None
-        local = FeatureRows(features, block.original_ids, block.strength)
-    else:
-        local_ids = wanted_rows(window, sampling, part)
-        local = answer_rows(block, features, local_ids)
-        local = replace(local, values=dense(local.values))
-    parts = sorted(answers)
-    width = features.shape[1]
-    received = FeatureRows(
-        _concatenate([dense(answers[q].values) for q in parts], (0, width), np.float32),
-        _concatenate([answers[q].original_ids for q in parts], (0,), np.int64),
-        _concatenate([answers[q].strength for q in parts], (0,), np.float32),
-    )
-    return _Tables(local, local_ids, received, wanted, block.start)
+class _Room:
+    """The arrays of all steps of a window, one allocation each: fewer page faults."""
 
+    def __init__(self, x: np.ndarray, aggregated: np.ndarray | None) -> None:
+        self.x = x
+        self.aggregated = aggregated
+        self._used = 0
 
-def _concatenate(
-    arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type
-) -> np.ndarray:
-    if len(arrays) == 1:
-        return arrays[0]
-    return np.concatenate(arrays) if arrays else np.empty(empty, dtype)
+    @classmethod
+    def of(
+        cls, window: WindowNodes, first_aggregation: str | None, channels: int
+    ) -> _Room:
+        """Return room for the inputs of all steps."""
+        layer = -2 if first_aggregation else -1
+        shape = sum(step.sizes[layer] for step in window.steps), channels
+        x = np.empty(shape, np.float32)
+        return cls(x, np.empty(shape, np.float32) if first_aggregation else None)
+
+    def next(self, step: StepNodes) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the next step's share."""
+        size = step.sizes[-1] if self.aggregated is None else step.sizes[-2]
+        share = slice(self._used, self._used + size)
+        self._used += size
+        return self.x[share], None if self.aggregated is None else self.aggregated[
+            share
+        ]
 
 
 def _finish_step(
     step: StepNodes,
     facts: StepFacts,
-    tables: _Tables,
-    sampling: Sampling,
-    part: int,
+    tables: Tables,
+    ready: np.ndarray,
+    limit: int,
     first_aggregation: str | None,
+    room: tuple[np.ndarray, np.ndarray | None],
 ) -> PreparedStep:
     assert step.indices is not None  # after the last hop
-    owner = sampling.owner(step.ids)
-    row = tables.locate(step.ids, owner, part)
-    own = owner == part
-    ids = _pick(tables.local.original_ids, tables.received.original_ids, own, row)
-    strength = _pick(tables.local.strength, tables.received.strength, own, row)
-    num_rows = step.sizes[-2] if first_aggregation else len(step.ids)
-    values = (part, dense(tables.local.values), dense(tables.received.values))
-    x = np.empty((num_rows, values[1].shape[1]), np.float32)
-    gather_rows(owner, row, *values, x)
-    aggregated = None
-    if first_aggregation:
-        ends = step.starts + np.minimum(step.counts, sampling.fan_out.limits[-1])
-        aggregated = aggregate_first(
+    x, aggregated = room
+    sources = tables.sources(step.ids, ready)
+    gather_rows(sources, x)
+    ids, strength = step.original_ids, step.strength
+    if needs_ids(first_aggregation):
+        ids = tables.take(step.ids, "original_ids")
+    if needs_strength(first_aggregation):
+        strength = tables.take(step.ids, "strength")
+    if first_aggregation and aggregated is not None:
+        aggregate_first(
             first_aggregation,
-            (step.starts, ends, step.indices),
-            (owner, row, *values),
+            (step.starts, step.starts + np.minimum(step.counts, limit), step.indices),
+            sources,
             step.weights,
             step.degree,
             strength,
             x,
+            aggregated,
         )
     return PreparedStep(
         x,
@@ -231,9 +187,9 @@ def _finish_step(
         np.append(step.starts, len(step.indices)),
         step.indices,
         step.weights,
-        ids,
+        ids[: len(x)],
         step.degree,
-        strength,
+        strength[: len(x)],
         step.labels,
         facts.dropout_key,
         facts.num_seeds,
@@ -243,45 +199,32 @@ def _finish_step(
 def aggregate_first(
     kind: str,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
-    sources: tuple[np.ndarray, np.ndarray, int, np.ndarray, np.ndarray],
+    sources: Sources,
     weights: np.ndarray | None,
     degree: np.ndarray,
     strength: np.ndarray,
     own_rows: np.ndarray,
+    out: np.ndarray,
 ) -> np.ndarray:
-    """Return the first layer's aggregation of each row, float32 [r, F].
+    """Write the first layer's aggregation of each row to `out` and return it.
 
     Parameters
     ----------
     kind : {"mean", "sum", "max", "gcn"}
         "gcn" adds the row's own features with the weight of the self loop.
     rows : (starts, ends, indices)
-    sources : (owner, row, local_owner, local, received)
+    sources
         See `daskgnn.kernels.aggregate.aggregate_grouped`.
     weights, degree, strength
         See `daskgnn.kernels.aggregate.gcn_coefficients`.
     own_rows : float32 [>= r, F]
-        Features of the rows' own nodes.
+        Features of the rows' own nodes, for "gcn".
+    out : float32 [r, F]
     """
-    count = len(rows[0])
     coefficients = None
     if kind == "gcn":
         coefficients = gcn_coefficients(*rows, weights, degree, strength)
-    out = np.empty((count, sources[3].shape[1]), np.float32)
-    owner, row, local_owner, local, received = sources
-    aggregate_grouped(
-        *rows, owner, row, local_owner, local, received, kind, out, coefficients
-    )
+    aggregate_grouped(*rows, sources, kind, out, coefficients)
     if kind == "gcn":
-        loop = strength[:count, None] + np.float32(1)
-        out += np.where(loop > 0, own_rows[:count] / np.where(loop > 0, loop, 1), 0)
-    return out
-
-
-def _pick(
-    local: np.ndarray, received: np.ndarray, own: np.ndarray, row: np.ndarray
-) -> np.ndarray:
-    out = np.empty(len(row), local.dtype)
-    out[own] = local[row[own]]
-    out[~own] = received[row[~own]]
+        add_self_loops(out, frozen(own_rows), frozen(strength))
     return out

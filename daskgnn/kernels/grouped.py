@@ -1,218 +1,396 @@
 """Rows reduced owner by owner: the kernels behind `aggregate_grouped`.
 
-First all neighbours are lined up, row after row and by owner within a row, as
-numbers of table rows; then they are read in that order, which lets the processor
-fetch them ahead. Shapes: r rows (destinations), E edges, F channels.
+Rows are read where they lie, by their addresses (`daskgnn.kernels.rows`), and named
+to the processor some places ahead. In these functions `out`, `rows`, `factors` and
+the like are addresses too: of a float32 row, of int64 addresses, of float32 weights;
+`like` is a number of the type that feature rows have.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.prefetch import AHEAD, prefetch_row
+from daskgnn.kernels.rows import load_at, prefetch_at, store_at, value_at
 
 Array = np.ndarray
 
+AHEAD = 24
+"""How many sources ahead rows are prefetched."""
+
+TAG = 48
+"""A source's number says where its row lies (lower bits) and who owns it (upper)."""
+
+_WHERE = (1 << TAG) - 1
 _SHORT = 48
+_WORD = np.int64(0)
+_FLOAT = np.float32(0)
 
 
 @njit(cache=True, nogil=True)
-def _stable_order(parts: Array, size: int, order: Array, counts: Array) -> None:
-    """Sort 0 .. size - 1 by ``parts``, stably, into `order`."""
-    if size <= _SHORT:
-        for k in range(size):
-            key, at = parts[k], k
-            while at > 0 and parts[order[at - 1]] > key:
-                order[at] = order[at - 1]
-                at -= 1
-            order[at] = k
-        return
-    counts[:] = 0
-    for k in range(size):
-        counts[parts[k] + 1] += 1
-    for part in range(1, len(counts)):
-        counts[part] += counts[part - 1]
-    for k in range(size):
-        order[counts[parts[k]]] = k
-        counts[parts[k]] += 1
+def _sum_first(out: int, rows: int, size: int, channels: int, like: Any) -> None:
+    """Write to `out` the sum of the first rows at `rows`: five, or `size` if fewer."""
+    a = load_at(rows, 0, _WORD)
+    b = load_at(rows, min(1, size - 1), _WORD)
+    c = load_at(rows, min(2, size - 1), _WORD)
+    d = load_at(rows, min(3, size - 1), _WORD)
+    e = load_at(rows, min(4, size - 1), _WORD)
+    if size == 1:
+        for f in range(channels):
+            store_at(out, f, value_at(a, f, like))
+    elif size == 2:
+        for f in range(channels):
+            store_at(out, f, value_at(a, f, like) + value_at(b, f, like))
+    elif size == 3:
+        for f in range(channels):
+            s = value_at(a, f, like) + value_at(b, f, like)
+            store_at(out, f, s + value_at(c, f, like))
+    elif size == 4:
+        for f in range(channels):
+            s = value_at(a, f, like) + value_at(b, f, like)
+            store_at(out, f, (s + value_at(c, f, like)) + value_at(d, f, like))
+    else:
+        for f in range(channels):
+            s = value_at(a, f, like) + value_at(b, f, like)
+            s = (s + value_at(c, f, like)) + value_at(d, f, like)
+            store_at(out, f, s + value_at(e, f, like))
 
 
 @njit(cache=True, nogil=True)
-def line_up(
+def _sum_rows(out: int, rows: int, size: int, channels: int, like: Any) -> None:
+    """Write to `out` the sum of the `size` rows at `rows`.
+
+    Several rows are read at a time, for the memory's sake; they are added one by one,
+    in order.
+    """
+    _sum_first(out, rows, size, channels, like)
+    k = 5
+    while k + 3 < size:
+        a, b = load_at(rows, k, _WORD), load_at(rows, k + 1, _WORD)
+        c, d = load_at(rows, k + 2, _WORD), load_at(rows, k + 3, _WORD)
+        for f in range(channels):
+            s = load_at(out, f, _FLOAT) + value_at(a, f, like)
+            s = (s + value_at(b, f, like)) + value_at(c, f, like)
+            store_at(out, f, s + value_at(d, f, like))
+        k += 4
+    while k < size:
+        a = load_at(rows, k, _WORD)
+        for f in range(channels):
+            store_at(out, f, load_at(out, f, _FLOAT) + value_at(a, f, like))
+        k += 1
+
+
+@njit(cache=True, nogil=True)
+def _weighted_rows(
+    out: int, rows: int, factors: int, size: int, channels: int, like: Any
+) -> None:
+    """Write to `out` the sum of the `size` rows at `rows`, each times its factor."""
+    a, wa = load_at(rows, 0, _WORD), load_at(factors, 0, _FLOAT)
+    for f in range(channels):
+        store_at(out, f, wa * value_at(a, f, like))
+    k = 1
+    while k + 1 < size:
+        a, wa = load_at(rows, k, _WORD), load_at(factors, k, _FLOAT)
+        b, wb = load_at(rows, k + 1, _WORD), load_at(factors, k + 1, _FLOAT)
+        for f in range(channels):
+            s = load_at(out, f, _FLOAT) + wa * value_at(a, f, like)
+            store_at(out, f, s + wb * value_at(b, f, like))
+        k += 2
+    if k < size:
+        a, wa = load_at(rows, k, _WORD), load_at(factors, k, _FLOAT)
+        for f in range(channels):
+            store_at(out, f, load_at(out, f, _FLOAT) + wa * value_at(a, f, like))
+
+
+@njit(cache=True, nogil=True)
+def _max_rows(out: int, rows: int, size: int, channels: int, like: Any) -> None:
+    """Write to `out` the channel-wise maximum of the `size` rows at `rows`."""
+    a = load_at(rows, 0, _WORD)
+    for f in range(channels):
+        store_at(out, f, value_at(a, f, like))
+    for k in range(1, size):
+        a = load_at(rows, k, _WORD)
+        for f in range(channels):
+            value, before = value_at(a, f, like), load_at(out, f, _FLOAT)
+            store_at(out, f, value if value > before else before)
+
+
+@njit(cache=True, nogil=True)
+def _reduce_rows(
+    out: int,
+    rows: int,
+    factors: int,
+    size: int,
+    channels: int,
+    maximum: bool,
+    like: Any,
+) -> None:
+    """Write to `out` one owner's group, reduced; `factors` 0 says that all are 1."""
+    if maximum:
+        _max_rows(out, rows, size, channels, like)
+    elif factors:
+        _weighted_rows(out, rows, factors, size, channels, like)
+    else:
+        _sum_rows(out, rows, size, channels, like)
+
+
+@njit(cache=True, nogil=True)
+def _combine(out: int, group: int, channels: int, maximum: bool) -> None:
+    """Combine a later group's result with what `out` holds."""
+    if maximum:
+        for f in range(channels):
+            value, before = load_at(group, f, _FLOAT), load_at(out, f, _FLOAT)
+            store_at(out, f, value if value > before else before)
+    else:
+        for f in range(channels):
+            store_at(out, f, load_at(out, f, _FLOAT) + load_at(group, f, _FLOAT))
+
+
+@njit(cache=True, nogil=True)
+def _copy(out: int, row: int, channels: int) -> None:
+    """Write to `out` the float32 row at `row`."""
+    for f in range(channels):
+        store_at(out, f, load_at(row, f, _FLOAT))
+
+
+@njit(cache=True, nogil=True)
+def _sort_long(rows: Array, factors: Array, size: int) -> None:
+    """Do what `_sort_by_owner` does, for many sources."""
+    order = np.argsort(rows[:size] >> TAG, kind="mergesort")
+    rows[:size] = rows[:size][order]
+    if len(factors):
+        factors[:size] = factors[:size][order]
+
+
+@njit(cache=True, nogil=True)
+def _sort_by_owner(rows: int, factors: int, size: int) -> None:
+    """Sort the `size` sources at `rows` by owner, stably; `factors` follow."""
+    for k in range(1, size):
+        row, at = load_at(rows, k, _WORD), k
+        factor = load_at(factors, k, _FLOAT) if factors else np.float32(1)
+        while at > 0 and load_at(rows, at - 1, _WORD) >> TAG > row >> TAG:
+            store_at(rows, at, load_at(rows, at - 1, _WORD))
+            if factors:
+                store_at(factors, at, load_at(factors, at - 1, _FLOAT))
+            at -= 1
+        store_at(rows, at, row)
+        if factors:
+            store_at(factors, at, factor)
+
+
+@njit(cache=True, nogil=True)
+def _end_of_group(rows: int, size: int) -> int:
+    """Return the length of the group of one owner that begins at `rows`.
+
+    The owner is taken off its sources; a negative length says that a row is nowhere.
+    """
+    owner, last, whole = load_at(rows, 0, _WORD) >> TAG, 0, True
+    while last < size and load_at(rows, last, _WORD) >> TAG == owner:
+        row = load_at(rows, last, _WORD) & _WHERE
+        store_at(rows, last, row)
+        whole &= row != 0
+        last += 1
+    return last if whole else -last
+
+
+@njit(cache=True, nogil=True)
+def _reduce_groups(
+    out: int,
+    rows: int,
+    factors: int,
+    size: int,
+    channels: int,
+    maximum: bool,
+    like: Any,
+    ready: int,
+    spare: int,
+) -> int:
+    """Write to `out` the groups of `size` sources, sorted by owner.
+
+    `spare` is room for a float32 row; `ready` as in `reduce_grouped`. Returns how
+    many groups had a row that is nowhere and were not ready.
+    """
+    first = lacking = 0
+    while first < size:
+        here = rows + 8 * first
+        owner = load_at(here, 0, _WORD) >> TAG
+        length = _end_of_group(here, size - first)
+        to = spare if first else out
+        group = to
+        if length < 0:
+            length = -length
+            group = load_at(ready, 2 * owner, _WORD)
+            if group + 4 * channels > load_at(ready, 2 * owner + 1, _WORD):
+                lacking, group = lacking + 1, out
+            else:
+                store_at(ready, 2 * owner, group + 4 * channels)
+        else:
+            weights = factors + 4 * first if factors else 0
+            _reduce_rows(to, here, weights, length, channels, maximum, like)
+        if first:
+            _combine(out, group, channels, maximum)
+        elif group != out:
+            _copy(out, group, channels)
+        first += length
+    return lacking
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _look_ahead(
     starts: Array,
     ends: Array,
     indices: Array,
-    owner: Array,
-    row: Array,
+    sources: Array,
+    nbytes: int,
+    row: int,
+    place: int,
+    count: int,
+) -> tuple[int, int]:
+    """Prefetch the next `count` sources from a row's place on; return where to go on.
+
+    The rows may lie anywhere in `indices`.
+    """
+    while count > 0 and row < len(starts):
+        if place < ends[row]:
+            prefetch_at(sources[indices[place]] & _WHERE, nbytes)
+            place += 1
+            count -= 1
+        else:
+            row += 1
+            if row < len(starts):
+                place = starts[row]
+    return row, place
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _collect(
+    indices: Array,
+    sources: Array,
     weight: Array,
-    parts: Array,
-    picks: Array,
+    begin: int,
+    size: int,
+    rows: Array,
     factors: Array,
-) -> None:
-    """Fill `parts`, `picks` and `factors` with all rows' neighbours, by owner.
-
-    These are the owners, the table rows and the weights, row after row.
-    """
-    weighted = len(weight) > 0
-    longest = num_parts = 0
-    for i in range(len(starts)):
-        longest = max(longest, ends[i] - starts[i])
-    for j in range(len(owner)):
-        num_parts = max(num_parts, owner[j] + 1)
-    before, order = np.empty(longest, np.int32), np.empty(longest, np.int64)
-    counts = np.empty(num_parts + 1, np.int64)
-    base = 0
-    for i in range(len(starts)):
-        start, size = starts[i], ends[i] - starts[i]
-        mixed = False
+) -> bool:
+    """Copy a row's sources and weights; return whether it has several owners."""
+    differ = 0
+    for k in range(size):
+        rows[k] = sources[indices[begin + k]]
+        differ |= rows[k] ^ rows[0]
+    if len(weight):
         for k in range(size):
-            before[k] = owner[indices[start + k]]
-            order[k] = k
-            mixed |= before[k] != before[0]
-        if mixed:
-            _stable_order(before, size, order, counts)
-        for k in range(size):
-            position = start + order[k]
-            parts[base + k] = before[order[k]]
-            picks[base + k] = row[indices[position]]
-            factors[base + k] = weight[position] if weighted else np.float32(1)
-        base += size
+            factors[k] = weight[begin + k]
+    return differ >> TAG != 0
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _sum_group(
-    out: Array,
-    i: int,
-    table: Array,
-    picks: Array,
-    factors: Array,
-    first: int,
-    last: int,
-) -> None:
-    """Write to ``out[i]`` the weighted sum of the rows ``picks[first:last]``.
-
-    Two rows are read at a time, for the memory's sake; they are added one by one.
-    """
-    channels = out.shape[1]
-    a, wa = picks[first], factors[first]
-    for f in range(channels):
-        out[i, f] = wa * table[a, f]
-    k = first + 1
-    while k + 1 < last:
-        a, wa = picks[k], factors[k]
-        b, wb = picks[k + 1], factors[k + 1]
-        for f in range(channels):
-            out[i, f] = (out[i, f] + wa * table[a, f]) + wb * table[b, f]
-        k += 2
-    if k < last:
-        a, wa = picks[k], factors[k]
-        for f in range(channels):
-            out[i, f] += wa * table[a, f]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _max_group(
-    out: Array, i: int, table: Array, picks: Array, first: int, last: int
-) -> None:
-    """Write to ``out[i]`` the channel-wise maximum of ``picks[first:last]``."""
-    a = picks[first]
-    for f in range(out.shape[1]):
-        out[i, f] = table[a, f]
-    for k in range(first + 1, last):
-        a = picks[k]
-        for f in range(out.shape[1]):
-            value = table[a, f]
-            out[i, f] = value if value > out[i, f] else out[i, f]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _reduce_group(
-    out: Array,
-    i: int,
-    table: Array,
-    picks: Array,
-    factors: Array,
-    first: int,
-    last: int,
-    maximum: bool,
-) -> None:
-    """Write to ``out[i]`` one owner's group, reduced."""
-    if maximum:
-        _max_group(out, i, table, picks, first, last)
-    else:
-        _sum_group(out, i, table, picks, factors, first, last)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _add_group(out: Array, i: int, group: Array, maximum: bool) -> None:
-    """Combine a later group's result ``group[0]`` with what ``out[i]`` holds."""
-    if maximum:
-        for f in range(out.shape[1]):
-            value = group[0, f]
-            out[i, f] = value if value > out[i, f] else out[i, f]
-    else:
-        for f in range(out.shape[1]):
-            out[i, f] += group[0, f]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _prefetch(is_local: bool, local: Array, received: Array, row: int) -> None:
-    """Prefetch a row of one of the two tables."""
-    if is_local:
-        prefetch_row(local, row)
-    else:
-        prefetch_row(received, row)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _end_of_group(parts: Array, first: int, stop: int) -> int:
-    """Return where the run of equal `parts` that begins at `first` ends."""
-    last = first + 1
-    while last < stop and parts[last] == parts[first]:
-        last += 1
-    return last
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def reduce_grouped(
     starts: Array,
     ends: Array,
-    parts: Array,
-    picks: Array,
-    factors: Array,
-    local_owner: int,
-    local: Array,
-    received: Array,
+    indices: Array,
+    sources: Array,
+    table: Array,
+    weight: Array,
+    ready: Array,
     maximum: bool,
     mean: bool,
     out: Array,
-) -> None:
+) -> int:
     """Write to `out` [r, F] each row's groups, reduced and combined in part order.
 
-    `parts`, `picks` and `factors` are those of `line_up`.
+    Parameters
+    ----------
+    starts, ends, indices
+        The rows: int64 [r], int64 [r], int32 [L].
+    sources
+        int64 [n], each source's owner, shifted by `TAG`, and the address of its row
+        (0 if that is nowhere).
+    table
+        An array of the dtype that the rows have.
+    weight
+        float32 [L], or [0] where all weigh 1.
+    ready
+        int64 [P, 2], by owner: the address of the next group (float32 [F]) that it
+        has reduced, and where they end. It is taken for a group with a source that is
+        nowhere, and the address moves on.
+
+    Returns
+    -------
+    int
+        How many groups had such a source and were not ready: `out` is of no use then.
     """
-    group = np.empty((1, out.shape[1]), np.float32)
-    stop = 0
+    longest = 0
     for i in range(len(starts)):
-        begin, stop = stop, stop + ends[i] - starts[i]
-        for k in range(begin + AHEAD, min(stop + AHEAD, len(picks))):
-            _prefetch(parts[k] == local_owner, local, received, picks[k])
-        if begin == stop:
+        longest = max(longest, ends[i] - starts[i])
+    channels = out.shape[1]
+    like = table.dtype.type(0)
+    rows, factors = np.empty(longest, np.int64), np.empty(longest, np.float32)
+    group = np.empty(channels, np.float32)
+    rows_at, group_at = rows.ctypes.data, group.ctypes.data
+    factors_at = factors.ctypes.data if len(weight) else 0
+    ready_at, lacking = ready.ctypes.data, 0
+    nbytes = channels * table.itemsize
+    row, place = 0, starts[0] if len(starts) else 0
+    ahead = AHEAD
+    for i in range(len(starts)):
+        begin, size = starts[i], ends[i] - starts[i]
+        row, place = _look_ahead(
+            starts, ends, indices, sources, nbytes, row, place, ahead + size
+        )
+        ahead = 0
+        if size == 0:
             out[i, :] = 0
             continue
-        first = begin
-        while first < stop:
-            last = _end_of_group(parts, first, stop)
-            to, at = (out, i) if first == begin else (group, 0)
-            if parts[first] == local_owner:
-                _reduce_group(to, at, local, picks, factors, first, last, maximum)
-            else:
-                _reduce_group(to, at, received, picks, factors, first, last, maximum)
-            if first > begin:
-                _add_group(out, i, group, maximum)
-            first = last
+        mixed = _collect(indices, sources, weight, begin, size, rows, factors)
+        if mixed and size > _SHORT:
+            _sort_long(rows, factors, size)
+        elif mixed:
+            _sort_by_owner(rows_at, factors_at, size)
+        lacking += _reduce_groups(
+            out.ctypes.data + i * 4 * channels,
+            rows_at,
+            factors_at,
+            size,
+            channels,
+            maximum,
+            like,
+            ready_at,
+            group_at,
+        )
         if mean:
-            count = np.float32(stop - begin)
-            for f in range(out.shape[1]):
+            count = np.float32(size)
+            for f in range(channels):
                 out[i, f] /= count
+    return lacking
+
+
+@njit(cache=True, nogil=True)
+def copy_rows(sources: Array, table: Array, out: Array) -> int:
+    """Write to `out` [m, F] (float32) the rows of the first *m* sources.
+
+    `table` is an array of the rows' dtype. Returns how many rows are nowhere.
+    """
+    like = table.dtype.type(0)
+    nbytes = out.shape[1] * table.itemsize
+    lacking = 0
+    for j in range(out.shape[0]):
+        if j + AHEAD < out.shape[0]:
+            prefetch_at(sources[j + AHEAD] & _WHERE, nbytes)
+        a = sources[j] & _WHERE
+        if a == 0:
+            lacking += 1
+            continue
+        for f in range(out.shape[1]):
+            out[j, f] = value_at(a, f, like)
+    return lacking
+
+
+@njit(cache=True, nogil=True)
+def copy_items(sources: Array, out: Array) -> None:
+    """Write to `out` [n] each source's one number, 0 where that is nowhere."""
+    like = out.dtype.type(0)
+    for j in range(len(out)):
+        a = sources[j] & _WHERE
+        out[j] = load_at(a, 0, like) if a else like

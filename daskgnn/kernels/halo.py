@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.kernels.batch import FeatureRows, aggregate_first
+from daskgnn.kernels.aggregate import Sources
+from daskgnn.kernels.batch import aggregate_first
 from daskgnn.kernels.features import dense, table
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.hops import Sampling
 
 
@@ -81,14 +83,14 @@ def whole_part(
     owner[count:] = sampling.owner(halo.ids)
     row = np.arange(len(ids))
     row[count:] -= count
-    values = dense(own)
     aggregated = aggregate_first(
         first_aggregation,
         (block.indptr[:-1], block.indptr[1:], halo.indices),
-        (owner, row, part, values, dense(received)),
+        Sources.in_two_tables(owner, row, part, own, received),
         block.weights,
         block.degree,
         strength,
-        values,
+        dense(own) if first_aggregation == "gcn" else own,
+        np.empty((count, own.shape[1]), np.float32),
     )
     return WholePart(own, aggregated, ids, strength)

@@ -93,17 +93,32 @@ class Traffic:
     """int64 [P], of requests and answers."""
     messages: np.ndarray
     """int64 [P]"""
+    hits: np.ndarray
+    """int64 [P], rows that were in a halo cache."""
+    saved: np.ndarray
+    """int64 [P], bytes of these rows."""
 
     @classmethod
     def none(cls, num_parts: int) -> Traffic:
         """Return the traffic before anything was received."""
-        return cls(*(np.zeros(num_parts, np.int64) for _ in range(3)))
+        return cls(*(np.zeros(num_parts, np.int64) for _ in range(5)))
 
     def received(self, part: int, rows: int, nbytes: int) -> Traffic:
         """Return the traffic with one more answer from `part`."""
         here = np.arange(len(self.rows)) == part
-        return Traffic(
-            self.rows + here * rows, self.nbytes + here * nbytes, self.messages + here
+        return replace(
+            self,
+            rows=self.rows + here * rows,
+            nbytes=self.nbytes + here * nbytes,
+            messages=self.messages + here,
+        )
+
+    def used_cache(self, hits: np.ndarray, row_bytes: int) -> Traffic:
+        """Return the traffic with cached rows, by owner, counted."""
+        return replace(
+            self,
+            hits=self.hits + hits,
+            saved=self.saved + hits * row_bytes,
         )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
+from dask.utils import parse_bytes
 
 from daskgnn.errors import InputError, ModelError
 from daskgnn.graph.content import refuse_sparse
 from daskgnn.graph.graph import Graph
 from daskgnn.kernels.half import check_dtype_name
 from daskgnn.kernels.neighbor import FanOut
-from daskgnn.train.recipes import SAMPLE_BY
+from daskgnn.train.recipes import CACHE_POLICIES, SAMPLE_BY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +91,30 @@ def check_feature_dtype(value: str | None, graph: Graph) -> str:
     if check_dtype_name(value) != "float32" and graph.sparse_features:
         refuse_sparse(value, graph.name)
     return value
+
+
+def check_halo_cache(nbytes: int | str, policy: str) -> int:
+    """Return the bytes of a part's halo cache; refuse what is no size or policy."""
+    check_choice("halo_cache_policy", policy, CACHE_POLICIES)
+    try:
+        size = 0 if isinstance(nbytes, bool) else int(parse_bytes(nbytes))
+    except (ValueError, TypeError, AttributeError):
+        size = -1
+    if size < 0 or isinstance(nbytes, bool):
+        raise InputError(
+            f"halo_cache={nbytes!r}, expected bytes, as in halo_cache='64 MB', or 0 "
+            "for no cache"
+        )
+    return size
+
+
+def remote_aggregation() -> bool:
+    """Return whether owners may sum neighbours, as Dask's configuration says."""
+    value = dask.config.get("gnn.remote-aggregation")
+    # YAML reads a bare off as False.
+    word = {False: "off", True: "auto"}.get(value, value)
+    check_choice("gnn.remote-aggregation", word, ("auto", "off"))
+    return bool(word == "auto")
 
 
 def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:

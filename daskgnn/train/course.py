@@ -34,10 +34,23 @@ class Sums:
     """Rows that crossed between workers."""
     remote_bytes: int = 0
     messages: int = 0
+    cache_hits: int = 0
+    """Rows that a halo cache held, wherever their owners are."""
+    cache_misses: int = 0
+    """Rows that it did not hold; 0 without a cache."""
+    cache_saved_bytes: int = 0
 
     def traffic(self) -> dict[str, int]:
         """Return what crossed."""
-        names = ("halo_rows", "remote_rows", "remote_bytes", "messages")
+        names = (
+            "halo_rows",
+            "remote_rows",
+            "remote_bytes",
+            "messages",
+            "cache_hits",
+            "cache_misses",
+            "cache_saved_bytes",
+        )
         return {name: getattr(self, name) for name in names}
 
 

@@ -71,6 +71,9 @@ class WindowResult:
     """Rows that crossed between workers."""
     remote_bytes: int
     messages: int
+    cache_hits: int
+    cache_misses: int
+    cache_saved_bytes: int
 
 
 class TrainLoop:
@@ -97,6 +100,7 @@ class TrainLoop:
         self.form = form
         self.ledger = Ledger(inline=executor.num_workers() == 0)
         self._step_seconds = 0.0
+        self._caches: list[Any] = []
         self.chain = Chain(TrainSession)
 
     def run(
@@ -130,6 +134,8 @@ class TrainLoop:
         finally:
             for ahead in prepared:
                 self.executor.release(ahead.batches)
+            self.executor.release(self._caches)
+            self._caches = []
 
     def window_size(self, most: int) -> int:
         """Return how many steps the next window is to have: not a bit depends on it."""
@@ -144,7 +150,13 @@ class TrainLoop:
         seeds = self.planner.seeds(window)
         tasks, keys = prepare_window(self.preparation, window.number, seeds)
         tasks = timed(tasks, keys)
-        self.executor.submit(tasks, keys, priority=-window.number, ahead=True)
+        caches = self.preparation.caches_after(window.number)
+        self.executor.submit(
+            tasks, [*keys, *caches], priority=-window.number, ahead=True
+        )
+        # Only now does nobody need the caches of the window before by name.
+        self.executor.release(self._caches)
+        self._caches = caches
         return PreparedAhead(window, keys, submitted, len(tasks))
 
     def _train(
@@ -187,7 +199,7 @@ class TrainLoop:
             tuple(reports),
             members,
             after.work,
-            *crossed,
+            *crossed[:4],
         )
         return WindowResult(window, after, began, form, account, *crossed)
 
@@ -219,8 +231,8 @@ class TrainLoop:
         self.executor.release([last])
         return after, len(tasks)
 
-    def _count(self, traffic: list[Traffic]) -> tuple[int, int, int, int]:
-        """Return rows between parts, and rows, bytes, messages between workers."""
+    def _count(self, traffic: list[Traffic]) -> tuple[int, ...]:
+        """Return the counts of a `WindowResult`, from `halo_rows` on."""
         places = [self.executor.worker_of(p) for p in range(len(traffic))]
         halo = sum(int(t.rows.sum()) for t in traffic)
         rows = nbytes = messages = 0
@@ -229,4 +241,7 @@ class TrainLoop:
             rows += int(received.rows[away].sum())
             nbytes += int(received.nbytes[away].sum())
             messages += int(received.messages[away].sum())
-        return halo, rows, nbytes, messages
+        hits = sum(int(t.hits.sum()) for t in traffic)
+        saved = sum(int(t.saved.sum()) for t in traffic)
+        misses = 0 if self.preparation.cache is None else halo
+        return halo, rows, nbytes, messages, hits, misses, saved

@@ -28,6 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "steps": "auto",
     "precision": "float32",
+    "halo_cache": "0",
+    "halo_cache_policy": "static",
 }
 """Where neither the command nor a recipe says otherwise."""
 
@@ -51,6 +53,9 @@ SAMPLE_BY = ("uniform", "edge_weight", "degree")
 
 PRECISIONS = ("float32", "medium", "bf16")
 """Precisions of the dense products in training: see `Trainer`."""
+
+CACHE_POLICIES = ("static", "lru")
+"""How the rows of a halo cache are chosen."""
 
 STEPS = ("auto", "tasks", "window")
 """The forms of the parameter chain."""

@@ -156,6 +156,7 @@ def _tiny_window(
     keys = {name: ((name, 0), (name, 1)) for name in held}
     tiny = replace(
         plan,
+        cache=None,
         sampling=Sampling(plan.sampling.fan_out, np.arange(3) * _ROWS),
         blocks=Blocks(
             keys["adjacency"],

@@ -46,6 +46,8 @@ _TRAINER_OPTIONS = (
     "checkpoint_every",
     "steps",
     "precision",
+    "halo_cache",
+    "halo_cache_policy",
 )
 
 
@@ -81,6 +83,8 @@ class RunConfig:
     checkpoint_every: int | None = None
     steps: str | None = None
     precision: str | None = None
+    halo_cache: str | None = None
+    halo_cache_policy: str | None = None
     recipe: bool = True
     workers: int | None = None
     scheduler: str | None = None

@@ -13,8 +13,10 @@ from dask.task_spec import Task
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.executor import ClusterExecutor, make_executor
+from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
     estimate_blocks,
+    estimate_cache,
     estimate_step,
     parts_per_worker,
     plan_window,
@@ -31,10 +33,12 @@ from daskgnn.train.checks import (
     check_fan_out,
     check_feature_dtype,
     check_graph,
+    check_halo_cache,
     check_optional_count,
     check_sample_by,
     check_seed,
     check_trainable,
+    remote_aggregation,
 )
 from daskgnn.train.cluster import told_of_losses, warn_of_differences
 from daskgnn.train.course import Course
@@ -128,6 +132,12 @@ class Trainer:
         float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
         faster where the processor has instructions for it. Parameters, their
         gradients, sums over neighbours and evaluation stay float32.
+    halo_cache : int or str
+        Bytes, as in ``"64 MB"``, that each part may keep of other parts' feature
+        rows; 0 keeps none. Not a bit depends on it.
+    halo_cache_policy : {"static", "lru"}
+        Keep the rows that steps are expected to visit most, chosen before the first
+        step, or those that were wanted last.
     progress : Progress, optional
 
     Raises
@@ -168,6 +178,8 @@ class Trainer:
         window: int | None = None,
         steps: str = "auto",
         precision: str = "float32",
+        halo_cache: int | str = 0,
+        halo_cache_policy: str = "static",
         progress: Progress | None = None,
     ) -> None:
         check_graph(graph)
@@ -193,6 +205,10 @@ class Trainer:
             "feature_dtype": check_feature_dtype(feature_dtype, graph),
             "sample_by": sample_by,
         }
+        self._halo_cache = (
+            halo_cache_policy,
+            check_halo_cache(halo_cache, halo_cache_policy),
+        )
         self._notice = CompileNotice(self.recorder.progress)
         self._notice.give_if_not_compiled()
         self._layered = self._check_model(deterministic)
@@ -447,13 +463,24 @@ class Trainer:
         assert self.graph.labels is not None  # checked when the trainer was made
         labels = self.graph.labels
         blocks = load_blocks(self.executor, self.graph, **self._settings)
+        first_aggregation = getattr(self.model, "first_aggregation", None)
+        feature_dtype = self._settings["feature_dtype"]
         self._preparation = Preparation(
             self._run,
             Sampling(self.fan_out, self.graph.partition_book),
             blocks,
-            getattr(self.model, "first_aggregation", None),
+            first_aggregation,
             np.empty((0, *labels.shape[1:]), labels.dtype),
+            remote_aggregation(),
+            plan_cache(
+                self.graph,
+                feature_dtype,
+                first_aggregation,
+                *self._halo_cache,
+                self._run,
+            ),
         )
+        load_static(self.executor, self._preparation, self.graph, self.batch_size)
         self._programs = [
             ("program", self._run, p) for p in range(self.graph.num_parts)
         ]
@@ -476,6 +503,7 @@ class Trainer:
 
     def _window_size(self, window: int | None) -> int:
         wanted = window or int(dask.config.get("gnn.window"))
+        look_ahead = int(dask.config.get("gnn.look-ahead"))
         step = estimate_step(
             self.graph,
             self.fan_out,
@@ -485,11 +513,12 @@ class Trainer:
         return plan_window(
             step,
             wanted,
-            int(dask.config.get("gnn.look-ahead")),
+            look_ahead,
             parts_per_worker(self.graph.num_parts, self.executor.num_workers()),
             self.executor.memory_limit(),
             float(dask.config.get("gnn.memory-share")),
-            estimate_blocks(self.graph, self._settings["feature_dtype"]),
+            estimate_blocks(self.graph, self._settings["feature_dtype"])
+            + estimate_cache(*self._halo_cache, look_ahead),
         )
 
     def _new_schedule(self) -> Schedule:

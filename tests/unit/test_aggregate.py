@@ -7,11 +7,14 @@ from daskgnn.errors import InputError
 from daskgnn.kernels import segment
 from daskgnn.kernels.aggregate import (
     AGGREGATIONS,
+    Sources,
     aggregate_grouped,
     frozen,
     gather_rows,
     gcn_coefficients,
 )
+from daskgnn.kernels.grouped import TAG
+from daskgnn.kernels.half import narrow, widen
 
 SOURCES, CHANNELS = 200, 13
 
@@ -80,7 +83,8 @@ def test_grouped_is_what_it_is_defined_as(rows, x, placed, op):
     starts, ends, indices = rows
     weight = np.random.default_rng(4).random(len(indices)).astype(np.float32)
     out = np.full((len(starts), CHANNELS), np.nan, np.float32)
-    assert aggregate_grouped(*rows, *placed, op, out, weight) is out
+    sources = Sources.in_two_tables(*placed)
+    assert aggregate_grouped(*rows, sources, op, out, weight) is out
     weight = weight if op == "gcn" else np.ones_like(weight)
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         expected = by_definition(
@@ -97,18 +101,82 @@ def test_where_rows_lie_changes_no_bit(rows, x, placed, op):
         own = owner == local_owner
         row = np.where(own, np.cumsum(own) - 1, np.cumsum(~own) - 1)
         out = np.empty((len(rows[0]), CHANNELS), np.float32)
-        aggregate_grouped(*rows, owner, row, local_owner, x[own], x[~own], op, out)
+        sources = Sources.in_two_tables(owner, row, local_owner, x[own], x[~own])
+        aggregate_grouped(*rows, sources, op, out)
         results.append(out)
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
 
 
+@pytest.mark.parametrize("op", AGGREGATIONS)
+def test_groups_reduced_by_their_owner_give_the_same_bits(rows, x, placed, op):
+    starts, ends, indices = rows
+    owner = placed[0]
+    weight = np.random.default_rng(4).random(len(indices)).astype(np.float32)
+    weight = weight if op == "gcn" else np.ones_like(weight)
+    expected = np.empty((len(starts), CHANNELS), np.float32)
+    aggregate_grouped(*rows, Sources.in_two_tables(*placed), op, expected, weight)
+    # Owner 3 sends every group of its own reduced, and none of its rows.
+    alone = {"mean": "sum"}.get(op, op)
+    groups = []
+    for start, end in zip(starts, ends, strict=True):
+        members = np.arange(start, end)[owner[indices[start:end]] == 3]
+        if len(members):
+            groups.append(np.empty((1, CHANNELS), np.float32))
+            near = Sources.in_table(x, indices[members].astype(np.int64))
+            bounds = np.array([0]), np.array([len(members)])
+            places = np.arange(len(members))
+            aggregate_grouped(*bounds, places, near, alone, groups[-1], weight[members])
+    ready = np.concatenate([*groups, np.empty((0, CHANNELS), np.float32)])
+    sources = Sources.in_two_tables(*placed)
+    numbers = np.where(owner == 3, np.int64(3) << TAG, sources.numbers)
+    where = np.zeros((4, 2), np.int64)
+    where[3] = ready.ctypes.data, ready.ctypes.data + ready.nbytes
+    out = np.empty_like(expected)
+    aggregate_grouped(*rows, Sources(numbers, sources.tables, where), op, out, weight)
+    np.testing.assert_array_equal(out, expected)
+    assert where[3, 0] == where[3, 1]
+
+
+def test_a_row_that_was_not_received_is_said(rows, placed):
+    sources = Sources.in_two_tables(*placed)
+    nowhere = Sources(
+        np.where(placed[0] == 1, np.int64(1) << TAG, sources.numbers),
+        sources.tables,
+        np.zeros((4, 2), np.int64),
+    )
+    out = np.empty((len(rows[0]), CHANNELS), np.float32)
+    with pytest.raises(ValueError, match="groups of neighbours were not received"):
+        aggregate_grouped(*rows, nowhere, "sum", out)
+    with pytest.raises(ValueError, match="rows were not received"):
+        gather_rows(nowhere, np.empty((SOURCES, CHANNELS), np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("op", AGGREGATIONS)
+def test_half_precision_tables_are_summed_as_float32(rows, x, placed, op, dtype):
+    owner, row, part, local, received = placed
+    half = narrow(local, dtype), narrow(received, dtype)
+    wide = widen(half[0]), widen(half[1])
+    weight = np.random.default_rng(4).random(len(rows[2])).astype(np.float32)
+    outs = [np.empty((len(rows[0]), CHANNELS), np.float32) for _ in range(2)]
+    for tables, out in zip((half, wide), outs, strict=True):
+        sources = Sources.in_two_tables(owner, row, part, *tables)
+        aggregate_grouped(*rows, sources, op, out, weight)
+    np.testing.assert_array_equal(*outs)
+    gathered = gather_rows(
+        Sources.in_two_tables(owner, row, part, *half), np.empty_like(x)
+    )
+    np.testing.assert_array_equal(gathered, widen(narrow(x, dtype)))
+
+
 def test_read_only_and_writeable_input_agree(rows, placed):
     outs = [np.empty((len(rows[0]), CHANNELS), np.float32) for _ in range(2)]
-    aggregate_grouped(*rows, *placed, "mean", outs[0])
+    aggregate_grouped(*rows, Sources.in_two_tables(*placed), "mean", outs[0])
     owner, row, part, local, received = placed
     frozen_input = (frozen(owner), frozen(row), part, frozen(local), frozen(received))
-    aggregate_grouped(*(frozen(a) for a in rows), *frozen_input, "mean", outs[1])
+    sources = Sources.in_two_tables(*frozen_input)
+    aggregate_grouped(*(frozen(a) for a in rows), sources, "mean", outs[1])
     np.testing.assert_array_equal(*outs)
 
 
@@ -117,7 +185,8 @@ def test_grouped_with_nothing_in_it():
     table = np.empty((0, 3), np.float32)
     out = np.ones((2, 3), np.float32)
     zeros = np.zeros(2, np.int64)
-    aggregate_grouped(zeros, zeros, none, none, none, 0, table, table, "max", out)
+    sources = Sources.in_table(table, none)
+    aggregate_grouped(zeros, zeros, none, sources, "max", out)
     assert not out.any()
 
 
@@ -125,12 +194,13 @@ def test_grouped_with_nothing_in_it():
 def test_grouped_says_what_it_cannot_do(rows, placed, op, said):
     out = np.empty((len(rows[0]), CHANNELS), np.float32)
     with pytest.raises(InputError, match=said):
-        aggregate_grouped(*rows, *placed, op, out)
+        aggregate_grouped(*rows, Sources.in_two_tables(*placed), op, out)
 
 
 def test_gather_rows(x, placed):
-    np.testing.assert_array_equal(gather_rows(*placed, np.empty_like(x)), x)
-    some = gather_rows(*placed, np.empty((7, CHANNELS), np.float32))
+    sources = Sources.in_two_tables(*placed)
+    np.testing.assert_array_equal(gather_rows(sources, np.empty_like(x)), x)
+    some = gather_rows(sources, np.empty((7, CHANNELS), np.float32))
     np.testing.assert_array_equal(some, x[:7])
 
 

@@ -19,7 +19,7 @@ from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.store import load_features, load_half_features, open_store
 from daskgnn.graph.validate import validate
-from daskgnn.kernels.batch import FeatureRows
+from daskgnn.kernels.exchange import FeatureRows
 from daskgnn.kernels.features import dense_rows, normalize_rows, some_rows
 from daskgnn.kernels.half import TABLE_DTYPES, narrow, widen
 from daskgnn.sizeof import array_bytes

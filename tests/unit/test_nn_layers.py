@@ -9,7 +9,11 @@ import torch
 from torch import nn
 
 from daskgnn.errors import ModelError
-from daskgnn.kernels.aggregate import aggregate_grouped, gcn_coefficients
+from daskgnn.kernels.aggregate import (
+    Sources,
+    aggregate_grouped,
+    gcn_coefficients,
+)
 from daskgnn.nn import (
     GAT,
     GCN,
@@ -313,8 +317,8 @@ def ahead(block, x, op):
             *rows, block.edge_weight, block.degree, block.strength
         )
     table, out = x.numpy(), np.empty((block.num_dst, F), np.float32)
-    row, owner = np.arange(len(x)), np.zeros(len(x), np.int32)
-    aggregate_grouped(*rows, owner, row, 0, table, table[:0], op, out, weight)
+    sources = Sources.in_table(table, np.arange(len(x)))
+    aggregate_grouped(*rows, sources, op, out, weight)
     if op == "gcn":
         out += table[: block.num_dst] / (block.strength[: block.num_dst, None] + 1)
     return Block(**block.__getstate__() | {"aggregated": out, "aggregated_op": op})

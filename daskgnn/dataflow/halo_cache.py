@@ -1,0 +1,194 @@
+"""Halo caches as tasks: loaded once, or carried from window to window.
+
+Nothing of a cache lives outside the task graph. A static one is a block like those of
+the graph, loaded again where a worker is lost. A least-recently-used one is a result
+of each window, held until the next has it; it starts empty again every few windows,
+which bounds what is computed again when it is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+from dask.task_spec import List, Task, TaskRef
+
+from daskgnn.kernels.exchange import needs_ids, needs_strength
+from daskgnn.kernels.half import TABLE_DTYPES
+from daskgnn.kernels.halo_cache import (
+    answer_cache,
+    choose_static,
+    fill_cache,
+    update_lru,
+)
+
+if TYPE_CHECKING:
+    from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.window import Preparation
+    from daskgnn.graph.graph import Graph
+    from daskgnn.kernels.exchange import Asked, FeatureRows
+    from daskgnn.kernels.halo_cache import HaloCache
+    from daskgnn.kernels.hops import WindowNodes
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """How the parts of a run cache rows of remote nodes."""
+
+    policy: str
+    """"static" or "lru"."""
+    capacity: int
+    """Rows a part."""
+    run: str
+    reset: int
+    """Windows after which a least-recently-used cache starts empty again."""
+
+    def before(self, window: int, part: int) -> TaskRef | None:
+        """Refer to a part's cache as a window finds it; None if it is empty."""
+        if self.policy == "static":
+            return TaskRef(_static_key(self.run, part))
+        if window % self.reset == 0:
+            return None
+        return TaskRef(_lru_key(self.run, window - 1, part))
+
+    def held(self, window: int, num_parts: int) -> list[Any]:
+        """Return the keys of the caches after a window, which the next one needs."""
+        if self.policy == "static" or (window + 1) % self.reset == 0:
+            return []
+        return [_lru_key(self.run, window, part) for part in range(num_parts)]
+
+
+def _static_key(run: str, part: int) -> Any:
+    return ("halo-cache", run, part)
+
+
+def _lru_key(run: str, window: int, part: int) -> Any:
+    return ("halo-cache", run, window, part)
+
+
+def plan_cache(
+    graph: Graph,
+    feature_dtype: str,
+    first_aggregation: str | None,
+    policy: str,
+    nbytes: int,
+    run: str,
+) -> CachePlan | None:
+    """Return the plan of a run's caches, None where they would hold no row.
+
+    Parameters
+    ----------
+    nbytes : int
+        Of one part's cache.
+    """
+    row = graph.num_features * np.dtype(TABLE_DTYPES[feature_dtype]).itemsize
+    row += graph.index_dtype.itemsize + 8 * (policy == "lru")
+    row += 8 * needs_ids(first_aggregation) + 4 * needs_strength(first_aggregation)
+    reset = max(int(dask.config.get("gnn.halo-cache-reset")), 1)
+    capacity = nbytes // row
+    if capacity < 1 or graph.num_parts < 2:
+        return None
+    return CachePlan(policy, capacity, run, reset)
+
+
+def load_static(
+    executor: Executor, plan: Preparation, graph: Graph, batch_size: int
+) -> None:
+    """Start the tasks that fill each part's static cache, where the plan has one.
+
+    A step takes the same share of each part's training nodes, as far as the cache's
+    choice is concerned.
+    """
+    if plan.cache is None or plan.cache.policy != "static":
+        return
+    book, train = graph.partition_book, graph.splits["train"]
+    cuts = np.searchsorted(train, book)
+    tasks: dict[Any, Any] = {}
+    for part in range(graph.num_parts):
+        seeds = train[cuts[part] : cuts[part + 1]]
+        _add_static(tasks, plan, part, seeds, batch_size / graph.num_parts)
+    keys = [_static_key(plan.run, part) for part in range(graph.num_parts)]
+    executor.submit(tasks, keys)
+
+
+def _add_static(
+    tasks: dict[Any, Any],
+    plan: Preparation,
+    part: int,
+    seeds: np.ndarray,
+    seeds_per_step: float,
+) -> None:
+    """Add the tasks of one part's static cache."""
+    assert plan.cache is not None
+    ids = ("halo-cache-ids", plan.run, part)
+    tasks[ids] = Task(
+        ids,
+        choose_static,
+        plan.blocks.adjacency_of(part),
+        plan.sampling,
+        seeds,
+        seeds_per_step,
+        plan.cache.capacity,
+    )
+    replies = []
+    for owner in range(plan.sampling.num_parts):
+        if owner == part:
+            continue
+        rows = ("halo-cache-rows", plan.run, part, owner)
+        tasks[rows] = Task(
+            rows,
+            answer_cache,
+            plan.blocks.adjacency_of(owner),
+            plan.blocks.features_of(owner),
+            TaskRef(ids),
+            plan.sampling,
+            owner,
+            plan.first_aggregation,
+        )
+        replies.append(TaskRef(rows))
+    key = _static_key(plan.run, part)
+    tasks[key] = Task(key, fill_cache, TaskRef(ids), List(*replies))
+
+
+def add_update(
+    tasks: dict[Any, Any],
+    plan: CachePlan,
+    window: int,
+    part: int,
+    nodes: Any,
+    others: list[int],
+    asked: list[Any],
+    replies: list[Any],
+) -> None:
+    """Add the task of a part's cache after a window, where the next one needs it."""
+    if not plan.held(window, 1):
+        return
+    key = _lru_key(plan.run, window, part)
+    tasks[key] = Task(
+        key,
+        update_cache,
+        plan.before(window, part),
+        nodes,
+        tuple(others),
+        List(*asked),
+        List(*replies),
+        window,
+        plan.capacity,
+    )
+
+
+def update_cache(
+    before: HaloCache | None,
+    nodes: WindowNodes,
+    others: tuple[int, ...],
+    asked: list[Asked],
+    replies: list[FeatureRows],
+    window: int,
+    capacity: int,
+) -> HaloCache:
+    """Return a part's least-recently-used cache after a window."""
+    wanted = dict(zip(others, asked, strict=True))
+    answers = dict(zip(others, replies, strict=True))
+    return update_lru(before, nodes, wanted, answers, window, capacity)

@@ -1,0 +1,288 @@
+"""What a part asks another part's owner for, and what the owner answers.
+
+A window needs remote nodes' feature rows. Where a model's first layer reduces raw
+features, the owner can send a group reduced instead: the neighbours of one
+destination that it owns. Each is computed by the same kernel in the same order, so
+the choice changes bytes and no bit. It is made by `daskgnn.kernels.choice`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.kernels.aggregate import Sources, aggregate_grouped, frozen
+from daskgnn.kernels.choice import (
+    Costs,
+    choose_rows,
+    collect_groups,
+    count_members,
+    take_groups,
+    uncovered,
+)
+from daskgnn.kernels.coefficients import group_coefficients, row_scales
+from daskgnn.kernels.features import SparseRows, is_dense, some_rows
+from daskgnn.kernels.idset import IdSet
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.halo_cache import HaloCache
+    from daskgnn.kernels.hops import Sampling, StepNodes, WindowNodes
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Neighbours that one owner is to reduce, group by group."""
+
+    starts: np.ndarray
+    """int64 [G + 1], group *g* is ``members[starts[g]:starts[g + 1]]``."""
+    members: np.ndarray
+    """int [M], storage ids, in the order of the destination's neighbours."""
+    scale: np.ndarray | None
+    """float64 [G], for "gcn": the destination's share of its edges' weights."""
+    weights: np.ndarray | None
+    """float32 [M], for "gcn" on weighted graphs: the edges' weights."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.starts, self.members, self.scale, self.weights)
+        return sum(a.nbytes for a in arrays if a is not None)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a part asks one owner for, for a whole window."""
+
+    ids: np.ndarray
+    """int [m], storage ids of the rows wanted, each once, ascending."""
+    groups: Groups | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.ids.nbytes + (self.groups.nbytes if self.groups else 0)
+
+    @property
+    def num_groups(self) -> int:
+        """How many groups the owner is to reduce."""
+        return len(self.groups.starts) - 1 if self.groups else 0
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Feature rows of some nodes, with what belongs to the nodes."""
+
+    values: np.ndarray | SparseRows
+    """[m, F] of the features' own dtype; sparse where the features are stored so."""
+    original_ids: np.ndarray | None
+    """int64 [m], where the model's first layer may need them."""
+    strength: np.ndarray | None
+    """float32 [m], likewise."""
+    ready: np.ndarray | None = None
+    """float32 [G, F], the groups that were asked for."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.values, self.original_ids, self.strength, self.ready)
+        return sum(a.nbytes for a in arrays if a is not None)
+
+
+def needs_ids(first_aggregation: str | None) -> bool:
+    """Return whether a first layer may need the outermost nodes' original ids."""
+    return first_aggregation is None
+
+
+def needs_strength(first_aggregation: str | None) -> bool:
+    """Return whether a first layer may need the outermost nodes' strengths."""
+    return first_aggregation in (None, "gcn")
+
+
+def ask_rows(
+    window: WindowNodes,
+    sampling: Sampling,
+    owner: int,
+    features: Any,
+    first_aggregation: str | None,
+    aggregate: bool,
+    cache: HaloCache | None = None,
+) -> Asked:
+    """Return what the window needs from `owner`, beyond what `cache` holds.
+
+    Parameters
+    ----------
+    features : array
+        The own part's, for the size of a row.
+    aggregate : bool
+        Whether the owner may be asked to reduce groups where that takes fewer bytes.
+    """
+    first, last = (int(bound) for bound in sampling.bounds[owner : owner + 2])
+    held = [cache.ids] if cache is not None else []
+    everything = [step.ids for step in window.steps]
+    wanted = IdSet.of(everything, first, last, without=held)
+    ids = wanted.members(everything[0].dtype)
+    if not (aggregate and first_aggregation and is_dense(features)):
+        return Asked(ids)
+    inner = IdSet.of([step.ids[: step.sizes[-2]] for step in window.steps], first, last)
+    starts, members, ranks = _all_groups(window, sampling, wanted)
+    costs = _costs(ids, features, first_aggregation, window)
+    taken = choose_rows(starts, ranks, inner.flags(ids), costs)
+    if taken.all():
+        return Asked(ids)
+    asked = uncovered(starts, ranks, taken)
+    return Asked(
+        ids[taken],
+        _groups(window, sampling, first_aggregation, wanted, starts, members, asked),
+    )
+
+
+def _all_groups(
+    window: WindowNodes, sampling: Sampling, wanted: IdSet
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all groups of an owner in the window, step after step.
+
+    Returns
+    -------
+    tuple
+        int64 [G + 1] starts; int [M] storage ids of the members; int32 [M] their
+        ranks in `wanted`, -1 for those in a cache.
+    """
+    steps = window.steps
+    limit = sampling.fan_out.limits[-1]
+    edges = sum(int(np.minimum(step.counts, limit).sum()) for step in steps)
+    rows = sum(len(step.starts) for step in steps)
+    starts = np.zeros(rows + 1, np.int64)
+    members = np.empty(edges, steps[0].ids.dtype)
+    ranks = np.empty(edges, np.int32)
+    num_groups = 0
+    for step in steps:
+        num_groups = collect_groups(
+            frozen(step.ids),
+            *_first_layer(step, limit),
+            wanted.first,
+            wanted.last,
+            frozen(wanted.words),
+            frozen(wanted.before),
+            num_groups,
+            starts,
+            members,
+            ranks,
+        )
+    size = int(starts[num_groups])
+    return starts[: num_groups + 1], members[:size], ranks[:size]
+
+
+def _first_layer(
+    step: StepNodes, limit: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (starts, ends, indices) of the rows that the first layer reduces."""
+    assert step.indices is not None  # after the last hop
+    ends = step.starts + np.minimum(step.counts, limit)
+    return frozen(step.starts), frozen(ends), frozen(step.indices)
+
+
+def _costs(
+    ids: np.ndarray, features: Any, first_aggregation: str, window: WindowNodes
+) -> Costs:
+    """Return the bytes of a row, a group and a member of a group."""
+    gcn = first_aggregation == "gcn"
+    weighted = gcn and window.steps[0].weights is not None
+    channels = features.shape[1]
+    return Costs(
+        row=channels * features.dtype.itemsize + ids.itemsize + 4 * gcn,
+        group=channels * 4 + 8 + 8 * gcn,
+        member=ids.itemsize + 4 * weighted,
+    )
+
+
+def _groups(
+    window: WindowNodes,
+    sampling: Sampling,
+    first_aggregation: str,
+    wanted: IdSet,
+    starts: np.ndarray,
+    members: np.ndarray,
+    asked: np.ndarray,
+) -> Groups:
+    """Return those of all groups that are asked for, bool [G]."""
+    sizes = np.diff(starts)
+    places = np.repeat(asked, sizes)
+    chosen = np.concatenate([[0], np.cumsum(sizes[asked])])
+    scale = weights = None
+    if first_aggregation == "gcn":
+        scale, weights = _gcn_groups(window, sampling, wanted, asked, places)
+    return Groups(chosen, members[places], scale, weights)
+
+
+def _gcn_groups(
+    window: WindowNodes,
+    sampling: Sampling,
+    wanted: IdSet,
+    asked: np.ndarray,
+    places: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the scales of the asked groups and, where edges weigh, the weights."""
+    limit = sampling.fan_out.limits[-1]
+    weighted = window.steps[0].weights is not None
+    scale = np.empty(len(asked), np.float64)
+    weights = np.empty(len(places) if weighted else 0, np.float32)
+    group = member = 0
+    for step in window.steps:
+        rows = _first_layer(step, limit)
+        scales = row_scales(*rows[:2], step.degree, step.strength)
+        given = step.weights if step.weights is not None else weights[:0]
+        ranges = (wanted.first, wanted.last)
+        counts = count_members(frozen(step.ids), *rows, *ranges)
+        take_groups(frozen(step.ids), *rows, *ranges, frozen(given), weights[member:])
+        mine = scales[counts > 0]
+        scale[group : group + len(mine)] = mine
+        group += len(mine)
+        member += int(counts.sum())
+    return scale[asked], weights[places] if weighted else None
+
+
+def answer_rows(
+    block: AdjacencyBlock,
+    features: Any,
+    asked: Asked,
+    first_aggregation: str | None = None,
+) -> FeatureRows:
+    """Return the rows and groups asked for, which the block's part owns."""
+    rows = asked.ids.astype(np.int64) - block.start
+    return FeatureRows(
+        some_rows(features, rows),
+        block.original_ids[rows] if needs_ids(first_aggregation) else None,
+        block.strength[rows] if needs_strength(first_aggregation) else None,
+        _reduce_groups(block, features, asked.groups, first_aggregation),
+    )
+
+
+def answer_ids(block: AdjacencyBlock, features: Any, ids: np.ndarray) -> FeatureRows:
+    """Return the rows of some nodes with all that belongs to them."""
+    return answer_rows(block, features, Asked(ids))
+
+
+def _reduce_groups(
+    block: AdjacencyBlock,
+    features: np.ndarray,
+    groups: Groups | None,
+    first_aggregation: str | None,
+) -> np.ndarray | None:
+    """Return the groups reduced, float32 [G, F]; a mean's are sums."""
+    if groups is None:
+        return None
+    rows = groups.members.astype(np.int64) - block.start
+    weight = None
+    if groups.scale is not None:
+        weight = group_coefficients(
+            groups.starts, groups.scale, groups.weights, block.strength[rows]
+        )
+    op = {"mean": "sum"}.get(str(first_aggregation), str(first_aggregation))
+    out = np.empty((len(groups.starts) - 1, features.shape[1]), np.float32)
+    starts, ends = groups.starts[:-1], groups.starts[1:]
+    places = np.arange(len(rows), dtype=np.int32)
+    sources = Sources.in_table(features, rows)
+    return aggregate_grouped(starts, ends, places, sources, op, out, weight)

@@ -1,0 +1,219 @@
+"""Where a window finds the rows of its nodes: own block, owners' answers, cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from daskgnn.kernels.aggregate import Sources, frozen
+from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows
+from daskgnn.kernels.features import is_dense, table
+from daskgnn.kernels.grouped import TAG, copy_items
+from daskgnn.kernels.idset import IdSet, rank_of
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.halo_cache import HaloCache
+    from daskgnn.kernels.hops import Sampling
+
+Array = np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def _owner_of(bounds: Array, node: Any) -> int:
+    """Return the part that owns a storage id."""
+    low, high = 0, len(bounds) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if bounds[middle] <= node:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _locate(
+    ids: Array,
+    bounds: Array,
+    part: int,
+    whole: bool,
+    bases: Array,
+    ranks: Array,
+    width: int,
+    words: Array,
+    before: Array,
+    cached_words: Array,
+    cached_before: Array,
+    cached_base: int,
+    hits: Array,
+    out: Array,
+) -> None:
+    """Write to `out` [n] each node's owner and the address of its row.
+
+    Parameters
+    ----------
+    ids : int [n]
+    bounds : int64 [P + 1]
+    part, whole
+        The own part, and whether its table has all its rows.
+    bases, ranks : int64 [P]
+        Address of each owner's table; how many asked rows come before the owner's.
+    width
+        Bytes of a row.
+    words, before
+        The set of rows that tables of selected rows hold, in the order of their ids.
+    cached_words, cached_before, cached_base
+        The same of the cache; no words where there is none.
+    hits : uint8 [cached rows]
+        Marked where a cached row is used.
+    """
+    first, size = bounds[part], np.uint64(bounds[part + 1] - bounds[part])
+    own, own_base = part << TAG, bases[part]
+    for j in range(len(ids)):
+        node = np.int64(ids[j])
+        if whole and np.uint64(node - first) < size:
+            out[j] = own | (own_base + (node - first) * width)
+            continue
+        owner = _owner_of(bounds, node)
+        rank = rank_of(words, before, node)
+        address = 0
+        if rank >= 0:
+            address = bases[owner] + (rank - ranks[owner]) * width
+        elif len(cached_words):
+            rank = rank_of(cached_words, cached_before, node)
+            if rank >= 0:
+                address = cached_base + rank * width
+                hits[rank] = 1
+        out[j] = (owner << TAG) | address
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a window; addresses in them are good as long as it lives."""
+
+    sampling: Sampling
+    part: int
+    whole: bool
+    """Whether the own table has all rows of the part."""
+    rows: dict[int, FeatureRows]
+    """By part: the own rows, and what the others have answered."""
+    ids: dict[int, np.ndarray]
+    """By part: the rows' ids, ascending; of the own part unless it is whole."""
+    known: IdSet
+    """All these ids."""
+    cache: HaloCache | None
+    cached: IdSet
+    """The cache's ids."""
+    hits: np.ndarray
+    """uint8 [cached rows], 1 where a step has used the row."""
+
+    @classmethod
+    def of(
+        cls,
+        sampling: Sampling,
+        part: int,
+        block: AdjacencyBlock,
+        features: Any,
+        ids: list[np.ndarray],
+        asked: dict[int, Asked],
+        answers: dict[int, FeatureRows],
+        cache: HaloCache | None,
+    ) -> Tables:
+        """Return the tables of a window of `part`.
+
+        Parameters
+        ----------
+        block, features
+            The own part's.
+        ids : list of int [n]
+            The nodes of each step.
+        asked, answers : dict
+            By other part.
+        cache : HaloCache or None
+        """
+        given = {other: what.ids for other, what in asked.items()}
+        rows = {other: _with_dense(answer) for other, answer in answers.items()}
+        whole = is_dense(features)
+        if whole:
+            table = np.ascontiguousarray(features)
+            rows[part] = FeatureRows(table, block.original_ids, block.strength)
+        else:
+            first, last = (int(bound) for bound in sampling.bounds[part : part + 2])
+            given[part] = IdSet.of(ids, first, last).members(ids[0].dtype)
+            rows[part] = _with_dense(answer_rows(block, features, Asked(given[part])))
+        nodes = sampling.num_nodes
+        known = IdSet.of(list(given.values()), 0, nodes)
+        held = [] if cache is None else [cache.ids]
+        cached = IdSet.of(held, 0, nodes if held else 0)
+        hits = np.zeros(cached.size, np.uint8)
+        return cls(sampling, part, whole, rows, given, known, cache, cached, hits)
+
+    def numbers(self, ids: np.ndarray, name: str) -> np.ndarray:
+        """Return int64 [n], where each node's entry of the rows' field `name` lies."""
+        parts = self.sampling.num_parts
+        bases, ranks = np.zeros(parts, np.int64), np.zeros(parts, np.int64)
+        for part, rows in self.rows.items():
+            bases[part] = getattr(rows, name).ctypes.data
+        total = 0
+        for part in sorted(self.ids):
+            ranks[part] = total
+            total += len(self.ids[part])
+        own = getattr(self.rows[self.part], name)
+        cached = 0 if self.cache is None else getattr(self.cache, name).ctypes.data
+        out = np.empty(len(ids), np.int64)
+        _locate(
+            frozen(ids),
+            frozen(self.sampling.bounds, np.int64),
+            self.part,
+            self.whole,
+            bases,
+            ranks,
+            own.itemsize * (own.shape[1] if own.ndim > 1 else 1),
+            frozen(self.known.words),
+            frozen(self.known.before),
+            frozen(self.cached.words),
+            frozen(self.cached.before),
+            cached,
+            self.hits,
+            out,
+        )
+        return out
+
+    def sources(self, ids: np.ndarray, ready: np.ndarray) -> Sources:
+        """Return where the nodes' feature rows lie; `ready` is that of `groups`."""
+        numbers = self.numbers(ids, "values")
+        parts = [self.part, *(part for part in self.rows if part != self.part)]
+        held: list[Any] = [self.rows[part].values for part in parts]
+        return Sources(numbers, tuple(held), ready)
+
+    def groups(self) -> np.ndarray:
+        """Return int64 [P, 2]: where the groups that owners have reduced lie."""
+        out = np.zeros((self.sampling.num_parts, 2), np.int64)
+        for part, rows in self.rows.items():
+            if rows.ready is not None:
+                first = rows.ready.ctypes.data
+                out[part] = first, first + rows.ready.nbytes
+        return out
+
+    def cache_hits(self) -> np.ndarray:
+        """Return how many cached rows of each owner were used, int64 [P]."""
+        used = self.cached.members(np.int64)[self.hits > 0]
+        return np.diff(np.searchsorted(used, self.sampling.bounds))
+
+    def take(self, ids: np.ndarray, name: str) -> np.ndarray:
+        """Return the nodes' entries [n] of `original_ids` or `strength`.
+
+        It is 0 for a node of which nothing is known.
+        """
+        out = np.empty(len(ids), getattr(self.rows[self.part], name).dtype)
+        copy_items(self.numbers(ids, name), out)
+        return out
+
+
+def _with_dense(rows: FeatureRows) -> FeatureRows:
+    """Return rows whose values are a C-contiguous dense table."""
+    return replace(rows, values=np.ascontiguousarray(table(rows.values)))
