@@ -231,7 +231,8 @@ def keep_freed_memory() -> bool:
         mallopt(option, value)
         for option, value in (
             (_MMAP_MAX, 0),
-            (_TRIM_THRESHOLD, 2**31 - 1),
+            # -1 is never: a window of a large graph ends above any other limit.
+            (_TRIM_THRESHOLD, -1),
             (_ARENAS, 1),
         )
     ]
