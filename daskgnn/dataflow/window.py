@@ -51,6 +51,8 @@ class Preparation:
     first_aggregation: str | None
     label_template: np.ndarray
     """An empty array of the labels' dtype and trailing shape."""
+    half: bool = False
+    """Whether the first layer's inputs are rounded to bfloat16, as its products are."""
     remote_aggregation: bool = True
     """Whether owners reduce groups of neighbours where that takes fewer bytes."""
     cache: CachePlan | None = None
@@ -226,6 +228,7 @@ def _add_batch(
         facts,
         plan.first_aggregation,
         cache,
+        plan.half,
     )
     return key
 
@@ -242,6 +245,7 @@ def gather_window(
     facts: list[StepFacts],
     first_aggregation: str | None,
     cache: HaloCache | None = None,
+    half: bool = False,
 ) -> PreparedWindow:
     """Gather a part's feature rows of a window and make its batches."""
     return finish(
@@ -255,6 +259,7 @@ def gather_window(
         facts,
         first_aggregation,
         cache,
+        half=half,
     )
 
 

@@ -101,7 +101,7 @@ def aggregate_grouped(
     op
         "sum", "mean", "max" or "gcn" (the sum weighted by `weight`).
     out
-        float32 [r, F], C-contiguous, written to.
+        float32, or uint16 for bfloat16 bits, [r, F], each row in one piece; written.
     weight
         float32 [L], at the neighbours' places in `indices`; for "gcn" only.
 
@@ -142,7 +142,7 @@ def aggregate_grouped(
 def gather_rows(sources: Sources, out: Array) -> Array:
     """Write the rows of sources 0 .. len(out) - 1 to `out` [n, F] and return it.
 
-    `out` is float32, whatever the rows are.
+    `out` is float32 or uint16 (bfloat16 bits), whatever the rows are.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from daskgnn.kernels.bfloat import written
 from daskgnn.kernels.rows import load_at, prefetch_at, store_at, value_at
 
 Array = np.ndarray
@@ -153,6 +154,21 @@ def _copy(out: int, row: int, channels: int) -> None:
     """Write to `out` the float32 row at `row`."""
     for f in range(channels):
         store_at(out, f, load_at(row, f, _FLOAT))
+
+
+@njit(cache=True, nogil=True)
+def _put(out: int, row: int, channels: int, count: int, like: Any) -> None:
+    """Write the float32 row at `row` to `out`, divided by `count` unless that is 0.
+
+    `like` is a number of the type that `out` has.
+    """
+    if count:
+        divisor = np.float32(count)
+        for f in range(channels):
+            store_at(out, f, written(load_at(row, f, _FLOAT) / divisor, like))
+    else:
+        for f in range(channels):
+            store_at(out, f, written(load_at(row, f, _FLOAT), like))
 
 
 @njit(cache=True, nogil=True)
@@ -300,6 +316,9 @@ def reduce_grouped(
 ) -> int:
     """Write to `out` [r, F] each row's groups, reduced and combined in part order.
 
+    Rows of `out` are float32, or bfloat16 bits that the results are rounded to, and
+    may lie apart.
+
     Parameters
     ----------
     starts, ends, indices
@@ -327,8 +346,10 @@ def reduce_grouped(
     channels = out.shape[1]
     like = table.dtype.type(0)
     rows, factors = np.empty(longest, np.int64), np.empty(longest, np.float32)
-    group = np.empty(channels, np.float32)
+    total, group = np.empty(channels, np.float32), np.empty(channels, np.float32)
     rows_at, group_at = rows.ctypes.data, group.ctypes.data
+    total_at, out_at = total.ctypes.data, out.ctypes.data
+    like_out = out.dtype.type(0)
     factors_at = factors.ctypes.data if len(weight) else 0
     ready_at, lacking = ready.ctypes.data, 0
     nbytes = channels * table.itemsize
@@ -341,7 +362,8 @@ def reduce_grouped(
         )
         ahead = 0
         if size == 0:
-            out[i, :] = 0
+            total[:] = 0
+            _put(out_at + i * out.strides[0], total_at, channels, 0, like_out)
             continue
         mixed = _collect(indices, sources, weight, begin, size, rows, factors)
         if mixed and size > _SHORT:
@@ -349,7 +371,7 @@ def reduce_grouped(
         elif mixed:
             _sort_by_owner(rows_at, factors_at, size)
         lacking += _reduce_groups(
-            out.ctypes.data + i * 4 * channels,
+            total_at,
             rows_at,
             factors_at,
             size,
@@ -359,20 +381,20 @@ def reduce_grouped(
             ready_at,
             group_at,
         )
-        if mean:
-            count = np.float32(size)
-            for f in range(channels):
-                out[i, f] /= count
+        count = size if mean else 0
+        _put(out_at + i * out.strides[0], total_at, channels, count, like_out)
     return lacking
 
 
 @njit(cache=True, nogil=True)
 def copy_rows(sources: Array, table: Array, out: Array) -> int:
-    """Write to `out` [m, F] (float32) the rows of the first *m* sources.
+    """Write to `out` [m, F] the rows of the first *m* sources.
 
-    `table` is an array of the rows' dtype. Returns how many rows are nowhere.
+    `table` is an array of the rows' dtype, `out` as in `reduce_grouped`. Returns how
+    many rows are nowhere.
     """
-    like = table.dtype.type(0)
+    like, like_out = table.dtype.type(0), out.dtype.type(0)
+    out_at = out.ctypes.data
     nbytes = out.shape[1] * table.itemsize
     lacking = 0
     for j in range(out.shape[0]):
@@ -382,8 +404,9 @@ def copy_rows(sources: Array, table: Array, out: Array) -> int:
         if a == 0:
             lacking += 1
             continue
+        to = out_at + j * out.strides[0]
         for f in range(out.shape[1]):
-            out[j, f] = value_at(a, f, like)
+            store_at(to, f, written(value_at(a, f, like), like_out))
     return lacking
 
 

@@ -35,8 +35,12 @@ class Rows(NamedTuple):
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """Return a CPU tensor that shares the array's memory, if that is writeable."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    """Return a CPU tensor that shares the array's memory, if that is writeable.
+
+    uint16 arrays are the bits of bfloat16.
+    """
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    return tensor.view(BFLOAT16) if tensor.dtype == torch.uint16 else tensor
 
 
 def has_kernels(x: torch.Tensor) -> bool:

@@ -137,6 +137,7 @@ class Evaluator:
             run=name,
             sampling=Sampling(FanOut((-1,) * hops), self.preparation.sampling.bounds),
             cache=None,
+            half=False,
         )
         longest = int(np.diff(self.graph.partition_book).max())
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]

@@ -25,6 +25,7 @@ from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.features import dense
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
+from daskgnn.nn.ops import as_tensor
 from daskgnn.train.arithmetic import computing, half_precision
 from daskgnn.train.state import (
     TrainState,
@@ -255,7 +256,7 @@ class TrainSession:
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
                     blocks = layer_blocks(prepared, self.program.fan_out, model)
-                    outputs = model(torch.from_numpy(prepared.x), blocks)
+                    outputs = model(as_tensor(prepared.x), blocks)
                 labels = torch.from_numpy(prepared.labels)
                 loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
             with clock.phase("backward"):

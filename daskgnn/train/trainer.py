@@ -471,6 +471,7 @@ class Trainer:
             blocks,
             first_aggregation,
             np.empty((0, *labels.shape[1:]), labels.dtype),
+            self.program.precision == "bf16",
             remote_aggregation(),
             plan_cache(
                 self.graph,
