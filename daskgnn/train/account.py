@@ -155,7 +155,7 @@ def _tasks(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
         {w for works in account.work for w in works if math.isfinite(works[w].began)}
     )
     columns: dict[str, Seconds] = {worker: {} for worker in workers}
-    common: Seconds = {"batches": min(max(account.ready_after, 0.0), wall)}
+    common: Seconds = {}
     cpu: Seconds = {}
     for works in account.work:
         busy = {w: _busy(works[w]) if w in works else {} for w in workers}
@@ -170,7 +170,10 @@ def _tasks(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
             include(cpu, {name: spent[1] for name, spent in work.spent.items()})
     for lines in columns.values():
         include(lines, common)
-        lines["dask"] = max(wall - sum(lines.values()), 0.0)
+        left = max(wall - sum(lines.values()), 0.0)
+        # What a part computes before another's batch has come is no waiting.
+        lines["batches"] = min(max(account.ready_after, 0.0), left)
+        lines["dask"] = left - lines["batches"]
     return columns, cpu
 
 

@@ -289,12 +289,13 @@ def _ahead(sums: _Sums, ms: float) -> dict[str, Any]:
                 "cpu_ms": float(np.mean([p[name][1] for p in parts])) * ms,
                 "by_part": [p[name][0] * ms for p in parts],
                 "cpu_by_part": [p[name][1] * ms for p in parts],
+                "tasks": [w for w in words if (w in _GATHERING) == (name == "gather")],
             }
             for name in ("sample", "gather")
         },
         "tasks": {
             word: {"ms": wall * ms / len(parts), "cpu_ms": cpu * ms / len(parts)}
-            for word, (wall, cpu) in sorted(words.items())
+            for word, (wall, cpu) in words.items()
         },
         "latency_ms": sums.latency * 1000 / sums.windows,
     }

@@ -8,7 +8,14 @@ from daskgnn.train.account import LINES
 
 _MOST_COLUMNS = 4
 _ON_CORE = ("forward", "backward", "reduce", "update", "state", "other")
-_PREPARING = ("want", "serve", "sample", "rows", "gather")
+_TASKS = {
+    "want": "ask others",
+    "serve": "answer others",
+    "sample": "own draws, merge",
+    "rows": "rows for others",
+    "gather": "own rows, aggregate",
+}
+"""What tasks that prepare windows are called, by their keys' first word."""
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -72,10 +79,14 @@ def _ahead_table(figures: dict[str, Any]) -> str:
     for name, line in ahead["lines"].items():
         times = [line["ms"], line["cpu_ms"], min(line["by_part"]), max(line["by_part"])]
         rows.append([LINES[name], *(f"{value:.2f}" for value in times)])
+        for word in line["tasks"]:
+            found = ahead["tasks"][word]
+            cells = (f"{found[kind]:.2f}" for kind in ("ms", "cpu_ms"))
+            rows.append([f"  {_TASKS.get(word, word)}", *cells])
     fetched = {
         word: found
         for word, found in figures["halo"]["fetched"].items()
-        if word in _PREPARING
+        if word in ahead["tasks"]
     }
     if fetched:
         spent = sum(found["ms"] for found in fetched.values())

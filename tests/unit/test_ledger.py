@@ -247,7 +247,7 @@ def test_the_picture_and_the_table_show_what_the_figures_say(clock, tmp_path):
     from matplotlib.image import imread
 
     ledger = told(Ledger(inline=False), clock, [account(two_members())] * 3)
-    ledger.transfers = {"rows": Transfers(4, 8_000_000, 0.1, 5.5)}
+    ledger.transfers = {"gather": Transfers(4, 8_000_000, 0.1, 5.5)}
     figures, picture = ledger.write(tmp_path / "new")
     assert json.loads(figures.read_text()) == ledger.to_dict()
     assert figures.name == "profile.json"
