@@ -33,7 +33,7 @@ class Timed:
     value: Any
     spent: Spent
     counted_by: Any
-    """Key of that task."""
+    """Key of that task; None where a later window's last task counts it."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def _run(
 
 
 def _run_window(
-    key: Any, _: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
+    key: Any, _later: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> TimedWindow:
     """Run a preparation's last task."""
     clock = Clock()
-    window = _call(clock, key, function, args, kwargs)
+    window = _call(clock, key, function, args, kwargs, last=True)
     content = {f.name: getattr(window, f.name) for f in fields(window)}
     return TimedWindow(**content, spent=clock.spent, finished=time.time())
 
@@ -105,6 +105,8 @@ def _call(
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: dict[str, Any],
+    *,
+    last: bool = False,
 ) -> Any:
     """Call a function with the values of timed results, and count its time."""
 
@@ -113,7 +115,7 @@ def _call(
             return [opened(each) for each in given]
         if not isinstance(given, Timed):
             return given
-        if given.counted_by == key:
+        if given.counted_by == key or (last and given.counted_by is None):
             clock.include(given.spent)
         return given.value
 

@@ -35,6 +35,17 @@ LINES = {
 COMPUTED = ("forward", "backward")
 """Lines that differ with the size of a worker's parts."""
 
+CROSSED = (
+    "halo_rows",
+    "remote_rows",
+    "remote_bytes",
+    "messages",
+    "cache_hits",
+    "cache_misses",
+    "cache_saved_bytes",
+)
+"""Counts of a window's preparation."""
+
 Seconds = dict[str, float]
 """By line."""
 
@@ -56,10 +67,8 @@ class Account:
     """Of a gang; empty where the steps ran as tasks."""
     work: tuple[Works, ...]
     """By step, where they did."""
-    halo_rows: int
-    remote_rows: int
-    remote_bytes: int
-    messages: int
+    crossed: dict[str, int]
+    """What crossed between parts and workers, and what caches saved: see `CROSSED`."""
 
     @property
     def ready_after(self) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.dataflow.clock import added
-from daskgnn.train.account import COMPUTED, LINES, include
+from daskgnn.train.account import COMPUTED, CROSSED, LINES, include
 from daskgnn.train.profile import table
 from daskgnn.train.recorder import write_json
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.timing import Transfers
     from daskgnn.train.account import Account, Seconds
 
-_GATHERING = ("rows", "gather")
+_GATHERING = ("rows", "halo-cache", "gather")
 _WAITED = ("exchange", "peers", "form", "batches")
 _MOST_EXCHANGES = 100_000
 HERE = "this process"
@@ -83,10 +83,7 @@ class _Sums:
         self.latency += finished - account.submitted
         counts = {
             "tasks": account.tasks,
-            "halo_rows": account.halo_rows,
-            "remote_rows": account.remote_rows,
-            "remote_bytes": account.remote_bytes,
-            "messages": account.messages,
+            **account.crossed,
             "gradient_bytes": sum(m.sent_bytes for m in account.members),
             "gradient_messages": sum(m.messages for m in account.members),
         }
@@ -229,7 +226,6 @@ class Ledger:
 
     def _halo(self, sums: _Sums) -> dict[str, Any]:
         """Return what crossed between workers to prepare steps."""
-        names = ("halo_rows", "remote_rows", "remote_bytes", "messages")
         fetched = {}
         for word, found in self.transfers.items():
             share = 1 / max(found.span, 1e-9) * sums.seconds / sums.steps
@@ -239,7 +235,7 @@ class Ledger:
                 "ms": found.seconds * 1000 * share,
             }
         return {
-            **{name: sums.counts[name] / sums.steps for name in names},
+            **{name: sums.counts[name] / sums.steps for name in CROSSED},
             "fetched": fetched,
         }
 

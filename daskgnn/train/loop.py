@@ -13,7 +13,7 @@ from dask.task_spec import Task, TaskRef
 from daskgnn.dataflow.step import Chain, chain_window
 from daskgnn.dataflow.timing import report_of, timed
 from daskgnn.dataflow.window import Preparation, prepare_window
-from daskgnn.train.account import Account
+from daskgnn.train.account import CROSSED, Account
 from daskgnn.train.ledger import Ledger
 from daskgnn.train.program import TrainSession
 
@@ -199,7 +199,7 @@ class TrainLoop:
             tuple(reports),
             members,
             after.work,
-            *crossed[:4],
+            dict(zip(CROSSED, crossed, strict=True)),
         )
         return WindowResult(window, after, began, form, account, *crossed)
 

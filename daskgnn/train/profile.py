@@ -13,6 +13,7 @@ _TASKS = {
     "serve": "answer others",
     "sample": "own draws, merge",
     "rows": "rows for others",
+    "halo-cache": "halo cache",
     "gather": "own rows, aggregate",
 }
 """What tasks that prepare windows are called, by their keys' first word."""
@@ -110,6 +111,12 @@ def _notes(figures: dict[str, Any]) -> str:
         lines.append(
             f"halo: {halo['remote_rows']:,.0f} rows, {halo['remote_bytes'] / 1e6:.2f} "
             f"MB, {halo['messages']:.1f} messages a step between workers"
+        )
+    met = halo["cache_hits"] + halo["cache_misses"]
+    if halo["cache_hits"]:
+        lines.append(
+            f"halo cache: {halo['cache_hits'] / met:.1%} of {met:,.0f} rows a step, "
+            f"{halo['cache_saved_bytes'] / 1e6:.2f} MB saved"
         )
     if gradients["messages"]:
         lines.append(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dask.local import get_sync
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import DataNode, List, Task, TaskRef
 from training import planted_graph, stored, trainer
 
 from daskgnn.dataflow.clock import Work, together
@@ -22,7 +22,7 @@ from daskgnn.dataflow.timing import (
 from daskgnn.errors import InputError
 from daskgnn.kernels.batch import PreparedWindow
 from daskgnn.kernels.seeds import SeedPlan
-from daskgnn.train.account import Account
+from daskgnn.train.account import CROSSED, Account
 from daskgnn.train.ledger import Ledger
 from daskgnn.train.plan import Position, some_windows
 
@@ -40,7 +40,8 @@ def account(members=(), work=(), finished=(BEGAN - 1,), steps=2, form="window"):
         WindowReport(None, {"sample": (0.2, 0.1), "gather": (0.4, 0.3)}, when)
         for when in finished
     )
-    crossed = (30, 20, 4000, 6)
+    crossed = dict.fromkeys(CROSSED, 0) | {"remote_rows": 20, "remote_bytes": 4000}
+    crossed |= {"cache_hits": 5, "cache_misses": 15}
     return Account(
         steps,
         form,
@@ -50,7 +51,7 @@ def account(members=(), work=(), finished=(BEGAN - 1,), steps=2, form="window"):
         prepared,
         tuple(members),
         tuple(work),
-        *crossed,
+        crossed,
     )
 
 
@@ -260,6 +261,7 @@ def test_the_picture_and_the_table_show_what_the_figures_say(clock, tmp_path):
             assert f"{line['ms']:.2f}" in text
     assert "100.0%" in text
     assert "halo exchange" in text
+    assert "halo cache: 25.0% of 20 rows" in text
 
 
 def test_no_step_is_said_and_drawn(tmp_path):
@@ -304,6 +306,17 @@ def test_timed_tasks_give_the_same_and_count_each_time_once():
     assert [each.counted_by for each in middle] == [takers[k] for k in list(graph)[:-1]]
     told = report_of(window)
     assert (told.spent, told.finished) == (window.spent, window.finished)
+
+
+def test_what_a_window_leaves_is_counted_by_the_next_one():
+    cache, first, second = ("halo-cache", 0), ("gather", 0), ("gather", 1)
+    graph = {cache: Task(cache, slow, 1), first: Task(first, last, 2)}
+    left, window = get_sync(timed(graph, [first]), [cache, first])
+    assert window.spent.keys() == {"gather"}
+    later = timed({second: Task(second, last, TaskRef(cache))}, [second])
+    (window,) = get_sync(later | {cache: DataNode(cache, left)}, [second])
+    assert window.steps == (1,)
+    assert window.spent.keys() == {"gather", "halo-cache"}
 
 
 def test_errors_of_timed_tasks_are_those_of_the_tasks():
