@@ -34,7 +34,8 @@ def _head(figures: dict[str, Any]) -> str:
     forms = ", ".join(f"{count} as {form}" for form, count in figures["forms"].items())
     where = "in this process"
     if not figures["inline"]:
-        where = f"{_many(len(figures['workers']), 'worker')}, {figures['parts']} parts"
+        where = f"{_many(len(figures['workers']), 'worker')}, "
+        where += _many(figures["parts"], "part")
     skipped = " after the first window" if figures["without_first_window"] else ""
     return (
         f"{_many(figures['steps'], 'step')}{skipped} ({forms}), {where}: "

@@ -261,7 +261,7 @@ def test_the_picture_and_the_table_show_what_the_figures_say(clock, tmp_path):
             assert f"{line['ms']:.2f}" in text
     assert "100.0%" in text
     assert "halo exchange" in text
-    assert "halo cache: 25.0% of 20 rows" in text
+    assert "halo cache: 25.0% of 10 rows" in text
 
 
 def test_no_step_is_said_and_drawn(tmp_path):
