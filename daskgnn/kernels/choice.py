@@ -18,7 +18,8 @@ from daskgnn.kernels.idset import rank_of
 
 Array = np.ndarray
 
-_ROUNDS = 2
+_SWEEPS = 3
+_ROUNDS = 1
 
 
 @dataclass(frozen=True)
@@ -109,59 +110,103 @@ def take_groups(
 
 
 @njit(cache=True, nogil=True)
-def _start(
+def _settle(
     starts: Array,
     ranks: Array,
-    free: Array,
-    users: Array,
+    needed: Array,
     row: float,
     group: float,
     member: float,
+    open_groups: Array,
+) -> int:
+    """Mark as `needed` the rows of groups that are cheaper by rows whatever others do.
+
+    The groups that are left are written to `open_groups`; returns how many.
+    """
+    count = len(open_groups)
+    for g in range(count):
+        open_groups[g] = g
+    for _ in range(_SWEEPS):
+        left = 0
+        for i in range(count):
+            g = open_groups[i]
+            missing = 0
+            for m in range(starts[g], starts[g + 1]):
+                missing += ranks[m] >= 0 and not needed[ranks[m]]
+            if row * missing > group + member * (starts[g + 1] - starts[g]):
+                open_groups[left] = g
+                left += 1
+                continue
+            for m in range(starts[g], starts[g + 1]):
+                if ranks[m] >= 0:
+                    needed[ranks[m]] = True
+        if left == count:
+            break
+        count = left
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _start(
+    starts: Array,
+    ranks: Array,
+    needed: Array,
+    open_groups: Array,
+    row: float,
+    group: float,
+    member: float,
+    users: Array,
     by_rows: Array,
 ) -> None:
-    """Let every group pay its share of its rows, and take the cheaper way.
+    """Let every open group pay its share of its rows, and take the cheaper way.
 
-    `users` holds how often each row occurs in groups; after it, in those by rows.
+    Afterwards `users` holds how often each row occurs in groups by rows.
     """
-    for g in range(len(by_rows)):
+    for g in open_groups:
+        for m in range(starts[g], starts[g + 1]):
+            if ranks[m] >= 0:
+                users[ranks[m]] += 1
+    for i in range(len(open_groups)):
+        g = open_groups[i]
         share = 0.0
         for m in range(starts[g], starts[g + 1]):
             rank = ranks[m]
-            if rank >= 0 and not free[rank]:
+            if rank >= 0 and not needed[rank]:
                 share += row / users[rank]
-        by_rows[g] = share <= group + member * (starts[g + 1] - starts[g])
+        by_rows[i] = share <= group + member * (starts[g + 1] - starts[g])
     users[:] = 0
-    for g in range(len(by_rows)):
-        if by_rows[g]:
-            for m in range(starts[g], starts[g + 1]):
-                if ranks[m] >= 0:
-                    users[ranks[m]] += 1
+    for i in range(len(open_groups)):
+        g = open_groups[i]
+        for m in range(starts[g], starts[g + 1]):
+            if by_rows[i] and ranks[m] >= 0:
+                users[ranks[m]] += 1
 
 
 @njit(cache=True, nogil=True)
 def _improve(
     starts: Array,
     ranks: Array,
-    free: Array,
-    users: Array,
+    needed: Array,
+    open_groups: Array,
     row: float,
     group: float,
     member: float,
+    users: Array,
     by_rows: Array,
 ) -> None:
-    """Change each group's way once where that alone saves bytes."""
-    for g in range(len(by_rows)):
-        alone = 1 if by_rows[g] else 0
-        rows = 0
+    """Change each open group's way once where that alone saves bytes."""
+    for i in range(len(open_groups)):
+        g = open_groups[i]
+        alone = 1 if by_rows[i] else 0
+        missing = 0
         for m in range(starts[g], starts[g + 1]):
             rank = ranks[m]
-            if rank >= 0 and not free[rank] and users[rank] == alone:
-                rows += 1
+            missing += rank >= 0 and not needed[rank] and users[rank] == alone
         reduced = group + member * (starts[g + 1] - starts[g])
-        if by_rows[g] == (row * rows <= reduced):
+        if by_rows[i] == (row * missing <= reduced):
             continue
-        by_rows[g] = not by_rows[g]
-        change = 1 if by_rows[g] else -1
+        by_rows[i] = not by_rows[i]
+        change = 1 if by_rows[i] else -1
         for m in range(starts[g], starts[g + 1]):
             if ranks[m] >= 0:
                 users[ranks[m]] += change
@@ -181,15 +226,10 @@ def _uncovered(starts: Array, ranks: Array, taken: Array, out: Array) -> int:
     return size
 
 
-def uncovered(starts: Array, ranks: Array, taken: Array) -> Array:
-    """Return which groups have a member whose row is not taken, bool [G]."""
-    out = np.empty(len(starts) - 1, np.bool_)
-    _uncovered(frozen(starts), frozen(ranks), frozen(taken), out)
-    return out
-
-
-def choose_rows(starts: Array, ranks: Array, free: Array, costs: Costs) -> Array:
-    """Return which rows to ask for; the groups that lack one are to be reduced.
+def choose_rows(
+    starts: Array, ranks: Array, free: Array, costs: Costs
+) -> tuple[Array, Array]:
+    """Return which rows to ask for, and which groups lack one and are to be reduced.
 
     Parameters
     ----------
@@ -202,19 +242,23 @@ def choose_rows(starts: Array, ranks: Array, free: Array, costs: Costs) -> Array
 
     Returns
     -------
-    numpy.ndarray
-        bool [m]; all of them unless fewer, with their groups, take fewer bytes.
+    tuple
+        bool [m] and bool [G]; all rows unless fewer, with the groups, take fewer bytes.
     """
-    users = np.bincount(ranks[ranks >= 0], minlength=len(free)).astype(np.int32)
-    by_rows = np.empty(len(starts) - 1, np.bool_)
-    given = (frozen(starts), frozen(ranks), frozen(free), users)
-    prices = (float(costs.row), float(costs.group), float(costs.member))
-    _start(*given, *prices, by_rows)
+    given = frozen(starts), frozen(ranks)
+    prices = float(costs.row), float(costs.group), float(costs.member)
+    needed, groups = free.copy(), np.empty(len(starts) - 1, np.int64)
+    groups = groups[: _settle(*given, needed, *prices, groups)]
+    users, by_rows = np.zeros(len(free), np.int32), np.empty(len(groups), np.bool_)
+    state = (*given, frozen(needed), frozen(groups), *prices, users, by_rows)
+    _start(*state)
     for _ in range(_ROUNDS):
-        _improve(*given, *prices, by_rows)
-    taken = free | (users > 0)
-    lacking = np.empty(len(by_rows), np.bool_)
-    members = _uncovered(*given[:2], frozen(taken), lacking)
+        _improve(*state)
+    taken = needed | (users > 0)
+    lacking = np.empty(len(starts) - 1, np.bool_)
+    members = _uncovered(*given, frozen(taken), lacking)
     nbytes = costs.row * np.count_nonzero(taken)
     nbytes += costs.group * np.count_nonzero(lacking) + costs.member * members
-    return taken if nbytes < costs.row * len(free) else np.ones_like(taken)
+    if nbytes < costs.row * len(free):
+        return taken, lacking
+    return np.ones_like(taken), np.zeros_like(lacking)

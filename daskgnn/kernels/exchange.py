@@ -20,7 +20,6 @@ from daskgnn.kernels.choice import (
     collect_groups,
     count_members,
     take_groups,
-    uncovered,
 )
 from daskgnn.kernels.coefficients import group_coefficients, row_scales
 from daskgnn.kernels.features import SparseRows, is_dense, some_rows
@@ -129,10 +128,9 @@ def ask_rows(
     inner = IdSet.of([step.ids[: step.sizes[-2]] for step in window.steps], first, last)
     starts, members, ranks = _all_groups(window, sampling, wanted)
     costs = _costs(ids, features, first_aggregation, window)
-    taken = choose_rows(starts, ranks, inner.flags(ids), costs)
-    if taken.all():
+    taken, asked = choose_rows(starts, ranks, inner.flags(ids), costs)
+    if not asked.any():
         return Asked(ids)
-    asked = uncovered(starts, ranks, taken)
     return Asked(
         ids[taken],
         _groups(window, sampling, first_aggregation, wanted, starts, members, asked),

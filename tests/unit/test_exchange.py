@@ -13,14 +13,13 @@ from training import planted_graph, small_sage, stored, trainer
 from daskgnn import nn
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.errors import InputError
-from daskgnn.kernels.choice import Costs, choose_rows, uncovered
+from daskgnn.kernels.choice import Costs, choose_rows
 from daskgnn.train.plan import Window, WindowPlanner
 
 FEATURES = 64
 
 
-def bytes_of(starts, ranks, taken, costs):
-    asked = uncovered(starts, ranks, taken)
+def bytes_of(starts, taken, asked, costs):
     members = np.diff(starts)[asked].sum()
     groups = costs.group * asked.sum() + costs.member * members
     return costs.row * taken.sum() + groups
@@ -45,25 +44,27 @@ def windows(draw):
 def test_never_more_bytes_than_all_rows(window, price):
     starts, ranks, free = window
     costs = Costs(row=100, group=int(100 * price), member=4)
-    taken = choose_rows(starts, ranks, free, costs)
+    taken, asked = choose_rows(starts, ranks, free, costs)
     assert taken[free].all()
-    assert bytes_of(starts, ranks, taken, costs) <= costs.row * len(free)
+    lacking = np.append((ranks >= 0) & ~taken[ranks], False)
+    np.testing.assert_array_equal(asked, np.add.reduceat(lacking, starts)[:-1] > 0)
+    assert bytes_of(starts, taken, asked, costs) <= costs.row * len(free)
 
 
 def test_rows_that_one_group_needs_are_reduced_and_shared_ones_sent():
     # Group 0 has rows of its own; groups 1 to 3 share theirs.
     starts = np.array([0, 4, 6, 8, 10])
     ranks = np.array([0, 1, 2, 3, 4, 5, 4, 5, 5, 4], np.int32)
-    taken = choose_rows(starts, ranks, np.zeros(6, bool), Costs(100, 110, 4))
+    taken, asked = choose_rows(starts, ranks, np.zeros(6, bool), Costs(100, 110, 4))
     assert taken.tolist() == [False] * 4 + [True] * 2
-    assert uncovered(starts, ranks, taken).tolist() == [True, False, False, False]
+    assert asked.tolist() == [True, False, False, False]
 
 
 def test_rows_at_hand_make_a_group_cheap():
     starts, ranks = np.array([0, 4]), np.array([0, -1, -1, 1], np.int32)
     costs = Costs(100, 150, 4)
-    assert choose_rows(starts, ranks, np.array([True, False]), costs).all()
-    assert not choose_rows(starts, ranks, np.array([False, False]), costs).any()
+    assert choose_rows(starts, ranks, np.array([True, False]), costs)[0].all()
+    assert not choose_rows(starts, ranks, np.array([False, False]), costs)[0].any()
 
 
 @pytest.fixture(scope="module")
