@@ -53,8 +53,9 @@ bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, topol
 		--json $(BENCH_OUT)/training-products.json
 	$(BIN)/python benchmarks/sampler.py --shape products --json $(BENCH_OUT)/sampler-products.json
 	$(BIN)/python benchmarks/scaling.py --json $(BENCH_OUT)/scaling.json
-	$(BIN)/python benchmarks/halo_cache.py
-	$(BIN)/python benchmarks/remote_bytes.py
+	$(BIN)/python benchmarks/halo_cache.py --shape products --json $(BENCH_OUT)/halo-cache.json
+	$(BIN)/python benchmarks/remote_bytes.py --shape products --json $(BENCH_OUT)/remote-bytes.json
+	$(BIN)/python benchmarks/simulated_cluster.py --json $(BENCH_OUT)/simulated-cluster.json
 	$(BIN)/python benchmarks/topologies.py --json $(BENCH_OUT)/topologies.json
 	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
 
