@@ -7,6 +7,9 @@ from pathlib import Path
 import dask
 import yaml
 
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""Environment variable by which torch asks for huge pages; read at its first use."""
+
 with Path(__file__).with_name("daskgnn.yaml").open() as _file:
     DEFAULTS = yaml.safe_load(_file)
 

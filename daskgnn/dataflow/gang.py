@@ -26,7 +26,7 @@ from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from distributed.protocol.serialize import to_serialize
 
-from daskgnn import config as _config  # noqa: F401  (the defaults, on workers too)
+from daskgnn.config import HUGE_PAGES  # and the defaults, on workers too
 from daskgnn.dataflow.clock import Clock, Work
 from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
 from daskgnn.dataflow.tree import Range, Tree, reduce_known, reduction_tree
@@ -136,6 +136,7 @@ class GangWorkerPlugin(WorkerPlugin):
         """Register the handlers."""
         if dask.config.get("gnn.keep-freed-memory"):
             keep_freed_memory()
+            os.environ.setdefault(HUGE_PAGES, "1")
         self.worker = worker
         self.mailbox = Mailbox()
         self.links: dict[str, _Link] = {}

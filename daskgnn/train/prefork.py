@@ -15,6 +15,10 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
+import dask
+
+from daskgnn.config import HUGE_PAGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,7 +28,17 @@ METHOD = (
 """How worker processes are started."""
 
 _INHERITED = "daskgnn.train.inherited"
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
+_KEPT_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    HUGE_PAGES: "1",
+}
+"""What has processes keep freed memory, one heap for all their threads. The number of
+heaps is settled when a process begins: a running worker cannot be told any more."""
 
 
 def start_importing() -> None:
@@ -32,7 +46,9 @@ def start_importing() -> None:
     if METHOD != "forkserver":
         return
     forkserver.set_forkserver_preload([_INHERITED])
-    with deaf_to_interrupts(), _environment(dict.fromkeys(_ONE_THREAD, "1")):
+    keep = dask.config.get("gnn.keep-freed-memory")
+    wanted = _ONE_THREAD | (_KEPT_MEMORY if keep else {})
+    with deaf_to_interrupts(), _environment(wanted):
         forkserver.ensure_running()
 
 
