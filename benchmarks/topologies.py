@@ -159,6 +159,7 @@ def main() -> None:
                 row = {"graph": name, "parts": parts}
                 partitions.append({**row, **quality_row(store, parts)})
                 training.append({**row, **training_row(store, parts, args.steps)})
+                print(f"{name}, {parts} parts: {training[-1]}", flush=True)
     about = f"{NODES} nodes, {CLUSTERS} clusters by {method}"
     tables = [
         show(
