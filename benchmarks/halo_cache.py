@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=2, help="windows before the count")
     parser.add_argument("--windows", type=int, default=6)
     parser.add_argument("--shares", default="0,0.01,0.02,0.05,0.1")
-    parser.add_argument("--remote-aggregation", default="auto", choices=("auto", "off"))
+    parser.add_argument("--remote-aggregation", default="on", choices=("on", "off"))
     parser.add_argument("--json")
     args = parser.parse_args()
     keep_freed_memory()

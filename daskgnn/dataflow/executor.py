@@ -10,6 +10,7 @@ from dask.base import annotate
 from dask.local import get_sync
 from dask.task_spec import DataNode, List, Task, TaskRef
 from distributed import Client, get_client, wait
+from distributed.comm.addressing import get_address_host
 
 from daskgnn.dataflow.gang import AHEAD, Gang, Outcome, install, run_member
 from daskgnn.errors import InputError
@@ -73,6 +74,9 @@ class Executor(Protocol):
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
 
+    def num_hosts(self) -> int:
+        """Return how many machines hold parts."""
+
     def memory_limit(self) -> int:
         """Return the smallest worker's memory limit in bytes (0: none)."""
 
@@ -134,6 +138,10 @@ class LocalExecutor:
     def num_workers(self) -> int:
         """Return 0: no worker, this process does all."""
         return 0
+
+    def num_hosts(self) -> int:
+        """Return 1: this machine."""
+        return 1
 
     def memory_limit(self) -> int:
         """Return 0: this process has no limit of its own."""
@@ -297,6 +305,10 @@ class ClusterExecutor:
     def num_workers(self) -> int:
         """Return how many workers there were when the parts were placed."""
         return self._count
+
+    def num_hosts(self) -> int:
+        """Return how many machines the workers that hold parts are on."""
+        return len({get_address_host(address) for address in self._addresses})
 
     def memory_limit(self) -> int:
         """Return the smallest worker's memory limit in bytes (0: none)."""

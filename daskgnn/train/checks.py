@@ -108,13 +108,17 @@ def check_halo_cache(nbytes: int | str, policy: str) -> int:
     return size
 
 
-def remote_aggregation() -> bool:
-    """Return whether owners may sum neighbours, as Dask's configuration says."""
+def remote_aggregation(*, several_hosts: bool) -> bool:
+    """Return whether owners may sum neighbours, as Dask's configuration says.
+
+    "auto" has them where workers are on several hosts: choosing costs more than the
+    bytes it saves within one.
+    """
     value = dask.config.get("gnn.remote-aggregation")
-    # YAML reads a bare off as False.
-    word = {False: "off", True: "auto"}.get(value, value)
-    check_choice("gnn.remote-aggregation", word, ("auto", "off"))
-    return bool(word == "auto")
+    # YAML reads a bare on or off as a truth value.
+    word = {False: "off", True: "on"}.get(value, value)
+    check_choice("gnn.remote-aggregation", word, ("auto", "on", "off"))
+    return word == "on" or (word == "auto" and several_hosts)
 
 
 def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:

@@ -472,7 +472,7 @@ class Trainer:
             first_aggregation,
             np.empty((0, *labels.shape[1:]), labels.dtype),
             self.program.precision == "bf16",
-            remote_aggregation(),
+            remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
             plan_cache(
                 self.graph,
                 feature_dtype,

@@ -38,7 +38,7 @@ def small_gat(graph):
     return nn.GAT(graph.num_features, 8, graph.num_classes, 2, heads=2, dropout=0.2)
 
 
-def fitted(path, num_parts, client=None, aggregation="auto", **options):
+def fitted(path, num_parts, client=None, aggregation="on", **options):
     with dask.config.set({"gnn.remote-aggregation": aggregation}):
         run = trainer(path, num_parts, client, window=3, **options)
         run.fit(2)

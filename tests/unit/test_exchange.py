@@ -134,6 +134,8 @@ def test_the_setting_is_checked(paths):
     run = trainer(paths["plain"], 2, None)
     with (
         dask.config.set({"gnn.remote-aggregation": "sometimes"}),
-        pytest.raises(InputError, match="'sometimes', expected one of 'auto', 'off'"),
+        pytest.raises(
+            InputError, match="'sometimes', expected one of 'auto', 'on', 'off'"
+        ),
     ):
         run.fit(1)
