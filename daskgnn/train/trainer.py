@@ -317,7 +317,7 @@ class Trainer:
         Parameters
         ----------
         steps : int
-            On a cluster those of the first window (8) do not count if more follow.
+            On a cluster those of the first window do not count if more follow.
 
         Returns
         -------
