@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -44,28 +45,36 @@ MARKS = (
 def stages(epochs: int, workers: int) -> dict[str, float]:
     """Run the command once; return the seconds of its stages and in all."""
     marks = [(stage, text.format(epochs=epochs)) for stage, text in MARKS]
+    lines: list[tuple[float, str]] = []
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "daskgnn", "train", "cora"]
         command += ["--workers", str(workers), "--epochs", str(epochs)]
-        began = last = time.perf_counter()
+        began = time.perf_counter()
         process = subprocess.Popen(
             [*command, "--out", f"{folder}/run"], stdout=subprocess.PIPE, text=True
         )
-        found: dict[str, float] = {}
-        assert process.stdout is not None
-        for line in process.stdout:
-            now = time.perf_counter()
-            if "until it is ready" not in found:
-                found["until it is ready"] = now - began
-                last = now
-            if marks and line.startswith(marks[0][1]):
-                found[marks.pop(0)[0]] = now - last
-                last = now
-        process.wait()
+        reader = Thread(target=_stamp, args=(process.stdout, lines))
+        reader.start()
+        code = process.wait()
         ended = time.perf_counter()
-        if process.returncode:
-            raise SystemExit(f"the command failed with {process.returncode}")
-        return {**found, "closing": ended - last, "in all": ended - began}
+        # Processes that it left behind may hold its output for longer.
+        reader.join()
+        let_go = time.perf_counter()
+        if code:
+            raise SystemExit(f"the command failed with {code}")
+    last = lines[0][0]
+    found = {"until it is ready": last - began}
+    for now, line in lines:
+        if marks and line.startswith(marks[0][1]):
+            found[marks.pop(0)[0]] = now - last
+            last = now
+    found |= {"closing": ended - last, "in all": ended - began}
+    return {**found, "(then output is held)": let_go - ended}
+
+
+def _stamp(stream: Any, lines: list[tuple[float, str]]) -> None:
+    """Take note of when lines come."""
+    lines.extend((time.perf_counter(), line) for line in stream)
 
 
 def import_seconds() -> float:
