@@ -312,12 +312,15 @@ def reduce_grouped(
     ready: Array,
     maximum: bool,
     mean: bool,
-    out: Array,
+    out: int,
+    stride: int,
+    channels: int,
+    like_out: Any,
 ) -> int:
     """Write to `out` [r, F] each row's groups, reduced and combined in part order.
 
-    Rows of `out` are float32, or bfloat16 bits that the results are rounded to, and
-    may lie apart.
+    Rows of `out`, `stride` bytes apart, are float32, or bfloat16 bits (`like_out` is a
+    uint16 then) that the results are rounded to.
 
     Parameters
     ----------
@@ -343,13 +346,11 @@ def reduce_grouped(
     longest = 0
     for i in range(len(starts)):
         longest = max(longest, ends[i] - starts[i])
-    channels = out.shape[1]
     like = table.dtype.type(0)
     rows, factors = np.empty(longest, np.int64), np.empty(longest, np.float32)
     total, group = np.empty(channels, np.float32), np.empty(channels, np.float32)
     rows_at, group_at = rows.ctypes.data, group.ctypes.data
-    total_at, out_at = total.ctypes.data, out.ctypes.data
-    like_out = out.dtype.type(0)
+    total_at = total.ctypes.data
     factors_at = factors.ctypes.data if len(weight) else 0
     ready_at, lacking = ready.ctypes.data, 0
     nbytes = channels * table.itemsize
@@ -363,7 +364,7 @@ def reduce_grouped(
         ahead = 0
         if size == 0:
             total[:] = 0
-            _put(out_at + i * out.strides[0], total_at, channels, 0, like_out)
+            _put(out + i * stride, total_at, channels, 0, like_out)
             continue
         mixed = _collect(indices, sources, weight, begin, size, rows, factors)
         if mixed and size > _SHORT:
@@ -382,30 +383,37 @@ def reduce_grouped(
             group_at,
         )
         count = size if mean else 0
-        _put(out_at + i * out.strides[0], total_at, channels, count, like_out)
+        _put(out + i * stride, total_at, channels, count, like_out)
     return lacking
 
 
 @njit(cache=True, nogil=True)
-def copy_rows(sources: Array, table: Array, out: Array) -> int:
-    """Write to `out` [m, F] the rows of the first *m* sources.
+def copy_rows(
+    sources: Array,
+    table: Array,
+    count: int,
+    out: int,
+    stride: int,
+    channels: int,
+    like_out: Any,
+) -> int:
+    """Write to `out` [m, F] the rows of the first *m* = `count` sources.
 
     `table` is an array of the rows' dtype, `out` as in `reduce_grouped`. Returns how
     many rows are nowhere.
     """
-    like, like_out = table.dtype.type(0), out.dtype.type(0)
-    out_at = out.ctypes.data
-    nbytes = out.shape[1] * table.itemsize
+    like = table.dtype.type(0)
+    nbytes = channels * table.itemsize
     lacking = 0
-    for j in range(out.shape[0]):
-        if j + AHEAD < out.shape[0]:
+    for j in range(count):
+        if j + AHEAD < count:
             prefetch_at(sources[j + AHEAD] & _WHERE, nbytes)
         a = sources[j] & _WHERE
         if a == 0:
             lacking += 1
             continue
-        to = out_at + j * out.strides[0]
-        for f in range(out.shape[1]):
+        to = out + j * stride
+        for f in range(channels):
             store_at(to, f, written(value_at(a, f, like), like_out))
     return lacking
 
