@@ -1,0 +1,37 @@
+"""More parts than workers, far more too: the same bits in both forms."""
+
+import pytest
+from training import planted_graph, stored, trainer
+
+from daskgnn.train.cluster import own_cluster
+
+MOST_PARTS = 64
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graph")
+    return stored(planted_graph(256), folder / "g.zarr", "hash", MOST_PARTS)
+
+
+@pytest.mark.parametrize(("num_parts", "workers"), [(3, 1), (MOST_PARTS, 2)])
+def test_many_parts_on_few_workers(path, num_parts, workers):
+    alone = facts(fitted(path, num_parts, None, "auto"))
+    with own_cluster(workers) as client:
+        for form in ("tasks", "window"):
+            run = fitted(path, num_parts, client, form)
+            assert set(run.course.forms) == {form}
+            assert facts(run) == alone
+
+
+def fitted(path, num_parts, client, steps):
+    """Train one window of two steps: with 64 parts, a seed a part and step."""
+    options = {"num_neighbors": [3, 2], "batch_size": 64, "window": 2}
+    run = trainer(path, num_parts, client, steps=steps, eval_every=9, **options)
+    run.fit(1)
+    return run
+
+
+def facts(run):
+    """Return what must not depend on where a run ran, nor in which form."""
+    return run.params_sha256, [step["loss"] for step in run.recorder.history.steps]
