@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from daskgnn.kernels.neighbor import FanOut
 
 
+FIRST_WINDOW = 4
+"""Steps of a run's first windows, at most."""
+
+FIRST_WINDOW_BYTES = 2**28
+"""What those windows may take of a worker, if they have more than one step."""
+
+
 @dataclass(frozen=True)
 class StepSize:
     """A rough estimate of what one step of one part holds, no bound."""
@@ -88,6 +95,12 @@ def plan_window(
             "workers, or raise memory_limit"
         )
     return min(wanted, fits)
+
+
+def first_window(step: StepSize, parts_per_worker: int) -> int:
+    """Return how many steps a window has until it is known how long one takes."""
+    fits = FIRST_WINDOW_BYTES // max(step.nbytes * parts_per_worker, 1)
+    return min(max(int(fits), 1), FIRST_WINDOW)
 
 
 def parts_per_worker(num_parts: int, num_workers: int) -> int:

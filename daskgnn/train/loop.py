@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""
 
-FIRST_WINDOW = 4
-"""Steps of a window until it is known how long one takes."""
+WINDOW_SECONDS = 0.6
+"""Short steps make longer windows: what one costs in any case is paid less often.
+Long steps make shorter ones: they take less memory, and find more of it in caches."""
 
-WINDOW_SECONDS = 0.4
-"""Short steps make longer windows: the driver's part in one is paid less often."""
+TASK_SECONDS = 0.00125
+"""Processor time of a task of preparation beside its kernel (docs/scaling.md)."""
+
+LARGEST_OVERHEAD = 0.1
+"""Of those tasks, as a share of the time of the window's steps."""
 
 LONG_STEP = 2.0
 """Seconds of a step from which on the chain of tasks costs under 1 % beside it."""
@@ -91,6 +95,7 @@ class TrainLoop:
         programs: list[Any],
         look_ahead: int,
         form: str,
+        first_window: int,
     ) -> None:
         self.executor = executor
         self.preparation = preparation
@@ -99,7 +104,9 @@ class TrainLoop:
         self.look_ahead = look_ahead
         self.form = form
         self.ledger = Ledger(inline=executor.num_workers() == 0)
+        self._first_window = first_window
         self._step_seconds = 0.0
+        self._window_tasks = 0
         self._caches: list[Any] = []
         self.chain = Chain(TrainSession)
 
@@ -139,9 +146,11 @@ class TrainLoop:
 
     def window_size(self, most: int) -> int:
         """Return how many steps the next window is to have: not a bit depends on it."""
-        wanted = FIRST_WINDOW
+        wanted = self._first_window
         if self._step_seconds:
-            wanted = max(wanted, round(WINDOW_SECONDS / self._step_seconds))
+            tasks = self._window_tasks * TASK_SECONDS
+            seconds = max(WINDOW_SECONDS, tasks / LARGEST_OVERHEAD)
+            wanted = max(1, round(seconds / self._step_seconds))
         return min(most, wanted)
 
     def _prepare(self, window: Window) -> PreparedAhead:
@@ -157,6 +166,7 @@ class TrainLoop:
         # Only now does nobody need the caches of the window before by name.
         self.executor.release(self._caches)
         self._caches = caches
+        self._window_tasks = len(tasks)
         return PreparedAhead(window, keys, submitted, len(tasks))
 
     def _train(

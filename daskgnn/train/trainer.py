@@ -18,6 +18,7 @@ from daskgnn.dataflow.memory import (
     estimate_blocks,
     estimate_cache,
     estimate_step,
+    first_window,
     parts_per_worker,
     plan_window,
 )
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import torch
 
+    from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.train.ledger import Ledger
 
@@ -439,6 +441,7 @@ class Trainer:
             self._programs,
             int(dask.config.get("gnn.look-ahead")),
             self.steps,
+            first_window(self._step_size, self._parts_per_worker),
         )
 
     def _new_fit(self) -> Fit:
@@ -502,20 +505,27 @@ class Trainer:
             )
         return self._evaluator_or_none
 
-    def _window_size(self, window: int | None) -> int:
-        wanted = window or int(dask.config.get("gnn.window"))
-        look_ahead = int(dask.config.get("gnn.look-ahead"))
-        step = estimate_step(
+    @property
+    def _step_size(self) -> StepSize:
+        return estimate_step(
             self.graph,
             self.fan_out,
             self.batch_size,
             getattr(self.model, "first_aggregation", None),
         )
+
+    @property
+    def _parts_per_worker(self) -> int:
+        return parts_per_worker(self.graph.num_parts, self.executor.num_workers())
+
+    def _window_size(self, window: int | None) -> int:
+        wanted = window or int(dask.config.get("gnn.window"))
+        look_ahead = int(dask.config.get("gnn.look-ahead"))
         return plan_window(
-            step,
+            self._step_size,
             wanted,
             look_ahead,
-            parts_per_worker(self.graph.num_parts, self.executor.num_workers()),
+            self._parts_per_worker,
             self.executor.memory_limit(),
             float(dask.config.get("gnn.memory-share")),
             estimate_blocks(self.graph, self._settings["feature_dtype"])
