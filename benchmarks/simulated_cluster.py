@@ -31,6 +31,7 @@ from report import show, write
 
 import daskgnn
 from daskgnn import nn
+from daskgnn.dataflow.bundle import bundled
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.executor import ClusterExecutor
 from daskgnn.dataflow.step import Chain, PartGradient, chain_window
@@ -124,6 +125,7 @@ class Prepared:
     path: str
     cluster: Cluster
     num_parts: int
+    bundles: bool = False
 
     def __post_init__(self) -> None:
         graph = daskgnn.open_graph(self.path, self.num_parts)
@@ -147,6 +149,10 @@ class Prepared:
             seeds = self.loop.planner.seeds(window)
             graph, keys = prepare_window(self.loop.preparation, window.number, seeds)
             graph = timed(graph, keys)
+            if self.bundles:
+                places = [executor.worker_of(p) for p in range(self.num_parts)]
+                name = (self.loop.preparation.run, window.number)
+                graph = bundled(graph, keys, places, name)
             executor.submit(graph, keys, ahead=True)
             executor.wait(keys)
             executor.release(keys)
@@ -154,8 +160,8 @@ class Prepared:
 
     def measure(self, enough: int) -> dict[str, Any]:
         """Return what a window costs, over about `enough` tasks."""
-        per_window = (2 * len(FAN_OUT) + 1) * self.num_parts**2
-        number = max(1, enough // per_window)
+        tasks = len(self.run(1))
+        number = max(1, enough // tasks)
         before, sent = self.cluster.spent(), self.cluster.moved()
         graph = self.run(number)
         spent = difference(self.cluster.spent(), before)
@@ -163,6 +169,7 @@ class Prepared:
         return {
             "parts": self.num_parts,
             "workers": self.trainer.executor.num_workers(),
+            "by": "workers" if self.bundles else "parts",
             "tasks": len(graph),
             "moves": transfers(graph, self.trainer.executor),
             "kB moved": sent["bytes"] / number / 1e3,
@@ -347,8 +354,9 @@ def medians(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure(path: str, args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Return all rows: of preparation, of steps as tasks, of steps as windows."""
-    rows: dict[str, list[dict[str, Any]]] = {"prepare": [], "tasks": [], "window": []}
+    """Return all rows: of preparation, in bundles too, of steps in both forms."""
+    kinds = ("prepare", "bundles", "tasks", "window")
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     few = [8, 16]
     plan = {2: [*args.parts, *HELD_OUT_PARTS], 1: few, 4: few, 8: few}
     for workers, parts in plan.items():
@@ -356,11 +364,12 @@ def measure(path: str, args: argparse.Namespace) -> dict[str, list[dict[str, Any
             # Workers read their kernels before it counts.
             Prepared(path, cluster, workers).run(1)
             for num_parts in sorted(set(parts)):
-                prepared = Prepared(path, cluster, num_parts)
-                repeats = args.repeats if num_parts <= 16 else 1
-                found = [prepared.measure(args.tasks) for _ in range(repeats)]
-                rows["prepare"].append(medians(found))
-                tell(rows["prepare"][-1])
+                for kind in ("prepare", "bundles")[: 1 + (num_parts > workers)]:
+                    prepared = Prepared(path, cluster, num_parts, kind == "bundles")
+                    repeats = args.repeats if num_parts <= 16 else 1
+                    found = [prepared.measure(args.tasks) for _ in range(repeats)]
+                    rows[kind].append(medians(found))
+                    tell(rows[kind][-1])
             for form, num_parts, size in _steps_of(workers, args.parts):
                 steps = args.steps if form == "tasks" else 4 * args.steps
                 found = [
@@ -433,6 +442,12 @@ def main() -> None:
         show(
             f"preparing a window: {about}",
             rows["prepare"],
+            facts=False,
+            markdown=args.markdown,
+        ),
+        show(
+            f"the same in bundles: {about}",
+            rows["bundles"],
             facts=False,
             markdown=args.markdown,
         ),

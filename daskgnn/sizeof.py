@@ -32,6 +32,7 @@ class _Registration:
 
 
 def _register_dataclasses(sizeof: Any) -> None:
+    from daskgnn.dataflow.bundle import Bundle
     from daskgnn.dataflow.step import PartGradient
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -46,6 +47,7 @@ def _register_dataclasses(sizeof: Any) -> None:
     kinds = (
         AdjacencyBlock,
         Asked,
+        Bundle,
         FeatureRows,
         Halo,
         HaloCache,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import Task, TaskRef
 
+from daskgnn.dataflow.bundle import bundled
 from daskgnn.dataflow.step import Chain, chain_window
 from daskgnn.dataflow.timing import report_of, timed
 from daskgnn.dataflow.window import Preparation, prepare_window
@@ -160,6 +161,10 @@ class TrainLoop:
         tasks, keys = prepare_window(self.preparation, window.number, seeds)
         tasks = timed(tasks, keys)
         caches = self.preparation.caches_after(window.number)
+        places = [self.executor.worker_of(part) for part in range(len(keys))]
+        if len(set(places)) < len(places) and self.executor.num_workers():
+            name = (self.preparation.run, window.number)
+            tasks = bundled(tasks, [*keys, *caches], places, name)
         self.executor.submit(
             tasks, [*keys, *caches], priority=-window.number, ahead=True
         )

@@ -1,0 +1,163 @@
+"""A window's preparation in one task a worker and round, not one a pair of parts.
+
+With P parts the exchange has tasks for each of P(P - 1) pairs. Where a worker holds
+several parts, its tasks that can run one after another, without waiting for another
+worker, are bundled into one; what another worker needs of their results goes as one
+message. The tasks themselves are the same, so not a bit depends on it, and a bundle is
+a task like others: where a worker is lost, it runs again.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask.task_spec import List, Task, TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Results of several tasks."""
+
+    keys: tuple[Any, ...]
+    values: tuple[Any, ...]
+
+
+def bundled(
+    tasks: dict[Any, Any],
+    wanted: Sequence[Any],
+    places: Sequence[Any],
+    name: tuple[Any, ...],
+) -> dict[Any, Any]:
+    """Return a graph of fewer, larger tasks with the same results.
+
+    Parameters
+    ----------
+    tasks : dict
+        Each comes after those it depends on; the last entry of a key is a part.
+    wanted : sequence
+        Keys of `tasks` whose results are to have these keys again.
+    places : sequence
+        [P], where each part is: parts of one place are bundled. Any other placement
+        gives the same results.
+    name : tuple
+        Makes the new keys unique. Their last entry is the place's first part.
+    """
+    holder = [places.index(place) for place in places]
+    rounds = _rounds(tasks, holder)
+    graph: dict[Any, Any] = {}
+    needed = _needed_elsewhere(tasks, wanted, holder, rounds)
+    groups: dict[tuple[int, int], dict[Any, Any]] = {}
+    for key, task in tasks.items():
+        groups.setdefault((rounds[key], holder[key[-1]]), {})[key] = task
+    for (number, here), group in sorted(groups.items(), key=lambda item: item[0]):
+        sources: dict[Any, None] = {}
+        outside: dict[Any, None] = {}
+        for task in group.values():
+            for other in task.dependencies:
+                if other not in tasks:
+                    outside[other] = None
+                elif other not in group:
+                    source = (rounds[other], holder[other[-1]])
+                    sources[_source(graph, name, source, here, needed)] = None
+        key = ("bundle", *name, number, here)
+        graph[key] = Task(
+            key,
+            run_bundle,
+            # As bytes: the scheduler need not look into them.
+            pickle.dumps(group, pickle.HIGHEST_PROTOCOL),
+            tuple(k for k in group if needed.get(k)),
+            tuple(outside),
+            List(*map(TaskRef, outside)),
+            List(*map(TaskRef, sources)),
+        )
+    for key in wanted:
+        source = ("bundle", *name, rounds[key], holder[key[-1]])
+        graph[key] = Task(key, take_one, TaskRef(source), key)
+    return graph
+
+
+def run_bundle(
+    tasks: bytes,
+    keep: tuple[Any, ...],
+    outside: tuple[Any, ...],
+    values: list[Any],
+    bundles: list[Bundle],
+) -> Bundle:
+    """Run tasks one after another; return those results that others need."""
+    known = dict(zip(outside, values, strict=True))
+    for bundle in bundles:
+        known.update(zip(bundle.keys, bundle.values, strict=True))
+    for key, task in pickle.loads(tasks).items():
+        known[key] = task(known)
+    return Bundle(keep, tuple(known[key] for key in keep))
+
+
+def take_some(bundle: Bundle, keys: Iterable[Any]) -> Bundle:
+    """Return some of a bundle's results."""
+    known = dict(zip(bundle.keys, bundle.values, strict=True))
+    keys = tuple(keys)
+    return Bundle(keys, tuple(known[key] for key in keys))
+
+
+def take_one(bundle: Bundle, key: Any) -> Any:
+    """Return one of a bundle's results."""
+    return bundle.values[bundle.keys.index(key)]
+
+
+def _rounds(tasks: dict[Any, Any], holder: list[int]) -> dict[Any, int]:
+    """Return how often a task's inputs have gone from place to place before it."""
+    rounds: dict[Any, int] = {}
+    for key, task in tasks.items():
+        here = holder[key[-1]]
+        rounds[key] = max(
+            (
+                rounds[other] + (holder[other[-1]] != here)
+                for other in task.dependencies
+                if other in tasks
+            ),
+            default=0,
+        )
+    return rounds
+
+
+def _needed_elsewhere(
+    tasks: dict[Any, Any],
+    wanted: Sequence[Any],
+    holder: list[int],
+    rounds: dict[Any, int],
+) -> dict[Any, set[int]]:
+    """Return the places whose other bundles need each task's result."""
+    needed: dict[Any, set[int]] = {key: {holder[key[-1]]} for key in wanted}
+    for key, task in tasks.items():
+        here = holder[key[-1]]
+        for other in task.dependencies:
+            if other in tasks and (rounds[other], holder[other[-1]]) != (
+                rounds[key],
+                here,
+            ):
+                needed.setdefault(other, set()).add(here)
+    return needed
+
+
+def _source(
+    graph: dict[Any, Any],
+    name: tuple[Any, ...],
+    source: tuple[int, int],
+    here: int,
+    needed: dict[Any, set[int]],
+) -> Any:
+    """Return the key of what a bundle leaves for one place; add its task."""
+    number, there = source
+    bundle = ("bundle", *name, number, there)
+    if there == here:
+        return bundle
+    key = ("send", *name, number, here, there)
+    if key not in graph:
+        keys = tuple(k for k in graph[bundle].args[1] if here in needed[k])
+        graph[key] = Task(key, take_some, TaskRef(bundle), keys)
+    return key
