@@ -4,10 +4,12 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from training import planted_graph, stored, trainer
 
+from daskgnn import nn
 from daskgnn.dataflow.executor import ClusterExecutor
-from daskgnn.dataflow.gang import PLUGIN
+from daskgnn.dataflow.gang import PLUGIN, SLICED_BYTES
 from daskgnn.train import loop
 from daskgnn.train.cluster import own_cluster
 
@@ -71,6 +73,29 @@ def crossed(run):
     """Return what crossed between workers."""
     summary = run.summary()
     return [summary[k] for k in ("halo_rows", "remote_rows", "remote_bytes")]
+
+
+def large(graph):
+    """Return a model whose gradient three members sum in slices."""
+    torch.manual_seed(0)
+    return nn.GraphSAGE(graph.num_features, 512, graph.num_classes, 3)
+
+
+def test_sums_in_slices_give_the_same_bits(path, workers):
+    count, client = workers
+    if count < 3:
+        pytest.skip("two members have nothing to slice")
+    options = {"num_neighbors": [3, 2, 2], "window": 2, "model": large}
+    runs = [
+        trainer(path, 3, where, steps=steps, **options)
+        for where, steps in ((None, "auto"), (client, "window"))
+    ]
+    for run in runs:
+        run.fit(1)
+    nbytes = runs[0].course.state.parameters.nbytes
+    assert nbytes / 3 > SLICED_BYTES
+    assert runs[1].course.forms.keys() == {"window"}
+    assert runs[0].params_sha256 == runs[1].params_sha256
 
 
 def test_forms_give_the_same_bits(path, alone, workers):

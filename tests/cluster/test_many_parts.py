@@ -24,9 +24,19 @@ def test_many_parts_on_few_workers(path, num_parts, workers):
             assert facts(run) == alone
 
 
-def fitted(path, num_parts, client, steps):
+def test_caches_of_many_parts(path):
+    alone = facts(fitted(path, 4, None, "auto"))
+    cached = {"halo_cache": "2 kB", "window": 1}
+    with own_cluster(2) as client:
+        for policy in ("lru", "static"):
+            run = fitted(path, 4, client, "auto", halo_cache_policy=policy, **cached)
+            assert run.summary()["cache_hits"]
+            assert facts(run) == alone
+
+
+def fitted(path, num_parts, client, steps, **options):
     """Train one window of two steps: with 64 parts, a seed a part and step."""
-    options = {"num_neighbors": [3, 2], "batch_size": 64, "window": 2}
+    options = {"num_neighbors": [3, 2], "batch_size": 64, "window": 2, **options}
     run = trainer(path, num_parts, client, steps=steps, eval_every=9, **options)
     run.fit(1)
     return run

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from daskgnn.dataflow import gang as module
@@ -19,7 +20,7 @@ from daskgnn.dataflow.gang import (
     PeerLost,
     run_member,
 )
-from daskgnn.dataflow.step import Chain, PartGradient
+from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
 
 SOON, LATE = 0.05, 20.0
 
@@ -261,3 +262,50 @@ def test_an_error_of_a_member_frees_the_others(run_gang):
     assert outcomes[0] is None
     assert isinstance(outcomes[1], ZeroDivisionError)
     assert outcomes[2] is None
+
+
+class Numbers(Talk):
+    """A session whose state is the sum of its gradients: floats, so order matters."""
+
+    def gradient(self, batch, step):
+        part = int(batch.removeprefix("batch-"))
+        numbers = np.random.default_rng([part, step]).lognormal(0, 9, LENGTH)
+        return PartGradient(numbers.astype(np.float32), float(part))
+
+    def update(self, left, right, option):
+        share = left if right is None else add_gradients(left, right)
+        self.said += share.gradient.tobytes().hex() + f"|{share.loss}|"
+
+
+LENGTH = 7
+
+
+@pytest.mark.parametrize("parts", [[(0, 1, 2), (3, 4)], [(p,) for p in range(9)]])
+def test_slices_give_the_same_bits(run_gang, monkeypatch, parts):
+    chain = Chain(Numbers)
+    whole = run_gang(chain, parts)
+    assert len(set(whole)) == 1
+    monkeypatch.setattr(module, "SLICED_BYTES", -1)
+    assert run_gang(chain, parts) == whole
+    alone = [tuple(range(sum(map(len, parts))))]
+    assert run_gang(chain, alone) == whole[:1]
+
+
+def test_slices_send_less(monkeypatch, run_gang):
+    sent = {}
+
+    def counted(self, step, turn, shares):
+        known = [share.gradient.nbytes for each in shares for share in each.values()]
+        sent[self.me] = sent.get(self.me, 0) + sum(known)
+        return meet(self, step, turn, shares)
+
+    meet = module._Exchange.meet
+    monkeypatch.setattr(module._Exchange, "meet", counted)
+    monkeypatch.setattr(f"{__name__}.LENGTH", 800)
+    parts = [(p,) for p in range(8)]
+    run_gang(Chain(Numbers), parts, steps=1)
+    assert sent == dict.fromkeys(range(8), 7 * 800 * 4)
+    sent.clear()
+    monkeypatch.setattr(module, "SLICED_BYTES", -1)
+    run_gang(Chain(Numbers), parts, steps=1)
+    assert sent == dict.fromkeys(range(8), 2 * 7 * 100 * 4)
