@@ -35,8 +35,6 @@ NODES = SIDE * SIDE
 EDGES = 6 * NODES
 CLUSTERS, CLASSES, FEATURES = 64, 16, 64
 FAN_OUT, BATCH, HIDDEN = [10, 5], 2048, 64
-MANY = 16
-"""Parts, beyond which few steps are timed."""
 WITHIN_TWO_STEPS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
 """Half of a grid node's neighbours; the other half are their opposites."""
 
@@ -115,9 +113,8 @@ def training_row(store: str, num_parts: int, steps: int) -> dict[str, Any]:
             "fan_out": FAN_OUT,
             "hidden": HIDDEN,
             "batch_size": BATCH,
-            # Windows of many parts take long: one before, one timed, one after.
-            "warm_up": 8 if num_parts <= MANY else 1,
-            "steps": steps if num_parts <= MANY else 1,
+            "warm_up": 8,
+            "steps": steps,
             "workers": 2,
             "options": {},
         },
@@ -139,7 +136,7 @@ def main() -> None:
     )
     parser.add_argument("--graphs", default=",".join(GRAPHS))
     parser.add_argument("--parts", default="2,4,8,16,64")
-    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--json")
     args = parser.parse_args()
