@@ -123,6 +123,52 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     return Path(out)
 
 
+_PANELS = (
+    ("edge_cut", "Share of edges cut", 1.0),
+    ("replication_factor", "Replication factor", 1.0),
+    ("edge_balance", "Largest part over mean, in edges", 1.0),
+    ("remote_bytes_per_step", "Remote kB a step (estimate)", 1e-3),
+    ("seconds", "Seconds", 1.0),
+    ("peak_bytes", "Peak memory beside the graph, MB", 1e-6),
+)
+
+
+def plot_comparison(rows: list[Record], out: str | Path) -> Path:
+    """Draw partitioners side by side into a PNG.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The numbers of `daskgnn.partition.compare.Compared.to_dict`, one a method.
+    out : str or Path
+        The file to write; a file that is there is replaced.
+
+    Returns
+    -------
+    Path
+        ``out``.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    out = Path(out)
+    height = 2 * (1.3 + 0.3 * len(rows))
+    figure = Figure(figsize=(11, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    names = [row["method"] for row in rows]
+    for place, (name, title, unit) in enumerate(_PANELS):
+        axes = figure.add_subplot(2, 3, place + 1)
+        bars = axes.barh(names, [row[name] * unit for row in rows], color=_BLUE)
+        axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8, color=_INK)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=_INK)
+        axes.invert_yaxis()
+        axes.margins(x=0.18)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    figure.savefig(out)
+    return out
+
+
 def _stack(
     axes: Any,
     place: float,

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.cli.comparison import (
+    NameList,
+    compare_methods,
+    print_estimates,
+    refuse_too_large,
+    table,
+)
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
+    IntList,
     data_dir_option,
     yes_option,
 )
@@ -49,27 +57,15 @@ def _words(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def table(rows: list[dict[str, str]]) -> str:
-    """Return rows with the same columns as aligned text, numbers to the right."""
-    if not rows:
-        return ""
-    header = {name: name.replace("_", " ") for name in rows[0]}
-    width = {n: max(len(row[n]) for row in [header, *rows]) for n in header}
-    right = {n: all(row[n][:1] in "-0123456789" for row in rows) for n in header}
-    lines = [
-        "  ".join(
-            row[n].rjust(width[n]) if right[n] else row[n].ljust(width[n])
-            for n in header
-        ).rstrip()
-        for row in [header, *rows]
-    ]
-    return "\n".join(lines)
-
-
 @click.command()
 @click.argument("graph")
-@click.argument("out", type=PATH)
-@click.option("--method", default="metis", show_default=True, help="The partitioner.")
+@click.argument("out", type=PATH, required=False)
+@click.option(
+    "--method",
+    default="metis",
+    show_default=True,
+    help="The partitioner, or the file of an assignment: .npy, or a number a line.",
+)
 @click.option(
     "--num-clusters",
     type=POSITIVE,
@@ -90,29 +86,99 @@ def table(rows: list[dict[str, str]]) -> str:
     show_default=True,
     help="What dense features are rounded to and stored as.",
 )
+@click.option(
+    "--num-neighbors",
+    type=IntList(),
+    default="15,10",
+    show_default=True,
+    help="Fan-outs of the training whose traffic is estimated.",
+)
+@click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
+@click.option(
+    "--window",
+    type=POSITIVE,
+    default=1,
+    show_default=True,
+    help="Steps that fetch a remote row once, in that estimate.",
+)
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Say first what time and memory it will take; without OUT, for every method.",
+)
+@click.option(
+    "--compare",
+    type=NameList(),
+    help="Run these methods, print their numbers side by side, and store nothing.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=PATH,
+    help="Of --compare: a list of one object a method.",
+)
+@click.option("--plot", "plot_path", type=PATH, help="Of --compare: draw it as a PNG.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @data_dir_option
 @yes_option
 @debug_option
 def partition(
     graph: str,
-    out: str,
-    method: str,
-    num_clusters: int | None,
-    seed: int,
-    num_parts: int,
-    feature_dtype: str,
+    out: str | None,
     force: bool,
     data_dir: str | None,
     yes: bool,
+    estimate: bool,
+    compare: list[str] | None,
+    json_path: str | None,
+    plot_path: str | None,
+    **options: Any,
 ) -> None:
     """Order GRAPH by clusters and store it as OUT, a Zarr group.
 
     The store is opened later with any number of parts up to the clusters.
     """
-    _refuse_existing(out, force)
+    _refuse_missing(out, estimate, compare, json_path or plot_path)
+    if out is not None:
+        _refuse_existing(out, force)
     data = load_graph(graph, data_dir, yes)
+    if estimate:
+        from daskgnn.partition.estimate import COSTS
+
+        chosen = COSTS if out is None else [options["method"]]
+        print_estimates(data, compare or chosen)
+    if compare:
+        names = [
+            "num_parts",
+            "num_clusters",
+            "seed",
+            "num_neighbors",
+            "batch_size",
+            "window",
+        ]
+        chosen = {name: options[name] for name in names}
+        compare_methods(data, compare, json_path, plot_path, **chosen)
+    elif out is not None:
+        _store(data, out, force, estimate, **options)
+
+
+def _store(
+    data: GraphData,
+    out: str,
+    force: bool,
+    estimate: bool,
+    *,
+    method: str,
+    num_clusters: int | None,
+    seed: int,
+    num_parts: int,
+    feature_dtype: str,
+    **traffic: Any,
+) -> None:
+    """Partition a graph, store it, and print what came of it."""
     _refuse_half(data, feature_dtype)
+    if estimate:
+        refuse_too_large(data, method)
     both = "" if data.directed else " (each counted both ways)"
     clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
     partitioned = data.partition(method=method, seed=seed, **clusters)
@@ -121,7 +187,23 @@ def partition(
     for name, count in data.report.items():
         if count:
             click.echo(f"  {name.replace('_', ' ')}: {count:,}")
-    click.echo(str(partitioned.quality(num_parts, feature_dtype=feature_dtype)))
+    quality = partitioned.quality(num_parts, feature_dtype=feature_dtype, **traffic)
+    click.echo(str(quality))
+
+
+def _refuse_missing(
+    out: str | None, estimate: bool, compare: list[str] | None, files: str | None
+) -> None:
+    """Say which of OUT and --compare there must be."""
+    said = None
+    if out is not None and compare:
+        said = f"--compare stores nothing: leave {out} out"
+    elif out is None and not compare and not estimate:
+        said = "Missing argument 'OUT': give the path of a store, or --compare"
+    elif files is not None and not compare:
+        said = f"{files} is what --compare writes: add --compare hash,metis"
+    if said is not None:
+        raise click.UsageError(said, click.get_current_context())
 
 
 def _refuse_existing(out: str, force: bool) -> None:

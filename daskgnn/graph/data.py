@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.graph import checks
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from daskgnn.partition import PartitionedGraph
 
 DEFAULT_CLUSTERS = 64
+
+
+def default_clusters(num_nodes: int) -> int:
+    """Return how many clusters a graph of N nodes is cut into if nobody says."""
+    # METIS makes no sense of clusters of one or two nodes.
+    return max(1, min(DEFAULT_CLUSTERS, num_nodes // 4))
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +92,7 @@ class GraphData:
         return self.labels is not None and self.labels.ndim == 2
 
     def partition(
-        self, num_clusters: int | None = None, method: str = "metis", seed: int = 0
+        self, num_clusters: int | None = None, method: Any = "metis", seed: int = 0
     ) -> PartitionedGraph:
         """Cut the graph into clusters and put its nodes into storage order.
 
@@ -95,7 +101,8 @@ class GraphData:
         num_clusters
             How many clusters; 64, or N // 4 where that is less, if not given.
         method
-            A name from ``daskgnn.partition.PARTITIONERS``.
+            A name from ``daskgnn.partition.PARTITIONERS``, or an assignment: integers
+            (N,), or the path of an ``.npy`` or text file of them.
 
         Raises
         ------
@@ -105,8 +112,7 @@ class GraphData:
         from daskgnn.partition import partition_graph
 
         if num_clusters is None:
-            # METIS makes no sense of clusters of one or two nodes.
-            num_clusters = max(1, min(DEFAULT_CLUSTERS, self.num_nodes // 4))
+            num_clusters = default_clusters(self.num_nodes)
         return partition_graph(self, num_clusters, method, seed)
 
     def __repr__(self) -> str:

@@ -179,6 +179,7 @@ class Graph:
         num_parts: int | None = None,
         num_neighbors: Sequence[int] = (15, 10),
         batch_size: int = 1024,
+        window: int = 1,
     ) -> Quality:
         """Measure the partition: cut, balance, halo, and what a step will send.
 
@@ -186,8 +187,8 @@ class Graph:
         ----------
         num_parts
             Instead of the parts the graph was opened with.
-        num_neighbors, batch_size
-            Of the training whose traffic is estimated.
+        num_neighbors, batch_size, window
+            Of the training whose traffic is estimated; `window` steps fetch a row once.
 
         Raises
         ------
@@ -203,6 +204,7 @@ class Graph:
             num_neighbors=num_neighbors,
             batch_size=batch_size,
             row_bytes=self._row_bytes,
+            window=window,
         )
 
     def original_ids_of(self, storage_ids: np.ndarray) -> np.ndarray:

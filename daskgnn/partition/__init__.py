@@ -7,17 +7,21 @@ runs of clusters make good parts for any number of parts.
 
 from __future__ import annotations
 
+import importlib.util
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.errors import PartitionError
+from daskgnn.partition.assignment import assigned_clusters, is_assignment
 from daskgnn.partition.hash import hash_clusters
 from daskgnn.partition.kaminpar import kaminpar_clusters
 from daskgnn.partition.metis import metis_clusters
+from daskgnn.partition.order import range_clusters
 from daskgnn.partition.ordered import PartitionedGraph
 from daskgnn.partition.quality import Quality
+from daskgnn.partition.streaming import fennel_clusters, ldg_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +30,19 @@ if TYPE_CHECKING:
 
 PARTITIONERS: dict[str, Callable[[GraphData, int, int], np.ndarray]] = {
     "hash": hash_clusters,
-    "kaminpar": kaminpar_clusters,
+    "range": range_clusters,
     "metis": metis_clusters,
+    "kaminpar": kaminpar_clusters,
+    "ldg": ldg_clusters,
+    "fennel": fennel_clusters,
 }
 """The methods by name."""
 
+_PACKAGES = {"kaminpar": "kaminpar", "metis": "pymetis"}
+
 
 def partition_graph(
-    graph: GraphData, num_clusters: int = 64, method: str = "metis", seed: int = 0
+    graph: GraphData, num_clusters: int = 64, method: Any = "metis", seed: int = 0
 ) -> PartitionedGraph:
     """Cut a graph into clusters and put its nodes into storage order.
 
@@ -42,28 +51,29 @@ def partition_graph(
     graph
         The graph in its original order.
     num_clusters
-        How many clusters to ask for; those that stay empty are left out.
+        How many clusters to ask for; those that stay empty are left out. An
+        assignment has its own.
     method
-        A name from `PARTITIONERS`.
+        A name from `PARTITIONERS`, or an assignment: integers (N,), or the path of an
+        ``.npy`` or text file of them; nodes with equal numbers stay together.
     seed
         Of the method's own choices: the same seed gives the same clusters.
 
     Raises
     ------
     PartitionError
-        If the method is unknown, ``num_clusters`` is not in 1..N, or the method
-        gives something else than one cluster for each node.
+        If the method is unknown, ``num_clusters`` is not in 1..N, or the method or
+        the assignment gives something else than one cluster for each node.
     """
-    if method not in PARTITIONERS:
-        near = get_close_matches(str(method), PARTITIONERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise PartitionError(
-            f"unknown partition method {method!r}, expected one of "
-            f"{', '.join(sorted(PARTITIONERS))}{hint}"
-        )
-    _check_count(graph, num_clusters)
     _check_seed(seed)
-    clusters = np.asarray(PARTITIONERS[method](graph, int(num_clusters), int(seed)))
+    if is_assignment(method):
+        clusters = assigned_clusters(graph, method)
+        partitioner = {"method": "assignment", "seed": int(seed)}
+        return PartitionedGraph.from_clusters(graph, clusters, partitioner)
+    find = find_partitioner(method)
+    check_installed(method)
+    _check_count(graph, num_clusters)
+    clusters = np.asarray(find(graph, int(num_clusters), int(seed)))
     if clusters.shape != (graph.num_nodes,) or clusters.dtype.kind not in "iu":
         raise PartitionError(
             f"method {method!r} gave an array {clusters.dtype} {clusters.shape}, "
@@ -71,6 +81,34 @@ def partition_graph(
         )
     partitioner = {"method": method, "seed": int(seed), "asked": int(num_clusters)}
     return PartitionedGraph.from_clusters(graph, clusters, partitioner)
+
+
+def find_partitioner(method: Any) -> Callable[[GraphData, int, int], np.ndarray]:
+    """Return a method by its name.
+
+    Raises
+    ------
+    PartitionError
+        If there is none; near names are listed.
+    """
+    if method not in PARTITIONERS:
+        near = get_close_matches(str(method), PARTITIONERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PartitionError(
+            f"unknown partition method {method!r}, expected one of "
+            f"{', '.join(PARTITIONERS)}, or the path of an assignment{hint}"
+        )
+    return PARTITIONERS[method]
+
+
+def check_installed(method: str) -> None:
+    """Raise `PartitionError` if a method needs a package that is not installed."""
+    package = _PACKAGES.get(method)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise PartitionError(
+            f"method {method!r} needs a package that is not installed: pip install "
+            f"{package}"
+        )
 
 
 def _check_count(graph: GraphData, num_clusters: int) -> None:
@@ -94,4 +132,11 @@ def _check_seed(seed: int) -> None:
         raise PartitionError(f"seed={seed!r}: give a whole number in 0..{2**31 - 1}")
 
 
-__all__ = ["PARTITIONERS", "PartitionedGraph", "Quality", "partition_graph"]
+__all__ = [
+    "PARTITIONERS",
+    "PartitionedGraph",
+    "Quality",
+    "check_installed",
+    "find_partitioner",
+    "partition_graph",
+]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskgnn.errors import PartitionError
 from daskgnn.graph.book import node_work
 from daskgnn.partition.metis import WEIGHT_SCALE, linked_structure
 
@@ -35,18 +34,9 @@ def kaminpar_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndar
     Edges count in both directions; self-loops do not. One thread: with more of them
     the same seed would not give the same clusters.
 
-    Raises
-    ------
-    PartitionError
-        If the package ``kaminpar`` is not installed.
     """
-    try:
-        import kaminpar
-    except ImportError as error:
-        raise PartitionError(
-            'method "kaminpar" needs a package that is not installed: '
-            "pip install kaminpar"
-        ) from error
+    import kaminpar
+
     if num_clusters == 1 or not graph.num_edges:
         return np.arange(graph.num_nodes) * num_clusters // max(graph.num_nodes, 1)
     indptr, indices = linked_structure(graph)

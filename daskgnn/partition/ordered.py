@@ -136,13 +136,14 @@ class PartitionedGraph:
         num_neighbors: Sequence[int] = (15, 10),
         batch_size: int = 1024,
         feature_dtype: str = "float32",
+        window: int = 1,
     ) -> Quality:
         """Measure the partition when it is opened with `num_parts` parts.
 
         Parameters
         ----------
-        num_neighbors, batch_size, feature_dtype
-            Of the training whose traffic is estimated.
+        num_neighbors, batch_size, feature_dtype, window
+            Of the training whose traffic is estimated; `window` steps fetch a row once.
 
         Raises
         ------
@@ -157,6 +158,7 @@ class PartitionedGraph:
             seeds,
             num_neighbors=num_neighbors,
             batch_size=batch_size,
+            window=window,
             row_bytes=feature_row_bytes(
                 stored_features(self.data), check_dtype_name(feature_dtype)
             ),

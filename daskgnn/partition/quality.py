@@ -40,6 +40,8 @@ class Quality:
     """Estimate: rows of other parts needed in a step, over all parts, no cache."""
     row_bytes: float
     """Mean bytes of a feature row."""
+    window: int = 1
+    """Steps of the estimate that fetch a row once."""
 
     @property
     def num_parts(self) -> int:
@@ -67,6 +69,12 @@ class Quality:
         return None if self.seeds is None else _balance(self.seeds)
 
     @property
+    def halo_share(self) -> float:
+        """Halo nodes over all nodes that the parts hold, own and halo."""
+        halo = int(self.halo_nodes.sum())
+        return halo / max(halo + int(self.nodes.sum()), 1)
+
+    @property
     def replication_factor(self) -> float:
         """Own and halo nodes of all parts over N."""
         total = int(self.nodes.sum())
@@ -86,6 +94,7 @@ class Quality:
             "node_balance": self.node_balance,
             "edge_balance": self.edge_balance,
             "seed_balance": self.seed_balance,
+            "halo_share": self.halo_share,
             "replication_factor": self.replication_factor,
             "nodes": self.nodes.tolist(),
             "edges": self.edges.tolist(),
@@ -93,6 +102,7 @@ class Quality:
             "halo_nodes": self.halo_nodes.tolist(),
             "num_neighbors": list(self.num_neighbors),
             "batch_size": self.batch_size,
+            "window": self.window,
             "remote_rows_per_step": self.remote_rows_per_step,
             "remote_bytes_per_step": self.remote_bytes_per_step,
         }
@@ -114,7 +124,7 @@ class Quality:
                 f"replication factor  {self.replication_factor:.3f}",
                 f"remote rows a step  about {self.remote_rows_per_step:,.0f} "
                 f"({_size(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
-                f"batch {self.batch_size}, without cache",
+                f"batch {self.batch_size}, {_steps(self.window)}, without cache",
             ]
         )
 
@@ -127,6 +137,7 @@ def measure(
     num_neighbors: Sequence[int],
     batch_size: int,
     row_bytes: float,
+    window: int = 1,
 ) -> Quality:
     """Measure a partition, holding the rows of one part at a time.
 
@@ -138,13 +149,15 @@ def measure(
         int64 [P+1], row bounds of the parts.
     seeds
         Sorted storage ids of the training nodes, or None.
+    window
+        Steps that are prepared together and fetch a row once.
 
     Raises
     ------
     PartitionError
-        If a fan-out or the batch size cannot be.
+        If a fan-out, the batch size or the window cannot be.
     """
-    check_sampling(num_neighbors, batch_size)
+    check_sampling(num_neighbors, batch_size, window)
     bounds = [int(b) for b in book]
     runs = list(pairwise(bounds))
     edges, halo, cut = [], [], 0
@@ -165,8 +178,11 @@ def measure(
         cut_edges=cut,
         num_neighbors=tuple(int(k) for k in num_neighbors),
         batch_size=int(batch_size),
-        remote_rows_per_step=remote_rows(block, runs, seeds, num_neighbors, batch_size),
+        remote_rows_per_step=remote_rows(
+            block, runs, seeds, num_neighbors, batch_size, window
+        ),
         row_bytes=row_bytes,
+        window=int(window),
     )
 
 
@@ -196,6 +212,11 @@ def _line(*cells: Any) -> str:
     """Return a row of the table."""
     texts = (f"{c:,}" if isinstance(c, int | np.integer) else str(c) for c in cells)
     return f"{next(texts):>4}" + "".join(f"{text:>14}" for text in texts)
+
+
+def _steps(window: int) -> str:
+    """Say for how many steps a row is fetched once."""
+    return "each step by itself" if window == 1 else f"windows of {window} steps"
 
 
 def _size(count: float) -> str:

@@ -29,6 +29,7 @@ def remote_rows(
     seeds: np.ndarray | None,
     num_neighbors: Sequence[int],
     batch_size: int,
+    window: int = 1,
 ) -> float:
     """Estimate the rows of other parts that a step needs, summed over all parts.
 
@@ -42,6 +43,9 @@ def remote_rows(
         (start, stop) -> CSR rows of a run of storage ids.
     runs
         First and last + 1 storage id of each part.
+    window
+        Steps that are prepared together: a row that several of them need counts once,
+        so that this is a window's rows over its steps.
     """
     num_nodes = runs[-1][1]
     if len(runs) == 1:
@@ -59,14 +63,16 @@ def remote_rows(
     remote = 0.0
     for column, p in enumerate(parts):
         start, stop = runs[p]
-        chances = reached[:, column]
+        chances = _within(reached[:, column], window)
         remote += float(chances.sum(dtype=np.float64))
         remote -= float(chances[start:stop].sum(dtype=np.float64))
     return max(remote, 0.0) * len(runs) / len(parts)
 
 
-def check_sampling(num_neighbors: Sequence[int], batch_size: int) -> None:
-    """Raise `PartitionError` for fan-outs or a batch size that cannot be."""
+def check_sampling(
+    num_neighbors: Sequence[int], batch_size: int, window: int = 1
+) -> None:
+    """Raise `PartitionError` for fan-outs, a batch size or a window that cannot be."""
     if not num_neighbors or any(k != -1 and k < 1 for k in num_neighbors):
         raise PartitionError(
             f"num_neighbors={list(num_neighbors)}: give one number of at least 1 for "
@@ -74,6 +80,13 @@ def check_sampling(num_neighbors: Sequence[int], batch_size: int) -> None:
         )
     if batch_size < 1:
         raise PartitionError(f"batch_size={batch_size}: give at least 1")
+    if window < 1:
+        raise PartitionError(f"window={window}: give at least 1")
+
+
+def _within(chances: np.ndarray, window: int) -> np.ndarray:
+    """Return the chances to be needed in a window of steps, over its steps."""
+    return chances if window == 1 else (1 - (1 - chances) ** window) / window
 
 
 def _spread(num_parts: int) -> np.ndarray:

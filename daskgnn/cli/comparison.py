@@ -1,0 +1,116 @@
+"""What ``partition --compare`` and ``--estimate`` print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from daskgnn.graph.data import GraphData
+    from daskgnn.partition.compare import Compared
+
+
+class NameList(click.ParamType):
+    """Names with commas between them: ``hash,metis``."""
+
+    name = "NAME,NAME,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """Return the names, each once."""
+        names = value.split(",") if isinstance(value, str) else list(value)
+        names = [name.strip() for name in names]
+        if not all(names):
+            self.fail(f"{value!r} is no list of names like hash,metis", param, ctx)
+        return list(dict.fromkeys(names))
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Return rows with the same columns as aligned text, numbers to the right."""
+    if not rows:
+        return ""
+    header = {name: name.replace("_", " ") for name in rows[0]}
+    width = {n: max(len(row[n]) for row in [header, *rows]) for n in header}
+    right = {n: all(row[n][:1] in "-0123456789" for row in rows) for n in header}
+    lines = [
+        "  ".join(
+            row[n].rjust(width[n]) if right[n] else row[n].ljust(width[n])
+            for n in header
+        ).rstrip()
+        for row in [header, *rows]
+    ]
+    return "\n".join(lines)
+
+
+def refuse_too_large(data: GraphData, method: str) -> None:
+    """Stop where a method will not fit, naming one that does."""
+    from daskgnn.partition.estimate import COSTS, check_fits, estimate
+
+    if method in COSTS:
+        found = estimate(method, data.num_nodes, data.num_edges)
+        check_fits(found, data.num_nodes, data.num_edges)
+
+
+def print_estimates(data: GraphData, methods: Iterable[str]) -> None:
+    """Print what methods will take on a graph."""
+    from daskgnn.partition.estimate import estimate
+
+    click.echo(f"{data.name}: {data.num_nodes:,} nodes, {data.num_edges:,} entries")
+    for method in methods:
+        click.echo(f"  {estimate(method, data.num_nodes, data.num_edges)}")
+
+
+def compare_methods(
+    data: GraphData,
+    methods: list[str],
+    json_path: str | None,
+    plot_path: str | None,
+    **options: Any,
+) -> None:
+    """Compare methods on a graph; print a table, and write what was asked for."""
+    from daskgnn.partition.compare import compare
+
+    rows = compare(
+        data,
+        methods,
+        started=lambda method: click.echo(f"{method} ...", err=True),
+        **options,
+    )
+    click.echo(table([_cells(row) for row in rows]))
+    fan_outs = ",".join(map(str, options["num_neighbors"]))
+    click.echo(
+        f"for {rows[0].num_parts} parts; remote rows and bytes a step are estimates at "
+        f"fan-outs {fan_outs}, batch {options['batch_size']}, windows of "
+        f"{options['window']}, without cache; memory is that beside the graph"
+    )
+    if json_path is not None:
+        objects = ",\n".join(json.dumps(row.to_dict()) for row in rows)
+        Path(json_path).write_text(f"[{objects}]\n")
+    if plot_path is not None:
+        from daskgnn.plot import plot_comparison
+
+        plot_comparison([row.to_dict() for row in rows], plot_path)
+
+
+def _cells(row: Compared) -> dict[str, str]:
+    """Return a row of the table."""
+    seeds = "-" if row.seed_balance is None else f"{row.seed_balance:.2f}"
+    return {
+        "method": row.method,
+        "cut": f"{row.edge_cut:.4f}",
+        "halo": f"{row.halo_share:.3f}",
+        "replication": f"{row.replication_factor:.3f}",
+        "nodes": f"{row.node_balance:.2f}",
+        "edges": f"{row.edge_balance:.2f}",
+        "seeds": seeds,
+        "remote_rows": f"{row.remote_rows_per_step:,.0f}",
+        "remote_kB": f"{row.remote_bytes_per_step / 1e3:,.1f}",
+        "seconds": f"{row.seconds:.2f}",
+        "peak_MB": f"{row.peak_bytes / 1e6:,.1f}",
+    }

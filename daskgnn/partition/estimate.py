@@ -1,0 +1,130 @@
+"""What a partitioner will take, before it starts: from constants that were measured.
+
+``python benchmarks/partitioners.py`` measures them; `docs/partitioning.md` has the
+table. Memory is that beside the graph in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+from distributed.system import MEMORY_LIMIT
+
+from daskgnn.errors import PartitionError
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method takes for each node and each entry."""
+
+    node_bytes: float
+    """Peak memory a node."""
+    entry_bytes: float
+    """Peak memory an entry."""
+    node_seconds: float
+    """Microseconds a node."""
+    entry_seconds: float
+    """Microseconds an entry."""
+
+
+COSTS: dict[str, Cost] = {
+    "hash": Cost(32, 0, 0.1, 0),
+    "range": Cost(24, 0, 0.03, 0),
+    "metis": Cost(100, 50, 1.5, 0.5),
+    "kaminpar": Cost(100, 16, 1.0, 0.12),
+    "ldg": Cost(40, 0, 0.3, 0.1),
+    "fennel": Cost(40, 0, 0.3, 0.1),
+}
+"""Measured on one core, 64 clusters; another machine may take twice as long."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a method will take on a graph of some size."""
+
+    method: str
+    """Its name."""
+    seconds: float
+    """On one core like that of the measurement."""
+    bytes: int
+    """Peak memory beside the graph."""
+    free_bytes: int
+    """Memory that is free now."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits in the memory that is free."""
+        return self.bytes <= self.free_bytes
+
+    def __str__(self) -> str:
+        """Return one line."""
+        end = "" if self.fits else f": does not fit, {_size(self.free_bytes)} are free"
+        return f"{self.method}: about {_time(self.seconds)}, {_size(self.bytes)}{end}"
+
+
+def estimate(
+    method: str, num_nodes: int, num_edges: int, free_bytes: int | None = None
+) -> Estimate:
+    """Say what a method will take on a graph of N nodes and E entries.
+
+    Parameters
+    ----------
+    free_bytes
+        Memory that may be used; what this machine, or the limit that is set for this
+        process, has free now, if not given.
+
+    Raises
+    ------
+    PartitionError
+        If nothing was measured for the method.
+    """
+    if method not in COSTS:
+        raise PartitionError(
+            f"no estimate for method {method!r}: there is one for {', '.join(COSTS)}"
+        )
+    cost = COSTS[method]
+    seconds = cost.node_seconds * num_nodes + cost.entry_seconds * num_edges
+    return Estimate(
+        method,
+        seconds / 1e6,
+        round(cost.node_bytes * num_nodes + cost.entry_bytes * num_edges),
+        free_memory() if free_bytes is None else free_bytes,
+    )
+
+
+def check_fits(found: Estimate, num_nodes: int, num_edges: int) -> None:
+    """Raise `PartitionError` for an estimate that does not fit, naming what does."""
+    if found.fits:
+        return
+    others = [estimate(m, num_nodes, num_edges, found.free_bytes) for m in COSTS]
+    good = [other.method for other in others if other.fits and other.method != "hash"]
+    raise PartitionError(
+        f"method {found.method!r} needs about {_size(found.bytes)} beside the graph, "
+        f"{_size(found.free_bytes)} are free: "
+        + (f"use --method {good[-1]}" if good else "use a machine with more memory")
+    )
+
+
+def free_memory() -> int:
+    """Return the bytes that this process may still take."""
+    own = psutil.Process().memory_info().rss
+    return max(min(psutil.virtual_memory().available, MEMORY_LIMIT - own), 0)
+
+
+def _size(count: float) -> str:
+    """Return bytes in a readable unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.1f} {unit}"
+
+
+def _time(seconds: float) -> str:
+    """Return a time in a readable unit."""
+    if seconds < 60:
+        return f"{max(seconds, 0.1):.1f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,131 @@
+"""Partitioners side by side: numbers, files, estimates and errors."""
+
+import json
+
+import numpy as np
+import pytest
+
+from daskgnn.cli import main
+from daskgnn.errors import PartitionError
+from daskgnn.graph.generate import planted_partition
+from daskgnn.partition import PARTITIONERS
+from daskgnn.partition.compare import compare
+from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
+from daskgnn.partition.measured import run_measured
+
+GRAPH = "planted:nodes=1000,edges=4000,classes=4,features=6"
+
+
+def run(*args):
+    """Run the command line in this process and return its status."""
+    with pytest.raises(SystemExit) as end:
+        main(list(args))
+    return end.value.code
+
+
+def test_compared_numbers_are_those_of_the_partition():
+    graph = planted_partition(1000, 4000, 4, num_features=6)
+    names = []
+    found = compare(
+        graph, ["hash", "fennel"], num_parts=4, seed=3, started=names.append
+    )
+    assert names == ["hash", "fennel"]
+    for row in found:
+        quality = graph.partition(method=row.method, seed=3).quality(4)
+        assert row.edge_cut == quality.edge_cut
+        assert row.replication_factor == quality.replication_factor
+        assert row.halo_share == pytest.approx(1 - 1 / quality.replication_factor)
+        assert row.remote_bytes_per_step == quality.remote_bytes_per_step
+        assert row.seed_balance == quality.seed_balance
+        assert row.seconds > 0
+        assert row.peak_bytes >= 0
+    assert found[1].edge_cut < found[0].edge_cut
+
+
+def test_peak_memory_is_that_of_the_method(monkeypatch, tmp_path):
+    graph = planted_partition(20000, 60000, 4, num_features=0)
+    found = run_measured(graph, "metis", 8, 0)
+    np.testing.assert_array_equal(found.clusters, PARTITIONERS["metis"](graph, 8, 0))
+    # It holds the graph with 64-bit ids at least, and far less than the process.
+    assert 8 * graph.num_edges < found.peak_bytes < 100e6
+
+
+def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["partition", GRAPH, "--compare", "hash,metis"]
+    assert run(*words, "--json", "c.json", "--plot", "c.png", "--num-parts", "3") == 0
+    printed = capsys.readouterr().out
+    assert "hash" in printed
+    assert "peak MB" in printed
+    rows = json.loads((tmp_path / "c.json").read_text())
+    assert [row["method"] for row in rows] == ["hash", "metis"]
+    for row in rows:
+        assert {"edge_cut", "seconds", "peak_bytes", "replication_factor"} <= {*row}
+        assert row["num_parts"] == 3
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in tmp_path.iterdir()} == {"c.json", "c.png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--compare", "hash,mettis"], "did you mean 'metis'"),
+        (["--compare", "hash,"], "no list of names"),
+        (["out.zarr", "--compare", "hash"], "leave out.zarr out"),
+        ([], "Missing argument 'OUT'"),
+        (["out.zarr", "--json", "x.json"], "add --compare"),
+        (["--compare", "hash", "--num-parts", "70"], "num_parts=70 exceeds"),
+    ],
+)
+def test_wrong_words(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("partition", GRAPH, *words) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in last
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_method_that_is_not_installed(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run("partition", GRAPH, "--compare", "hash,kaminpar") == 2
+    assert "pip install kaminpar" in capsys.readouterr().err
+
+
+def test_a_method_that_fails_is_named(monkeypatch):
+    graph = planted_partition(100, 300, 2, num_features=0)
+    with pytest.raises(PartitionError, match="unknown partition method 'nothing'"):
+        run_measured(graph, "nothing", 4, 0)
+    with pytest.raises(PartitionError, match="method 'hash' failed"):
+        run_measured(graph, "hash", "four", 0)
+
+
+def test_estimates_come_first(tmp_path, capsys):
+    assert run("partition", GRAPH, "--estimate") == 0
+    printed = capsys.readouterr().out
+    for method in PARTITIONERS:
+        assert f"{method}: about" in printed
+    assert run("partition", GRAPH, str(tmp_path / "g.zarr"), "--estimate") == 0
+    printed = capsys.readouterr().out
+    assert printed.index("metis: about") < printed.index("edge cut")
+    assert "hash: about" not in printed
+
+
+def test_there_is_an_estimate_for_every_method():
+    assert {*COSTS} >= {*PARTITIONERS}
+    with pytest.raises(PartitionError, match="no estimate for method 'mine'"):
+        estimate("mine", 10, 10)
+
+
+def test_what_does_not_fit_is_refused_with_what_does(tmp_path, capsys, monkeypatch):
+    big = estimate("metis", 10**8, 10**9, free_bytes=8 * 10**9)
+    assert not big.fits
+    assert "does not fit" in str(big)
+    with pytest.raises(PartitionError, match=r"use --method fennel") as error:
+        check_fits(big, 10**8, 10**9)
+    assert "\n" not in str(error.value)
+    check_fits(Estimate("metis", 1.0, 5, 10), 10, 10)
+    monkeypatch.setattr("daskgnn.partition.estimate.free_memory", lambda: 1000)
+    out = tmp_path / "g.zarr"
+    assert run("partition", GRAPH, str(out), "--estimate") == 2
+    assert "1.0 kB are free" in capsys.readouterr().err
+    assert not out.exists()
