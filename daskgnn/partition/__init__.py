@@ -20,8 +20,11 @@ from daskgnn.partition.kaminpar import kaminpar_clusters
 from daskgnn.partition.metis import metis_clusters
 from daskgnn.partition.order import range_clusters
 from daskgnn.partition.ordered import PartitionedGraph
+from daskgnn.partition.propagation import propagation_clusters
 from daskgnn.partition.quality import Quality
+from daskgnn.partition.spectral import spectral_clusters
 from daskgnn.partition.streaming import fennel_clusters, ldg_clusters
+from daskgnn.partition.walks import walk_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +38,9 @@ PARTITIONERS: dict[str, Callable[[GraphData, int, int], np.ndarray]] = {
     "kaminpar": kaminpar_clusters,
     "ldg": ldg_clusters,
     "fennel": fennel_clusters,
+    "cluster": propagation_clusters,
+    "spectral": spectral_clusters,
+    "random-walk": walk_clusters,
 }
 """The methods by name."""
 

@@ -35,6 +35,9 @@ COSTS: dict[str, Cost] = {
     "kaminpar": Cost(100, 16, 1.0, 0.12),
     "ldg": Cost(40, 0, 0.3, 0.1),
     "fennel": Cost(40, 0, 0.3, 0.1),
+    "cluster": Cost(60, 10, 0.5, 0.4),
+    "spectral": Cost(800, 20, 5, 5),
+    "random-walk": Cost(600, 12, 60, 0),
 }
 """Measured on one core, 64 clusters; another machine may take twice as long."""
 
