@@ -49,6 +49,12 @@ class Interrupted(FailedRun):
     exit_code = 130
 
 
+class WasTerminated(FailedRun):
+    """One line for standard error: a run that the system stopped."""
+
+    exit_code = 143
+
+
 def explain(error: Exception) -> FailedRun:
     """Return the line and the status that stand for an error.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from daskgnn.cli.errors import debug_option
+from daskgnn.cli.errors import Interrupted, WasTerminated, debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
     NOT_NEGATIVE,
@@ -27,9 +28,18 @@ from daskgnn.cli.options import (
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.train.prefork import start_importing
 from daskgnn.train.recipes import CACHE_POLICIES, PRECISIONS, SAMPLE_BY, STEPS
+from daskgnn.train.signals import Signals, Terminated
+from daskgnn.train.storage import (
+    CHECKPOINTS,
+    METRICS,
+    Storage,
+    is_url,
+    open_storage,
+)
 
 Shown = LineProgress | TerminalProgress
 Command = Callable[..., Any]
+CURVES = "curves.png"
 # What may stand beside --resume: everything else is read from the run.
 _WITH_RESUME = {"resume", "workers", "scheduler", "data_dir", "profile"}
 
@@ -145,7 +155,23 @@ def _apply(
 @click.option(
     "--checkpoint-every", type=POSITIVE, metavar="STEPS", help="Besides every epoch."
 )
-@click.option("--out", type=PATH, help="The run's directory.  [default: runs/GRAPH]")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="SECONDS",
+    help="Besides every epoch, and beside or in place of steps.",
+)
+@click.option(
+    "--keep-checkpoints",
+    type=POSITIVE,
+    metavar="N",
+    help="Keep the newest N, and the best epoch's.  [default: 2]",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    help="The run's directory, or a URL for fsspec.  [default: runs/GRAPH]",
+)
 @click.option(
     "--profile", is_flag=True, help="Print and draw where the steps' time went."
 )
@@ -174,14 +200,17 @@ def train(
     progress = make_progress()
     hush(ctx)
     try:
-        if resume is not None:
-            _refuse_beside_resume(ctx)
-            summary = _resume(resume, workers, scheduler, progress, profile)
-        else:
-            given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
-            summary = _train(ctx, given, progress, yes, profile)
+        with Signals():
+            if resume is not None:
+                _refuse_beside_resume(ctx)
+                summary = _resume(resume, workers, scheduler, progress, profile)
+            else:
+                given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
+                summary = _train(ctx, given, progress, yes, profile)
     except KeyboardInterrupt:
-        raise click.Abort(_advice(progress.info)) from None
+        raise Interrupted(_advice("interrupted", progress.info)) from None
+    except Terminated:
+        raise WasTerminated(_advice("terminated", progress.info)) from None
     finally:
         progress.close()
     _report(summary, progress.info)
@@ -274,47 +303,52 @@ def free_directory(graph: str, parent: str = "runs") -> Path:
     return path
 
 
-def _advice(info: dict[str, Any]) -> str:
-    """Return what to say to who interrupted a run."""
+def _advice(what: str, info: dict[str, Any]) -> str:
+    """Return what to say to who stopped a run."""
     out = info.get("out")
-    if out is None or not Path(out, "checkpoints").is_dir():
-        return "interrupted before the first checkpoint"
-    return f"interrupted: continue with daskgnn train --resume {_near(Path(out))}"
+    if out is None:
+        return f"{what} before the first checkpoint"
+    return f"{what}: continue with daskgnn train --resume {_near(out)}"
 
 
 def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     """Print the scores, and where everything lies."""
-    out = _near(Path(summary.get("out") or info["out"]))
-    profile = summary.get("profile")
+    out = open_storage(info["out"])
+    profile = summary.get("profile", {})
     if profile:
-        click.echo(f"{_profile(profile['figures'])}\n")
+        click.echo(f"{_profile(out.read(profile['figures']))}\n")
     for name, value in summary.items():
         if name.startswith("test_") and isinstance(value, int | float):
             click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
+    _draw(out)
     places = {
-        "metrics": out / "metrics.jsonl",
-        "summary": out / "summary.json",
-        "checkpoints": out / "checkpoints",
-        "curves": _draw(out),
-        "profile": _near(Path(profile["picture"])) if profile else None,
-        "dashboard": _dashboard(summary, info),
+        "metrics": METRICS,
+        "summary": "summary.json",
+        "checkpoints": CHECKPOINTS,
+        "curves": CURVES,
+        "profile": profile.get("picture"),
     }
-    for name, place in places.items():
-        if place is not None:
-            click.echo(f"{name:14} {place}")
+    for name, file in places.items():
+        if file is not None:
+            click.echo(f"{name:14} {_near(out.path_of(file))}")
+    dashboard = _dashboard(summary, info)
+    if dashboard is not None:
+        click.echo(f"{'dashboard':14} {dashboard}")
 
 
-def _profile(figures: str) -> str:
+def _profile(figures: bytes) -> str:
     """Return the table of a run's profile."""
     from daskgnn.train.profile import table
 
-    return table(json.loads(Path(figures).read_text()))
+    return table(json.loads(figures))
 
 
-def _near(path: Path) -> Path:
+def _near(place: str) -> str:
     """Return a path as seen from the current directory, if it lies within."""
     here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    if is_url(place) or not Path(place).is_relative_to(here):
+        return place
+    return str(Path(place).relative_to(here))
 
 
 def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
@@ -325,8 +359,11 @@ def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
     return address
 
 
-def _draw(out: Path) -> Path:
+def _draw(out: Storage) -> None:
     """Draw the curves of a run beside its metrics."""
     from daskgnn.plot import plot_curves
 
-    return plot_curves(out / "metrics.jsonl", out / "curves.png")
+    with TemporaryDirectory() as scratch:
+        metrics = Path(scratch, METRICS)
+        metrics.write_bytes(out.read(METRICS))
+        out.write(CURVES, plot_curves(metrics, Path(scratch, CURVES)).read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -58,6 +59,31 @@ def check_count(name: str, value: Any) -> int:
 def check_optional_count(name: str, value: Any) -> int | None:
     """Return None, or a count of at least 1 as int."""
     return None if value is None else check_count(name, value)
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """When checkpoints are written, beyond each epoch's end, and how many stay."""
+
+    every: int | None
+    """Steps."""
+    seconds: float | None
+    keep: int
+
+
+def check_checkpoints(every: Any, seconds: Any, keep: Any) -> CheckpointOptions:
+    """Return a trainer's options about checkpoints; refuse what is no number."""
+    every = check_optional_count("checkpoint_every", every)
+    number = isinstance(seconds, int | float | np.number)
+    if seconds is not None and (
+        not number or isinstance(seconds, bool) or not seconds > 0
+    ):
+        raise InputError(f"checkpoint_seconds={seconds!r}, expected seconds above 0")
+    return CheckpointOptions(
+        every,
+        None if seconds is None else float(seconds),
+        check_count("keep_checkpoints", keep),
+    )
 
 
 def check_seed(value: Any) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from daskgnn import __version__
 from daskgnn.errors import CheckpointError
 from daskgnn.train.checkpoint import Checkpoint
 from daskgnn.train.plan import Position
@@ -61,6 +64,8 @@ class Best:
     epoch: int
     score: float
     parameters: np.ndarray
+    step: int | None = None
+    """Steps done at that epoch's end."""
 
 
 @dataclass
@@ -105,19 +110,16 @@ class Course:
             "step": self.state.step,
             "position": [self.position.epoch, self.position.step],
             "best": best,
+            "best_step": None if self.best is None else self.best.step,
             "evaluations_since_best": self.evaluations_since_best,
             "stopped": self.stopped,
             "epoch_sums": asdict(self.epoch),
             "total_sums": asdict(self.total),
             "last_loss": self.last_loss,
-            "forms": self.forms,
+            "forms": dict(self.forms),
             "schedule": self.schedule.state(),
             "plan": plan,
-            "versions": {
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            },
+            "versions": versions(),
         }
         return Checkpoint(arrays, facts)
 
@@ -131,12 +133,14 @@ class Course:
         """
         facts, arrays = checkpoint.facts, checkpoint.arrays
         for name, mine in plan.items():
-            theirs = facts["plan"].get(name, _BEFORE.get(name))
+            theirs = facts["plan"].get(name, _BEFORE.get(name, mine))
             if theirs != mine:
+                was, now = _difference(theirs, mine)
                 raise CheckpointError(
                     f"the checkpoint of step {checkpoint.step} was written with "
-                    f"{name}={theirs}, this run has {name}={mine}"
+                    f"{name}={was}, this run has {name}={now}"
                 )
+        _warn_of_other_versions(facts.get("versions", {}))
         optimizer = {
             name.removeprefix("optimizer/"): array
             for name, array in arrays.items()
@@ -147,7 +151,8 @@ class Course:
         self.best = None
         if facts["best"] is not None:
             epoch, score = facts["best"]
-            self.best = Best(epoch, score, arrays["best_parameters"])
+            step = facts.get("best_step")
+            self.best = Best(epoch, score, arrays["best_parameters"], step)
         self.evaluations_since_best = facts["evaluations_since_best"]
         self.stopped = facts["stopped"]
         self.epoch = Sums(**facts["epoch_sums"])
@@ -155,3 +160,36 @@ class Course:
         self.last_loss = facts["last_loss"]
         self.forms = facts["forms"]
         self.schedule.load(facts["schedule"])
+
+
+def versions() -> dict[str, str]:
+    """Return what bits may depend on, and who wrote them."""
+    return {
+        "daskgnn": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _warn_of_other_versions(theirs: dict[str, str]) -> None:
+    """Warn where bits may differ from here on."""
+    mine = versions()
+    for name in ("torch", "cpu_capability"):
+        if name in theirs and theirs[name] != mine[name]:
+            warnings.warn(
+                f"the checkpoint was written with {name} {theirs[name]}, this is "
+                f"{mine[name]}: the steps from here on may have other bits",
+                stacklevel=2,
+            )
+
+
+def _difference(theirs: Any, mine: Any) -> tuple[Any, Any]:
+    """Return two values, or of long ones the first lines or entries that differ."""
+    if isinstance(theirs, str) and isinstance(mine, str):
+        pairs = zip_longest(theirs.splitlines(), mine.splitlines(), fillvalue="")
+        was, now = next(pair for pair in pairs if pair[0] != pair[1])
+        return was.strip(), now.strip()
+    if isinstance(theirs, list) and isinstance(mine, list) and len(mine) > 8:
+        return next(pair for pair in zip_longest(theirs, mine) if pair[0] != pair[1])
+    return theirs, mine

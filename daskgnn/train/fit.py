@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.course import Best, Course, Sums
 from daskgnn.train.plan import Position, windows
+from daskgnn.train.signals import Terminated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.seeds import SeedPlan
+    from daskgnn.train.checkpoint import Checkpoint
+    from daskgnn.train.checks import CheckpointOptions
     from daskgnn.train.evaluator import Evaluator
     from daskgnn.train.loop import TrainLoop, WindowResult
     from daskgnn.train.recorder import Recorder
+    from daskgnn.train.signals import Signals
 
 
 @dataclass
@@ -28,32 +34,59 @@ class Fit:
     loop: TrainLoop
     evaluator: Evaluator
     window: int
-    checkpoint_every: int | None
+    checkpoints: CheckpointOptions
     eval_every: int
     patience: int | None
     plan_facts: dict[str, Any]
     """What a checkpoint must agree with to be continued."""
+    signals: Signals
+    _snapshot: Checkpoint = field(init=False)
+    """Where the run stood after the last window that was wholly accounted for."""
+    _saved: int = field(init=False)
+    """The step of the last checkpoint that was asked for."""
+    _saved_at: float = field(init=False)
 
     def run(self, epochs: int) -> None:
-        """Train until `epochs` epochs are done, or early stopping ends the run."""
+        """Train until `epochs` epochs are done, or early stopping ends the run.
+
+        A signal that stops it is raised again when a checkpoint is written.
+        """
+        self._snapshot = self.course.to_checkpoint(self.plan_facts)
+        self._saved, self._saved_at = self._snapshot.step, time.monotonic()
+        try:
+            with self.signals.held():
+                self._run(epochs)
+        except (KeyboardInterrupt, Terminated) as stop:
+            with self.signals.held():
+                self._save_last(stop)
+            raise
+
+    def _run(self, epochs: int) -> None:
         course = self.course
         plan = windows(
             self.plan,
             course.position,
             epochs,
             lambda: self.loop.window_size(self.window),
-            self.checkpoint_every,
+            self.checkpoints.every,
         )
-        for result in self.loop.run(plan, course.state, course.schedule):
+        results = self.loop.run(plan, course.state, course.schedule)
+        while (result := self._next(results)) is not None:
             self._after_window(result)
-            if result.window.last_of_epoch:
+            last = result.window.last_of_epoch
+            if last:
                 self._after_epoch(result.window.epoch)
-                self._checkpoint()
-                if course.stopped:
-                    return
-            elif self._checkpoint_due():
+            self._snapshot = course.to_checkpoint(self.plan_facts)
+            if last or self._checkpoint_due():
                 self._checkpoint()
             self.recorder.flush()
+            if course.stopped:
+                return
+
+    def _next(self, results: Iterator[WindowResult]) -> WindowResult | None:
+        """Wait for a window, or for a signal."""
+        with self.signals.released():
+            return next(results, None)
 
     def _after_window(self, result: WindowResult) -> None:
         """Take the state, record the steps, add up."""
@@ -102,7 +135,8 @@ class Fit:
         if score is None:
             return
         if course.best is None or score > course.best.score:
-            course.best = Best(epoch, score, course.state.parameters)
+            state = course.state
+            course.best = Best(epoch, score, state.parameters, state.step)
             course.evaluations_since_best = 0
             return
         course.evaluations_since_best += 1
@@ -114,7 +148,8 @@ class Fit:
         if not len(self.graph.splits.get("val", ())) or (epoch + 1) % self.eval_every:
             return None
         began = time.time()
-        scores = self.evaluator.scores(self.course.state.parameters, ["val"])["val"]
+        with self.signals.released():
+            scores = self.evaluator.scores(self.course.state.parameters, ["val"])["val"]
         record["val_accuracy"] = scores["accuracy"]
         if "loss" in scores:
             record["val_loss"] = scores["loss"]
@@ -132,9 +167,19 @@ class Fit:
         )
 
     def _checkpoint_due(self) -> bool:
-        every = self.checkpoint_every
-        return every is not None and self.course.state.step % every == 0
+        every, seconds = self.checkpoints.every, self.checkpoints.seconds
+        if every is not None and self.course.state.step % every == 0:
+            return True
+        return seconds is not None and time.monotonic() - self._saved_at >= seconds
 
     def _checkpoint(self) -> None:
-        if self.recorder.directory is not None:
-            self.recorder.save(self.course.to_checkpoint(self.plan_facts))
+        self.recorder.save(self._snapshot)
+        self._saved, self._saved_at = self._snapshot.step, time.monotonic()
+
+    def _save_last(self, stop: BaseException) -> None:
+        """Write where the run stands; of a window under way nothing is kept."""
+        name = "SIGTERM" if isinstance(stop, Terminated) else "SIGINT"
+        if self._snapshot.step > self._saved:
+            self._checkpoint()
+        self.recorder.event("stopped", signal=name, step=self._snapshot.step)
+        self.recorder.settle()

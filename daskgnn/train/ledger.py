@@ -18,7 +18,7 @@ import numpy as np
 from daskgnn.dataflow.clock import added
 from daskgnn.train.account import COMPUTED, CROSSED, LINES, include
 from daskgnn.train.profile import table
-from daskgnn.train.recorder import write_json
+from daskgnn.train.storage import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -254,7 +254,7 @@ class Ledger:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         figures = directory / "profile.json"
-        write_json(figures, self.to_dict())
+        LocalStorage(directory).write_json(figures.name, self.to_dict())
         return figures, self.plot(directory / "profile.png")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,3 +34,10 @@ LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "binary_cross_entropy": binary_cross_entropy,
 }
+
+
+def describe_function(function: Any) -> str:
+    """Return the name that tells a function, or a callable object's class, apart."""
+    if isinstance(function, partial):
+        return describe_function(function.func)
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "lr": 0.01,
     "weight_decay": 0.0,
     "patience": None,
+    "keep_checkpoints": 2,
     "seed": 0,
     "steps": "auto",
     "precision": "float32",

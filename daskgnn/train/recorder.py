@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from daskgnn.errors import InputError
+from daskgnn.errors import InputError, TrainingError
+from daskgnn.train.background import Background
 from daskgnn.train.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from daskgnn.train.storage import CHECKPOINTS, METRICS, open_storage
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
 
 
 class Progress(Protocol):
@@ -60,22 +66,45 @@ class History:
     """One an epoch: epoch, loss, seconds, val_accuracy, remote_bytes, ..."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint that is in its place."""
+
+    step: int
+    seconds: float
+
+
 class Recorder:
     """Writes a run's records to its directory (or only keeps them).
 
+    Checkpoints are written by a thread of their own: see `save`.
+
     Parameters
     ----------
-    directory : path or None
+    place : path, URL or None
         Where to write; None writes nothing.
     progress : Progress
+    keep : int
+        Checkpoints to keep, beside the best one.
     """
 
-    def __init__(self, directory: str | Path | None, progress: Progress) -> None:
-        self.directory = None if directory is None else Path(directory).absolute()
+    def __init__(
+        self, place: str | os.PathLike[str] | None, progress: Progress, keep: int = 2
+    ) -> None:
+        self.storage = None if place is None else open_storage(place)
         self.progress = progress
         self.history = History()
         self.last_summary: dict[str, Any] | None = None
+        self.durable: int | None = None
+        """The step of the newest checkpoint that this recorder knows to be whole."""
+        self._keep = keep
         self._pending: list[str] = []
+        self._checkpoints: Background[Checkpoint, Written] = Background(self._write)
+
+    @property
+    def place(self) -> str | None:
+        """The run's directory or URL."""
+        return None if self.storage is None else self.storage.place
 
     def refuse_other_run(self) -> None:
         """Refuse to begin a run where one has been.
@@ -84,26 +113,19 @@ class Recorder:
         ------
         InputError
         """
-        if self.directory is None:
+        if self.storage is None:
             return
-        for name in ("metrics.jsonl", "checkpoints"):
-            if (self.directory / name).exists():
+        for name in (METRICS, CHECKPOINTS):
+            if self.storage.exists(name):
                 raise InputError(
-                    f"out={str(self.directory)!r} already holds a run: give another "
+                    f"out={self.place!r} already holds a run: give another "
                     "out, or continue it with fit(epochs, resume=True)"
                 )
 
     def open(self) -> None:
-        """Make the directory; drop a last line that a kill cut short."""
-        if self.directory is None:
-            return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / "metrics.jsonl"
-        if path.exists():
-            text = path.read_bytes()
-            whole = text[: text.rfind(b"\n") + 1]
-            if whole != text:
-                os.truncate(path, len(whole))
+        """Drop a last line that a kill cut short."""
+        if self.storage is not None:
+            self.storage.drop_torn_line(METRICS)
 
     def step(self, record: dict[str, Any]) -> None:
         """Record a step."""
@@ -124,43 +146,123 @@ class Recorder:
         self.progress.event(record)
 
     def flush(self) -> None:
-        """Write the records of a window."""
-        if self.directory is not None and self._pending:
-            with (self.directory / "metrics.jsonl").open("a") as file:
-                file.write("\n".join(self._pending) + "\n")
-        self._pending.clear()
+        """Write the records of a window; to an object store, those of a checkpoint.
+
+        Raises
+        ------
+        TrainingError
+            If the disk refuses them, or refused a checkpoint since the last call.
+        """
+        self._hear()
+        if self.storage is None or self.storage.appends:
+            self._write_pending()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and say so."""
-        if self.directory is None:
+        """Have a checkpoint written, while training goes on.
+
+        One is written at a time; while it is, only the newest further one waits.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
+        if self.storage is None:
             return
+        self._hear()
         # What the checkpoint covers must be on record before it.
-        self.flush()
-        save_checkpoint(self.directory / "checkpoints", checkpoint)
-        self.event("checkpoint", step=checkpoint.step)
-        self.flush()
+        self._write_pending()
+        self._checkpoints.put(checkpoint)
+
+    def settle(self) -> None:
+        """Wait until all checkpoints are written.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
+        self._checkpoints.drain()
+        self._hear()
+        self._write_pending()
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint of the directory."""
-        if self.directory is None:
+        if self.storage is None:
             return None
-        return newest_checkpoint(self.directory / "checkpoints")
+        checkpoint = newest_checkpoint(self.storage.inside(CHECKPOINTS))
+        self.durable = checkpoint.step
+        return checkpoint
 
     def summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json`` at once or not at all."""
-        self.flush()
+        self._write_pending()
         self.last_summary = summary
-        if self.directory is not None:
-            write_json(self.directory / "summary.json", summary)
+        if self.storage is not None:
+            with self._told("summary.json"):
+                self.storage.write_json("summary.json", summary)
         self.progress.finished(summary)
 
+    def how_to_continue(self) -> str:
+        """Say which checkpoint stands and what continues from it."""
+        if self.storage is None:
+            return "no checkpoint was kept: give out=DIR"
+        if self.durable is None:
+            return "there is no checkpoint yet: train again"
+        return (
+            f"the checkpoint of step {self.durable} is in "
+            f"{self.storage.path_of(CHECKPOINTS)}: daskgnn train --resume "
+            f"{self.place}, or fit(epochs, resume=True)"
+        )
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file by a rename, so that no reader sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    def _write(self, checkpoint: Checkpoint) -> Written:
+        """Write a checkpoint: in the thread."""
+        assert self.storage is not None
+        began = time.perf_counter()
+        try:
+            save_checkpoint(self.storage.inside(CHECKPOINTS), checkpoint, self._keep)
+        except Exception as error:
+            raise _Unwritten(checkpoint.step, error) from error
+        return Written(checkpoint.step, time.perf_counter() - began)
+
+    def _hear(self) -> None:
+        """Record what the thread has written; raise what it has met."""
+        for written in self._checkpoints.done():
+            self.durable = written.step
+            seconds = round(written.seconds, 6)
+            self.event("checkpoint", step=written.step, seconds=seconds)
+        failure = self._checkpoints.failure()
+        if isinstance(failure, _Unwritten):
+            what = f"the checkpoint of step {failure.step}"
+            raise self._refusal(what, failure.error) from failure.error
+
+    def _write_pending(self) -> None:
+        """Write all records that are not written yet."""
+        lines, self._pending = self._pending, []
+        if self.storage is not None and lines:
+            with self._told(METRICS):
+                self.storage.append(METRICS, ("\n".join(lines) + "\n").encode())
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn what a disk or an object store says into one line."""
+        try:
+            yield
+        except Exception as error:
+            raise self._refusal(what, error) from error
+
+    def _refusal(self, what: str, error: Exception) -> TrainingError:
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return TrainingError(
+            f"{what} cannot be written to {self.place} ({said.splitlines()[0]}); "
+            f"{self.how_to_continue()}"
+        )
+
+
+class _Unwritten(Exception):
+    """A checkpoint that could not be written."""
+
+    def __init__(self, step: int, error: Exception) -> None:
+        super().__init__(step, error)
+        self.step = step
+        self.error = error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +17,15 @@ from daskgnn.graph.graph import open_graph
 from daskgnn.train.checks import check_trainable
 from daskgnn.train.cluster import check_path_everywhere, open_client
 from daskgnn.train.recipes import settle
-from daskgnn.train.recorder import Progress, Silent, write_json
+from daskgnn.train.recorder import Progress, Silent
+from daskgnn.train.signals import Terminated
+from daskgnn.train.storage import (
+    CHECKPOINTS,
+    METRICS,
+    Storage,
+    is_url,
+    open_storage,
+)
 from daskgnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -44,6 +52,8 @@ _TRAINER_OPTIONS = (
     "sample_by",
     "patience",
     "checkpoint_every",
+    "checkpoint_seconds",
+    "keep_checkpoints",
     "steps",
     "precision",
     "halo_cache",
@@ -81,6 +91,8 @@ class RunConfig:
     patience: int | None = None
     seed: int | None = None
     checkpoint_every: int | None = None
+    checkpoint_seconds: float | None = None
+    keep_checkpoints: int | None = None
     steps: str | None = None
     precision: str | None = None
     halo_cache: str | None = None
@@ -121,18 +133,24 @@ def train(
         If the run fails.
     """
     progress = progress or Silent()
-    out = Path(config.out).absolute()
-    if (out / SETTINGS).exists() or (out / "metrics.jsonl").exists():
+    out = open_storage(config.out)
+    if out.exists(SETTINGS) or out.exists(METRICS):
         raise InputError(
             f"{config.out} already holds a run: give another --out, or continue it "
             f"with daskgnn train --resume {config.out}"
         )
-    if (out / STORE).exists():
+    if out.exists(STORE):
         raise InputError(
-            f"{out / STORE} is already there, and a run would write its own: give "
-            "another --out"
+            f"{out.path_of(STORE)} is already there, and a run would write its own: "
+            "give another --out"
         )
     store, name, data = _find_graph(config, yes)
+    if data is not None and is_url(config.out):
+        raise InputError(
+            f"--out {config.out} takes no graph, only what is trained: store the graph "
+            f"where all workers see it (daskgnn partition {config.graph} graph.zarr) "
+            "and train graph.zarr"
+        )
     settings = settle(name, asdict(config), use_recipe=config.recipe)
     workers = config.workers if config.workers is not None else 2
     if settings["num_parts"] is None:
@@ -141,13 +159,13 @@ def train(
         client = stack.enter_context(open_client(workers, config.scheduler))
         stack.enter_context(_nothing_left(out))
         if data is not None:
-            store = str(out / STORE)
+            store = out.path_of(STORE)
             _store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"])
         check_path_everywhere(client, graph.path)
         trainer = _trainer(settings, graph, client, out, progress)
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / SETTINGS, {**settings, "store": graph.path, "out": str(out)})
+        settings |= {"store": graph.path, "out": out.place}
+        out.write_json(SETTINGS, settings)
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)
 
@@ -171,20 +189,20 @@ def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
 
 
 @contextmanager
-def _nothing_left(out: Path) -> Iterator[None]:
+def _nothing_left(out: Storage) -> Iterator[None]:
     """Remove what was written for a run that never started.
 
     The directory held no run and no store before: both names are this run's.
     """
-    fresh = not out.exists()
+    fresh = not out.exists("")
     try:
         yield
-    except (InputError, KeyboardInterrupt):
-        if not (out / "checkpoints").exists():
-            shutil.rmtree(out / STORE, ignore_errors=True)
-            (out / SETTINGS).unlink(missing_ok=True)
-            if fresh and out.exists() and not any(out.iterdir()):
-                out.rmdir()
+    except (InputError, KeyboardInterrupt, Terminated):
+        if not out.exists(CHECKPOINTS):
+            out.remove(STORE)
+            out.remove(SETTINGS)
+            if fresh and not out.names():
+                out.remove("")
         raise
 
 
@@ -260,15 +278,15 @@ def _reopened(
     scheduler: str | None,
     progress: Progress,
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
-    out = Path(directory).absolute()
+    out = open_storage(directory)
     try:
-        settings = json.loads((out / SETTINGS).read_text())
+        settings = json.loads(out.read(SETTINGS))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{directory} holds no run ({SETTINGS} cannot be read): give the directory "
             "that daskgnn train --out wrote"
         ) from error
-    if not (out / "checkpoints").is_dir():
+    if not out.exists(CHECKPOINTS):
         raise CheckpointError(
             f"{directory} has no checkpoint yet: remove it and train again"
         )
@@ -281,13 +299,17 @@ def _reopened(
 
 
 def _trainer(
-    settings: dict[str, Any], graph: Graph, client: Any, out: Path, progress: Progress
+    settings: dict[str, Any],
+    graph: Graph,
+    client: Any,
+    out: Storage,
+    progress: Progress,
 ) -> Trainer:
     return Trainer(
         build_model(settings, graph),
         graph,
         client=client,
-        out=out,
+        out=out.place,
         progress=progress,
         # A run of an older version lacks what came later.
         **{name: settings[name] for name in _TRAINER_OPTIONS if name in settings},
@@ -320,12 +342,17 @@ def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
 
 def _summary(trainer: Trainer, profile: bool) -> dict[str, Any]:
     """Return the summary that the fit has written; write its profile if asked for."""
-    assert trainer.recorder.last_summary is not None
-    assert trainer.recorder.directory is not None
-    summary = dict(trainer.recorder.last_summary)
+    recorder = trainer.recorder
+    assert recorder.last_summary is not None
+    assert recorder.storage is not None
+    summary = dict(recorder.last_summary)
     if profile and trainer.ledger is not None and trainer.ledger.steps:
-        figures, picture = trainer.write_profile(trainer.recorder.directory)
-        summary["profile"] = {"figures": str(figures), "picture": str(picture)}
+        with TemporaryDirectory() as scratch:
+            for name, path in zip(
+                ("figures", "picture"), trainer.write_profile(scratch), strict=True
+            ):
+                recorder.storage.write(path.name, path.read_bytes())
+                summary.setdefault("profile", {})[name] = path.name
     return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,12 @@ from daskgnn.dataflow.memory import (
 )
 from daskgnn.dataflow.timing import transfers
 from daskgnn.dataflow.window import Preparation
-from daskgnn.errors import CheckpointError, InputError
+from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.checks import (
+    check_checkpoints,
     check_choice,
     check_count,
     check_fan_out,
@@ -47,7 +49,7 @@ from daskgnn.train.dryrun import try_model
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.fit import Fit
 from daskgnn.train.loop import TrainLoop
-from daskgnn.train.loss import LOSSES, Loss
+from daskgnn.train.loss import LOSSES, Loss, describe_function
 from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.program import OptimizerFactory, Program, make_program
 from daskgnn.train.recipes import PRECISIONS, STEPS
@@ -59,6 +61,7 @@ from daskgnn.train.schedule import (
     check_optimizer,
     optimizer_factory,
 )
+from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
 
@@ -116,10 +119,16 @@ class Trainer:
         Threads of a numeric task. Bits depend on it, so it belongs to the plan.
     deterministic : bool
         False allows layers that draw from torch's generator; bits then vary.
-    out : path, optional
-        Directory for ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.
+    out : path or URL, optional
+        Directory for ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``, or a
+        folder of an object store by a URL that fsspec knows, as in ``"s3://a/run"``.
     checkpoint_every : int, optional
-        Steps between checkpoints, beyond the one at each epoch's end.
+        Steps between checkpoints, beyond the one at each epoch's end. Training goes on
+        while one is written.
+    checkpoint_seconds : float, optional
+        Seconds between checkpoints, beside or in place of steps.
+    keep_checkpoints : int
+        How many of the newest are kept; the best epoch's is kept besides.
     eval_every : int
         Epochs between evaluations of the validation split.
     patience : int, optional
@@ -175,6 +184,8 @@ class Trainer:
         deterministic: bool = True,
         out: str | Path | None = None,
         checkpoint_every: int | None = None,
+        checkpoint_seconds: float | None = None,
+        keep_checkpoints: int = 2,
         eval_every: int = 1,
         patience: int | None = None,
         window: int | None = None,
@@ -197,11 +208,11 @@ class Trainer:
         self.fan_out = check_fan_out(num_neighbors, model)
         self.eval_every = check_count("eval_every", eval_every)
         self.patience = check_optional_count("patience", patience)
-        self.checkpoint_every = check_optional_count(
-            "checkpoint_every", checkpoint_every
+        self.checkpoints = check_checkpoints(
+            checkpoint_every, checkpoint_seconds, keep_checkpoints
         )
         window = check_optional_count("window", window)
-        self.recorder = Recorder(out, progress or Silent())
+        self.recorder = Recorder(out, progress or Silent(), self.checkpoints.keep)
         self._settings: dict[str, Any] = {
             "normalize_features": normalize_features,
             "feature_dtype": check_feature_dtype(feature_dtype, graph),
@@ -239,7 +250,11 @@ class Trainer:
         self.window = self._window_size(window)
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, schedule)
-        self._description = schedule.describe()
+        self._description = {
+            "optimizer": schedule.describe(),
+            "scheduler_interval": scheduler_interval,
+            "loss": describe_function(loss or LOSSES[kind]),
+        }
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none: Evaluator | None = None
         self._prepared = False
@@ -275,9 +290,17 @@ class Trainer:
         CheckpointError
             If `resume` finds no usable checkpoint, or one of another run.
         TrainingError
-            If the loss is not finite.
+            If the loss is not finite, the cluster is lost for good, or the disk
+            refuses a checkpoint.
+        KeyboardInterrupt, SystemExit
+            When SIGINT or SIGTERM comes, and a checkpoint of the steps that are done is
+            written.
         """
         epochs = check_count("epochs", epochs)
+        with Signals() as signals:
+            return self._fit_until(epochs, resume, signals)
+
+    def _fit_until(self, epochs: int, resume: bool, signals: Signals) -> History:
         if resume:
             self.restore()
         elif self.course.state.step == 0:
@@ -292,7 +315,7 @@ class Trainer:
         else:
             # A run that is killed before its first checkpoint can be resumed too.
             self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
-        self.recorder.flush()
+        self.recorder.settle()
         self._tell_start(epochs)
         try:
             if not self.course.stopped:
@@ -300,13 +323,17 @@ class Trainer:
                     rehearse_everywhere(
                         self.executor, self._preparation, self._programs, self._notice
                     )
-                    fit = self._new_fit()
+                    fit = self._new_fit(signals)
                     self.ledger = fit.loop.ledger
                     fit.run(epochs)
-        finally:
-            self.recorder.flush()
+        except BaseException:
+            # What has failed is said first.
+            with suppress(TrainingError):
+                self.recorder.settle()
+            raise
+        self.recorder.settle()
         write_parameters(self.model, self.best_parameters)
-        if self.recorder.directory is not None:
+        if self.recorder.place is not None:
             self.recorder.summary(self.summary())
         return self.recorder.history
 
@@ -424,14 +451,8 @@ class Trainer:
 
     def _how_to_continue(self) -> str:
         """Say how far the run has come and what continues it."""
-        out = self.recorder.directory
-        done = f"{self.course.state.step} steps were done"
-        if out is None:
-            return f"{done}, and no checkpoint was kept: give out=DIR"
-        return (
-            f"{done}, checkpoints are in {out / 'checkpoints'}: daskgnn train --resume "
-            f"{out}, or fit(epochs, resume=True)"
-        )
+        done = self.course.state.step
+        return f"{done} steps were done, {self.recorder.how_to_continue()}"
 
     def _new_loop(self, preparation: Preparation) -> TrainLoop:
         return TrainLoop(
@@ -444,7 +465,7 @@ class Trainer:
             first_window(self._step_size, self._parts_per_worker),
         )
 
-    def _new_fit(self) -> Fit:
+    def _new_fit(self, signals: Signals) -> Fit:
         return Fit(
             self.graph,
             self.plan,
@@ -453,10 +474,11 @@ class Trainer:
             self._new_loop(self._preparation),
             self._evaluator,
             self.window,
-            self.checkpoint_every,
+            self.checkpoints,
             self.eval_every,
             self.patience,
             self._plan_facts(),
+            signals,
         )
 
     def _prepare(self) -> None:
@@ -543,7 +565,7 @@ class Trainer:
                 "first_step": self.course.state.step,
                 "epochs": epochs,
                 "steps_per_epoch": self.plan.steps_per_epoch,
-                "out": self.recorder.directory and str(self.recorder.directory),
+                "out": self.recorder.place,
                 "dashboard": self.executor.dashboard(),
             }
         )
@@ -561,7 +583,10 @@ class Trainer:
             "threads_per_part": self.program.threads,
             "precision": self.program.precision,
             "model": repr(self.model),
-            "optimizer": self._description,
+            "parameters": [
+                f"{name} {list(p.shape)}" for name, p in self.model.named_parameters()
+            ],
+            **self._description,
             **self._settings,
         }
 

@@ -1,0 +1,92 @@
+"""Work that training does not wait for: one thread, and only the newest waits."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Background(Generic[T, R]):
+    """Does one thing at a time in a thread; a newer one replaces one that waits.
+
+    Parameters
+    ----------
+    work : callable
+        From an item to what is to be known of it. An error drops what waits.
+    """
+
+    def __init__(self, work: Callable[[T], R]) -> None:
+        self._work = work
+        self._changed = threading.Condition()
+        self._waiting: list[T] = []
+        self._busy = False
+        self._done: list[R] = []
+        self._error: Exception | None = None
+        self._thread: threading.Thread | None = None
+
+    def put(self, item: T) -> None:
+        """Have `item` done soon, in place of one that is not begun."""
+        with self._changed:
+            self._waiting = [item]
+            if self._thread is None:
+                # A daemon: a disk that hangs does not keep the process.
+                self._thread = threading.Thread(
+                    target=self._run, name="daskgnn-checkpoints", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify_all()
+
+    def done(self) -> list[R]:
+        """Return what has come of the items since the last call."""
+        with self._changed:
+            done, self._done = self._done, []
+            return done
+
+    def failure(self) -> Exception | None:
+        """Return what an item since the last call raised."""
+        with self._changed:
+            error, self._error = self._error, None
+            return error
+
+    def drain(self) -> None:
+        """Wait until nothing is left to do, and end the thread."""
+        with self._changed:
+            while self._busy or self._waiting:
+                self._changed.wait()
+            thread, self._thread = self._thread, None
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        me: Any = threading.current_thread()
+        while True:
+            with self._changed:
+                while not self._waiting and self._thread is me:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                item = self._waiting.pop()
+                self._busy = True
+            self._do(item)
+
+    def _do(self, item: T) -> None:
+        done: list[R] = []
+        error = None
+        try:
+            done.append(self._work(item))
+        except Exception as caught:
+            error = caught
+        with self._changed:
+            self._busy = False
+            self._done += done
+            if error is not None:
+                self._error = error
+                self._waiting = []
+            self._changed.notify_all()
