@@ -158,7 +158,7 @@ class Course:
         self.epoch = Sums(**facts["epoch_sums"])
         self.total = Sums(**facts["total_sums"])
         self.last_loss = facts["last_loss"]
-        self.forms = facts["forms"]
+        self.forms = dict(facts["forms"])
         self.schedule.load(facts["schedule"])
 
 

@@ -179,7 +179,10 @@ class Fit:
     def _save_last(self, stop: BaseException) -> None:
         """Write where the run stands; of a window under way nothing is kept."""
         name = "SIGTERM" if isinstance(stop, Terminated) else "SIGINT"
-        if self._snapshot.step > self._saved:
+        step = self._snapshot.step
+        self.course.restore(self._snapshot, self.plan_facts)
+        self.recorder.forget_steps(step)
+        if step > self._saved:
             self._checkpoint()
-        self.recorder.event("stopped", signal=name, step=self._snapshot.step)
+        self.recorder.event("stopped", signal=name, step=step)
         self.recorder.settle()

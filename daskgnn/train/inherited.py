@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
+    # What a terminal or a batch system sends to the driver's group is for the driver:
+    # it needs its workers until it has written a checkpoint, and ends them itself.
+    os.setpgrp()
+
 import distributed  # noqa: F401
 import torch
 

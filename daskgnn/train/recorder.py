@@ -98,7 +98,7 @@ class Recorder:
         self.durable: int | None = None
         """The step of the newest checkpoint that this recorder knows to be whole."""
         self._keep = keep
-        self._pending: list[str] = []
+        self._pending: list[dict[str, Any]] = []
         self._checkpoints: Background[Checkpoint, Written] = Background(self._write)
 
     @property
@@ -130,19 +130,28 @@ class Recorder:
     def step(self, record: dict[str, Any]) -> None:
         """Record a step."""
         self.history.steps.append(record)
-        self._pending.append(json.dumps({"event": "step", **record}))
+        self._pending.append({"event": "step", **record})
         self.progress.step(record)
+
+    def forget_steps(self, first: int) -> None:
+        """Take back what is not written yet of steps from `first` on."""
+
+        def stays(record: dict[str, Any]) -> bool:
+            return record.get("event", "step") != "step" or record["step"] < first
+
+        self._pending = [record for record in self._pending if stays(record)]
+        self.history.steps = [r for r in self.history.steps if stays(r)]
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Record an epoch's end."""
         self.history.epochs.append(record)
-        self._pending.append(json.dumps({"event": "epoch", **record}))
+        self._pending.append({"event": "epoch", **record})
         self.progress.epoch(record)
 
     def event(self, name: str, **facts: Any) -> None:
         """Record anything else."""
         record = {"event": name, **facts}
-        self._pending.append(json.dumps(record))
+        self._pending.append(record)
         self.progress.event(record)
 
     def flush(self) -> None:
@@ -238,10 +247,11 @@ class Recorder:
 
     def _write_pending(self) -> None:
         """Write all records that are not written yet."""
-        lines, self._pending = self._pending, []
-        if self.storage is not None and lines:
+        records, self._pending = self._pending, []
+        if self.storage is not None and records:
+            lines = "".join(json.dumps(record) + "\n" for record in records)
             with self._told(METRICS):
-                self.storage.append(METRICS, ("\n".join(lines) + "\n").encode())
+                self.storage.append(METRICS, lines.encode())
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
