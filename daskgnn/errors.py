@@ -39,3 +39,7 @@ class ClusterError(InputError):
 
 class TrainingError(DaskGNNError):
     """A run that began and failed (exit status 1)."""
+
+
+class NoWorkerError(TrainingError):
+    """A cluster whose workers are all gone, and none came back in time."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from daskgnn import __version__
+from daskgnn.cli.chaos import chaos
 from daskgnn.cli.data import datasets, info, partition
 from daskgnn.cli.errors import OneLineGroup, debug_option
 from daskgnn.cli.runs import evaluate, predict
@@ -31,7 +32,7 @@ def gnn() -> None:
     """
 
 
-for _command in (datasets, partition, info, train, evaluate, predict):
+for _command in (datasets, partition, info, train, evaluate, predict, chaos):
     gnn.add_command(_command)
 
 

@@ -103,7 +103,7 @@ def load_blocks(
                 graph.checksum,
             )
     blocks = Blocks(adjacency, features, labels, draw_weights)
-    executor.submit(tasks, blocks.keys, part_of=_part_of_block)
+    executor.submit(tasks, blocks.keys, part_of=_part_of_block, lasting=True)
     return blocks
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
+import dask
 from dask.base import annotate
 from dask.local import get_sync
 from dask.task_spec import DataNode, List, Task, TaskRef
@@ -13,7 +16,17 @@ from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
 from daskgnn.dataflow.gang import AHEAD, Gang, Outcome, install, run_member
-from daskgnn.errors import InputError
+from daskgnn.dataflow.placement import (
+    GAIN,
+    GAIN_OF_IDLE,
+    Timings,
+    balance,
+    in_runs,
+    place,
+)
+from daskgnn.dataflow.residents import Residents
+from daskgnn.dataflow.workers import Workers
+from daskgnn.errors import InputError, NoWorkerError
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.step import Chain
@@ -21,6 +34,14 @@ if TYPE_CHECKING:
 Key = Hashable
 Graph = Mapping[Any, Any]
 PartOf = Callable[[Any], int]
+Event = dict[str, Any]
+"""What a line of ``metrics.jsonl`` says: ``event`` is its name."""
+
+_POLL_SECONDS = 0.5
+"""How often it is looked whether the workers of a window are still there."""
+
+PERSISTENT = (5, 3.0)
+"""Windows, and seconds, for which parts must be better off elsewhere to move."""
 
 
 def last_entry(key: Any) -> int:
@@ -39,10 +60,12 @@ class Executor(Protocol):
         priority: int = 0,
         part_of: PartOf = last_entry,
         ahead: bool = False,
+        lasting: bool = False,
     ) -> None:
         """Start `graph` and keep the results of `keys`.
 
-        `ahead` says that it prepares later steps, which gives way to present ones.
+        `ahead` says that it prepares later steps, which gives way to present ones;
+        `lasting` that the results belong to parts for the whole run, and go with them.
         """
 
     def result(self, keys: Sequence[Any]) -> list[Any]:
@@ -71,6 +94,20 @@ class Executor(Protocol):
     ) -> list[Outcome]:
         """Run a window as one task a worker; [] where that cannot be."""
 
+    def settle(self, seconds: Sequence[float]) -> list[Event]:
+        """Place the parts anew where workers came, went or are slow.
+
+        Parameters
+        ----------
+        seconds : sequence of float
+            What each part took a step in the window that has ended.
+
+        Returns
+        -------
+        list of dict
+            What happened since the last call: see `ClusterExecutor.settle`.
+        """
+
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
 
@@ -98,6 +135,7 @@ class LocalExecutor:
         priority: int = 0,
         part_of: PartOf = last_entry,
         ahead: bool = False,
+        lasting: bool = False,
     ) -> None:
         """Run `graph` to its end and keep the results of `keys`."""
         needed: set[Any] = set()
@@ -131,6 +169,10 @@ class LocalExecutor:
         """Return nothing: there is no worker."""
         return []
 
+    def settle(self, seconds: Sequence[float]) -> list[Event]:
+        """Return nothing: nobody comes or goes."""
+        return []
+
     def worker_of(self, part: int) -> str:
         """Return the one place there is."""
         return "local"
@@ -159,24 +201,106 @@ class ClusterExecutor:
         self.client = client
         self.num_parts = num_parts
         self._kept: dict[Any, Any] = {}
-        self._addresses: list[str] = []
+        self._residents = Residents(client, self._kept)
         install(client)
-        self.place()
+        self._workers = Workers(client)
+        self._timings = Timings(num_parts)
+        self._better_since: tuple[int, float] | None = None
+        self._addresses: list[str] = in_runs(num_parts, self._wait_for_workers())
+        self._usable = set(self._workers.usable)
 
-    def place(self) -> None:
-        """Assign the parts to the workers there are, in runs of equal length."""
-        known = self.client.scheduler_info(n_workers=-1)["workers"]
-        if not known:
-            self.client.wait_for_workers(1)
-            known = self.client.scheduler_info(n_workers=-1)["workers"]
-        workers = sorted(known)
-        limits = [worker.get("memory_limit") for worker in known.values()]
-        self._memory_limit = min((limit for limit in limits if limit), default=0)
-        self._addresses = [
-            workers[part * len(workers) // self.num_parts]
-            for part in range(self.num_parts)
-        ]
-        self._count = len(workers)
+    def _wait_for_workers(self) -> list[str]:
+        """Return the workers that may hold parts, once there is one.
+
+        Raises
+        ------
+        NoWorkerError
+            If none comes in the time that the scheduler's settings give.
+        """
+        self._workers.look()
+        if not self._workers.usable:
+            limit = dask.config.get("distributed.scheduler.no-workers-timeout")
+            try:
+                self.client.wait_for_workers(1, timeout=limit)
+            except TimeoutError as error:
+                raise NoWorkerError(f"no worker came within {limit}") from error
+            self._workers.look()
+        return self._workers.usable
+
+    def settle(self, seconds: Sequence[float]) -> list[Event]:
+        """Place the parts anew where workers came, went or are slow.
+
+        Parameters
+        ----------
+        seconds : sequence of float
+            What each part took a step in the window that has ended; empty if
+            nothing is known.
+
+        Returns
+        -------
+        list of dict
+            ``worker_lost``, ``worker_left`` (retired), ``worker_joined``,
+            ``rebalanced``.
+        """
+        now = time.time()
+        if seconds:
+            self._timings.add(self._addresses, seconds, now)
+        workers = self._wait_for_workers()
+        events: list[Event] = []
+        for gone in self._workers.take_departures():
+            self._timings.forget(gone.address)
+            name = "worker_left" if gone.expected else "worker_lost"
+            parts = [p for p, a in enumerate(self._addresses) if a == gone.address]
+            event = {"event": name, "worker": gone.address, "parts": parts}
+            events.append({**event, "time": round(gone.time, 3)})
+        joined = sorted(set(workers) - self._usable)
+        events += [{"event": "worker_joined", "worker": a} for a in joined]
+        self._usable = set(workers)
+        loads = self._timings.loads()
+        places = place(self._addresses, workers, loads)
+        lost = {p for p, a in enumerate(self._addresses) if a not in self._usable}
+        if lost:
+            places = self._where_they_are(lost, places)
+        better = balance(places, workers, loads, GAIN_OF_IDLE if joined else GAIN)
+        if better == places:
+            self._better_since = None
+        elif joined or self._persists(now):
+            facts = {"slowness": {w: round(s, 3) for w, s in loads.slowness.items()}}
+            moved = [p for p, a in enumerate(better) if a != places[p]]
+            event = {"event": "rebalanced", "parts": moved}
+            events.append({**event, "to": [better[p] for p in moved], **facts})
+            places = better
+        self._move(places)
+        return events
+
+    def _persists(self, now: float) -> bool:
+        """Return whether parts have been better off elsewhere for some time."""
+        count, since = self._better_since or (0, now)
+        self._better_since = (count + 1, since)
+        return count + 1 >= PERSISTENT[0] and now - since >= PERSISTENT[1]
+
+    def _where_they_are(self, lost: set[int], places: list[str]) -> list[str]:
+        """Leave lost parts where Dask has loaded them, if that is one worker."""
+        futures = self._residents.futures(lost)
+        held = self.client.who_has([f for part in lost for f in futures[part]])
+        found = list(places)
+        for part in lost:
+            homes = [set(held.get(future.key, ())) for future in futures[part]]
+            common = set.intersection(*homes) & self._usable if homes else set()
+            if common and places[part] not in common:
+                found[part] = min(common)
+            if common:
+                self._addresses[part] = found[part]
+        return found
+
+    def _move(self, places: list[str]) -> None:
+        """Have the parts that live elsewhere now loaded there."""
+        before, self._addresses = self._addresses, places
+        for part, worker in enumerate(places):
+            if before[part] != worker:
+                self._residents.adopt(self._residents.copy(part, worker, places))
+        if before != places:
+            self._better_since = None
 
     def submit(
         self,
@@ -186,6 +310,7 @@ class ClusterExecutor:
         priority: int = 0,
         part_of: PartOf = last_entry,
         ahead: bool = False,
+        lasting: bool = False,
     ) -> None:
         """Send `graph` to the scheduler and hold the futures of `keys`."""
         addresses = self._addresses
@@ -195,9 +320,12 @@ class ClusterExecutor:
 
         how: dict[str, Any] = {"executor": AHEAD} if ahead else {}
         how |= {"workers": workers, "allow_other_workers": True, "priority": priority}
+        tasks = self._residents.renamed(graph)
         with annotate(**how):
-            futures = self.client.get(dict(graph), list(keys), sync=False)
+            futures = self.client.get(tasks, list(keys), sync=False)
         self._kept.update(zip(keys, futures, strict=True))
+        if lasting:
+            self._residents.add(graph, keys, part_of)
 
     def result(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for the futures of `keys` and bring their results here."""
@@ -220,6 +348,7 @@ class ClusterExecutor:
         """Let the scheduler forget the results of `keys` that nobody else holds."""
         for key in keys:
             self._kept.pop(key, None)
+            self._residents.drop(key)
 
     def run_gang(
         self,
@@ -238,8 +367,6 @@ class ClusterExecutor:
             Of the members whose results are here; none if the gang did not form or
             lost a member, and the window is to be run in another way.
         """
-        if self._lost_workers():
-            self.place()
         gang = self._new_gang()
         keys = [(*name, gang.attempt, i) for i in range(len(gang.members))]
         tasks = {
@@ -261,30 +388,31 @@ class ClusterExecutor:
         def workers(key: Any) -> list[str]:
             return [addresses[key[-1]]]
 
+        tasks = self._residents.renamed(tasks)
         with annotate(workers=workers, allow_other_workers=False, priority=200):
             futures = self.client.get(tasks, keys, sync=False)
         return self._gang_result(futures)
 
     def _gang_result(self, futures: list[Any]) -> list[Outcome]:
         """Wait for a gang's end: any member's state will do."""
-        try:
-            while True:
-                try:
-                    wait(futures, timeout=1, return_when="FIRST_COMPLETED")
-                except TimeoutError:
-                    if self._lost_workers():
-                        return []
-                    continue
-                done = [future for future in futures if future.done()]
-                failed = [future for future in done if future.status == "error"]
-                if failed:
-                    failed[0].result()
-                if any(future.status != "finished" for future in done):
-                    return []
-                outcome = done[0].result(timeout=30)
-                return [] if outcome is None else [outcome]
-        except TimeoutError:
-            return []
+        patience = _POLL_SECONDS
+        while True:
+            with suppress(TimeoutError):
+                wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
+            done = [future for future in futures if future.done()]
+            failed = [future for future in done if future.status == "error"]
+            if failed:
+                failed[0].result()
+            if any(future.status != "finished" for future in done):
+                return []
+            for future in done:
+                # Its worker may die before the result is here; it is not run again.
+                with suppress(TimeoutError):
+                    outcome = future.result(timeout=patience)
+                    return [] if outcome is None else [outcome]
+                patience *= 2
+            if self._lost_workers():
+                return []
 
     def _new_gang(self) -> Gang:
         parts: dict[str, list[int]] = {}
@@ -295,16 +423,15 @@ class ClusterExecutor:
 
     def _lost_workers(self) -> bool:
         """Return whether a worker that parts are placed on is gone."""
-        known = self.client.scheduler_info(n_workers=-1)["workers"]
-        return not set(self._addresses) <= set(known)
+        return not set(self._addresses) <= self._workers.look().keys()
 
     def worker_of(self, part: int) -> str:
         """Return the address that the tasks of a part are pinned to."""
         return self._addresses[part]
 
     def num_workers(self) -> int:
-        """Return how many workers there were when the parts were placed."""
-        return self._count
+        """Return how many workers there were when this was last looked at."""
+        return len(self._usable)
 
     def num_hosts(self) -> int:
         """Return how many machines the workers that hold parts are on."""
@@ -312,7 +439,8 @@ class ClusterExecutor:
 
     def memory_limit(self) -> int:
         """Return the smallest worker's memory limit in bytes (0: none)."""
-        return self._memory_limit
+        limits = [facts["memory_limit"] for facts in self._workers.known.values()]
+        return min((limit for limit in limits if limit), default=0)
 
     def dashboard(self) -> str | None:
         """Return the address of the dashboard."""

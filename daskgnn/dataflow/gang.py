@@ -246,20 +246,13 @@ def keep_freed_memory() -> bool:
 
 
 class GangSchedulerPlugin(SchedulerPlugin):
-    """Does what is to be done at once when a worker is gone."""
+    """Tells workers at once when one of them is gone."""
 
     name = PLUGIN
     idempotent = True
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
-        """Tell the others, and let no loose pin wait for the dead.
-
-        A task that becomes ready when none of its workers is alive would wait for
-        one of them even after another has joined.
-        """
-        for task in scheduler.tasks.values():
-            if task.loose_restrictions and worker in (task.worker_restrictions or ()):
-                task.worker_restrictions = task.worker_restrictions - {worker}
+        """Tell the others."""
         message = {"op": "gnn_lost", "address": worker}
         others = {address: [message] for address in scheduler.workers}
         others.pop(worker, None)
@@ -294,6 +287,8 @@ class MemberReport:
     sent_bytes: int
     """Of sums of gradients."""
     messages: int
+    part_seconds: tuple[float, ...] = ()
+    """Of the gradients of each of its parts, in all steps."""
 
 
 def run_member(
@@ -330,11 +325,13 @@ def run_member(
         with clock.phase("form"):
             exchange.all_gather(HELLO, None, gang.form_seconds)
         tree = reduction_tree(gang.num_parts)
+        took = [0.0] * len(batches)
         for step, step_options in enumerate(options):
-            known = {
-                (part, part + 1): session.gradient(batch, step)
-                for part, batch in zip(gang.members[me][1], batches, strict=True)
-            }
+            known = {}
+            for i, part in enumerate(gang.members[me][1]):
+                start = time.perf_counter()
+                known[part, part + 1] = session.gradient(batches[i], step)
+                took[i] += time.perf_counter() - start
             left, right = _reduce(exchange, tree, step, known, clock)
             session.update(left, right, step_options)
         with clock.phase("state"):
@@ -344,7 +341,7 @@ def run_member(
         rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
         clock.add("other", *(max(seconds, 0.0) for seconds in rest))
         work = Work(clock.take(), began, ended)
-        return Outcome(after, exchange.all_reports(work))
+        return Outcome(after, exchange.all_reports(work, tuple(took)))
     except PeerLost:
         exchange.give_up()
         return None
@@ -448,11 +445,15 @@ class _Exchange:
         )
         return received
 
-    def all_reports(self, work: Work) -> tuple[MemberReport, ...]:
+    def all_reports(
+        self, work: Work, part_seconds: tuple[float, ...]
+    ) -> tuple[MemberReport, ...]:
         """Exchange the members' reports; return those that came in time."""
         meetings = tuple(self._meetings)
         messages = len(meetings) * len(self.peers)
-        mine = MemberReport(self.address, work, meetings, self._sent_bytes, messages)
+        mine = MemberReport(
+            self.address, work, meetings, self._sent_bytes, messages, part_seconds
+        )
         try:
             others = self.all_gather(GOODBYE, mine, _GOODBYE_SECONDS)
         except PeerLost:

@@ -110,7 +110,7 @@ def load_static(
         seeds = train[cuts[part] : cuts[part + 1]]
         _add_static(tasks, plan, part, seeds, batch_size / graph.num_parts)
     keys = [_static_key(plan.run, part) for part in range(graph.num_parts)]
-    executor.submit(tasks, keys)
+    executor.submit(tasks, keys, lasting=True)
 
 
 def _add_static(

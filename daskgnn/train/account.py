@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from daskgnn.dataflow.clock import Work, Works
     from daskgnn.dataflow.gang import MemberReport
@@ -91,6 +91,30 @@ class Account:
             Processor seconds by line, summed over workers.
         """
         return _gang(self, wall) if self.members else _tasks(self, wall)
+
+    def part_seconds(self, places: Sequence[str]) -> list[float]:
+        """Return what each part took a step: its preparation and its gradients.
+
+        Parameters
+        ----------
+        places : sequence of str
+            Each part's worker. Where steps ran as tasks, the parts of a worker are
+            taken for alike.
+        """
+        total = [
+            sum(wall for wall, _ in report.spent.values()) for report in self.prepared
+        ]
+        measured = {member.address: member.part_seconds for member in self.members}
+        for worker in set(places):
+            parts = [part for part, place in enumerate(places) if place == worker]
+            seconds = measured.get(worker, ())
+            if len(seconds) != len(parts):
+                busy = [_busy(w[worker]) for w in self.work if worker in w]
+                share = sum(sum(lines.values()) for lines in busy) / len(parts)
+                seconds = (share,) * len(parts)
+            for part, took in zip(parts, seconds, strict=True):
+                total[part] += took
+        return [seconds / self.steps for seconds in total]
 
     def exchanges(self) -> list[float]:
         """Return seconds of each step's exchange between members of a gang."""

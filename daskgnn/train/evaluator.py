@@ -113,7 +113,7 @@ class Evaluator:
                 self.blocks,
                 self.preparation.first_aggregation,
             )
-            self.executor.submit(tasks, self._whole.keys)
+            self.executor.submit(tasks, self._whole.keys, lasting=True)
         tasks, outputs = evaluate_layers(
             self._whole,
             self._count,

@@ -109,6 +109,9 @@ class Fit:
                 sums.seeds += seeds
                 sums.seconds += record["seconds"]
             self.recorder.step(record)
+        for event in self.loop.take_events():
+            facts = {name: value for name, value in event.items() if name != "event"}
+            self.recorder.event(event["event"], **facts)
         for sums in (course.epoch, course.total):
             for name in sums.traffic():
                 setattr(sums, name, getattr(sums, name) + getattr(result, name))

@@ -17,11 +17,12 @@ from daskgnn.dataflow.window import Preparation, prepare_window
 from daskgnn.train.account import CROSSED, Account
 from daskgnn.train.ledger import Ledger
 from daskgnn.train.program import TrainSession
+from daskgnn.train.recovery import Recoveries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.executor import Event, Executor
     from daskgnn.dataflow.gang import Outcome
     from daskgnn.kernels.hops import Traffic
     from daskgnn.train.plan import Window, WindowPlanner
@@ -109,6 +110,8 @@ class TrainLoop:
         self._step_seconds = 0.0
         self._window_tasks = 0
         self._caches: list[Any] = []
+        self._recoveries = Recoveries()
+        self._events: list[Event] = []
         self.chain = Chain(TrainSession)
 
     def run(
@@ -134,8 +137,10 @@ class TrainLoop:
                     self.executor.wait([*self.programs, *ahead.batches])
                     first = False
                 self.ledger.enter()
+                before = self._step_seconds
                 result = self._train(ahead, state, schedule)
                 self.ledger.leave(result.account)
+                self._settle(result, state, before)
                 state = result.state.cleared()
                 yield result
                 self.ledger.resume()
@@ -217,6 +222,25 @@ class TrainLoop:
             dict(zip(CROSSED, crossed, strict=True)),
         )
         return WindowResult(window, after, began, form, account, *crossed)
+
+    def take_events(self) -> list[Event]:
+        """Return what has happened to workers since this was called last."""
+        events, self._events = self._events, []
+        return events
+
+    def _settle(
+        self, result: WindowResult, state: TrainState, step_seconds: float
+    ) -> None:
+        """Let parts follow the workers after a window."""
+        places = [self.executor.worker_of(p) for p in range(len(self.programs))]
+        self._events += self._recoveries.events(
+            self.executor.settle(result.account.part_seconds(places)),
+            state.step,
+            result.began,
+            result.state.finished,
+            step_seconds,
+            abandoned=result.form == "tasks" and self._takes_gang(),
+        )
 
     def _takes_gang(self) -> bool:
         """Return whether the next window is to be one task a worker."""

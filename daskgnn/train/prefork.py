@@ -40,6 +40,9 @@ _KEPT_MEMORY = {
 """What has processes keep freed memory, one heap for all their threads. The number of
 heaps is settled when a process begins: a running worker cannot be told any more."""
 
+_QUIET = {"PYTHONWARNINGS": "ignore:resource_tracker"}
+"""The keeper of semaphores would complain at the end about those of killed workers."""
+
 
 def start_importing() -> None:
     """Start the process that workers are forked from; again is harmless."""
@@ -47,7 +50,7 @@ def start_importing() -> None:
         return
     forkserver.set_forkserver_preload([_INHERITED])
     keep = dask.config.get("gnn.keep-freed-memory")
-    wanted = _ONE_THREAD | (_KEPT_MEMORY if keep else {})
+    wanted = _ONE_THREAD | _QUIET | (_KEPT_MEMORY if keep else {})
     with deaf_to_interrupts(), _environment(wanted):
         forkserver.ensure_running()
 

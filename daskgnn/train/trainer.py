@@ -511,7 +511,7 @@ class Trainer:
             ("program", self._run, p) for p in range(self.graph.num_parts)
         ]
         tasks = {key: Task(key, same_program, self.program) for key in self._programs}
-        self.executor.submit(tasks, self._programs)
+        self.executor.submit(tasks, self._programs, lasting=True)
         self._prepared = True
 
     @property

@@ -1,0 +1,110 @@
+"""The command ``chaos``: kill workers, and compare the bits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from daskgnn.cli.errors import FailedRun, debug_option
+from daskgnn.cli.options import (
+    NOT_NEGATIVE,
+    PATH,
+    POSITIVE,
+    check_cluster,
+    cluster_options,
+    data_dir_option,
+    hush,
+)
+from daskgnn.train.prefork import start_importing
+
+
+@click.command()
+@click.argument("graph")
+@click.option(
+    "--kill-every",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Mean time between kills; the times are random.",
+)
+@click.option("--epochs", type=POSITIVE, default=3, show_default=True)
+@click.option("--num-parts", type=POSITIVE, help="Parts to open the graph with.")
+@click.option("--batch-size", type=POSITIVE, help="Seeds a step, in all parts.")
+@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
+@cluster_options
+@click.option("--out", type=PATH, help="Keep both runs here.  [default: nowhere]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@data_dir_option
+@debug_option
+@click.pass_context
+def chaos(
+    ctx: click.Context,
+    /,
+    graph: str,
+    kill_every: float,
+    workers: int | None,
+    scheduler: str | None,
+    out: str | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train on GRAPH twice, once with workers killed all along, and compare.
+
+    Workers die by SIGKILL, at random, on the cluster that is given or on one of its
+    own. The command ends with status 1 if a bit of the parameters differs.
+    """
+    check_cluster(workers, scheduler)
+    if workers == 0:
+        raise click.UsageError("--workers 0 has no worker to kill: give 1 or more", ctx)
+    hush(ctx)
+    if scheduler is None:
+        start_importing()
+    with TemporaryDirectory() as folder:
+        given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
+        report = _run({**given, "out": out or folder}, kill_every, as_json)
+    _print(report, as_json)
+    if not report["kills"]:
+        raise FailedRun("no worker was killed: give more --epochs or less --kill-every")
+    if not report["equal"]:
+        raise FailedRun("the killed workers changed the parameters: this is a bug")
+
+
+def _run(given: dict[str, Any], kill_every: float, as_json: bool) -> dict[str, Any]:
+    """Train twice."""
+    from daskgnn.cli.progress import make_progress
+    from daskgnn.train import chaos as both
+    from daskgnn.train.run import RunConfig
+
+    progress = None if as_json else make_progress()
+    try:
+        config = RunConfig(**given)
+        report = both.chaos(config, kill_every, given["seed"], progress)
+    finally:
+        if progress is not None:
+            progress.close()
+    return {**asdict(report), "equal": report.equal}
+
+
+def _print(report: dict[str, Any], as_json: bool) -> None:
+    """Print both hashes, and what happened."""
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    alone, disturbed = report["seconds"]
+    longest = report["longest_recovery"]
+    lines = {
+        "undisturbed": report["undisturbed"],
+        "disturbed": report["disturbed"],
+        "equal": "yes" if report["equal"] else "NO",
+        "kills": f"{report['kills']} ({report['lost']} workers missed)",
+        "recovered": f"{report['recovered']}, within {longest:.1f} s",
+        "steps redone": f"{report['steps_redone']} of {report['steps']}",
+        "seconds": f"{alone:.1f} undisturbed, {disturbed:.1f} disturbed",
+    }
+    for name, value in lines.items():
+        click.echo(f"{name:14} {value}")

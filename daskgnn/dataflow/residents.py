@@ -1,0 +1,165 @@
+"""What stays on workers for a whole run: blocks, programs, static halo caches.
+
+A part that moves is loaded again, under keys of its own, where it is to live; the old
+futures are dropped, and what is still at work with the old keys finishes with them. A
+copy under the same key would not do: Dask removes one of the two, and not always
+the old one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask.base import annotate
+from dask.task_spec import Task
+from distributed import Future
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What was submitted together."""
+
+    graph: Mapping[Any, Any]
+    keys: tuple[Any, ...]
+    part_of: Callable[[Any], int]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One part's residents under keys of their own."""
+
+    worker: str
+    names: dict[Any, Any]
+    """By the key that graphs use."""
+    futures: dict[Any, Any]
+
+
+class Residents:
+    """Knows under which keys the residents of each part lie now.
+
+    Graphs are written with the keys that residents were first given.
+    """
+
+    def __init__(self, client: Any, kept: dict[Any, Any]) -> None:
+        self.client = client
+        self._kept = kept
+        """Futures, by the key that graphs use."""
+        self._names: dict[Any, Any] = {}
+        self._groups: list[_Group] = []
+        self._count = 0
+
+    def add(
+        self,
+        graph: Mapping[Any, Any],
+        keys: Sequence[Any],
+        part_of: Callable[[Any], int],
+    ) -> None:
+        """Take note of what has been submitted to stay."""
+        self._groups.append(_Group(dict(graph), tuple(keys), part_of))
+
+    def drop(self, key: Any) -> None:
+        """Take note that a key has been released."""
+        self._names.pop(key, None)
+
+    def renamed(self, graph: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return a graph that refers to residents by their present keys."""
+        if not self._names:
+            return dict(graph)
+        return {
+            key: node if isinstance(node, Future) else node.substitute(self._names)
+            for key, node in graph.items()
+        }
+
+    def futures(self, parts: Iterable[int]) -> dict[int, list[Any]]:
+        """Return the futures of each part's residents."""
+        wanted: dict[int, list[Any]] = {part: [] for part in parts}
+        for group in self._groups:
+            for key in group.keys:
+                part = group.part_of(key)
+                if part in wanted and key in self._kept:
+                    wanted[part].append(self._kept[key])
+        return wanted
+
+    def copy(self, part: int, worker: str, places: Sequence[str]) -> Copy:
+        """Load a part's residents on a worker, under keys of their own.
+
+        Parameters
+        ----------
+        places : sequence of str
+            Where other parts' share of the work, if there is any, is to be done.
+        """
+        self._count += 1
+        found = Copy(worker, {}, {})
+        homes = list(places)
+        homes[part] = worker
+        for group in self._groups:
+            keys = [
+                key
+                for key in group.keys
+                if key in self._kept and group.part_of(key) == part
+            ]
+            if keys:
+                self._copy_group(group, keys, found, homes)
+        return found
+
+    def adopt(self, copy: Copy) -> None:
+        """Use a copy from now on, and drop what was used before."""
+        self._names.update(copy.names)
+        self._kept.update(copy.futures)
+
+    def _copy_group(
+        self, group: _Group, keys: list[Any], copy: Copy, homes: list[str]
+    ) -> None:
+        new = {key: again(key, self._count) for key in _needed(group, keys, self._kept)}
+        names = {**self._names, **copy.names, **new}
+        graph: dict[Any, Any] = {}
+        for key, name in new.items():
+            node = group.graph[key]
+            if isinstance(node, Future):  # of an array that the user has persisted
+                graph[name] = Task(name, _same, node)
+            else:
+                graph[name] = node.substitute(names, key=name)
+        home = {name: homes[group.part_of(key)] for key, name in new.items()}
+
+        def workers(name: Any) -> list[str]:
+            return [home[name]]
+
+        with annotate(workers=workers, allow_other_workers=True):
+            futures = self.client.get(graph, [new[key] for key in keys], sync=False)
+        copy.names.update({key: new[key] for key in keys})
+        copy.futures.update(zip(keys, futures, strict=True))
+
+
+def _needed(group: _Group, keys: list[Any], kept: Mapping[Any, Any]) -> list[Any]:
+    """Return what of a group has to run for `keys`: up to what is kept."""
+    found: dict[Any, None] = {}
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key in found:
+            continue
+        found[key] = None
+        node = group.graph[key]
+        if isinstance(node, Future):
+            continue
+        waiting += [
+            other
+            for other in node.dependencies
+            if other in group.graph and (other in keys or other not in kept)
+        ]
+    return list(found)
+
+
+def again(key: Any, count: int) -> Any:
+    """Return another key for what `key` names; the first word stays."""
+    if isinstance(key, tuple):
+        return (key[0], f"again-{count}", *key[1:])
+    return f"{key}-again-{count}"
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,132 @@
+"""Which workers a cluster has, and which of them have gone."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distributed.core import Status
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PLUGIN = "daskgnn-workers"
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A worker that is gone."""
+
+    address: str
+    time: float
+    """Seconds since the epoch, by the scheduler's clock."""
+    expected: bool
+    """Whether it was retired or has closed by itself; else it was lost."""
+
+
+class WorkersPlugin(SchedulerPlugin):
+    """Keeps the list of departures, and sees to it that loose pins are loose.
+
+    A task that becomes ready when none of its workers is alive would wait for one of
+    them even after another has joined (distributed 2026.8).
+    """
+
+    name = PLUGIN
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Offer the list to clients."""
+        self.scheduler = scheduler
+        self.count = 0
+        self.gone: deque[tuple[int, str, float, bool]] = deque(maxlen=_REMEMBERED)
+        scheduler.handlers["gnn_workers"] = self.workers
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Let tasks that wait for the dead run on the newcomer."""
+        _loosen(scheduler, scheduler.unrunnable)
+
+    def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
+        """Take note of a departure."""
+        _loosen(scheduler, scheduler.tasks.values(), worker)
+        self.count += 1
+        expected = _was_expected(scheduler, worker)
+        self.gone.append((self.count, worker, time.time(), expected))
+
+    async def workers(self, after: int) -> dict[str, Any]:
+        """Tell which workers there are, and who went since the departure `after`."""
+        return {
+            "workers": {
+                address: {
+                    "usable": state.status in (Status.running, Status.paused),
+                    "memory_limit": state.memory_limit,
+                    "nanny": state.nanny,
+                    "name": str(state.name),
+                }
+                for address, state in self.scheduler.workers.items()
+            },
+            "gone": [entry for entry in self.gone if entry[0] > after],
+            "count": self.count,
+        }
+
+
+def _loosen(scheduler: Any, tasks: Iterable[Any], dead: str | None = None) -> None:
+    """Take the dead out of loose restrictions."""
+    for task in tasks:
+        pinned = task.worker_restrictions
+        if not pinned or not task.loose_restrictions:
+            continue
+        if dead is None:
+            task.worker_restrictions = pinned & scheduler.workers.keys()
+        elif dead in pinned:
+            task.worker_restrictions = pinned - {dead}
+
+
+def _was_expected(scheduler: Any, worker: str) -> bool:
+    """Return what the scheduler has just logged of a removal."""
+    for _, event in reversed(scheduler.get_events("all")):
+        if not isinstance(event, dict):
+            continue
+        if event.get("action") == "remove-worker" and event.get("worker") == worker:
+            return bool(event["expected"])
+    return False
+
+
+class Workers:
+    """The driver's view of a cluster's workers."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        client.register_plugin(WorkersPlugin())
+        self.known: dict[str, dict[str, Any]] = {}
+        self._count: int | None = None
+        self._departures: list[Departure] = []
+
+    def look(self) -> dict[str, dict[str, Any]]:
+        """Ask the scheduler; return what it knows of each worker, by address."""
+        after = -1 if self._count is None else self._count
+        told = self.client.sync(self._ask, after)
+        if self._count is not None:
+            self._departures += [
+                Departure(address, when, expected)
+                for _, address, when, expected in told["gone"]
+            ]
+        self._count = told["count"]
+        self.known = told["workers"]
+        return self.known
+
+    async def _ask(self, after: int) -> Any:
+        return await self.client.scheduler.gnn_workers(after=after)
+
+    @property
+    def usable(self) -> list[str]:
+        """Addresses of those that may be given work, as last seen."""
+        return sorted(a for a, facts in self.known.items() if facts["usable"])
+
+    def take_departures(self) -> list[Departure]:
+        """Return who has gone since this was called last."""
+        gone, self._departures = self._departures, []
+        return gone

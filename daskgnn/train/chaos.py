@@ -1,0 +1,217 @@
+"""A run whose workers are killed all along, beside the same run left in peace."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskgnn.errors import ClusterError
+from daskgnn.train.run import RunConfig, train
+
+if TYPE_CHECKING:
+    from daskgnn.train.recorder import Progress
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChaosReport:
+    """What came of two runs that differ in nothing but killed workers."""
+
+    undisturbed: str
+    """``params_sha256``."""
+    disturbed: str
+    kills: int
+    lost: int
+    """Workers that the disturbed run has missed."""
+    recovered: int
+    """Workers whose loss it has recovered from."""
+    steps: int
+    steps_redone: int
+    longest_recovery: float
+    """Seconds."""
+    seconds: tuple[float, float]
+    """Of the undisturbed and of the disturbed run's training."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether the killed workers changed no bit."""
+        return self.undisturbed == self.disturbed
+
+
+def chaos(
+    config: RunConfig,
+    kill_every: float,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ChaosReport:
+    """Train twice, once with workers killed by SIGKILL, and compare.
+
+    The times between kills are random, exponentially distributed. A first kill comes
+    after a random step before the last epoch, however short the run is.
+
+    Parameters
+    ----------
+    config : RunConfig
+        ``out`` is a directory for both runs.
+    kill_every : float
+        Mean seconds between kills.
+    seed : int
+        Of the times and of the choice of workers.
+
+    Raises
+    ------
+    ClusterError
+        If a worker has no nanny that would start another in its place.
+    """
+    watch = Watch(progress)
+    first = train(
+        replace(config, out=str(Path(config.out, "undisturbed"))), progress=watch
+    )
+    killer = Killer(kill_every, seed, progress)
+    try:
+        second = train(
+            replace(config, out=str(Path(config.out, "disturbed"))), progress=killer
+        )
+    finally:
+        killer.stop()
+    recovered = killer.told("recovered")
+    return ChaosReport(
+        first["params_sha256"],
+        second["params_sha256"],
+        killer.kills,
+        len(killer.told("worker_lost")),
+        sum(event["workers"] for event in recovered),
+        second["steps"],
+        sum(event["steps_redone"] for event in recovered),
+        max((event["seconds"] for event in recovered), default=0.0),
+        (round(watch.seconds, 3), round(killer.seconds, 3)),
+    )
+
+
+@dataclass
+class Watch:
+    """A progress that takes the time from the first step to the last."""
+
+    shown: Progress | None
+    events: list[Record] = field(default_factory=list)
+    seconds: float = 0.0
+    _began: float = 0.0
+
+    def started(self, info: Record) -> None:
+        """Pass it on."""
+        self._began = time.monotonic()
+        if self.shown is not None:
+            self.shown.started(info)
+
+    def step(self, record: Record) -> None:
+        """Take the time."""
+        self.seconds = time.monotonic() - self._began
+        if self.shown is not None:
+            self.shown.step(record)
+
+    def epoch(self, record: Record) -> None:
+        """Pass it on."""
+        if self.shown is not None:
+            self.shown.epoch(record)
+
+    def event(self, record: Record) -> None:
+        """Keep it."""
+        self.events.append(record)
+        if self.shown is not None:
+            self.shown.event(record)
+
+    def finished(self, summary: Record) -> None:
+        """Pass it on."""
+        if self.shown is not None:
+            self.shown.finished(summary)
+
+    def told(self, name: str) -> list[Record]:
+        """Return the events of a name."""
+        return [record for record in self.events if record["event"] == name]
+
+
+class Killer(Watch):
+    """A progress that kills random workers from the first step to the last."""
+
+    def __init__(self, every: float, seed: int, shown: Progress | None) -> None:
+        super().__init__(shown)
+        self.kills = 0
+        self._every = every
+        self._random = random.Random(seed)
+        self._first_step = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._kill_on, daemon=True)
+        self._client: Any = None
+
+    def started(self, info: Record) -> None:
+        """Choose the first victim's step."""
+        super().started(info)
+        before_last = info["total_steps"] - info["steps_per_epoch"]
+        self._first_step = self._random.randrange(max(before_last, 1))
+        self._client = _another_client()
+
+    def step(self, record: Record) -> None:
+        """Begin after the step that was chosen."""
+        super().step(record)
+        if record["step"] == self._first_step:
+            self.kills += self._kill_one()
+            self._thread.start()
+
+    def finished(self, summary: Record) -> None:
+        """Leave the workers alone."""
+        self.stop()
+        super().finished(summary)
+
+    def stop(self) -> None:
+        """End; again is harmless."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(30)
+        if self._client is not None:
+            self._client.close(5)
+
+    def _kill_on(self) -> None:
+        while not self._over.wait(self._random.expovariate(1 / self._every)):
+            self.kills += self._kill_one()
+
+    def _kill_one(self) -> bool:
+        """Have a random worker kill itself; return whether there was one."""
+        known = self._client.scheduler_info(n_workers=-1)["workers"]
+        names = {str(facts["name"]): address for address, facts in known.items()}
+        if not names:
+            return False
+        victim = names[self._random.choice(sorted(names))]
+        # What a worker knows already is there at once: nothing is to be imported.
+        self._client.run(
+            signal.raise_signal, signal.SIGKILL, workers=[victim], on_error="ignore"
+        )
+        return True
+
+
+def _another_client() -> Any:
+    """Return a client of one's own of the cluster that the run uses.
+
+    Raises
+    ------
+    ClusterError
+        If a worker has no nanny.
+    """
+    from distributed import Client, default_client
+
+    used = default_client()
+    known = used.scheduler_info(n_workers=-1)["workers"]
+    alone = sorted(address for address, facts in known.items() if not facts["nanny"])
+    if alone:
+        raise ClusterError(
+            f"worker {alone[0]} has no nanny, so nobody would replace it: start "
+            "workers without --no-nanny"
+        )
+    return Client(
+        used.scheduler.address, security=used.security, set_as_default=False, timeout=30
+    )

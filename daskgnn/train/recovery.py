@@ -1,0 +1,79 @@
+"""How long a run took to go on after a loss, and what it did again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Event = dict[str, Any]
+
+
+class Recoveries:
+    """Tells when a run that has lost workers is under way again."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._redone = 0
+
+    def events(
+        self,
+        events: Sequence[Event],
+        first_step: int,
+        began: float,
+        finished: Sequence[float],
+        step_seconds: float,
+        *,
+        abandoned: bool,
+    ) -> list[Event]:
+        """Return the events with those that follow from them.
+
+        Parameters
+        ----------
+        events : sequence of dict
+            What happened until the end of a window.
+        first_step : int
+            Of that window.
+        began : float
+            When its steps were submitted, seconds since the epoch.
+        finished : sequence of float
+            When each of its steps was done, for good.
+        step_seconds : float
+            What a step took before.
+        abandoned : bool
+            Whether its steps were begun once in vain.
+        """
+        out: list[Event] = []
+        for event in events:
+            if event["event"] != "worker_lost":
+                out.append(event)
+                continue
+            lost = event["time"]
+            done = sum(end <= lost for end in finished)
+            out.append({**event, "step": first_step + done})
+            self._losses.append(lost)
+            if lost > began:
+                again = _at_most(lost - began, step_seconds, len(finished))
+                # Steps follow each other: if one was kept, all before it were.
+                kept = done if not abandoned else 0
+                self._redone = max(self._redone, 0 if kept else again)
+        after = [end for end in finished if self._losses and end > max(self._losses)]
+        if after:
+            out.append(
+                {
+                    "event": "recovered",
+                    "workers": len(self._losses),
+                    "seconds": round(min(after) - min(self._losses), 3),
+                    "steps_redone": self._redone,
+                }
+            )
+            self._losses, self._redone = [], 0
+        return out
+
+
+def _at_most(seconds: float, step_seconds: float, size: int) -> int:
+    """Return how many of a window's steps may have been done in some seconds."""
+    if not step_seconds:
+        return size
+    return min(size, int(seconds / step_seconds) + 1)
