@@ -209,6 +209,11 @@ class ClusterExecutor:
         self._addresses: list[str] = in_runs(num_parts, self._wait_for_workers())
         self._usable = set(self._workers.usable)
 
+    @property
+    def scheduler_id(self) -> str | None:
+        """The name that the scheduler has given itself."""
+        return self._workers.scheduler_id
+
     def _wait_for_workers(self) -> list[str]:
         """Return the workers that may hold parts, once there is one.
 

@@ -70,6 +70,7 @@ class WorkersPlugin(SchedulerPlugin):
             },
             "gone": [entry for entry in self.gone if entry[0] > after],
             "count": self.count,
+            "id": self.scheduler.id,
         }
 
 
@@ -104,6 +105,8 @@ class Workers:
         self.known: dict[str, dict[str, Any]] = {}
         self._count: int | None = None
         self._departures: list[Departure] = []
+        self.scheduler_id: str | None = None
+        """The name that the scheduler gave itself; known after the first look."""
 
     def look(self) -> dict[str, dict[str, Any]]:
         """Ask the scheduler; return what it knows of each worker, by address."""
@@ -116,6 +119,7 @@ class Workers:
             ]
         self._count = told["count"]
         self.known = told["workers"]
+        self.scheduler_id = told["id"]
         return self.known
 
     async def _ask(self, after: int) -> Any:

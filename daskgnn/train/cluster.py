@@ -17,6 +17,7 @@ from distributed.comm.addressing import get_address_host_port
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError, TrainingError
+from daskgnn.train.connection import Connection, wait_for_cluster
 from daskgnn.train.prefork import METHOD, deaf_to_interrupts, start_importing
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         If nothing answers at the address in time, or it has no worker.
     """
     if scheduler is not None:
-        with _connected(scheduler) as client:
+        with Connection(
+            lambda: _connected(scheduler), lambda: _connected_again(scheduler)
+        ) as client:
             yield client
     elif workers == 0:
         yield None
@@ -69,21 +72,31 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
 
 @contextmanager
 def own_cluster(workers: int) -> Iterator[Any]:
-    """Yield a client of a cluster of worker processes on this machine."""
-    from distributed import Client, LocalCluster
+    """Yield a client of a cluster of worker processes on this machine.
 
-    with dask.config.set(OWN_CLUSTER):
-        start_importing()
-        with deaf_to_interrupts():
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=THREADS_PER_WORKER,
-                host="127.0.0.1",
-                dashboard_address=f"127.0.0.1:{_dashboard_port()}",
-                silence_logs=logging.CRITICAL,
-            )
-        with cluster, Client(cluster) as client:
-            yield client
+    Where its scheduler is lost, `successor` starts another one with new workers.
+    """
+    with dask.config.set(OWN_CLUSTER), Connection(lambda: _started(workers)) as client:
+        yield client
+
+
+@contextmanager
+def _started(workers: int) -> Iterator[Any]:
+    from distributed import Client
+
+    from daskgnn.train.forked import ForkedCluster
+
+    start_importing()
+    with deaf_to_interrupts():
+        cluster = ForkedCluster(
+            n_workers=workers,
+            threads_per_worker=THREADS_PER_WORKER,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{_dashboard_port()}",
+            silence_logs=logging.CRITICAL,
+        )
+    with cluster, Client(cluster) as client:
+        yield client
 
 
 def _dashboard_port() -> int:
@@ -111,6 +124,12 @@ def _connected(address: str) -> Iterator[Any]:
                 f"the scheduler at {address} has no worker: start some with "
                 f"'dask worker {address} --nthreads 2'"
             ) from error
+        yield client
+
+
+@contextmanager
+def _connected_again(address: str) -> Iterator[Any]:
+    with wait_for_cluster(address) as client:
         yield client
 
 

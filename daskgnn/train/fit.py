@@ -49,7 +49,8 @@ class Fit:
     def run(self, epochs: int) -> None:
         """Train until `epochs` epochs are done, or early stopping ends the run.
 
-        A signal that stops it is raised again when a checkpoint is written.
+        A signal that stops it is raised again when a checkpoint is written. May be
+        called again after a loss: the course says what is still to do.
         """
         self._snapshot = self.course.to_checkpoint(self.plan_facts)
         self._saved, self._saved_at = self._snapshot.step, time.monotonic()
@@ -63,6 +64,10 @@ class Fit:
 
     def _run(self, epochs: int) -> None:
         course = self.course
+        if course.epoch.seeds and course.position.step == 0:
+            self._end_epoch(course.position.epoch - 1)
+            if course.stopped:
+                return
         plan = windows(
             self.plan,
             course.position,
@@ -73,12 +78,12 @@ class Fit:
         results = self.loop.run(plan, course.state, course.schedule)
         while (result := self._next(results)) is not None:
             self._after_window(result)
-            last = result.window.last_of_epoch
-            if last:
-                self._after_epoch(result.window.epoch)
-            self._snapshot = course.to_checkpoint(self.plan_facts)
-            if last or self._checkpoint_due():
-                self._checkpoint()
+            if result.window.last_of_epoch:
+                self._end_epoch(result.window.epoch)
+            else:
+                self._snapshot = course.to_checkpoint(self.plan_facts)
+                if self._checkpoint_due():
+                    self._checkpoint()
             self.recorder.flush()
             if course.stopped:
                 return
@@ -120,10 +125,15 @@ class Fit:
         if window.last_of_epoch:
             course.position = Position(window.epoch + 1)
 
+    def _end_epoch(self, epoch: int) -> None:
+        self._after_epoch(epoch)
+        self._snapshot = self.course.to_checkpoint(self.plan_facts)
+        self._checkpoint()
+
     def _after_epoch(self, epoch: int) -> None:
         """Evaluate, record, advance the schedule, decide whether to stop."""
         course = self.course
-        sums, course.epoch = course.epoch, Sums()
+        sums = course.epoch
         record: dict[str, Any] = {
             "epoch": epoch,
             "loss": sums.loss / sums.seeds,
@@ -133,6 +143,8 @@ class Fit:
         }
         course.last_loss = record["loss"]
         score = self._validate(epoch, record)
+        # Only now is the epoch over: what is lost before is done again.
+        course.epoch = Sums()
         self.recorder.epoch(record)
         course.schedule.end_epoch(score, record["loss"])
         if score is None:

@@ -10,7 +10,7 @@ if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
     # it needs its workers until it has written a checkpoint, and ends them itself.
     os.setpgrp()
 
-import distributed  # noqa: F401
+import distributed.dashboard.scheduler  # noqa: F401
 import torch
 
 import daskgnn.dataflow.evaluate

@@ -98,6 +98,7 @@ class TrainLoop:
         look_ahead: int,
         form: str,
         first_window: int,
+        recoveries: Recoveries | None = None,
     ) -> None:
         self.executor = executor
         self.preparation = preparation
@@ -110,7 +111,7 @@ class TrainLoop:
         self._step_seconds = 0.0
         self._window_tasks = 0
         self._caches: list[Any] = []
-        self._recoveries = Recoveries()
+        self._recoveries = recoveries or Recoveries()
         self._events: list[Event] = []
         self.chain = Chain(TrainSession)
 
@@ -183,6 +184,7 @@ class TrainLoop:
         self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
     ) -> WindowResult:
         began = time.time()
+        self._recoveries.in_flight = ahead.window.size
         run, window, batches = self.preparation.run, ahead.window, ahead.batches
         keys = [("report", run, window.number, p) for p in range(len(batches))]
         tasks = {
@@ -206,6 +208,7 @@ class TrainLoop:
             after, count = self._run_tasks(window, batches, state, options)
             members = ()
             num_tasks += count
+        self._recoveries.in_flight = 0
         self._step_seconds = (time.time() - began) / window.size
         reports = self.executor.result(keys)
         self.executor.release([*keys, *batches])

@@ -14,8 +14,17 @@ class Recoveries:
     """Tells when a run that has lost workers is under way again."""
 
     def __init__(self) -> None:
+        self.in_flight = 0
+        """Steps that have been submitted and are not home."""
         self._losses: list[float] = []
-        self._redone = 0
+        self._workers = self._schedulers = self._redone = 0
+
+    def lost_scheduler(self, when: float) -> None:
+        """Take note that the scheduler was lost: what is in flight is done again."""
+        self._losses.append(when)
+        self._schedulers += 1
+        self._redone = max(self._redone, self.in_flight)
+        self.in_flight = 0
 
     def events(
         self,
@@ -53,6 +62,7 @@ class Recoveries:
             done = sum(end <= lost for end in finished)
             out.append({**event, "step": first_step + done})
             self._losses.append(lost)
+            self._workers += 1
             if lost > began:
                 again = _at_most(lost - began, step_seconds, len(finished))
                 # Steps follow each other: if one was kept, all before it were.
@@ -63,12 +73,14 @@ class Recoveries:
             out.append(
                 {
                     "event": "recovered",
-                    "workers": len(self._losses),
+                    "workers": self._workers,
+                    "schedulers": self._schedulers,
                     "seconds": round(min(after) - min(self._losses), 3),
                     "steps_redone": self._redone,
                 }
             )
-            self._losses, self._redone = [], 0
+            self._losses = []
+            self._workers = self._schedulers = self._redone = 0
         return out
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from asyncio import CancelledError
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
 import numpy as np
@@ -25,7 +27,13 @@ from daskgnn.dataflow.memory import (
 )
 from daskgnn.dataflow.timing import transfers
 from daskgnn.dataflow.window import Preparation
-from daskgnn.errors import CheckpointError, InputError, TrainingError
+from daskgnn.errors import (
+    CheckpointError,
+    ClusterError,
+    DaskGNNError,
+    InputError,
+    TrainingError,
+)
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
@@ -44,6 +52,7 @@ from daskgnn.train.checks import (
     remote_aggregation,
 )
 from daskgnn.train.cluster import told_of_losses, warn_of_differences
+from daskgnn.train.connection import has_lost_scheduler, successor
 from daskgnn.train.course import Course
 from daskgnn.train.dryrun import try_model
 from daskgnn.train.evaluator import Evaluator
@@ -54,6 +63,7 @@ from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.program import OptimizerFactory, Program, make_program
 from daskgnn.train.recipes import PRECISIONS, STEPS
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
+from daskgnn.train.recovery import Recoveries
 from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
 from daskgnn.train.schedule import (
     Schedule,
@@ -66,7 +76,7 @@ from daskgnn.train.state import TrainState, flatten, hash_parameters, write_para
 from daskgnn.train.summary import summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import dask.array as da
@@ -75,6 +85,8 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.train.ledger import Ledger
+
+T = TypeVar("T")
 
 
 class Trainer:
@@ -211,7 +223,6 @@ class Trainer:
         self.checkpoints = check_checkpoints(
             checkpoint_every, checkpoint_seconds, keep_checkpoints
         )
-        window = check_optional_count("window", window)
         self.recorder = Recorder(out, progress or Silent(), self.checkpoints.keep)
         self._settings: dict[str, Any] = {
             "normalize_features": normalize_features,
@@ -247,7 +258,7 @@ class Trainer:
             self.executor = make_executor(client, graph.num_parts)
             if isinstance(self.executor, ClusterExecutor):
                 warn_of_differences(self.executor.client)
-        self.window = self._window_size(window)
+        self.window = self._window_size(check_optional_count("window", window))
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, schedule)
         self._description = {
@@ -258,6 +269,7 @@ class Trainer:
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none: Evaluator | None = None
         self._prepared = False
+        self._recoveries = Recoveries()
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
@@ -306,9 +318,8 @@ class Trainer:
         elif self.course.state.step == 0:
             self.recorder.refuse_other_run()
         with told_of_losses(self._how_to_continue):
-            self._prepare()
             # What a store hides is found before anything is written.
-            self.executor.wait(self._preparation.blocks.keys)
+            self._outlive_schedulers(self._load)
         self.recorder.open()
         if resume:
             self.recorder.event("resume", step=self.course.state.step)
@@ -320,12 +331,7 @@ class Trainer:
         try:
             if not self.course.stopped:
                 with told_of_losses(self._how_to_continue):
-                    rehearse_everywhere(
-                        self.executor, self._preparation, self._programs, self._notice
-                    )
-                    fit = self._new_fit(signals)
-                    self.ledger = fit.loop.ledger
-                    fit.run(epochs)
+                    self._outlive_schedulers(lambda: self._train(epochs, signals))
         except BaseException:
             # What has failed is said first.
             with suppress(TrainingError):
@@ -334,8 +340,63 @@ class Trainer:
         self.recorder.settle()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
-            self.recorder.summary(self.summary())
+            with told_of_losses(self._how_to_continue):
+                self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
+
+    def _load(self) -> None:
+        self._prepare()
+        self.executor.wait(self._preparation.blocks.keys)
+
+    def _train(self, epochs: int, signals: Signals) -> None:
+        self._load()
+        rehearse_everywhere(
+            self.executor, self._preparation, self._programs, self._notice
+        )
+        fit = self._new_fit(signals)
+        self.ledger = fit.loop.ledger
+        fit.run(epochs)
+
+    def _outlive_schedulers(self, work: Callable[[], T]) -> T:
+        """Do some work; do it again on another cluster if the scheduler is lost.
+
+        Whatever the work raises then, for instance that a client is closed, is of the
+        loss.
+        """
+        while True:
+            try:
+                return work()
+            except (Exception, CancelledError) as error:
+                if isinstance(error, DaskGNNError) or not self._lost_scheduler():
+                    raise
+                self._renew()
+
+    def _lost_scheduler(self) -> bool:
+        executor = self.executor
+        return isinstance(executor, ClusterExecutor) and has_lost_scheduler(
+            executor.client, executor.scheduler_id
+        )
+
+    def _renew(self) -> None:
+        """Go over to another cluster with the state that this process holds.
+
+        Raises
+        ------
+        TrainingError
+            If there is none in time.
+        """
+        assert isinstance(self.executor, ClusterExecutor)
+        self._recoveries.lost_scheduler(time.time())
+        self.recorder.event("scheduler_lost", step=self.course.state.step)
+        self.recorder.flush()
+        try:
+            client = successor(self.executor.client)
+        except ClusterError as error:
+            raise TrainingError(f"{error}; {self._how_to_continue()}") from error
+        self.executor = ClusterExecutor(client, self.graph.num_parts)
+        self._run = uuid.uuid4().hex[:8]
+        self._evaluator_or_none = None
+        self._prepared = False
 
     def profile(self, steps: int = 64) -> Ledger:
         """Train some steps for their times alone, and return where the time went.
@@ -463,6 +524,7 @@ class Trainer:
             int(dask.config.get("gnn.look-ahead")),
             self.steps,
             first_window(self._step_size, self._parts_per_worker),
+            self._recoveries,
         )
 
     def _new_fit(self, signals: Signals) -> Fit:
