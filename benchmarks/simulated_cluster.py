@@ -202,7 +202,7 @@ class NoArithmetic:
         self._share = PartGradient(values, 0.0)
         self._steps = state
 
-    def gradient(self, batch: Any, step: int) -> PartGradient:
+    def gradient(self, batch: Any, step: int, behind: int = 0) -> PartGradient:
         """Return a part's share."""
         return self._share
 

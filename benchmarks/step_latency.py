@@ -22,6 +22,7 @@ import daskgnn
 from daskgnn import nn
 from daskgnn.graph.generate import planted_partition
 from daskgnn.train.cluster import own_cluster
+from daskgnn.train.gradients import UpdateOptions
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
 
@@ -56,7 +57,7 @@ def kernel_seconds(path: str) -> tuple[float, float]:
         ahead.append((time.perf_counter() - began) / window.size / len(keys))
         (batch, *_) = trainer.executor.result(keys)
         session = TrainSession(trainer.program, trainer.course.state)
-        options = trainer.course.schedule.options()
+        options = UpdateOptions(trainer.course.schedule.options())
         for i in range(window.size):
             began = time.perf_counter()
             session.update(share := session.gradient(batch, i), share, options)

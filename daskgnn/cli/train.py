@@ -26,6 +26,7 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
+from daskgnn.train.gradients import COMPENSATIONS, WAYS
 from daskgnn.train.prefork import start_importing
 from daskgnn.train.recipes import CACHE_POLICIES, PRECISIONS, SAMPLE_BY, STEPS
 from daskgnn.train.signals import Signals, Terminated
@@ -111,6 +112,25 @@ def _training_options(command: Command) -> Command:
             "--precision",
             type=click.Choice(PRECISIONS),
             help="Of dense products in training; parameters and sums stay float32.",
+        ),
+        click.option(
+            "--gradients",
+            type=click.Choice(WAYS),
+            help="Wait for every sum of gradients, or be some updates late.",
+        ),
+        click.option(
+            "--staleness", type=NOT_NEGATIVE, help="Updates that async is late."
+        ),
+        click.option(
+            "--compensation",
+            type=click.Choice(COMPENSATIONS),
+            help="What is done about staleness.",
+        ),
+        click.option("--accumulate", type=POSITIVE, help="Steps that make one update."),
+        click.option(
+            "--clip-norm",
+            type=click.FloatRange(min=0.0, min_open=True),
+            help="Largest norm of an update's gradient.",
         ),
         click.option(
             "--halo-cache",

@@ -326,14 +326,21 @@ def run_member(
             exchange.all_gather(HELLO, None, gang.form_seconds)
         tree = reduction_tree(gang.num_parts)
         took = [0.0] * len(batches)
+        sums: deque[tuple[_Sum, Any]] = deque()
         for step, step_options in enumerate(options):
             known = {}
             for i, part in enumerate(gang.members[me][1]):
                 start = time.perf_counter()
-                known[part, part + 1] = session.gradient(batches[i], step)
+                known[part, part + 1] = session.gradient(
+                    batches[i], step, max(chain.staleness - step, 0)
+                )
                 took[i] += time.perf_counter() - start
-            left, right = _reduce(exchange, tree, step, known, clock)
-            session.update(left, right, step_options)
+            sums.append((_Sum(exchange, tree, step, known, clock), step_options))
+            if len(sums) > chain.staleness:
+                total, its_options = sums.popleft()
+                session.update(*total.take(), its_options)
+        for total, its_options in sums:
+            session.update(*total.take(), its_options)
         with clock.phase("state"):
             after = session.state()
         clock.include(session.clock.take())
@@ -352,59 +359,63 @@ def run_member(
         plugin.mailbox.close(gang.attempt)
 
 
-def _reduce(
-    exchange: _Exchange,
-    tree: Tree,
-    step: int,
-    known: dict[Range, PartGradient],
-    clock: Clock,
-) -> tuple[PartGradient, PartGradient | None]:
-    """Sum over all parts: own pairs first, then what the peers have summed."""
-    with clock.phase("reduce"):
-        reduce_known(tree, known, add_gradients)
-    if exchange.takes_slices(known):
-        return _reduce_slices(exchange, tree, step, known, clock), None
-    # A peer needs a range only if its other side is not with us.
-    with clock.phase("exchange"):
-        received = exchange.meet(step, 0, [known] * len(exchange.peers))
-    for theirs in received:
-        known.update(theirs)
-    with clock.phase("reduce"):
-        reduce_known(tree, known, add_gradients)
-    left, *right = (known[r] for r in tree.last)
-    return left, right[0] if right else None
+class _Sum:
+    """The sum of a step's shares over all parts: what is ours is sent at once.
 
-
-def _reduce_slices(
-    exchange: _Exchange,
-    tree: Tree,
-    step: int,
-    known: dict[Range, PartGradient],
-    clock: Clock,
-) -> PartGradient:
-    """Sum over all parts, each member a slice: reduce-scatter, then all-gather.
-
-    Numbers are added in the tree's order, as anywhere else: the same bits.
+    Own pairs are added first, then what the peers have. Where each member sums a slice
+    (reduce-scatter, then all-gather), numbers are added in the tree's order as well:
+    the same bits.
     """
-    cuts = exchange.slices(len(next(iter(known.values())).gradient))
-    with clock.phase("exchange"):
-        shares = [
-            {r: replace(s, gradient=s.gradient[cut]) for r, s in known.items()}
-            for cut in cuts
-        ]
-        mine = shares.pop(exchange.me)
-        for theirs in exchange.meet(step, 0, shares):
-            mine.update(theirs)
-    with clock.phase("reduce"):
-        reduce_known(tree, mine, add_gradients)
-        left, *right = (mine[r] for r in tree.last)
-        total = add_gradients(left, right[0]) if right else left
-    with clock.phase("exchange"):
-        pieces = exchange.meet(step, 1, [{tree.last[0]: total}] * len(exchange.peers))
-    with clock.phase("reduce"):
-        sums = [piece[tree.last[0]].gradient for piece in pieces]
-        sums.insert(exchange.me, total.gradient)
-        return replace(total, gradient=np.concatenate(sums))
+
+    def __init__(
+        self,
+        exchange: _Exchange,
+        tree: Tree,
+        step: int,
+        known: dict[Range, PartGradient],
+        clock: Clock,
+    ) -> None:
+        self._exchange, self._tree, self._step = exchange, tree, step
+        self._known, self._clock = known, clock
+        with clock.phase("reduce"):
+            reduce_known(tree, known, add_gradients)
+        # A peer needs a range only if its other side is not with us.
+        self._sliced = exchange.takes_slices(known)
+        with clock.phase("exchange"):
+            if self._sliced:
+                cuts = exchange.slices(len(next(iter(known.values())).gradient))
+                shares = [
+                    {r: replace(s, gradient=s.gradient[cut]) for r, s in known.items()}
+                    for cut in cuts
+                ]
+                self._known = shares.pop(exchange.me)
+            else:
+                shares = [known] * len(exchange.peers)
+            exchange.send(step, 0, shares)
+
+    def take(self) -> tuple[PartGradient, PartGradient | None]:
+        """Wait for the peers' shares; return the last two sums."""
+        with self._clock.phase("exchange"):
+            received = self._exchange.receive(self._step, 0)
+        for theirs in received:
+            self._known.update(theirs)
+        with self._clock.phase("reduce"):
+            reduce_known(self._tree, self._known, add_gradients)
+        left, *right = (self._known[r] for r in self._tree.last)
+        if self._sliced:
+            return self._whole(add_gradients(left, right[0]) if right else left), None
+        return left, right[0] if right else None
+
+    def _whole(self, piece: PartGradient) -> PartGradient:
+        """Return the sum of all slices' sums, of which one is ours."""
+        exchange, name = self._exchange, self._tree.last[0]
+        with self._clock.phase("exchange"):
+            exchange.send(self._step, 1, [{name: piece}] * len(exchange.peers))
+            pieces = exchange.receive(self._step, 1)
+        with self._clock.phase("reduce"):
+            sums = [each[name].gradient for each in pieces]
+            sums.insert(exchange.me, piece.gradient)
+            return replace(piece, gradient=np.concatenate(sums))
 
 
 class _Exchange:
@@ -418,6 +429,7 @@ class _Exchange:
         self.peers = [a for i, (a, _) in enumerate(gang.members) if i != me]
         self._meetings: list[tuple[float, float]] = []
         self._sent_bytes = 0
+        self._sent: dict[tuple[int, int], list[Future[None]]] = {}
 
     def takes_slices(self, known: dict[Range, PartGradient]) -> bool:
         """Return whether each member had better sum a slice of the gradient.
@@ -433,16 +445,21 @@ class _Exchange:
         cuts = [length * i // count for i in range(count + 1)]
         return [slice(*pair) for pair in pairwise(cuts)]
 
-    def meet(
+    def send(
         self, step: int, turn: int, shares: list[dict[Range, PartGradient]]
-    ) -> list[Any]:
-        """Exchange sums of a step, `shares` by peer, in the first or second turn."""
-        came = time.time()
-        received = self._swap(2 * step + turn, shares, self.gang.step_seconds)
-        self._meetings.append((came, time.time()))
+    ) -> None:
+        """Send sums of a step, `shares` by peer, in its first or second turn."""
+        self._sent[step, turn] = self._send_all(2 * step + turn, shares)
         self._sent_bytes += sum(
             share.gradient.nbytes for known in shares for share in known.values()
         )
+
+    def receive(self, step: int, turn: int) -> list[dict[Range, PartGradient]]:
+        """Return what each peer has sent in a turn of a step."""
+        came = time.time()
+        sent = self._sent.pop((step, turn))
+        received = self._take_all(2 * step + turn, sent, self.gang.step_seconds)
+        self._meetings.append((came, time.time()))
         return received
 
     def all_reports(
@@ -462,15 +479,21 @@ class _Exchange:
 
     def all_gather(self, step: int, content: Any, seconds: float) -> list[Any]:
         """Send `content` to all peers and return what each of them sends."""
-        return self._swap(step, [content] * len(self.peers), seconds)
+        sent = self._send_all(step, [content] * len(self.peers))
+        return self._take_all(step, sent, seconds)
 
-    def _swap(self, number: int, contents: Sequence[Any], seconds: float) -> list[Any]:
-        """Send each peer its content and return what each of them sends."""
-        deadline = time.monotonic() + seconds
-        sent = [
+    def _send_all(self, number: int, contents: Sequence[Any]) -> list[Future[None]]:
+        """Send each peer its content."""
+        return [
             self._send(peer, number, content)
             for peer, content in zip(self.peers, contents, strict=True)
         ]
+
+    def _take_all(
+        self, number: int, sent: list[Future[None]], seconds: float
+    ) -> list[Any]:
+        """Wait for what each peer sends, and for what was sent to them."""
+        deadline = time.monotonic() + seconds
         try:
             received = [
                 self.plugin.mailbox.take(self.gang.attempt, number, peer, deadline)

@@ -55,8 +55,11 @@ class Session(Protocol):
 
     clock: Clock
 
-    def gradient(self, batch: Any, step: int) -> PartGradient:
-        """Return a part's share for one step of its prepared window."""
+    def gradient(self, batch: Any, step: int, behind: int = 0) -> PartGradient:
+        """Return a part's share for one step of its prepared window.
+
+        It is taken at the parameters as they were `behind` updates ago.
+        """
 
     def update(
         self, left: PartGradient, right: PartGradient | None, options: Any
@@ -73,13 +76,18 @@ class Chain:
 
     begin: Callable[[Any, Any], Session]
     """(program, state) -> Session"""
+    staleness: int = 0
+    """Updates that a step's gradient does not wait for: those of the steps right
+    before it."""
 
-    def gradient(self, program: Any, state: Any, batch: Any, step: int) -> PartGradient:
+    def gradient(
+        self, program: Any, state: Any, batch: Any, step: int, behind: int
+    ) -> PartGradient:
         """Return a part's share of a step, and when it was computed."""
         began, clock = time.time(), Clock()
         with clock.phase("state"):
             session = self.begin(program, state)
-        share = session.gradient(batch, step)
+        share = session.gradient(batch, step, behind)
         clock.include(session.clock.take())
         return replace(share, work={here(): Work(clock.spent, began, time.time())})
 
@@ -121,17 +129,21 @@ def chain_window(
     tree = reduction_tree(len(batches))
     key = ("state", run, window, 0, 0)
     tasks: dict[Any, Any] = {key: DataNode(key, state)}
+    states = [key]
     for step, step_options in enumerate(options):
         shares: dict[Any, Any] = {}
+        behind = max(chain.staleness - step, 0)
+        known = states[max(step - chain.staleness, 0)]
         for part, (program, batch) in enumerate(zip(programs, batches, strict=True)):
             grad = ("grad", run, window, step, part)
             tasks[grad] = Task(
                 grad,
                 chain.gradient,
                 TaskRef(program),
-                TaskRef(key),
+                TaskRef(known),
                 TaskRef(batch),
                 step,
+                behind,
             )
             shares[part, part + 1] = grad
 
@@ -153,4 +165,5 @@ def chain_window(
             step_options,
         )
         key = update
+        states.append(key)
     return tasks, key

@@ -13,13 +13,18 @@ import torch
 from daskgnn import __version__
 from daskgnn.errors import CheckpointError
 from daskgnn.train.checkpoint import Checkpoint
+from daskgnn.train.gradients import SYNCHRONOUS
 from daskgnn.train.plan import Position
 from daskgnn.train.state import TrainState
 
 if TYPE_CHECKING:
     from daskgnn.train.schedule import Schedule
 
-_BEFORE = {"feature_dtype": "float32", "precision": "float32"}
+_BEFORE = {
+    "feature_dtype": "float32",
+    "precision": "float32",
+    "gradients": SYNCHRONOUS.facts(),
+}
 """Facts that older checkpoints lack, and what they stood at."""
 
 
@@ -102,6 +107,8 @@ class Course:
         arrays = {"parameters": self.state.parameters}
         for name, array in self.state.optimizer.items():
             arrays[f"optimizer/{name}"] = array
+        for name, array in self.state.carried().items():
+            arrays[f"gradients/{name}"] = array
         best = None
         if self.best is not None:
             arrays["best_parameters"] = self.best.parameters
@@ -146,7 +153,13 @@ class Course:
             for name, array in arrays.items()
             if name.startswith("optimizer/")
         }
-        self.state = TrainState(arrays["parameters"], optimizer, checkpoint.step)
+        self.state = TrainState(
+            arrays["parameters"],
+            optimizer,
+            checkpoint.step,
+            arrays.get("gradients/accumulated"),
+            arrays.get("gradients/past"),
+        )
         self.position = Position(*facts["position"])
         self.best = None
         if facts["best"] is not None:

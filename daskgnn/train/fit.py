@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.course import Best, Course, Sums
+from daskgnn.train.gradients import staleness_counts
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.signals import Terminated
 
@@ -141,6 +142,11 @@ class Fit:
             "lr": course.schedule.options()[0].get("lr"),
             **sums.traffic(),
         }
+        staleness = self.loop.planner.gradients.staleness
+        if staleness:
+            first = epoch * self.plan.steps_per_epoch
+            last = first + self.plan.steps_per_epoch
+            record["staleness"] = staleness_counts(staleness, first, last)
         course.last_loss = record["loss"]
         score = self._validate(epoch, record)
         # Only now is the epoch over: what is lost before is done again.

@@ -113,7 +113,7 @@ class TrainLoop:
         self._caches: list[Any] = []
         self._recoveries = recoveries or Recoveries()
         self._events: list[Event] = []
-        self.chain = Chain(TrainSession)
+        self.chain = Chain(TrainSession, planner.gradients.staleness)
 
     def run(
         self, windows: Iterator[Window], state: TrainState, schedule: Schedule
@@ -192,7 +192,7 @@ class TrainLoop:
             for key, batch in zip(keys, batches, strict=True)
         }
         self.executor.submit(tasks, keys, priority=CHAIN_PRIORITY)
-        options = schedule.window(window.size)
+        options = schedule.window(self.planner.updates(window))
         outcomes: list[Outcome] = []
         if self._takes_gang():
             name = ("window", run, window.number)

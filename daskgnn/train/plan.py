@@ -11,6 +11,7 @@ from daskgnn.dataflow.window import WindowSeeds
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.counter import DROPOUT, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
+from daskgnn.train.gradients import SYNCHRONOUS, Gradients, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,10 +87,18 @@ class WindowPlanner:
     num_parts : int
     dtype : numpy dtype
         Of the graph's node ids.
+    gradients : Gradients
     """
 
-    def __init__(self, plan: SeedPlan, num_parts: int, dtype: np.dtype) -> None:
+    def __init__(
+        self,
+        plan: SeedPlan,
+        num_parts: int,
+        dtype: np.dtype,
+        gradients: Gradients = SYNCHRONOUS,
+    ) -> None:
         self.plan = plan
+        self.gradients = gradients
         self.num_parts = num_parts
         self.dtype = dtype
         self._epoch = -1
@@ -111,3 +120,14 @@ class WindowPlanner:
             keys.append(derive_key(SAMPLING, *counter))
             facts.append(StepFacts(derive_key(DROPOUT, *counter), len(seeds)))
         return WindowSeeds(runs, np.array(keys, np.uint64), facts)
+
+    def updates(self, window: Window) -> Iterator[tuple[float, bool, float]]:
+        """Yield each step's weight, whether it is applied, and a factor of its rate."""
+        per_epoch, batch = self.plan.steps_per_epoch, self.plan.batch_size
+        seeds = [batch] * per_epoch
+        seeds[-1] = len(self.plan.original_ids) - batch * (per_epoch - 1)
+        first = window.epoch * per_epoch + window.first
+        found = shares(self.gradients, seeds, window.first, window.size)
+        for i, (weight, applies) in enumerate(found):
+            staleness = min(first + i, self.gradients.staleness)
+            yield weight, applies, self.gradients.rate(staleness)

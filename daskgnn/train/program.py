@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
 from daskgnn.nn.ops import as_tensor
 from daskgnn.train.arithmetic import computing, half_precision
+from daskgnn.train.gradients import (
+    SYNCHRONOUS,
+    Gradients,
+    clipped,
+    delay_compensated,
+)
 from daskgnn.train.state import (
     TrainState,
     export_optimizer,
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
     from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.train.gradients import UpdateOptions
     from daskgnn.train.loss import Loss
 
 OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
@@ -55,6 +63,7 @@ class Program:
     """Threads of a numeric task: part of the plan, never the worker's cores."""
     precision: str = "float32"
     """Of the dense products in training: see `Trainer`."""
+    gradients: Gradients = SYNCHRONOUS
 
     @cached_property
     def digest(self) -> str:
@@ -69,6 +78,7 @@ def make_program(
     fan_out: FanOut,
     threads: int,
     precision: str = "float32",
+    gradients: Gradients = SYNCHRONOUS,
 ) -> Program:
     """Pickle `model` by value, code of the user's own modules included.
 
@@ -91,7 +101,7 @@ def make_program(
             f"({type(error).__name__}: {error}): keep open files, locks and clients "
             "out of them"
         ) from error
-    return Program(payload, shapes, fan_out, threads, precision)
+    return Program(payload, shapes, fan_out, threads, precision, gradients)
 
 
 @contextmanager
@@ -244,9 +254,27 @@ class TrainSession:
         self._optimizer: torch.optim.Optimizer | None = None
         self._loaded = _load(program)
         self._loaded.with_parameters(state.parameters)
+        self._accumulated = state.accumulated
+        past = () if state.past is None else state.past
+        self._past = deque(past, maxlen=program.gradients.staleness)
 
-    def gradient(self, batch: PreparedWindow, step: int) -> PartGradient:
-        """Return one part's share of the gradient and loss of a step."""
+    def gradient(
+        self, batch: PreparedWindow, step: int, behind: int = 0
+    ) -> PartGradient:
+        """Return one part's share of the gradient and loss of a step.
+
+        It is taken at the parameters of `behind` updates ago, or at the first.
+        """
+        behind = min(behind, len(self._past))
+        if not behind:
+            return self._gradient(batch, step)
+        now = self._loaded.flat.numpy().copy()
+        self._loaded.with_parameters(self._past[-behind])
+        share = self._gradient(batch, step)
+        self._loaded.with_parameters(now)
+        return share
+
+    def _gradient(self, batch: PreparedWindow, step: int) -> PartGradient:
         loaded, prepared = self._loaded, batch.steps[step]
         if not prepared.sizes[0]:
             return PartGradient(np.zeros_like(self._before.parameters), 0.0)
@@ -267,12 +295,9 @@ class TrainSession:
         self,
         left: PartGradient,
         right: PartGradient | None,
-        options: list[dict[str, Any]],
+        options: UpdateOptions,
     ) -> None:
-        """Add the last two shares and take one optimizer step.
-
-        `options` are the settings of each of the optimizer's parameter groups for
-        this step, computed by the driver (learning rates).
+        """Add the last two shares and take one optimizer step, if it is time for one.
 
         Raises
         ------
@@ -288,15 +313,36 @@ class TrainSession:
                 f"{share.loss}: lower the learning rate or normalise the features"
             )
         with clock.phase("update"), computing(self.program.threads):
-            optimizer = self._ready_optimizer()
-            for group, values in zip(optimizer.param_groups, options, strict=True):
-                group.update(values)
-            self._loaded.give_gradient(share.gradient)
-            optimizer.step()
+            gradient = self._with_accumulated(share.gradient, options.weight)
+            if options.applies:
+                self._apply(gradient, options)
+            else:
+                self._accumulated = gradient
         self.clock.include(clock.spent)
         self._losses.append(share.loss)
         self._finished.append(time.time())
         self._work.append(together(share.work, {here(): Work(clock.spent)}))
+
+    def _with_accumulated(self, gradient: np.ndarray, weight: float) -> np.ndarray:
+        if weight != 1.0:
+            gradient = gradient * np.float32(weight)
+        if self._accumulated is not None:
+            gradient = self._accumulated + gradient
+            self._accumulated = None
+        return gradient
+
+    def _apply(self, gradient: np.ndarray, options: UpdateOptions) -> None:
+        way, loaded = self.program.gradients, self._loaded
+        if way.compensation == "dc-asgd" and self._past:
+            now = loaded.flat.numpy()
+            gradient = delay_compensated(gradient, now, self._past[0])
+        if way.staleness:
+            self._past.append(loaded.flat.numpy().copy())
+        optimizer = self._ready_optimizer()
+        for group, values in zip(optimizer.param_groups, options.groups, strict=True):
+            group.update(values)
+        loaded.give_gradient(clipped(gradient, way.clip_norm))
+        optimizer.step()
 
     def _ready_optimizer(self) -> torch.optim.Optimizer:
         if self._optimizer is None:
@@ -308,13 +354,18 @@ class TrainSession:
     def state(self) -> TrainState:
         """Return the state after the steps so far."""
         before, loaded = self._before, self._loaded
-        if self._optimizer is None:
+        if not self._losses:
             return before
-        loaded.give_gradient(None)
+        arrays = before.optimizer
+        if self._optimizer is not None:
+            loaded.give_gradient(None)
+            arrays = export_optimizer(self._optimizer, loaded.parameters)
         return TrainState(
             loaded.flat.numpy().copy(),
-            export_optimizer(self._optimizer, loaded.parameters),
+            arrays,
             before.step + len(self._losses),
+            self._accumulated,
+            np.stack(self._past) if self._past else None,
             (*before.losses, *self._losses),
             (*before.finished, *self._finished),
             (*before.work, *self._work),

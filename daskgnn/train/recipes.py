@@ -29,6 +29,11 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "steps": "auto",
     "precision": "float32",
+    "gradients": "tree",
+    "staleness": None,
+    "compensation": "none",
+    "accumulate": 1,
+    "clip_norm": None,
     "halo_cache": "0",
     "halo_cache_policy": "static",
 }

@@ -56,6 +56,11 @@ _TRAINER_OPTIONS = (
     "keep_checkpoints",
     "steps",
     "precision",
+    "gradients",
+    "staleness",
+    "compensation",
+    "accumulate",
+    "clip_norm",
     "halo_cache",
     "halo_cache_policy",
 )
@@ -95,6 +100,11 @@ class RunConfig:
     keep_checkpoints: int | None = None
     steps: str | None = None
     precision: str | None = None
+    gradients: str | None = None
+    staleness: int | None = None
+    compensation: str | None = None
+    accumulate: int | None = None
+    clip_norm: float | None = None
     halo_cache: str | None = None
     halo_cache_policy: str | None = None
     recipe: bool = True

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from daskgnn.errors import ModelError
+from daskgnn.train.gradients import UpdateOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daskgnn.train.program import OptimizerFactory
 
 SCHEDULED = ("lr", "momentum", "betas")
@@ -132,12 +135,24 @@ class Schedule:
             for group in self.optimizer.param_groups
         ]
 
-    def window(self, steps: int) -> list[list[dict[str, Any]]]:
-        """Return the options of the next `steps` steps and advance past them."""
+    def window(
+        self, updates: Iterable[tuple[float, bool, float]]
+    ) -> list[UpdateOptions]:
+        """Return the options of the next steps and advance past them.
+
+        Parameters
+        ----------
+        updates : iterable
+            Of each step: its weight in its update, whether the update is made after
+            it, and what the learning rate is multiplied by.
+        """
         out = []
-        for _ in range(steps):
-            out.append(self.options())
-            if self.scheduler is not None and self.interval == "step":
+        for weight, applies, rate in updates:
+            groups = self.options()
+            for group in groups if rate != 1.0 else ():
+                group["lr"] *= rate
+            out.append(UpdateOptions(groups, weight, applies))
+            if applies and self.scheduler is not None and self.interval == "step":
                 self.scheduler.step()
         return out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,11 @@ class TrainState:
     """The optimizer's state: see `export_optimizer`."""
     step: int = 0
     """Steps done since the run began."""
+    accumulated: np.ndarray | None = None
+    """float32 [n], of steps whose update is still to come."""
+    past: np.ndarray | None = None
+    """float32 [s, n], parameters before each of the last s updates, oldest first, where
+    gradients may be stale."""
     losses: tuple[float, ...] = ()
     """Losses of the steps done since the window began."""
     finished: tuple[float, ...] = ()
@@ -34,7 +39,12 @@ class TrainState:
 
     def cleared(self) -> TrainState:
         """Return the state without the window's reports."""
-        return TrainState(self.parameters, self.optimizer, self.step)
+        return replace(self, losses=(), finished=(), work=())
+
+    def carried(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps beside parameters and optimizer."""
+        arrays = {"accumulated": self.accumulated, "past": self.past}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:

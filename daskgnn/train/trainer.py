@@ -57,6 +57,7 @@ from daskgnn.train.course import Course
 from daskgnn.train.dryrun import try_model
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.fit import Fit
+from daskgnn.train.gradients import choose
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss, describe_function
 from daskgnn.train.plan import WindowPlanner, some_windows
@@ -155,6 +156,20 @@ class Trainer:
         float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
         faster where the processor has instructions for it. Parameters, their
         gradients, sums over neighbours and evaluation stay float32.
+    gradients : {"tree", "async"}
+        Each step waits for the sum of all parts' gradients ("tree"), or is taken at
+        the parameters of `staleness` updates before ("async"): always as many, so the
+        bits are as reproducible, and sums travel while the next step is computed.
+    staleness : int, optional
+        With "async"; default 1. 0 is the same as "tree", to the bit.
+    compensation : {"none", "linear", "inverse", "dc-asgd"}
+        Against staleness t: divide the learning rate by 1 + 0.1 t or by max(1, t), or
+        correct the gradient (Zheng et al. 2017).
+    accumulate : int
+        Steps whose gradients, weighted by their seeds, make one update. Updates do
+        not reach over an epoch's end.
+    clip_norm : float, optional
+        Shorten an update's gradient to this norm if it is longer.
     halo_cache : int or str
         Bytes, as in ``"64 MB"``, that each part may keep of other parts' feature
         rows; 0 keeps none. Not a bit depends on it.
@@ -203,6 +218,11 @@ class Trainer:
         window: int | None = None,
         steps: str = "auto",
         precision: str = "float32",
+        gradients: str = "tree",
+        staleness: int | None = None,
+        compensation: str = "none",
+        accumulate: int = 1,
+        clip_norm: float | None = None,
         halo_cache: int | str = 0,
         halo_cache_policy: str = "static",
         progress: Progress | None = None,
@@ -247,6 +267,7 @@ class Trainer:
             self.fan_out,
             check_count("threads_per_part", threads_per_part),
             precision,
+            choose(gradients, staleness, compensation, accumulate, clip_norm),
         )
         self.plan = SeedPlan(
             graph.original_ids_of(graph.splits["train"]),
@@ -519,7 +540,12 @@ class Trainer:
         return TrainLoop(
             self.executor,
             preparation,
-            WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype),
+            WindowPlanner(
+                self.plan,
+                self.graph.num_parts,
+                self.graph.index_dtype,
+                self.program.gradients,
+            ),
             self._programs,
             int(dask.config.get("gnn.look-ahead")),
             self.steps,
@@ -644,6 +670,7 @@ class Trainer:
             "num_neighbors": list(self.fan_out.num_neighbors),
             "threads_per_part": self.program.threads,
             "precision": self.program.precision,
+            "gradients": self.program.gradients.facts(),
             "model": repr(self.model),
             "parameters": [
                 f"{name} {list(p.shape)}" for name, p in self.model.named_parameters()

@@ -1,15 +1,9 @@
 """Workers come and go; parts follow them, and no bit changes."""
 
-import os
-import signal
-import time
-
 import pytest
-from distributed import Client, LocalCluster
 from training import planted_graph, stored, trainer
 
-from daskgnn.dataflow.executor import ClusterExecutor
-from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
+from daskgnn.train.cluster import own_cluster
 
 EPOCHS, STEPS, PARTS = 8, 10, 4
 

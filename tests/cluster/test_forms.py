@@ -53,8 +53,9 @@ def workers(request):
         yield request.param, client
 
 
-def fitted(path, num_parts, client, steps="auto"):
-    run = trainer(path, num_parts, client, steps=steps, batch_size=24, window=3)
+def fitted(path, num_parts, client, steps="auto", **options):
+    options = {"batch_size": 24, "window": 3, **options}
+    run = trainer(path, num_parts, client, steps=steps, **options)
     run.fit(EPOCHS)
     return run
 
@@ -109,6 +110,24 @@ def test_forms_give_the_same_bits(path, alone, workers):
         assert tasks.course.forms.keys() == {"tasks"}
         assert windows.course.forms.keys() == {"window"}
         assert crossed(tasks) == crossed(windows)
+
+
+@pytest.mark.parametrize("workers", [2], indirect=True)
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"gradients": "async", "staleness": 2, "compensation": "dc-asgd"},
+        {"accumulate": 2, "clip_norm": 0.1},
+    ],
+)
+def test_ways_of_using_gradients_give_the_same_bits(path, workers, way):
+    _, client = workers
+    alone = fitted(path, 3, None, **way)
+    assert facts(alone) != facts(fitted(path, 3, None))
+    for steps in ("tasks", "window"):
+        run = fitted(path, 3, client, steps, **way)
+        assert run.course.forms.keys() == {steps}
+        assert facts(run) == facts(alone)
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)

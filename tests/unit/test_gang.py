@@ -198,7 +198,7 @@ class Talk:
         self.said = state
         self.clock = Clock()
 
-    def gradient(self, batch, step):
+    def gradient(self, batch, step, behind=0):
         return PartGradient(Words(batch.removeprefix("batch-")), 1.0)
 
     def update(self, left, right, option):
@@ -253,10 +253,10 @@ def test_an_absent_member_ends_the_gang_in_its_time(run_gang):
 
 def test_an_error_of_a_member_frees_the_others(run_gang):
     class Failing(Talk):
-        def gradient(self, batch, step):
+        def gradient(self, batch, step, behind=0):
             if (batch, step) == ("batch-1", 1):
                 raise ZeroDivisionError("part 1, step 1")
-            return super().gradient(batch, step)
+            return super().gradient(batch, step, behind)
 
     outcomes = run_gang(Chain(Failing), [(0,), (1,), (2,)])
     assert outcomes[0] is None
@@ -267,7 +267,7 @@ def test_an_error_of_a_member_frees_the_others(run_gang):
 class Numbers(Talk):
     """A session whose state is the sum of its gradients: floats, so order matters."""
 
-    def gradient(self, batch, step):
+    def gradient(self, batch, step, behind=0):
         part = int(batch.removeprefix("batch-"))
         numbers = np.random.default_rng([part, step]).lognormal(0, 9, LENGTH)
         return PartGradient(numbers.astype(np.float32), float(part))
@@ -297,10 +297,10 @@ def test_slices_send_less(monkeypatch, run_gang):
     def counted(self, step, turn, shares):
         known = [share.gradient.nbytes for each in shares for share in each.values()]
         sent[self.me] = sent.get(self.me, 0) + sum(known)
-        return meet(self, step, turn, shares)
+        return send(self, step, turn, shares)
 
-    meet = module._Exchange.meet
-    monkeypatch.setattr(module._Exchange, "meet", counted)
+    send = module._Exchange.send
+    monkeypatch.setattr(module._Exchange, "send", counted)
     monkeypatch.setattr(f"{__name__}.LENGTH", 800)
     parts = [(p,) for p in range(8)]
     run_gang(Chain(Numbers), parts, steps=1)
@@ -309,3 +309,20 @@ def test_slices_send_less(monkeypatch, run_gang):
     monkeypatch.setattr(module, "SLICED_BYTES", -1)
     run_gang(Chain(Numbers), parts, steps=1)
     assert sent == dict.fromkeys(range(8), 2 * 7 * 100 * 4)
+
+
+@pytest.mark.parametrize("staleness", [0, 1, 2, 9])
+@pytest.mark.parametrize("parts", [[(0, 1, 2)], [(0,), (1, 2)], [(0,), (1,), (2,)]])
+def test_gradients_wait_for_no_more_updates_than_they_must(run_gang, parts, staleness):
+    class Late(Talk):
+        """A session that writes down how many updates each gradient has seen."""
+
+        def gradient(self, batch, step, behind=0):
+            seen = self.said.count("|") - behind
+            return PartGradient(Words(f"{seen}"), 1.0)
+
+    updates = 5
+    states = run_gang(Chain(Late, staleness), parts, steps=updates)
+    seen = [step - staleness for step in range(updates)]
+    wanted = "s" + "".join(f"|{i}:(({n}+{n})+{n})" for i, n in enumerate(seen))
+    assert states == [wanted] * len(parts)

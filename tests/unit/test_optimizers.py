@@ -9,6 +9,7 @@ import torch
 from daskgnn.dataflow.step import Chain, PartGradient
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.neighbor import FanOut
+from daskgnn.train.gradients import UpdateOptions
 from daskgnn.train.loss import cross_entropy
 from daskgnn.train.program import TrainSession, make_program
 from daskgnn.train.schedule import Schedule, check_optimizer, optimizer_factory
@@ -44,8 +45,8 @@ def by_tasks(model, factory, grads, options=None):
     state = TrainState(flatten(list(model.parameters())), {})
     for i, grad in enumerate(grads):
         left = PartGradient(grad / 2, 0.5)
-        groups = [{}] if options is None else options[i]
-        state = CHAIN.update(program, state, left, left, groups)
+        given = UpdateOptions([{}]) if options is None else options[i]
+        state = CHAIN.update(program, state, left, left, given)
     return state
 
 
@@ -78,7 +79,7 @@ def test_momentum_and_parameter_groups_travel():
 
     model = small_model()
     grads = gradients(model, 4)
-    state = by_tasks(model, factory, grads, [[{}, {}]] * 4)
+    state = by_tasks(model, factory, grads, [UpdateOptions([{}, {}])] * 4)
     parameters = list(model.parameters())
     optimizer = factory(parameters)
     for grad in grads:
@@ -142,12 +143,12 @@ def test_schedules_equal_plain_torch_and_survive_a_checkpoint(make, interval):
     schedule = Schedule(check_optimizer(factory, fresh), make, interval)
     options = []
     for epoch in range(4):
-        options += schedule.window(2)
+        options += schedule.window([(1.0, True, 1.0)] * 2)
         schedule.end_epoch(metrics[epoch], 1.0)
         again = Schedule(check_optimizer(factory, fresh), make, interval)
         again.load(json.loads(json.dumps(schedule.state())))
         schedule = again
-    assert [o[0]["lr"] for o in options] == rates
+    assert [o.groups[0]["lr"] for o in options] == rates
     state = by_tasks(fresh, factory, grads, options)
     np.testing.assert_array_equal(state.parameters, flatten(parameters))
 
@@ -174,7 +175,7 @@ def test_steps_in_one_session_equal_steps_one_by_one(name):
     assert session.state() is start
     for grad in grads:
         half = PartGradient(grad / 2, 0.5)
-        session.update(half, half, [{}])
+        session.update(half, half, UpdateOptions([{}]))
     state = session.state()
     np.testing.assert_array_equal(state.parameters, one_by_one.parameters)
     assert state.optimizer.keys() == one_by_one.optimizer.keys()
@@ -190,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     state = TrainState(flatten(list(model.parameters())), {})
     bad = PartGradient(np.zeros_like(state.parameters), float("nan"))
     with pytest.raises(TrainingError, match="step 0"):
-        CHAIN.update(program, state, bad, None, [{}])
+        CHAIN.update(program, state, bad, None, UpdateOptions([{}]))
 
 
 def test_the_hash_is_of_little_endian_float32():

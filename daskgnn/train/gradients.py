@@ -1,0 +1,165 @@
+"""What a step does with the sum of the parts' gradients before the optimizer has it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WAYS = ("tree", "async")
+COMPENSATIONS = ("none", "linear", "inverse", "dc-asgd")
+_DC_ASGD_LAMBDA = 0.04
+"""As in the paper's experiments."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """How gradients are used: part of a run's plan, so of its checkpoints.
+
+    Staleness is the number of updates between the parameters that a gradient was
+    taken at and those that it is applied to.
+    """
+
+    accumulate: int = 1
+    """Steps whose gradients make one update, each weighted by its seeds."""
+    clip_norm: float | None = None
+    """Largest norm of a whole gradient; longer ones are shortened to it."""
+    staleness: int = 0
+    """Updates that gradients do not wait for."""
+    compensation: str = "none"
+    """What is done about staleness t: "linear" divides the learning rate by 1 + 0.1 t,
+    "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al.,
+    "Asynchronous Stochastic Gradient Descent with Delay Compensation", ICML 2017)."""
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1 or self.staleness < 0:
+            raise InputError(
+                f"accumulate={self.accumulate}, staleness={self.staleness}: expected "
+                "at least 1 and at least 0"
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise InputError(f"clip_norm={self.clip_norm}, expected above 0, or None")
+        if self.compensation not in COMPENSATIONS:
+            raise InputError(
+                f"compensation={self.compensation!r}, expected one of "
+                f"{', '.join(COMPENSATIONS)}"
+            )
+        if self.compensation != "none" and not self.staleness:
+            raise InputError(
+                f"compensation={self.compensation!r} is for staleness: give "
+                "staleness=1 or more, too"
+            )
+        if self.accumulate > 1 and self.staleness:
+            raise InputError(
+                f"accumulate={self.accumulate} and staleness={self.staleness} cannot "
+                "go together: use one of them"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree with."""
+        return asdict(self)
+
+    def rate(self, staleness: int) -> float:
+        """Return what the learning rate is multiplied by."""
+        if self.compensation == "linear":
+            return 1 / (1 + 0.1 * staleness)
+        if self.compensation == "inverse":
+            return 1 / max(1, staleness)
+        return 1.0
+
+
+SYNCHRONOUS = Gradients()
+"""One update a step, of the gradient as it is."""
+
+
+def choose(
+    way: str,
+    staleness: int | None,
+    compensation: str,
+    accumulate: int,
+    clip_norm: float | None,
+) -> Gradients:
+    """Return what `Trainer`'s options mean.
+
+    Raises
+    ------
+    InputError
+        If they do not go together.
+    """
+    if way not in WAYS:
+        raise InputError(
+            f"gradients={way!r}, expected one of {', '.join(map(repr, WAYS))}"
+        )
+    if way != "async" and staleness is not None:
+        raise InputError(f"staleness={staleness} needs gradients='async', not {way!r}")
+    late = (1 if staleness is None else staleness) if way == "async" else 0
+    return Gradients(accumulate, clip_norm, late, compensation)
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """What the driver says of one step's update."""
+
+    groups: list[dict[str, Any]]
+    """Settings of each of the optimizer's parameter groups (learning rates)."""
+    weight: float = 1.0
+    """Share of this step's seeds in those of its update."""
+    applies: bool = True
+    """Whether the update is made after this step; else the gradient is kept."""
+
+
+def shares(
+    gradients: Gradients, seeds: list[int], first: int, size: int
+) -> Iterator[tuple[float, bool]]:
+    """Yield each step's weight in its update, and whether it is the update's last.
+
+    Parameters
+    ----------
+    seeds : list of int
+        Of every step of the epoch. Updates do not reach over its end.
+    first, size : int
+        The steps that are asked for.
+    """
+    count = gradients.accumulate
+    for step in range(first, first + size):
+        begin = step - step % count
+        together = seeds[begin : begin + count]
+        last = step == begin + len(together) - 1
+        yield seeds[step] / sum(together), last
+
+
+def staleness_counts(staleness: int, first: int, last: int) -> dict[str, int]:
+    """Return how many of the updates `first` to `last` - 1 had which staleness."""
+    counts = Counter(min(update, staleness) for update in range(first, last))
+    return {str(late): count for late, count in sorted(counts.items())}
+
+
+def clipped(gradient: np.ndarray, norm: float | None) -> np.ndarray:
+    """Return the gradient, float32 [n], shortened to a norm if it is longer.
+
+    As `torch.nn.utils.clip_grad_norm_` does; the norm is taken in float64.
+    """
+    if norm is None:
+        return gradient
+    length = float(np.sqrt(np.dot(gradient, gradient.astype(np.float64))))
+    factor = norm / (length + 1e-6)
+    return gradient if factor >= 1 else gradient * np.float32(factor)
+
+
+def delay_compensated(
+    gradient: np.ndarray, now: np.ndarray, then: np.ndarray
+) -> np.ndarray:
+    """Return the gradient taken at `then`, corrected for being applied at `now`.
+
+    All float32 [n]: the diagonal of the gradient's outer product with itself stands
+    for the Hessian.
+    """
+    change = gradient * gradient * (now - then)
+    return gradient + np.float32(_DC_ASGD_LAMBDA) * change

@@ -1,0 +1,202 @@
+"""Accumulated, clipped and stale gradients, against plain torch and plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from training import planted_graph, stored, trainer
+
+import daskgnn
+from daskgnn import nn
+from daskgnn.dataflow.step import add_gradients
+from daskgnn.errors import InputError
+from daskgnn.train.gradients import Gradients, clipped, shares
+from daskgnn.train.plan import Position, windows
+from daskgnn.train.program import TrainSession
+from daskgnn.train.recorder import Silent
+from daskgnn.train.state import TrainState
+
+LR = 0.1
+ALL = {"num_neighbors": [-1, -1], "optimizer": "sgd", "lr": LR}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return stored(planted_graph(200), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+def plain_sage(graph):
+    torch.manual_seed(0)
+    return nn.GraphSAGE(graph.num_features, 16, graph.num_classes, 2)
+
+
+def run(path, epochs=2, client=None, **options):
+    options = {"model": plain_sage, "batch_size": 24, "window": 3, **options}
+    fitted = trainer(path, 2, client, **options)
+    fitted.fit(epochs)
+    return fitted
+
+
+def parameters(fitted):
+    return fitted.course.state.parameters
+
+
+# -- accumulation
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_accumulated_steps_equal_the_larger_batch(path, count):
+    # 100 training nodes: the last update of an epoch is of fewer and smaller steps.
+    small = run(path, accumulate=count, **ALL)
+    large = run(path, batch_size=24 * count, **ALL)
+    np.testing.assert_allclose(parameters(small), parameters(large), atol=1e-6)
+    assert small.course.state.step > large.course.state.step
+
+
+def test_weights_are_shares_of_seeds():
+    found = list(shares(Gradients(accumulate=3), [8, 8, 8, 8, 2], 0, 5))
+    assert found == [
+        (1 / 3, False),
+        (1 / 3, False),
+        (1 / 3, True),
+        (0.8, False),
+        (0.2, True),
+    ]
+    assert list(shares(Gradients(accumulate=3), [8, 8, 8, 8, 2], 1, 3)) == found[1:4]
+
+
+class Stop(Silent):
+    """Ends a run after some steps."""
+
+    def step(self, record):
+        if record["step"] == 8:
+            raise RuntimeError("stopped")
+
+
+def test_a_stopped_run_resumes_between_the_steps_of_an_update(path, tmp_path):
+    options = {"accumulate": 4, "optimizer": "adam", "batch_size": 24, "window": 1}
+    wanted = run(path, **options).params_sha256
+    options |= {"model": plain_sage, "out": tmp_path / "run", "checkpoint_every": 2}
+    with pytest.raises(RuntimeError, match="stopped"):
+        trainer(path, 2, None, progress=Stop(), **options).fit(2)
+    again = trainer(path, 2, None, **options)
+    again.restore()
+    # Of the five steps of an epoch four make an update, and the last another.
+    assert again.course.position in (Position(1, 1), Position(1, 3))
+    assert again.course.state.accumulated is not None
+    again.fit(2, resume=True)
+    assert again.params_sha256 == wanted
+
+
+# -- clipping
+
+
+def test_clipping_equals_plain_torch():
+    rng = np.random.default_rng(0)
+    for size, norm in ((5, 0.1), (1000, 3.0), (7, 1e6)):
+        gradient = rng.normal(size=size).astype(np.float32)
+        p = torch.nn.Parameter(torch.zeros(size))
+        p.grad = torch.from_numpy(gradient.copy())
+        torch.nn.utils.clip_grad_norm_([p], norm)
+        np.testing.assert_allclose(clipped(gradient, norm), p.grad.numpy(), rtol=1e-6)
+    assert clipped(gradient, None) is gradient
+
+
+def test_a_step_is_no_longer_than_the_norm_times_the_rate(path):
+    free = run(path, 1, batch_size=100, **ALL)
+    bound = run(path, 1, batch_size=100, clip_norm=0.01, **ALL)
+    start = trainer(path, 2, None, plain_sage, **ALL).course.state.parameters
+    length = [np.linalg.norm(parameters(r) - start) for r in (bound, free)]
+    assert length[0] == pytest.approx(LR * 0.01, rel=1e-3)
+    assert length[1] > 2 * length[0]
+
+
+# -- staleness
+
+
+def delayed(path, staleness, compensation="none"):
+    """Train one epoch with late gradients in a plain loop; return the parameters."""
+    planned = trainer(path, 2, None, plain_sage, batch_size=24, **ALL)
+    planned._prepare()
+    loop = planned._new_loop(planned._preparation)
+    (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
+    keys = loop._prepare(window).batches
+    batches = planned.executor.result(keys)
+    versions = [planned.course.state.parameters]
+    for step in range(window.size):
+        then = versions[max(step - staleness, 0)]
+        session = TrainSession(planned.program, TrainState(then, {}))
+        total = add_gradients(*(session.gradient(batch, step) for batch in batches))
+        gradient, rate, late = total.gradient, LR, min(step, staleness)
+        if compensation == "linear":
+            rate /= 1 + 0.1 * late
+        if compensation == "inverse":
+            rate /= max(1, late)
+        if compensation == "dc-asgd":
+            gradient = gradient + 0.04 * gradient**2 * (versions[-1] - then)
+        versions.append(versions[-1] - np.float32(rate) * gradient)
+    assert window.size > 2 * staleness
+    return versions[-1]
+
+
+@pytest.mark.parametrize("compensation", ["none", "linear", "inverse", "dc-asgd"])
+@pytest.mark.parametrize("staleness", [1, 2])
+def test_late_gradients_equal_a_plain_loop(path, staleness, compensation):
+    options = {"staleness": staleness, "compensation": compensation, **ALL}
+    fitted = run(path, 1, gradients="async", **options)
+    wanted = delayed(path, staleness, compensation)
+    np.testing.assert_allclose(parameters(fitted), wanted, atol=2e-7)
+    on_time = run(path, 1, **ALL)
+    assert not np.allclose(parameters(on_time), wanted, atol=1e-5)
+
+
+def test_no_staleness_is_synchronous_to_the_bit(path):
+    wanted = run(path, **ALL).params_sha256
+    assert run(path, gradients="async", staleness=0, **ALL).params_sha256 == wanted
+
+
+def test_staleness_is_counted_in_the_epochs_records(path):
+    epochs = run(path, gradients="async", staleness=3, **ALL).recorder.history.epochs
+    assert [epoch["staleness"] for epoch in epochs] == [
+        {"0": 1, "1": 1, "2": 1, "3": 2},
+        {"3": 5},
+    ]
+    assert "staleness" not in run(path, 1, **ALL).recorder.history.epochs[0]
+
+
+def test_windows_do_not_matter_and_resuming_is_exact(path, tmp_path):
+    options = {"gradients": "async", "staleness": 3, "optimizer": "adam"}
+    wanted = run(path, 3, **options).params_sha256
+    assert run(path, 3, **{**options, "window": 1}).params_sha256 == wanted
+    options |= {"model": plain_sage, "batch_size": 24, "out": tmp_path / "run"}
+    trainer(path, 2, None, **options).fit(1)
+    again = trainer(path, 2, None, **options)
+    again.fit(3, resume=True)
+    assert again.params_sha256 == wanted
+
+
+# -- input
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gradients": "sync"}, "gradients='sync', expected one of 'tree', 'async'"),
+        ({"staleness": 2}, "staleness=2 needs gradients='async'"),
+        ({"gradients": "async", "accumulate": 2}, "cannot go together"),
+        ({"compensation": "linear"}, "give staleness=1 or more"),
+        ({"gradients": "async", "compensation": "some"}, "compensation='some'"),
+        ({"accumulate": 0}, "accumulate=0"),
+        ({"clip_norm": 0.0}, "clip_norm=0.0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(path, options, said):
+    with pytest.raises(InputError, match=said):
+        trainer(path, 2, None, **options)
+
+
+def test_a_checkpoint_of_another_way_is_refused(path, tmp_path):
+    options = {"model": plain_sage, "batch_size": 24, "out": tmp_path / "run"}
+    trainer(path, 2, None, **options).fit(1)
+    again = trainer(path, 2, None, clip_norm=1.0, **options)
+    with pytest.raises(daskgnn.errors.CheckpointError, match="gradients"):
+        again.fit(2, resume=True)
