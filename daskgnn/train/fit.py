@@ -92,7 +92,13 @@ class Fit:
     def _next(self, results: Iterator[WindowResult]) -> WindowResult | None:
         """Wait for a window, or for a signal."""
         with self.signals.released():
-            return next(results, None)
+            result = next(results, None)
+            every = self.checkpoints.every
+            if result is not None and every is not None:
+                # No more than an interval is ever on record without a checkpoint.
+                end = self.course.state.step + result.window.size
+                self.recorder.wait_for(end - every)
+            return result
 
     def _after_window(self, result: WindowResult) -> None:
         """Take the state, record the steps, add up."""

@@ -183,6 +183,18 @@ class Recorder:
         self._write_pending()
         self._checkpoints.put(checkpoint)
 
+    def wait_for(self, step: int) -> None:
+        """Wait until a checkpoint of `step` or a later one is written.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
+        self._hear()
+        if self.storage is not None and (self.durable or 0) < step:
+            self.settle()
+
     def settle(self) -> None:
         """Wait until all checkpoints are written.
 

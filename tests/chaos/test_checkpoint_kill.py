@@ -204,9 +204,8 @@ def test_a_checkpoint_cut_short(
     assert again.params_sha256 == undisturbed
     (resume,) = [r for r in records(out) if r["event"] == "resume"]
     assert resume["step"] == found
-    # Training goes on while a checkpoint is written, here by one window at most.
-    assert len(before) - step in (0, INTERVAL)
     redone = len(before) - found
+    assert redone <= INTERVAL
     print(f"{step=} {operation=} of {operations[remote]}: {found=} {redone=}")
 
 

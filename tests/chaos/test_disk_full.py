@@ -1,0 +1,163 @@
+"""A disk that is full: one line, and the last checkpoint is intact.
+
+On a file system of its own, of a few megabytes, where the machine lets one be mounted
+(in a namespace of the test's own); else with a limit on the size of files, under which
+the operating system refuses writes in the same way.
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training import planted_graph, stored
+
+from daskgnn.train.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 6
+SETTINGS = (
+    f"--epochs {EPOCHS} --batch-size 20 --num-parts 2 --num-neighbors 4,3 "
+    "--hidden-channels 256 --checkpoint-every 4 --workers 0"
+).split()
+TRIALS = [0, *(pytest.param(i, marks=pytest.mark.chaos) for i in range(1, 5))]
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    stored(planted_graph(), folder / "g.zarr")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    done = call(folder, "train", "g.zarr", *SETTINGS, "--out", "whole")
+    assert done.returncode == 0, done.stderr
+    return summary_of(folder / "whole")["params_sha256"]
+
+
+def call(folder, *words, before=None):
+    return subprocess.run(
+        [sys.executable, "-m", "daskgnn", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        preexec_fn=before,
+        check=False,
+    )
+
+
+def summary_of(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def mounted(place, size):
+    """Mount a small file system, or skip, saying so."""
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    done = subprocess.run(["mount", *options], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode()}")
+
+
+@pytest.fixture
+def small(folder, request):
+    """A directory on a file system of its own."""
+    place = folder / f"small-{request.node.callspec.params['trial']}"
+    rng = random.Random(place.name)
+    # A checkpoint has about 200 kB: there is room for two, not for a third.
+    mounted(place, 400_000 + rng.randrange(200_000))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def check_refused(done, out):
+    """One line that names the disk's word and the way on; a whole checkpoint."""
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("daskgnn: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"--resume {out}" in done.stderr
+    newest = max((out / "checkpoints").iterdir())
+    assert ".tmp" not in newest.name
+    found = load_checkpoint(newest)
+    assert f"the checkpoint of step {found.step} is in" in done.stderr
+    return found.step
+
+
+@pytest.mark.parametrize("trial", TRIALS)
+def test_a_small_disk(folder, undisturbed, small, trial):
+    out = small / "run"
+    done = call(folder, "train", "g.zarr", *SETTINGS, "--out", str(out))
+    step = check_refused(done, out)
+    assert "No space left on device" in done.stderr
+    assert "cannot be written" in done.stderr
+    # Elsewhere, with room, it goes on as if nothing had been.
+    moved = Path(shutil.copytree(out, folder / f"moved-{trial}"))
+    done = call(folder, "train", "--resume", str(moved), "--workers", "0")
+    assert done.returncode == 0, done.stderr
+    assert summary_of(moved)["params_sha256"] == undisturbed
+    lines = (moved / "metrics.jsonl").read_text().splitlines()
+    (resume,) = [r for r in map(json.loads, lines) if r["event"] == "resume"]
+    assert resume["step"] == step
+
+
+def limited(size):
+    """Refuse this process files above `size` bytes."""
+
+    def limit():
+        import resource
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+def test_no_room_for_a_checkpoint(folder, undisturbed):
+    """Arrays above a limit on the size of files; smaller ones are written before."""
+    out = folder / "limited"
+    words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
+    # The checkpoint of step 0 has no optimizer yet.
+    done = call(folder, *words, before=limited(100_000))
+    assert check_refused(done, out) == 0
+    assert "File too large" in done.stderr
+    done = call(folder, "train", "--resume", str(out), "--workers", "0")
+    assert done.returncode == 0, done.stderr
+    assert summary_of(out)["params_sha256"] == undisturbed
+
+
+def test_no_room_for_records(folder, undisturbed):
+    """Records of steps are refused while checkpoints still fit."""
+    out = folder / "records"
+    words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
+    small = ["--hidden-channels", "2", "--epochs", "40"]
+    done = call(folder, *words, *small, before=limited(12_000))
+    check_refused(done, out)
+    assert "metrics.jsonl cannot be written" in done.stderr
+    # No line is left half written.
+    text = (out / "metrics.jsonl").read_bytes()
+    assert text.endswith(b"\n")
+    assert all(json.loads(line) for line in text.splitlines())
+    done = call(folder, "train", "--resume", str(out), "--workers", "0")
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_room_at_all(folder):
+    """Nothing could be written: the line says so, and names no checkpoint."""
+    out = folder / "nothing"
+    words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
+    done = call(folder, *words, before=limited(1000))
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "checkpoint of step 0 cannot be written" in done.stderr
+    assert "there is no checkpoint yet" in done.stderr
