@@ -151,18 +151,33 @@ def _load(storage: Storage, folder: str) -> Checkpoint:
     path = storage.path_of(folder).rstrip("/")
     try:
         manifest = json.loads(storage.read(f"{folder}{MANIFEST}"))
-        _check_manifest(path, manifest)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    _check_manifest(path, manifest)
+    try:
         with storage.open(f"{folder}{ARRAYS}") as file:
             _check_arrays(path, manifest, file)
             # Whoever writes a checkpoint can write its SHA-256: no pickles either way.
             with np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+                arrays = {name: _array(stored, name) for name in stored.files}
     except CheckpointError:
         raise
     except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"checkpoint {path} cannot be read: {said}") from error
+        raise _unreadable(path, error) from error
     return Checkpoint(arrays, manifest)
+
+
+def _unreadable(path: str, error: Exception) -> CheckpointError:
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(f"checkpoint {path} cannot be read: {said}")
+
+
+def _array(stored: Mapping[str, Any], name: str) -> np.ndarray:
+    """Return one array; numpy hands out whatever else is in a file as bytes."""
+    array = stored[name]
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name!r} in {ARRAYS} is no array")
+    return array
 
 
 def _check_manifest(path: str, manifest: Any) -> None:
