@@ -57,18 +57,34 @@ def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --workers and --scheduler to a command."""
-    command = click.option(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="Use a running cluster, for instance tcp://10.0.0.1:8786.",
-    )(command)
-    return click.option(
-        "--workers",
-        type=NOT_NEGATIVE,
-        metavar="N",
-        help="Start a local cluster of N; 0 = no cluster.  [default: 2]",
-    )(command)
+    """Add --workers, --scheduler and the options of TLS to a command."""
+    options = [
+        click.option(
+            "--workers",
+            type=NOT_NEGATIVE,
+            metavar="N",
+            help="Start a local cluster of N; 0 = no cluster.  [default: 2]",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Use a running cluster, for instance tcp://10.0.0.1:8786.",
+        ),
+        click.option(
+            "--tls",
+            is_flag=True,
+            default=None,
+            help="Encrypt the local cluster, with a certificate made for it.",
+        ),
+        click.option(
+            "--tls-ca-file", type=PATH, help="Authority of a tls:// cluster, PEM."
+        ),
+        click.option("--tls-cert", type=PATH, help="Certificate for it, PEM."),
+        click.option("--tls-key", type=PATH, help="Key of the certificate, PEM."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def check_cluster(workers: int | None, scheduler: str | None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import PATH, check_cluster, cluster_options, hush
+from daskgnn.train.tls import Encryption
 
 
 @click.command()
@@ -23,10 +25,12 @@ from daskgnn.cli.options import PATH, check_cluster, cluster_options, hush
 @click.pass_context
 def evaluate(
     ctx: click.Context,
+    /,
     run: str,
     split: str,
     workers: int | None,
     scheduler: str | None,
+    **tls: Any,
 ) -> None:
     """Score the best parameters of RUN, as one JSON object.
 
@@ -37,7 +41,9 @@ def evaluate(
     hush(ctx)
     from daskgnn.train import run as runs
 
-    result = runs.evaluate(run, split, workers=workers, scheduler=scheduler)
+    result = runs.evaluate(
+        run, split, workers=workers, scheduler=scheduler, encryption=Encryption(**tls)
+    )
     click.echo(json.dumps(result))
 
 
@@ -49,10 +55,12 @@ def evaluate(
 @click.pass_context
 def predict(
     ctx: click.Context,
+    /,
     run: str,
     out: str,
     workers: int | None,
     scheduler: str | None,
+    **tls: Any,
 ) -> None:
     """Predict every node with the best parameters of RUN.
 
@@ -66,5 +74,7 @@ def predict(
     hush(ctx)
     from daskgnn.train import run as runs
 
-    path = runs.predict(run, out, workers=workers, scheduler=scheduler)
+    path = runs.predict(
+        run, out, workers=workers, scheduler=scheduler, encryption=Encryption(**tls)
+    )
     click.echo(str(path))

@@ -37,12 +37,14 @@ from daskgnn.train.storage import (
     is_url,
     open_storage,
 )
+from daskgnn.train.tls import Encryption
 
 Shown = LineProgress | TerminalProgress
 Command = Callable[..., Any]
 CURVES = "curves.png"
 # What may stand beside --resume: everything else is read from the run.
-_WITH_RESUME = {"resume", "workers", "scheduler", "data_dir", "profile"}
+_TLS = ("tls", "tls_ca_file", "tls_cert", "tls_key")
+_WITH_RESUME = {"resume", "workers", "scheduler", "data_dir", "profile", *_TLS}
 
 
 def _graph_options(command: Command) -> Command:
@@ -223,7 +225,8 @@ def train(
         with Signals():
             if resume is not None:
                 _refuse_beside_resume(ctx)
-                summary = _resume(resume, workers, scheduler, progress, profile)
+                tls = Encryption(**{name: given[name] for name in _TLS})
+                summary = _resume(resume, workers, scheduler, tls, progress, profile)
             else:
                 given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
                 summary = _train(ctx, given, progress, yes, profile)
@@ -256,6 +259,7 @@ def _resume(
     directory: str,
     workers: int | None,
     scheduler: str | None,
+    encryption: Encryption,
     progress: Shown,
     profile: bool,
 ) -> dict[str, Any]:
@@ -267,6 +271,7 @@ def _resume(
         directory,
         workers=workers,
         scheduler=scheduler,
+        encryption=encryption,
         progress=progress,
         profile=profile,
     )

@@ -19,6 +19,7 @@ from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError, TrainingError
 from daskgnn.train.connection import Connection, wait_for_cluster
 from daskgnn.train.prefork import METHOD, deaf_to_interrupts, start_importing
+from daskgnn.train.tls import connection_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,8 +141,10 @@ def _ask_scheduler(address: str, timeout: float) -> None:
     """
     remedy = "start one with 'dask scheduler' and give --scheduler tcp://HOST:8786"
 
+    known = connection_args(address)
+
     async def identity() -> Any:
-        async with rpc(address) as remote:
+        async with rpc(address, connection_args=known) as remote:
             return await asyncio.wait_for(remote.identity(), timeout)
 
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from daskgnn.train.storage import (
     is_url,
     open_storage,
 )
+from daskgnn.train.tls import Encryption
 from daskgnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -110,6 +111,10 @@ class RunConfig:
     recipe: bool = True
     workers: int | None = None
     scheduler: str | None = None
+    tls: bool | None = None
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
 
 def train(
@@ -154,6 +159,8 @@ def train(
             f"{out.path_of(STORE)} is already there, and a run would write its own: "
             "give another --out"
         )
+    encryption = Encryption.of(asdict(config)).absolute()
+    encryption.check(config.scheduler)
     store, name, data = _find_graph(config, yes)
     if data is not None and is_url(config.out):
         raise InputError(
@@ -166,6 +173,7 @@ def train(
     if settings["num_parts"] is None:
         settings["num_parts"] = 2 if config.scheduler else max(workers, 1)
     with ExitStack() as stack:
+        stack.enter_context(encryption.configured(config.scheduler))
         client = stack.enter_context(open_client(workers, config.scheduler))
         stack.enter_context(_nothing_left(out))
         if data is not None:
@@ -174,7 +182,7 @@ def train(
         graph = open_graph(store, settings["num_parts"])
         check_path_everywhere(client, graph.path)
         trainer = _trainer(settings, graph, client, out, progress)
-        settings |= {"store": graph.path, "out": out.place}
+        settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
         out.write_json(SETTINGS, settings)
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)
@@ -221,6 +229,7 @@ def resume(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    encryption: Encryption | None = None,
     progress: Progress | None = None,
     profile: bool = False,
 ) -> dict[str, Any]:
@@ -232,7 +241,8 @@ def resume(
         If there is no run or no usable checkpoint.
     """
     progress = progress or Silent()
-    with _reopened(directory, workers, scheduler, progress) as (trainer, settings):
+    where = Where(workers, scheduler, encryption)
+    with _reopened(directory, where, progress) as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)
         return _summary(trainer, profile)
 
@@ -243,9 +253,11 @@ def evaluate(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    encryption: Encryption | None = None,
 ) -> dict[str, Any]:
     """Return the exact scores of a run's best parameters on a split."""
-    with _reopened(directory, workers, scheduler, Silent()) as (trainer, _):
+    where = Where(workers, scheduler, encryption)
+    with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
         return trainer.evaluate(split)
 
@@ -256,12 +268,14 @@ def predict(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    encryption: Encryption | None = None,
 ) -> Path:
     """Write a run's predictions for every node to ``out`` (.zarr or .parquet)."""
     from daskgnn.train.output import check_output, write_predictions
 
     check_output(out)
-    with _reopened(directory, workers, scheduler, Silent()) as (trainer, _):
+    where = Where(workers, scheduler, encryption)
+    with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
         return write_predictions(trainer.predict(), out)
 
@@ -281,12 +295,34 @@ def _find_graph(config: RunConfig, yes: bool) -> tuple[str, str, Any]:
     return "", data.name, data
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where a run is to go on, as far as was said."""
+
+    workers: int | None
+    scheduler: str | None
+    given: Encryption | None
+
+    @property
+    def encryption(self) -> Encryption:
+        """How connections are encrypted."""
+        return self.given or Encryption()
+
+    def or_as_before(self, settings: dict[str, Any]) -> Where:
+        """Return what was said, and what the run had where nothing was."""
+        workers, scheduler, given = self.workers, self.scheduler, self.given
+        if workers is None and scheduler is None:
+            workers, scheduler = settings["workers"], settings["scheduler"]
+        if not given:
+            given = Encryption.of(settings)
+            if scheduler is not None:
+                given = replace(given, tls=None)
+        return Where(workers, scheduler, given)
+
+
 @contextmanager
 def _reopened(
-    directory: str | Path,
-    workers: int | None,
-    scheduler: str | None,
-    progress: Progress,
+    directory: str | Path, where: Where, progress: Progress
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
     out = open_storage(directory)
     try:
@@ -301,9 +337,11 @@ def _reopened(
             f"{directory} has no checkpoint yet: remove it and train again"
         )
     graph = open_graph(settings["store"], settings["num_parts"])
-    if workers is None and scheduler is None:
-        workers, scheduler = settings["workers"], settings["scheduler"]
-    with open_client(workers, scheduler) as client:
+    where = where.or_as_before(settings)
+    with (
+        where.encryption.configured(where.scheduler),
+        open_client(where.workers, where.scheduler) as client,
+    ):
         check_path_everywhere(client, graph.path)
         yield _trainer(settings, graph, client, out, progress), settings
 
