@@ -168,13 +168,20 @@ def _open(path: str, root: bytes) -> Store:
     manifest = Manifest.from_dict(attributes["manifest"])
     check_metadata(path, manifest)
     group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-    arrays = {name: _array(group, name) for name in manifest.metadata}
+    arrays = {name: _array(path, group, name) for name in manifest.metadata}
     return Store(path, attributes, manifest, _only_arrays(arrays))
 
 
-def _array(group: zarr.Group, name: str) -> Any:
-    """Return a member of the store."""
-    return group[name]
+def _array(path: str, group: zarr.Group, name: str) -> Any:
+    """Return a member of the store; refuse metadata that Zarr cannot read."""
+    try:
+        return group[name]
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise StoreError(
+            f"the metadata of array {name!r} in {path!r} cannot be used ({reason}): "
+            f"{REMEDY}"
+        ) from error
 
 
 def _only_arrays(members: dict[str, Any]) -> dict[str, zarr.Array]:

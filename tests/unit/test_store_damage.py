@@ -1,6 +1,8 @@
 """Damage to any array of a store, anywhere, is found and named."""
 
 import json
+import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from stored_graphs import make_graph
 from daskgnn.errors import StoreError
 from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
+from daskgnn.graph.manifest import METADATA_FILE, build_manifest, document_digest
 from daskgnn.graph.store import open_store
 from daskgnn.graph.validate import validate
 
@@ -65,65 +68,74 @@ def copy_with(originals, tmp_path):
     return copy
 
 
-def chunks_of(path, name):
-    files = (p for p in Path(path, name, "c").rglob("*") if p.is_file())
-    found = sorted(
-        files,
-        key=lambda p: [int(n) for n in p.parts[len(path.parts) + 2 :] if n.isdigit()],
-    )
-    assert found
-    return [found[0], found[len(found) // 2], found[-1]]
+def places(path, name, number=8):
+    """Return (chunk file, offset in it), from an array's first byte to its last."""
+    files = [p for p in Path(path, name, "c").rglob("*") if p.is_file()]
+    files.sort(key=lambda p: [int(n) for n in key_of(path, name, p).split("/")[1:]])
+    ends = np.cumsum([file.stat().st_size for file in files])
+    found = []
+    for i in range(number):
+        position = i * (int(ends[-1]) - 1) // (number - 1)
+        chunk = int(np.searchsorted(ends, position, side="right"))
+        before = int(ends[chunk - 1]) if chunk else 0
+        found.append((files[chunk], position - before))
+    assert found[0] == (files[0], 0)
+    assert found[-1] == (files[-1], files[-1].stat().st_size - 1)
+    return found
 
 
 def key_of(path, name, file):
     return file.relative_to(path / name).as_posix()
 
 
-@pytest.mark.parametrize("name", ARRAYS)
-@pytest.mark.parametrize("where", [0, 1, 2])
-def test_a_missing_chunk(name, where, copy_with):
-    path = copy_with(name)
-    file = chunks_of(path, name)[where]
-    file.unlink()
-    named = f"chunk '{key_of(path, name, file)}' of array '{name}' is missing"
-    for read in (open_graph, validate, lambda p: open_store(p).read(name)):
-        with pytest.raises(StoreError, match=named):
-            read(path)
+def refused(path, name, file, read, said):
+    """Make sure that one line names array and chunk."""
+    with pytest.raises(StoreError, match=said) as error:
+        read(path)
+    message = str(error.value)
+    assert f"'{key_of(path, name, file)}'" in message
+    assert f"'{name}'" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-@pytest.mark.parametrize("keep", [0, 3, 0.5, -1])
-def test_a_chunk_cut_short(name, keep, copy_with):
+def test_a_missing_chunk(name, copy_with):
     path = copy_with(name)
-    for file in chunks_of(path, name)[:2]:
+    for file, _ in places(path, name):
         content = file.read_bytes()
-        size = int(keep * len(content)) if 0 < keep < 1 else keep
-        file.write_bytes(content[:size])
-        for read in (open_graph, lambda p: open_store(p).read(name)):
-            with pytest.raises(StoreError, match="bytes, expected") as error:
-                read(path)
-            assert f"'{key_of(path, name, file)}'" in str(error.value)
-            assert f"'{name}'" in str(error.value)
+        file.unlink()
+        said = f"chunk '{key_of(path, name, file)}' of array '{name}' is missing"
+        for read in (open_graph, validate, lambda p: open_store(p).read(name)):
+            refused(path, name, file, read, said)
         file.write_bytes(content)
     open_graph(path)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-@pytest.mark.parametrize("place", [0, 0.3, 0.6, -5, -1])
-def test_a_flipped_bit(name, place, copy_with):
+def test_a_chunk_cut_short(name, copy_with):
+    """Cut at the place: to nothing at the first, by one byte at the last."""
     path = copy_with(name)
-    file = chunks_of(path, name)[1]
-    content = bytearray(file.read_bytes())
-    position = int(place * len(content)) if 0 < place < 1 else place
-    content[position] ^= 16
-    file.write_bytes(bytes(content))
-    for read in (lambda p: open_store(p).read(name), validate):
-        with pytest.raises(StoreError, match=r"is damaged|is not the one") as error:
-            read(path)
-        message = str(error.value)
-        assert f"'{key_of(path, name, file)}'" in message
-        assert f"'{name}'" in message
-        assert "\n" not in message
+    for file, offset in places(path, name):
+        content = file.read_bytes()
+        file.write_bytes(content[:offset])
+        for read in (open_graph, lambda p: open_store(p).read(name)):
+            refused(path, name, file, read, "bytes, expected")
+        file.write_bytes(content)
+    open_graph(path)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_flipped_bit(name, copy_with):
+    path = copy_with(name)
+    for number, (file, offset) in enumerate(places(path, name)):
+        content = file.read_bytes()
+        damaged = bytearray(content)
+        damaged[offset] ^= 1 << number
+        file.write_bytes(bytes(damaged))
+        for read in (lambda p: open_store(p).read(name), validate):
+            refused(path, name, file, read, r"is damaged|is not the one")
+        file.write_bytes(content)
+    validate(path)
 
 
 def test_chunks_exchanged_for_one_another(copy_with):
@@ -193,3 +205,38 @@ def test_other_files_do_no_harm(copy_with):
     (path / ".DS_Store").write_bytes(b"x")
     (path / "indices" / "notes.txt").write_bytes(b"x")
     validate(path)
+
+
+class Payload:
+    """What would make a directory if it were unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("codec", ["pickle", "numcodecs.pickle"])
+def test_a_malicious_store_executes_nothing(codec, copy_with, tmp_path):
+    """A chunk that is a pickle, with metadata, sizes and checksums that fit it."""
+    path = copy_with("labels")
+    trap = tmp_path / "executed"
+    content = pickle.dumps(Payload(trap))
+    file = path / "labels" / "c" / "0"
+    file.write_bytes(content)
+    for name, data_type in (("labels", "variable_length_bytes"), ("", None)):
+        document = json.loads((path / name / METADATA_FILE).read_text())
+        if name:
+            document["codecs"] = [{"name": codec, "configuration": {"id": "pickle"}}]
+            document["data_type"] = data_type
+        else:
+            forged = build_manifest(str(path)).to_dict()
+            document["attributes"]["manifest"] = json.loads(json.dumps(forged))
+            document["attributes"]["checksum"] = document_digest(document)
+        (path / name / METADATA_FILE).write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="array 'labels'"):
+        open_graph(path).labels.compute(scheduler="sync")
+    assert not trap.exists()
+    pickle.loads(content)
+    assert trap.is_dir()  # the payload is real
