@@ -15,10 +15,12 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.nn import functional
 from training import planted_graph, stored, trainer
 
 from daskgnn import nn
+from daskgnn.cli import gnn
 from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.train import course, recorder
 from daskgnn.train.background import Background
@@ -514,3 +516,32 @@ def test_a_malicious_checkpoint_executes_nothing(path, tmp_path):
         with pytest.raises(CheckpointError, match="no usable checkpoint"):
             trainer(path, 2, None, out=tmp_path / "run").fit(2, resume=True)
         assert not trap.exists()
+
+
+def test_the_command_line_in_an_object_store(path, tmp_path, bucket):
+    def call(*words):
+        done = CliRunner().invoke(gnn, [*words, "--workers", "0"])
+        return done.exit_code, done.output
+
+    given = ["--epochs", "3", "--num-parts", "2", "--hidden-channels", "16"]
+    directory = str(tmp_path / "run")
+    for out in (directory, bucket):
+        status, said = call("train", path, *given, "--profile", "--out", out)
+        assert status == 0, said
+        for name in ("metrics.jsonl", "summary.json", "checkpoints", "curves.png"):
+            assert f"{out}/{name}" in said
+            assert open_storage(out).exists(name)
+    hashes = {
+        json.loads(open_storage(out).read("summary.json"))["params_sha256"]
+        for out in (directory, bucket)
+    }
+    assert len(hashes) == 1
+    assert call("train", "--resume", bucket)[0] == 0
+    assert json.loads(call("evaluate", bucket)[1].splitlines()[-1])["split"] == "test"
+    status, said = call("train", path, *given, "--out", bucket)
+    assert status == 2
+    assert "already holds a run" in said
+    status, said = call("train", "digits", "--out", f"{bucket}/other")
+    assert status == 2
+    assert "daskgnn partition digits graph.zarr" in said
+    assert call("train", "--resume", f"{bucket}/nothing")[0] == 2
