@@ -553,7 +553,7 @@ class Trainer:
             self._recoveries,
         )
 
-    def _new_fit(self, signals: Signals) -> Fit:
+    def _new_fit(self, signals: Signals | None = None) -> Fit:
         return Fit(
             self.graph,
             self.plan,
@@ -566,7 +566,7 @@ class Trainer:
             self.eval_every,
             self.patience,
             self._plan_facts(),
-            signals,
+            signals or Signals(),
         )
 
     def _prepare(self) -> None:

@@ -24,7 +24,7 @@ SETTINGS = (
 QUICK = pytest.param(0, id="0")
 TRIALS = [QUICK, *(pytest.param(i, marks=pytest.mark.chaos) for i in range(1, 10))]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
