@@ -100,14 +100,21 @@ def check_cluster(workers: int | None, scheduler: str | None) -> None:
 def hush(ctx: click.Context) -> None:
     """Keep Dask's own log lines off the terminal, except with --debug.
 
+    Warnings of this package are one line each.
     Workers take the setting from Dask's configuration, which they inherit.
     """
     if is_debugging(ctx):
         return
     import dask
 
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     dask.config.set({"logging.distributed": "critical"})
     # asyncio reports what an interrupted run leaves unfinished.
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"distributed\b")
+
+
+def _show_warning(message: Any, *_: Any) -> None:
+    """Write a warning as a line on standard error."""
+    click.echo(f"daskgnn: {' '.join(str(message).split())}", err=True)

@@ -226,6 +226,12 @@ def told_of_losses(where: Callable[[], str]) -> Iterator[None]:
         ) from error
 
 
+def warn_of_cluster(client: Any) -> None:
+    """Warn of what may change bits, or cost time when something is lost."""
+    warn_of_differences(client)
+    warn_of_settings(client)
+
+
 def warn_of_differences(client: Any) -> None:
     """Warn where workers differ in what bits depend on.
 
@@ -242,6 +248,66 @@ def warn_of_differences(client: Any) -> None:
             f"bits ({kinds})",
             stacklevel=2,
         )
+
+
+def warn_of_settings(client: Any) -> None:
+    """Warn where the settings of a scheduler make the loss of a worker dear.
+
+    The library's own clusters have `OWN_CLUSTER`; Dask's defaults are made for tasks
+    that nothing waits for.
+    """
+    found = client.run_on_scheduler(_settings)
+    wrong = [
+        (name, said) for name, (bad, said) in _WORSE.items() if bad(found.get(name))
+    ]
+    if not wrong:
+        return
+    said = "; ".join(f"{name} is {found.get(name)}, so {why}" for name, why in wrong)
+    words = " ".join(f"{_variable(name)}={OWN_CLUSTER[name]}" for name, _ in wrong)
+    warnings.warn(
+        f"the scheduler's settings are not made for this ({said}): start scheduler and "
+        f"workers with {words}",
+        stacklevel=2,
+    )
+
+
+def _slower_than(limit: float) -> Callable[[Any], bool]:
+    return lambda found: found is None or parse_timedelta(found) > limit
+
+
+_WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "distributed.scheduler.worker-ttl": (
+        _slower_than(60),
+        "a worker that hangs is missed late",
+    ),
+    "distributed.scheduler.no-workers-timeout": (
+        _slower_than(float("inf")),
+        "a run without workers waits for ever",
+    ),
+    "distributed.scheduler.allowed-failures": (
+        lambda found: int(found) < 10,
+        "a few lost workers end a run",
+    ),
+    "distributed.comm.timeouts.tcp": (
+        _slower_than(15),
+        "a cut network is noticed late",
+    ),
+    "distributed.scheduler.work-stealing": (
+        bool,
+        "parts' tasks are moved about: results hold, speed may not",
+    ),
+}
+"""What settings may not be, and what follows from them."""
+
+
+def _settings() -> dict[str, Any]:
+    """Return the settings of the process that runs this."""
+    return {name: dask.config.get(name, None) for name in _WORSE}
+
+
+def _variable(name: str) -> str:
+    """Return the environment variable that sets one of Dask's settings."""
+    return "DASK_" + name.upper().replace(".", "__").replace("-", "_")
 
 
 def _arithmetic() -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 60.0
 _END_SECONDS = 2.0
+_MOMENT = 0.5
 
 
 class ForkedCluster(LocalCluster):
@@ -53,14 +54,22 @@ class ForkedCluster(LocalCluster):
         await super()._close()
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
-        """Start another worker where one is gone and its nanny was given up."""
-        super()._update_worker_status(op, msg)
+        """Start another worker where one hangs and its nanny is given up."""
         if op == "remove":
+            name = self.scheduler_info["workers"][msg]["name"]
             given_up = parse_timedelta(
                 dask.config.get("distributed.deploy.lost-worker-timeout")
             )
             loop = asyncio.get_running_loop()
-            loop.call_later(given_up + 1.0, self._start_missing)
+            loop.call_later(given_up - _MOMENT, self._forget_retired, name)
+            loop.call_later(given_up + _MOMENT, self._start_missing)
+        super()._update_worker_status(op, msg)
+
+    def _forget_retired(self, name: Any) -> None:
+        """Let a worker be gone whose nanny has ended: both were told to."""
+        nanny = self.workers.get(name)
+        if nanny is not None and nanny.status == Status.closed:
+            self.worker_spec.pop(name, None)
 
     def _start_missing(self) -> None:
         if self.status == Status.running and set(self.worker_spec) - set(self.workers):

@@ -51,7 +51,7 @@ from daskgnn.train.checks import (
     check_trainable,
     remote_aggregation,
 )
-from daskgnn.train.cluster import told_of_losses, warn_of_differences
+from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.connection import has_lost_scheduler, successor
 from daskgnn.train.course import Course
 from daskgnn.train.dryrun import try_model
@@ -278,7 +278,7 @@ class Trainer:
         with told_of_losses(lambda: "nothing was done yet: try again"):
             self.executor = make_executor(client, graph.num_parts)
             if isinstance(self.executor, ClusterExecutor):
-                warn_of_differences(self.executor.client)
+                warn_of_cluster(self.executor.client)
         self.window = self._window_size(check_optional_count("window", window))
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, schedule)

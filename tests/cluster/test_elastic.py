@@ -1,11 +1,20 @@
 """Workers come and go; parts follow them, and no bit changes."""
 
+import os
+import time
+
 import pytest
+import torch
+from distributed import Client, LocalCluster
 from training import planted_graph, stored, trainer
 
-from daskgnn.train.cluster import own_cluster
+from daskgnn import nn
+from daskgnn.dataflow import executor as executor_module
+from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
 
 EPOCHS, STEPS, PARTS = 8, 10, 4
+OPTIONS = {"batch_size": 20, "window": 2}
+SLOW = "DASKGNN_TEST_SLOW"
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -20,9 +29,6 @@ def undisturbed(path):
     run = trainer(path, PARTS, None, **OPTIONS)
     run.fit(EPOCHS)
     return facts(run)
-
-
-OPTIONS = {"batch_size": 20, "window": 2}
 
 
 def facts(run):
@@ -94,3 +100,70 @@ def test_one_to_four_to_two_workers(path, undisturbed, steps):
     moved = seen.named("rebalanced")
     assert len(moved[0]["parts"]) == 3
     assert len(set(moved[0]["to"])) == 3
+
+
+def test_adapt_changes_no_bit(path, undisturbed):
+    """Dask's own rules add workers and retire them."""
+    with own_cluster(1) as client:
+
+        def adapt(workers):
+            client.cluster.adapt(
+                minimum=workers, maximum=workers, interval="200ms", wait_count=1
+            )
+            client.wait_for_workers(workers)
+
+        seen = At({10: lambda: adapt(3), 45: lambda: adapt(1)})
+        run = trainer(path, PARTS, client, progress=seen, **OPTIONS)
+        run.fit(EPOCHS)
+        assert facts(run) == undisturbed
+    assert len(seen.named("worker_joined")) == 2
+    assert seen.named("rebalanced")
+
+
+class Sleeper(nn.GraphSAGE):
+    """A model whose steps take long on a worker that was told to be slow."""
+
+    def forward(self, x, blocks):
+        if self.training and os.environ.get(SLOW):
+            time.sleep(0.05)
+        return super().forward(x, blocks)
+
+
+def sleeper(graph):
+    torch.manual_seed(0)
+    return Sleeper(graph.num_features, 16, graph.num_classes, 2, dropout=0.4)
+
+
+def be_slow():
+    os.environ[SLOW] = "1"
+
+
+def test_parts_leave_a_slow_worker(path, undisturbed, monkeypatch):
+    monkeypatch.setattr(executor_module, "PERSISTENT", (3, 0.5))
+    with own_cluster(2) as client:
+        slow = min(client.scheduler_info(n_workers=-1)["workers"])
+        client.run(be_slow, workers=[slow])
+        seen = At({})
+        run = trainer(path, PARTS, client, sleeper, progress=seen, **OPTIONS)
+        run.fit(EPOCHS)
+        assert facts(run) == undisturbed
+        _, meant = holders(run)
+        assert meant.count(slow) < PARTS / 2
+    moved = seen.named("rebalanced")
+    assert moved[0]["slowness"][slow] == max(moved[0]["slowness"].values())
+    assert slow not in moved[0]["to"]
+
+
+def test_the_settings_of_others_are_warned_of(path):
+    """Dask's defaults, and a scheduler in this process."""
+    cluster = LocalCluster(
+        n_workers=1, threads_per_worker=2, dashboard_address=None, processes=False
+    )
+    with cluster, Client(cluster) as client:
+        with pytest.warns(UserWarning, match="worker-ttl is 5 minutes") as told:
+            trainer(path, PARTS, client, **OPTIONS)
+        said = " ".join(str(warning.message) for warning in told)
+        for name, value in OWN_CLUSTER.items():
+            if name.startswith(("distributed.scheduler", "distributed.comm")):
+                assert name in said
+                assert f"={value}" in said
