@@ -24,7 +24,7 @@ from daskgnn.dataflow.placement import (
     in_runs,
     place,
 )
-from daskgnn.dataflow.residents import Residents
+from daskgnn.dataflow.residents import Copy, Residents
 from daskgnn.dataflow.workers import Workers
 from daskgnn.errors import InputError, NoWorkerError
 
@@ -108,6 +108,15 @@ class Executor(Protocol):
             What happened since the last call: see `ClusterExecutor.settle`.
         """
 
+    takeovers: int
+    """How many times standbys have taken lost parts over."""
+
+    def take_over(self) -> None:
+        """Let standbys take lost parts over, if they have copies of all of them.
+
+        What is in flight refers to what was lost: it is to be submitted again.
+        """
+
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
 
@@ -121,8 +130,14 @@ class Executor(Protocol):
         """Return the address of the dashboard."""
 
 
+class PartsLost(Exception):
+    """What was submitted lacks parts that standbys can take over at once."""
+
+
 class LocalExecutor:
     """Runs graphs at once in this process, one task at a time."""
+
+    takeovers = 0
 
     def __init__(self) -> None:
         self._kept: dict[Any, Any] = {}
@@ -173,6 +188,9 @@ class LocalExecutor:
         """Return nothing: nobody comes or goes."""
         return []
 
+    def take_over(self) -> None:
+        """Do nothing: there is no standby."""
+
     def worker_of(self, part: int) -> str:
         """Return the one place there is."""
         return "local"
@@ -195,9 +213,18 @@ class LocalExecutor:
 
 
 class ClusterExecutor:
-    """Runs graphs on a cluster; parts are pinned to workers, loosely."""
+    """Runs graphs on a cluster; parts are pinned to workers, loosely.
 
-    def __init__(self, client: Any, num_parts: int) -> None:
+    Parameters
+    ----------
+    client : distributed.Client
+    num_parts : int
+    standby : int
+        Workers that hold copies of all residents and no part, as far as there are
+        more workers than that.
+    """
+
+    def __init__(self, client: Any, num_parts: int, standby: int = 0) -> None:
         self.client = client
         self.num_parts = num_parts
         self._kept: dict[Any, Any] = {}
@@ -206,13 +233,25 @@ class ClusterExecutor:
         self._workers = Workers(client)
         self._timings = Timings(num_parts)
         self._better_since: tuple[int, float] | None = None
-        self._addresses: list[str] = in_runs(num_parts, self._wait_for_workers())
-        self._usable = set(self._workers.usable)
+        self.num_standbys = standby
+        self._standbys: list[str] = []
+        self._copies: dict[int, Copy] = {}
+        self.takeovers = 0
+        self._addresses: list[str] = []
+        workers = self._wait_for_workers()
+        self._addresses = in_runs(num_parts, self._without_standbys(workers))
+        self._usable = set(workers)
 
     @property
     def scheduler_id(self) -> str | None:
         """The name that the scheduler has given itself."""
         return self._workers.scheduler_id
+
+    def memory_kills(self) -> int:
+        """Return how many workers were killed for their memory since the run began."""
+        with suppress(Exception):  # of a scheduler that is gone, for instance
+            self._workers.look()
+        return self._workers.memory_kills
 
     def _wait_for_workers(self) -> list[str]:
         """Return the workers that may hold parts, once there is one.
@@ -250,7 +289,7 @@ class ClusterExecutor:
         now = time.time()
         if seconds:
             self._timings.add(self._addresses, seconds, now)
-        workers = self._wait_for_workers()
+        everybody = self._wait_for_workers()
         events: list[Event] = []
         for gone in self._workers.take_departures():
             self._timings.forget(gone.address)
@@ -258,9 +297,11 @@ class ClusterExecutor:
             parts = [p for p, a in enumerate(self._addresses) if a == gone.address]
             event = {"event": name, "worker": gone.address, "parts": parts}
             events.append({**event, "time": round(gone.time, 3)})
-        joined = sorted(set(workers) - self._usable)
+        joined = sorted(set(everybody) - self._usable)
         events += [{"event": "worker_joined", "worker": a} for a in joined]
-        self._usable = set(workers)
+        self._usable = set(everybody)
+        self.take_over()
+        workers = self._without_standbys(everybody)
         loads = self._timings.loads()
         places = place(self._addresses, workers, loads)
         lost = {p for p, a in enumerate(self._addresses) if a not in self._usable}
@@ -276,7 +317,64 @@ class ClusterExecutor:
             events.append({**event, "to": [better[p] for p in moved], **facts})
             places = better
         self._move(places)
+        self._copy_to_standbys()
         return events
+
+    def _without_standbys(self, workers: list[str]) -> list[str]:
+        """Return the workers that are to hold parts; choose standbys if some lack."""
+        free = [w for w in workers if w not in self._addresses]
+        self._standbys = [w for w in self._standbys if w in free]
+        free = [w for w in free if w not in self._standbys]
+        while free and len(self._standbys) < self.num_standbys < len(workers):
+            self._standbys.append(free.pop())
+        return [w for w in workers if w not in self._standbys]
+
+    def _copy_to_standbys(self) -> None:
+        """Have standbys load what they have no copy of yet."""
+        if not self._standbys:
+            return
+        for part in range(self.num_parts):
+            copy = self._copies.get(part)
+            if copy is None or copy.worker not in self._standbys:
+                worker = self._standbys[part % len(self._standbys)]
+                copy = self._residents.copy(part, worker, self._addresses)
+                self._copies[part] = copy
+            else:
+                self._residents.complete(copy, part, self._addresses)
+
+    def take_over(self) -> None:
+        """Let standbys take lost parts over, if they have copies of all of them."""
+        copies = self._copies_of_lost()
+        for part, copy in copies.items():
+            self._addresses[part] = copy.worker
+            self._residents.adopt(self._copies.pop(part))
+        self.takeovers += bool(copies)
+
+    def _copies_of_lost(self) -> dict[int, Copy]:
+        """Return the copies of lost parts; none if a part has none."""
+        if not self._copies:
+            return {}
+        alive = self._workers.look().keys()
+        lost = [p for p, a in enumerate(self._addresses) if a not in alive]
+        found = {p: self._copies[p] for p in lost if p in self._copies}
+        whole = len(found) == len(lost)
+        return found if whole and all(c.worker in alive for c in found.values()) else {}
+
+    def _wait_for(self, futures: list[Any]) -> None:
+        """Wait for futures, unless standbys can go on for a worker that is lost.
+
+        Raises
+        ------
+        PartsLost
+        """
+        while self._copies:
+            with suppress(TimeoutError):
+                wait(futures, timeout=_POLL_SECONDS)
+            missing = any(future.status != "finished" for future in futures)
+            if missing and self._copies_of_lost():
+                raise PartsLost
+            if all(future.done() for future in futures):
+                return
 
     def _persists(self, now: float) -> bool:
         """Return whether parts have been better off elsewhere for some time."""
@@ -334,12 +432,14 @@ class ClusterExecutor:
 
     def result(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for the futures of `keys` and bring their results here."""
+        self._wait_for([self._kept[key] for key in keys])
         results = self.client.gather([self._kept[key] for key in keys])
         return list(results)
 
     def wait(self, keys: Sequence[Any]) -> None:
         """Wait for the futures of `keys`; raise what one of them has raised."""
         futures = [self._kept[key] for key in keys]
+        self._wait_for(futures)
         wait(futures)
         for future in futures:
             if future.status == "error":
@@ -396,7 +496,10 @@ class ClusterExecutor:
         tasks = self._residents.renamed(tasks)
         with annotate(workers=workers, allow_other_workers=False, priority=200):
             futures = self.client.get(tasks, keys, sync=False)
-        return self._gang_result(futures)
+        outcomes = self._gang_result(futures)
+        if not outcomes and self._copies_of_lost():
+            raise PartsLost
+        return outcomes
 
     def _gang_result(self, futures: list[Any]) -> list[Outcome]:
         """Wait for a gang's end: any member's state will do."""
@@ -406,6 +509,8 @@ class ClusterExecutor:
                 wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
             done = [future for future in futures if future.done()]
             failed = [future for future in done if future.status == "error"]
+            if failed and self._copies_of_lost():
+                return []
             if failed:
                 failed[0].result()
             if any(future.status != "finished" for future in done):
@@ -435,8 +540,8 @@ class ClusterExecutor:
         return self._addresses[part]
 
     def num_workers(self) -> int:
-        """Return how many workers there were when this was last looked at."""
-        return len(self._usable)
+        """Return how many workers there were last, without standbys."""
+        return len(self._usable) - len(self._standbys)
 
     def num_hosts(self) -> int:
         """Return how many machines the workers that hold parts are on."""
@@ -453,7 +558,7 @@ class ClusterExecutor:
         return str(link) if link else None
 
 
-def make_executor(client: Any, num_parts: int) -> Executor:
+def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
     """Return the executor for a client, the current one ("auto"), or none (None).
 
     Raises
@@ -473,4 +578,4 @@ def make_executor(client: Any, num_parts: int) -> Executor:
             f"client={client!r} is no Dask client: give distributed.Client(...), or "
             "None to train in this process"
         )
-    return ClusterExecutor(client, num_parts)
+    return ClusterExecutor(client, num_parts, standby)

@@ -36,6 +36,8 @@ class Copy:
     names: dict[Any, Any]
     """By the key that graphs use."""
     futures: dict[Any, Any]
+    groups: list[int]
+    """Which of the things that were submitted together are copied."""
 
 
 class Residents:
@@ -92,19 +94,26 @@ class Residents:
         places : sequence of str
             Where other parts' share of the work, if there is any, is to be done.
         """
+        found = Copy(worker, {}, {}, [])
+        self.complete(found, part, places)
+        return found
+
+    def complete(self, copy: Copy, part: int, places: Sequence[str]) -> None:
+        """Add to a part's copy what has been submitted since it was made."""
         self._count += 1
-        found = Copy(worker, {}, {})
         homes = list(places)
-        homes[part] = worker
-        for group in self._groups:
+        homes[part] = copy.worker
+        for number, group in enumerate(self._groups):
+            if number in copy.groups:
+                continue
+            copy.groups.append(number)
             keys = [
                 key
                 for key in group.keys
                 if key in self._kept and group.part_of(key) == part
             ]
             if keys:
-                self._copy_group(group, keys, found, homes)
-        return found
+                self._copy_group(group, keys, copy, homes)
 
     def adopt(self, copy: Copy) -> None:
         """Use a copy from now on, and drop what was used before."""

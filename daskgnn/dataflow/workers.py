@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PLUGIN = "daskgnn-workers"
 _REMEMBERED = 10_000
+_MEMORY_KILLS = "worker-restart-memory"
+"""The topic on which nannies tell that they have killed a worker for its memory."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class WorkersPlugin(SchedulerPlugin):
             "gone": [entry for entry in self.gone if entry[0] > after],
             "count": self.count,
             "id": self.scheduler.id,
+            "memory_kills": len(self.scheduler.get_events(_MEMORY_KILLS)),
         }
 
 
@@ -107,6 +110,7 @@ class Workers:
         self._departures: list[Departure] = []
         self.scheduler_id: str | None = None
         """The name that the scheduler gave itself; known after the first look."""
+        self._memory_kills = (0, 0)
 
     def look(self) -> dict[str, dict[str, Any]]:
         """Ask the scheduler; return what it knows of each worker, by address."""
@@ -120,6 +124,8 @@ class Workers:
         self._count = told["count"]
         self.known = told["workers"]
         self.scheduler_id = told["id"]
+        kills = told["memory_kills"]
+        self._memory_kills = (kills if after < 0 else self._memory_kills[0], kills)
         return self.known
 
     async def _ask(self, after: int) -> Any:
@@ -129,6 +135,12 @@ class Workers:
     def usable(self) -> list[str]:
         """Addresses of those that may be given work, as last seen."""
         return sorted(a for a, facts in self.known.items() if facts["usable"])
+
+    @property
+    def memory_kills(self) -> int:
+        """How many workers were killed for their memory since the first look."""
+        before, now = self._memory_kills
+        return now - before
 
     def take_departures(self) -> list[Departure]:
         """Return who has gone since this was called last."""

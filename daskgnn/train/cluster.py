@@ -72,12 +72,21 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
 
 
 @contextmanager
-def own_cluster(workers: int) -> Iterator[Any]:
+def own_cluster(workers: int, settings: dict[str, Any] | None = None) -> Iterator[Any]:
     """Yield a client of a cluster of worker processes on this machine.
 
     Where its scheduler is lost, `successor` starts another one with new workers.
+
+    Parameters
+    ----------
+    workers : int
+    settings : dict, optional
+        Of Dask's configuration, before those of `OWN_CLUSTER`.
     """
-    with dask.config.set(OWN_CLUSTER), Connection(lambda: _started(workers)) as client:
+    with (
+        dask.config.set({**OWN_CLUSTER, **(settings or {})}),
+        Connection(lambda: _started(workers)) as client,
+    ):
         yield client
 
 

@@ -15,6 +15,7 @@ from daskgnn.dataflow.evaluate import (
     prepare_whole_graph,
     score_parts,
 )
+from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.hops import Sampling
@@ -63,6 +64,13 @@ class Evaluator:
 
     def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
+        while True:
+            try:
+                return self._scores(parameters, splits)
+            except PartsLost:
+                self.executor.take_over()
+
+    def _scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         outputs = self._outputs(parameters)
         rows = [
             {split: self._rows[split][part] for split in splits}
@@ -70,8 +78,10 @@ class Evaluator:
         ]
         tasks, keys = score_parts(outputs, self.blocks, reduce_outputs, rows)
         self.executor.submit(tasks, keys, priority=EVALUATION_PRIORITY)
-        parts: list[dict[str, SplitOutputs]] = self.executor.result(keys)
-        self.executor.release([*keys, *outputs])
+        try:
+            parts: list[dict[str, SplitOutputs]] = self.executor.result(keys)
+        finally:
+            self.executor.release([*keys, *outputs])
         return {
             split: score_split([part[split] for part in parts], self.graph.metric)
             for split in splits

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.task_spec import Task, TaskRef
 
 from daskgnn.dataflow.bundle import bundled
+from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.step import Chain, chain_window
 from daskgnn.dataflow.timing import report_of, timed
 from daskgnn.dataflow.window import Preparation, prepare_window
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Event, Executor
     from daskgnn.dataflow.gang import Outcome
     from daskgnn.kernels.hops import Traffic
+    from daskgnn.train.gradients import UpdateOptions
     from daskgnn.train.plan import Window, WindowPlanner
     from daskgnn.train.schedule import Schedule
     from daskgnn.train.state import TrainState
@@ -56,6 +58,10 @@ class PreparedAhead:
     submitted: float
     """Seconds since the epoch."""
     num_tasks: int
+    run: str
+    """The name in its keys."""
+    takeovers: int
+    """How many times standbys had taken parts over before."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,8 @@ class TrainLoop:
         self._step_seconds = 0.0
         self._window_tasks = 0
         self._caches: list[Any] = []
+        self._prepared: deque[PreparedAhead] = deque()
+        self._attempt = 0
         self._recoveries = recoveries or Recoveries()
         self._events: list[Event] = []
         self.chain = Chain(TrainSession, planner.gradients.staleness)
@@ -119,7 +127,7 @@ class TrainLoop:
         self, windows: Iterator[Window], state: TrainState, schedule: Schedule
     ) -> Iterator[WindowResult]:
         """Yield each window when it is trained."""
-        prepared: deque[PreparedAhead] = deque()
+        prepared = self._prepared
         exhausted, first = False, True
         self.ledger.begin()
         try:
@@ -139,7 +147,7 @@ class TrainLoop:
                     first = False
                 self.ledger.enter()
                 before = self._step_seconds
-                result = self._train(ahead, state, schedule)
+                result = self._train_through(ahead, state, schedule)
                 self.ledger.leave(result.account)
                 self._settle(result, state, before)
                 state = result.state.cleared()
@@ -148,6 +156,7 @@ class TrainLoop:
         finally:
             for ahead in prepared:
                 self.executor.release(ahead.batches)
+            prepared.clear()
             self.executor.release(self._caches)
             self._caches = []
 
@@ -164,12 +173,15 @@ class TrainLoop:
         """Start the preparation of a window."""
         submitted = time.time()
         seeds = self.planner.seeds(window)
-        tasks, keys = prepare_window(self.preparation, window.number, seeds)
+        plan = self.preparation
+        if self._attempt:
+            plan = replace(plan, run=f"{plan.run}-{self._attempt}")
+        tasks, keys = prepare_window(plan, window.number, seeds)
         tasks = timed(tasks, keys)
         caches = self.preparation.caches_after(window.number)
         places = [self.executor.worker_of(part) for part in range(len(keys))]
         if len(set(places)) < len(places) and self.executor.num_workers():
-            name = (self.preparation.run, window.number)
+            name = (plan.run, window.number)
             tasks = bundled(tasks, [*keys, *caches], places, name)
         self.executor.submit(
             tasks, [*keys, *caches], priority=-window.number, ahead=True
@@ -178,34 +190,55 @@ class TrainLoop:
         self.executor.release(self._caches)
         self._caches = caches
         self._window_tasks = len(tasks)
-        return PreparedAhead(window, keys, submitted, len(tasks))
+        takeovers = self.executor.takeovers
+        return PreparedAhead(window, keys, submitted, len(tasks), plan.run, takeovers)
+
+    def _prepare_again(self, ahead: PreparedAhead) -> PreparedAhead:
+        """Prepare a window, and those after it, from what standbys hold."""
+        self._attempt += 1
+        windows = [ahead, *self._prepared]
+        for old in windows:
+            self.executor.release(old.batches)
+        again = [self._prepare(old.window) for old in windows]
+        self._prepared.clear()
+        self._prepared.extend(again[1:])
+        return again[0]
+
+    def _train_through(
+        self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
+    ) -> WindowResult:
+        """Train a window, again where standbys have to take parts over."""
+        before = schedule.state()
+        options = schedule.window(self.planner.updates(ahead.window))
+        while True:
+            changed = ahead.takeovers != self.executor.takeovers
+            if changed and self._can_prepare_again():
+                ahead = self._prepare_again(ahead)
+            try:
+                return self._train(ahead, state, options)
+            except PartsLost:
+                self.executor.take_over()
+            except BaseException:
+                # The window may be trained after all, on another cluster.
+                schedule.load(before)
+                raise
 
     def _train(
-        self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
+        self, ahead: PreparedAhead, state: TrainState, options: list[UpdateOptions]
     ) -> WindowResult:
         began = time.time()
         self._recoveries.in_flight = ahead.window.size
-        run, window, batches = self.preparation.run, ahead.window, ahead.batches
-        keys = [("report", run, window.number, p) for p in range(len(batches))]
-        tasks = {
-            key: Task(key, report_of, TaskRef(batch))
-            for key, batch in zip(keys, batches, strict=True)
-        }
-        self.executor.submit(tasks, keys, priority=CHAIN_PRIORITY)
-        options = schedule.window(self.planner.updates(window))
-        outcomes: list[Outcome] = []
-        if self._takes_gang():
-            name = ("window", run, window.number)
-            outcomes = self.executor.run_gang(
-                self.chain, name, state, self.programs, batches, options
-            )
+        keys = self._ask_for_reports(ahead)
+        window = ahead.window
+        outcomes = self._run_gang(ahead, state, options)
+        batches = ahead.batches
         form = "window" if outcomes else "tasks"
-        num_tasks = ahead.num_tasks + len(tasks)
+        num_tasks = ahead.num_tasks + len(keys)
         if outcomes:
             after, members = outcomes[0].state, outcomes[0].reports
             num_tasks += len(members)
         else:
-            after, count = self._run_tasks(window, batches, state, options)
+            after, count = self._run_tasks(ahead, state, options)
             members = ()
             num_tasks += count
         self._recoveries.in_flight = 0
@@ -225,6 +258,30 @@ class TrainLoop:
             dict(zip(CROSSED, crossed, strict=True)),
         )
         return WindowResult(window, after, began, form, account, *crossed)
+
+    def _ask_for_reports(self, ahead: PreparedAhead) -> list[Any]:
+        """Have the reports of a window's preparation made; return their keys."""
+        tasks = {}
+        for part, batch in enumerate(ahead.batches):
+            key = ("report", ahead.run, ahead.window.number, part)
+            tasks[key] = Task(key, report_of, TaskRef(batch))
+        self.executor.submit(tasks, list(tasks), priority=CHAIN_PRIORITY)
+        return list(tasks)
+
+    def _run_gang(
+        self, ahead: PreparedAhead, state: TrainState, options: list[Any]
+    ) -> list[Outcome]:
+        """Run a window's steps as one task a worker, if that is the form."""
+        if not self._takes_gang():
+            return []
+        name = ("window", ahead.run, ahead.window.number)
+        return self.executor.run_gang(
+            self.chain, name, state, self.programs, ahead.batches, options
+        )
+
+    def _can_prepare_again(self) -> bool:
+        """Return whether windows depend on nothing that windows before them left."""
+        return self.preparation.cache is None or not self._caches
 
     def take_events(self) -> list[Event]:
         """Return what has happened to workers since this was called last."""
@@ -253,19 +310,18 @@ class TrainLoop:
 
     def _run_tasks(
         self,
-        window: Window,
-        batches: list[Any],
+        ahead: PreparedAhead,
         state: TrainState,
         options: list[Any],
     ) -> tuple[TrainState, int]:
         """Run a window's steps as tasks of their own; return how many, too."""
         tasks, last = chain_window(
             self.chain,
-            self.preparation.run,
-            window.number,
+            ahead.run,
+            ahead.window.number,
             state,
             self.programs,
-            batches,
+            ahead.batches,
             options,
         )
         self.executor.submit(tasks, [last], priority=CHAIN_PRIORITY)

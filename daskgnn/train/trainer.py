@@ -176,6 +176,9 @@ class Trainer:
     halo_cache_policy : {"static", "lru"}
         Keep the rows that steps are expected to visit most, chosen before the first
         step, or those that were wanted last.
+    standby : int
+        Workers, of those there are, that hold copies of all blocks and no part, so
+        that they can go on at once for one that is lost.
     progress : Progress, optional
 
     Raises
@@ -225,6 +228,7 @@ class Trainer:
         clip_norm: float | None = None,
         halo_cache: int | str = 0,
         halo_cache_policy: str = "static",
+        standby: int = 0,
         progress: Progress | None = None,
     ) -> None:
         check_graph(graph)
@@ -276,7 +280,7 @@ class Trainer:
             self.seed,
         )
         with told_of_losses(lambda: "nothing was done yet: try again"):
-            self.executor = make_executor(client, graph.num_parts)
+            self.executor = make_executor(client, graph.num_parts, standby)
             if isinstance(self.executor, ClusterExecutor):
                 warn_of_cluster(self.executor.client)
         self.window = self._window_size(check_optional_count("window", window))
@@ -414,7 +418,9 @@ class Trainer:
             client = successor(self.executor.client)
         except ClusterError as error:
             raise TrainingError(f"{error}; {self._how_to_continue()}") from error
-        self.executor = ClusterExecutor(client, self.graph.num_parts)
+        self.executor = ClusterExecutor(
+            client, self.graph.num_parts, self.executor.num_standbys
+        )
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none = None
         self._prepared = False
@@ -533,8 +539,17 @@ class Trainer:
 
     def _how_to_continue(self) -> str:
         """Say how far the run has come and what continues it."""
-        done = self.course.state.step
-        return f"{done} steps were done, {self.recorder.how_to_continue()}"
+        done = f"{self.course.state.step} steps were done"
+        kills = 0
+        if isinstance(self.executor, ClusterExecutor):
+            kills = self.executor.memory_kills()
+        if kills:
+            done = (
+                f"workers were killed {kills} times because their memory was full: "
+                "lower batch_size or num_neighbors, open the graph with more parts on "
+                f"more workers, or raise memory_limit; {done}"
+            )
+        return f"{done}, {self.recorder.how_to_continue()}"
 
     def _new_loop(self, preparation: Preparation) -> TrainLoop:
         return TrainLoop(
