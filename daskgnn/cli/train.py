@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import dask
 from click.core import ParameterSource
 
 from daskgnn.cli.errors import Interrupted, WasTerminated, debug_option
@@ -44,7 +45,15 @@ Command = Callable[..., Any]
 CURVES = "curves.png"
 # What may stand beside --resume: everything else is read from the run.
 _TLS = ("tls", "tls_ca_file", "tls_cert", "tls_key")
-_WITH_RESUME = {"resume", "workers", "scheduler", "data_dir", "profile", *_TLS}
+_WITH_RESUME = {
+    "resume",
+    "workers",
+    "scheduler",
+    "data_dir",
+    "profile",
+    "reconnect_timeout",
+    *_TLS,
+}
 
 
 def _graph_options(command: Command) -> Command:
@@ -170,6 +179,24 @@ def _apply(
 @_training_options
 @cluster_options
 @click.option(
+    "--standby",
+    type=NOT_NEGATIVE,
+    metavar="N",
+    help="Workers besides, ready to go on at once for one that is lost.",
+)
+@click.option(
+    "--adapt",
+    type=IntList(),
+    metavar="MIN,MAX",
+    help="Start and retire workers of the own cluster as throughput says.",
+)
+@click.option(
+    "--reconnect-timeout",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="How long to wait for the next scheduler at --scheduler.  [default: 60]",
+)
+@click.option(
     "--steps",
     type=click.Choice(STEPS),
     help="Run steps as tasks, or a window of them as one task a worker: same bits.",
@@ -211,6 +238,7 @@ def train(
     scheduler: str | None,
     yes: bool,
     profile: bool,
+    reconnect_timeout: float | None,
     **given: Any,
 ) -> None:
     """Train a model on GRAPH and write it all to a directory.
@@ -221,6 +249,8 @@ def train(
     check_cluster(workers, scheduler)
     progress = make_progress()
     hush(ctx)
+    if reconnect_timeout is not None:
+        dask.config.set({"gnn.reconnect-timeout": reconnect_timeout})
     try:
         with Signals():
             if resume is not None:

@@ -163,3 +163,21 @@ def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOu
             f"{layers} layers: give one fan-out a layer"
         )
     return FanOut(tuple(int(k) for k in values))
+
+
+def check_adapt(adapt: Sequence[int]) -> tuple[int, int]:
+    """Return the fewest and the most workers, or refuse what is no such pair.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        least, most = (int(number) for number in adapt)
+    except (TypeError, ValueError):
+        least, most = 0, 0
+    if not 1 <= least <= most:
+        raise InputError(
+            f"adapt={adapt!r}, expected the fewest and the most workers, as in (1, 4)"
+        )
+    return least, most

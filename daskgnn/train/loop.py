@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from daskgnn.dataflow.step import Chain, chain_window
 from daskgnn.dataflow.timing import report_of, timed
 from daskgnn.dataflow.window import Preparation, prepare_window
 from daskgnn.train.account import CROSSED, Account
+from daskgnn.train.advice import Advisor
 from daskgnn.train.ledger import Ledger
 from daskgnn.train.program import TrainSession
 from daskgnn.train.recovery import Recoveries
@@ -105,6 +106,7 @@ class TrainLoop:
         form: str,
         first_window: int,
         recoveries: Recoveries | None = None,
+        advisor: Advisor | None = None,
     ) -> None:
         self.executor = executor
         self.preparation = preparation
@@ -120,6 +122,7 @@ class TrainLoop:
         self._prepared: deque[PreparedAhead] = deque()
         self._attempt = 0
         self._recoveries = recoveries or Recoveries()
+        self._advisor = advisor or Advisor()
         self._events: list[Event] = []
         self.chain = Chain(TrainSession, planner.gradients.staleness)
 
@@ -293,14 +296,19 @@ class TrainLoop:
     ) -> None:
         """Let parts follow the workers after a window."""
         places = [self.executor.worker_of(p) for p in range(len(self.programs))]
+        part_seconds = result.account.part_seconds(places)
+        workers = self.executor.num_workers()
         self._events += self._recoveries.events(
-            self.executor.settle(result.account.part_seconds(places)),
+            self.executor.settle(part_seconds),
             state.step,
             result.began,
             result.state.finished,
             step_seconds,
             abandoned=result.form == "tasks" and self._takes_gang(),
         )
+        advice = self._advisor.add(workers, self._step_seconds, part_seconds)
+        if advice is not None:
+            self._events.append({"event": "scaled", **asdict(advice)})
 
     def _takes_gang(self) -> bool:
         """Return whether the next window is to be one task a worker."""

@@ -14,7 +14,7 @@ import torch
 from daskgnn.errors import CheckpointError, InputError, PartitionError
 from daskgnn.graph.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
-from daskgnn.train.checks import check_trainable
+from daskgnn.train.checks import check_adapt, check_trainable
 from daskgnn.train.cluster import check_path_everywhere, open_client
 from daskgnn.train.recipes import settle
 from daskgnn.train.recorder import Progress, Silent
@@ -64,6 +64,7 @@ _TRAINER_OPTIONS = (
     "clip_norm",
     "halo_cache",
     "halo_cache_policy",
+    "adapt",
 )
 
 
@@ -109,6 +110,9 @@ class RunConfig:
     halo_cache: str | None = None
     halo_cache_policy: str | None = None
     recipe: bool = True
+    standby: int | None = None
+    adapt: list[int] | None = None
+    """Fewest and most workers."""
     workers: int | None = None
     scheduler: str | None = None
     tls: bool | None = None
@@ -170,11 +174,15 @@ def train(
         )
     settings = settle(name, asdict(config), use_recipe=config.recipe)
     workers = config.workers if config.workers is not None else 2
+    least, most = check_adapt(config.adapt) if config.adapt else (workers, workers)
+    workers = min(max(workers, least), most)
     if settings["num_parts"] is None:
-        settings["num_parts"] = 2 if config.scheduler else max(workers, 1)
+        settings["num_parts"] = 2 if config.scheduler else max(most, 1)
     with ExitStack() as stack:
         stack.enter_context(encryption.configured(config.scheduler))
-        client = stack.enter_context(open_client(workers, config.scheduler))
+        client = stack.enter_context(
+            open_client(workers + (config.standby or 0), config.scheduler)
+        )
         stack.enter_context(_nothing_left(out))
         if data is not None:
             store = out.path_of(STORE)
@@ -338,9 +346,14 @@ def _reopened(
         )
     graph = open_graph(settings["store"], settings["num_parts"])
     where = where.or_as_before(settings)
+    workers, scheduler = where.workers, where.scheduler
+    if scheduler is None and workers != 0:
+        workers = (workers or 2) + (settings.get("standby") or 0)
+    else:
+        settings["adapt"] = None
     with (
-        where.encryption.configured(where.scheduler),
-        open_client(where.workers, where.scheduler) as client,
+        where.encryption.configured(scheduler),
+        open_client(workers, scheduler) as client,
     ):
         check_path_everywhere(client, graph.path)
         yield _trainer(settings, graph, client, out, progress), settings
@@ -359,6 +372,7 @@ def _trainer(
         client=client,
         out=out.place,
         progress=progress,
+        standby=settings.get("standby") or 0,
         # A run of an older version lacks what came later.
         **{name: settings[name] for name in _TRAINER_OPTIONS if name in settings},
     )

@@ -37,7 +37,9 @@ from daskgnn.errors import (
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
+from daskgnn.train.advice import Advice, Advisor
 from daskgnn.train.checks import (
+    check_adapt,
     check_checkpoints,
     check_choice,
     check_count,
@@ -179,6 +181,9 @@ class Trainer:
     standby : int
         Workers, of those there are, that hold copies of all blocks and no part, so
         that they can go on at once for one that is lost.
+    adapt : (int, int), optional
+        Fewest and most workers: the client's cluster is scaled between them while
+        that makes steps faster. Without it, `advice` says what would.
     progress : Progress, optional
 
     Raises
@@ -229,6 +234,7 @@ class Trainer:
         halo_cache: int | str = 0,
         halo_cache_policy: str = "static",
         standby: int = 0,
+        adapt: tuple[int, int] | None = None,
         progress: Progress | None = None,
     ) -> None:
         check_graph(graph)
@@ -293,8 +299,8 @@ class Trainer:
         }
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none: Evaluator | None = None
-        self._prepared = False
-        self._recoveries = Recoveries()
+        self._prepared, self._recoveries = False, Recoveries()
+        self._advisor = self._new_advisor(adapt)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
@@ -524,6 +530,7 @@ class Trainer:
             "num_workers": self.executor.num_workers(),
             "seed": self.seed,
             "window": self.window,
+            "advice": None if self.advice is None else str(self.advice),
         }
         return summarize(self.graph, self.course, scores, facts)
 
@@ -536,6 +543,31 @@ class Trainer:
     def best_parameters(self) -> np.ndarray:
         """float32 [n], those of the best validation score (the last, without one)."""
         return self.course.best_parameters
+
+    @property
+    def advice(self) -> Advice | None:
+        """Whether more workers would help; None if nothing was measured."""
+        return self._advisor.advice()
+
+    def _new_advisor(self, adapt: tuple[int, int] | None) -> Advisor:
+        if adapt is None:
+            return Advisor()
+        least, most = check_adapt(adapt)
+        if (
+            not isinstance(self.executor, ClusterExecutor)
+            or self.executor.client.cluster is None
+        ):
+            raise InputError(
+                f"adapt={adapt!r} needs a cluster that can start workers: give "
+                "client=Client(LocalCluster(...)), or no adapt"
+            )
+
+        def scale(workers: int) -> None:
+            assert isinstance(self.executor, ClusterExecutor)
+            cluster = self.executor.client.cluster
+            cluster.scale(workers + self.executor.num_standbys)
+
+        return Advisor(least, most, scale)
 
     def _how_to_continue(self) -> str:
         """Say how far the run has come and what continues it."""
@@ -566,6 +598,7 @@ class Trainer:
             self.steps,
             first_window(self._step_size, self._parts_per_worker),
             self._recoveries,
+            self._advisor,
         )
 
     def _new_fit(self, signals: Signals | None = None) -> Fit:
