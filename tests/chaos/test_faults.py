@@ -13,11 +13,7 @@ from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.timeout(240)
 
-QUICK = [
-    "all of 2 at once",
-    "one of 3, another in recovery",
-    "kill -9 of the scheduler",
-]
+QUICK = ["all of 2 at once", "kill -9 of the scheduler"]
 LONG = sorted(set(FAULTS) - set(QUICK))
 
 

@@ -8,7 +8,7 @@ from training import planted_graph, stored, trainer
 
 from daskgnn.train.cluster import own_cluster
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 
 def test_recovery_needs_no_load(tmp_path):

@@ -78,7 +78,9 @@ def scaled(cluster, client, workers):
     return scale
 
 
-@pytest.mark.parametrize("steps", ["tasks", "window"])
+@pytest.mark.parametrize(
+    "steps", [pytest.param("tasks", marks=pytest.mark.chaos), "window"]
+)
 def test_one_to_four_to_two_workers(path, undisturbed, steps):
     with own_cluster(1) as client:
         cluster = client.cluster
@@ -102,6 +104,7 @@ def test_one_to_four_to_two_workers(path, undisturbed, steps):
     assert len(set(moved[0]["to"])) == 3
 
 
+@pytest.mark.chaos
 def test_adapt_changes_no_bit(path, undisturbed):
     """Dask's own rules add workers and retire them."""
     with own_cluster(1) as client:
@@ -138,6 +141,7 @@ def be_slow():
     os.environ[SLOW] = "1"
 
 
+@pytest.mark.chaos
 def test_parts_leave_a_slow_worker(path, undisturbed, monkeypatch):
     monkeypatch.setattr(executor_module, "PERSISTENT", (3, 0.5))
     with own_cluster(2) as client:
