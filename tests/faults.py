@@ -10,7 +10,10 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -19,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 from training import planted_graph, stored, trainer
 
-from daskgnn.train.cluster import own_cluster
+from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
 
 EPOCHS, STEPS, PARTS, WINDOW = 6, 10, 4, 4
 """STEPS are those of an epoch."""
@@ -131,6 +134,58 @@ class Disturber:
 
     def named(self, name):
         return [record for record in self.events if record["event"] == name]
+
+
+class Supervised:
+    """A scheduler and a worker, as a supervisor runs them."""
+
+    def __init__(self, host="127.0.0.1"):
+        self.host = host
+        self.settings = {
+            "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
+            for name, value in OWN_CLUSTER.items()
+            if not name.endswith("multiprocessing-method")
+        }
+        self.processes = []
+        self.scheduler = self.address = None
+        self.port = 0
+
+    def start(self):
+        """Start both, at the same address again if they were started before."""
+        arguments = ["--host", self.host, "--port", str(self.port), "--no-dashboard"]
+        self.scheduler = self._run("scheduler", *arguments)
+        for line in self.scheduler.stderr:
+            found = re.search(r"Scheduler at:\s+(tcp://[\d.]+:(\d+))", line)
+            if found:
+                self.address, self.port = found[1], found[2]
+                break
+        self.start_worker(self.host)
+
+    def start_worker(self, host, *prefix):
+        """Start a worker that listens at `host`, by a command if one is given."""
+        options = ["--nthreads", "2", "--no-dashboard", "--host", host]
+        return self._run("worker", self.address, *options, prefix=prefix)
+
+    def _run(self, *words, prefix=()):
+        process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "dask", *words],
+            env={**os.environ, **self.settings},
+            stderr=subprocess.PIPE if words[0] == "scheduler" else subprocess.DEVNULL,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def stop(self):
+        """End them all."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,25 @@
 """A scheduler that others run is lost: the next one there is used, if one comes."""
 
-import os
-import re
 import signal
-import subprocess
-import sys
 import time
 
 import dask
 import pytest
 from distributed import Client
-from faults import EPOCHS, OPTIONS, PARTS, Disturber, facts, undisturbed
+from faults import (
+    EPOCHS,
+    OPTIONS,
+    PARTS,
+    Disturber,
+    Supervised,
+    facts,
+    undisturbed,
+)
 from training import planted_graph, stored, trainer
 
 from daskgnn.errors import TrainingError
-from daskgnn.train.cluster import OWN_CLUSTER
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
-
-
-class Supervised:
-    """A scheduler and a worker, as a supervisor runs them."""
-
-    def __init__(self):
-        self.settings = {
-            "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
-            for name, value in OWN_CLUSTER.items()
-            if not name.endswith("multiprocessing-method")
-        }
-        self.processes = []
-        self.scheduler = self.worker = None
-        self.port = None
-
-    def start(self):
-        port = self.port or 0
-        arguments = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-        self.scheduler = self._run("scheduler", *arguments)
-        for line in self.scheduler.stderr:
-            found = re.search(r"Scheduler at:\s+(tcp://127.0.0.1:(\d+))", line)
-            if found:
-                self.address, self.port = found[1], found[2]
-                break
-        options = ["--nthreads", "2", "--no-dashboard", "--host", "127.0.0.1"]
-        self.worker = self._run("worker", self.address, *options)
-
-    def _run(self, *words):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dask", *words],
-            env={**os.environ, **self.settings},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.processes.append(process)
-        return process
-
-    def stop(self):
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.communicate(timeout=30)
 
 
 @pytest.fixture
