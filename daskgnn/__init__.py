@@ -10,10 +10,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from daskgnn import errors, nn
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
+    from daskgnn.graph.arrays import from_dask, read_numpy
     from daskgnn.graph.data import GraphData
     from daskgnn.graph.datasets import list_datasets, load_dataset
+    from daskgnn.graph.edgelist import read_edge_list
     from daskgnn.graph.graph import Graph, open_graph
+    from daskgnn.graph.graphml import read_graphml
+    from daskgnn.graph.matrixmarket import read_matrix_market
     from daskgnn.graph.ogb import from_ogb
+    from daskgnn.graph.parquet import read_parquet
     from daskgnn.graph.readers import (
         from_edge_index,
         from_networkx,
@@ -34,6 +39,7 @@ _HOMES = {
     "InputError": "daskgnn.errors",
     "Trainer": "daskgnn.train.trainer",
     "TrainingError": "daskgnn.errors",
+    "from_dask": "daskgnn.graph.arrays",
     "from_edge_index": "daskgnn.graph.readers",
     "from_networkx": "daskgnn.graph.readers",
     "from_ogb": "daskgnn.graph.ogb",
@@ -42,7 +48,12 @@ _HOMES = {
     "list_datasets": "daskgnn.graph.datasets",
     "load_dataset": "daskgnn.graph.datasets",
     "open_graph": "daskgnn.graph.graph",
+    "read_edge_list": "daskgnn.graph.edgelist",
+    "read_graphml": "daskgnn.graph.graphml",
+    "read_matrix_market": "daskgnn.graph.matrixmarket",
     "read_npz": "daskgnn.graph.readers",
+    "read_numpy": "daskgnn.graph.arrays",
+    "read_parquet": "daskgnn.graph.parquet",
     "validate": "daskgnn.graph.validate",
 }
 
@@ -55,6 +66,7 @@ __all__ = [
     "Trainer",
     "TrainingError",
     "errors",
+    "from_dask",
     "from_edge_index",
     "from_networkx",
     "from_ogb",
@@ -64,7 +76,12 @@ __all__ = [
     "load_dataset",
     "nn",
     "open_graph",
+    "read_edge_list",
+    "read_graphml",
+    "read_matrix_market",
     "read_npz",
+    "read_numpy",
+    "read_parquet",
     "validate",
 ]
 

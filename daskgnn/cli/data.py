@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,11 @@ from daskgnn.cli.options import (
     POSITIVE,
     IntList,
     data_dir_option,
+    reader_options,
+    taken_reader_options,
     yes_option,
 )
+from daskgnn.errors import GraphFormatError
 
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
@@ -119,6 +123,7 @@ def _words(value: Any) -> str:
 )
 @click.option("--plot", "plot_path", type=PATH, help="Of --compare: draw it as a PNG.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@reader_options
 @data_dir_option
 @yes_option
 @debug_option
@@ -141,7 +146,7 @@ def partition(
     _refuse_missing(out, estimate, compare, json_path or plot_path)
     if out is not None:
         _refuse_existing(out, force)
-    data = load_graph(graph, data_dir, yes)
+    data = load_graph(graph, data_dir, yes, **taken_reader_options(options))
     if estimate:
         from daskgnn.partition.estimate import COSTS
 
@@ -223,17 +228,21 @@ def _refuse_half(data: GraphData, feature_dtype: str) -> None:
         check_half(stored_features(data), feature_dtype, data.name)
 
 
-def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
+def load_graph(
+    graph: str, data_dir: str | None, yes: bool, **options: Any
+) -> GraphData:
     """Return a graph in memory, by its name or path.
 
     Parameters
     ----------
     graph : str
-        A data set's name, or the path of an ``.npz`` file or of a store.
+        A data set's name, or the path of a graph file or of a store.
     data_dir : str or None
         Where to look for data sets first.
     yes : bool
         Whether large downloads are allowed.
+    options
+        Of the reader of a file, those that were given.
 
     Returns
     -------
@@ -245,13 +254,20 @@ def load_graph(graph: str, data_dir: str | None, yes: bool) -> GraphData:
     DatasetError
         If there is no such data set or file.
     """
-    from daskgnn.graph.datasets import is_store, resolve
+    from daskgnn.graph.datasets import is_graph_file, is_store, resolve
 
     if is_store(graph):
         from daskgnn.graph.restore import read_graph_data
 
+        if options:
+            raise GraphFormatError(
+                f"{graph} is a store, which has no option {next(iter(options))!r}: its "
+                "rows are finished"
+            )
         return read_graph_data(graph)
-    return resolve(graph, data_dir=data_dir, yes=yes)
+    if sys.stderr.isatty() and is_graph_file(graph):
+        options["progress"] = True
+    return resolve(graph, data_dir=data_dir, yes=yes, **options)
 
 
 @click.command()

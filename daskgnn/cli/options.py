@@ -56,6 +56,69 @@ def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def _column(text: str) -> str | int:
+    """Return a column as its number or its name."""
+    return int(text) if text.isdecimal() else text
+
+
+def _columns(text: str) -> list[str]:
+    """Return the names of columns."""
+    return [name.strip() for name in text.split(",")]
+
+
+_READER_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "directed": bool,
+    "self_loops": str,
+    "ids": str,
+    "source": _column,
+    "destination": _column,
+    "weight": _column,
+    "nodes": str,
+    "features": _columns,
+    "labels": str,
+    "memory_limit": str,
+}
+
+
+def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what readers of files take."""
+    loops, ids = click.Choice(["drop", "keep"]), click.Choice(["auto", "keep", "map"])
+    options = [
+        click.option("--directed", is_flag=True, help="Of a file: keep directions."),
+        click.option("--self-loops", type=loops, help="Of a file.  [default: drop]"),
+        click.option(
+            "--ids",
+            type=ids,
+            help="Of a file: nodes are called 0..N-1, or by anything.  [default: auto]",
+        ),
+        click.option("--source", help="Of a file of edges: a column."),
+        click.option("--destination", help="Of a file of edges: a column."),
+        click.option("--weight", help="Of a file of edges: a column."),
+        click.option(
+            "--nodes", help="Beside a file of edges: a Parquet or CSV table of nodes."
+        ),
+        click.option("--features", help="Columns of --nodes: a,b,c."),
+        click.option("--labels", help="A column of --nodes."),
+        click.option(
+            "--memory-limit",
+            help="What reading a file may hold beside the graph.  [default: 1 GiB]",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def taken_reader_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Take readers' options out of a command's; return those that were given."""
+    found = {}
+    for name, read in _READER_OPTIONS.items():
+        value = options.pop(name)
+        if value is not None and value is not False:
+            found[name] = read(value)
+    return found
+
+
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --workers, --scheduler and the options of TLS to a command."""
     options = [

@@ -184,6 +184,23 @@ def check_labels(labels: np.ndarray, num_nodes: int, num_classes: int) -> None:
         )
 
 
+def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
+    """Check that there is one id a node, int64 or str.
+
+    Raises
+    ------
+    GraphFormatError
+        If they are something else.
+    """
+    if node_ids.shape != (num_nodes,) or (
+        node_ids.dtype != np.int64 and node_ids.dtype.kind != "U"
+    ):
+        raise GraphFormatError(
+            f"node_ids have shape {node_ids.shape} and dtype {node_ids.dtype}, "
+            f"expected ({num_nodes},) int64 or str"
+        )
+
+
 def _check_classes(labels: np.ndarray, num_classes: int) -> None:
     if labels.dtype != np.int64:
         raise GraphFormatError(f"labels have dtype {labels.dtype}, expected int64")

@@ -166,6 +166,22 @@ def split_arrays(given: dict[str, Any], num_nodes: int) -> dict[str, np.ndarray]
     }
 
 
+def keeps_self_loops(self_loops: Any) -> bool:
+    """Return whether self-loops are kept.
+
+    Raises
+    ------
+    GraphFormatError
+        Unless it is "drop" or "keep".
+    """
+    if self_loops not in ("drop", "keep"):
+        raise GraphFormatError(
+            f"self_loops is {self_loops!r}, expected 'drop' or 'keep': "
+            f"pass self_loops='drop'"
+        )
+    return bool(self_loops == "keep")
+
+
 def count_classes(labels: np.ndarray | None, num_classes: int | None) -> int:
     """Return C: as given, else the columns of labels, else the largest class + 1."""
     if num_classes is not None:

@@ -58,6 +58,8 @@ class GraphData:
     """What reports call it."""
     metric: str | None = None
     """"accuracy", "rocauc", "f1_micro", "f1_macro", "ap" or "ogb:<data set>"."""
+    node_ids: np.ndarray | None = None
+    """int64 or str (N,), what the user calls each node, where ids were mapped."""
     report: dict[str, int] = field(default_factory=dict)
     """What the builder met: input_edges, self_loops_dropped, isolated_nodes, ..."""
 
@@ -70,6 +72,8 @@ class GraphData:
         if self.labels is not None:
             checks.check_labels(self.labels, num_nodes, self.num_classes)
         checks.check_splits(self.splits, self.labels, num_nodes)
+        if self.node_ids is not None:
+            checks.check_node_ids(self.node_ids, num_nodes)
 
     @property
     def num_nodes(self) -> int:

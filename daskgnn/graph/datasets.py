@@ -14,8 +14,10 @@ from daskgnn.graph.download import data_folder
 from daskgnn.graph.embedded import load_digits, load_karate
 from daskgnn.graph.generate import planted_partition, rmat
 from daskgnn.graph.ogb import from_ogb
+from daskgnn.graph.open_file import READERS, read_graph
 from daskgnn.graph.planetoid import CHECKSUMS, load_planetoid
 from daskgnn.graph.readers import read_npz
+from daskgnn.graph.sources import plain_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +84,7 @@ _SHORT = {
 
 
 def list_datasets() -> list[DatasetInfo]:
-    """Return the known data sets; ``.npz`` files and stores work besides."""
+    """Return the known data sets; files and stores work besides."""
     return list(_INFO)
 
 
@@ -94,8 +96,9 @@ def load_dataset(
     Parameters
     ----------
     name
-        A name of :func:`list_datasets` (or another of OGB's), the path of an ``.npz``
-        graph file, the name of one in the data folder, or a drawn graph such as
+        A name of :func:`list_datasets` (or another of OGB's), the path of a graph file
+        (its suffix names the reader, see :mod:`daskgnn.graph.open_file`), the name of
+        one in the data folder, or a drawn graph such as
         "planted:nodes=10000,edges=100000,classes=10,seed=0".
     data_dir
         The data folder; ``DASKGNN_DATA_DIR`` if not given.
@@ -117,8 +120,8 @@ def load_dataset(
     text = str(name)
     key, _, spec = text.partition(":")
     key = key.lower()
-    if text.endswith(".npz"):
-        return _call(read_npz, text, options, path=Path(text).expanduser())
+    if plain_suffix(Path(text)) in READERS:
+        return read_graph(text, **options)
     if key in _DRAWN:
         return _call(_DRAWN[key], key, _long_names(_parse(key, spec) | options))
     key = text.lower()
@@ -141,16 +144,24 @@ def is_store(text: str | Path) -> bool:
     return path.is_dir() and ((path / "zarr.json").exists() or not named)
 
 
+def is_graph_file(text: str | Path) -> bool:
+    """Return whether a command line's GRAPH is a file or a pattern by its suffix."""
+    return plain_suffix(Path(text)) in READERS
+
+
 def resolve(
-    text: str | Path, data_dir: str | Path | None = None, yes: bool = False
+    text: str | Path,
+    data_dir: str | Path | None = None,
+    yes: bool = False,
+    **options: Any,
 ) -> GraphData:
     """Return the graph that a command line's GRAPH means, unless it is a store.
 
     Parameters
     ----------
     text
-        A data set's name, or the path of an ``.npz`` graph file.
-    data_dir, yes
+        A data set's name, or the path of a graph file.
+    data_dir, yes, options
         As for :func:`load_dataset`.
 
     Raises
@@ -160,12 +171,12 @@ def resolve(
     """
     path = Path(text).expanduser()
     named = str(text).lower() in {info.name.lower() for info in _INFO}
-    if path.exists() and path.suffix != ".npz" and not named:
+    if path.exists() and plain_suffix(path) not in READERS and not named:
         raise DatasetError(
-            f"{path} is neither an .npz graph file nor a store: give a data set's "
-            f"name, an .npz, or a store made by daskgnn partition"
+            f"{path} is neither a graph file ({', '.join(READERS)}) nor a store: give "
+            f"a data set's name, such a file, or a store made by daskgnn partition"
         )
-    return load_dataset(str(text), data_dir, yes)
+    return load_dataset(str(text), data_dir, yes, **options)
 
 
 def _call(
@@ -174,7 +185,8 @@ def _call(
     """Call a loader, naming an option it does not take or lacks."""
     allowed = [key for key in inspect.signature(load).parameters if key not in given]
     if load is read_npz:
-        allowed = ["metric", "num_classes"]
+        allowed = ["metric", "num_classes", "progress"]
+        options.pop("progress", None)
     unknown = [key for key in options if key not in allowed]
     if unknown:
         raise DatasetError(
@@ -241,8 +253,8 @@ def _find_npz(name: str, data_dir: str | Path | None) -> Path:
         return folder / f"{name}.npz"
     if not plain:
         raise DatasetError(
-            f"no file {name}: give a data set's name, the path of an .npz graph file, "
-            f"or a store made by daskgnn partition"
+            f"no file {name}: give a data set's name, the path of a graph file, or a "
+            f"store made by daskgnn partition"
         )
     known = [info.name for info in _INFO]
     if folder is not None:
@@ -255,5 +267,5 @@ def _find_npz(name: str, data_dir: str | Path | None) -> Path:
     )
     raise DatasetError(
         f"unknown data set {name!r}: {hint} "
-        f"(daskgnn datasets lists them; a file ends in .npz)"
+        f"(daskgnn datasets lists them; a file ends in {', '.join(READERS)})"
     )

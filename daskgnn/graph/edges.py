@@ -85,6 +85,21 @@ def check_num_nodes(num_nodes: Any) -> int:
     return int(num_nodes)
 
 
+def known_num_nodes(
+    features: Any, labels: np.ndarray | None, splits: dict[str, Any]
+) -> int | None:
+    """Return N where features, labels or a mask tell it, else None."""
+    for array in (features, labels):
+        if array is not None:
+            return check_num_nodes(array.shape[0])
+    for name, value in splits.items():
+        if value is not None:
+            mask = as_array(value, name)
+            if mask.dtype.kind == "b" and mask.ndim == 1:
+                return check_num_nodes(len(mask))
+    return None
+
+
 def check_ids(edges: np.ndarray, num_nodes: int | None) -> int:
     """Check that ids lie in 0..N-1 and return N: as given, else the largest id + 1.
 

@@ -16,6 +16,7 @@ from dask.task_spec import Task
 from daskgnn.errors import StoreError
 from daskgnn.graph.book import cut_clusters
 from daskgnn.graph.gcxs import csr_block, ones
+from daskgnn.graph.identify import unpack_ids
 from daskgnn.graph.store import (
     Store,
     load_adjacency,
@@ -206,6 +207,19 @@ class Graph:
             row_bytes=self._row_bytes,
             window=window,
         )
+
+    def node_ids(self) -> np.ndarray | None:
+        """Return what the user calls each node, int64 or str [N] by original id.
+
+        None where nodes are called by their numbers 0..N-1.
+
+        Raises
+        ------
+        StoreError
+            If the store is damaged or was replaced.
+        """
+        store = open_store(self.path, self.checksum)
+        return unpack_ids(store.read, store.arrays)
 
     def original_ids_of(self, storage_ids: np.ndarray) -> np.ndarray:
         """Return the original ids, int64 [m], of storage ids [m], read part by part.

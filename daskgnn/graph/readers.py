@@ -14,7 +14,13 @@ from daskgnn.errors import GraphFormatError
 from daskgnn.graph import convert
 from daskgnn.graph.checks import SPLITS
 from daskgnn.graph.data import GraphData
-from daskgnn.graph.edges import check_ids, check_num_nodes, edge_array, to_rows
+from daskgnn.graph.edges import (
+    check_ids,
+    check_num_nodes,
+    edge_array,
+    known_num_nodes,
+    to_rows,
+)
 from daskgnn.graph.npz import read_npz
 
 __all__ = [
@@ -86,7 +92,7 @@ def from_edge_index(
     matrix = None if features is None else convert.feature_matrix(features)
     targets = None if labels is None else convert.label_array(labels)
     if num_nodes is None:
-        num_nodes = _known_num_nodes(matrix, targets, given)
+        num_nodes = known_num_nodes(matrix, targets, given)
     else:
         num_nodes = check_num_nodes(num_nodes)
     num_nodes = check_ids(edges, num_nodes)
@@ -95,7 +101,7 @@ def from_edge_index(
         edges,
         num_nodes,
         directed=directed,
-        keep_self_loops=_keep(self_loops),
+        keep_self_loops=convert.keeps_self_loops(self_loops),
         track=bool(values),
     )
     values = {key: array[rows.positions] for key, array in values.items()}
@@ -113,29 +119,6 @@ def from_edge_index(
         metric=metric,
         report=rows.report,
     )
-
-
-def _known_num_nodes(
-    features: Any, labels: np.ndarray | None, splits: dict[str, Any]
-) -> int | None:
-    for array in (features, labels):
-        if array is not None:
-            return check_num_nodes(array.shape[0])
-    for name, value in splits.items():
-        if value is not None:
-            mask = convert.as_array(value, name)
-            if mask.dtype.kind == "b" and mask.ndim == 1:
-                return check_num_nodes(len(mask))
-    return None
-
-
-def _keep(self_loops: str) -> bool:
-    if self_loops not in ("drop", "keep"):
-        raise GraphFormatError(
-            f"self_loops is {self_loops!r}, expected 'drop' or 'keep': "
-            f"pass self_loops='drop'"
-        )
-    return self_loops == "keep"
 
 
 def _edge_values(

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.graph.data import GraphData
+from daskgnn.graph.identify import unpack_ids
 from daskgnn.graph.store import open_store
 from daskgnn.kernels.half import widen
 
@@ -53,6 +54,7 @@ def read_graph_data(path: str) -> GraphData:
         name=str(found["name"]),
         metric=found["metric"],
         report=dict(found["report"]),
+        node_ids=unpack_ids(store.read, store.arrays),
     )
 
 

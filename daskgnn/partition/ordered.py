@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from daskgnn.graph.book import Clusters, count_clusters, cut_clusters
 from daskgnn.graph.content import check_half, graph_hash, stored_features
+from daskgnn.graph.identify import pack_ids
 from daskgnn.graph.writer import ArraySource, check_target, write_store
 from daskgnn.kernels.half import check_dtype_name, narrow
 from daskgnn.partition.quality import Quality, feature_row_bytes, measure
@@ -235,6 +236,8 @@ class PartitionedGraph:
         if labels is not None:
             rows = _taken(labels, lambda i, j: self.original_ids[i:j])
             found.append(ArraySource("labels", labels.shape, labels.dtype, rows))
+        if self.data.node_ids is not None:
+            found += [_plain(*pair) for pair in pack_ids(self.data.node_ids).items()]
         return found + [_plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
 
     def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:

@@ -1,0 +1,266 @@
+"""Edges that come a chunk at a time, to CSR rows: counted, placed, sorted in place.
+
+What is held is the rows themselves, two numbers a node and one chunk; chunks wait in a
+file when they exceed the memory limit. N nodes, E edges.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from dask.utils import format_bytes, parse_bytes
+from numba import njit
+
+from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Chunk = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+MEMORY_LIMIT = "1 GiB"
+"""What a reader may hold beside the finished graph, if nobody says."""
+_LEAST = 1 << 20
+_ROW_SHIFT = 32
+
+
+def limit_bytes(memory_limit: int | str | None) -> int:
+    """Return a memory limit in bytes.
+
+    Raises
+    ------
+    GraphFormatError
+        If it cannot be read, or is below 1 MiB.
+    """
+    try:
+        found = int(parse_bytes(MEMORY_LIMIT if memory_limit is None else memory_limit))
+    except (ValueError, TypeError, AttributeError):
+        found = 0
+    if found < _LEAST:
+        raise GraphFormatError(
+            f"memory_limit={memory_limit!r}: give at least {format_bytes(_LEAST)}, "
+            f"like memory_limit='2 GiB'"
+        )
+    return found
+
+
+@dataclass(eq=False)
+class Spool:
+    """Edges in the order they came; in a file beyond a limit."""
+
+    limit: int
+    """Bytes of edges that may wait in memory."""
+    weighted: bool = False
+    """Whether every edge has a weight."""
+    count: int = 0
+    """E so far."""
+    low: int = 0
+    """The smallest id so far, or 0."""
+    high: int = -1
+    """The largest id so far."""
+    _kept: list[Chunk] = field(default_factory=list)
+    _held: int = 0
+    _file: IO[bytes] | None = None
+    _lengths: list[int] = field(default_factory=list)
+
+    def append(
+        self,
+        source: np.ndarray,
+        destination: np.ndarray,
+        weight: np.ndarray | None = None,
+    ) -> None:
+        """Add a chunk of edges: int64 ids [n], float32 weights [n] where weighted."""
+        if not len(source):
+            return
+        for ids in (source, destination):
+            self.low = min(self.low, int(ids.min()))
+            self.high = max(self.high, int(ids.max()))
+        self.count += len(source)
+        self._kept.append((source, destination, weight if self.weighted else None))
+        self._held += len(source) * (20 if self.weighted else 16)
+        if self._held > self.limit:
+            self._spill()
+
+    def _spill(self) -> None:
+        """Move what waits in memory to the file."""
+        if self._file is None:
+            # Open as long as the spool lives: it is gone when it is closed.
+            self._file = tempfile.TemporaryFile(prefix="daskgnn-edges-")  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
+        for source, destination, weight in self._kept:
+            for array in (source, destination, weight):
+                if array is not None:
+                    self._file.write(np.ascontiguousarray(array).view(np.uint8).data)
+            self._lengths.append(len(source))
+        self._kept, self._held = [], 0
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield every chunk again, in order."""
+        if self._file is not None:
+            self._file.seek(0)
+            for length in self._lengths:
+                source = np.fromfile(self._file, np.int64, length)
+                destination = np.fromfile(self._file, np.int64, length)
+                weight = None
+                if self.weighted:
+                    weight = np.fromfile(self._file, np.float32, length)
+                yield source, destination, weight
+        yield from self._kept
+
+    def renumber(self, number: Callable[[np.ndarray], np.ndarray]) -> Spool:
+        """Return a spool with every id replaced by `number` of it."""
+        found = Spool(self.limit, self.weighted)
+        for source, destination, weight in self.chunks():
+            found.append(number(source), number(destination), weight)
+        return found
+
+
+def build_rows(
+    spool: Spool, num_nodes: int, *, directed: bool, keep_self_loops: bool
+) -> tuple[Rows, np.ndarray | None]:
+    """Turn spooled edges, all ids below N, into sorted CSR rows without repeats.
+
+    Parameters
+    ----------
+    directed
+        If False every edge is entered both ways.
+
+    Returns
+    -------
+    Rows, np.ndarray or None
+        The rows, whose counts are those of `daskgnn.graph.edges.to_rows`, and float32
+        weights [E] if the spool has them: of repeats, and of an edge given both ways
+        in an undirected graph, the first that came counts.
+    """
+    counts = np.zeros(num_nodes + 1, np.int64)
+    loops = 0
+    for source, destination, _ in spool.chunks():
+        loops += _count(source, destination, counts, not directed, keep_self_loops)
+    indptr = np.cumsum(counts)
+    entries = np.empty(int(indptr[-1]), np.int32)
+    values = np.empty(len(entries) if spool.weighted else 0, np.float32)
+    counts[:] = indptr
+    none = np.empty(0, np.float32)
+    for source, destination, weight in spool.chunks():
+        weights = none if weight is None else weight
+        _place(
+            source,
+            destination,
+            weights,
+            counts,
+            entries,
+            values,
+            not directed,
+            keep_self_loops,
+        )
+    given = int(_sort_rows(indptr, entries, values))
+    total = int(indptr[-1])
+    # In place: what is left over goes back without a copy.
+    entries.resize(total, refcheck=False)
+    if spool.weighted:
+        values.resize(total, refcheck=False)
+    report = {
+        "input_edges": spool.count,
+        "self_loops_dropped": 0 if keep_self_loops else int(loops),
+        "self_loops_kept": int(loops) if keep_self_loops else 0,
+        "duplicates_dropped": spool.count
+        - given
+        - (0 if keep_self_loops else int(loops)),
+    }
+    if not directed:
+        report["reverse_edges_added"] = total - given
+    alone = indptr[1:] == indptr[:-1]
+    if directed:
+        alone[entries] = False
+    report["isolated_nodes"] = int(np.count_nonzero(alone))
+    return Rows(indptr, entries, None, report), values if spool.weighted else None
+
+
+@njit(cache=True, nogil=True)
+def _count(source: Any, destination: Any, counts: Any, both: bool, loops: bool) -> int:
+    """Count the entries of every row v into ``counts[v + 1]``; return the loops."""
+    met = 0
+    for i in range(len(source)):
+        if source[i] == destination[i]:
+            met += 1
+            if loops:
+                counts[destination[i] + 1] += 1
+            continue
+        counts[destination[i] + 1] += 1
+        if both:
+            counts[source[i] + 1] += 1
+    return met
+
+
+@njit(cache=True, nogil=True)
+def _place(
+    source: Any,
+    destination: Any,
+    weights: Any,
+    ends: Any,
+    entries: Any,
+    values: Any,
+    both: bool,
+    loops: bool,
+) -> None:
+    """Put edges into their rows, in order; an edge's reverse is kept as ``~id``."""
+    for i in range(len(source)):
+        u, v = source[i], destination[i]
+        if u == v and not loops:
+            continue
+        at = ends[v]
+        ends[v] += 1
+        entries[at] = u
+        if len(weights):
+            values[at] = weights[i]
+        if both and u != v:
+            at = ends[u]
+            ends[u] += 1
+            entries[at] = ~v
+            if len(weights):
+                values[at] = weights[i]
+
+
+@njit(cache=True, nogil=True)
+def _sort_rows(indptr: Any, entries: Any, values: Any) -> int:
+    """Sort rows by id, keep the first of equal ones, and close up the gaps.
+
+    Returns how many entries that are kept were given in their own direction.
+    """
+    widest = 0
+    for row in range(len(indptr) - 1):
+        widest = max(widest, indptr[row + 1] - indptr[row])
+    keys = np.empty(widest, np.int64)
+    firsts = np.empty(widest if len(values) else 0, np.float32)
+    end, given, begin = 0, 0, 0
+    for row in range(len(indptr) - 1):
+        length = indptr[row + 1] - begin
+        for i in range(length):
+            entry = entries[begin + i]
+            column = np.int64(entry if entry >= 0 else ~entry)
+            reverse = np.int64(entry < 0)
+            keys[i] = (column << _ROW_SHIFT) | (np.int64(i) << 1) | reverse
+            if len(values):
+                firsts[i] = values[begin + i]
+        keys[:length].sort()
+        begin = indptr[row + 1]
+        indptr[row] = end
+        at = 0
+        while at < length:
+            column = keys[at] >> _ROW_SHIFT
+            entries[end] = column
+            if len(values):
+                values[end] = firsts[(keys[at] & 0xFFFFFFFF) >> 1]
+            own = 0
+            while at < length and keys[at] >> _ROW_SHIFT == column:
+                own |= 1 - (keys[at] & 1)
+                at += 1
+            given += own
+            end += 1
+    indptr[len(indptr) - 1] = end
+    return given

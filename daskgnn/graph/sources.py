@@ -1,0 +1,129 @@
+"""Files to read from: found by pattern, opened, and cut into blocks of whole lines."""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import lzma
+import os
+import re
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from daskgnn.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_SPACES = re.compile(rb"[ \t]+")
+_EDGES = re.compile(rb"(?m)^ | $")
+_COMMENT = re.compile(rb"(?m)^[ \t]*[#%][^\n]*(?:\n|\Z)")
+_LONGEST_LINE = 1 << 24
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What a damaged file raises while it is read."""
+
+
+def find_files(given: Any) -> list[Path]:
+    """Return the files that a path, a pattern or a list of them means, sorted.
+
+    Raises
+    ------
+    DatasetError
+        If one names no file.
+    """
+    patterns = [given] if isinstance(given, str | os.PathLike) else given
+    if not isinstance(patterns, Iterable):
+        raise DatasetError(f"{given!r} is no path: give a file, a pattern, or a list")
+    found: list[Path] = []
+    for pattern in patterns:
+        text = os.path.expanduser(os.fspath(pattern))
+        paths = [text] if os.path.isfile(text) else sorted(glob.glob(text))
+        files = [Path(path) for path in paths if os.path.isfile(path)]
+        if not files:
+            raise DatasetError(
+                f"no file {text}: give a file, or a pattern like 'edges-*.csv'"
+            )
+        found += files
+    if not found:
+        raise DatasetError("no files given: give a file, or a pattern like 'e-*.csv'")
+    return found
+
+
+def plain_suffix(path: Path) -> str:
+    """Return a file's suffix without that of its compression: ".csv" of x.csv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file that may be compressed by gzip, bzip2 or xz."""
+    opener: Any = _COMPRESSED.get(path.suffix.lower(), open)
+    found: IO[bytes] = opener(path, "rb")
+    return found
+
+
+def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
+    """Yield a file's lines without comments (# or % first), about `size` bytes at once.
+
+    Parameters
+    ----------
+    progress
+        Told by ``update(bytes)`` how much of the file on disk was read.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read to its end.
+    """
+    done = 0
+    try:
+        # The file on disk is opened beside the stream, for its place tells progress.
+        with path.open("rb") as raw, _reader(path, raw) as stream:
+            for block in _whole_lines(stream, size):
+                if progress is not None:
+                    progress.update(raw.tell() - done)
+                    done = raw.tell()
+                if b"#" in block or b"%" in block:
+                    block = _COMMENT.sub(b"", block)
+                if block.strip():
+                    yield block
+    except BROKEN as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error or type(error).__name__}): get it again"
+        ) from None
+
+
+def tidy(block: bytes) -> bytes:
+    """Return lines whose fields have single spaces between them, none at the ends."""
+    return _EDGES.sub(b"", _SPACES.sub(b" ", block))
+
+
+def _reader(path: Path, raw: IO[bytes]) -> IO[bytes]:
+    """Return what uncompresses an open file."""
+    opener: Any = _COMPRESSED.get(path.suffix.lower())
+    return raw if opener is None else opener(raw, "rb")
+
+
+def _whole_lines(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    """Cut a stream into blocks that end with a line's end."""
+    rest = b""
+    while True:
+        read = stream.read(size)
+        if not read:
+            break
+        block = (rest + read).replace(b"\r\n", b"\n")
+        # A carriage return alone may belong to a line's end that is cut in two.
+        end = block.rfind(b"\n") + 1
+        rest = block[end:]
+        if end:
+            yield block[:end]
+        elif len(rest) > _LONGEST_LINE:
+            raise OSError(f"a line has more than {_LONGEST_LINE:,} bytes")
+    if rest.strip():
+        yield rest.replace(b"\r\n", b"\n").rstrip(b"\r") + b"\n"
