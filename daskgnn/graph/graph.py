@@ -204,9 +204,16 @@ class Graph:
             self.splits.get("train"),
             num_neighbors=num_neighbors,
             batch_size=batch_size,
-            row_bytes=self._row_bytes,
+            row_bytes=self._each_row_bytes(),
             window=window,
         )
+
+    def _each_row_bytes(self) -> float | np.ndarray:
+        """Return the bytes of a feature row: of all rows, or [N] where they differ."""
+        store = open_store(self.path, self.checksum)
+        if "features_indptr" in store.arrays:
+            return 8.0 * np.diff(store.read("features_indptr")) + 8
+        return self._row_bytes
 
     def node_ids(self) -> np.ndarray | None:
         """Return what the user calls each node, int64 or str [N] by original id.

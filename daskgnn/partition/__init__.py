@@ -27,7 +27,7 @@ from daskgnn.partition.streaming import fennel_clusters, ldg_clusters
 from daskgnn.partition.walks import walk_clusters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from daskgnn.graph.data import GraphData
 
@@ -89,8 +89,10 @@ def partition_graph(
     return PartitionedGraph.from_clusters(graph, clusters, partitioner)
 
 
-def find_partitioner(method: Any) -> Callable[[GraphData, int, int], np.ndarray]:
-    """Return a method by its name.
+def find_partitioner(
+    method: Any, known: Iterable[str] = ()
+) -> Callable[[GraphData, int, int], np.ndarray]:
+    """Return a method by its name; an error lists `known`, or the methods there are.
 
     Raises
     ------
@@ -98,11 +100,18 @@ def find_partitioner(method: Any) -> Callable[[GraphData, int, int], np.ndarray]
         If there is none; near names are listed.
     """
     if method not in PARTITIONERS:
-        near = get_close_matches(str(method), PARTITIONERS, n=1)
+        if method in ("dbh", "hdrf") and not known:
+            raise PartitionError(
+                f"method {method!r} is a vertex-cut, which is measured by --compare but "
+                "not stored: use fennel or cluster, or partition --compare"
+            )
+        names = list(known) or list(PARTITIONERS)
+        near = get_close_matches(str(method), names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise PartitionError(
             f"unknown partition method {method!r}, expected one of "
-            f"{', '.join(PARTITIONERS)}, or the path of an assignment{hint}"
+            f"{', '.join(names)}{'' if known else ', or the path of an assignment'}"
+            f"{hint}"
         )
     return PARTITIONERS[method]
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from daskgnn.graph.data import default_clusters
-from daskgnn.partition import check_installed, find_partitioner
+from daskgnn.partition import PARTITIONERS, check_installed, find_partitioner
 from daskgnn.partition.measured import Measured, run_measured
 from daskgnn.partition.ordered import PartitionedGraph
+from daskgnn.partition.vertexcut import VERTEX_CUTS, count_copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.graph.data import GraphData
     from daskgnn.partition.quality import Quality
+
+
+COMPARABLE = (*PARTITIONERS, *VERTEX_CUTS)
+"""Names that `compare` knows: partitioners, and vertex-cuts."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +35,16 @@ class Compared:
     num_clusters: int
     """C, those that are not empty."""
     edge_cut: float
-    """Share of the entries whose ends lie in different parts."""
+    """Share of the entries whose ends' masters lie in different parts."""
     halo_share: float
     """Halo nodes over all nodes that the parts hold."""
     replication_factor: float
-    """Nodes that the parts hold, own and others', over N."""
+    """Nodes that the parts hold, own and others', over N; of a vertex-cut, a node is
+    held by its master's part and by every part that holds one of its edges."""
     node_balance: float
     """Largest part over the mean, in nodes."""
     edge_balance: float
-    """In entries."""
+    """In entries; of a vertex-cut, by the part that holds them."""
     seed_balance: float | None
     """In training nodes; None without any."""
     remote_rows_per_step: float
@@ -72,7 +80,7 @@ def compare(
     graph
         The graph; it is not changed and nothing is stored.
     methods
-        Names from `PARTITIONERS`.
+        Names from `COMPARABLE`.
     num_parts
         P, the number of parts that the numbers are for.
     num_clusters
@@ -89,8 +97,7 @@ def compare(
         clusters; or if the sampling cannot be.
     """
     for method in methods:
-        find_partitioner(method)
-        check_installed(method)
+        check_method(method)
     count = default_clusters(graph.num_nodes) if num_clusters is None else num_clusters
     found = []
     for method in methods:
@@ -101,8 +108,39 @@ def compare(
             graph, run.clusters, {"method": method}
         )
         quality = ordered.quality(num_parts, num_neighbors, batch_size, window=window)
-        found.append(_row(method, ordered.num_clusters, quality, run))
+        row = _row(method, ordered.num_clusters, quality, run)
+        if run.holders is not None:
+            row = _vertex_cut_row(graph, ordered, run.holders, row)
+        found.append(row)
     return found
+
+
+def check_method(method: str) -> None:
+    """Raise `PartitionError` unless a method can be compared here."""
+    if method not in VERTEX_CUTS:
+        find_partitioner(method, COMPARABLE)
+        check_installed(method)
+
+
+def _vertex_cut_row(
+    graph: GraphData, ordered: PartitionedGraph, holders: np.ndarray, row: Compared
+) -> Compared:
+    """Replace what a vertex-cut counts otherwise: copies of nodes, edges by holder."""
+    part_of = np.empty(ordered.num_clusters, np.int64)
+    book = ordered.book(row.num_parts)
+    part_of[:] = np.searchsorted(book, ordered.cluster_bounds[:-1], side="right") - 1
+    # Clusters that hold edges but no node are with the nearest one that does.
+    names = ordered.cluster_names
+    near = np.clip(np.searchsorted(names, holders), 0, len(names) - 1)
+    masters = np.empty(graph.num_nodes, np.int64)
+    masters[ordered.original_ids] = np.repeat(np.arange(row.num_parts), np.diff(book))
+    copies, edges, _ = count_copies(graph, masters, part_of[near], row.num_parts)
+    return replace(
+        row,
+        replication_factor=copies / graph.num_nodes,
+        halo_share=1 - graph.num_nodes / copies,
+        edge_balance=float(edges.max() / edges.mean()),
+    )
 
 
 def _row(method: str, num_clusters: int, quality: Quality, run: Measured) -> Compared:

@@ -38,8 +38,14 @@ COSTS: dict[str, Cost] = {
     "cluster": Cost(60, 10, 0.5, 0.4),
     "spectral": Cost(800, 20, 5, 5),
     "random-walk": Cost(600, 12, 60, 0),
+    "dbh": Cost(16, 4, 0.02, 0.02),
+    "hdrf": Cost(24, 4, 0.02, 0.2),
 }
 """Measured on one core, 64 clusters; another machine may take twice as long."""
+
+
+PREFERRED = ("kaminpar", "cluster", "fennel", "range")
+"""What is offered instead of a method that does not fit, the best first."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,12 @@ def check_fits(found: Estimate, num_nodes: int, num_edges: int) -> None:
     """Raise `PartitionError` for an estimate that does not fit, naming what does."""
     if found.fits:
         return
-    others = [estimate(m, num_nodes, num_edges, found.free_bytes) for m in COSTS]
-    good = [other.method for other in others if other.fits and other.method != "hash"]
+    others = [estimate(m, num_nodes, num_edges, found.free_bytes) for m in PREFERRED]
+    good = [other.method for other in others if other.fits]
     raise PartitionError(
         f"method {found.method!r} needs about {_size(found.bytes)} beside the graph, "
         f"{_size(found.free_bytes)} are free: "
-        + (f"use --method {good[-1]}" if good else "use a machine with more memory")
+        + (f"use --method {good[0]}" if good else "use a machine with more memory")
     )
 
 

@@ -175,7 +175,11 @@ def _measure(root: Path, method: str, num_clusters: int, seed: int) -> dict[str,
 def _runner(method: str) -> Any:
     """Return (graph, C, seed) -> clusters, holders or None."""
     from daskgnn.partition import find_partitioner
+    from daskgnn.partition.vertexcut import VERTEX_CUTS
 
+    if method in VERTEX_CUTS:
+        cut = VERTEX_CUTS[method]
+        return lambda *args: ((found := cut(*args)).masters, found.holders)
     find = find_partitioner(method)
     return lambda graph, count, seed: (find(graph, count, seed), None)
 

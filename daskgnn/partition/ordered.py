@@ -15,7 +15,12 @@ from daskgnn.graph.content import check_half, graph_hash, stored_features
 from daskgnn.graph.identify import pack_ids
 from daskgnn.graph.writer import ArraySource, check_target, write_store
 from daskgnn.kernels.half import check_dtype_name, narrow
-from daskgnn.partition.quality import Quality, feature_row_bytes, measure
+from daskgnn.partition.quality import (
+    Quality,
+    each_row_bytes,
+    feature_row_bytes,
+    measure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +52,8 @@ class PartitionedGraph:
     """int64 [C+1], cluster c holds storage ids bounds[c] to bounds[c+1] - 1."""
     partitioner: dict[str, Any]
     """The method, its seed, and the clusters asked for."""
+    cluster_names: np.ndarray
+    """int64 [C], the numbers that the method gave the clusters, ascending."""
 
     @classmethod
     def from_clusters(
@@ -56,7 +63,8 @@ class PartitionedGraph:
         order = np.argsort(clusters, kind="stable").astype(np.int64)
         starts = np.flatnonzero(np.diff(clusters[order])) + 1
         bounds = np.concatenate(([0], starts, [data.num_nodes])).astype(np.int64)
-        return cls(data, order, bounds, partitioner)
+        names = np.asarray(clusters)[order[bounds[:-1]]].astype(np.int64)
+        return cls(data, order, bounds, partitioner, names)
 
     @property
     def num_clusters(self) -> int:
@@ -92,6 +100,16 @@ class PartitionedGraph:
     def _counts(self) -> tuple[Clusters, int]:
         """What cutting the order needs, and the entries between clusters."""
         return count_clusters(self._block, self.cluster_bounds)
+
+    def book(self, num_parts: int) -> np.ndarray:
+        """Return int64 [num_parts + 1], the row bounds of so many parts.
+
+        Raises
+        ------
+        PartitionError
+            If `num_parts` is not in 1..C.
+        """
+        return cut_clusters(self._counts[0], self.splits.get("train"), num_parts)
 
     def save(
         self,
@@ -152,7 +170,9 @@ class PartitionedGraph:
             If `num_parts` is not in 1..C, or the sampling cannot be.
         """
         seeds = self.splits.get("train")
-        book = cut_clusters(self._counts[0], seeds, num_parts)
+        book = self.book(num_parts)
+        features = stored_features(self.data)
+        each = each_row_bytes(features, check_dtype_name(feature_dtype))
         return measure(
             self._block,
             book,
@@ -160,9 +180,7 @@ class PartitionedGraph:
             num_neighbors=num_neighbors,
             batch_size=batch_size,
             window=window,
-            row_bytes=feature_row_bytes(
-                stored_features(self.data), check_dtype_name(feature_dtype)
-            ),
+            row_bytes=each[self.original_ids] if np.ndim(each) else each,
         )
 
     def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.partition.traffic import check_sampling, remote_rows
+from daskgnn.partition.traffic import check_sampling, remote_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +38,8 @@ class Quality:
     """Global batch size of the estimate."""
     remote_rows_per_step: float
     """Estimate: rows of other parts needed in a step, over all parts, no cache."""
+    remote_bytes_per_step: float
+    """Estimate: their bytes, and those of sampled neighbours and of requests."""
     row_bytes: float
     """Mean bytes of a feature row."""
     window: int = 1
@@ -79,11 +81,6 @@ class Quality:
         """Own and halo nodes of all parts over N."""
         total = int(self.nodes.sum())
         return (total + int(self.halo_nodes.sum())) / max(total, 1)
-
-    @property
-    def remote_bytes_per_step(self) -> float:
-        """Estimate: bytes of the rows that a step needs from other parts."""
-        return self.remote_rows_per_step * self.row_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and lists, for JSON."""
@@ -136,7 +133,7 @@ def measure(
     *,
     num_neighbors: Sequence[int],
     batch_size: int,
-    row_bytes: float,
+    row_bytes: float | np.ndarray,
     window: int = 1,
 ) -> Quality:
     """Measure a partition, holding the rows of one part at a time.
@@ -149,6 +146,8 @@ def measure(
         int64 [P+1], row bounds of the parts.
     seeds
         Sorted storage ids of the training nodes, or None.
+    row_bytes
+        Bytes of a feature row: of every row, or [N] of each.
     window
         Steps that are prepared together and fetch a row once.
 
@@ -170,6 +169,9 @@ def measure(
     if seeds is not None and not len(seeds):
         seeds = None
     in_parts = None if seeds is None else np.diff(np.searchsorted(seeds, book))
+    traffic = remote_traffic(
+        block, runs, seeds, row_bytes, num_neighbors, batch_size, window
+    )
     return Quality(
         nodes=np.diff(book),
         edges=np.array(edges, np.int64),
@@ -178,12 +180,24 @@ def measure(
         cut_edges=cut,
         num_neighbors=tuple(int(k) for k in num_neighbors),
         batch_size=int(batch_size),
-        remote_rows_per_step=remote_rows(
-            block, runs, seeds, num_neighbors, batch_size, window
-        ),
-        row_bytes=row_bytes,
+        remote_rows_per_step=traffic.rows,
+        remote_bytes_per_step=traffic.bytes,
+        row_bytes=float(np.mean(row_bytes)),
         window=int(window),
     )
+
+
+def each_row_bytes(features: Any, feature_dtype: str = "float32") -> Any:
+    """Return the bytes of a feature row: of all rows, or float64 [N] where they differ.
+
+    Parameters
+    ----------
+    features
+        As they are stored: dense, CSR, or None.
+    """
+    if sp.issparse(features):
+        return 8.0 * np.diff(features.indptr) + 8
+    return feature_row_bytes(features, feature_dtype)
 
 
 def feature_row_bytes(features: Any, feature_dtype: str = "float32") -> float:

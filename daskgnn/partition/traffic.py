@@ -1,17 +1,20 @@
-"""Estimate how many rows of other parts a training step needs.
+"""Estimate how many rows of other parts a training step needs, by drawing some steps.
 
-N nodes, S parts looked at, h the hop.
+Chances that are carried from hop to hop as if they were independent come out up to a
+fifth too high where neighbours of a node are neighbours of each other, so batches are
+drawn and followed instead. N nodes, P parts; a lane is one part of one drawn step.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.special import ndtr
+from numba import njit
 
 from daskgnn.errors import PartitionError
+from daskgnn.kernels.counter import below, combine, derive_key, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,22 +23,39 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 8
 """Parts looked at; the rest is taken to be like them."""
-_ALMOST_ONE = np.float32(1 - 1e-6)
+STEPS = 24
+"""Steps that are drawn at least."""
+SAMPLED_ROW_BYTES = 32
+"""Of a sampled row beside its neighbours: its id is asked for; its length, original id,
+degree and strength are answered. Labels of seeds are 8 more."""
+NEIGHBOUR_BYTES = 4
+"""Of a storage id."""
 
 
-def remote_rows(
+@dataclass(frozen=True)
+class Traffic:
+    """What a step fetches from other parts, summed over all parts."""
+
+    rows: float
+    """Feature rows."""
+    bytes: float
+    """Of these rows, of sampled neighbours, and of the requests for both."""
+
+
+def remote_traffic(
     block: Block,
     runs: list[tuple[int, int]],
     seeds: np.ndarray | None,
+    row_bytes: float | np.ndarray,
     num_neighbors: Sequence[int],
     batch_size: int,
     window: int = 1,
-) -> float:
-    """Estimate the rows of other parts that a step needs, summed over all parts.
+) -> Traffic:
+    """Estimate what a step needs of other parts, as training counts it.
 
-    For each part, the chance of every node to be among those the part's share of a
-    random batch reaches is carried from hop to hop, as if draws were independent.
-    Seeds are all nodes where no training nodes are given.
+    Batches are drawn as training draws them: seeds without repeats, cut into equal
+    runs in storage order, and nested draws of neighbours. The draws are always the
+    same. Seeds are all nodes where no training nodes are given.
 
     Parameters
     ----------
@@ -43,30 +63,44 @@ def remote_rows(
         (start, stop) -> CSR rows of a run of storage ids.
     runs
         First and last + 1 storage id of each part.
+    row_bytes
+        Bytes of a feature row: of every row, or [N] of each.
     window
-        Steps that are prepared together: a row that several of them need counts once,
-        so that this is a window's rows over its steps.
+        Steps that are prepared together: a feature row that several of them need
+        counts once, so that this is a window's traffic over its steps.
     """
     num_nodes = runs[-1][1]
     if len(runs) == 1:
-        return 0.0
+        return Traffic(0.0, 0.0)
     if seeds is None:
         seeds = np.arange(num_nodes)
-    parts = _spread(len(runs))
-    reached = _seed_chances(seeds, parts, len(runs), num_nodes, batch_size)
-    fresh, best = reached.copy(), np.zeros(num_nodes, np.float32)
-    for fan_out in num_neighbors:
-        stay = _hop(block, runs, fan_out, fresh, reached - fresh, best)
-        before = reached
-        reached = 1 - (1 - reached) * stay
-        fresh = reached - before
-    remote = 0.0
-    for column, p in enumerate(parts):
-        start, stop = runs[p]
-        chances = _within(reached[:, column], window)
-        remote += float(chances.sum(dtype=np.float64))
-        remote -= float(chances[start:stop].sum(dtype=np.float64))
-    return max(remote, 0.0) * len(runs) / len(parts)
+    lanes = _Lanes(runs, _spread(len(runs)), -(-STEPS // window) * window)
+    reached = lanes.draw_seeds(seeds, batch_size)
+    before, sampled = reached[:0], 0.0
+    for hop, fan_out in enumerate(num_neighbors):
+        width = _widest(num_neighbors[hop:])
+        fresh = ~np.isin(reached, before, assume_unique=True)
+        asked, nodes = fresh & lanes.remote(reached), reached % num_nodes
+        sampled += int(asked.sum()) * (SAMPLED_ROW_BYTES + (8 if hop == 0 else 0))
+        found = [reached]
+        for start, stop in runs:
+            here = (nodes >= start) & (nodes < stop)
+            indptr, indices = block(start, stop)
+            degree = np.diff(indptr)[nodes[here & asked] - start]
+            sampled += NEIGHBOUR_BYTES * float(np.minimum(degree, width).sum())
+            own = reached[here]
+            found.append(_neighbours(own, indptr, indices, start, num_nodes, fan_out))
+        before, reached = reached, np.unique(np.concatenate(found))
+    fetched = lanes.fetched(reached, window)
+    whole = row_bytes[fetched] if isinstance(row_bytes, np.ndarray) else row_bytes
+    sent = float(np.sum(np.broadcast_to(whole + NEIGHBOUR_BYTES, fetched.shape)))
+    share = len(runs) / len(lanes.parts) / lanes.steps
+    return Traffic(len(fetched) * share, (sent + sampled) * share)
+
+
+def _widest(num_neighbors: Sequence[int]) -> int:
+    """Return how many neighbours the rest of the hops ask of a row at most."""
+    return 2**62 if -1 in num_neighbors else max(num_neighbors)
 
 
 def check_sampling(
@@ -84,73 +118,110 @@ def check_sampling(
         raise PartitionError(f"window={window}: give at least 1")
 
 
-def _within(chances: np.ndarray, window: int) -> np.ndarray:
-    """Return the chances to be needed in a window of steps, over its steps."""
-    return chances if window == 1 else (1 - (1 - chances) ** window) / window
-
-
 def _spread(num_parts: int) -> np.ndarray:
     """Choose the parts to look at, evenly."""
     count = min(num_parts, MOST_PARTS)
     return np.arange(count) * num_parts // count
 
 
-def _seed_chances(
-    seeds: np.ndarray, parts: np.ndarray, num_parts: int, num_nodes: int, batch: int
-) -> np.ndarray:
-    """Return float32 [N, S]: how likely a node is a seed of each part in a step.
+class _Lanes:
+    """Drawn steps and the parts that are looked at; keys are ``lane * N + node``."""
 
-    A step's seeds in storage order are cut into equal runs. The rank of a node among
-    them is near normal, so nodes near a cut may be seeds of either part.
-    """
-    count = len(seeds)
-    batch = min(batch, count)
-    place = (np.arange(count) + 0.5) / count
-    left_out = (count - batch) / max(count - 1, 1)
-    spread = np.sqrt(batch * place * (1 - place) * left_out) + 1e-9
-    chances = np.zeros((num_nodes, len(parts)), np.float32)
-    for column, p in enumerate(parts):
-        below = ndtr((batch * p / num_parts - batch * place) / spread)
-        above = ndtr((batch * (p + 1) / num_parts - batch * place) / spread)
-        if p == 0:
-            below = 0
-        if p == num_parts - 1:
-            above = 1
-        chances[seeds, column] = batch / count * (above - below)
-    return chances
+    def __init__(
+        self, runs: list[tuple[int, int]], parts: np.ndarray, steps: int
+    ) -> None:
+        self.parts, self.steps, self.num_parts = parts, steps, len(runs)
+        self.num_nodes = runs[-1][1]
+        self._starts = np.array([start for start, _ in runs])
+
+    def draw_seeds(self, seeds: np.ndarray, batch: int) -> np.ndarray:
+        """Return sorted int64 keys of the seeds of all lanes."""
+        rng = np.random.default_rng(0)
+        batch = min(batch, len(seeds))
+        cuts = np.arange(self.num_parts + 1) * batch // self.num_parts
+        found, order = [], seeds[:0]
+        for step in range(self.steps):
+            if len(order) < batch:
+                order = rng.permutation(seeds)
+            drawn, order = np.sort(order[:batch]), order[batch:]
+            for column, p in enumerate(self.parts):
+                lane = step * len(self.parts) + column
+                found.append(lane * self.num_nodes + drawn[cuts[p] : cuts[p + 1]])
+        return np.sort(np.concatenate(found).astype(np.int64))
+
+    def remote(self, keys: np.ndarray) -> np.ndarray:
+        """Return bool, which keys' nodes another part owns than the lane's."""
+        nodes = keys % self.num_nodes
+        owners = np.searchsorted(self._starts, nodes, side="right") - 1
+        found: np.ndarray = (
+            owners != self.parts[keys // self.num_nodes % len(self.parts)]
+        )
+        return found
+
+    def fetched(self, keys: np.ndarray, window: int) -> np.ndarray:
+        """Return the remote nodes, each once for a part and the steps of a window."""
+        keys = keys[self.remote(keys)]
+        lanes, count = keys // self.num_nodes, len(self.parts)
+        fetches = lanes // count // window * count + lanes % count
+        nodes: np.ndarray = np.unique(fetches * self.num_nodes + keys % self.num_nodes)
+        return nodes % self.num_nodes
 
 
-def _hop(
-    block: Block,
-    runs: list[tuple[int, int]],
+def _neighbours(
+    keys: np.ndarray,
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    start: int,
+    num_nodes: int,
     fan_out: int,
-    fresh: np.ndarray,
-    older: np.ndarray,
-    best: np.ndarray,
 ) -> np.ndarray:
-    """Return float32 [N, S], the chance that no draw of this hop hits a node.
+    """Return keys of the neighbours that keys' nodes draw, each once."""
+    rows = keys % num_nodes - start
+    degree = np.diff(indptr)[rows]
+    taken = degree if fan_out == -1 else np.minimum(degree, fan_out)
+    found = np.empty(int(taken.sum()), np.int64)
+    key = np.uint64(derive_key(0))
+    _draw_rows(keys, rows, taken, indptr, indices, num_nodes, key, found)
+    return np.unique(found)
 
-    `fresh` and `older` [N, S] are the chances to be reached just now and before;
-    `best` [N] is the largest share of its neighbours a node drew so far: draws are
-    nested, so a node that drew before adds only what exceeds that. Updates `best`.
+
+@njit(cache=True, nogil=True)
+def _draw_rows(
+    keys: Any,
+    rows: Any,
+    taken: Any,
+    indptr: Any,
+    indices: Any,
+    num_nodes: int,
+    key: Any,
+    found: Any,
+) -> None:
+    """Write the keys of the first `taken` of each row's draw order, row after row.
+
+    The order is that of a partial Fisher-Yates shuffle, a function of the row's key
+    alone, so that draws of several hops are nested.
     """
-    missed = np.zeros_like(fresh)
-    for start, stop in runs:
-        indptr, indices = block(start, stop)
-        degree = np.diff(indptr)
-        share = _share(degree, fan_out)
-        more = np.maximum(share - best[start:stop], 0)
-        chance = fresh[start:stop] * share[:, None] + older[start:stop] * more[:, None]
-        best[start:stop] = np.maximum(best[start:stop], share)
-        weights = np.ones(len(indices), np.float32)
-        shape = (stop - start, len(fresh))
-        rows = sp.csr_array((weights, indices, indptr), shape=shape)
-        missed += rows.T @ np.log1p(-np.minimum(chance, _ALMOST_ONE))
-    return np.exp(missed)
+    at = 0
+    for i in range(len(rows)):
+        begin, degree = indptr[rows[i]], indptr[rows[i] + 1] - indptr[rows[i]]
+        lane = keys[i] // num_nodes * num_nodes
+        own = combine(key, np.uint64(keys[i]))
+        whole = taken[i] == degree
+        for j in range(taken[i]):
+            place = j if whole else j + below(draw(own, np.uint64(j)), degree - j)
+            if not whole:
+                place = _swapped(own, place, j, degree)
+            found[at] = lane + indices[begin + place]
+            at += 1
 
 
-def _share(degree: np.ndarray, fan_out: int) -> np.ndarray:
-    """Return float32, the share of its neighbours that a node draws."""
-    if fan_out == -1:
-        return np.ones(len(degree), np.float32)
-    return np.minimum(fan_out / np.maximum(degree, 1), 1).astype(np.float32)
+@njit(cache=True, nogil=True, inline="always")
+def _swapped(own: Any, place: Any, step: Any, degree: Any) -> Any:
+    """Return what stands at a place after the first `step` swaps of a shuffle."""
+    for j in range(step - 1, -1, -1):
+        other = j + below(draw(own, np.uint64(j)), degree - j)
+        if place == other:
+            place = j
+        elif place == j:
+            place = other
+    return place

@@ -117,7 +117,7 @@ def test_there_is_an_estimate_for_every_method():
 
 
 def test_what_does_not_fit_is_refused_with_what_does(tmp_path, capsys, monkeypatch):
-    big = estimate("metis", 10**8, 10**9, free_bytes=8 * 10**9)
+    big = estimate("metis", 10**8, 10**9, free_bytes=5 * 10**9)
     assert not big.fits
     assert "does not fit" in str(big)
     with pytest.raises(PartitionError, match=r"use --method fennel") as error:

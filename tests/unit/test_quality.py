@@ -93,10 +93,11 @@ def test_estimate_is_near_simulated_steps(fan_outs, batch, method, tmp_path):
     part = np.empty(900, np.int64)
     part[order] = np.repeat(np.arange(4), np.diff(graph.partition_book))
     rng = np.random.default_rng(0)
-    expected = simulate(data, part, 4, fan_outs, batch, 12, rng)
+    expected = simulate(data, part, 4, fan_outs, batch, 60, rng)
     found = graph.quality(num_neighbors=fan_outs, batch_size=batch)
     assert found.remote_rows_per_step == pytest.approx(expected, rel=0.12)
-    assert found.remote_bytes_per_step == found.remote_rows_per_step * 20
+    # Rows of 20 bytes and their ids; what sampled rows take comes on top.
+    assert 24 <= found.remote_bytes_per_step / found.remote_rows_per_step < 24 * 3
 
 
 def test_one_part_sends_nothing():
