@@ -8,7 +8,7 @@ import click
 
 from daskgnn import __version__
 from daskgnn.cli.chaos import chaos
-from daskgnn.cli.data import datasets, info, partition
+from daskgnn.cli.data import datasets, generate, info, partition
 from daskgnn.cli.errors import OneLineGroup, debug_option
 from daskgnn.cli.runs import evaluate, predict
 from daskgnn.cli.train import train
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 def gnn() -> None:
     """Train graph neural networks on large graphs, as a plain Dask dataflow.
 
-    GRAPH is the name of a data set (see "datasets"), the path of an .npz file,
+    GRAPH is the name of a data set (see "datasets"), the path of a graph file,
     or the path of a store that "partition" wrote.
     """
 
 
-for _command in (datasets, partition, info, train, evaluate, predict, chaos):
+_COMMANDS = (datasets, generate, partition, info, train, evaluate, predict, chaos)
+for _command in _COMMANDS:
     gnn.add_command(_command)
 
 

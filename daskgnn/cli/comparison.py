@@ -59,11 +59,13 @@ def refuse_too_large(data: GraphData, method: str) -> None:
 
 def print_estimates(data: GraphData, methods: Iterable[str]) -> None:
     """Print what methods will take on a graph."""
-    from daskgnn.partition.estimate import estimate
+    from daskgnn.partition.estimate import COSTS, estimate
 
     click.echo(f"{data.name}: {data.num_nodes:,} nodes, {data.num_edges:,} entries")
     for method in methods:
-        click.echo(f"  {estimate(method, data.num_nodes, data.num_edges)}")
+        known = method if method in COSTS else "range"
+        found = estimate(known, data.num_nodes, data.num_edges)
+        click.echo(f"  {found}" if known == method else f"  {method}: linear")
 
 
 def compare_methods(

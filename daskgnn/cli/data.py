@@ -1,4 +1,4 @@
-"""Commands on graphs: ``datasets``, ``partition`` and ``info``."""
+"""Commands on graphs: ``datasets``, ``generate``, ``partition`` and ``info``."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def _words(value: Any) -> str:
 @click.argument("out", type=PATH, required=False)
 @click.option(
     "--method",
-    default="metis",
+    default="auto",
     show_default=True,
-    help="The partitioner, or the file of an assignment: .npy, or a number a line.",
+    help="The partitioner (auto: METIS, or KaMinPar where it is faster), or the file "
+    "of an assignment: .npy, or a number a line.",
 )
 @click.option(
     "--num-clusters",
@@ -148,9 +149,11 @@ def partition(
         _refuse_existing(out, force)
     data = load_graph(graph, data_dir, yes, **taken_reader_options(options))
     if estimate:
+        from daskgnn.partition import settle_method
         from daskgnn.partition.estimate import COSTS
 
-        chosen = COSTS if out is None else [options["method"]]
+        method = settle_method(options["method"], data.num_edges)
+        chosen = COSTS if out is None else [method]
         print_estimates(data, compare or chosen)
     if compare:
         names = [
@@ -167,6 +170,70 @@ def partition(
         _store(data, out, force, estimate, **options)
 
 
+@click.command()
+@click.argument("kind", type=click.Choice(["planted", "rmat"]))
+@click.argument("out", type=PATH)
+@click.option("--nodes", type=POSITIVE, required=True, help="N; rmat takes 2**k.")
+@click.option("--edges", type=POSITIVE, required=True, help="Undirected edges.")
+@click.option("--classes", type=POSITIVE, help="Communities of planted.  [default: 10]")
+@click.option("--features", type=NOT_NEGATIVE, help="Of a node.  [default: 32]")
+@click.option("--method", default="auto", show_default=True, help="The partitioner.")
+@click.option("--num-clusters", type=POSITIVE, help="As of partition.  [default: 64]")
+@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
+@click.option(
+    "--feature-dtype",
+    type=click.Choice(FEATURE_DTYPES),
+    default="float32",
+    show_default=True,
+    help="What features are rounded to and stored as.",
+)
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@debug_option
+def generate(
+    kind: str,
+    out: str,
+    nodes: int,
+    edges: int,
+    classes: int | None,
+    features: int | None,
+    method: str,
+    num_clusters: int | None,
+    seed: int,
+    feature_dtype: str,
+    force: bool,
+) -> None:
+    """Draw a graph of KIND and store it as OUT, partitioned.
+
+    planted has communities with power-law degrees; rmat is skewed and has none.
+    """
+    from daskgnn.graph.datasets import load_dataset
+
+    _refuse_existing(out, force)
+    sizes: dict[str, Any] = {"num_nodes": nodes}
+    if kind == "rmat":
+        if nodes & (nodes - 1) or nodes < 2:
+            raise click.UsageError(
+                f"--nodes {nodes} is no power of 2, as rmat needs: give "
+                f"{1 << max(nodes.bit_length(), 1)}",
+                click.get_current_context(),
+            )
+        sizes = {"scale": nodes.bit_length() - 1}
+    given = {"num_classes": classes, "num_features": features}
+    sizes |= {name: value for name, value in given.items() if value is not None}
+    data = load_dataset(kind, num_edges=edges, seed=seed, **sizes)
+    _store(
+        data,
+        out,
+        force,
+        False,
+        method=method,
+        num_clusters=num_clusters,
+        seed=seed,
+        num_parts=1,
+        feature_dtype=feature_dtype,
+    )
+
+
 def _store(
     data: GraphData,
     out: str,
@@ -181,9 +248,11 @@ def _store(
     **traffic: Any,
 ) -> None:
     """Partition a graph, store it, and print what came of it."""
+    from daskgnn.partition import fallback_note, settle_method
+
     _refuse_half(data, feature_dtype)
     if estimate:
-        refuse_too_large(data, method)
+        refuse_too_large(data, settle_method(method, data.num_edges))
     both = "" if data.directed else " (each counted both ways)"
     clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
     partitioned = data.partition(method=method, seed=seed, **clusters)
@@ -192,6 +261,9 @@ def _store(
     for name, count in data.report.items():
         if count:
             click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    note = fallback_note(method, data.num_edges)
+    if note:
+        click.echo(note)
     quality = partitioned.quality(num_parts, feature_dtype=feature_dtype, **traffic)
     click.echo(str(quality))
 

@@ -96,7 +96,7 @@ class GraphData:
         return self.labels is not None and self.labels.ndim == 2
 
     def partition(
-        self, num_clusters: int | None = None, method: Any = "metis", seed: int = 0
+        self, num_clusters: int | None = None, method: Any = "auto", seed: int = 0
     ) -> PartitionedGraph:
         """Cut the graph into clusters and put its nodes into storage order.
 
@@ -105,7 +105,8 @@ class GraphData:
         num_clusters
             How many clusters; 64, or N // 4 where that is less, if not given.
         method
-            A name from ``daskgnn.partition.PARTITIONERS``, or an assignment: integers
+            A name from ``daskgnn.partition.PARTITIONERS``; "auto", which is METIS, or
+            for many edges KaMinPar where it is installed; or an assignment: integers
             (N,), or the path of an ``.npy`` or text file of them.
 
         Raises

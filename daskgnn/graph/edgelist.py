@@ -15,7 +15,7 @@ from daskgnn.errors import GraphFormatError
 from daskgnn.graph.assemble import Spool, limit_bytes
 from daskgnn.graph.build import BuildOptions, build_graph, progress_bar, take_options
 from daskgnn.graph.identify import WordIds
-from daskgnn.graph.sources import find_files, line_blocks, tidy
+from daskgnn.graph.sources import count_lines, find_files, line_blocks, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -269,6 +269,11 @@ def _parse(
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise _explain(error, wanted, path, numbers) from None
+    if table.num_rows != count_lines(block):
+        raise GraphFormatError(
+            f"{path} has a quoted field that goes over the end of its line, or a "
+            "carriage return within one: expected one edge a line"
+        )
     columns = [table.column(i).to_numpy() for i in range(len(wanted))]
     if not numbers:
         columns[:2] = [column.astype(object) for column in columns[:2]]

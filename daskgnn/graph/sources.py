@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from daskgnn.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -102,6 +104,13 @@ def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
 def tidy(block: bytes) -> bytes:
     """Return lines whose fields have single spaces between them, none at the ends."""
     return _EDGES.sub(b"", _SPACES.sub(b" ", block))
+
+
+def count_lines(block: bytes) -> int:
+    """Count the lines of a block that are not empty; it ends with a line's end."""
+    ends = np.frombuffer(block, np.uint8) == ord("\n")
+    empty = ends[1:] & ends[:-1]
+    return int(ends.sum() - empty.sum() - ends[0])
 
 
 def _reader(path: Path, raw: IO[bytes]) -> IO[bytes]:

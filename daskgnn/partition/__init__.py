@@ -47,8 +47,33 @@ PARTITIONERS: dict[str, Callable[[GraphData, int, int], np.ndarray]] = {
 _PACKAGES = {"kaminpar": "kaminpar", "metis": "pymetis"}
 
 
+AUTO_EDGES = 10_000_000
+"""Entries from which on "auto" takes KaMinPar: see docs/partitioning.md."""
+
+
+def settle_method(method: Any, num_edges: int) -> Any:
+    """Return the method that "auto" means for E entries; others as they are."""
+    if not isinstance(method, str) or method != "auto":
+        return method
+    large = num_edges >= AUTO_EDGES
+    return "kaminpar" if large and _installed("kaminpar") else "metis"
+
+
+def fallback_note(method: Any, num_edges: int) -> str:
+    """Return a line where "auto" would rather take what is not installed, else ""."""
+    large = num_edges >= AUTO_EDGES
+    if not isinstance(method, str) or method != "auto" or not large:
+        return ""
+    if _installed("kaminpar"):
+        return ""
+    return (
+        "METIS was used because KaMinPar, which is faster on a graph of this size, is "
+        "not installed: pip install 'daskgnn[kaminpar]'"
+    )
+
+
 def partition_graph(
-    graph: GraphData, num_clusters: int = 64, method: Any = "metis", seed: int = 0
+    graph: GraphData, num_clusters: int = 64, method: Any = "auto", seed: int = 0
 ) -> PartitionedGraph:
     """Cut a graph into clusters and put its nodes into storage order.
 
@@ -60,8 +85,9 @@ def partition_graph(
         How many clusters to ask for; those that stay empty are left out. An
         assignment has its own.
     method
-        A name from `PARTITIONERS`, or an assignment: integers (N,), or the path of an
-        ``.npy`` or text file of them; nodes with equal numbers stay together.
+        A name from `PARTITIONERS`; "auto", which is METIS, or from `AUTO_EDGES` entries
+        on KaMinPar if it is installed; or an assignment: integers (N,), or the path of
+        an ``.npy`` or text file of them; nodes with equal numbers stay together.
     seed
         Of the method's own choices: the same seed gives the same clusters.
 
@@ -72,6 +98,7 @@ def partition_graph(
         the assignment gives something else than one cluster for each node.
     """
     _check_seed(seed)
+    method = settle_method(method, graph.num_edges)
     if is_assignment(method):
         clusters = assigned_clusters(graph, method)
         partitioner = {"method": "assignment", "seed": int(seed)}
@@ -102,8 +129,8 @@ def find_partitioner(
     if method not in PARTITIONERS:
         if method in ("dbh", "hdrf") and not known:
             raise PartitionError(
-                f"method {method!r} is a vertex-cut, which is measured by --compare but "
-                "not stored: use fennel or cluster, or partition --compare"
+                f"method {method!r} is a vertex-cut, which is measured by --compare "
+                "but not stored: use fennel or cluster, or partition --compare"
             )
         names = list(known) or list(PARTITIONERS)
         near = get_close_matches(str(method), names, n=1)
@@ -119,11 +146,16 @@ def find_partitioner(
 def check_installed(method: str) -> None:
     """Raise `PartitionError` if a method needs a package that is not installed."""
     package = _PACKAGES.get(method)
-    if package is not None and importlib.util.find_spec(package) is None:
+    if package is not None and not _installed(package):
         raise PartitionError(
             f"method {method!r} needs a package that is not installed: pip install "
             f"{package}"
         )
+
+
+def _installed(package: str) -> bool:
+    """Tell whether a package can be imported."""
+    return importlib.util.find_spec(package) is not None
 
 
 def _check_count(graph: GraphData, num_clusters: int) -> None:
@@ -152,6 +184,8 @@ __all__ = [
     "PartitionedGraph",
     "Quality",
     "check_installed",
+    "fallback_note",
     "find_partitioner",
     "partition_graph",
+    "settle_method",
 ]
