@@ -202,14 +202,15 @@ class Trial:
     form: str
 
 
-def run_trial(path, expected, fault, workers, settings, seed, steps="auto"):
+def run_trial(path, expected, fault, workers, settings, seed, steps="auto", **more):
     """Disturb one run, at a random step; return what came of it."""
     rng = random.Random(seed)
     with own_cluster(workers, settings) as client:
         seen = Disturber(
             fault, client, rng, rng.randrange(EPOCHS * STEPS // 2), rng.uniform(0, 0.05)
         )
-        run = trainer(path, PARTS, client, steps=steps, progress=seen, **OPTIONS)
+        options = {"steps": steps, "progress": seen, **OPTIONS, **more}
+        run = trainer(path, PARTS, client, **options)
         run.fit(EPOCHS)
         seen.thread.join()
         same = facts(run) == expected

@@ -27,8 +27,8 @@ def expected(path):
     return undisturbed(path)
 
 
-def check(path, expected, name, seed, steps="auto"):
-    trial = run_trial(path, expected, *FAULTS[name], seed, steps)
+def check(path, expected, name, seed, steps="auto", **options):
+    trial = run_trial(path, expected, *FAULTS[name], seed, steps, **options)
     assert trial.same
     assert trial.steps_redone <= 2 * WINDOW
     print(trial)
@@ -44,6 +44,13 @@ def test_bits_and_steps_survive(path, expected, name):
 @pytest.mark.parametrize("name", LONG)
 def test_bits_and_steps_survive_the_others_too(path, expected, name, steps):
     check(path, expected, name, 1, steps)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("policy", ["static", "lru"])
+def test_halo_caches_go_with_their_parts(path, expected, policy):
+    options = {"halo_cache": "2 kB", "halo_cache_policy": policy}
+    check(path, expected, "kill -9 of one of 2", 2, **options)
 
 
 def test_a_loose_pin_to_the_dead_runs_on_the_next_worker():
