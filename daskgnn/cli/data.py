@@ -175,7 +175,7 @@ def partition(
 @click.argument("out", type=PATH)
 @click.option("--nodes", type=POSITIVE, required=True, help="N; rmat takes 2**k.")
 @click.option("--edges", type=POSITIVE, required=True, help="Undirected edges.")
-@click.option("--classes", type=POSITIVE, help="Communities of planted.  [default: 10]")
+@click.option("--classes", type=POSITIVE, help="Classes of the nodes.  [default: 10]")
 @click.option("--features", type=NOT_NEGATIVE, help="Of a node.  [default: 32]")
 @click.option("--method", default="auto", show_default=True, help="The partitioner.")
 @click.option("--num-clusters", type=POSITIVE, help="As of partition.  [default: 64]")

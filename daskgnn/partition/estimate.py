@@ -26,20 +26,24 @@ class Cost:
     """Microseconds a node."""
     entry_seconds: float
     """Microseconds an entry."""
+    chunk_bytes: float = 0
+    """Peak memory of what is worked on a piece at a time, whatever the size."""
+    chunk_entry_bytes: float = 0
+    """The same an entry, where a graph is smaller than a piece."""
 
 
 COSTS: dict[str, Cost] = {
     "hash": Cost(32, 0, 0.1, 0),
-    "range": Cost(24, 0, 0.03, 0),
-    "metis": Cost(100, 50, 1.5, 0.5),
-    "kaminpar": Cost(100, 16, 1.0, 0.12),
-    "ldg": Cost(40, 0, 0.3, 0.1),
-    "fennel": Cost(40, 0, 0.3, 0.1),
-    "cluster": Cost(60, 10, 0.5, 0.4),
-    "spectral": Cost(800, 20, 5, 5),
-    "random-walk": Cost(600, 12, 60, 0),
-    "dbh": Cost(16, 4, 0.02, 0.02),
-    "hdrf": Cost(24, 4, 0.02, 0.2),
+    "range": Cost(32, 0, 0.05, 0),
+    "metis": Cost(100, 130, 5, 0.8),
+    "kaminpar": Cost(150, 22, 2, 0.15),
+    "ldg": Cost(60, 0, 1, 0.3, 32_000_000, 24),
+    "fennel": Cost(60, 0, 1, 0.3, 32_000_000, 24),
+    "cluster": Cost(80, 24, 2, 0.2, 120_000_000, 60),
+    "spectral": Cost(1000, 30, 150, 2, 32_000_000, 24),
+    "random-walk": Cost(600, 30, 200, 0.1, 32_000_000, 24),
+    "dbh": Cost(24, 4, 0.05, 0.02),
+    "hdrf": Cost(32, 4, 0.05, 0.6),
 }
 """Measured on one core, 64 clusters; another machine may take twice as long."""
 
@@ -94,10 +98,11 @@ def estimate(
         )
     cost = COSTS[method]
     seconds = cost.node_seconds * num_nodes + cost.entry_seconds * num_edges
+    held = cost.node_bytes * num_nodes + cost.entry_bytes * num_edges
     return Estimate(
         method,
         seconds / 1e6,
-        round(cost.node_bytes * num_nodes + cost.entry_bytes * num_edges),
+        round(held + min(cost.chunk_bytes, cost.chunk_entry_bytes * num_edges)),
         free_memory() if free_bytes is None else free_bytes,
     )
 

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
 
-_CHUNK_ENTRIES = 1 << 22
+_CHUNK_ENTRIES = 1 << 20
 _DENSE = 2048
 """Clusters up to which their links are one dense matrix."""
 _STRAY = 0.05

@@ -32,7 +32,9 @@ def kaminpar_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndar
     """Return int64 [N], the cluster of each node by KaMinPar.
 
     Edges count in both directions; self-loops do not. One thread: with more of them
-    the same seed would not give the same clusters.
+    the same seed would not give the same clusters. Cost: about 0.15 s a million
+    entries. Memory: 150 bytes a node and 22 an entry, and a copy of the graph in the
+    folder of temporary files. When: large graphs, where it is installed.
 
     """
     import kaminpar

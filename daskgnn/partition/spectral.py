@@ -31,8 +31,8 @@ _RESTARTS = 20
 def spectral_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray:
     """Return int64 [N] by spectral clustering, balanced; single nodes then move.
 
-    Cost: some hundred products with the adjacency, 5 to 20 s a million entries.
-    Memory: 800 bytes a node and 20 an entry. When: up to some hundred thousand nodes,
+    Cost: some hundred products with the adjacency, about 150 s a million nodes.
+    Memory: 1000 bytes a node and 30 an entry. When: up to some hundred thousand nodes,
     where communities are wanted rather than the smallest cut, or to compare with.
     """
     if num_clusters == 1 or graph.num_nodes < 4:

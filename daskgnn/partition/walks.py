@@ -35,7 +35,7 @@ _FIRST_RATE = 0.05
 def walk_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray:
     """Return int64 [N] by random-walk embedding and k-means; single nodes then move.
 
-    Cost: linear in the nodes, about 60 s a million. Memory: 600 bytes a node and 12 an
+    Cost: linear in the nodes, about 200 s a million. Memory: 600 bytes a node and 30 an
     entry. When: communities overlap or degrees differ widely, on up to a million
     nodes, or to compare with.
     """

@@ -8,7 +8,8 @@ import pytest
 from daskgnn.cli import main
 from daskgnn.errors import PartitionError
 from daskgnn.graph.generate import planted_partition
-from daskgnn.partition import PARTITIONERS
+from daskgnn.graph.graph import open_graph
+from daskgnn.partition import PARTITIONERS, fallback_note, settle_method
 from daskgnn.partition.compare import compare
 from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
 from daskgnn.partition.measured import run_measured
@@ -117,7 +118,7 @@ def test_there_is_an_estimate_for_every_method():
 
 
 def test_what_does_not_fit_is_refused_with_what_does(tmp_path, capsys, monkeypatch):
-    big = estimate("metis", 10**8, 10**9, free_bytes=5 * 10**9)
+    big = estimate("metis", 10**8, 10**9, free_bytes=8 * 10**9)
     assert not big.fits
     assert "does not fit" in str(big)
     with pytest.raises(PartitionError, match=r"use --method fennel") as error:
@@ -129,3 +130,65 @@ def test_what_does_not_fit_is_refused_with_what_does(tmp_path, capsys, monkeypat
     assert run("partition", GRAPH, str(out), "--estimate") == 2
     assert "1.0 kB are free" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_auto_is_metis_until_graphs_are_large(monkeypatch):
+    graph = planted_partition(400, 1600, 4, num_features=0)
+    assert graph.partition(4).partitioner["method"] == "metis"
+    monkeypatch.setattr("daskgnn.partition.AUTO_EDGES", 1000)
+    assert settle_method("auto", 2000) == "kaminpar"
+    assert settle_method("hash", 2000) == "hash"
+    assert fallback_note("auto", 2000) == ""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert settle_method("auto", 2000) == "metis"
+    assert "pip install 'daskgnn[kaminpar]'" in fallback_note("auto", 2000)
+    assert fallback_note("metis", 2000) == ""
+    assert fallback_note("auto", 10) == ""
+
+
+def test_without_kaminpar_the_command_says_what_it_used(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("daskgnn.partition.AUTO_EDGES", 1000)
+    monkeypatch.setattr(
+        "daskgnn.partition._installed", lambda package: package != "kaminpar"
+    )
+    assert run("partition", GRAPH, str(tmp_path / "g.zarr")) == 0
+    assert "METIS was used because KaMinPar" in capsys.readouterr().out
+    assert open_graph(tmp_path / "g.zarr").partitioner["method"] == "metis"
+
+
+@pytest.mark.parametrize("kind", ["planted", "rmat"])
+def test_generate(kind, tmp_path, capsys):
+    out = tmp_path / "g.zarr"
+    words = ["generate", kind, str(out), "--nodes", "1_024", "--edges", "4_000"]
+    assert run(*words, "--features", "5", "--method", "ldg", "--num-clusters", "8") == 0
+    assert "1,024 nodes, 8,000 edges" in capsys.readouterr().out
+    graph = open_graph(out, num_parts=4)
+    assert (graph.num_nodes, graph.num_edges, graph.num_features) == (1024, 8000, 5)
+    assert graph.partitioner["method"] == "ldg"
+    assert run(*words) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rmat", "--nodes", "1000", "--edges", "9"], "give 1024"),
+        (["planted", "--nodes", "10", "--edges", "900"], "edges"),
+        (["circle", "--nodes", "10", "--edges", "9"], "circle"),
+    ],
+)
+def test_wrong_generate(words, said, tmp_path, capsys):
+    kind, *options = words
+    assert run("generate", kind, str(tmp_path / "g.zarr"), *options) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["metis", "kaminpar", "fennel", "cluster", "hdrf"])
+def test_estimated_memory_is_that_of_a_run(method):
+    graph = planted_partition(30000, 300000, 30, num_features=0)
+    expected = estimate(method, graph.num_nodes, graph.num_edges).bytes
+    measured = run_measured(graph, method, 64, 0).peak_bytes
+    # What the allocator keeps for itself comes on top in a graph this small.
+    assert measured < 1.5 * expected + 10e6
+    assert expected < 4 * measured + 10e6
