@@ -19,6 +19,8 @@ from daskgnn.cli.options import IntList
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.cli.train import free_directory
 from daskgnn.errors import DatasetError, TrainingError
+from daskgnn.train.signals import Terminated
+from daskgnn.train.tls import Encryption
 
 
 def call(*args: str) -> Result:
@@ -194,6 +196,7 @@ def test_resume_needs_nothing_else(
     monkeypatch.setenv("DASKGNN_DATA_DIR", "/somewhere")
     assert call("train", "--resume", "a", "--workers", "2").exit_code == 0
     told = {"directory": "a", "workers": 2, "scheduler": None}
+    told |= {"encryption": Encryption()}
     assert fake.told == told | {"profile": False}
     assert call("train", "--resume", "a", "--workers", "2", "--profile").exit_code == 0
     assert fake.told == told | {"profile": True}
@@ -208,6 +211,7 @@ def test_resume_needs_nothing_else(
         (OSError(28, "No space left"), 1, ["No space left", "--debug"]),
         (ZeroDivisionError("a\nb"), 1, ["ZeroDivisionError: a (--debug"]),
         (KeyboardInterrupt(), 130, ["daskgnn train --resume a"]),
+        (Terminated(), 143, ["terminated", "daskgnn train --resume a"]),
     ],
 )
 def test_errors_of_a_run_get_one_line(
