@@ -607,7 +607,9 @@ class Trainer:
             self.plan,
             self.course,
             self.recorder,
-            self._new_loop(self._preparation),
+            # Names of its own: results of an earlier fit, whose steps may still be on
+            # their way out of the scheduler, are never taken for those of this one.
+            self._new_loop(replace(self._preparation, run=uuid.uuid4().hex[:8])),
             self._evaluator,
             self.window,
             self.checkpoints,

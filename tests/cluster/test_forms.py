@@ -207,3 +207,13 @@ def remove_plugin(dask_worker):
     dask_worker.handlers.pop("gnn_listen")
     dask_worker.stream_handlers.pop("gnn_lost")
     return dask_worker.plugins.pop(PLUGIN, None) is not None
+
+
+def test_a_second_fit_on_the_same_workers(path, alone, workers):
+    """Its windows have the numbers of the first one's, and other seeds."""
+    run = trainer(path, 2, workers[1], window=3)
+    run.fit(1)
+    run.fit(2)
+    whole = trainer(path, 2, None)
+    whole.fit(2)
+    assert run.params_sha256 == whole.params_sha256
