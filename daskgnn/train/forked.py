@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -150,6 +151,8 @@ def _run_scheduler(
     if log_level:
         for name in ("distributed", "bokeh", "tornado"):
             logging.getLogger(name).setLevel(log_level)
+        # For instance that the dashboard's port was taken a moment ago.
+        warnings.filterwarnings("ignore", module=r"distributed\b")
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
 
     async def run() -> None:
