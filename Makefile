@@ -48,7 +48,7 @@ bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler
 	$(BIN)/python benchmarks/step_latency.py --json $(BENCH_OUT)/step-latency.json
 	$(BIN)/python benchmarks/sampler.py --json $(BENCH_OUT)/sampler-arxiv.json
 
-bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, topologies, Cora (hours)
+bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, partitioners, Cora (hours)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/training.py --shape products \
 		--sides daskgnn,daskgnn-bf16,daskgnn-half,dgl,dgl-bf16,pyg \
@@ -60,6 +60,8 @@ bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, topol
 	$(BIN)/python benchmarks/simulated_cluster.py --json $(BENCH_OUT)/simulated-cluster.json
 	$(BIN)/python benchmarks/topologies.py --json $(BENCH_OUT)/topologies.json
 	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
+	$(BIN)/python benchmarks/partitioners.py --sizes 10000,100000,1000000 \
+		--json $(BENCH_OUT)/partitioners.json
 
 lint: $(VENV)/.dev  ## Check style and spelling
 	$(BIN)/ruff check .

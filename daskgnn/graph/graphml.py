@@ -12,7 +12,7 @@ from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.assemble import Spool, limit_bytes
 from daskgnn.graph.build import build_graph, progress_bar, take_options
 from daskgnn.graph.identify import WordIds
-from daskgnn.graph.sources import BROKEN, find_files, open_bytes
+from daskgnn.graph.sources import BROKEN, find_files, uncompressed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,11 +53,16 @@ def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> Gra
     build = take_options(options, file.name.partition(".")[0])
     found = _GraphML(file, weight, limit_bytes(build.memory_limit))
     try:
-        with open_bytes(file) as stream, progress_bar([file], build.progress) as bar:
+        # The file on disk is opened beside the stream, for its place tells progress.
+        with (
+            progress_bar([file], build.progress) as bar,
+            file.open("rb") as raw,
+            uncompressed(file, raw) as stream,
+        ):
             for event, element in ElementTree.iterparse(stream, ("start", "end")):
                 found.take(event, element)
                 if not found.elements % 10000:
-                    bar.update(0)
+                    bar.update(raw.tell() - bar.n)
     except (ElementTree.ParseError, LookupError, ValueError, *BROKEN) as error:
         if isinstance(error, GraphFormatError):
             raise

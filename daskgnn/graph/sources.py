@@ -86,7 +86,7 @@ def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
     done = 0
     try:
         # The file on disk is opened beside the stream, for its place tells progress.
-        with path.open("rb") as raw, _reader(path, raw) as stream:
+        with path.open("rb") as raw, uncompressed(path, raw) as stream:
             for block in _whole_lines(stream, size):
                 if progress is not None:
                     progress.update(raw.tell() - done)
@@ -113,7 +113,7 @@ def count_lines(block: bytes) -> int:
     return int(ends.sum() - empty.sum() - ends[0])
 
 
-def _reader(path: Path, raw: IO[bytes]) -> IO[bytes]:
+def uncompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
     """Return what uncompresses an open file."""
     opener: Any = _COMPRESSED.get(path.suffix.lower())
     return raw if opener is None else opener(raw, "rb")
