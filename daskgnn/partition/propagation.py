@@ -56,7 +56,8 @@ def propagation_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.n
 
     Cost: linear, about 0.3 s a million entries. Memory: about 80 bytes a node, 24 an
     entry and 120 MB beside the graph. When: METIS takes too long or does not fit, and
-    KaMinPar is not installed; its cuts are mostly within a tenth of theirs.
+    KaMinPar is not installed; its cuts are mostly within a tenth of theirs. Without
+    communities labels join little, and METIS is given much of the graph.
     """
     levels, maps = [finest_level(graph)], []
     smallest = max(COARSE_NODES * num_clusters, 200)

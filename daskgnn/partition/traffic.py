@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 8
 """Parts looked at; the rest is taken to be like them."""
-STEPS = 24
-"""Steps that are drawn at least."""
+SEEDS = 8192
+"""Seeds that are drawn, about: large batches vary little."""
+STEPS = (8, 24)
+"""Fewest and most steps that are drawn, but for whole windows."""
 SAMPLED_ROW_BYTES = 32
 """Of a sampled row beside its neighbours: its id is asked for; its length, original id,
 degree and strength are answered. Labels of seeds are 8 more."""
@@ -74,7 +76,8 @@ def remote_traffic(
         return Traffic(0.0, 0.0)
     if seeds is None:
         seeds = np.arange(num_nodes)
-    lanes = _Lanes(runs, _spread(len(runs)), -(-STEPS // window) * window)
+    steps = int(np.clip(SEEDS // min(batch_size, len(seeds)), *STEPS))
+    lanes = _Lanes(runs, _spread(len(runs)), -(-steps // window) * window)
     reached = lanes.draw_seeds(seeds, batch_size)
     before, sampled = reached[:0], 0.0
     for hop, fan_out in enumerate(num_neighbors):
