@@ -11,6 +11,7 @@ if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
     os.setpgrp()
 
 import distributed.dashboard.scheduler  # noqa: F401
+import numcodecs.blosc  # noqa: F401  (its semaphore: a killed worker would leave one)
 import torch
 
 import daskgnn.dataflow.evaluate
