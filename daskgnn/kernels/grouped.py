@@ -348,9 +348,11 @@ def reduce_grouped(
         longest = max(longest, ends[i] - starts[i])
     like = table.dtype.type(0)
     rows, factors = np.empty(longest, np.int64), np.empty(longest, np.float32)
-    total, group = np.empty(channels, np.float32), np.empty(channels, np.float32)
-    rows_at, group_at = rows.ctypes.data, group.ctypes.data
-    total_at = total.ctypes.data
+    # An address keeps no array: numba frees one after the last line that names it, so
+    # each of these is named in the loop.
+    total_and_group = np.empty((2, channels), np.float32)
+    rows_at, total_at = rows.ctypes.data, total_and_group.ctypes.data
+    group_at = total_at + channels * total_and_group.itemsize
     factors_at = factors.ctypes.data if len(weight) else 0
     ready_at, lacking = ready.ctypes.data, 0
     nbytes = channels * table.itemsize
@@ -363,7 +365,7 @@ def reduce_grouped(
         )
         ahead = 0
         if size == 0:
-            total[:] = 0
+            total_and_group[0] = 0
             _put(out + i * stride, total_at, channels, 0, like_out)
             continue
         mixed = _collect(indices, sources, weight, begin, size, rows, factors)

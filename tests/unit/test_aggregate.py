@@ -1,5 +1,9 @@
 """Aggregation kernels against brute force, bit for bit where order is defined."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -324,3 +328,44 @@ def test_kernels_repeat_their_bits(rows, x):
         segment.segment_sum_backward(out, *by_source, scale, False, grad)
         results.append(out.tobytes() + grad.tobytes())
     assert len(set(results)) == 1
+
+
+CHURN = """
+import threading
+import numpy as np
+from daskgnn.kernels.aggregate import Sources, aggregate_grouped
+
+def churn():
+    while not stop.is_set():
+        keep = [np.full(channels, 1e6, np.float32) for _ in range(8)]
+
+def run():
+    sources = Sources.in_two_tables(owner, np.arange(n), 0, *tables)
+    out = np.empty((r, channels), np.float32)
+    return aggregate_grouped(starts, starts + k, indices, sources, "sum", out)
+
+n, r, k = 60, 2000, 6
+rng = np.random.default_rng(0)
+owner, starts = rng.integers(0, 2, n), np.arange(r) * k
+indices = rng.integers(0, n, r * k).astype(np.int32)
+for channels in (1000, 6805):
+    tables = rng.normal(size=(2, n, channels)).astype(np.float32)
+    wanted = run()
+    stop = threading.Event()
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        assert all(np.array_equal(run(), wanted) for _ in range(20))
+    finally:
+        stop.set()
+        thread.join()
+"""
+
+
+def test_room_for_a_group_is_nobody_elses():
+    # In a process of its own: what it is about ends one.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", CHURN], env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
