@@ -161,7 +161,10 @@ def test_parts_leave_a_slow_worker(path, undisturbed, monkeypatch):
 def test_the_settings_of_others_are_warned_of(path):
     """Dask's defaults, and a scheduler in this process."""
     cluster = LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None, processes=False
+        n_workers=1,
+        threads_per_worker=2,
+        dashboard_address="127.0.0.1:0",
+        processes=False,
     )
     with cluster, Client(cluster) as client:
         with pytest.warns(UserWarning, match="worker-ttl is 5 minutes") as told:
