@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from daskgnn.errors import CheckpointError, InputError, PartitionError
+from daskgnn.errors import (
+    CheckpointError,
+    InputError,
+    PartitionError,
+    TrainingError,
+)
 from daskgnn.graph.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
 from daskgnn.train.checks import check_adapt, check_trainable
@@ -191,7 +196,13 @@ def train(
         check_path_everywhere(client, graph.path)
         trainer = _trainer(settings, graph, client, out, progress)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
-        out.write_json(SETTINGS, settings)
+        try:
+            out.write_json(SETTINGS, settings)
+        except OSError as error:
+            raise TrainingError(
+                f"{out.path_of(SETTINGS)} cannot be written "
+                f"({error.strerror or error}): make room, or give another --out"
+            ) from error
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)
 
