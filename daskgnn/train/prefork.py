@@ -59,15 +59,19 @@ def start_importing() -> None:
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Have processes started meanwhile ignore Ctrl-C: the driver ends them."""
-    if threading.current_thread() is not threading.main_thread():
+    """Have processes started meanwhile ignore Ctrl-C: the driver ends them.
+
+    They inherit a mask of signals. One that comes to this process waits until the end.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
