@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dask.task_spec import List, Task, TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,18 @@ def bundled(
     for key, task in tasks.items():
         groups.setdefault((rounds[key], holder[key[-1]]), {})[key] = task
     for (number, here), group in sorted(groups.items(), key=lambda item: item[0]):
-        sources: dict[Any, None] = {}
+        sources: dict[tuple[int, int], None] = {}
         outside: dict[Any, None] = {}
         for task in group.values():
             for other in task.dependencies:
                 if other not in tasks:
                     outside[other] = None
                 elif other not in group:
-                    source = (rounds[other], holder[other[-1]])
-                    sources[_source(graph, name, source, here, needed)] = None
+                    sources[rounds[other], holder[other[-1]]] = None
+        given = []
+        for source in sources:
+            kept = [k for k in groups[source] if here in needed.get(k, ())]
+            given.append(_source(graph, name, source, here, kept))
         key = ("bundle", *name, number, here)
         graph[key] = Task(
             key,
@@ -73,7 +76,7 @@ def bundled(
             tuple(k for k in group if needed.get(k)),
             tuple(outside),
             List(*map(TaskRef, outside)),
-            List(*map(TaskRef, sources)),
+            List(*map(TaskRef, given)),
         )
     for key in wanted:
         source = ("bundle", *name, rounds[key], holder[key[-1]])
@@ -97,10 +100,9 @@ def run_bundle(
     return Bundle(keep, tuple(known[key] for key in keep))
 
 
-def take_some(bundle: Bundle, keys: Iterable[Any]) -> Bundle:
+def take_some(bundle: Bundle, keys: tuple[Any, ...]) -> Bundle:
     """Return some of a bundle's results."""
     known = dict(zip(bundle.keys, bundle.values, strict=True))
-    keys = tuple(keys)
     return Bundle(keys, tuple(known[key] for key in keys))
 
 
@@ -149,15 +151,13 @@ def _source(
     name: tuple[Any, ...],
     source: tuple[int, int],
     here: int,
-    needed: dict[Any, set[int]],
+    kept: Sequence[Any],
 ) -> Any:
-    """Return the key of what a bundle leaves for one place; add its task."""
+    """Return the key of what a bundle leaves for one place, `kept`; add its task."""
     number, there = source
     bundle = ("bundle", *name, number, there)
     if there == here:
         return bundle
     key = ("send", *name, number, here, there)
-    if key not in graph:
-        keys = tuple(k for k in graph[bundle].args[1] if here in needed[k])
-        graph[key] = Task(key, take_some, TaskRef(bundle), keys)
+    graph[key] = Task(key, take_some, TaskRef(bundle), tuple(kept))
     return key
