@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
 
 import daskgnn
 from daskgnn import nn
+
+ROOT = Path(__file__).parents[1]
 
 
 def planted_graph(num_nodes=400, seed=0, **options):
@@ -50,3 +57,17 @@ def trainer(path, num_parts, client, model=small_sage, **options):
     graph = daskgnn.open_graph(path, num_parts)
     options = {"num_neighbors": [4, 3], "batch_size": 48, **options}
     return daskgnn.Trainer(model(graph), graph, client=client, **options)
+
+
+def command(folder, *words, before=None):
+    """Run the command line in a folder; `before` is called in its process first."""
+    return subprocess.run(
+        [sys.executable, "-m", "daskgnn", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        preexec_fn=before,
+        check=False,
+    )

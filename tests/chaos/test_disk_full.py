@@ -6,19 +6,16 @@ the operating system refuses writes in the same way.
 """
 
 import json
-import os
 import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from training import planted_graph, stored
+from training import command, planted_graph, stored
 
 from daskgnn.train.checkpoint import load_checkpoint
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 6
 SETTINGS = (
     f"--epochs {EPOCHS} --batch-size 20 --num-parts 2 --num-neighbors 4,3 "
@@ -38,22 +35,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(folder):
-    done = call(folder, "train", "g.zarr", *SETTINGS, "--out", "whole")
+    done = command(folder, "train", "g.zarr", *SETTINGS, "--out", "whole")
     assert done.returncode == 0, done.stderr
     return summary_of(folder / "whole")["params_sha256"]
-
-
-def call(folder, *words, before=None):
-    return subprocess.run(
-        [sys.executable, "-m", "daskgnn", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        preexec_fn=before,
-        check=False,
-    )
 
 
 def summary_of(out):
@@ -96,13 +80,13 @@ def check_refused(done, out):
 @pytest.mark.parametrize("trial", TRIALS)
 def test_a_small_disk(folder, undisturbed, small, trial):
     out = small / "run"
-    done = call(folder, "train", "g.zarr", *SETTINGS, "--out", str(out))
+    done = command(folder, "train", "g.zarr", *SETTINGS, "--out", str(out))
     step = check_refused(done, out)
     assert "No space left on device" in done.stderr
     assert "cannot be written" in done.stderr
     # Elsewhere, with room, it goes on as if nothing had been.
     moved = Path(shutil.copytree(out, folder / f"moved-{trial}"))
-    done = call(folder, "train", "--resume", str(moved), "--workers", "0")
+    done = command(folder, "train", "--resume", str(moved), "--workers", "0")
     assert done.returncode == 0, done.stderr
     assert summary_of(moved)["params_sha256"] == undisturbed
     lines = (moved / "metrics.jsonl").read_text().splitlines()
@@ -128,10 +112,10 @@ def test_no_room_for_a_checkpoint(folder, undisturbed):
     out = folder / "limited"
     words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
     # The checkpoint of step 0 has no optimizer yet.
-    done = call(folder, *words, before=limited(100_000))
+    done = command(folder, *words, before=limited(100_000))
     assert check_refused(done, out) == 0
     assert "File too large" in done.stderr
-    done = call(folder, "train", "--resume", str(out), "--workers", "0")
+    done = command(folder, "train", "--resume", str(out), "--workers", "0")
     assert done.returncode == 0, done.stderr
     assert summary_of(out)["params_sha256"] == undisturbed
 
@@ -141,14 +125,14 @@ def test_no_room_for_records(folder, undisturbed):
     out = folder / "records"
     words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
     small = ["--hidden-channels", "2", "--epochs", "40"]
-    done = call(folder, *words, *small, before=limited(12_000))
+    done = command(folder, *words, *small, before=limited(12_000))
     check_refused(done, out)
     assert "metrics.jsonl cannot be written" in done.stderr
     # No line is left half written.
     text = (out / "metrics.jsonl").read_bytes()
     assert text.endswith(b"\n")
     assert all(json.loads(line) for line in text.splitlines())
-    done = call(folder, "train", "--resume", str(out), "--workers", "0")
+    done = command(folder, "train", "--resume", str(out), "--workers", "0")
     assert done.returncode == 0, done.stderr
 
 
@@ -163,7 +147,7 @@ def test_no_room_at_all(folder, size, said):
     """Nothing could be written: the line says so, and names no checkpoint."""
     out = folder / f"nothing-{size}"
     words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
-    done = call(folder, *words, before=limited(size))
+    done = command(folder, *words, before=limited(size))
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert said in done.stderr

@@ -3,25 +3,22 @@
 Whoever can talk to a Dask scheduler or worker can run any code on it.
 """
 
-import os
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from distributed.security import Security
-from training import planted_graph, stored, trainer
+from training import command, planted_graph, stored, trainer
 
 from daskgnn.errors import InputError
 from daskgnn.train import run as runs
 from daskgnn.train.cluster import own_cluster
 from daskgnn.train.tls import Encryption, connection_args
 
-ROOT = Path(__file__).parents[2]
 OPEN_SOCKET = r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning"
 
 pytestmark = [
@@ -161,28 +158,16 @@ def by_hand(tmp_path_factory):
         process.wait(30)
 
 
-def call(folder, *words):
-    return subprocess.run(
-        [sys.executable, "-m", "daskgnn", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-
-
 def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
     address, (authority, cert, key), folder = by_hand
     train = ["train", path, "--epochs", "2", "--num-parts", "2", "--scheduler", address]
     given = ["--tls-ca-file", authority, "--tls-cert", cert, "--tls-key", key]
-    done = call(tmp_path, *train, "--out", "a", *given)
+    done = command(tmp_path, *train, "--out", "a", *given)
     assert done.returncode == 0, done.stderr
     # A resume needs nothing more: the run knows its certificates.
-    done = call(tmp_path, "train", "--resume", "a")
+    done = command(tmp_path, "train", "--resume", "a")
     assert done.returncode == 0, done.stderr
-    done = call(tmp_path, *train, "--out", "b")
+    done = command(tmp_path, *train, "--out", "b")
     assert done.returncode == 2
     assert done.stderr.startswith(f"daskgnn: {address} asks for a certificate")
     assert done.stderr.count("\n") == 1
@@ -195,7 +180,7 @@ def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
         "--tls-key",
         others[2],
     ]
-    done = call(tmp_path, *train, "--out", "c", *given)
+    done = command(tmp_path, *train, "--out", "c", *given)
     assert done.returncode == 2
     assert "does not answer as a Dask scheduler" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -207,7 +192,7 @@ def test_the_option_alone_is_enough(path, tmp_path):
     config.workers, config.num_parts = 0, 2
     plain = runs.train(config)["params_sha256"]
     words = ["--epochs", "2", "--num-parts", "2", "--tls", "--out", "run"]
-    done = call(tmp_path, "train", path, *words)
+    done = command(tmp_path, "train", path, *words)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     text = (tmp_path / "run" / "summary.json").read_text()
