@@ -33,6 +33,7 @@ class _Registration:
 
 def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.bundle import Bundle
+    from daskgnn.dataflow.part import PartBlocks
     from daskgnn.dataflow.step import PartGradient
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -63,12 +64,18 @@ def _register_dataclasses(sizeof: Any) -> None:
     )
     for kind in kinds:
         sizeof.register(kind)(array_bytes)
+    sizeof.register(PartBlocks)(part_bytes)
 
 
 def _register_sparse(sizeof: Any) -> None:
     from daskgnn.graph.gcxs import register_sizeof
 
     register_sizeof(sizeof)
+
+
+def part_bytes(blocks: Any) -> int:
+    """Return the bytes of a part's blocks; none where another process holds them."""
+    return 64 if blocks.attached else array_bytes(blocks.content)
 
 
 def array_bytes(value: Any) -> int:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.dataflow.blocks import Blocks
-    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.dataflow.part import PartBlocks
+    from daskgnn.kernels.exchange import FeatureRows
+    from daskgnn.kernels.halo import Halo, WholePart
     from daskgnn.kernels.hops import Sampling
 
 
@@ -54,7 +56,7 @@ def prepare_whole_graph(
     halo = tuple(("halo", run, p) for p in parts)
     inputs = tuple(("whole-part", run, p) for p in parts)
     for p in parts:
-        tasks[halo[p]] = Task(halo[p], find_halo, blocks.adjacency_of(p))
+        tasks[halo[p]] = Task(halo[p], halo_of, blocks.of(p))
         replies = []
         for q in parts:
             if q == p:
@@ -64,17 +66,15 @@ def prepare_whole_graph(
             rows = ("halo-rows", run, p, q)
             tasks[rows] = Task(
                 rows,
-                answer_ids,
-                blocks.adjacency_of(q),
-                blocks.features_of(q),
+                serve_halo,
+                blocks.of(q),
                 TaskRef(ids),
             )
             replies.append(TaskRef(rows))
         tasks[inputs[p]] = Task(
             inputs[p],
-            whole_part,
-            blocks.adjacency_of(p),
-            blocks.features_of(p),
+            gather_part,
+            blocks.of(p),
             TaskRef(halo[p]),
             List(*replies),
             sampling,
@@ -123,11 +123,12 @@ def evaluate_layers(
                 sent.append(TaskRef(key))
             tasks[after[p]] = Task(
                 after[p],
+                compute_layer,
                 layer,
                 TaskRef(programs[p]),
                 TaskRef(name),
                 i,
-                whole.blocks.adjacency_of(p),
+                whole.blocks.of(p),
                 TaskRef(whole.halo[p]),
                 TaskRef(whole.inputs[p]),
                 TaskRef(before[p]) if i else None,
@@ -137,9 +138,44 @@ def evaluate_layers(
     return tasks, before
 
 
+def halo_of(blocks: PartBlocks) -> Halo:
+    """Return the halo of a part."""
+    return find_halo(blocks.adjacency)
+
+
+def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureRows:
+    """Return what a part has of another's halo."""
+    return answer_ids(blocks.adjacency, blocks.features, ids)
+
+
+def gather_part(
+    blocks: PartBlocks,
+    halo: Halo,
+    replies: list[FeatureRows],
+    sampling: Sampling,
+    part: int,
+    first_aggregation: str | None,
+) -> WholePart:
+    """Return the input of the first layer for all rows of a part."""
+    held = (blocks.adjacency, blocks.features)
+    return whole_part(*held, halo, replies, sampling, part, first_aggregation)
+
+
 def take_hidden(hidden: np.ndarray, ids: np.ndarray, start: int) -> np.ndarray:
     """Return a part's rows that another part has in its halo."""
     return np.take(hidden, ids.astype(np.int64) - start, axis=0)
+
+
+def compute_layer(
+    layer: Callable[..., np.ndarray],
+    program: Any,
+    parameters: np.ndarray,
+    i: int,
+    blocks: PartBlocks,
+    *rest: Any,
+) -> np.ndarray:
+    """Compute a layer of a part: see `evaluate_layers`."""
+    return layer(program, parameters, i, blocks.adjacency, *rest)
 
 
 def score_parts(
@@ -156,10 +192,20 @@ def score_parts(
     keys: list[Any] = []
     for part, output in enumerate(outputs):
         key = ("score", *output[1:])
-        labels = blocks.labels_of(part)
-        tasks[key] = Task(key, score, TaskRef(output), labels, rows[part])
+        given = (TaskRef(output), blocks.of(part), rows[part])
+        tasks[key] = Task(key, score_part, score, *given)
         keys.append(key)
     return tasks, keys
+
+
+def score_part(
+    score: Callable[..., Any],
+    output: np.ndarray,
+    blocks: PartBlocks,
+    rows: dict[str, np.ndarray],
+) -> Any:
+    """Reduce a part's outputs: see `score_parts`."""
+    return score(output, blocks.labels, rows)
 
 
 def by_original_id(
@@ -181,7 +227,7 @@ def by_original_id(
         for part, output in enumerate(outputs):
             key = ("pick-predictions", token, c, part)
             tasks[key] = Task(
-                key, pick_rows, TaskRef(output), blocks.adjacency_of(part), first, last
+                key, pick_rows, TaskRef(output), blocks.of(part), first, last
             )
             picked.append(TaskRef(key))
         chunk = ("predict-" + token, c, 0)
@@ -191,11 +237,12 @@ def by_original_id(
 
 
 def pick_rows(
-    output: np.ndarray, block: AdjacencyBlock, first: int, last: int
+    output: np.ndarray, blocks: PartBlocks, first: int, last: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a part's rows with original ids in [first, last), and their places."""
-    here = (block.original_ids >= first) & (block.original_ids < last)
-    return block.original_ids[here] - first, output[here]
+    original_ids = blocks.adjacency.original_ids
+    here = (original_ids >= first) & (original_ids < last)
+    return original_ids[here] - first, output[here]
 
 
 def assemble_rows(

@@ -83,6 +83,9 @@ class Executor(Protocol):
     def worker_of(self, part: int) -> str:
         """Return where the tasks of a part are meant to run."""
 
+    def memories(self, num_parts: int) -> list[Any]:
+        """Return, by part, the memory it lies in: parts of one can be read there."""
+
     def run_gang(
         self,
         chain: Chain,
@@ -180,6 +183,10 @@ class LocalExecutor:
         for key in keys:
             self._kept.pop(key, None)
 
+    def memories(self, num_parts: int) -> list[Any]:
+        """Return the same for all: this process's."""
+        return ["local"] * num_parts
+
     def run_gang(self, *_: Any) -> list[Outcome]:
         """Return nothing: there is no worker."""
         return []
@@ -241,6 +248,7 @@ class ClusterExecutor:
         workers = self._wait_for_workers()
         self._addresses = in_runs(num_parts, self._without_standbys(workers))
         self._usable = set(workers)
+        self._workers.memories()  # asked now, they have answered by the first window
 
     @property
     def scheduler_id(self) -> str | None:
@@ -538,6 +546,11 @@ class ClusterExecutor:
     def worker_of(self, part: int) -> str:
         """Return the address that the tasks of a part are pinned to."""
         return self._addresses[part]
+
+    def memories(self, num_parts: int) -> list[Any]:
+        """Return the machine's memory where a worker can share it, else its own."""
+        machines = self._workers.memories()
+        return [machines.get(a, a) for a in self._addresses[:num_parts]]
 
     def num_workers(self) -> int:
         """Return how many workers there were last, without standbys."""

@@ -25,12 +25,15 @@ from daskgnn.kernels.halo_cache import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.part import PartBlocks
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.exchange import Asked, FeatureRows
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.hops import WindowNodes
+    from daskgnn.kernels.hops import Sampling, WindowNodes
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,8 @@ def _add_static(
     ids = ("halo-cache-ids", plan.run, part)
     tasks[ids] = Task(
         ids,
-        choose_static,
-        plan.blocks.adjacency_of(part),
+        choose_rows,
+        plan.blocks.of(part),
         plan.sampling,
         seeds,
         seeds_per_step,
@@ -139,9 +142,8 @@ def _add_static(
         rows = ("halo-cache-rows", plan.run, part, owner)
         tasks[rows] = Task(
             rows,
-            answer_cache,
-            plan.blocks.adjacency_of(owner),
-            plan.blocks.features_of(owner),
+            serve_cache,
+            plan.blocks.of(owner),
             TaskRef(ids),
             plan.sampling,
             owner,
@@ -152,13 +154,36 @@ def _add_static(
     tasks[key] = Task(key, fill_cache, TaskRef(ids), List(*replies))
 
 
+def choose_rows(
+    blocks: PartBlocks,
+    sampling: Sampling,
+    seeds: np.ndarray,
+    seeds_per_step: float,
+    capacity: int,
+) -> np.ndarray:
+    """Return the ids of a part's static cache."""
+    return choose_static(blocks.adjacency, sampling, seeds, seeds_per_step, capacity)
+
+
+def serve_cache(
+    blocks: PartBlocks,
+    ids: np.ndarray,
+    sampling: Sampling,
+    owner: int,
+    first_aggregation: str | None,
+) -> FeatureRows:
+    """Return what `owner` has of a cache's rows."""
+    held = (blocks.adjacency, blocks.features)
+    return answer_cache(*held, ids, sampling, owner, first_aggregation)
+
+
 def add_update(
     tasks: dict[Any, Any],
     plan: CachePlan,
     window: int,
     part: int,
     nodes: Any,
-    others: list[int],
+    others: Sequence[int],
     asked: list[Any],
     replies: list[Any],
 ) -> None:

@@ -12,6 +12,7 @@ from daskgnn.dataflow.halo_cache import add_update
 from daskgnn.kernels.batch import PreparedWindow, StepFacts, finish
 from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows, ask_rows
 from daskgnn.kernels.hops import (
+    Request,
     Rows,
     Sampling,
     WindowNodes,
@@ -22,11 +23,13 @@ from daskgnn.kernels.hops import (
 from daskgnn.kernels.merge import merge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.halo_cache import CachePlan
-    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.dataflow.part import PartBlocks
     from daskgnn.kernels.halo_cache import HaloCache
 
 
@@ -56,6 +59,8 @@ class Preparation:
     remote_aggregation: bool = True
     """Whether owners reduce groups of neighbours where that takes fewer bytes."""
     cache: CachePlan | None = None
+    read_in_place: bool = True
+    """Whether blocks in memory that a worker can read are read there."""
 
     def caches_after(self, window: int) -> list[Any]:
         """Return the keys of what a window leaves for the next one to use."""
@@ -65,14 +70,24 @@ class Preparation:
 
 
 def prepare_window(
-    plan: Preparation, window: int, seeds: WindowSeeds
+    plan: Preparation,
+    window: int,
+    seeds: WindowSeeds,
+    memories: Sequence[Any] | None = None,
 ) -> tuple[dict[Any, Any], list[Any]]:
     """Return the graph that prepares a window, and its P keys of prepared windows.
 
     One message a pair of parts, a hop and a window; a part's own rows send nothing.
+
+    Parameters
+    ----------
+    memories : sequence, optional
+        [P], the memory that each part lies in: parts of one memory read each other's
+        blocks in place, and send nothing. By default each has one of its own.
     """
     tasks: dict[Any, Any] = {}
     parts = range(plan.sampling.num_parts)
+    near = [_near(plan, part, memories) for part in parts]
     first = [
         first_nodes(runs, seeds.step_keys, plan.label_template, len(parts))
         for runs in seeds.runs
@@ -80,14 +95,36 @@ def prepare_window(
     frontier: list[Any] = list(first)
     for hop in range(plan.sampling.fan_out.num_hops):
         frontier = [
-            _add_hop(tasks, plan, window, hop, part, frontier[part], seeds.step_keys)
+            _add_hop(
+                tasks, plan, window, hop, near[part], frontier[part], seeds.step_keys
+            )
             for part in parts
         ]
     keys = [
-        _add_batch(tasks, plan, window, part, frontier[part], seeds.facts)
+        _add_batch(tasks, plan, window, near[part], frontier[part], seeds.facts)
         for part in parts
     ]
     return tasks, keys
+
+
+@dataclass(frozen=True)
+class _Near:
+    """A part, and those whose blocks its tasks can read in place."""
+
+    part: int
+    parts: tuple[int, ...]
+    """Ascending; the part itself is one of them."""
+    far: tuple[int, ...]
+    """All others."""
+
+
+def _near(plan: Preparation, part: int, memories: Sequence[Any] | None) -> _Near:
+    everyone = range(plan.sampling.num_parts)
+    if memories is None or not plan.read_in_place:
+        near: tuple[int, ...] = (part,)
+    else:
+        near = tuple(p for p in everyone if memories[p] == memories[part])
+    return _Near(part, near, tuple(p for p in everyone if p not in near))
 
 
 def _add_hop(
@@ -95,17 +132,18 @@ def _add_hop(
     plan: Preparation,
     window: int,
     hop: int,
-    part: int,
+    near: _Near,
     frontier: WindowNodes | TaskRef,
     step_keys: np.ndarray,
 ) -> TaskRef:
     """Add one hop of one part: ask, serve, merge."""
     threads = max(int(dask.config.get("gnn.sampling-threads")), 1)
+    part = near.part
     others: list[int] = []
     replies = []
     key: Any
     asked: Any
-    for other in _others(plan, part):
+    for other in near.far:
         if isinstance(frontier, WindowNodes):
             # The driver knows the seeds: it asks at once, and not in vain.
             asked = request(frontier, plan.sampling, other)
@@ -116,18 +154,8 @@ def _add_hop(
             tasks[key] = Task(key, request, frontier, plan.sampling, other)
             asked = TaskRef(key)
         key = ("serve", plan.run, window, hop, part, other)
-        tasks[key] = Task(
-            key,
-            answer,
-            plan.blocks.adjacency_of(other),
-            plan.blocks.labels_of(other) if hop == 0 else None,
-            asked,
-            step_keys,
-            plan.sampling,
-            hop,
-            plan.blocks.draw_weights_of(other),
-            threads,
-        )
+        given = (plan.blocks.of(other), asked, step_keys, plan.sampling, hop, threads)
+        tasks[key] = Task(key, serve, *given)
         others.append(other)
         replies.append(TaskRef(key))
     key = ("sample", plan.run, window, hop, part)
@@ -135,43 +163,58 @@ def _add_hop(
         key,
         sample_hop,
         frontier,
-        plan.blocks.adjacency_of(part),
-        plan.blocks.labels_of(part) if hop == 0 else None,
+        near.parts,
+        List(*(plan.blocks.of(p) for p in near.parts)),
         tuple(others),
         List(*replies),
         plan.sampling,
         hop,
         part,
-        plan.blocks.draw_weights_of(part),
         threads,
     )
     return TaskRef(key)
 
 
+def serve(
+    blocks: PartBlocks,
+    asked: Request,
+    step_keys: np.ndarray,
+    sampling: Sampling,
+    hop: int,
+    threads: int = 1,
+) -> Rows:
+    """Sample what is asked of a part; see `daskgnn.kernels.hops.answer`."""
+    return answer(
+        blocks.adjacency,
+        blocks.labels if hop == 0 else None,
+        asked,
+        step_keys,
+        sampling,
+        hop,
+        blocks.draw_weights,
+        threads,
+    )
+
+
 def sample_hop(
     frontier: WindowNodes,
-    block: AdjacencyBlock,
-    labels: np.ndarray | None,
+    near: tuple[int, ...],
+    blocks: list[PartBlocks],
     others: tuple[int, ...],
     replies: list[Rows],
     sampling: Sampling,
     hop: int,
     part: int,
-    draw_weights: np.ndarray | None,
     threads: int = 1,
 ) -> WindowNodes:
-    """Sample a part's own share of a hop and merge it with the others' replies."""
-    own = answer(
-        block,
-        labels,
-        request(frontier, sampling, part),
-        frontier.step_keys,
-        sampling,
-        hop,
-        draw_weights,
-        threads,
-    )
-    answers = {part: own, **dict(zip(others, replies, strict=True))}
+    """Sample a hop of a part from the blocks at hand; merge with others' replies."""
+    answers = {}
+    for owner, held in zip(near, blocks, strict=True):
+        asked = request(frontier, sampling, owner)
+        if owner == part or len(asked.ids):
+            keys = frontier.step_keys
+            answers[owner] = serve(held, asked, keys, sampling, hop, threads)
+    answers |= dict(zip(others, replies, strict=True))
     return merge(frontier, answers, sampling, hop, part, threads)
 
 
@@ -179,36 +222,30 @@ def _add_batch(
     tasks: dict[Any, Any],
     plan: Preparation,
     window: int,
-    part: int,
+    near: _Near,
     nodes: Any,
     facts: list[StepFacts],
 ) -> Any:
     """Add the gather of one part's feature rows and what makes batches of them."""
-    others = _others(plan, part)
+    part, others = near.part, near.far
     cache = None if plan.cache is None else plan.cache.before(window, part)
     asked, replies = [], []
     for other in others:
         want = ("want", plan.run, window, "rows", other, part)
         tasks[want] = Task(
             want,
-            ask_rows,
+            want_rows,
             nodes,
             plan.sampling,
             other,
-            plan.blocks.features_of(part),
+            plan.blocks.of(part),
             plan.first_aggregation,
             plan.remote_aggregation,
             cache,
         )
         rows = ("rows", plan.run, window, part, other)
-        tasks[rows] = Task(
-            rows,
-            answer_rows,
-            plan.blocks.adjacency_of(other),
-            plan.blocks.features_of(other),
-            TaskRef(want),
-            plan.first_aggregation,
-        )
+        given = (plan.blocks.of(other), TaskRef(want), plan.first_aggregation)
+        tasks[rows] = Task(rows, serve_rows, *given)
         asked.append(TaskRef(want))
         replies.append(TaskRef(rows))
     if plan.cache is not None:
@@ -218,8 +255,8 @@ def _add_batch(
         key,
         gather_window,
         nodes,
-        plan.blocks.adjacency_of(part),
-        plan.blocks.features_of(part),
+        near.parts,
+        List(*(plan.blocks.of(p) for p in near.parts)),
         tuple(others),
         List(*asked),
         List(*replies),
@@ -233,10 +270,32 @@ def _add_batch(
     return key
 
 
+def want_rows(
+    nodes: WindowNodes,
+    sampling: Sampling,
+    owner: int,
+    blocks: PartBlocks,
+    first_aggregation: str | None,
+    aggregate: bool,
+    cache: HaloCache | None = None,
+) -> Asked:
+    """Return what a window needs of `owner`; `blocks` are those of who asks."""
+    return ask_rows(
+        nodes, sampling, owner, blocks.features, first_aggregation, aggregate, cache
+    )
+
+
+def serve_rows(
+    blocks: PartBlocks, asked: Asked, first_aggregation: str | None = None
+) -> FeatureRows:
+    """Return the feature rows and groups that are asked of a part."""
+    return answer_rows(blocks.adjacency, blocks.features, asked, first_aggregation)
+
+
 def gather_window(
     nodes: WindowNodes,
-    block: AdjacencyBlock,
-    features: Any,
+    near: tuple[int, ...],
+    blocks: list[PartBlocks],
     others: tuple[int, ...],
     asked: list[Asked],
     replies: list[FeatureRows],
@@ -248,10 +307,10 @@ def gather_window(
     half: bool = False,
 ) -> PreparedWindow:
     """Gather a part's feature rows of a window and make its batches."""
+    held = dict(zip(near, blocks, strict=True))
     return finish(
         nodes,
-        block,
-        features,
+        {p: (own.adjacency, own.features) for p, own in held.items()},
         dict(zip(others, asked, strict=True)),
         dict(zip(others, replies, strict=True)),
         sampling,
@@ -261,7 +320,3 @@ def gather_window(
         cache,
         half=half,
     )
-
-
-def _others(plan: Preparation, part: int) -> list[int]:
-    return [p for p in range(plan.sampling.num_parts) if p != part]

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from daskgnn.kernels.shared import memory_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from distributed.client import Future
+
 PLUGIN = "daskgnn-workers"
 _REMEMBERED = 10_000
+_URGENT = 300
+"""Priority of a question that takes no time."""
 _MEMORY_KILLS = "worker-restart-memory"
 """The topic on which nannies tell that they have killed a worker for its memory."""
 
@@ -77,6 +85,13 @@ class WorkersPlugin(SchedulerPlugin):
         }
 
 
+def _told(future: Future) -> str | None:
+    """Return a worker's answer; None if it is lost with the worker."""
+    with suppress(Exception):
+        return None if future.status != "finished" else future.result(timeout="1s")
+    return None
+
+
 def _loosen(scheduler: Any, tasks: Iterable[Any], dead: str | None = None) -> None:
     """Take the dead out of loose restrictions."""
     for task in tasks:
@@ -111,6 +126,9 @@ class Workers:
         self.scheduler_id: str | None = None
         """The name that the scheduler gave itself; known after the first look."""
         self._memory_kills = (0, 0)
+        self._asked: dict[str, Future] = {}
+        """By address, who has not yet told its `memory_name`."""
+        self._memories: dict[str, str | None] = {}
 
     def look(self) -> dict[str, dict[str, Any]]:
         """Ask the scheduler; return what it knows of each worker, by address."""
@@ -135,6 +153,29 @@ class Workers:
     def usable(self) -> list[str]:
         """Addresses of those that may be given work, as last seen."""
         return sorted(a for a, facts in self.known.items() if facts["usable"])
+
+    def memories(self) -> dict[str, str]:
+        """Return the memory of each worker that can share it, as far as is known.
+
+        Nobody is waited for: who has not answered yet shares nothing.
+        """
+        for address in self.known.keys() - self._memories.keys() - self._asked.keys():
+            self._asked[address] = self.client.submit(
+                memory_name,
+                key=f"memory-name-{uuid4().hex}",
+                workers=[address],
+                allow_other_workers=False,
+                priority=_URGENT,
+            )
+        for address, future in list(self._asked.items()):
+            if future.done() or address not in self.known:
+                del self._asked[address]
+                self._memories[address] = _told(future)
+        return {
+            address: name
+            for address, name in self._memories.items()
+            if name is not None and address in self.known
+        }
 
     @property
     def memory_kills(self) -> int:

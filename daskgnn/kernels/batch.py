@@ -15,12 +15,13 @@ from daskgnn.kernels.aggregate import (
     gcn_coefficients,
 )
 from daskgnn.kernels.coefficients import add_self_loops
-from daskgnn.kernels.exchange import needs_ids, needs_strength
-from daskgnn.kernels.tables import Tables
+from daskgnn.kernels.exchange import Asked, answer_rows, needs_ids, needs_strength
+from daskgnn.kernels.features import is_dense
+from daskgnn.kernels.tables import Tables, members_of
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.kernels.exchange import Asked, FeatureRows
+    from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.hops import Sampling, StepNodes, Traffic, WindowNodes
 
@@ -78,8 +79,7 @@ class StepFacts:
 
 def finish(
     window: WindowNodes,
-    block: AdjacencyBlock,
-    features: Any,
+    blocks: dict[int, tuple[AdjacencyBlock, Any]],
     asked: dict[int, Asked],
     answers: dict[int, FeatureRows],
     sampling: Sampling,
@@ -96,8 +96,10 @@ def finish(
     ----------
     window : WindowNodes
         After the last hop, with local numbers as columns.
+    blocks : dict
+        By part: the rows and the features of `part`, and of others that lie here.
     asked, answers : dict
-        By other part: what was asked of it, and what it has answered.
+        By each other part: what was asked of it, and what it has answered.
     facts : list of StepFacts
     first_aggregation : {None, "mean", "sum", "max", "gcn"}
         Aggregate the neighbours of the outermost destinations here, group by
@@ -108,10 +110,20 @@ def finish(
         Round what a first aggregation prepares to bfloat16.
     """
     ids = [step.ids for step in window.steps]
-    tables = Tables.of(sampling, part, block, features, ids, asked, answers, cache)
+    near = set(blocks) - {part}
+    for other in near:
+        block, features = blocks[other]
+        if not is_dense(features):
+            wanted = members_of(sampling, other, ids).members(ids[0].dtype)
+            asked = {**asked, other: Asked(wanted)}
+            rows = answer_rows(block, features, asked[other], first_aggregation)
+            answers = {**answers, other: rows}
+    blocks = {other: held for other, held in blocks.items() if other not in answers}
+    tables = Tables.of(sampling, part, blocks, ids, asked, answers, cache)
     ready = tables.groups()
     limit = sampling.fan_out.limits[-1]
-    room = _Room(window, first_aggregation, features.shape[1], half)
+    channels = blocks[part][1].shape[1]
+    room = _Room(window, first_aggregation, channels, half)
     steps = tuple(
         _finish_step(
             step, fact, tables, ready, limit, first_aggregation, room.next(step)
@@ -119,11 +131,16 @@ def finish(
         for step, fact in zip(window.steps, facts, strict=True)
     )
     traffic = window.traffic
+    for other in near - set(answers):
+        traffic = traffic.received(
+            other, *tables.read_in_place(other, ids, first_aggregation)
+        )
     for other, rows in answers.items():
         count = len(rows.values)
         if count or asked[other].num_groups:
             nbytes = asked[other].nbytes + rows.nbytes
             traffic = traffic.received(other, count, nbytes)
+    traffic = traffic.without_messages(near)
     if cache is not None:
         traffic = traffic.used_cache(tables.cache_hits(), cache.row_bytes)
     return PreparedWindow(steps, traffic)

@@ -85,14 +85,17 @@ class StepNodes:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one part exchanged with each other part (its own entry is zero)."""
+    """What one part had from each other part (its own entry is zero).
+
+    Rows and bytes count alike whether they were sent or read where they lay.
+    """
 
     rows: np.ndarray
-    """int64 [P], feature rows received."""
+    """int64 [P], feature rows, each once a window."""
     nbytes: np.ndarray
     """int64 [P], of requests and answers."""
     messages: np.ndarray
-    """int64 [P]"""
+    """int64 [P], answers that were sent."""
     hits: np.ndarray
     """int64 [P], rows that were in a halo cache."""
     saved: np.ndarray
@@ -112,6 +115,12 @@ class Traffic:
             nbytes=self.nbytes + here * nbytes,
             messages=self.messages + here,
         )
+
+    def without_messages(self, parts: Iterable[int]) -> Traffic:
+        """Return the traffic where nothing was sent by `parts`: it was read there."""
+        messages = self.messages.copy()
+        messages[list(parts)] = 0
+        return replace(self, messages=messages)
 
     def used_cache(self, hits: np.ndarray, row_bytes: int) -> Traffic:
         """Return the traffic with cached rows, by owner, counted."""

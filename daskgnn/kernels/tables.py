@@ -9,7 +9,13 @@ import numpy as np
 from numba import njit
 
 from daskgnn.kernels.aggregate import Sources, frozen
-from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows
+from daskgnn.kernels.exchange import (
+    Asked,
+    FeatureRows,
+    answer_rows,
+    needs_ids,
+    needs_strength,
+)
 from daskgnn.kernels.features import is_dense, table
 from daskgnn.kernels.grouped import TAG, copy_items
 from daskgnn.kernels.idset import IdSet, rank_of
@@ -40,7 +46,7 @@ def _locate(
     ids: Array,
     bounds: Array,
     part: int,
-    whole: bool,
+    whole: Array,
     bases: Array,
     ranks: Array,
     width: int,
@@ -58,8 +64,10 @@ def _locate(
     ----------
     ids : int [n]
     bounds : int64 [P + 1]
-    part, whole
-        The own part, and whether its table has all its rows.
+    part
+        The own part.
+    whole : bool [P]
+        Of which owners the table has all rows.
     bases, ranks : int64 [P]
         Address of each owner's table; how many asked rows come before the owner's.
     width
@@ -72,13 +80,16 @@ def _locate(
         Marked where a cached row is used.
     """
     first, size = bounds[part], np.uint64(bounds[part + 1] - bounds[part])
-    own, own_base = part << TAG, bases[part]
+    own, own_base, own_whole = part << TAG, bases[part], whole[part]
     for j in range(len(ids)):
         node = np.int64(ids[j])
-        if whole and np.uint64(node - first) < size:
+        if own_whole and np.uint64(node - first) < size:
             out[j] = own | (own_base + (node - first) * width)
             continue
         owner = _owner_of(bounds, node)
+        if whole[owner]:
+            out[j] = (owner << TAG) | (bases[owner] + (node - bounds[owner]) * width)
+            continue
         rank = rank_of(words, before, node)
         address = 0
         if rank >= 0:
@@ -97,12 +108,12 @@ class Tables:
 
     sampling: Sampling
     part: int
-    whole: bool
-    """Whether the own table has all rows of the part."""
+    whole: np.ndarray
+    """bool [P], of which parts the table has all rows."""
     rows: dict[int, FeatureRows]
-    """By part: the own rows, and what the others have answered."""
+    """By part: rows that lie here, and what the others have answered."""
     ids: dict[int, np.ndarray]
-    """By part: the rows' ids, ascending; of the own part unless it is whole."""
+    """By part: the rows' ids, ascending, unless the table is whole."""
     known: IdSet
     """All these ids."""
     cache: HaloCache | None
@@ -116,8 +127,7 @@ class Tables:
         cls,
         sampling: Sampling,
         part: int,
-        block: AdjacencyBlock,
-        features: Any,
+        blocks: dict[int, tuple[AdjacencyBlock, Any]],
         ids: list[np.ndarray],
         asked: dict[int, Asked],
         answers: dict[int, FeatureRows],
@@ -127,30 +137,45 @@ class Tables:
 
         Parameters
         ----------
-        block, features
-            The own part's.
+        blocks : dict
+            By part: the rows and features of those parts that lie here.
         ids : list of int [n]
             The nodes of each step.
         asked, answers : dict
-            By other part.
+            By each other part.
         cache : HaloCache or None
         """
         given = {other: what.ids for other, what in asked.items()}
         rows = {other: _with_dense(answer) for other, answer in answers.items()}
-        whole = is_dense(features)
-        if whole:
-            table = np.ascontiguousarray(features)
-            rows[part] = FeatureRows(table, block.original_ids, block.strength)
-        else:
-            first, last = (int(bound) for bound in sampling.bounds[part : part + 2])
-            given[part] = IdSet.of(ids, first, last).members(ids[0].dtype)
-            rows[part] = _with_dense(answer_rows(block, features, Asked(given[part])))
+        whole = np.zeros(sampling.num_parts, np.bool_)
+        for owner, (block, features) in blocks.items():
+            whole[owner] = is_dense(features)
+            if whole[owner]:
+                dense = np.ascontiguousarray(features)
+                rows[owner] = FeatureRows(dense, block.original_ids, block.strength)
+                continue
+            given[owner] = members_of(sampling, owner, ids).members(ids[0].dtype)
+            some = answer_rows(block, features, Asked(given[owner]))
+            rows[owner] = _with_dense(some)
         nodes = sampling.num_nodes
         known = IdSet.of(list(given.values()), 0, nodes)
         held = [] if cache is None else [cache.ids]
         cached = IdSet.of(held, 0, nodes if held else 0)
         hits = np.zeros(cached.size, np.uint8)
         return cls(sampling, part, whole, rows, given, known, cache, cached, hits)
+
+    def read_in_place(
+        self, owner: int, ids: list[np.ndarray], first_aggregation: str | None
+    ) -> tuple[int, int]:
+        """Return how many rows of a whole table a window reads, and their bytes.
+
+        The bytes are those of asking the owner for them and of its answer.
+        """
+        count = members_of(self.sampling, owner, ids).size
+        rows = table(self.rows[owner].values)
+        row = rows.shape[1] * rows.itemsize + ids[0].itemsize
+        row += 8 * needs_ids(first_aggregation) + 4 * needs_strength(first_aggregation)
+        return count, count * row
 
     def numbers(self, ids: np.ndarray, name: str) -> np.ndarray:
         """Return int64 [n], where each node's entry of the rows' field `name` lies."""
@@ -169,7 +194,7 @@ class Tables:
             frozen(ids),
             frozen(self.sampling.bounds, np.int64),
             self.part,
-            self.whole,
+            frozen(self.whole),
             bases,
             ranks,
             own.itemsize * (own.shape[1] if own.ndim > 1 else 1),
@@ -212,6 +237,12 @@ class Tables:
         out = np.empty(len(ids), getattr(self.rows[self.part], name).dtype)
         copy_items(self.numbers(ids, name), out)
         return out
+
+
+def members_of(sampling: Sampling, owner: int, ids: list[np.ndarray]) -> IdSet:
+    """Return the set of those of `ids` that `owner` has."""
+    first, last = (int(bound) for bound in sampling.bounds[owner : owner + 2])
+    return IdSet.of(ids, first, last)
 
 
 def _with_dense(rows: FeatureRows) -> FeatureRows:

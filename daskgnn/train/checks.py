@@ -140,11 +140,28 @@ def remote_aggregation(*, several_hosts: bool) -> bool:
     "auto" has them where workers are on several hosts: choosing costs more than the
     bytes it saves within one.
     """
-    value = dask.config.get("gnn.remote-aggregation")
+    word = _switch("gnn.remote-aggregation")
+    return word == "on" or (word == "auto" and several_hosts)
+
+
+def share_memory(*, has_room: bool, has_cache: bool) -> bool:
+    """Return whether workers of a machine read each other's blocks in place.
+
+    "auto" has it so where the blocks leave a worker room, and where nobody asks for
+    what only matters to rows that are sent: a halo cache, or owners' sums.
+    """
+    word = _switch("gnn.share-memory")
+    asked = has_cache or _switch("gnn.remote-aggregation") == "on"
+    return word == "on" or (word == "auto" and has_room and not asked)
+
+
+def _switch(name: str) -> str:
+    """Return a setting of Dask's configuration that is on, off, or auto."""
+    value = dask.config.get(name)
     # YAML reads a bare on or off as a truth value.
     word = {False: "off", True: "on"}.get(value, value)
-    check_choice("gnn.remote-aggregation", word, ("auto", "on", "off"))
-    return word == "on" or (word == "auto" and several_hosts)
+    check_choice(name, word, ("auto", "on", "off"))
+    return str(word)
 
 
 def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:

@@ -156,7 +156,8 @@ class Evaluator:
             seeds = WindowSeeds(
                 self._whole_runs(first), np.zeros(1, np.uint64), [StepFacts(0, 1)]
             )
-            tasks, batches = prepare_window(plan, window, seeds)
+            memories = self.executor.memories(self.graph.num_parts)
+            tasks, batches = prepare_window(plan, window, seeds, memories)
             state = ("parameters", name, window, 0)
             tasks[state] = DataNode(state, parameters)
             outputs: list[Any] = []

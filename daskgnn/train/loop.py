@@ -179,11 +179,13 @@ class TrainLoop:
         plan = self.preparation
         if self._attempt:
             plan = replace(plan, run=f"{plan.run}-{self._attempt}")
-        tasks, keys = prepare_window(plan, window.number, seeds)
+        memories = self.executor.memories(plan.sampling.num_parts)
+        tasks, keys = prepare_window(plan, window.number, seeds, memories)
         tasks = timed(tasks, keys)
         caches = self.preparation.caches_after(window.number)
         places = [self.executor.worker_of(part) for part in range(len(keys))]
-        if len(set(places)) < len(places) and self.executor.num_workers():
+        together = memories if plan.read_in_place else places
+        if len(set(together)) < len(places) and self.executor.num_workers():
             name = (plan.run, window.number)
             tasks = bundled(tasks, [*keys, *caches], places, name)
         self.executor.submit(

@@ -19,6 +19,7 @@ from dask.task_spec import DataNode, Task, TaskRef
 from torch.random import fork_rng
 
 from daskgnn.dataflow.blocks import Blocks
+from daskgnn.dataflow.part import PartBlocks
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.batch import StepFacts
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.part import PartContent
     from daskgnn.dataflow.window import Preparation
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.program import Program
@@ -87,7 +89,7 @@ def rehearse_everywhere(
     tasks = {}
     for part in first_parts.values():
         key = ("rehearse", plan.run, part)
-        given = (TaskRef(programs[part]), plan, *_blocks_of(plan.blocks, part))
+        given = (TaskRef(programs[part]), plan, plan.blocks.of(part))
         tasks[key] = Task(key, rehearse, *given)
     with notice.given_if_long():
         executor.submit(tasks, list(tasks))
@@ -98,29 +100,13 @@ def rehearse_everywhere(
     notice.progress.event({"event": READY})
 
 
-def _blocks_of(blocks: Blocks, part: int) -> list[TaskRef | None]:
-    return [
-        blocks.adjacency_of(part),
-        blocks.features_of(part),
-        blocks.labels_of(part),
-        blocks.draw_weights_of(part),
-    ]
-
-
-def rehearse(
-    program: Program,
-    plan: Preparation,
-    block: AdjacencyBlock,
-    features: Any,
-    labels: np.ndarray,
-    draw_weights: np.ndarray | None,
-) -> None:
+def rehearse(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
     """Take a step on a made-up graph, with arrays of the given ones' kinds."""
-    if not block.num_rows:
+    if not blocks.adjacency.num_rows:
         return
 
     def step() -> None:
-        window = _tiny_window(plan, block, features, labels, draw_weights)
+        window = _tiny_window(plan, blocks.content)
         size = sum(int(np.prod(shape, dtype=np.int64)) for shape in program.shapes)
         state = TrainState(np.zeros(size, np.float32), {})
         TrainSession(program, state).gradient(window, 0)
@@ -131,45 +117,32 @@ def rehearse(
         pool.submit(step).result()
 
 
-def _tiny_window(
-    plan: Preparation,
-    block: AdjacencyBlock,
-    features: Any,
-    labels: np.ndarray,
-    draw_weights: np.ndarray | None,
-) -> PreparedWindow:
+def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     """Prepare a window of one step on the made-up graph, and return part 0's."""
-    some = np.arange(_ROWS) % block.num_rows
-    blocks = [_tiny_block(block, part) for part in range(2)]
-    weights = None if draw_weights is None else np.ones(_ROWS * _DEGREE, np.float32)
-    held: dict[str, list[Any]] = {
-        "adjacency": blocks,
-        "features": [some_rows(features, some)] * 2,
-        "labels": [np.zeros_like(labels[some])] * 2,
-        "draw-weights": [weights] * 2,
-    }
-    nodes = {
-        (name, part): DataNode((name, part), value)
-        for name, values in held.items()
-        for part, value in enumerate(values)
-    }
-    keys = {name: ((name, 0), (name, 1)) for name in held}
-    tiny = replace(
+    some = np.arange(_ROWS) % content.adjacency.num_rows
+    nodes = {}
+    for part in range(2):
+        tiny = replace(
+            content,
+            adjacency=_tiny_block(content.adjacency, part),
+            features=some_rows(content.features, some),
+            labels=np.zeros_like(content.labels[some]),
+        )
+        if content.draw_weights is not None:
+            ones = np.ones(_ROWS * _DEGREE, np.float32)
+            tiny = replace(tiny, draw_weights=ones)
+        nodes[("part", part)] = DataNode(("part", part), PartBlocks(tiny))
+    book = np.arange(3) * _ROWS
+    small = replace(
         plan,
         cache=None,
-        sampling=Sampling(plan.sampling.fan_out, np.arange(3) * _ROWS),
-        blocks=Blocks(
-            keys["adjacency"],
-            keys["features"],
-            keys["labels"],
-            None if draw_weights is None else keys["draw-weights"],
-        ),
+        sampling=Sampling(plan.sampling.fan_out, book),
+        blocks=Blocks(tuple(nodes)),
     )
-    runs = [
-        [np.arange(2, dtype=block.indices.dtype) + part * _ROWS] for part in range(2)
-    ]
+    dtype = content.adjacency.indices.dtype
+    runs = [[np.arange(2, dtype=dtype) + part * _ROWS] for part in range(2)]
     seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepFacts(0, 4)])
-    tasks, windows = prepare_window(tiny, 0, seeds)
+    tasks, windows = prepare_window(small, 0, seeds)
     window: PreparedWindow = get_sync({**tasks, **nodes}, windows)[0]
     return window
 

@@ -52,6 +52,7 @@ from daskgnn.train.checks import (
     check_seed,
     check_trainable,
     remote_aggregation,
+    share_memory,
 )
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.connection import has_lost_scheduler, successor
@@ -625,7 +626,13 @@ class Trainer:
             return
         assert self.graph.labels is not None  # checked when the trainer was made
         labels = self.graph.labels
-        blocks = load_blocks(self.executor, self.graph, **self._settings)
+        share = self._shares_memory()
+        blocks = load_blocks(
+            self.executor,
+            self.graph,
+            **self._settings,
+            share=share and self.executor.num_workers() > 0,
+        )
         first_aggregation = getattr(self.model, "first_aggregation", None)
         feature_dtype = self._settings["feature_dtype"]
         self._preparation = Preparation(
@@ -643,6 +650,7 @@ class Trainer:
                 *self._halo_cache,
                 self._run,
             ),
+            share,
         )
         load_static(self.executor, self._preparation, self.graph, self.batch_size)
         self._programs = [
@@ -690,6 +698,17 @@ class Trainer:
             float(dask.config.get("gnn.memory-share")),
             estimate_blocks(self.graph, self._settings["feature_dtype"])
             + estimate_cache(*self._halo_cache, look_ahead),
+        )
+
+    def _shares_memory(self) -> bool:
+        """Return whether workers of a machine read each other's blocks in place."""
+        limit = self.executor.memory_limit()
+        blocks = estimate_blocks(self.graph, self._settings["feature_dtype"])
+        share = float(dask.config.get("gnn.memory-share"))
+        return share_memory(
+            # What is read in place counts as the reader's memory, too.
+            has_room=not limit or blocks * self.graph.num_parts < share * limit,
+            has_cache=self._halo_cache[1] > 0,
         )
 
     def _new_schedule(self) -> Schedule:

@@ -1,0 +1,226 @@
+"""One part's blocks: loaded once, and read in place by all workers of a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.errors import GraphFormatError
+from daskgnn.graph.gcxs import csr_block
+from daskgnn.graph.store import (
+    load_adjacency,
+    load_degrees,
+    load_features,
+    load_half_features,
+    load_labels,
+)
+from daskgnn.kernels.adjacency import AdjacencyBlock
+from daskgnn.kernels.features import is_dense, normalize_rows
+from daskgnn.kernels.shared import Handle, SharedArrays
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class PartContent:
+    """What training needs of one part."""
+
+    adjacency: AdjacencyBlock
+    features: Any
+    """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, or CSR `sparse.GCXS`."""
+    labels: np.ndarray
+    """[n] or [n, C]"""
+    draw_weights: np.ndarray | None
+    """float32 [E], weights of the draws."""
+
+
+@dataclass(frozen=True)
+class PartSource:
+    """Where a part's blocks are loaded from, and what becomes of them."""
+
+    path: str
+    start: int
+    stop: int
+    checksum: str
+    feature_dtype: str
+    normalize_features: bool
+    sample_by: str
+
+    def load(self) -> PartContent:
+        """Read the part from the store.
+
+        Raises
+        ------
+        StoreError
+            If the store is damaged.
+        GraphFormatError
+            If a weight of a draw is not positive.
+        """
+        rows = (self.path, self.start, self.stop)
+        adjacency = load_adjacency(*rows, self.checksum)
+        return PartContent(
+            adjacency,
+            self._load_features(),
+            load_labels(*rows, self.checksum),
+            None if self.sample_by == "uniform" else self._draw_weights(adjacency),
+        )
+
+    def _load_features(self) -> Any:
+        rows = (self.path, self.start, self.stop)
+        if self.feature_dtype != "float32":
+            how = (self.feature_dtype, self.normalize_features, self.checksum)
+            return load_half_features(*rows, *how)
+        features = load_features(*rows, self.checksum)
+        return normalize_rows(features) if self.normalize_features else features
+
+    def _draw_weights(self, block: AdjacencyBlock) -> np.ndarray:
+        """Return float32 [E], the weight of each edge of `block` in draws."""
+        if self.sample_by == "degree":
+            # A source that nothing points to counts as having one in-neighbour.
+            degrees = np.maximum(load_degrees(self.path, self.checksum), 1)
+            weights = degrees[block.indices].astype(np.float32)
+        elif block.weights is None:
+            return np.ones(len(block.indices), np.float32)
+        else:
+            weights = block.weights
+        if len(weights) and weights.min() <= 0:
+            raise GraphFormatError(
+                f"sample_by={self.sample_by!r} needs positive weights, and some edge "
+                "weighs 0 or less: use sample_by='uniform' or repair the weights"
+            )
+        return weights
+
+
+class PartBlocks:
+    """The blocks of one part, as tasks are given them.
+
+    What is sent of shared blocks is where they lie. A worker that cannot open them, be
+    it that their holder has died, reads the store: results are the same.
+    """
+
+    def __init__(
+        self,
+        content: PartContent | None,
+        source: PartSource | None = None,
+        shared: SharedArrays | None = None,
+        *,
+        attached: bool = False,
+    ) -> None:
+        self._content = content
+        self._source = source
+        self._shared = shared
+        self._lock = Lock()
+        self.attached = attached
+        """Whether the memory is another process's."""
+
+    @property
+    def content(self) -> PartContent:
+        """The part's arrays."""
+        with self._lock:
+            if self._content is None:
+                assert self._source is not None
+                if self._shared is None:
+                    self._content = self._source.load()
+                else:
+                    arrays = self._shared.arrays()
+                    self._content = _content_of(arrays, self._source.start)
+            return self._content
+
+    @property
+    def adjacency(self) -> AdjacencyBlock:
+        """The part's rows of the graph."""
+        return self.content.adjacency
+
+    @property
+    def features(self) -> Any:
+        """The part's feature rows: see `PartContent`."""
+        return self.content.features
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[n] or [n, C]"""
+        return self.content.labels
+
+    @property
+    def draw_weights(self) -> np.ndarray | None:
+        """float32 [E], weights of the draws."""
+        return self.content.draw_weights
+
+    def __reduce__(self) -> Any:
+        if self._shared is None:
+            return PartBlocks, (self.content, self._source)
+        return _attach, (self._source, self._shared.handle)
+
+
+def load_part(source: PartSource, *, share: bool) -> PartBlocks:
+    """Load a part's blocks; with `share` into memory that others can read.
+
+    Raises
+    ------
+    StoreError, GraphFormatError
+        See `PartSource.load`.
+    """
+    content = source.load()
+    if not share:
+        return PartBlocks(content, source)
+    try:
+        shared = SharedArrays.of(_arrays_of(content))
+    except (OSError, AttributeError):  # a system without such memory
+        return PartBlocks(content, source)
+    return PartBlocks(None, source, shared)
+
+
+def _attach(source: PartSource, handle: Handle) -> PartBlocks:
+    """Open what another process has loaded; later on the store, if that fails."""
+    try:
+        return PartBlocks(None, source, SharedArrays.attach(handle), attached=True)
+    except OSError:
+        return PartBlocks(None, source)
+
+
+def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
+    """Return all arrays of a part by name."""
+    block, features = content.adjacency, content.features
+    arrays = {
+        "indptr": block.indptr,
+        "indices": block.indices,
+        "original_ids": block.original_ids,
+        "strength": block.strength,
+        "labels": content.labels,
+    }
+    if block.weights is not None:
+        arrays["weights"] = block.weights
+    if content.draw_weights is not None:
+        arrays["draw_weights"] = content.draw_weights
+    if is_dense(features):
+        return {**arrays, "features": features}
+    sparse = {f"features_{n}": getattr(features, n) for n in ("indptr", "indices")}
+    shape = np.array(features.shape)
+    return {**arrays, **sparse, "features_data": features.data, "shape": shape}
+
+
+def _content_of(arrays: Mapping[str, np.ndarray], start: int) -> PartContent:
+    """Return the part whose arrays these are."""
+    block = AdjacencyBlock(
+        start,
+        arrays["indptr"],
+        arrays["indices"],
+        arrays["original_ids"],
+        arrays.get("weights"),
+    )
+    vars(block)["strength"] = arrays["strength"]  # what it would compute again
+    if "features" in arrays:
+        features: Any = arrays["features"]
+    else:
+        rows, columns = (int(n) for n in arrays["shape"])
+        features = csr_block(
+            arrays["features_indptr"],
+            arrays["features_indices"],
+            arrays["features_data"],
+            (rows, columns),
+        )
+    return PartContent(block, features, arrays["labels"], arrays.get("draw_weights"))

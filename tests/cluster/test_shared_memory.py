@@ -1,0 +1,83 @@
+"""Workers that read each other's blocks: what is sent, and what happens to the dead."""
+
+import os
+import signal
+from contextlib import contextmanager
+
+import dask
+import pytest
+from training import planted_graph, stored, trainer
+
+from daskgnn.kernels.shared import memory_name
+from daskgnn.train.cluster import own_cluster
+
+pytestmark = pytest.mark.skipif(
+    memory_name() is None, reason="no memory that processes can share here"
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+@pytest.fixture(scope="module")
+def alone(path):
+    run = trainer(path, 4, None)
+    run.fit(3)
+    return run
+
+
+@contextmanager
+def setting(value):
+    with dask.config.set({"gnn.share-memory": value}):
+        yield
+
+
+@pytest.mark.parametrize("steps", ["tasks", "window"])
+def test_nothing_is_sent_and_all_is_counted(path, alone, steps):
+    runs = {}
+    with own_cluster(2) as client:
+        for value in ("on", "off"):
+            with setting(value):
+                run = trainer(path, 4, client, window=3, steps=steps)
+                run.fit(3)
+            assert run.params_sha256 == alone.params_sha256
+            runs[value] = run.course.total
+    # Windows are as long as time allows, and each row counts once in one.
+    for name in ("remote_rows", "remote_bytes"):
+        read, sent = (getattr(runs[value], name) for value in ("on", "off"))
+        assert read == pytest.approx(sent, rel=0.1)
+    assert runs["on"].messages < runs["off"].messages / 4  # of the first windows
+
+
+def attached(dask_worker):
+    """Return which parts a worker reads in another's memory."""
+    held = dask_worker.data.items()
+    return [key[-1] for key, value in held if key[0] == "load-part" and value.attached]
+
+
+def test_a_part_outlives_its_holder(path, alone):
+    with setting("on"), own_cluster(2) as client:
+        run = trainer(path, 4, client, window=3)
+        client.amm.stop()  # it drops copies, which are made again
+        run.fit(1)
+        places = [run.executor.worker_of(part) for part in range(4)]
+        lost, left = places[0], places[-1]
+        assert client.run(attached, workers=[left])[left] == [0, 1]
+        os.kill(client.run(os.getpid, workers=[lost])[lost], signal.SIGKILL)
+        run.fit(3)
+        assert run.params_sha256 == alone.params_sha256
+        assert lost not in [run.executor.worker_of(part) for part in range(4)]
+
+
+def test_a_worker_without_room_exchanges(path, alone):
+    with own_cluster(1) as client:
+        run = trainer(path, 4, client, window=3)
+        assert run._shares_memory()
+        with dask.config.set({"gnn.memory-share": 1e-4}):
+            assert not run._shares_memory()
+        with dask.config.set({"gnn.remote-aggregation": "on"}):
+            assert not run._shares_memory()
+    cached = trainer(path, 4, None, halo_cache="1 kB")
+    assert not cached._shares_memory()

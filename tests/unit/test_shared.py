@@ -1,0 +1,243 @@
+"""Memory that several processes read: what is in it, who may open it, who keeps it."""
+
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dask.sizeof import sizeof
+from training import planted_graph, small_sage, stored, trainer
+
+from daskgnn.dataflow.part import PartBlocks, PartSource, load_part
+from daskgnn.dataflow.window import prepare_window
+from daskgnn.graph.gcxs import csr_block
+from daskgnn.kernels.shared import SharedArrays, memory_name
+from daskgnn.train.plan import Window, WindowPlanner
+
+pytestmark = pytest.mark.skipif(
+    memory_name() is None, reason="no memory that processes can share here"
+)
+
+ARRAYS = {
+    "rows": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "none": np.empty((0, 5), np.int32),
+    "bits": np.arange(7, dtype=np.uint16),
+    "yes": np.array([True, False]),
+}
+READER = """
+import pickle, sys
+handle = pickle.load(sys.stdin.buffer)
+from daskgnn.kernels.shared import SharedArrays
+arrays = SharedArrays.attach(handle).arrays()
+print("open", flush=True)
+sys.stdin.buffer.read(1)
+pickle.dump(arrays, sys.stdout.buffer)
+"""
+
+
+def reader(handle):
+    """Start a process that opens shared arrays, and waits."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdin.write(pickle.dumps(handle))
+    process.stdin.flush()
+    return process
+
+
+def check(found, expected=ARRAYS):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_another_process_reads_what_its_holder_has_dropped():
+    shared = SharedArrays.of(ARRAYS)
+    process = reader(shared.handle)
+    assert process.stdout.readline() == b"open\n"
+    del shared
+    found, _ = process.communicate(b".")
+    check(pickle.loads(found))
+
+
+def test_nobody_writes():
+    shared = SharedArrays.of(ARRAYS)
+    SharedArrays.attach(shared.handle).arrays()["rows"][0, 0] = 1
+    path = f"/proc/self/fd/{shared.handle.descriptor}"
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        with pytest.raises(PermissionError):
+            os.pwrite(descriptor, b"x", 0)
+        with pytest.raises(PermissionError):
+            os.truncate(path, 0)
+    finally:
+        os.close(descriptor)
+    check(shared.arrays())
+
+
+def test_what_is_gone_is_not_opened():
+    gone = SharedArrays.of(ARRAYS).handle
+    with pytest.raises(FileNotFoundError):
+        SharedArrays.attach(gone)
+    # Another file has taken its number meanwhile.
+    other = SharedArrays.of({"other": np.zeros(3)})
+    taken = replace(gone, descriptor=other.handle.descriptor)
+    with pytest.raises(FileNotFoundError, match="expected daskgnn-"):
+        SharedArrays.attach(taken)
+
+
+def test_arrays_outlive_what_gave_them():
+    check(SharedArrays.of(ARRAYS).arrays())
+
+
+def test_no_descriptor_is_left():
+    before = os.listdir("/proc/self/fd")
+    shared = SharedArrays.of(ARRAYS)
+    attached = SharedArrays.attach(shared.handle)
+    assert len(os.listdir("/proc/self/fd")) > len(before)
+    del shared, attached
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    sparse = rng.random((90, 30)) * (rng.random((90, 30)) < 0.1)
+    weight = (rng.random(450) + 0.1).astype(np.float32)
+    folder = tmp_path_factory.mktemp("graphs")
+    graphs = {
+        "plain": planted_graph(90),
+        "weighted": planted_graph(90, edge_weight=weight),
+        "sparse": planted_graph(90, features=sparse.astype(np.float32)),
+    }
+    return {
+        name: stored(graph, folder / f"{name}.zarr") for name, graph in graphs.items()
+    }
+
+
+def source_of(path, **changes):
+    run = trainer(path, 2, None)
+    book = run.graph.partition_book
+    source = PartSource(
+        path,
+        int(book[1]),
+        int(book[2]),
+        run.graph.checksum,
+        "float32",
+        False,
+        "uniform",
+    )
+    return replace(source, **changes)
+
+
+def arrays_of(blocks):
+    block, features = blocks.adjacency, blocks.features
+    found = {
+        "indptr": block.indptr,
+        "indices": block.indices,
+        "ids": block.original_ids,
+        "strength": block.strength,
+        "labels": blocks.labels,
+    }
+    if block.weights is not None:
+        found["weights"] = block.weights
+    if blocks.draw_weights is not None:
+        found["draws"] = blocks.draw_weights
+    if isinstance(features, np.ndarray):
+        return {**found, "features": features}
+    return {**found, "features": features.todense()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("plain", {}),
+        ("plain", {"feature_dtype": "bfloat16"}),
+        ("plain", {"sample_by": "degree", "normalize_features": True}),
+        ("weighted", {"sample_by": "weight"}),
+        ("sparse", {}),
+    ],
+)
+def test_a_part_is_the_same_shared_sent_and_loaded_again(paths, kind, changes):
+    source = source_of(paths[kind], **changes)
+    expected = arrays_of(load_part(source, share=False))
+    shared = load_part(source, share=True)
+    check(arrays_of(shared), expected)
+    sent = pickle.dumps(shared)
+    assert len(sent) < 3000
+    copy = pickle.loads(sent)
+    assert copy.attached
+    assert sizeof(copy) < 1000 < sizeof(shared)
+    again = pickle.dumps(copy)
+    del shared
+    check(arrays_of(copy), expected)
+    # From one that was sent to the next, without the one who loaded it.
+    check(arrays_of(pickle.loads(again)), expected)
+    del copy
+    late = pickle.loads(again)
+    assert not late.attached
+    check(arrays_of(late), expected)
+
+
+def test_a_part_that_is_not_shared_is_sent_whole(paths):
+    source = source_of(paths["plain"])
+    blocks = load_part(source, share=False)
+    expected = arrays_of(blocks)
+    os.rename(paths["plain"], paths["plain"] + "-hidden")
+    try:
+        check(arrays_of(pickle.loads(pickle.dumps(blocks))), expected)
+    finally:
+        os.rename(paths["plain"] + "-hidden", paths["plain"])
+
+
+def prepared(run, memories):
+    planner = WindowPlanner(run.plan, run.graph.num_parts, run.graph.index_dtype)
+    seeds = planner.seeds(Window(0, 0, 0, 3, False))
+    tasks, keys = prepare_window(run._preparation, 0, seeds, memories)
+    run.executor.submit(tasks, keys)
+    return tasks, run.executor.result(keys)
+
+
+@pytest.mark.parametrize("kind", ["plain", "weighted", "sparse"])
+@pytest.mark.parametrize("model", [None, "dropout"])
+@pytest.mark.parametrize(
+    "memories", [["a"] * 4, ["a", "b", "a", "b"], ["a", "a", "b", "c"]]
+)
+def test_reading_in_place_changes_no_bit_and_no_count(paths, kind, model, memories):
+    options = {}
+    if model == "dropout":  # the first layer is given whole rows
+        options["model"] = lambda graph: small_sage(graph, input_dropout=0.3)
+    run = trainer(paths[kind], 4, None, **options)
+    run._prepare()
+    run._preparation = replace(run._preparation, remote_aggregation=False)
+    tasks, sent = prepared(run, None)
+    fewer, read = prepared(run, memories)
+    assert len(fewer) < len(tasks)
+    for part, (one, other) in enumerate(zip(sent, read, strict=True)):
+        for step, same in zip(one.steps, other.steps, strict=True):
+            assert step.x.tobytes() == same.x.tobytes()
+            if step.aggregated is not None:
+                assert step.aggregated.tobytes() == same.aggregated.tobytes()
+            for name in ("indptr", "indices", "ids", "labels", "strength", "degree"):
+                np.testing.assert_array_equal(getattr(step, name), getattr(same, name))
+        np.testing.assert_array_equal(one.traffic.rows, other.traffic.rows)
+        np.testing.assert_array_equal(one.traffic.nbytes, other.traffic.nbytes)
+        near = np.array([m == memories[part] for m in memories])
+        assert not other.traffic.messages[near].any()
+        np.testing.assert_array_equal(
+            one.traffic.messages[~near], other.traffic.messages[~near]
+        )
+
+
+def test_a_block_built_by_hand_travels(paths):
+    """Blocks of a rehearsal have no source."""
+    content = load_part(source_of(paths["sparse"]), share=False).content
+    features = content.features
+    data = (features.indptr, features.indices, features.data)
+    content = replace(content, features=csr_block(*data, features.shape))
+    copy = pickle.loads(pickle.dumps(PartBlocks(content)))
+    check(arrays_of(copy), arrays_of(PartBlocks(content)))
