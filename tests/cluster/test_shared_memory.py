@@ -75,7 +75,7 @@ def test_a_worker_without_room_exchanges(path, alone):
     with own_cluster(1) as client:
         run = trainer(path, 4, client, window=3)
         assert run._shares_memory()
-        with dask.config.set({"gnn.memory-share": 1e-4}):
+        with dask.config.set({"gnn.memory-share": 1e-7}):
             assert not run._shares_memory()
         with dask.config.set({"gnn.remote-aggregation": "on"}):
             assert not run._shares_memory()
