@@ -1,4 +1,4 @@
-"""Commands on graphs: ``datasets``, ``generate``, ``partition`` and ``info``."""
+"""Commands on graphs: ``datasets``, ``partition`` and ``info``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from daskgnn.cli.options import (
     POSITIVE,
     IntList,
     data_dir_option,
+    preparing_options,
     reader_options,
     taken_reader_options,
     yes_option,
@@ -125,6 +126,7 @@ def _words(value: Any) -> str:
 @click.option("--plot", "plot_path", type=PATH, help="Of --compare: draw it as a PNG.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @reader_options
+@preparing_options
 @data_dir_option
 @yes_option
 @debug_option
@@ -132,6 +134,8 @@ def partition(
     graph: str,
     out: str | None,
     force: bool,
+    out_of_core: bool,
+    resume: bool,
     data_dir: str | None,
     yes: bool,
     estimate: bool,
@@ -146,7 +150,10 @@ def partition(
     """
     _refuse_missing(out, estimate, compare, json_path or plot_path)
     if out is not None:
-        _refuse_existing(out, force)
+        refuse_existing(out, force or resume)
+    if out_of_core or resume:
+        _prepare(graph, out, estimate or bool(compare), force, resume, options)
+        return
     data = load_graph(graph, data_dir, yes, **taken_reader_options(options))
     if estimate:
         from daskgnn.partition import settle_method
@@ -167,74 +174,62 @@ def partition(
         chosen = {name: options[name] for name in names}
         compare_methods(data, compare, json_path, plot_path, **chosen)
     elif out is not None:
-        _store(data, out, force, estimate, **options)
+        store_graph(data, out, force, estimate, **options)
 
 
-@click.command()
-@click.argument("kind", type=click.Choice(["planted", "rmat"]))
-@click.argument("out", type=PATH)
-@click.option("--nodes", type=POSITIVE, required=True, help="N; rmat takes 2**k.")
-@click.option("--edges", type=POSITIVE, required=True, help="Undirected edges.")
-@click.option("--classes", type=POSITIVE, help="Classes of the nodes.  [default: 10]")
-@click.option("--features", type=NOT_NEGATIVE, help="Of a node.  [default: 32]")
-@click.option("--method", default="auto", show_default=True, help="The partitioner.")
-@click.option("--num-clusters", type=POSITIVE, help="As of partition.  [default: 64]")
-@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
-@click.option(
-    "--feature-dtype",
-    type=click.Choice(FEATURE_DTYPES),
-    default="float32",
-    show_default=True,
-    help="What features are rounded to and stored as.",
-)
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-@debug_option
-def generate(
-    kind: str,
-    out: str,
-    nodes: int,
-    edges: int,
-    classes: int | None,
-    features: int | None,
-    method: str,
-    num_clusters: int | None,
-    seed: int,
-    feature_dtype: str,
+def _prepare(
+    graph: str,
+    out: str | None,
+    compares: bool,
     force: bool,
+    resume: bool,
+    options: dict[str, Any],
 ) -> None:
-    """Draw a graph of KIND and store it as OUT, partitioned.
+    """Make a store of a file of edges that need not fit in memory."""
+    from daskgnn.partition.prepare import prepare
 
-    planted has communities with power-law degrees; rmat is skewed and has none.
-    """
-    from daskgnn.graph.datasets import load_dataset
-
-    _refuse_existing(out, force)
-    sizes: dict[str, Any] = {"num_nodes": nodes}
-    if kind == "rmat":
-        if nodes & (nodes - 1) or nodes < 2:
-            raise click.UsageError(
-                f"--nodes {nodes} is no power of 2, as rmat needs: give "
-                f"{1 << max(nodes.bit_length(), 1)}",
-                click.get_current_context(),
-            )
-        sizes = {"scale": nodes.bit_length() - 1}
-    given = {"num_classes": classes, "num_features": features}
-    sizes |= {name: value for name, value in given.items() if value is not None}
-    data = load_dataset(kind, num_edges=edges, seed=seed, **sizes)
-    _store(
-        data,
+    if out is None or compares:
+        raise click.UsageError(
+            "--out-of-core makes a store: give OUT, and neither --estimate nor "
+            "--compare",
+            click.get_current_context(),
+        )
+    taken = ("method", "num_clusters", "seed", "feature_dtype")
+    chosen = {name: options.pop(name) for name in taken}
+    readers = taken_reader_options(options)
+    shown = sys.stderr.isatty()
+    prepare(
+        graph,
         out,
-        force,
-        False,
-        method=method,
-        num_clusters=num_clusters,
-        seed=seed,
-        num_parts=1,
-        feature_dtype=feature_dtype,
+        overwrite=force,
+        resume=resume,
+        progress=shown,
+        **chosen,
+        **readers,
+    )
+    tell_prepared(out)
+
+
+def tell_prepared(out: str) -> None:
+    """Print what came of a preparation out of core."""
+    from daskgnn.graph.store import open_store
+
+    found = open_store(out).attributes
+    both = "" if found["directed"] else " (each counted both ways)"
+    click.echo(
+        f"{out}: {found['num_nodes']:,} nodes, {found['num_edges']:,} edges{both}"
+    )
+    for name, count in found["report"].items():
+        if count:
+            click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    how = found["partitioner"]
+    click.echo(
+        f"{how['num_clusters']} clusters by {how['method']}, edge cut "
+        f"{how['edge_cut']:.4f}"
     )
 
 
-def _store(
+def store_graph(
     data: GraphData,
     out: str,
     force: bool,
@@ -283,7 +278,7 @@ def _refuse_missing(
         raise click.UsageError(said, click.get_current_context())
 
 
-def _refuse_existing(out: str, force: bool) -> None:
+def refuse_existing(out: str, force: bool) -> None:
     """Say early, before any work, that OUT is there."""
     if not force and Path(out).exists():
         raise click.UsageError(

@@ -101,7 +101,27 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--labels", help="A column of --nodes."),
         click.option(
             "--memory-limit",
-            help="What reading a file may hold beside the graph.  [default: 1 GiB]",
+            help="What reading a file may hold beside the graph (with --out-of-core: "
+            "all in all, 4 GiB).  [default: 1 GiB]",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def preparing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --out-of-core and --resume to a command that makes a store."""
+    options = [
+        click.option(
+            "--out-of-core",
+            is_flag=True,
+            help="Keep edges and rows in files beside OUT, for graphs beyond memory.",
+        ),
+        click.option(
+            "--resume",
+            is_flag=True,
+            help="Go on with what --out-of-core had begun.",
         ),
     ]
     for option in reversed(options):

@@ -158,7 +158,7 @@ def build_rows(
             not directed,
             keep_self_loops,
         )
-    given = int(_sort_rows(indptr, entries, values))
+    given = int(sort_rows(indptr, entries, values))
     total = int(indptr[-1])
     # In place: what is left over goes back without a copy.
     entries.resize(total, refcheck=False)
@@ -227,7 +227,7 @@ def _place(
 
 
 @njit(cache=True, nogil=True)
-def _sort_rows(indptr: Any, entries: Any, values: Any) -> int:
+def sort_rows(indptr: Any, entries: Any, values: Any) -> int:
     """Sort rows by id, keep the first of equal ones, and close up the gaps.
 
     Returns how many entries that are kept were given in their own direction.

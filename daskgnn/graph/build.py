@@ -56,6 +56,8 @@ class BuildOptions:
     """What reading may hold beside the finished graph: bytes, or like "2 GiB"."""
     progress: bool = False
     """Show a bar while files are read."""
+    build_rows: Any = build_rows
+    """What makes rows of the edges: see `daskgnn.graph.assemble.build_rows`."""
 
 
 def take_options(options: dict[str, Any], name: str) -> BuildOptions:
@@ -104,7 +106,7 @@ def build_graph(
     """
     table = None if options.nodes is None else read_nodes(options)
     spool, num_nodes, node_ids = _settle(spool, options, words, table)
-    rows, weights = build_rows(
+    rows, weights = options.build_rows(
         spool,
         num_nodes,
         directed=options.directed,

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.rowsource import RowSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,22 +35,31 @@ def check_rows(indptr: np.ndarray, indices: np.ndarray) -> int:
     num_nodes = len(indptr) - 1
     if len(indices) == 0:
         raise GraphFormatError("the graph is empty: no edges, expected at least 1")
-    low, high = int(indices.min()), int(indices.max())
+    # A piece at a time: rows may be in a file, and larger than memory.
+    for start in range(0, len(indices), _BLOCK):
+        _check_columns(indptr, indices[start : start + _BLOCK + 1], start)
+    return num_nodes
+
+
+def _check_columns(indptr: np.ndarray, columns: np.ndarray, start: int) -> None:
+    """Check the entries from `start` on, and the first one after them."""
+    num_nodes = len(indptr) - 1
+    low, high = int(columns.min()), int(columns.max())
     if low < 0 or high >= num_nodes:
         raise GraphFormatError(
             f"indices hold node id {low if low < 0 else high}, "
             f"expected 0..{num_nodes - 1}"
         )
-    falls = indices[1:] <= indices[:-1]
-    bounds = indptr[1:-1]
-    falls[bounds[(bounds > 0) & (bounds < len(indices))] - 1] = False
+    falls = columns[1:] <= columns[:-1]
+    first, last = np.searchsorted(indptr, (start + 1, start + len(columns)))
+    falls[indptr[first:last] - start - 1] = False
     if falls.any():
-        row = int(np.searchsorted(indptr, int(falls.argmax()), side="right")) - 1
+        at = start + int(falls.argmax())
+        row = int(np.searchsorted(indptr, at, side="right")) - 1
         raise GraphFormatError(
             f"row {row} of indices is not sorted or repeats a neighbour: "
             f"build the graph with from_edge_index or from_scipy"
         )
-    return num_nodes
 
 
 def _check_pointers(indptr: np.ndarray, indices: np.ndarray) -> None:
@@ -112,6 +122,8 @@ def check_features(features: Features, num_nodes: int) -> None:
         raise GraphFormatError(
             f"features have {features.shape[0]} rows, expected {num_nodes}, one a node"
         )
+    if isinstance(features, RowSource):
+        return
     values = features if isinstance(features, np.ndarray) else features.data
     row = _first_bad_row(values)
     if row is not None:

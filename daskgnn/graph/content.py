@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import InputError
+from daskgnn.graph.rowsource import RowSource
 from daskgnn.kernels.half import check_dtype_name, check_range, narrow, widen
 
 if TYPE_CHECKING:
@@ -21,15 +22,15 @@ CSR_SHARE = 0.5
 _BLOCK_ROWS = 1 << 16
 
 
-def stored_features(data: GraphData) -> np.ndarray | sp.csr_array | None:
+def stored_features(data: GraphData) -> np.ndarray | RowSource | sp.csr_array | None:
     """Return the features as they are stored: float32, dense or canonical CSR.
 
     CSR (columns sorted, no zeros) where it takes at most half the bytes, however
     the features were given.
     """
     features: Any = data.features
-    if features is None:
-        return None
+    if features is None or isinstance(features, RowSource):
+        return features
     if sp.issparse(features):
         features = _canonical(features)
         nonzeros = features.nnz
@@ -59,6 +60,8 @@ def check_half(features: Any, feature_dtype: str, name: str) -> None:
         return
     if sp.issparse(features):
         refuse_sparse(feature_dtype, name)
+    if isinstance(features, RowSource):
+        return
     check_range(features, feature_dtype, "node")
 
 
@@ -121,6 +124,8 @@ def _hashed_features(data: GraphData, feature_dtype: str) -> Any:
     """Return the features in the form that they have when they are read back."""
     features = stored_features(data)
     if feature_dtype == "float32" or features is None:
+        return features
+    if isinstance(features, RowSource):
         return features
     # What rounds to zero may make CSR the smaller form of what is read back.
     if _saves_as_csr(_count_nonzeros(features, feature_dtype), features.shape):

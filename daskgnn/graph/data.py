@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import scipy.sparse as sp
 
+    from daskgnn.graph.rowsource import RowSource
     from daskgnn.partition import PartitionedGraph
 
 DEFAULT_CLUSTERS = 64
@@ -44,8 +45,8 @@ class GraphData:
     """float32 [E], not negative, or None where every edge weighs 1."""
     edge_attr: dict[str, np.ndarray] = field(default_factory=dict)
     """Further values of the edges by name, each [E, ...]."""
-    features: np.ndarray | sp.csr_array | None = None
-    """float32 (N, F), dense or CSR."""
+    features: np.ndarray | RowSource | sp.csr_array | None = None
+    """float32 (N, F), dense, made when asked for, or CSR."""
     labels: np.ndarray | None = None
     """int64 (N,) with -1, or float32 (N, C) with NaN, for "not given"."""
     num_classes: int = 0

@@ -70,8 +70,8 @@ def planted_partition(
     DatasetError
         If an option is out of its range, or so many edges do not fit.
     """
-    _check_sizes(num_nodes, num_edges, num_classes, num_features)
-    _check_shares(leave=leave)
+    check_sizes(num_nodes, num_edges, num_classes, num_features)
+    check_shares(leave=leave)
     rng = _generator(seed)
     mean = 2 * num_edges / num_nodes
     weights = _power_law(rng, num_nodes, mean, exponent, max_degree)
@@ -138,8 +138,8 @@ def rmat(
     if not 1 <= scale <= 31:
         raise DatasetError(f"scale is {scale}, expected 1 to 31: N is 2 ** scale")
     num_nodes = 2**scale
-    _check_sizes(num_nodes, num_edges, num_classes or 1, num_features)
-    _check_shares(a=a, b=b, c=c, d=1 - a - b - c)
+    check_sizes(num_nodes, num_edges, num_classes or 1, num_features)
+    check_shares(a=a, b=b, c=c, d=1 - a - b - c)
     rng = _generator(seed)
     keys = _distinct_edges(rng, _rmat_draw(rng, scale, a, b, c), num_nodes, num_edges)
     return _finish(
@@ -155,9 +155,10 @@ def rmat(
     )
 
 
-def _check_sizes(
+def check_sizes(
     num_nodes: int, num_edges: int, num_classes: int, num_features: int
 ) -> None:
+    """Raise `DatasetError` for numbers that no graph has."""
     if not 2 <= num_nodes <= MAX_NODES:
         raise DatasetError(f"num_nodes is {num_nodes}, expected 2 to 2**31")
     possible = num_nodes * (num_nodes - 1) // 2
@@ -177,7 +178,8 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _check_shares(**shares: float) -> None:
+def check_shares(**shares: float) -> None:
+    """Raise `DatasetError` unless each share is in 0..1."""
     for name, share in shares.items():
         if not -1e-9 <= share <= 1:
             raise DatasetError(f"{name} is {share}, expected 0 to 1")
@@ -351,7 +353,7 @@ def _features(
 def _draw_splits(
     rng: np.random.Generator, num_nodes: int, shares: dict[str, float]
 ) -> dict[str, np.ndarray]:
-    _check_shares(**shares, **{"train + val + test": sum(shares.values()) - 1e-9})
+    check_shares(**shares, **{"train + val + test": sum(shares.values()) - 1e-9})
     order = rng.permutation(num_nodes)
     bounds = [round(share * num_nodes) for share in np.cumsum([0.0, *shares.values()])]
     return {

@@ -52,11 +52,20 @@ def write_store(
     sources: Iterable[ArraySource],
     attributes: dict[str, Any],
     overwrite: bool = False,
+    temporary: str | os.PathLike[str] | None = None,
+    told: Callable[[int], Any] = int,
 ) -> str:
     """Write arrays and attributes as a store at `path`.
 
     Everything goes to a temporary sibling directory, is flushed to the disk and
     renamed, so that no reader ever meets half a store.
+
+    Parameters
+    ----------
+    temporary
+        That directory, on the same file system; what is there is removed.
+    told
+        Called with the bytes of each piece that was written.
 
     Returns
     -------
@@ -72,13 +81,13 @@ def write_store(
     target = os.path.abspath(os.fspath(path))
     check_target(target, overwrite)
     parent, name = os.path.split(target)
-    temporary = os.path.join(
-        parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    )
+    own = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = own if temporary is None else os.fspath(temporary)
     try:
+        shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
         for source in sources:
-            _write_array(temporary, source)
+            _write_array(temporary, source, told)
         _write_metadata(temporary, attributes)
         _flush_tree(temporary)
         _put_in_place(temporary, target, overwrite)
@@ -116,7 +125,7 @@ def chunk_rows(shape: tuple[int, ...], itemsize: int) -> int:
     return max(math.ceil(rows / chunks), 1)
 
 
-def _write_array(root: str, source: ArraySource) -> None:
+def _write_array(root: str, source: ArraySource, told: Callable[[int], Any]) -> None:
     """Write one array, chunk by chunk."""
     if not _ARRAY_NAME.fullmatch(source.name) or source.dtype.kind not in "biufc":
         raise StoreError(
@@ -140,7 +149,9 @@ def _write_array(root: str, source: ArraySource) -> None:
         return
     for start in range(0, source.shape[0], rows):
         stop = min(start + rows, source.shape[0])
-        array[start:stop] = source.rows(start, stop)
+        found = source.rows(start, stop)
+        array[start:stop] = found
+        told(found.nbytes)
 
 
 def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
@@ -163,7 +174,8 @@ def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
 def _put_in_place(temporary: str, target: str, overwrite: bool) -> None:
     """Rename a finished directory to its place; the old one goes only after that."""
     check_target(target, overwrite)
-    old = temporary.removesuffix(".tmp") + ".old"
+    parent, name = os.path.split(target)
+    old = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.old")
     replaces = os.path.lexists(target)
     if replaces:
         os.rename(target, old)

@@ -24,6 +24,7 @@ IMBALANCE = 0.03
 """How much heavier than the mean a cluster may be."""
 
 _HEADER_BYTES = 24
+_STEP = 1 << 24
 # Flags of ParHIP's header: set where something is absent or takes 32 bits.
 _NO_EDGE_WEIGHTS, _SHORT_NODE_IDS, _SHORT_NODE_WEIGHTS = 1, 8, 16
 
@@ -73,10 +74,11 @@ def write_parhip(
     num_nodes = len(indptr) - 1
     long = num_nodes >= 2**31
     flags = _NO_EDGE_WEIGHTS | _SHORT_NODE_WEIGHTS | (0 if long else _SHORT_NODE_IDS)
-    ids = indices.astype(np.uint64 if long else np.uint32, copy=False)
+    ids = np.dtype(np.uint64 if long else np.uint32)
     first = _HEADER_BYTES + 8 * (num_nodes + 1)
     with path.open("wb") as file:
-        np.array([flags, num_nodes, len(ids)], np.uint64).tofile(file)
+        np.array([flags, num_nodes, len(indices)], np.uint64).tofile(file)
         (first + indptr.astype(np.uint64) * np.uint64(ids.itemsize)).tofile(file)
-        ids.tofile(file)
+        for start in range(0, len(indices), _STEP):
+            indices[start : start + _STEP].astype(ids).tofile(file)
         weights.astype(np.int32).tofile(file)

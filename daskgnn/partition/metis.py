@@ -8,10 +8,11 @@ fall on METIS's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numba import njit
 
 from daskgnn.graph.book import node_work
 
@@ -51,17 +52,30 @@ def metis_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray
 
 
 def linked_structure(graph: GraphData) -> tuple[np.ndarray, np.ndarray]:
-    """Return int64 CSR rows of the graph without directions and self-loops."""
+    """Return CSR rows of the graph without directions and self-loops.
+
+    They are those of the graph itself where it has neither.
+    """
     indptr, indices = graph.indptr, graph.indices
+    if not graph.directed and not has_loops(indptr, indices):
+        return np.asarray(indptr), np.asarray(indices)
     rows = np.repeat(np.arange(graph.num_nodes, dtype=indices.dtype), np.diff(indptr))
     loops = rows == indices
-    if not graph.directed and not loops.any():
-        return indptr.astype(np.int64), indices.astype(np.int64)
     rows, columns = rows[~loops], indices[~loops]
     shape = (graph.num_nodes, graph.num_nodes)
     matrix = sp.csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=shape)
     both = (matrix + matrix.T).tocsr()
     return both.indptr.astype(np.int64), both.indices.astype(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def has_loops(indptr: Any, indices: Any) -> bool:
+    """Tell whether a node is among its own neighbours."""
+    for row in range(len(indptr) - 1):
+        for i in range(indptr[row], indptr[row + 1]):
+            if indices[i] == row:
+                return True
+    return False
 
 
 def fill_clusters(sizes: np.ndarray, count: int) -> np.ndarray:

@@ -84,6 +84,13 @@ class PartitionedGraph:
         return ordered_indptr(self.data.indptr, self.original_ids)
 
     @property
+    def nbytes(self) -> int:
+        """About the bytes of the arrays of a store, features as float16."""
+        data = self.data
+        rows = data.num_edges * 4 + data.num_nodes * (24 + 2 * data.num_features)
+        return int(rows)
+
+    @property
     def indices(self) -> np.ndarray:
         """int [E], storage ids of the in-neighbours, each row by original id."""
         return self._neighbours(0, self.data.num_edges)
@@ -116,6 +123,8 @@ class PartitionedGraph:
         path: str | os.PathLike[str],
         overwrite: bool = False,
         feature_dtype: str = "float32",
+        temporary: str | os.PathLike[str] | None = None,
+        told: Callable[[int], Any] = int,
     ) -> str:
         """Write the graph as a store that `open_graph` opens.
 
@@ -127,6 +136,10 @@ class PartitionedGraph:
             Whether to replace a store that is there.
         feature_dtype : {"float32", "float16", "bfloat16"}
             What dense features are rounded to and stored as.
+        temporary
+            Where it is written meanwhile.
+        told
+            Called with the bytes of each piece that was written.
 
         Returns
         -------
@@ -147,7 +160,7 @@ class PartitionedGraph:
         sources += self._feature_sources(features, feature_dtype)
         sources += self._node_sources()
         attributes = self._attributes(features, feature_dtype)
-        return write_store(path, sources, attributes, overwrite)
+        return write_store(path, sources, attributes, overwrite, temporary, told)
 
     def quality(
         self,

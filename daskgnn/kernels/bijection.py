@@ -1,0 +1,105 @@
+"""A permutation of 0..n-1 by formula: any number's image, and back, without an array.
+
+A Feistel network permutes the numbers of so many bits; numbers that leave 0..n-1 are
+mapped again until they are back ("cycle walking": Black and Rogaway, "Ciphers with
+arbitrary finite domains", CT-RSA 2002).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from daskgnn.kernels.counter import GOLDEN
+
+_ROUNDS = 6
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+_S32 = np.uint64(32)
+_S29 = np.uint64(29)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _scramble(value: Any, key: Any) -> Any:
+    """Return 64 bits that depend on all of `value`: what a round adds to a half."""
+    x = (value + key) * _FIRST
+    x = (x ^ (x >> _S32)) * _SECOND
+    return x ^ (x >> _S29)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _encrypt(
+    number: Any, key: Any, low_bits: Any, low_mask: Any, high_mask: Any
+) -> Any:
+    high, low = number >> low_bits, number & low_mask
+    for _turn in range(_ROUNDS // 2):
+        key += GOLDEN
+        high ^= _scramble(low, key) & high_mask
+        key += GOLDEN
+        low ^= _scramble(high, key) & low_mask
+    return (high << low_bits) | low
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _decrypt(
+    number: Any, key: Any, low_bits: Any, low_mask: Any, high_mask: Any
+) -> Any:
+    high, low = number >> low_bits, number & low_mask
+    key += GOLDEN * np.uint64(_ROUNDS)
+    for _turn in range(_ROUNDS // 2):
+        low ^= _scramble(high, key) & low_mask
+        key -= GOLDEN
+        high ^= _scramble(low, key) & high_mask
+        key -= GOLDEN
+    return (high << low_bits) | low
+
+
+@njit(cache=True, nogil=True)
+def _halves(size: int) -> Any:
+    """Return how many bits the low half has, and the masks of both halves."""
+    bits = 2
+    while (1 << bits) < size:
+        bits += 1
+    low = bits // 2
+    return (
+        np.uint64(low),
+        np.uint64((1 << low) - 1),
+        np.uint64((1 << (bits - low)) - 1),
+    )
+
+
+@njit(cache=True, nogil=True)
+def permute(numbers: Any, size: int, key: Any) -> Any:
+    """Return int64 [n], the images of int64 `numbers` in 0..size-1 (size < 2**62).
+
+    Each `key`, a uint64, is another permutation of 0..size-1.
+    """
+    low_bits, low_mask, high_mask = _halves(size)
+    out = np.empty(len(numbers), np.int64)
+    key = np.uint64(key)
+    for i in range(len(numbers)):
+        x = np.uint64(numbers[i])
+        while True:
+            x = _encrypt(x, key, low_bits, low_mask, high_mask)
+            if x < np.uint64(size):
+                break
+        out[i] = np.int64(x)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def invert(numbers: Any, size: int, key: Any) -> Any:
+    """Return int64 [n], the numbers whose images `permute` makes `numbers`."""
+    low_bits, low_mask, high_mask = _halves(size)
+    out = np.empty(len(numbers), np.int64)
+    key = np.uint64(key)
+    for i in range(len(numbers)):
+        x = np.uint64(numbers[i])
+        while True:
+            x = _decrypt(x, key, low_bits, low_mask, high_mask)
+            if x < np.uint64(size):
+                break
+        out[i] = np.int64(x)
+    return out

@@ -1,0 +1,374 @@
+"""From edges that do not fit in memory to a finished store, in stages that stay done.
+
+Edges go to buckets of rows, buckets become CSR rows in files, the rows are mapped and
+partitioned, and the store is written from them: what a graph in memory becomes, array
+for array. Held are numbers of the nodes, and edges a piece at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dask.utils import format_bytes
+
+from daskgnn.errors import GraphFormatError, InputError
+from daskgnn.graph.assemble import Spool, limit_bytes
+from daskgnn.graph.data import GraphData, default_clusters
+from daskgnn.graph.edges import Rows
+from daskgnn.graph.external import (
+    MAX_BUCKETS,
+    BucketState,
+    EdgeSource,
+    RowBuckets,
+    RowFiles,
+    RowState,
+)
+from daskgnn.graph.sources import find_files
+from daskgnn.graph.synthetic import CHUNK, Synthetic
+from daskgnn.graph.workfolder import WorkFolder, load_nodes, save_nodes
+from daskgnn.graph.writer import check_target
+from daskgnn.partition import partition_graph
+from daskgnn.partition.assignment import is_assignment
+from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
+from daskgnn.partition.ordered import PartitionedGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREPARE_LIMIT = "4 GiB"
+"""What preparing may hold, if nobody says."""
+NODE_BYTES = 48
+"""Held for each node while edges are sorted and the store is written."""
+_LEAST_BUDGET = 1 << 26
+_BUCKETS_IN_BUDGET = 4
+_STEP = 1 << 24
+
+
+def prepare(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    method: Any = "auto",
+    num_clusters: int | None = None,
+    seed: int = 0,
+    feature_dtype: str = "float32",
+    memory_limit: int | str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: bool = False,
+    **options: Any,
+) -> str:
+    """Make a store of a graph whose edges do not fit in memory.
+
+    It holds about 50 bytes a node, what the partitioner takes, and edges a piece at a
+    time; edges and rows are in files beside `out` meanwhile, in all about 16 bytes an
+    entry. The store is that of ``load_dataset(source).partition(...).save(out)``.
+
+    Parameters
+    ----------
+    source
+        A file or pattern of any format that is read as a stream of edges, or a
+        `daskgnn.graph.synthetic.Synthetic`.
+    out
+        Where the store goes; it is there when it is complete.
+    method, num_clusters, seed
+        As of `GraphData.partition`; "auto" takes a method that fits.
+    feature_dtype
+        As of `PartitionedGraph.save`.
+    memory_limit
+        Bytes, or like "8 GiB", that preparing may hold; 4 GiB if not given.
+    overwrite
+        Whether to replace a store that is there.
+    resume
+        Go on with a preparation of the same input and options that was interrupted,
+        or begin if there is none.
+    progress
+        Show a bar with the time left.
+    options
+        As of ``read_edge_list``.
+
+    Returns
+    -------
+    str
+        The absolute path.
+
+    Raises
+    ------
+    StoreError
+        If something is at `out`, or it was begun with other input or options.
+    GraphFormatError
+        If the nodes alone do not fit in `memory_limit`, or as for the readers.
+    PartitionError
+        If the method does not fit in it.
+    """
+    target = os.path.abspath(os.fspath(out))
+    check_target(target, overwrite or resume)
+    limit = limit_bytes(PREPARE_LIMIT if memory_limit is None else memory_limit)
+    content = {
+        "input": _describe(source),
+        "reader options": {name: _plain(value) for name, value in options.items()},
+        "memory limit": limit,
+        "method": _plain(method),
+        "num clusters": num_clusters,
+        "seed": seed,
+        "feature dtype": feature_dtype,
+    }
+    if isinstance(source, Synthetic):
+        _budget(source.num_nodes, limit)
+    folder = WorkFolder(target, content, resume)
+    try:
+        if "placing" in folder.state and not overwrite and os.path.lexists(target):
+            # It was not there at first: the last run ended after it had put it there.
+            folder.remove()
+            return target
+        check_target(target, overwrite)
+        data = _graph(folder, source, limit, progress, options)
+        ordered = _ordered(folder, data, limit, method, num_clusters, seed)
+        folder.save(placing=True)
+        with bar("rows to the store", ordered.nbytes, progress) as told:
+            where = folder.path / "store"
+            ordered.save(target, overwrite, feature_dtype, where, told.update)
+    except InputError:
+        folder.remove()
+        raise
+    finally:
+        folder.close()
+    folder.remove()
+    return target
+
+
+def _describe(source: Any) -> Any:
+    """Return what tells one input from another."""
+    if isinstance(source, Synthetic):
+        return source.to_dict()
+    found = [(str(path.resolve()), path.stat()) for path in find_files(source)]
+    return [[name, about.st_size, about.st_mtime_ns] for name, about in found]
+
+
+def _plain(value: Any) -> Any:
+    """Return an option as something for JSON that differs where it does."""
+    if hasattr(value, "shape"):
+        return [str(value.dtype), list(value.shape)]
+    return value if isinstance(value, int | str | float | list | None) else str(value)
+
+
+def _graph(
+    folder: WorkFolder,
+    source: Any,
+    limit: int,
+    progress: bool,
+    options: dict[str, Any],
+) -> GraphData:
+    """Return the graph with its rows in files; what is done already is not redone."""
+    if "nodes" not in folder.state:
+        build = partial(_rows_in_files, folder=folder, limit=limit, shown=progress)
+        if isinstance(source, Synthetic):
+            found = _draw(folder, source, build)
+        else:
+            found = _read(source, limit, progress, {**options, "build_rows": build})
+        folder.save(nodes=save_nodes(folder.path / "nodes", found))
+    drawn = source.features() if isinstance(source, Synthetic) else None
+    nodes = load_nodes(folder.path / "nodes", folder.state["nodes"], drawn)
+    rows = RowState(**folder.state["rows"])
+    weighted, count = folder.state["weighted"], folder.state["num_nodes"]
+    files = RowFiles(folder.path / "rows", count, weighted, rows)
+    indptr, indices, weights = files.arrays()
+    return GraphData(indptr, indices, edge_weight=weights, **nodes)
+
+
+def _read(path: Any, limit: int, shown: bool, options: dict[str, Any]) -> GraphData:
+    """Read a file as a stream of edges."""
+    from daskgnn.graph.open_file import read_graph
+
+    return read_graph(path, memory_limit=limit // 4, progress=shown, **options)
+
+
+def _draw(folder: WorkFolder, source: Synthetic, build: Any) -> GraphData:
+    """Draw a synthetic graph; its labels go to a file."""
+    rows, _ = build(source, source.num_nodes, directed=False, keep_self_loops=False)
+    path = folder.path / "drawn-labels.npy"
+    shape = (source.num_nodes,)
+    labels = np.lib.format.open_memmap(path, "w+", np.int64, shape)
+    for start in range(0, source.num_nodes, CHUNK):
+        ids = np.arange(start, min(start + CHUNK, source.num_nodes))
+        labels[start : start + len(ids)] = source.classes(ids)
+    return GraphData(
+        rows.indptr,
+        rows.indices,
+        features=source.features(),
+        labels=labels,
+        num_classes=source.num_classes,
+        splits=source.splits(),
+        name=source.kind,
+        metric="accuracy",
+        report=rows.report,
+    )
+
+
+class _Spooled:
+    """The edges that a reader has read, as a source of chunks."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self.num_edges = spool.count
+        self.weighted = spool.weighted
+
+    def chunks(self, first: int = 0) -> Iterator[Any]:
+        """Yield all chunks from one on."""
+        yield from islice(self._spool.chunks(), first, None)
+
+
+def _rows_in_files(
+    edges: Spool | Synthetic,
+    num_nodes: int,
+    *,
+    directed: bool,
+    keep_self_loops: bool,
+    folder: WorkFolder,
+    limit: int,
+    shown: bool,
+) -> tuple[Rows, np.ndarray | None]:
+    """Do what `daskgnn.graph.assemble.build_rows` does, in files of a work folder."""
+    budget = _budget(num_nodes, limit)
+    source: EdgeSource = _Spooled(edges) if isinstance(edges, Spool) else edges
+    total = edges.count if isinstance(edges, Spool) else edges.num_edges
+    weighted = isinstance(edges, Spool) and edges.weighted
+    if "buckets" not in folder.state:
+        entries = total if directed else 2 * total
+        wanted = int(-(-entries * 20 * _BUCKETS_IN_BUDGET // budget))
+        count = min(max(wanted, 1), MAX_BUCKETS)
+        folder.save(
+            num_nodes=num_nodes, num_buckets=count, weighted=weighted, buckets={}
+        )
+    begun = BucketState(**folder.state["buckets"])
+    count = folder.state["num_buckets"]
+    path = folder.path / "buckets"
+    buckets = RowBuckets(path, num_nodes, count, weighted, begun)
+    if "rows" not in folder.state:
+        with bar("edges to buckets", total, shown, begun.edges) as told:
+            buckets.fill(
+                source,
+                directed=directed,
+                keep_self_loops=keep_self_loops,
+                save=lambda state: folder.save(buckets=asdict(state)),
+                told=told.update,
+            )
+        folder.save(buckets=asdict(buckets.state), rows=asdict(RowState()))
+    state = RowState(**folder.state["rows"])
+    files = RowFiles(folder.path / "rows", num_nodes, weighted, state)
+    assert buckets.state.entries is not None
+    done = sum(buckets.state.entries[: state.buckets])
+    with bar("buckets to rows", sum(buckets.state.entries), shown, done) as told:
+        files.take(buckets, budget, lambda s: folder.save(rows=asdict(s)), told.update)
+    indptr, indices, weights = files.arrays()
+    report = _report(buckets.state, files.state, directed, keep_self_loops)
+    report["isolated_nodes"] = _count_isolated(indptr, indices, directed)
+    return Rows(indptr, indices, None, report), weights
+
+
+def _budget(num_nodes: int, limit: int) -> int:
+    """Return what sorting may take beside the nodes.
+
+    Raises
+    ------
+    GraphFormatError
+        If the nodes leave nothing.
+    """
+    rest = limit - NODE_BYTES * num_nodes
+    if rest < _LEAST_BUDGET:
+        least = format_bytes(NODE_BYTES * num_nodes + _LEAST_BUDGET)
+        raise GraphFormatError(
+            f"memory_limit is {format_bytes(limit)}, and {num_nodes:,} nodes need "
+            f"{least}: raise memory_limit"
+        )
+    return rest // 2
+
+
+def _report(
+    buckets: BucketState, rows: RowState, directed: bool, keep_self_loops: bool
+) -> dict[str, int]:
+    """Return the counts of `daskgnn.graph.assemble.build_rows`."""
+    dropped = 0 if keep_self_loops else buckets.loops
+    report = {
+        "input_edges": buckets.edges,
+        "self_loops_dropped": dropped,
+        "self_loops_kept": buckets.loops if keep_self_loops else 0,
+        "duplicates_dropped": buckets.edges - rows.given - dropped,
+    }
+    if not directed:
+        report["reverse_edges_added"] = rows.entries - rows.given
+    return report
+
+
+def _count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
+    """Count the nodes without an edge."""
+    alone = indptr[1:] == indptr[:-1]
+    if directed:
+        for start in range(0, len(indices), _STEP):
+            alone[indices[start : start + _STEP]] = False
+    return int(np.count_nonzero(alone))
+
+
+def _ordered(
+    folder: WorkFolder,
+    data: GraphData,
+    limit: int,
+    method: Any,
+    num_clusters: int | None,
+    seed: int,
+) -> PartitionedGraph:
+    """Partition the graph, or read how it was."""
+    names = ("original_ids", "cluster_bounds", "cluster_names")
+    if "partitioner" not in folder.state:
+        count = (
+            default_clusters(data.num_nodes) if num_clusters is None else num_clusters
+        )
+        chosen = fitting_method(method, data.num_nodes, data.num_edges, limit)
+        found = partition_graph(data, count, chosen, seed)
+        for name in names:
+            np.save(folder.path / f"{name}.npy", getattr(found, name))
+        folder.save(partitioner=found.partitioner)
+    ids, bounds, numbers = (
+        np.load(folder.path / f"{name}.npy", mmap_mode="r") for name in names
+    )
+    return PartitionedGraph(data, ids, bounds, folder.state["partitioner"], numbers)
+
+
+def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> Any:
+    """Return what "auto" means in so much memory; others as they are, if they fit.
+
+    Raises
+    ------
+    PartitionError
+        If the method does not fit.
+    """
+    from daskgnn.partition import check_installed, settle_method
+
+    if is_assignment(method):
+        return method
+    if method != "auto":
+        check_fits(estimate(method, num_nodes, num_edges, limit), num_nodes, num_edges)
+        return method
+    for name in (settle_method("auto", num_edges), *PREFERRED):
+        found = estimate(name, num_nodes, num_edges, limit)
+        try:
+            check_installed(name)
+        except InputError:
+            continue
+        if found.fits:
+            return name
+    return "range"
+
+
+def bar(what: str, total: int, shown: bool, done: int = 0) -> Any:
+    """Return a bar that shows how far a stage is and the time left."""
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=what, total=total, initial=done, unit_scale=True, disable=not shown
+    )

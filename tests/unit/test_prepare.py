@@ -1,0 +1,251 @@
+"""Preparing out of core makes the store that a graph in memory makes, whatever dies."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from daskgnn.errors import GraphFormatError, PartitionError, StoreError
+from daskgnn.graph import external
+from daskgnn.graph.graph import open_graph
+from daskgnn.graph.open_file import read_graph
+from daskgnn.graph.readers import from_edge_index
+from daskgnn.graph.synthetic import Synthetic
+from daskgnn.graph.validate import validate
+from daskgnn.partition.prepare import fitting_method, prepare
+
+
+def arrays(path) -> dict[str, np.ndarray]:
+    """Every array of a store."""
+    group = zarr.open_group(path, mode="r")
+    return {
+        name: a[...]
+        for name, a in group.members(max_depth=None)
+        if a.path and hasattr(a, "shape")
+    }
+
+
+def assert_same_store(found, expected) -> None:
+    """Compare all arrays, and all that is said of them."""
+    left, right = arrays(found), arrays(expected)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert left[name].dtype == right[name].dtype, name
+        np.testing.assert_array_equal(left[name], right[name], name)
+    said = [json.loads(Path(p, "zarr.json").read_text()) for p in (found, expected)]
+    assert said[0]["attributes"] == said[1]["attributes"]
+
+
+def edge_list(path, num_edges=4000, num_nodes=300, ids=str, seed=0):
+    """Write edges with repeats, reverses and self-loops, and weights."""
+    rng = np.random.default_rng(seed)
+    ends = rng.integers(0, num_nodes, (num_edges, 2))
+    ends[:40, 1] = ends[:40, 0]
+    weights = rng.random(num_edges).round(3)
+    lines = [
+        f"{ids(u)},{ids(v)},{w}"
+        for (u, v), w in zip(ends.tolist(), weights, strict=True)
+    ]
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt") as file:
+        file.write("source,target,weight\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Buckets that do not fit and are sorted in pieces, many of them."""
+    monkeypatch.setattr("daskgnn.partition.prepare._LEAST_BUDGET", 1 << 10)
+    monkeypatch.setattr("daskgnn.partition.prepare._budget", lambda n, limit: 1 << 12)
+    monkeypatch.setattr("daskgnn.partition.prepare._BUCKETS_IN_BUDGET", 0.5)
+    monkeypatch.setattr(external, "_LEAST_STEP", 64)
+
+
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("loops", ["drop", "keep"])
+@pytest.mark.parametrize("weight", [None, "weight"])
+def test_the_store_is_that_of_a_graph_in_memory(
+    tmp_path, small_chunks, directed, loops, weight
+):
+    file = edge_list(tmp_path / "edges.csv.gz")
+    options = {"directed": directed, "self_loops": loops, "weight": weight}
+    read_graph(file, **options).partition(8, "metis").save(tmp_path / "memory.zarr")
+    prepare(
+        file,
+        tmp_path / "files.zarr",
+        method="metis",
+        num_clusters=8,
+        memory_limit="64 MiB",
+        **options,
+    )
+    assert_same_store(tmp_path / "files.zarr", tmp_path / "memory.zarr")
+    assert validate(tmp_path / "files.zarr")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "edges.csv.gz",
+        "files.zarr",
+        "memory.zarr",
+    ]
+
+
+@pytest.mark.parametrize("ids", [str, lambda n: f"node {n}", lambda n: -(10**9) * n])
+def test_ids_and_tables_of_nodes_are_kept(tmp_path, ids):
+    file = edge_list(tmp_path / "edges.csv", ids=ids)
+    rng = np.random.default_rng(3)
+    table = tmp_path / "nodes.csv"
+    rows = [f"{ids(n)},{n % 3},{n % 3 == 0:d},{rng.random():.4f}" for n in range(300)]
+    table.write_text("id,label,train,x\n" + "\n".join(rows) + "\n")
+    options = {"nodes": str(table), "features": ["x"], "labels": "label"}
+    options |= {"num_classes": 3, "train": "train"}
+    graph = read_graph(file, **options)
+    graph.partition(4, "kaminpar").save(tmp_path / "memory.zarr")
+    prepare(file, tmp_path / "files.zarr", method="kaminpar", num_clusters=4, **options)
+    assert_same_store(tmp_path / "files.zarr", tmp_path / "memory.zarr")
+
+
+@pytest.mark.parametrize("kind", ["planted", "rmat"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_drawn_graph_is_stored_as_it_is_drawn(tmp_path, kind, dtype):
+    drawn = Synthetic(kind, 512, 3000, 4, num_features=6, train=0.3, val=0.2, test=0)
+    ends = np.stack(drawn.edges(0, 3000))
+    graph = from_edge_index(
+        ends,
+        num_nodes=512,
+        features=drawn.features()[:],
+        labels=drawn.classes(np.arange(512)),
+        num_classes=4,
+        **drawn.splits(),
+        name=kind,
+        metric="accuracy",
+    )
+    graph.partition(8, "metis").save(tmp_path / "memory.zarr", feature_dtype=dtype)
+    prepare(
+        drawn,
+        tmp_path / "files.zarr",
+        method="metis",
+        num_clusters=8,
+        feature_dtype=dtype,
+    )
+    assert_same_store(tmp_path / "files.zarr", tmp_path / "memory.zarr")
+
+
+KILLED = """
+import os, signal, sys
+from daskgnn.graph import external, synthetic, workfolder, writer
+from daskgnn.graph.synthetic import Synthetic
+from daskgnn.partition import prepare
+
+external.SAVE_SECONDS = 0
+synthetic.CHUNK = 1000
+prepare._BUCKETS_IN_BUDGET = 10000
+where, times, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+places = {
+    "fill": (external.RowBuckets, "_put"),
+    "sort": (external, "_sort"),
+    "state": (workfolder.WorkFolder, "save"),
+    "partition": (prepare, "partition_graph"),
+    "array": (writer, "_write_array"),
+    "metadata": (writer, "_write_metadata"),
+    "rename": (writer, "_put_in_place"),
+    "remove": (workfolder.WorkFolder, "remove"),
+    "never": (prepare, "default_clusters"),
+}
+owner, name = places[where]
+real, calls = getattr(owner, name), 0
+
+def counted(*args, **options):
+    global calls
+    calls += 1
+    if calls == times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **options)
+
+setattr(owner, name, counted)
+drawn = Synthetic("planted", 2000, 20000, 4, num_features=4)
+prepare.prepare(drawn, out, method="metis", num_clusters=8, resume=True)
+print(calls)
+"""
+
+
+def run_killed(where, times, out):
+    """Prepare in a process that kills itself, or not."""
+    command = [sys.executable, "-c", KILLED, where, str(times), str(out)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_preparation_killed_at_any_stage_goes_on(tmp_path):
+    whole = tmp_path / "whole.zarr"
+    drawn = Synthetic("planted", 2000, 20000, 4, num_features=4)
+    prepare(drawn, whole, method="metis", num_clusters=8)
+    out = tmp_path / "killed.zarr"
+    stops = [("fill", 3), ("fill", 4), ("sort", 1), ("sort", 3), ("state", 1)]
+    stops += [("partition", 1), ("array", 2), ("metadata", 1), ("rename", 1)]
+    for where, times in stops:
+        done = run_killed(where, times, out)
+        assert done.returncode == -signal.SIGKILL, (where, done.stderr)
+        assert not out.exists()
+        with pytest.raises(StoreError):
+            open_graph(out)
+    done = run_killed("never", 10**9, out)
+    assert done.returncode == 0, done.stderr
+    assert_same_store(out, whole)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.zarr", "whole.zarr"]
+
+
+def test_killed_between_the_store_and_the_end_nothing_is_lost(tmp_path):
+    out = tmp_path / "killed.zarr"
+    assert run_killed("remove", 1, out).returncode == -signal.SIGKILL
+    assert open_graph(out).num_nodes == 2000
+    assert run_killed("never", 10**9, out).returncode == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.zarr"]
+
+
+def test_resume_refuses_other_input_and_options(tmp_path):
+    out = tmp_path / "x.zarr"
+    assert run_killed("sort", 1, out).returncode == -signal.SIGKILL
+    drawn = Synthetic("planted", 2000, 20001, 4, num_features=4)
+    with pytest.raises(StoreError, match="begun with another input, num clusters:"):
+        prepare(drawn, out, method="metis", num_clusters=9, resume=True)
+    # Without resume it begins anew.
+    prepare(drawn, out, method="metis", num_clusters=9)
+    assert open_graph(out).num_clusters == 9
+
+
+def test_two_preparations_of_one_store_do_not_meet(tmp_path):
+    folder = tmp_path / ".x.zarr.preparing"
+    folder.mkdir()
+    code = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w');"
+        "fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(folder / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(StoreError, match="another process prepares"):
+            prepare(Synthetic("rmat", 64, 100), tmp_path / "x.zarr")
+        other.kill()
+
+
+def test_what_does_not_fit_is_said_before_anything_is_done(tmp_path):
+    drawn = Synthetic("planted", 10**8, 10**9)
+    with pytest.raises(GraphFormatError, match="100,000,000 nodes need"):
+        prepare(drawn, tmp_path / "x.zarr", memory_limit="1 GiB")
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(PartitionError, match="use --method"):
+        fitting_method("metis", 10**7, 10**8, 4 << 30)
+    assert fitting_method("auto", 10**4, 10**5, 4 << 30) == "metis"
+    assert fitting_method("auto", 10**8, 10**9, 1 << 30) == "range"
+
+
+def test_bad_input_leaves_nothing(tmp_path):
+    file = tmp_path / "edges.csv"
+    file.write_text("1,2\n3,x\n")
+    with pytest.raises(GraphFormatError):
+        prepare(file, tmp_path / "x.zarr", ids="keep")
+    assert os.listdir(tmp_path) == ["edges.csv"]
