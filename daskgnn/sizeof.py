@@ -34,7 +34,7 @@ class _Registration:
 def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.bundle import Bundle
     from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.step import PartGradient
+    from daskgnn.dataflow.shares import PartGradient, PartStep
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
@@ -53,6 +53,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         Halo,
         HaloCache,
         PartGradient,
+        PartStep,
         PreparedWindow,
         Request,
         Rows,

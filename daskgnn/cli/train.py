@@ -127,7 +127,7 @@ def _training_options(command: Command) -> Command:
         click.option(
             "--gradients",
             type=click.Choice(WAYS),
-            help="Wait for every sum of gradients, or be some updates late.",
+            help="How gradients of parts are combined: docs/gradients.md.",
         ),
         click.option(
             "--staleness", type=NOT_NEGATIVE, help="Updates that async is late."
@@ -142,6 +142,17 @@ def _training_options(command: Command) -> Command:
             "--clip-norm",
             type=click.FloatRange(min=0.0, min_open=True),
             help="Largest norm of an update's gradient.",
+        ),
+        click.option(
+            "--compress",
+            metavar="HOW",
+            help="Send less of gradients: topk:0.01, powersgd:2, fp16, bf16 or int8.",
+        ),
+        click.option(
+            "--checksum-every",
+            type=POSITIVE,
+            metavar="STEPS",
+            help="Compare all workers' copies of the parameters.",
         ),
         click.option(
             "--halo-cache",

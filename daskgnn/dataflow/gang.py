@@ -17,43 +17,35 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numpy as np
 from distributed import get_worker
 from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
-from distributed.protocol.serialize import to_serialize
 
 from daskgnn.config import HUGE_PAGES  # and the defaults, on workers too
 from daskgnn.dataflow.clock import Clock, Work
-from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
-from daskgnn.dataflow.tree import Range, Tree, reduce_known, reduction_tree
+from daskgnn.dataflow.member import Member
+from daskgnn.dataflow.peers import (
+    GIVE_UP,
+    HELLO,
+    Exchange,
+    MemberReport,
+    PeerLost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
+
+    from daskgnn.dataflow.step import Chain
 
 PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
 """The executor of tasks that prepare later steps."""
 AHEAD_NICENESS = 10
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENAS = -1, -4, -8
-HELLO = -1
-GIVE_UP = -2
-GOODBYE = -3
-SLICED_BYTES = 600_000
-"""What slices are to save a member, at least: bytes cost 0.8 ms a megabyte, a message
-0.5 ms (docs/scaling.md)."""
-_GOODBYE_SECONDS = 1.0
-"""How long to wait for the peers' reports at the end: nothing else depends on them."""
-
-
-class PeerLost(Exception):
-    """A member of the gang is gone, or did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -275,22 +267,6 @@ class Outcome:
     """Of this member and of those peers whose reports have come."""
 
 
-@dataclass(frozen=True)
-class MemberReport:
-    """Where a member's time went, and what it sent."""
-
-    address: str
-    work: Work
-    meetings: tuple[tuple[float, float], ...]
-    """Of each step's exchange: when the member came and when it had everything,
-    seconds since the epoch by its clock."""
-    sent_bytes: int
-    """Of sums of gradients."""
-    messages: int
-    part_seconds: tuple[float, ...] = ()
-    """Of the gradients of each of its parts, in all steps."""
-
-
 def run_member(
     chain: Chain,
     gang: Gang,
@@ -317,38 +293,19 @@ def run_member(
     plugin: Any = get_worker().plugins.get(PLUGIN)
     if plugin is None:
         return None
-    exchange = _Exchange(plugin, gang, me)
+    exchange = Exchange(plugin, gang, me)
     clock, began, cpu = Clock(), time.time(), time.thread_time()
     try:
         with clock.phase("state"):
-            session = chain.begin(programs[0], state)
+            member = Member(chain, exchange, state, programs, batches, clock)
         with clock.phase("form"):
             exchange.all_gather(HELLO, None, gang.form_seconds)
-        tree = reduction_tree(gang.num_parts)
-        took = [0.0] * len(batches)
-        sums: deque[tuple[_Sum, Any]] = deque()
-        for step, step_options in enumerate(options):
-            known = {}
-            for i, part in enumerate(gang.members[me][1]):
-                start = time.perf_counter()
-                known[part, part + 1] = session.gradient(
-                    batches[i], step, max(chain.staleness - step, 0)
-                )
-                took[i] += time.perf_counter() - start
-            sums.append((_Sum(exchange, tree, step, known, clock), step_options))
-            if len(sums) > chain.staleness:
-                total, its_options = sums.popleft()
-                session.update(*total.take(), its_options)
-        for total, its_options in sums:
-            session.update(*total.take(), its_options)
-        with clock.phase("state"):
-            after = session.state()
-        clock.include(session.clock.take())
+        after = member.run(options)
         ended, counted = time.time(), clock.total()
         rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
         clock.add("other", *(max(seconds, 0.0) for seconds in rest))
         work = Work(clock.take(), began, ended)
-        return Outcome(after, exchange.all_reports(work, tuple(took)))
+        return Outcome(after, exchange.all_reports(work, tuple(member.part_seconds)))
     except PeerLost:
         exchange.give_up()
         return None
@@ -357,166 +314,3 @@ def run_member(
         raise
     finally:
         plugin.mailbox.close(gang.attempt)
-
-
-class _Sum:
-    """The sum of a step's shares over all parts: what is ours is sent at once.
-
-    Own pairs are added first, then what the peers have. Where each member sums a slice
-    (reduce-scatter, then all-gather), numbers are added in the tree's order as well:
-    the same bits.
-    """
-
-    def __init__(
-        self,
-        exchange: _Exchange,
-        tree: Tree,
-        step: int,
-        known: dict[Range, PartGradient],
-        clock: Clock,
-    ) -> None:
-        self._exchange, self._tree, self._step = exchange, tree, step
-        self._known, self._clock = known, clock
-        with clock.phase("reduce"):
-            reduce_known(tree, known, add_gradients)
-        # A peer needs a range only if its other side is not with us.
-        self._sliced = exchange.takes_slices(known)
-        with clock.phase("exchange"):
-            if self._sliced:
-                cuts = exchange.slices(len(next(iter(known.values())).gradient))
-                shares = [
-                    {r: replace(s, gradient=s.gradient[cut]) for r, s in known.items()}
-                    for cut in cuts
-                ]
-                self._known = shares.pop(exchange.me)
-            else:
-                shares = [known] * len(exchange.peers)
-            exchange.send(step, 0, shares)
-
-    def take(self) -> tuple[PartGradient, PartGradient | None]:
-        """Wait for the peers' shares; return the last two sums."""
-        with self._clock.phase("exchange"):
-            received = self._exchange.receive(self._step, 0)
-        for theirs in received:
-            self._known.update(theirs)
-        with self._clock.phase("reduce"):
-            reduce_known(self._tree, self._known, add_gradients)
-        left, *right = (self._known[r] for r in self._tree.last)
-        if self._sliced:
-            return self._whole(add_gradients(left, right[0]) if right else left), None
-        return left, right[0] if right else None
-
-    def _whole(self, piece: PartGradient) -> PartGradient:
-        """Return the sum of all slices' sums, of which one is ours."""
-        exchange, name = self._exchange, self._tree.last[0]
-        with self._clock.phase("exchange"):
-            exchange.send(self._step, 1, [{name: piece}] * len(exchange.peers))
-            pieces = exchange.receive(self._step, 1)
-        with self._clock.phase("reduce"):
-            sums = [each[name].gradient for each in pieces]
-            sums.insert(exchange.me, piece.gradient)
-            return replace(piece, gradient=np.concatenate(sums))
-
-
-class _Exchange:
-    """A member's end of the gang."""
-
-    def __init__(self, plugin: GangWorkerPlugin, gang: Gang, me: int) -> None:
-        self.plugin = plugin
-        self.gang = gang
-        self.me = me
-        self.address = gang.members[me][0]
-        self.peers = [a for i, (a, _) in enumerate(gang.members) if i != me]
-        self._meetings: list[tuple[float, float]] = []
-        self._sent_bytes = 0
-        self._sent: dict[tuple[int, int], list[Future[None]]] = {}
-
-    def takes_slices(self, known: dict[Range, PartGradient]) -> bool:
-        """Return whether each member had better sum a slice of the gradient.
-
-        That sends fewer bytes, twice as many messages.
-        """
-        nbytes = next(iter(known.values())).gradient.nbytes
-        return nbytes * (1 - 2 / len(self.gang.members)) > SLICED_BYTES
-
-    def slices(self, length: int) -> list[slice]:
-        """Return each member's slice of a gradient."""
-        count = len(self.gang.members)
-        cuts = [length * i // count for i in range(count + 1)]
-        return [slice(*pair) for pair in pairwise(cuts)]
-
-    def send(
-        self, step: int, turn: int, shares: list[dict[Range, PartGradient]]
-    ) -> None:
-        """Send sums of a step, `shares` by peer, in its first or second turn."""
-        self._sent[step, turn] = self._send_all(2 * step + turn, shares)
-        self._sent_bytes += sum(
-            share.gradient.nbytes for known in shares for share in known.values()
-        )
-
-    def receive(self, step: int, turn: int) -> list[dict[Range, PartGradient]]:
-        """Return what each peer has sent in a turn of a step."""
-        came = time.time()
-        sent = self._sent.pop((step, turn))
-        received = self._take_all(2 * step + turn, sent, self.gang.step_seconds)
-        self._meetings.append((came, time.time()))
-        return received
-
-    def all_reports(
-        self, work: Work, part_seconds: tuple[float, ...]
-    ) -> tuple[MemberReport, ...]:
-        """Exchange the members' reports; return those that came in time."""
-        meetings = tuple(self._meetings)
-        messages = len(meetings) * len(self.peers)
-        mine = MemberReport(
-            self.address, work, meetings, self._sent_bytes, messages, part_seconds
-        )
-        try:
-            others = self.all_gather(GOODBYE, mine, _GOODBYE_SECONDS)
-        except PeerLost:
-            others = []
-        return mine, *others
-
-    def all_gather(self, step: int, content: Any, seconds: float) -> list[Any]:
-        """Send `content` to all peers and return what each of them sends."""
-        sent = self._send_all(step, [content] * len(self.peers))
-        return self._take_all(step, sent, seconds)
-
-    def _send_all(self, number: int, contents: Sequence[Any]) -> list[Future[None]]:
-        """Send each peer its content."""
-        return [
-            self._send(peer, number, content)
-            for peer, content in zip(self.peers, contents, strict=True)
-        ]
-
-    def _take_all(
-        self, number: int, sent: list[Future[None]], seconds: float
-    ) -> list[Any]:
-        """Wait for what each peer sends, and for what was sent to them."""
-        deadline = time.monotonic() + seconds
-        try:
-            received = [
-                self.plugin.mailbox.take(self.gang.attempt, number, peer, deadline)
-                for peer in self.peers
-            ]
-            for future in sent:
-                future.result(max(deadline - time.monotonic(), 0.001))
-        except (OSError, TimeoutError) as error:
-            raise PeerLost(str(error)) from error
-        return received
-
-    def give_up(self) -> None:
-        """Tell the peers not to wait."""
-        for peer in self.peers:
-            self._send(peer, GIVE_UP, None)
-
-    def _send(self, peer: str, step: int, content: Any) -> Future[None]:
-        message = self.plugin.send(
-            peer,
-            attempt=self.gang.attempt,
-            step=step,
-            sender=self.address,
-            content=to_serialize(content),
-        )
-        loop = self.plugin.worker.loop.asyncio_loop
-        return asyncio.run_coroutine_threadsafe(message, loop)

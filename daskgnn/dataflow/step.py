@@ -7,39 +7,19 @@ function of the number of parts alone; its last sum is one task with the update.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dask.task_spec import DataNode, Task, TaskRef
+from dask.task_spec import DataNode, List, Task, TaskRef
 
-from daskgnn.dataflow.clock import Clock, Work, Works, here, together
+from daskgnn.dataflow.clock import Clock, Work, here, together
+from daskgnn.dataflow.peers import check_copies
+from daskgnn.dataflow.ring import add_ring
+from daskgnn.dataflow.shares import PartGradient, PartStep, add_gradients
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-
-
-@dataclass(frozen=True)
-class PartGradient:
-    """What one part, or several summed, say of a step."""
-
-    gradient: np.ndarray
-    """float32 [parameters], of the sum over seeds divided by the global count."""
-    loss: float
-    """The loss's share, divided likewise."""
-    work: Works = field(default_factory=dict)
-    """Where the time of computing it went."""
-
-
-def add_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
-    """Return the sum of two shares."""
-    return PartGradient(
-        left.gradient + right.gradient,
-        left.loss + right.loss,
-        together(left.work, right.work),
-    )
+    from collections.abc import Callable, Sequence
 
 
 def reduce_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
@@ -69,6 +49,24 @@ class Session(Protocol):
     def state(self) -> Any:
         """Return the state after the steps so far."""
 
+    def checksum(self) -> str:
+        """Return a digest of the parameters as they are now."""
+
+
+class Packing(Protocol):
+    """Compresses parts' shares; what it leaves out is carried to the next step."""
+
+    def begin(self, program: Any, state: Any, part: int) -> Any:
+        """Return what a part carries at a window's begin."""
+
+    def pack(
+        self, program: Any, share: PartGradient, carried: Any
+    ) -> tuple[PartGradient, Any]:
+        """Return a share as it is sent, and what is carried on."""
+
+    def keep(self, state: Any, carried: Sequence[Any]) -> Any:
+        """Return a state with what all parts carry, in order."""
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -79,6 +77,12 @@ class Chain:
     staleness: int = 0
     """Updates that a step's gradient does not wait for: those of the steps right
     before it."""
+    sums: str = "tree"
+    """How shares are added: "tree" or "ring"."""
+    packing: Packing | None = None
+    """How shares are compressed, if they are."""
+    checksum_every: int = 0
+    """Steps between comparisons of all copies of the parameters; 0: none."""
 
     def gradient(
         self, program: Any, state: Any, batch: Any, step: int, behind: int
@@ -90,6 +94,29 @@ class Chain:
         share = session.gradient(batch, step, behind)
         clock.include(session.clock.take())
         return replace(share, work={here(): Work(clock.spent, began, time.time())})
+
+    def packed_gradient(
+        self,
+        program: Any,
+        state: Any,
+        batch: Any,
+        step: int,
+        behind: int,
+        part: int,
+        before: PartStep | None,
+    ) -> PartStep:
+        """Return a part's share of a step, compressed, and what it carries on."""
+        assert self.packing is not None
+        share = self.gradient(program, state, batch, step, behind)
+        if before is None:
+            carried = self.packing.begin(program, state, part)
+        else:
+            carried = before.carried
+        clock = Clock()
+        with clock.phase("compress"):
+            share, carried = self.packing.pack(program, share, carried)
+        work = together(share.work, {here(): Work(clock.spent)})
+        return PartStep(replace(share, work=work), carried)
 
     def update(
         self,
@@ -103,6 +130,14 @@ class Chain:
         session = self.begin(program, state)
         session.update(left, right, options)
         return session.state()
+
+    def checks(self, done: int) -> bool:
+        """Return whether copies are compared when so many steps are done."""
+        return self.checksum_every > 0 and done % self.checksum_every == 0
+
+    def checksum(self, program: Any, state: Any) -> tuple[str, str]:
+        """Return where a copy of the parameters is, and its digest: a task."""
+        return here(), self.begin(program, state).checksum()
 
 
 def chain_window(
@@ -126,44 +161,154 @@ def chain_window(
     options : list
         What the driver says of each step's update (learning rates).
     """
-    tree = reduction_tree(len(batches))
-    key = ("state", run, window, 0, 0)
-    tasks: dict[Any, Any] = {key: DataNode(key, state)}
-    states = [key]
+    graph = _Graph(chain, run, window, state, programs, batches)
     for step, step_options in enumerate(options):
-        shares: dict[Any, Any] = {}
-        behind = max(chain.staleness - step, 0)
-        known = states[max(step - chain.staleness, 0)]
-        for part, (program, batch) in enumerate(zip(programs, batches, strict=True)):
-            grad = ("grad", run, window, step, part)
-            tasks[grad] = Task(
-                grad,
-                chain.gradient,
-                TaskRef(program),
-                TaskRef(known),
-                TaskRef(batch),
-                step,
-                behind,
-            )
-            shares[part, part + 1] = grad
+        graph.add_step(step, step_options)
+    return graph.tasks, graph.last()
 
-        def add(left: Any, right: Any, step: int = step) -> Any:
-            total = ("reduce", run, window, step, len(tasks), left[-1])
-            tasks[total] = Task(total, reduce_gradients, TaskRef(left), TaskRef(right))
-            return total
 
-        reduce_known(tree, shares, add)
-        left, right = (*(shares[r] for r in tree.last), None)[:2]
-        update = ("state", run, window, step + 1, 0)
-        tasks[update] = Task(
+class _Graph:
+    """The graph of a window's steps, as it is made."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        run: str,
+        window: int,
+        state: Any,
+        programs: list[Any],
+        batches: list[Any],
+    ) -> None:
+        self.chain, self.name = chain, (run, window)
+        self.programs, self.batches = programs, batches
+        first: Any = ("state", run, window, 0, 0)
+        self.tasks: dict[Any, Any] = {first: DataNode(first, state)}
+        self.states = [first]
+        self._done = getattr(state, "step", 0)
+        self._carrying: list[Any] = []
+        self._checks: list[Any] = []
+
+    def add_step(self, step: int, options: Any) -> None:
+        """Add one step: gradients, their sum, the update."""
+        left, right = add_sums(
+            self.tasks, self.chain.sums, (*self.name, step), self._shares(step)
+        )
+        update = ("state", *self.name, step + 1, 0)
+        self.tasks[update] = Task(
             update,
-            chain.update,
-            TaskRef(programs[0]),
-            TaskRef(key),
+            self.chain.update,
+            TaskRef(self.programs[0]),
+            TaskRef(self.states[-1]),
             TaskRef(left),
             None if right is None else TaskRef(right),
-            step_options,
+            options,
         )
-        key = update
-        states.append(key)
-    return tasks, key
+        self.states.append(update)
+        if self.chain.checks(self._done + step + 1):
+            self._check(step, update)
+
+    def last(self) -> Any:
+        """Return the key of the last state; end the graph."""
+        last: Any = self.states[-1]
+        if self._carrying:
+            assert self.chain.packing is not None
+            carried = []
+            for part, grad in enumerate(self._carrying):
+                key = ("carried", *self.name, part)
+                self.tasks[key] = Task(key, carried_of, TaskRef(grad))
+                carried.append(TaskRef(key))
+            whole = ("state", *self.name, "carried", 0)
+            keep = self.chain.packing.keep
+            self.tasks[whole] = Task(whole, keep, TaskRef(last), List(*carried))
+            last = whole
+        if self._checks:
+            sound = ("state", *self.name, "checked", 0)
+            checks = List(*map(TaskRef, self._checks))
+            self.tasks[sound] = Task(sound, first_of, TaskRef(last), checks)
+            last = sound
+        return last
+
+    def _shares(self, step: int) -> list[Any]:
+        """Add the parts' gradients; return the keys of what they send."""
+        chain, shares = self.chain, []
+        state = self.states[max(step - chain.staleness, 0)]
+        behind = max(chain.staleness - step, 0)
+        function = chain.packed_gradient if chain.packing else chain.gradient
+        carrying = self._carrying or [None] * len(self.batches)
+        self._carrying = []
+        for part, batch in enumerate(self.batches):
+            key = ("grad", *self.name, step, part)
+            needed = (self.programs[part], state, batch)
+            given: list[Any] = [TaskRef(k) for k in needed]
+            if chain.packing:
+                before = carrying[part] and TaskRef(carrying[part])
+                given += [step, behind, part, before]
+                self.tasks[key] = Task(key, function, *given)
+                self._carrying.append(key)
+                share = ("share", *self.name, step, part)
+                self.tasks[share] = Task(share, share_of, TaskRef(key))
+                shares.append(share)
+            else:
+                self.tasks[key] = Task(key, function, *given, step, behind)
+                shares.append(key)
+        return shares
+
+    def _check(self, step: int, state: Any) -> None:
+        """Add a comparison of the copies that the parts' workers have of a state."""
+        copies = []
+        for part, program in enumerate(self.programs):
+            key = ("checksum", *self.name, step, part)
+            self.tasks[key] = Task(
+                key, self.chain.checksum, TaskRef(program), TaskRef(state)
+            )
+            copies.append(TaskRef(key))
+        check = ("check", *self.name, step, 0)
+        done = self._done + step + 1
+        self.tasks[check] = Task(check, compare_copies, List(*copies), done)
+        self._checks.append(check)
+
+
+def add_sums(
+    tasks: dict[Any, Any], kind: str, name: tuple[Any, ...], shares: list[Any]
+) -> tuple[Any, Any]:
+    """Add the sum of a step's shares, by part, to a graph.
+
+    Returns
+    -------
+    left, right
+        Keys of the last two sums, or of the one and None.
+    """
+    if kind == "ring":
+        return add_ring(tasks, name, shares), None
+    tree = reduction_tree(len(shares))
+    known = {(part, part + 1): share for part, share in enumerate(shares)}
+
+    def add(left: Any, right: Any) -> Any:
+        total = ("reduce", *name, len(tasks), left[-1])
+        tasks[total] = Task(total, reduce_gradients, TaskRef(left), TaskRef(right))
+        return total
+
+    reduce_known(tree, known, add)
+    left, *right = (known[r] for r in tree.last)
+    return left, right[0] if right else None
+
+
+def share_of(step: PartStep) -> PartGradient:
+    """Return what a part sends: a task."""
+    return step.share
+
+
+def carried_of(step: PartStep) -> Any:
+    """Return what a part carries: a task."""
+    return step.carried
+
+
+def compare_copies(copies: list[tuple[str, str]], done: int) -> None:
+    """Compare the digests of all parts' copies: a task."""
+    named = {f"{where} (part {p})": digest for p, (where, digest) in enumerate(copies)}
+    check_copies(named, done)
+
+
+def first_of(state: Any, _: list[None]) -> Any:
+    """Return a state once its copies have been compared: a task."""
+    return state

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from daskgnn.dataflow.clock import Work, Works
-    from daskgnn.dataflow.gang import MemberReport
+    from daskgnn.dataflow.peers import MemberReport
     from daskgnn.dataflow.timing import WindowReport
 
 LINES = {
@@ -18,6 +18,7 @@ LINES = {
     "gather": "gather, aggregate",
     "forward": "forward",
     "backward": "backward",
+    "compress": "compress gradients",
     "reduce": "reduce",
     "exchange": "exchange of sums",
     "update": "update",
@@ -215,9 +216,8 @@ def _busy(work: Work) -> Seconds:
 
     Parts that were computed side by side share the time.
     """
-    lines = {
-        name: work.spent[name][0] for name in ("state", *COMPUTED) if name in work.spent
-    }
+    names = ("state", *COMPUTED, "compress")
+    lines = {name: work.spent[name][0] for name in names if name in work.spent}
     span = work.ended - work.began
     total = sum(lines.values())
     if math.isfinite(span) and 0 < span < total:

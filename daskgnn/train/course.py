@@ -47,6 +47,10 @@ class Sums:
     cache_misses: int = 0
     """Rows that it did not hold; 0 without a cache."""
     cache_saved_bytes: int = 0
+    gradient_bytes: int = 0
+    """Of all parts' gradients, as they were."""
+    sent_gradient_bytes: int = 0
+    """Of what was sent of them."""
 
     def traffic(self) -> dict[str, int]:
         """Return what crossed."""
@@ -141,6 +145,8 @@ class Course:
         facts, arrays = checkpoint.facts, checkpoint.arrays
         for name, mine in plan.items():
             theirs = facts["plan"].get(name, _BEFORE.get(name, mine))
+            if name == "gradients":
+                theirs = SYNCHRONOUS.facts() | theirs
             if theirs != mine:
                 was, now = _difference(theirs, mine)
                 raise CheckpointError(
@@ -148,18 +154,10 @@ class Course:
                     f"{name}={was}, this run has {name}={now}"
                 )
         _warn_of_other_versions(facts.get("versions", {}))
-        optimizer = {
-            name.removeprefix("optimizer/"): array
-            for name, array in arrays.items()
-            if name.startswith("optimizer/")
-        }
-        self.state = TrainState(
-            arrays["parameters"],
-            optimizer,
-            checkpoint.step,
-            arrays.get("gradients/accumulated"),
-            arrays.get("gradients/past"),
+        state = TrainState(
+            arrays["parameters"], _named(arrays, "optimizer/"), checkpoint.step
         )
+        self.state = state.with_carried(_named(arrays, "gradients/"))
         self.position = Position(*facts["position"])
         self.best = None
         if facts["best"] is not None:
@@ -173,6 +171,15 @@ class Course:
         self.last_loss = facts["last_loss"]
         self.forms = dict(facts["forms"])
         self.schedule.load(facts["schedule"])
+
+
+def _named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin so, without that."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def versions() -> dict[str, str]:

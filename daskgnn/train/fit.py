@@ -105,8 +105,9 @@ class Fit:
         window, course = result.window, self.course
         course.forms[result.form] = course.forms.get(result.form, 0) + window.size
         before = result.began
-        for i, (loss, done) in enumerate(
-            zip(result.state.losses, result.state.finished, strict=True)
+        state = result.state
+        for i, (loss, done, sent) in enumerate(
+            zip(state.losses, state.finished, state.sent, strict=True)
         ):
             record = {
                 "step": course.state.step + i,
@@ -120,6 +121,8 @@ class Fit:
                 sums.loss += loss * seeds
                 sums.seeds += seeds
                 sums.seconds += record["seconds"]
+                sums.gradient_bytes += sent[0]
+                sums.sent_gradient_bytes += sent[1]
             self.recorder.step(record)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
@@ -147,6 +150,8 @@ class Fit:
             "seconds": round(sums.seconds, 6),
             "lr": course.schedule.options()[0].get("lr"),
             **sums.traffic(),
+            "gradient_bytes": sums.gradient_bytes,
+            "sent_gradient_bytes": sums.sent_gradient_bytes,
         }
         staleness = self.loop.planner.gradients.staleness
         if staleness:

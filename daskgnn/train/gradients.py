@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError
+from daskgnn.kernels.compress import HALVES, Compression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WAYS = ("tree", "async")
+WAYS = ("tree", "ring", "async")
+SUMS = ("tree", "ring")
+"""Ways that differ in the order of additions alone."""
+COMPRESSIONS = "topk:SHARE, powersgd:RANK, fp16, bf16 or int8"
 COMPENSATIONS = ("none", "linear", "inverse", "dc-asgd")
 _DC_ASGD_LAMBDA = 0.04
 """As in the paper's experiments."""
@@ -37,6 +41,13 @@ class Gradients:
     """What is done about staleness t: "linear" divides the learning rate by 1 + 0.1 t,
     "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al.,
     "Asynchronous Stochastic Gradient Descent with Delay Compensation", ICML 2017)."""
+    sums: str = "tree"
+    """The order in which parts' gradients are added: "tree" or "ring"."""
+    compress: str | None = None
+    """How each part's gradient is compressed before it is sent: see `compression`."""
+    checksum_every: int | None = None
+    """Steps between comparisons of all copies of the parameters: not a bit depends on
+    it."""
 
     def __post_init__(self) -> None:
         if self.accumulate < 1 or self.staleness < 0:
@@ -62,9 +73,20 @@ class Gradients:
                 "go together: use one of them"
             )
 
+        if self.compress is not None:
+            compression(self.compress)
+            if self.sums != "tree":
+                raise InputError(
+                    f"compress={self.compress!r} and gradients={self.sums!r} cannot go "
+                    "together: compressed gradients are not added on their way, use "
+                    "gradients='tree'"
+                )
+
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with."""
-        return asdict(self)
+        facts = asdict(self)
+        del facts["checksum_every"]
+        return facts
 
     def rate(self, staleness: int) -> float:
         """Return what the learning rate is multiplied by."""
@@ -85,6 +107,8 @@ def choose(
     compensation: str,
     accumulate: int,
     clip_norm: float | None,
+    compress: str | None = None,
+    checksum_every: int | None = None,
 ) -> Gradients:
     """Return what `Trainer`'s options mean.
 
@@ -100,7 +124,34 @@ def choose(
     if way != "async" and staleness is not None:
         raise InputError(f"staleness={staleness} needs gradients='async', not {way!r}")
     late = (1 if staleness is None else staleness) if way == "async" else 0
-    return Gradients(accumulate, clip_norm, late, compensation)
+    sums = way if way in SUMS else "tree"
+    return Gradients(
+        accumulate, clip_norm, late, compensation, sums, compress, checksum_every
+    )
+
+
+def compression(text: str) -> Compression:
+    """Return what ``compress=`` means.
+
+    Raises
+    ------
+    InputError
+        If it means nothing.
+    """
+    kind, colon, amount = str(text).partition(":")
+    try:
+        if kind == "topk" and 0 < float(amount) <= 1:
+            return Compression(kind, float(amount))
+        if kind == "powersgd" and int(amount) >= 1:
+            return Compression(kind, int(amount))
+    except ValueError:
+        pass
+    if kind in (*HALVES, "int8") and not colon:
+        return Compression(kind)
+    raise InputError(
+        f"compress={text!r}, expected {COMPRESSIONS}, with a share above 0 and at most "
+        "1 (topk:0.01) and a rank of at least 1 (powersgd:2)"
+    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from daskgnn.dataflow.clock import Clock, Work, Works, here, together
-from daskgnn.dataflow.step import PartGradient, add_gradients
+from daskgnn.dataflow.shares import PartGradient, add_gradients, opened
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.features import dense
 from daskgnn.kernels.neighbor import FanOut
@@ -38,6 +38,7 @@ from daskgnn.train.state import (
     TrainState,
     export_optimizer,
     flatten,
+    hash_parameters,
     import_optimizer,
 )
 
@@ -251,6 +252,7 @@ class TrainSession:
         self._losses: list[float] = []
         self._finished: list[float] = []
         self._work: list[Works] = []
+        self._sent: list[tuple[int, int]] = []
         self._optimizer: torch.optim.Optimizer | None = None
         self._loaded = _load(program)
         self._loaded.with_parameters(state.parameters)
@@ -276,8 +278,10 @@ class TrainSession:
 
     def _gradient(self, batch: PreparedWindow, step: int) -> PartGradient:
         loaded, prepared = self._loaded, batch.steps[step]
+        nbytes = self._before.parameters.nbytes
         if not prepared.sizes[0]:
-            return PartGradient(np.zeros_like(self._before.parameters), 0.0)
+            nothing = np.zeros_like(self._before.parameters)
+            return PartGradient(nothing, 0.0, {}, nbytes, nbytes)
         model = loaded.model.train()
         clock = self.clock
         with computing(self.program.threads, self.program.precision):
@@ -289,7 +293,7 @@ class TrainSession:
                 loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
             with clock.phase("backward"):
                 gradient = loaded.gradient(loss)
-        return PartGradient(gradient, float(loss.detach()))
+        return PartGradient(gradient, float(loss.detach()), {}, nbytes, nbytes)
 
     def update(
         self,
@@ -306,7 +310,7 @@ class TrainSession:
         """
         clock = Clock()
         with clock.phase("reduce"):
-            share = left if right is None else add_gradients(left, right)
+            share = opened(left) if right is None else add_gradients(left, right)
         if not np.isfinite(share.loss):
             raise TrainingError(
                 f"the loss of step {self._before.step + len(self._losses)} is "
@@ -322,6 +326,7 @@ class TrainSession:
         self._losses.append(share.loss)
         self._finished.append(time.time())
         self._work.append(together(share.work, {here(): Work(clock.spent)}))
+        self._sent.append((share.dense_bytes, share.sent_bytes))
 
     def _with_accumulated(self, gradient: np.ndarray, weight: float) -> np.ndarray:
         if weight != 1.0:
@@ -351,6 +356,10 @@ class TrainSession:
             import_optimizer(self._optimizer, parameters, self._before.optimizer)
         return self._optimizer
 
+    def checksum(self) -> str:
+        """Return the SHA-256 of the parameters as they are now."""
+        return hash_parameters(self._loaded.flat.numpy())
+
     def state(self) -> TrainState:
         """Return the state after the steps so far."""
         before, loaded = self._before, self._loaded
@@ -366,9 +375,11 @@ class TrainSession:
             before.step + len(self._losses),
             self._accumulated,
             np.stack(self._past) if self._past else None,
+            {},
             (*before.losses, *self._losses),
             (*before.finished, *self._finished),
             (*before.work, *self._work),
+            (*before.sent, *self._sent),
         )
 
 

@@ -34,6 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "compensation": "none",
     "accumulate": 1,
     "clip_norm": None,
+    "compress": None,
+    "checksum_every": None,
     "halo_cache": "0",
     "halo_cache_policy": "static",
 }

@@ -67,6 +67,8 @@ _TRAINER_OPTIONS = (
     "compensation",
     "accumulate",
     "clip_norm",
+    "compress",
+    "checksum_every",
     "halo_cache",
     "halo_cache_policy",
     "adapt",
@@ -112,6 +114,8 @@ class RunConfig:
     compensation: str | None = None
     accumulate: int | None = None
     clip_norm: float | None = None
+    compress: str | None = None
+    checksum_every: int | None = None
     halo_cache: str | None = None
     halo_cache_policy: str | None = None
     recipe: bool = True

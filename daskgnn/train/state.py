@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskgnn.dataflow.clock import Works
+
+
+_BY_PART = "by_part/"
 
 
 @dataclass(frozen=True)
@@ -30,21 +33,40 @@ class TrainState:
     past: np.ndarray | None = None
     """float32 [s, n], parameters before each of the last s updates, oldest first, where
     gradients may be stale."""
+    by_part: dict[str, np.ndarray] = field(default_factory=dict)
+    """[P, ...] by name: what parts keep for themselves between steps."""
     losses: tuple[float, ...] = ()
     """Losses of the steps done since the window began."""
     finished: tuple[float, ...] = ()
     """When they were done, seconds since the epoch (for reports alone)."""
     work: tuple[Works, ...] = ()
     """Where their time went, as far as it was on their way to this state."""
+    sent: tuple[tuple[int, int], ...] = ()
+    """Of each of them: bytes of the parts' gradients, as they were and as sent."""
 
     def cleared(self) -> TrainState:
         """Return the state without the window's reports."""
-        return replace(self, losses=(), finished=(), work=())
+        return replace(self, losses=(), finished=(), work=(), sent=())
 
     def carried(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps beside parameters and optimizer."""
         arrays = {"accumulated": self.accumulated, "past": self.past}
-        return {name: array for name, array in arrays.items() if array is not None}
+        found = {name: array for name, array in arrays.items() if array is not None}
+        return found | {f"{_BY_PART}{n}": array for n, array in self.by_part.items()}
+
+    def with_carried(self, arrays: dict[str, np.ndarray]) -> TrainState:
+        """Return the state with what `carried` returned."""
+        by_part = {
+            name.removeprefix(_BY_PART): array
+            for name, array in arrays.items()
+            if name.startswith(_BY_PART)
+        }
+        return replace(
+            self,
+            accumulated=arrays.get("accumulated"),
+            past=arrays.get("past"),
+            by_part=by_part,
+        )
 
 
 def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:

@@ -38,6 +38,7 @@ from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, Advisor
+from daskgnn.train.chains import chain_of
 from daskgnn.train.checks import (
     check_adapt,
     check_checkpoints,
@@ -159,9 +160,10 @@ class Trainer:
         float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
         faster where the processor has instructions for it. Parameters, their
         gradients, sums over neighbours and evaluation stay float32.
-    gradients : {"tree", "async"}
-        Each step waits for the sum of all parts' gradients ("tree"), or is taken at
-        the parameters of `staleness` updates before ("async"): always as many, so the
+    gradients : {"tree", "ring", "async"}
+        Each step waits for the sum of all parts' gradients, added in a tree over parts
+        or piece by piece around them ("ring": other last bits). With "async" it is
+        taken at the parameters of `staleness` updates before: always as many, so the
         bits are as reproducible, and sums travel while the next step is computed.
     staleness : int, optional
         With "async"; default 1. 0 is the same as "tree", to the bit.
@@ -173,6 +175,13 @@ class Trainer:
         not reach over an epoch's end.
     clip_norm : float, optional
         Shorten an update's gradient to this norm if it is longer.
+    compress : str, optional
+        Compress each part's gradient before it is sent: ``"topk:0.01"`` (its largest
+        hundredth), ``"powersgd:2"`` (two factors of rank 2 a matrix), ``"fp16"``,
+        ``"bf16"`` or ``"int8"``. What is left out is added to the part's next gradient.
+    checksum_every : int, optional
+        Steps between comparisons of all workers' copies of the parameters. A run whose
+        copies differ is stopped, naming the step and the worker.
     halo_cache : int or str
         Bytes, as in ``"64 MB"``, that each part may keep of other parts' feature
         rows; 0 keeps none. Not a bit depends on it.
@@ -232,6 +241,8 @@ class Trainer:
         compensation: str = "none",
         accumulate: int = 1,
         clip_norm: float | None = None,
+        compress: str | None = None,
+        checksum_every: int | None = None,
         halo_cache: int | str = 0,
         halo_cache_policy: str = "static",
         standby: int = 0,
@@ -278,7 +289,15 @@ class Trainer:
             self.fan_out,
             check_count("threads_per_part", threads_per_part),
             precision,
-            choose(gradients, staleness, compensation, accumulate, clip_norm),
+            choose(
+                gradients,
+                staleness,
+                compensation,
+                accumulate,
+                clip_norm,
+                compress,
+                check_optional_count("checksum_every", checksum_every),
+            ),
         )
         self.plan = SeedPlan(
             graph.original_ids_of(graph.splits["train"]),
@@ -585,7 +604,7 @@ class Trainer:
         return f"{done}, {self.recorder.how_to_continue()}"
 
     def _new_loop(self, preparation: Preparation) -> TrainLoop:
-        return TrainLoop(
+        loop = TrainLoop(
             self.executor,
             preparation,
             WindowPlanner(
@@ -601,6 +620,8 @@ class Trainer:
             self._recoveries,
             self._advisor,
         )
+        loop.chain = chain_of(self.program.gradients)
+        return loop
 
     def _new_fit(self, signals: Signals | None = None) -> Fit:
         return Fit(

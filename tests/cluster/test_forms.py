@@ -9,7 +9,8 @@ from training import planted_graph, stored, trainer
 
 from daskgnn import nn
 from daskgnn.dataflow.executor import ClusterExecutor
-from daskgnn.dataflow.gang import PLUGIN, SLICED_BYTES
+from daskgnn.dataflow.gang import PLUGIN
+from daskgnn.dataflow.sums import SLICED_BYTES
 from daskgnn.train import loop
 from daskgnn.train.cluster import own_cluster
 
@@ -118,6 +119,9 @@ def test_forms_give_the_same_bits(path, alone, workers):
     [
         {"gradients": "async", "staleness": 2, "compensation": "dc-asgd"},
         {"accumulate": 2, "clip_norm": 0.1},
+        {"compress": "topk:0.1", "gradients": "async", "staleness": 1},
+        {"compress": "powersgd:2", "checksum_every": 2},
+        {"gradients": "ring", "checksum_every": 2},
     ],
 )
 def test_ways_of_using_gradients_give_the_same_bits(path, workers, way):

@@ -4,23 +4,26 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from daskgnn.dataflow import gang as module
+from daskgnn.dataflow import sums
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.gang import (
-    HELLO,
     PLUGIN,
     Gang,
     GangWorkerPlugin,
     Mailbox,
-    PeerLost,
     run_member,
 )
-from daskgnn.dataflow.step import Chain, PartGradient, add_gradients
+from daskgnn.dataflow.peers import HELLO, Exchange, PeerLost
+from daskgnn.dataflow.shares import PartGradient, add_gradients
+from daskgnn.dataflow.step import Chain
+from daskgnn.errors import TrainingError
 
 SOON, LATE = 0.05, 20.0
 
@@ -269,8 +272,7 @@ class Numbers(Talk):
 
     def gradient(self, batch, step, behind=0):
         part = int(batch.removeprefix("batch-"))
-        numbers = np.random.default_rng([part, step]).lognormal(0, 9, LENGTH)
-        return PartGradient(numbers.astype(np.float32), float(part))
+        return PartGradient(numbers_of(part, step), float(part))
 
     def update(self, left, right, option):
         share = left if right is None else add_gradients(left, right)
@@ -280,12 +282,17 @@ class Numbers(Talk):
 LENGTH = 7
 
 
+def numbers_of(part, step):
+    numbers = np.random.default_rng([part, step]).lognormal(0, 9, LENGTH)
+    return numbers.astype(np.float32)
+
+
 @pytest.mark.parametrize("parts", [[(0, 1, 2), (3, 4)], [(p,) for p in range(9)]])
 def test_slices_give_the_same_bits(run_gang, monkeypatch, parts):
     chain = Chain(Numbers)
     whole = run_gang(chain, parts)
     assert len(set(whole)) == 1
-    monkeypatch.setattr(module, "SLICED_BYTES", -1)
+    monkeypatch.setattr(sums, "SLICED_BYTES", -1)
     assert run_gang(chain, parts) == whole
     alone = [tuple(range(sum(map(len, parts))))]
     assert run_gang(chain, alone) == whole[:1]
@@ -299,16 +306,108 @@ def test_slices_send_less(monkeypatch, run_gang):
         sent[self.me] = sent.get(self.me, 0) + sum(known)
         return send(self, step, turn, shares)
 
-    send = module._Exchange.send
-    monkeypatch.setattr(module._Exchange, "send", counted)
+    send = Exchange.send
+    monkeypatch.setattr(Exchange, "send", counted)
     monkeypatch.setattr(f"{__name__}.LENGTH", 800)
     parts = [(p,) for p in range(8)]
     run_gang(Chain(Numbers), parts, steps=1)
     assert sent == dict.fromkeys(range(8), 7 * 800 * 4)
     sent.clear()
-    monkeypatch.setattr(module, "SLICED_BYTES", -1)
+    monkeypatch.setattr(sums, "SLICED_BYTES", -1)
     run_gang(Chain(Numbers), parts, steps=1)
     assert sent == dict.fromkeys(range(8), 2 * 7 * 100 * 4)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(0, 1, 2, 3, 4)],
+        [(0, 1, 2), (3, 4)],
+        [(0, 2, 4), (1, 3)],
+        [(1, 3), (4, 0), (2,)],
+        [(0,), (1,), (2,), (3,), (4,)],
+    ],
+)
+@pytest.mark.parametrize("staleness", [0, 2])
+def test_a_ring_gives_the_same_bits_whoever_holds_the_parts(run_gang, parts, staleness):
+    found = run_gang(Chain(Numbers, staleness, "ring"), parts)
+    vectors = [numbers_of(part, 0) for part in range(5)]
+    total = []
+    for chunk in range(5):
+        piece = slice(LENGTH * chunk // 5, LENGTH * (chunk + 1) // 5)
+        here = vectors[chunk][piece]
+        for turn in range(1, 5):
+            here = here + vectors[(chunk + turn) % 5][piece]
+        total.append(here)
+    assert len(set(found)) == 1
+    assert found[0].startswith(f"s{np.concatenate(total).tobytes().hex()}|10.0|")
+
+
+def test_a_ring_sends_pieces(run_gang, monkeypatch):
+    sent = {}
+
+    def counted(self, step, turn, shares):
+        known = [s.gradient.nbytes for each in shares.values() for s in each.values()]
+        sent[self.me] = sent.get(self.me, 0) + sum(known)
+        return send_to(self, step, turn, shares)
+
+    send_to = Exchange.send_to
+    monkeypatch.setattr(Exchange, "send_to", counted)
+    monkeypatch.setattr(f"{__name__}.LENGTH", 800)
+    run_gang(Chain(Numbers, 0, "ring"), [(p,) for p in range(8)], steps=1)
+    assert sent == dict.fromkeys(range(8), 2 * 7 * 100 * 4)
+
+
+class Rounding:
+    """A packing that sends whole numbers and carries the rest."""
+
+    def begin(self, program, state, part):
+        return {"rest": np.zeros(LENGTH)}
+
+    def pack(self, program, share, carried):
+        wanted = share.gradient + carried["rest"]
+        whole = np.rint(wanted).astype(np.float32)
+        return replace(share, gradient=whole), {"rest": wanted - whole}
+
+    def keep(self, state, carried):
+        return state + "".join(each["rest"].tobytes().hex() for each in carried)
+
+
+@pytest.mark.parametrize("parts", [[(0, 2, 1)], [(0, 2), (1,)], [(0,), (1,), (2,)]])
+def test_what_parts_carry_comes_together(run_gang, parts):
+    chain = Chain(Numbers, packing=Rounding())
+    shares, rest = [], [np.zeros(LENGTH)] * 3
+    said = "s"
+    for step in range(3):
+        for part in range(3):
+            wanted = numbers_of(part, step) + rest[part]
+            shares.append(np.rint(wanted).astype(np.float32))
+            rest[part] = wanted - shares[-1]
+        a, b, c = shares[-3:]
+        said += ((a + b) + c).tobytes().hex() + "|3.0|"
+    said += "".join(r.tobytes().hex() for r in rest)
+    assert run_gang(chain, parts) == [said] * len(parts)
+
+
+def test_a_member_with_other_parameters_stops_the_gang(run_gang):
+    class Checked(Numbers):
+        def checksum(self):
+            wrong = threading.current_thread() is damaged and self.said.count("|") == 4
+            return "wrong" if wrong else self.said
+
+    class Marking(Checked):
+        def gradient(self, batch, step, behind=0):
+            nonlocal damaged
+            if batch == "batch-1":
+                damaged = threading.current_thread()
+            return super().gradient(batch, step, behind)
+
+    damaged = None
+    chain = Chain(Marking, checksum_every=2)
+    for error in run_gang(chain, [(0,), (1,), (2,)]):
+        assert isinstance(error, TrainingError)
+        assert "after step 2" in str(error)
+        assert "those of member-1 differ" in str(error)
 
 
 @pytest.mark.parametrize("staleness", [0, 1, 2, 9])

@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from dask.local import get_sync
+from dask.task_spec import DataNode
 from training import planted_graph, stored, trainer
 
 import daskgnn
 from daskgnn import nn
-from daskgnn.dataflow.step import add_gradients
-from daskgnn.errors import InputError
-from daskgnn.train.gradients import Gradients, clipped, shares
+from daskgnn.dataflow.peers import check_copies
+from daskgnn.dataflow.ring import add_ring
+from daskgnn.dataflow.shares import PartGradient, add_gradients
+from daskgnn.errors import InputError, TrainingError
+from daskgnn.train import chains
+from daskgnn.train.gradients import Gradients, clipped, compression, shares
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
 from daskgnn.train.recorder import Silent
@@ -29,9 +34,9 @@ def plain_sage(graph):
     return nn.GraphSAGE(graph.num_features, 16, graph.num_classes, 2)
 
 
-def run(path, epochs=2, client=None, **options):
+def run(path, epochs=2, client=None, parts=2, **options):
     options = {"model": plain_sage, "batch_size": 24, "window": 3, **options}
-    fitted = trainer(path, 2, client, **options)
+    fitted = trainer(path, parts, client, **options)
     fitted.fit(epochs)
     return fitted
 
@@ -113,16 +118,21 @@ def test_a_step_is_no_longer_than_the_norm_times_the_rate(path):
 # -- staleness
 
 
-def delayed(path, staleness, compensation="none"):
-    """Train one epoch with late gradients in a plain loop; return the parameters."""
+def prepared(path):
+    """Return a trainer, its batches by part of a whole epoch, and how many steps."""
     planned = trainer(path, 2, None, plain_sage, batch_size=24, **ALL)
     planned._prepare()
     loop = planned._new_loop(planned._preparation)
     (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
     keys = loop._prepare(window).batches
-    batches = planned.executor.result(keys)
+    return planned, planned.executor.result(keys), window.size
+
+
+def delayed(path, staleness, compensation="none"):
+    """Train one epoch with late gradients in a plain loop; return the parameters."""
+    planned, batches, size = prepared(path)
     versions = [planned.course.state.parameters]
-    for step in range(window.size):
+    for step in range(size):
         then = versions[max(step - staleness, 0)]
         session = TrainSession(planned.program, TrainState(then, {}))
         total = add_gradients(*(session.gradient(batch, step) for batch in batches))
@@ -134,7 +144,7 @@ def delayed(path, staleness, compensation="none"):
         if compensation == "dc-asgd":
             gradient = gradient + 0.04 * gradient**2 * (versions[-1] - then)
         versions.append(versions[-1] - np.float32(rate) * gradient)
-    assert window.size > 2 * staleness
+    assert size > 2 * staleness
     return versions[-1]
 
 
@@ -174,18 +184,149 @@ def test_windows_do_not_matter_and_resuming_is_exact(path, tmp_path):
     assert again.params_sha256 == wanted
 
 
+# -- compression
+
+
+COMPRESSED = ["topk:0.1", "powersgd:2", "fp16", "bf16", "int8"]
+
+
+@pytest.mark.parametrize("compress", COMPRESSED)
+def test_compression_equals_a_plain_loop(path, compress):
+    """Error feedback a part, the sum of what is sent, then plain SGD."""
+    planned, batches, size = prepared(path)
+    way, shapes = compression(compress), planned.program.shapes
+    carried = [way.first(shapes) for _ in batches]
+    parameters_now = planned.course.state.parameters
+    for step in range(size):
+        session = TrainSession(planned.program, TrainState(parameters_now, {}))
+        total = np.zeros_like(parameters_now)
+        for part, batch in enumerate(batches):
+            gradient = session.gradient(batch, step).gradient
+            message, carried[part] = way.compress(gradient, carried[part], shapes)
+            total += message.dense()
+        parameters_now = parameters_now - np.float32(LR) * total
+    fitted = run(path, 1, compress=compress, **ALL)
+    np.testing.assert_allclose(parameters(fitted), parameters_now, atol=2e-7)
+    state = fitted.course.state
+    for name in carried[0]:
+        wanted = [held[name] for held in carried]
+        np.testing.assert_allclose(state.by_part[name], wanted, atol=1e-6)
+
+
+def test_all_entries_are_the_uncompressed_run(path):
+    wanted = run(path, optimizer="adam")
+    found = run(path, optimizer="adam", compress="topk:1.0")
+    assert found.params_sha256 == wanted.params_sha256
+
+
+def test_full_rank_is_the_uncompressed_run_to_rounding(path):
+    wanted, found = (run(path, compress=c, **ALL) for c in (None, "powersgd:16"))
+    np.testing.assert_allclose(parameters(found), parameters(wanted), atol=1e-5)
+
+
+def test_bytes_are_counted_before_and_after(path):
+    fitted = run(path, 1, compress="topk:0.1", **ALL)
+    count, steps, parts = len(parameters(fitted)), 5, 2
+    (epoch,) = fitted.recorder.history.epochs
+    for facts in (epoch, fitted.summary()):
+        assert facts["gradient_bytes"] == 4 * count * steps * parts
+        assert facts["sent_gradient_bytes"] == 8 * round(0.1 * count) * steps * parts
+    plain = run(path, 1, **ALL).summary()
+    assert plain["sent_gradient_bytes"] == plain["gradient_bytes"]
+
+
+@pytest.mark.parametrize("compress", ["topk:0.1", "powersgd:2"])
+def test_residuals_are_in_checkpoints(path, tmp_path, compress):
+    options = {"compress": compress, "optimizer": "adam", "batch_size": 24}
+    wanted = run(path, 3, **options).params_sha256
+    assert run(path, 3, **{**options, "window": 1}).params_sha256 == wanted
+    options |= {"model": plain_sage, "window": 1, "checkpoint_every": 2}
+    options["out"] = tmp_path / "run"
+    with pytest.raises(RuntimeError, match="stopped"):
+        trainer(path, 2, None, progress=Stop(), **options).fit(3)
+    again = trainer(path, 2, None, **options)
+    again.fit(3, resume=True)
+    assert again.params_sha256 == wanted
+
+
+# -- sums in a ring
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 3, 5])
+def test_a_ring_adds_every_part_in_its_order(num_parts):
+    rng = np.random.default_rng(0)
+    vectors = rng.lognormal(0, 9, (num_parts, 23)).astype(np.float32)
+    shares = [PartGradient(v, float(p), {}, 1, 2) for p, v in enumerate(vectors)]
+    tasks = {("g", p): DataNode(("g", p), share) for p, share in enumerate(shares)}
+    key = add_ring(tasks, ("r", 0, 0), list(tasks))
+    whole = get_sync(tasks, key)
+    wanted = []
+    for chunk in range(num_parts):
+        piece = slice(23 * chunk // num_parts, 23 * (chunk + 1) // num_parts)
+        total = vectors[chunk][piece]
+        for turn in range(1, num_parts):
+            total = total + vectors[(chunk + turn) % num_parts][piece]
+        wanted.append(total)
+    np.testing.assert_array_equal(whole.gradient, np.concatenate(wanted))
+    assert whole.loss == sum(range(num_parts))
+    assert (whole.dense_bytes, whole.sent_bytes) == (num_parts, 2 * num_parts)
+
+
+def test_a_ring_equals_the_tree_to_rounding(path):
+    tree, ring = (run(path, gradients=way, parts=5, **ALL) for way in ("tree", "ring"))
+    np.testing.assert_allclose(parameters(ring), parameters(tree), atol=1e-6)
+    assert ring.params_sha256 != tree.params_sha256
+
+
+# -- checksums
+
+
+class Damaged(TrainSession):
+    """A session whose copy of the parameters is not what was sent, in part 1."""
+
+    calls = 0
+
+    def checksum(self):
+        Damaged.calls += 1
+        wrong = self._before.step == 4 and Damaged.calls % 2 == 0
+        return "damaged" if wrong else super().checksum()
+
+
+def test_a_copy_that_differs_stops_the_run_naming_the_step(path, monkeypatch):
+    monkeypatch.setattr(chains, "TrainSession", Damaged)
+    assert run(path, 1, checksum_every=3, **ALL).params_sha256 == (
+        run(path, 1, **ALL).params_sha256
+    )
+    assert Damaged.calls == 2
+    Damaged.calls = 0
+    with pytest.raises(TrainingError, match=r"after step 4 .*part 1\) differ"):
+        run(path, 1, checksum_every=2, **ALL)
+
+
+def test_of_three_copies_the_one_that_differs_is_named():
+    copies = {"a": "1", "b": "2", "c": "1"}
+    with pytest.raises(TrainingError, match="those of b differ"):
+        check_copies(copies, 7)
+    check_copies({"a": "1", "b": "1"}, 7)
+
+
 # -- input
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"gradients": "sync"}, "gradients='sync', expected one of 'tree', 'async'"),
+        ({"gradients": "sync"}, "gradients='sync', expected one of 'tree', 'ring'"),
         ({"staleness": 2}, "staleness=2 needs gradients='async'"),
         ({"gradients": "async", "accumulate": 2}, "cannot go together"),
         ({"compensation": "linear"}, "give staleness=1 or more"),
         ({"gradients": "async", "compensation": "some"}, "compensation='some'"),
         ({"accumulate": 0}, "accumulate=0"),
+        ({"compress": "topk:2"}, "compress='topk:2', expected topk:SHARE"),
+        ({"compress": "powersgd"}, "compress='powersgd'"),
+        ({"compress": "int8:3"}, "compress='int8:3'"),
+        ({"compress": "fp16", "gradients": "ring"}, "cannot go together"),
+        ({"checksum_every": 0}, "checksum_every=0"),
         ({"clip_norm": 0.0}, "clip_norm=0.0"),
     ],
 )

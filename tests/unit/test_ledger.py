@@ -10,7 +10,7 @@ from dask.task_spec import DataNode, List, Task, TaskRef
 from training import planted_graph, stored, trainer
 
 from daskgnn.dataflow.clock import Work, together
-from daskgnn.dataflow.gang import MemberReport
+from daskgnn.dataflow.peers import MemberReport
 from daskgnn.dataflow.timing import (
     Timed,
     TimedWindow,
