@@ -32,9 +32,11 @@ from report import show, write
 import daskgnn
 from daskgnn import nn
 from daskgnn.dataflow.bundle import bundled
+from daskgnn.dataflow.chain import Chain
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.executor import ClusterExecutor
-from daskgnn.dataflow.step import Chain, PartGradient, chain_window
+from daskgnn.dataflow.shares import PartGradient
+from daskgnn.dataflow.step import chain_window
 from daskgnn.dataflow.timing import timed
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.graph.generate import planted_partition

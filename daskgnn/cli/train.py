@@ -149,6 +149,12 @@ def _training_options(command: Command) -> Command:
             help="Send less of gradients: topk:0.01, powersgd:2, fp16, bf16 or int8.",
         ),
         click.option(
+            "--local-steps",
+            type=POSITIVE,
+            metavar="K",
+            help="Steps that each part takes by itself between averages.",
+        ),
+        click.option(
             "--checksum-every",
             type=POSITIVE,
             metavar="STEPS",

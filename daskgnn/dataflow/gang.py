@@ -27,10 +27,12 @@ from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from daskgnn.config import HUGE_PAGES  # and the defaults, on workers too
 from daskgnn.dataflow.clock import Clock, Work
+from daskgnn.dataflow.local import LocalMember
 from daskgnn.dataflow.member import Member
 from daskgnn.dataflow.peers import (
     GIVE_UP,
     HELLO,
+    CopiesDiffer,
     Exchange,
     MemberReport,
     PeerLost,
@@ -39,7 +41,7 @@ from daskgnn.dataflow.peers import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.dataflow.step import Chain
+    from daskgnn.dataflow.chain import Chain
 
 PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
@@ -297,7 +299,8 @@ def run_member(
     clock, began, cpu = Clock(), time.time(), time.thread_time()
     try:
         with clock.phase("state"):
-            member = Member(chain, exchange, state, programs, batches, clock)
+            kind = LocalMember if chain.local is not None else Member
+            member = kind(chain, exchange, state, programs, batches, clock)
         with clock.phase("form"):
             exchange.all_gather(HELLO, None, gang.form_seconds)
         after = member.run(options)
@@ -309,6 +312,9 @@ def run_member(
     except PeerLost:
         exchange.give_up()
         return None
+    except CopiesDiffer:
+        # Not before the others know, too: one that gives up says nothing of it.
+        raise
     except BaseException:
         exchange.give_up()
         raise

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.peers import CARRIED
 from daskgnn.dataflow.sums import SUMS
+from daskgnn.sizeof import array_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from daskgnn.dataflow.chain import Chain
     from daskgnn.dataflow.clock import Clock
     from daskgnn.dataflow.peers import Exchange
     from daskgnn.dataflow.shares import PartGradient
-    from daskgnn.dataflow.step import Chain
     from daskgnn.dataflow.sums import Sum
 
 
@@ -32,7 +33,7 @@ class Member:
         clock: Clock,
     ) -> None:
         self.chain, self.exchange, self.clock = chain, exchange, clock
-        self.program = programs[0]
+        self.program, self.state = programs[0], state
         self.batches = dict(zip(exchange.parts, batches, strict=True))
         self._took = dict.fromkeys(self.batches, 0.0)
         self._done = getattr(state, "step", 0)
@@ -66,7 +67,7 @@ class Member:
             state = self._session.state()
         self.clock.include(self._session.clock.take())
         if self.chain.packing is not None:
-            state = self.chain.packing.keep(state, self._all_carried())
+            state = self.chain.packing.keep(state, self._all_of(self._carried))
         return state
 
     def _sum(self, step: int) -> Sum:
@@ -98,12 +99,11 @@ class Member:
             with self.clock.phase("exchange"):
                 self.exchange.compare(step, self._session.checksum(), done)
 
-    def _all_carried(self) -> list[Any]:
-        """Return what all parts carry, in order."""
+    def _all_of(self, mine: dict[int, Any]) -> list[Any]:
+        """Return what all parts have, in order; `mine` are those of this member."""
+        everything = dict(mine)
         with self.clock.phase("exchange"):
-            everything = self._carried
-            arrays = [a for held in self._carried.values() for a in held.values()]
-            self.exchange.count(sum(array.nbytes for array in arrays))
-            for theirs in self.exchange.all_gather(CARRIED, self._carried):
-                everything = {**everything, **theirs}
+            self.exchange.count(array_bytes(mine))
+            for theirs in self.exchange.all_gather(CARRIED, mine):
+                everything.update(theirs)
         return [everything[part] for part in sorted(everything)]

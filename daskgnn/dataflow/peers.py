@@ -31,6 +31,10 @@ class PeerLost(Exception):
     """A member of the gang is gone, or did not answer in time."""
 
 
+class CopiesDiffer(TrainingError):
+    """Members have other parameters than their peers: all of them find that out."""
+
+
 @dataclass(frozen=True)
 class MemberReport:
     """Where a member's time went, and what it sent."""
@@ -116,7 +120,7 @@ class Exchange:
 
         Raises
         ------
-        TrainingError
+        CopiesDiffer
             Naming the members whose copies differ.
         """
         others = self.all_gather(self._number(step, self._turns - 1), digest)
@@ -202,7 +206,7 @@ def check_copies(digests: Mapping[str, str], done: int) -> None:
 
     Raises
     ------
-    TrainingError
+    CopiesDiffer
         Naming the step, and who has another copy than most (of two, both).
     """
     counts = Counter(digests.values())
@@ -210,7 +214,7 @@ def check_copies(digests: Mapping[str, str], done: int) -> None:
         return
     (most, votes), (_, second) = counts.most_common(2)
     wrong = [n for n, d in digests.items() if d != most or votes == second]
-    raise TrainingError(
+    raise CopiesDiffer(
         f"the parameters after step {done} are not the same everywhere: those of "
         f"{', '.join(sorted(wrong))} differ; a worker's memory, processor or torch is "
         "at fault: continue without it from the last checkpoint"

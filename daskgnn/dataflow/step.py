@@ -6,20 +6,19 @@ function of the number of parts alone; its last sum is one task with the update.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from dask.task_spec import DataNode, List, Task, TaskRef
 
+from daskgnn.dataflow.chain import Chain
 from daskgnn.dataflow.clock import Clock, Work, here, together
 from daskgnn.dataflow.peers import check_copies
 from daskgnn.dataflow.ring import add_ring
 from daskgnn.dataflow.shares import PartGradient, PartStep, add_gradients
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+__all__ = ["Chain", "add_sums", "chain_window"]
 
 
 def reduce_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
@@ -28,116 +27,6 @@ def reduce_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
     with clock.phase("reduce"):
         total = add_gradients(left, right)
     return replace(total, work=together(total.work, {here(): Work(clock.spent)}))
-
-
-class Session(Protocol):
-    """Steps computed one after another, with the state in hand."""
-
-    clock: Clock
-
-    def gradient(self, batch: Any, step: int, behind: int = 0) -> PartGradient:
-        """Return a part's share for one step of its prepared window.
-
-        It is taken at the parameters as they were `behind` updates ago.
-        """
-
-    def update(
-        self, left: PartGradient, right: PartGradient | None, options: Any
-    ) -> None:
-        """Add the last two shares and take the optimizer's step."""
-
-    def state(self) -> Any:
-        """Return the state after the steps so far."""
-
-    def checksum(self) -> str:
-        """Return a digest of the parameters as they are now."""
-
-
-class Packing(Protocol):
-    """Compresses parts' shares; what it leaves out is carried to the next step."""
-
-    def begin(self, program: Any, state: Any, part: int) -> Any:
-        """Return what a part carries at a window's begin."""
-
-    def pack(
-        self, program: Any, share: PartGradient, carried: Any
-    ) -> tuple[PartGradient, Any]:
-        """Return a share as it is sent, and what is carried on."""
-
-    def keep(self, state: Any, carried: Sequence[Any]) -> Any:
-        """Return a state with what all parts carry, in order."""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """What a chain computes, unknown to the graph."""
-
-    begin: Callable[[Any, Any], Session]
-    """(program, state) -> Session"""
-    staleness: int = 0
-    """Updates that a step's gradient does not wait for: those of the steps right
-    before it."""
-    sums: str = "tree"
-    """How shares are added: "tree" or "ring"."""
-    packing: Packing | None = None
-    """How shares are compressed, if they are."""
-    checksum_every: int = 0
-    """Steps between comparisons of all copies of the parameters; 0: none."""
-
-    def gradient(
-        self, program: Any, state: Any, batch: Any, step: int, behind: int
-    ) -> PartGradient:
-        """Return a part's share of a step, and when it was computed."""
-        began, clock = time.time(), Clock()
-        with clock.phase("state"):
-            session = self.begin(program, state)
-        share = session.gradient(batch, step, behind)
-        clock.include(session.clock.take())
-        return replace(share, work={here(): Work(clock.spent, began, time.time())})
-
-    def packed_gradient(
-        self,
-        program: Any,
-        state: Any,
-        batch: Any,
-        step: int,
-        behind: int,
-        part: int,
-        before: PartStep | None,
-    ) -> PartStep:
-        """Return a part's share of a step, compressed, and what it carries on."""
-        assert self.packing is not None
-        share = self.gradient(program, state, batch, step, behind)
-        if before is None:
-            carried = self.packing.begin(program, state, part)
-        else:
-            carried = before.carried
-        clock = Clock()
-        with clock.phase("compress"):
-            share, carried = self.packing.pack(program, share, carried)
-        work = together(share.work, {here(): Work(clock.spent)})
-        return PartStep(replace(share, work=work), carried)
-
-    def update(
-        self,
-        program: Any,
-        state: Any,
-        left: PartGradient,
-        right: PartGradient | None,
-        options: Any,
-    ) -> Any:
-        """Return the state after a step."""
-        session = self.begin(program, state)
-        session.update(left, right, options)
-        return session.state()
-
-    def checks(self, done: int) -> bool:
-        """Return whether copies are compared when so many steps are done."""
-        return self.checksum_every > 0 and done % self.checksum_every == 0
-
-    def checksum(self, program: Any, state: Any) -> tuple[str, str]:
-        """Return where a copy of the parameters is, and its digest: a task."""
-        return here(), self.begin(program, state).checksum()
 
 
 def chain_window(
@@ -161,7 +50,8 @@ def chain_window(
     options : list
         What the driver says of each step's update (learning rates).
     """
-    graph = _Graph(chain, run, window, state, programs, batches)
+    kind = _Graph if chain.local is None else _LocalGraph
+    graph = kind(chain, run, window, state, programs, batches)
     for step, step_options in enumerate(options):
         graph.add_step(step, step_options)
     return graph.tasks, graph.last()
@@ -221,6 +111,10 @@ class _Graph:
             keep = self.chain.packing.keep
             self.tasks[whole] = Task(whole, keep, TaskRef(last), List(*carried))
             last = whole
+        return self._checked(last)
+
+    def _checked(self, last: Any) -> Any:
+        """Return the key of a state that is there when all copies are compared."""
         if self._checks:
             sound = ("state", *self.name, "checked", 0)
             checks = List(*map(TaskRef, self._checks))
@@ -266,6 +160,62 @@ class _Graph:
         done = self._done + step + 1
         self.tasks[check] = Task(check, compare_copies, List(*copies), done)
         self._checks.append(check)
+
+
+class _LocalGraph(_Graph):
+    """The graph of steps that parts take by themselves."""
+
+    def add_step(self, step: int, options: Any) -> None:
+        """Add one step of every part, and the average where one is due."""
+        local, count = self.chain.local, len(self.batches)
+        assert local is not None
+        before = self._carrying
+        self._carrying = []
+        for part, batch in enumerate(self.batches):
+            key = ("grad", *self.name, step, part)
+            self.tasks[key] = Task(
+                key,
+                self.chain.local_step,
+                TaskRef(self.programs[part]),
+                TaskRef(before[part] if before else self.states[-1]),
+                None if before else part,
+                TaskRef(batch),
+                step,
+                options,
+                count,
+            )
+            self._carrying.append(key)
+        if not options.averages:
+            return
+        shares = []
+        for part, replica in enumerate(self._carrying):
+            key = ("share", *self.name, step, part)
+            self.tasks[key] = Task(key, local.share, TaskRef(replica))
+            shares.append(key)
+        left, right = add_sums(self.tasks, self.chain.sums, (*self.name, step), shares)
+        average = ("state", *self.name, step + 1, 0)
+        given: list[Any] = [
+            TaskRef(k) for k in (self.states[-1], self._carrying[0], left)
+        ]
+        given.append(None if right is None else TaskRef(right))
+        self.tasks[average] = Task(average, local.average, *given, count)
+        self.states.append(average)
+        self._carrying = []
+        if self.chain.checks(self._done + step + 1):
+            self._check(step, average)
+
+    def last(self) -> Any:
+        """Return the key of the last state; end the graph."""
+        last = self.states[-1]
+        if self._carrying:
+            assert self.chain.local is not None
+            whole = ("state", *self.name, "carried", 0)
+            replicas = List(*map(TaskRef, self._carrying))
+            self.tasks[whole] = Task(
+                whole, self.chain.local.keep, TaskRef(last), replicas
+            )
+            last = whole
+        return self._checked(last)
 
 
 def add_sums(

@@ -199,7 +199,7 @@ def _tasks(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
             include(columns[worker], {"peers": longest - sum(lines.values())})
         for name in ("reduce", "update"):
             took = [w.spent.get(name, (0.0, 0.0))[0] for w in works.values()]
-            include(common, {name: max(took)})
+            include(common, {name: max(took, default=0.0)})
         for work in works.values():
             include(cpu, {name: spent[1] for name, spent in work.spent.items()})
     for lines in columns.values():

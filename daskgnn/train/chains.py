@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daskgnn.dataflow.step import Chain
+from daskgnn.dataflow.chain import Chain
 from daskgnn.train.gradients import compression
+from daskgnn.train.local import LocalTraining
 from daskgnn.train.packing import GradientPacking
 from daskgnn.train.program import TrainSession
 
@@ -18,10 +19,13 @@ def chain_of(gradients: Gradients) -> Chain:
     packing = None
     if gradients.compress is not None:
         packing = GradientPacking(compression(gradients.compress))
+    local = LocalTraining() if gradients.local_steps else None
     return Chain(
         TrainSession,
         gradients.staleness,
         gradients.sums,
         packing,
         gradients.checksum_every or 0,
+        local,
+        max(gradients.local_steps, 1),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Gradients:
     """The order in which parts' gradients are added: "tree" or "ring"."""
     compress: str | None = None
     """How each part's gradient is compressed before it is sent: see `compression`."""
+    local_steps: int = 0
+    """Steps that every part takes by itself between averages; 0: none."""
     checksum_every: int | None = None
     """Steps between comparisons of all copies of the parameters: not a bit depends on
     it."""
@@ -73,6 +75,7 @@ class Gradients:
                 "go together: use one of them"
             )
 
+        self._check_local_steps()
         if self.compress is not None:
             compression(self.compress)
             if self.sums != "tree":
@@ -80,6 +83,23 @@ class Gradients:
                     f"compress={self.compress!r} and gradients={self.sums!r} cannot go "
                     "together: compressed gradients are not added on their way, use "
                     "gradients='tree'"
+                )
+
+    def _check_local_steps(self) -> None:
+        if self.local_steps < 0:
+            raise InputError(
+                f"local_steps={self.local_steps}, expected at least 1, or None"
+            )
+        others = {
+            "staleness": self.staleness,
+            "compress": self.compress,
+            "accumulate": self.accumulate > 1 and self.accumulate,
+        }
+        for name, value in others.items():
+            if self.local_steps and value:
+                raise InputError(
+                    f"local_steps={self.local_steps} and {name}={value!r} cannot go "
+                    "together: use one of them"
                 )
 
     def facts(self) -> dict[str, Any]:
@@ -108,6 +128,7 @@ def choose(
     accumulate: int,
     clip_norm: float | None,
     compress: str | None = None,
+    local_steps: int | None = None,
     checksum_every: int | None = None,
 ) -> Gradients:
     """Return what `Trainer`'s options mean.
@@ -126,7 +147,14 @@ def choose(
     late = (1 if staleness is None else staleness) if way == "async" else 0
     sums = way if way in SUMS else "tree"
     return Gradients(
-        accumulate, clip_norm, late, compensation, sums, compress, checksum_every
+        accumulate,
+        clip_norm,
+        late,
+        compensation,
+        sums,
+        compress,
+        local_steps or 0,
+        checksum_every,
     )
 
 
@@ -164,6 +192,21 @@ class UpdateOptions:
     """Share of this step's seeds in those of its update."""
     applies: bool = True
     """Whether the update is made after this step; else the gradient is kept."""
+    averages: bool = False
+    """Whether parts that take steps of their own are averaged after this one."""
+
+
+class StepUse(NamedTuple):
+    """What the plan says of one step's gradient."""
+
+    weight: float = 1.0
+    """Its share in its update."""
+    applies: bool = True
+    """Whether it is its update's last."""
+    rate: float = 1.0
+    """What the learning rate is multiplied by."""
+    averages: bool = False
+    """Whether parts that take steps of their own are averaged after it."""
 
 
 def shares(

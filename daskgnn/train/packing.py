@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GradientPacking:
-    """A `daskgnn.dataflow.step.Packing`: residuals belong to parts and to the state."""
+    """A `daskgnn.dataflow.chain.Packing`: residuals belong to parts."""
 
     compression: Compression
 

@@ -11,7 +11,7 @@ from daskgnn.dataflow.window import WindowSeeds
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.counter import DROPOUT, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
-from daskgnn.train.gradients import SYNCHRONOUS, Gradients, shares
+from daskgnn.train.gradients import SYNCHRONOUS, Gradients, StepUse, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,8 +121,8 @@ class WindowPlanner:
             facts.append(StepFacts(derive_key(DROPOUT, *counter), len(seeds)))
         return WindowSeeds(runs, np.array(keys, np.uint64), facts)
 
-    def updates(self, window: Window) -> Iterator[tuple[float, bool, float]]:
-        """Yield each step's weight, whether it is applied, and a factor of its rate."""
+    def updates(self, window: Window) -> Iterator[StepUse]:
+        """Yield how each step's gradient is used."""
         per_epoch, batch = self.plan.steps_per_epoch, self.plan.batch_size
         seeds = [batch] * per_epoch
         seeds[-1] = len(self.plan.original_ids) - batch * (per_epoch - 1)
@@ -130,4 +130,7 @@ class WindowPlanner:
         found = shares(self.gradients, seeds, window.first, window.size)
         for i, (weight, applies) in enumerate(found):
             staleness = min(first + i, self.gradients.staleness)
-            yield weight, applies, self.gradients.rate(staleness)
+            done = window.first + i + 1
+            every = self.gradients.local_steps
+            averages = every > 0 and (done % every == 0 or done == per_epoch)
+            yield StepUse(weight, applies, self.gradients.rate(staleness), averages)

@@ -240,7 +240,7 @@ def layer_blocks(
 
 
 class TrainSession:
-    """Steps of training one after another: a `daskgnn.dataflow.step.Session`.
+    """Steps of training one after another: a `daskgnn.dataflow.chain.Session`.
 
     The state stays in this thread's copy of the model between steps.
     """

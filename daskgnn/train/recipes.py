@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "accumulate": 1,
     "clip_norm": None,
     "compress": None,
+    "local_steps": None,
     "checksum_every": None,
     "halo_cache": "0",
     "halo_cache_policy": "static",

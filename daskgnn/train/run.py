@@ -68,6 +68,7 @@ _TRAINER_OPTIONS = (
     "accumulate",
     "clip_norm",
     "compress",
+    "local_steps",
     "checksum_every",
     "halo_cache",
     "halo_cache_policy",
@@ -115,6 +116,7 @@ class RunConfig:
     accumulate: int | None = None
     clip_norm: float | None = None
     compress: str | None = None
+    local_steps: int | None = None
     checksum_every: int | None = None
     halo_cache: str | None = None
     halo_cache_policy: str | None = None

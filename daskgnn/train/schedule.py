@@ -15,6 +15,7 @@ from daskgnn.train.gradients import UpdateOptions
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from daskgnn.train.gradients import StepUse
     from daskgnn.train.program import OptimizerFactory
 
 SCHEDULED = ("lr", "momentum", "betas")
@@ -135,24 +136,15 @@ class Schedule:
             for group in self.optimizer.param_groups
         ]
 
-    def window(
-        self, updates: Iterable[tuple[float, bool, float]]
-    ) -> list[UpdateOptions]:
-        """Return the options of the next steps and advance past them.
-
-        Parameters
-        ----------
-        updates : iterable
-            Of each step: its weight in its update, whether the update is made after
-            it, and what the learning rate is multiplied by.
-        """
+    def window(self, uses: Iterable[StepUse]) -> list[UpdateOptions]:
+        """Return the options of the next steps and advance past them."""
         out = []
-        for weight, applies, rate in updates:
+        for use in uses:
             groups = self.options()
-            for group in groups if rate != 1.0 else ():
-                group["lr"] *= rate
-            out.append(UpdateOptions(groups, weight, applies))
-            if applies and self.scheduler is not None and self.interval == "step":
+            for group in groups if use.rate != 1.0 else ():
+                group["lr"] *= use.rate
+            out.append(UpdateOptions(groups, use.weight, use.applies, use.averages))
+            if use.applies and self.scheduler is not None and self.interval == "step":
                 self.scheduler.step()
         return out
 

@@ -179,6 +179,9 @@ class Trainer:
         Compress each part's gradient before it is sent: ``"topk:0.01"`` (its largest
         hundredth), ``"powersgd:2"`` (two factors of rank 2 a matrix), ``"fp16"``,
         ``"bf16"`` or ``"int8"``. What is left out is added to the part's next gradient.
+    local_steps : int, optional
+        Each part takes so many steps of the optimizer by itself, with its own seeds;
+        then, and at an epoch's end, parameters and moments are averaged over parts.
     checksum_every : int, optional
         Steps between comparisons of all workers' copies of the parameters. A run whose
         copies differ is stopped, naming the step and the worker.
@@ -242,6 +245,7 @@ class Trainer:
         accumulate: int = 1,
         clip_norm: float | None = None,
         compress: str | None = None,
+        local_steps: int | None = None,
         checksum_every: int | None = None,
         halo_cache: int | str = 0,
         halo_cache_policy: str = "static",
@@ -296,6 +300,7 @@ class Trainer:
                 accumulate,
                 clip_norm,
                 compress,
+                check_optional_count("local_steps", local_steps),
                 check_optional_count("checksum_every", checksum_every),
             ),
         )

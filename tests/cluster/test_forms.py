@@ -1,16 +1,19 @@
 """Steps as tasks, steps as windows, no cluster: the same bits."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import torch
+from distributed import get_worker
 from training import planted_graph, stored, trainer
 
 from daskgnn import nn
 from daskgnn.dataflow.executor import ClusterExecutor
 from daskgnn.dataflow.gang import PLUGIN
 from daskgnn.dataflow.sums import SLICED_BYTES
+from daskgnn.errors import TrainingError
 from daskgnn.train import loop
 from daskgnn.train.cluster import own_cluster
 
@@ -122,6 +125,8 @@ def test_forms_give_the_same_bits(path, alone, workers):
         {"compress": "topk:0.1", "gradients": "async", "staleness": 1},
         {"compress": "powersgd:2", "checksum_every": 2},
         {"gradients": "ring", "checksum_every": 2},
+        {"local_steps": 2, "checksum_every": 2},
+        {"local_steps": 4, "gradients": "ring"},
     ],
 )
 def test_ways_of_using_gradients_give_the_same_bits(path, workers, way):
@@ -132,6 +137,37 @@ def test_ways_of_using_gradients_give_the_same_bits(path, workers, way):
         run = fitted(path, 3, client, steps, **way)
         assert run.course.forms.keys() == {steps}
         assert facts(run) == facts(alone)
+
+
+class Damaging(torch.optim.SGD):
+    """An optimizer that spoils a number on one of the workers."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        with suppress(ValueError):
+            if get_worker().address == FAULTY["address"]:
+                self.param_groups[0]["params"][0].data.view(-1)[3] += 1e-6
+
+
+FAULTY = {"address": None}
+
+
+@pytest.mark.parametrize("workers", [2], indirect=True)
+def test_a_worker_with_other_parameters_is_named(path, workers):
+    _, client = workers
+    address = max(client.scheduler_info(n_workers=-1)["workers"])
+    FAULTY["address"] = address
+    run = trainer(
+        path,
+        3,
+        client,
+        optimizer=lambda parameters: Damaging(parameters, lr=0.1),
+        batch_size=24,
+        steps="window",
+        checksum_every=5,
+    )
+    with pytest.raises(TrainingError, match=rf"after step 5 .*{address}"):
+        run.fit(EPOCHS)
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)

@@ -12,6 +12,7 @@ import pytest
 
 from daskgnn.dataflow import gang as module
 from daskgnn.dataflow import sums
+from daskgnn.dataflow.chain import Chain
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.gang import (
     PLUGIN,
@@ -22,7 +23,6 @@ from daskgnn.dataflow.gang import (
 )
 from daskgnn.dataflow.peers import HELLO, Exchange, PeerLost
 from daskgnn.dataflow.shares import PartGradient, add_gradients
-from daskgnn.dataflow.step import Chain
 from daskgnn.errors import TrainingError
 
 SOON, LATE = 0.05, 20.0

@@ -18,6 +18,7 @@ from daskgnn.train.gradients import Gradients, clipped, compression, shares
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
 from daskgnn.train.recorder import Silent
+from daskgnn.train.schedule import optimizer_factory
 from daskgnn.train.state import TrainState
 
 LR = 0.1
@@ -278,6 +279,83 @@ def test_a_ring_equals_the_tree_to_rounding(path):
     assert ring.params_sha256 != tree.params_sha256
 
 
+# -- local steps
+
+
+def locally_trained(path, every, name):
+    """Train one epoch: a torch optimizer a part, averaged every few steps."""
+    planned, batches, size = prepared(path)
+    factory = optimizer_factory(name, LR, 0.0)
+    replicas = [
+        torch.nn.Parameter(torch.tensor(planned.course.state.parameters))
+        for _ in batches
+    ]
+    optimizers = [factory([replica]) for replica in replicas]
+    for step in range(size):
+        for replica, optimizer, batch in zip(
+            replicas, optimizers, batches, strict=True
+        ):
+            now = TrainState(replica.detach().numpy().copy(), {})
+            share = TrainSession(planned.program, now).gradient(batch, step)
+            replica.grad = torch.tensor(share.gradient * len(batches))
+            optimizer.step()
+        if (step + 1) % every and step + 1 < size:
+            continue
+        with torch.no_grad():
+            mean = sum(replicas) / len(replicas)
+            for replica in replicas:
+                replica.copy_(mean)
+            for moment in ("exp_avg", "exp_avg_sq"):
+                entries = [
+                    o.state[r] for o, r in zip(optimizers, replicas, strict=True)
+                ]
+                if moment in entries[0]:
+                    mean = sum(entry[moment] for entry in entries) / len(entries)
+                    for entry in entries:
+                        entry[moment].copy_(mean)
+    return replicas[0].detach().numpy()
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_local_steps_equal_plain_torch(path, optimizer, every):
+    options = {**ALL, "optimizer": optimizer, "local_steps": every}
+    fitted = run(path, 1, **options)
+    wanted = locally_trained(path, every, optimizer)
+    np.testing.assert_allclose(parameters(fitted), wanted, atol=2e-6)
+    assert not fitted.course.state.by_part
+
+
+def test_one_local_step_of_sgd_is_synchronous_to_rounding(path):
+    wanted, found, far = (run(path, local_steps=k, **ALL) for k in (None, 1, 3))
+    np.testing.assert_allclose(parameters(found), parameters(wanted), atol=1e-6)
+    assert not np.allclose(parameters(far), parameters(wanted), atol=1e-4)
+    losses = [[r["loss"] for r in f.recorder.history.steps] for f in (wanted, found)]
+    np.testing.assert_allclose(*losses, atol=1e-6)
+
+
+def test_local_steps_resume_between_averages(path, tmp_path):
+    options = {"local_steps": 4, "optimizer": "adam", "batch_size": 24}
+    wanted = run(path, 3, **options)
+    assert run(path, 3, **{**options, "window": 1}).params_sha256 == (
+        wanted.params_sha256
+    )
+    count, parts, averages = len(parameters(wanted)), 2, 2 * 3
+    summary = wanted.summary()
+    assert summary["gradient_bytes"] == 4 * count * parts * 15
+    assert summary["sent_gradient_bytes"] == 3 * 4 * count * parts * averages
+    options |= {"model": plain_sage, "window": 1, "checkpoint_every": 2}
+    options["out"] = tmp_path / "run"
+    with pytest.raises(RuntimeError, match="stopped"):
+        trainer(path, 2, None, progress=Stop(), **options).fit(3)
+    again = trainer(path, 2, None, **options)
+    again.restore()
+    assert again.course.position.step in (1, 3)
+    assert again.course.state.by_part["parameters"].shape == (2, count)
+    again.fit(3, resume=True)
+    assert again.params_sha256 == wanted.params_sha256
+
+
 # -- checksums
 
 
@@ -326,6 +404,9 @@ def test_of_three_copies_the_one_that_differs_is_named():
         ({"compress": "powersgd"}, "compress='powersgd'"),
         ({"compress": "int8:3"}, "compress='int8:3'"),
         ({"compress": "fp16", "gradients": "ring"}, "cannot go together"),
+        ({"local_steps": 2, "compress": "fp16"}, "cannot go together"),
+        ({"local_steps": 2, "accumulate": 2}, "local_steps=2 and accumulate=2 cannot"),
+        ({"local_steps": 0}, "local_steps=0"),
         ({"checksum_every": 0}, "checksum_every=0"),
         ({"clip_norm": 0.0}, "clip_norm=0.0"),
     ],

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from daskgnn.dataflow.step import Chain, PartGradient
+from daskgnn.dataflow.chain import Chain
+from daskgnn.dataflow.shares import PartGradient
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.kernels.neighbor import FanOut
-from daskgnn.train.gradients import UpdateOptions
+from daskgnn.train.gradients import StepUse, UpdateOptions
 from daskgnn.train.loss import cross_entropy
 from daskgnn.train.program import TrainSession, make_program
 from daskgnn.train.schedule import Schedule, check_optimizer, optimizer_factory
@@ -143,7 +144,7 @@ def test_schedules_equal_plain_torch_and_survive_a_checkpoint(make, interval):
     schedule = Schedule(check_optimizer(factory, fresh), make, interval)
     options = []
     for epoch in range(4):
-        options += schedule.window([(1.0, True, 1.0)] * 2)
+        options += schedule.window([StepUse()] * 2)
         schedule.end_epoch(metrics[epoch], 1.0)
         again = Schedule(check_optimizer(factory, fresh), make, interval)
         again.load(json.loads(json.dumps(schedule.state())))
