@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.member import Member
-from daskgnn.dataflow.sums import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +56,7 @@ class LocalMember(Member):
     ) -> Any:
         """Average all parts' replicas; return the state."""
         shares = {part: local.share(replica) for part, replica in replicas.items()}
-        total = SUMS[self.chain.sums](self.exchange, step, shares, self.clock)
-        left, right = total.take()
+        left, right = self._add(step, shares).take()
         some = next(iter(replicas.values()))
         with self.clock.phase("reduce"):
             count = self.exchange.gang.num_parts

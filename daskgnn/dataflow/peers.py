@@ -23,6 +23,7 @@ HELLO = -1
 GIVE_UP = -2
 GOODBYE = -3
 CARRIED = -4
+FORM = -5
 _GOODBYE_SECONDS = 1.0
 """How long to wait for the peers' reports at the end: nothing else depends on them."""
 
@@ -86,10 +87,14 @@ class Exchange:
         for known in shares.values():
             self._sent_bytes += sum(share.gradient.nbytes for share in known.values())
 
-    def count(self, nbytes: int) -> None:
-        """Count bytes that were sent to all peers beside shares."""
-        self._sent_bytes += nbytes * len(self.peers)
-        self._messages += len(self.peers)
+    def count(self, nbytes: int, messages: int) -> None:
+        """Count what was sent beside shares."""
+        self._sent_bytes += nbytes
+        self._messages += messages
+
+    def in_trouble(self) -> bool:
+        """Return whether a peer is gone or has given up."""
+        return self.plugin.mailbox.is_broken(self.gang.attempt, self.peers)
 
     def receive(self, step: int, turn: int) -> list[Any]:
         """Return what each peer has sent in a turn of a step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daskgnn.dataflow.chain import Chain
+from daskgnn.train.gloo import GlooGroup
 from daskgnn.train.gradients import compression
 from daskgnn.train.local import LocalTraining
 from daskgnn.train.packing import GradientPacking
@@ -23,9 +24,10 @@ def chain_of(gradients: Gradients) -> Chain:
     return Chain(
         TrainSession,
         gradients.staleness,
-        gradients.sums,
+        "ring" if gradients.sums == "ring" else "tree",
         packing,
         gradients.checksum_every or 0,
         local,
         max(gradients.local_steps, 1),
+        GlooGroup if gradients.sums == "gloo" else None,
     )

@@ -14,8 +14,8 @@ from daskgnn.kernels.compress import HALVES, Compression
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WAYS = ("tree", "ring", "async")
-SUMS = ("tree", "ring")
+WAYS = ("tree", "ring", "gloo", "async")
+SUMS = ("tree", "ring", "gloo")
 """Ways that differ in the order of additions alone."""
 COMPRESSIONS = "topk:SHARE, powersgd:RANK, fp16, bf16 or int8"
 COMPENSATIONS = ("none", "linear", "inverse", "dc-asgd")
@@ -42,7 +42,7 @@ class Gradients:
     "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al.,
     "Asynchronous Stochastic Gradient Descent with Delay Compensation", ICML 2017)."""
     sums: str = "tree"
-    """The order in which parts' gradients are added: "tree" or "ring"."""
+    """The order in which parts' gradients are added: "tree", "ring" or gloo's."""
     compress: str | None = None
     """How each part's gradient is compressed before it is sent: see `compression`."""
     local_steps: int = 0

@@ -61,6 +61,7 @@ from daskgnn.train.course import Course
 from daskgnn.train.dryrun import try_model
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.fit import Fit
+from daskgnn.train.gloo import check_gloo
 from daskgnn.train.gradients import choose
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss, describe_function
@@ -160,9 +161,11 @@ class Trainer:
         float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
         faster where the processor has instructions for it. Parameters, their
         gradients, sums over neighbours and evaluation stay float32.
-    gradients : {"tree", "ring", "async"}
-        Each step waits for the sum of all parts' gradients, added in a tree over parts
-        or piece by piece around them ("ring": other last bits). With "async" it is
+    gradients : {"tree", "ring", "gloo", "async"}
+        Each step waits for the sum of all parts' gradients, added in a tree over parts,
+        piece by piece around them ("ring": other last bits), or, where steps run as
+        windows, by a process group of torch.distributed among the workers ("gloo": the
+        last bits depend on the workers, too). With "async" it is
         taken at the parameters of `staleness` updates before: always as many, so the
         bits are as reproducible, and sums travel while the next step is computed.
     staleness : int, optional
@@ -625,6 +628,8 @@ class Trainer:
             self._recoveries,
             self._advisor,
         )
+        if self.program.gradients.sums == "gloo":
+            check_gloo(self.executor.worker_of(0))
         loop.chain = chain_of(self.program.gradients)
         return loop
 
