@@ -130,7 +130,9 @@ def _training_options(command: Command) -> Command:
             help="How gradients of parts are combined: docs/gradients.md.",
         ),
         click.option(
-            "--staleness", type=NOT_NEGATIVE, help="Updates that async is late."
+            "--staleness",
+            type=NOT_NEGATIVE,
+            help="Updates that async is late, or server at most.",
         ),
         click.option(
             "--compensation",

@@ -77,6 +77,12 @@ class Executor(Protocol):
     def wait(self, keys: Sequence[Any]) -> None:
         """Wait for kept results without bringing them here."""
 
+    def wait_any(self, keys: Sequence[Any]) -> list[Any]:
+        """Wait for some of the kept results; return the keys of those that are there.
+
+        What has failed counts: `result` raises it.
+        """
+
     def release(self, keys: Iterable[Any]) -> None:
         """Forget kept results."""
 
@@ -173,6 +179,10 @@ class LocalExecutor:
 
     def wait(self, keys: Sequence[Any]) -> None:
         """Return at once: all is done when it is submitted."""
+
+    def wait_any(self, keys: Sequence[Any]) -> list[Any]:
+        """Return all keys: all is done when it is submitted."""
+        return list(keys)
 
     def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return a graph of the results themselves."""
@@ -452,6 +462,22 @@ class ClusterExecutor:
         for future in futures:
             if future.status == "error":
                 future.result()
+
+    def wait_any(self, keys: Sequence[Any]) -> list[Any]:
+        """Wait for some of the futures of `keys`; return the keys of those done."""
+        futures = {key: self._kept[key] for key in keys}
+        while True:
+            with suppress(TimeoutError):
+                wait(
+                    list(futures.values()),
+                    timeout=_POLL_SECONDS,
+                    return_when="FIRST_COMPLETED",
+                )
+            done = [key for key, future in futures.items() if future.done()]
+            if self._copies and self._copies_of_lost():
+                raise PartsLost
+            if done:
+                return done
 
     def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return a graph of futures, as persisted collections have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from daskgnn.train.plan import Position
 from daskgnn.train.state import TrainState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daskgnn.train.schedule import Schedule
 
 _BEFORE = {
@@ -51,6 +54,14 @@ class Sums:
     """Of all parts' gradients, as they were."""
     sent_gradient_bytes: int = 0
     """Of what was sent of them."""
+    staleness: dict[str, int] = field(default_factory=dict)
+    """Updates by their staleness, where gradients are applied as they come."""
+
+    def count_staleness(self, late: Sequence[int]) -> None:
+        """Count updates of some staleness."""
+        counts = Counter({int(name): n for name, n in self.staleness.items()})
+        counts.update(late)
+        self.staleness = {str(name): counts[name] for name in sorted(counts)}
 
     def traffic(self) -> dict[str, int]:
         """Return what crossed."""

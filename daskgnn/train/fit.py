@@ -124,6 +124,8 @@ class Fit:
                 sums.gradient_bytes += sent[0]
                 sums.sent_gradient_bytes += sent[1]
             self.recorder.step(record)
+        for sums in (course.epoch, course.total):
+            sums.count_staleness(state.late)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)
@@ -158,6 +160,8 @@ class Fit:
             first = epoch * self.plan.steps_per_epoch
             last = first + self.plan.steps_per_epoch
             record["staleness"] = staleness_counts(staleness, first, last)
+        if sums.staleness:
+            record["staleness"] = sums.staleness
         course.last_loss = record["loss"]
         score = self._validate(epoch, record)
         # Only now is the epoch over: what is lost before is done again.

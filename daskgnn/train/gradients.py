@@ -14,9 +14,21 @@ from daskgnn.kernels.compress import HALVES, Compression
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WAYS = ("tree", "ring", "gloo", "async")
+WAYS = ("tree", "ring", "gloo", "async", "server")
 SUMS = ("tree", "ring", "gloo")
 """Ways that differ in the order of additions alone."""
+_APART = (
+    ("accumulate", "staleness"),
+    ("local_steps", "accumulate"),
+    ("local_steps", "staleness"),
+    ("local_steps", "compress"),
+    # Compressed gradients are not added on their way.
+    ("compress", "sums"),
+    ("server", "accumulate"),
+    ("server", "compress"),
+    ("server", "local_steps"),
+)
+"""What cannot go together."""
 COMPRESSIONS = "topk:SHARE, powersgd:RANK, fp16, bf16 or int8"
 COMPENSATIONS = ("none", "linear", "inverse", "dc-asgd")
 _DC_ASGD_LAMBDA = 0.04
@@ -47,6 +59,9 @@ class Gradients:
     """How each part's gradient is compressed before it is sent: see `compression`."""
     local_steps: int = 0
     """Steps that every part takes by itself between averages; 0: none."""
+    bound: int | None = None
+    """Largest staleness of gradients that are applied as they come; None: they are
+    not."""
     checksum_every: int | None = None
     """Steps between comparisons of all copies of the parameters: not a bit depends on
     it."""
@@ -64,43 +79,36 @@ class Gradients:
                 f"compensation={self.compensation!r}, expected one of "
                 f"{', '.join(COMPENSATIONS)}"
             )
-        if self.compensation != "none" and not self.staleness:
+        if self.compensation != "none" and not (self.staleness or self.bound):
             raise InputError(
                 f"compensation={self.compensation!r} is for staleness: give "
                 "staleness=1 or more, too"
             )
-        if self.accumulate > 1 and self.staleness:
+        if self.local_steps < 0 or (self.bound is not None and self.bound < 0):
             raise InputError(
-                f"accumulate={self.accumulate} and staleness={self.staleness} cannot "
-                "go together: use one of them"
+                f"local_steps={self.local_steps}, staleness={self.bound}: expected at "
+                "least 1 and at least 0"
             )
-
-        self._check_local_steps()
         if self.compress is not None:
             compression(self.compress)
-            if self.sums != "tree":
+        used = self._used()
+        for one, other in _APART:
+            if one in used and other in used:
                 raise InputError(
-                    f"compress={self.compress!r} and gradients={self.sums!r} cannot go "
-                    "together: compressed gradients are not added on their way, use "
-                    "gradients='tree'"
+                    f"{used[one]} and {used[other]} cannot go together: use one of them"
                 )
 
-    def _check_local_steps(self) -> None:
-        if self.local_steps < 0:
-            raise InputError(
-                f"local_steps={self.local_steps}, expected at least 1, or None"
-            )
-        others = {
-            "staleness": self.staleness,
-            "compress": self.compress,
-            "accumulate": self.accumulate > 1 and self.accumulate,
+    def _used(self) -> dict[str, str]:
+        """Return what is asked for beyond plain sums, as it was given."""
+        given = {
+            "accumulate": (self.accumulate > 1, f"accumulate={self.accumulate}"),
+            "staleness": (self.staleness, f"staleness={self.staleness}"),
+            "local_steps": (self.local_steps, f"local_steps={self.local_steps}"),
+            "compress": (self.compress, f"compress={self.compress!r}"),
+            "server": (self.bound is not None, "gradients='server'"),
+            "sums": (self.sums != "tree", f"gradients={self.sums!r}"),
         }
-        for name, value in others.items():
-            if self.local_steps and value:
-                raise InputError(
-                    f"local_steps={self.local_steps} and {name}={value!r} cannot go "
-                    "together: use one of them"
-                )
+        return {name: text for name, (is_used, text) in given.items() if is_used}
 
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with."""
@@ -142,9 +150,12 @@ def choose(
         raise InputError(
             f"gradients={way!r}, expected one of {', '.join(map(repr, WAYS))}"
         )
-    if way != "async" and staleness is not None:
-        raise InputError(f"staleness={staleness} needs gradients='async', not {way!r}")
+    if way not in ("async", "server") and staleness is not None:
+        raise InputError(
+            f"staleness={staleness} needs gradients='async' or 'server', not {way!r}"
+        )
     late = (1 if staleness is None else staleness) if way == "async" else 0
+    bound = (8 if staleness is None else staleness) if way == "server" else None
     sums = way if way in SUMS else "tree"
     return Gradients(
         accumulate,
@@ -154,6 +165,7 @@ def choose(
         sums,
         compress,
         local_steps or 0,
+        bound,
         checksum_every,
     )
 

@@ -43,10 +43,13 @@ class TrainState:
     """Where their time went, as far as it was on their way to this state."""
     sent: tuple[tuple[int, int], ...] = ()
     """Of each of them: bytes of the parts' gradients, as they were and as sent."""
+    late: tuple[int, ...] = ()
+    """Staleness of each update since the window began, where they are applied as they
+    come."""
 
     def cleared(self) -> TrainState:
         """Return the state without the window's reports."""
-        return replace(self, losses=(), finished=(), work=(), sent=())
+        return replace(self, losses=(), finished=(), work=(), sent=(), late=())
 
     def carried(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps beside parameters and optimizer."""

@@ -47,6 +47,7 @@ def summarize(
         **total.traffic(),
         "gradient_bytes": total.gradient_bytes,
         "sent_gradient_bytes": total.sent_gradient_bytes,
+        **({"staleness": total.staleness} if total.staleness else {}),
     }
     for split in ("val", "test"):
         found = scores.get(split, {})

@@ -77,6 +77,7 @@ from daskgnn.train.schedule import (
     check_optimizer,
     optimizer_factory,
 )
+from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
@@ -161,15 +162,19 @@ class Trainer:
         float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
         faster where the processor has instructions for it. Parameters, their
         gradients, sums over neighbours and evaluation stay float32.
-    gradients : {"tree", "ring", "gloo", "async"}
+    gradients : {"tree", "ring", "gloo", "async", "server"}
         Each step waits for the sum of all parts' gradients, added in a tree over parts,
         piece by piece around them ("ring": other last bits), or, where steps run as
         windows, by a process group of torch.distributed among the workers ("gloo": the
         last bits depend on the workers, too). With "async" it is
         taken at the parameters of `staleness` updates before: always as many, so the
         bits are as reproducible, and sums travel while the next step is computed.
+        With "server" workers that are free take the next part's seeds of a step, and
+        each such gradient makes an update when it comes: slow workers hold nobody up,
+        and the bits depend on time.
     staleness : int, optional
-        With "async"; default 1. 0 is the same as "tree", to the bit.
+        With "async": how late gradients are (default 1; 0 is the same as "tree", to the
+        bit). With "server": how late they may be at most (default 8).
     compensation : {"none", "linear", "inverse", "dc-asgd"}
         Against staleness t: divide the learning rate by 1 + 0.1 t or by max(1, t), or
         correct the gradient (Zheng et al. 2017).
@@ -612,7 +617,8 @@ class Trainer:
         return f"{done}, {self.recorder.how_to_continue()}"
 
     def _new_loop(self, preparation: Preparation) -> TrainLoop:
-        loop = TrainLoop(
+        way = self.program.gradients
+        loop = (TrainLoop if way.bound is None else ServerLoop)(
             self.executor,
             preparation,
             WindowPlanner(
@@ -628,9 +634,11 @@ class Trainer:
             self._recoveries,
             self._advisor,
         )
-        if self.program.gradients.sums == "gloo":
+        if way.sums == "gloo":
             check_gloo(self.executor.worker_of(0))
-        loop.chain = chain_of(self.program.gradients)
+        loop.chain = chain_of(way)
+        if isinstance(loop, ServerLoop):
+            loop.program = self.program
         return loop
 
     def _new_fit(self, signals: Signals | None = None) -> Fit:

@@ -1,0 +1,124 @@
+"""Gradients in the order of arrival, on workers of which one is slow."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from distributed import get_worker
+from training import planted_graph, stored, trainer
+
+from daskgnn import nn
+from daskgnn.train.cluster import own_cluster
+from daskgnn.train.recorder import Silent
+
+OPTIONS = {"batch_size": 24, "gradients": "server", "window": 10, "lr": 0.01}
+EPOCHS = 3
+SLOW = {"address": None, "seconds": 0.1}
+
+
+class Sleepy(nn.GraphSAGE):
+    """A model that is slow on one of the workers."""
+
+    def forward(self, x, blocks):
+        if self.training:
+            with suppress(ValueError):
+                if get_worker().address == SLOW["address"]:
+                    time.sleep(SLOW["seconds"])
+        return super().forward(x, blocks)
+
+
+def sleepy(graph):
+    torch.manual_seed(0)
+    return Sleepy(graph.num_features, 16, graph.num_classes, 2)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return stored(planted_graph(200), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+@pytest.fixture(scope="module")
+def client():
+    with own_cluster(2) as client:
+        yield client
+
+
+def fitted(path, client, epochs=EPOCHS, **options):
+    run = trainer(path, 2, client, sleepy, **{**OPTIONS, **options})
+    run.fit(epochs)
+    return run
+
+
+@pytest.mark.parametrize("bound", [0, 1, 3, 8])
+def test_staleness_is_never_above_the_bound(path, client, bound):
+    SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
+    run = fitted(path, client, staleness=bound, checksum_every=2)
+    counts = run.summary()["staleness"]
+    assert sum(counts.values()) == 2 * len(run.recorder.history.steps) == 2 * 5 * EPOCHS
+    assert max(map(int, counts)) <= bound
+    if bound:
+        assert set(counts) != {"0"}
+    else:
+        alone = fitted(path, None, staleness=0)
+        losses = [[r["loss"] for r in x.recorder.history.steps] for x in (run, alone)]
+        # One at a time, in an order that depends on who was free.
+        np.testing.assert_allclose(*losses, atol=0.5)
+    epochs = [epoch["loss"] for epoch in run.recorder.history.epochs]
+    assert epochs[-1] < epochs[0]
+
+
+@pytest.mark.parametrize("compensation", ["linear", "inverse", "dc-asgd"])
+def test_late_gradients_are_compensated(path, client, compensation):
+    SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
+    run = fitted(path, client, staleness=4, compensation=compensation)
+    epochs = [epoch["loss"] for epoch in run.recorder.history.epochs]
+    assert epochs[-1] < epochs[0]
+
+
+def test_a_run_goes_on_from_its_checkpoint(path, client, tmp_path):
+    SLOW["address"] = None
+    fitted(path, client, 2, out=tmp_path / "run")
+    again = trainer(path, 2, client, sleepy, out=tmp_path / "run", **OPTIONS)
+    again.fit(6, resume=True)
+    losses = [epoch["loss"] for epoch in again.recorder.history.epochs]
+    assert [epoch["epoch"] for epoch in again.recorder.history.epochs] == [2, 3, 4, 5]
+    first = fitted(path, client, 1).recorder.history.epochs[0]["loss"]
+    assert max(losses) < first
+    assert sum(again.summary()["staleness"].values()) == 2 * 5 * 6
+
+
+def test_one_worker_alone_is_plain_sgd(path):
+    SLOW["address"] = None
+    options = {"optimizer": "sgd", "lr": 0.1}
+    with own_cluster(1) as alone:
+        run = fitted(path, alone, **options)
+        assert run.summary()["staleness"] == {"0": 2 * 5 * EPOCHS}
+    assert run.params_sha256 == fitted(path, None, **options).params_sha256
+
+
+class Killer(Silent):
+    """Kills a process when a step is reported."""
+
+    def __init__(self, step, pid):
+        self.fatal, self.pid = step, pid
+
+    def step(self, record):
+        if record["step"] == self.fatal:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.filterwarnings(r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning")
+def test_a_killed_worker_is_no_end(path):
+    SLOW["address"] = None
+    with own_cluster(2) as client:
+        pid = min(client.run(os.getpid).values())
+        run = fitted(path, client, 8, progress=Killer(6, pid))
+        assert pid not in client.run(os.getpid).values()
+    assert len(run.recorder.history.steps) == 40
+    epochs = [epoch["loss"] for epoch in run.recorder.history.epochs]
+    assert epochs[-1] < epochs[0]
