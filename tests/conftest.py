@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and the table of trials."""
 
 import os
 import sys
@@ -6,8 +6,65 @@ from pathlib import Path
 
 import pytest
 
-# Helpers beside the tests: training.py.
+# Helpers beside the tests: training.py, faults.py, table.py.
 sys.path.insert(0, str(Path(__file__).parent))
+
+from table import Trial, keep, kept, table
+
+TOLD = pytest.StashKey[Trial]()
+ALL = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("trials of faults")
+    group.addoption("--trials", type=int, help="Run so many of each fault at most.")
+    group.addoption("--keep-trials", help="Add them to the table in this file.")
+
+
+def pytest_configure(config):
+    config.stash[ALL] = []
+
+
+def pytest_collection_modifyitems(config, items):
+    most = config.getoption("--trials")
+    if most is None:
+        return
+    over = [item for item in items if _trial_of(item) >= most]
+    config.hook.pytest_deselected(items=over)
+    items[:] = [item for item in items if item not in over]
+
+
+def _trial_of(item):
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("trial", 0) if callspec else 0
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    told = item.stash.get(TOLD, None)
+    if told is None or call.when != "call" or outcome.get_result().skipped:
+        return
+    told.passed = outcome.get_result().passed
+    item.config.stash[ALL].append(told)
+    if file := item.config.getoption("--keep-trials"):
+        keep(told, file)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    file = config.getoption("--keep-trials")
+    trials = kept(file) if file and Path(file).exists() else config.stash[ALL]
+    if trials:
+        terminalreporter.section("trials")
+        for line in table(trials):
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def told(request):
+    """What this test tells of a trial, for the table."""
+    request.node.stash[TOLD] = Trial(request.node.originalname)
+    return request.node.stash[TOLD]
 
 
 @pytest.fixture(scope="session")

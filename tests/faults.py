@@ -1,13 +1,13 @@
 """Trials of what a run has to outlive: real processes, real signals.
 
-Tests run some of them; this file as a program runs series and prints a table:
-
-    python tests/faults.py [--series NAME ...] [--trials N]
+The tests of this folder's chaos/ run them; ``pytest tests/chaos`` prints a table.
 """
 
 from __future__ import annotations
 
-import argparse
+import ctypes
+import json
+import multiprocessing
 import os
 import random
 import re
@@ -17,11 +17,12 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from training import planted_graph, stored, trainer
+import pytest
+import torch
+from training import small_sage, trainer
 
+from daskgnn import nn
 from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
 
 EPOCHS, STEPS, PARTS, WINDOW = 6, 10, 4, 4
@@ -78,25 +79,135 @@ def stop_one(client, rng):
     kill(rng.sample(pids(client), 1), signal.SIGSTOP)
 
 
+def stop_one_for(seconds):
+    """Return what freezes a worker for a while."""
+
+    def stop(client, rng):
+        (pid,) = rng.sample(pids(client), 1)
+        kill([pid], signal.SIGSTOP)
+        time.sleep(seconds)
+        kill([pid], signal.SIGCONT)
+
+    return stop
+
+
+def kill_for(seconds, every):
+    """Return what kills random workers, at random times, for a while."""
+
+    def kill_on(client, rng):
+        over = time.monotonic() + seconds
+        while time.monotonic() < over:
+            known = pids(client)
+            kill(rng.sample(known, min(len(known), 1)))
+            time.sleep(rng.expovariate(1 / every))
+
+    return kill_on
+
+
 def kill_scheduler(client, rng):
     kill([client.run_on_scheduler(os.getpid)])
 
 
+def kill_two_schedulers(client, rng):
+    """Kill the scheduler, and the next one as it starts or soon after."""
+    first = schedulers()
+    kill(first)
+    for _ in range(3000):
+        if second := schedulers() - first:
+            time.sleep(rng.uniform(0, 1.5))
+            return kill(second)
+        time.sleep(0.01)
+    raise AssertionError("no other scheduler was started")
+
+
+def schedulers():
+    """Return the schedulers of this process's own clusters."""
+    children = multiprocessing.active_children()
+    return {child.pid for child in children if child.name == "daskgnn-scheduler"}
+
+
 def pids(client):
-    return sorted(client.run(os.getpid).values())
+    return sorted(client.run(os.getpid, on_error="ignore").values())
+
+
+def die_by_signal():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_of_a_segfault():
+    """Read what is not this process's to read."""
+    ctypes.string_at(0)
+
+
+def die_of_memory():
+    """Take memory, and be killed for it as the kernel does it: without a word."""
+    taken = bytearray(300_000_000)
+    taken[::4096] = bytes(len(taken[::4096]))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Slow(nn.GraphSAGE):
+    """A model whose steps take long, and give the same bits."""
+
+    def forward(self, x, blocks):
+        if self.training:
+            time.sleep(0.05)
+        return super().forward(x, blocks)
+
+
+def slow_sage(graph):
+    torch.manual_seed(0)
+    return Slow(graph.num_features, 16, graph.num_classes, 2, dropout=0.4)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done, to how many workers, and how often to be sure."""
+
+    act: object
+    workers: int = 2
+    trials: int = 10
+    settings: dict = field(default_factory=dict)
+    epochs: int = EPOCHS
+    model: object = small_sage
 
 
 FAULTS = {
-    "kill -9 of one of 2": (kill_one, 2, {}),
-    "kill -9 of one of 4": (kill_one, 4, {}),
-    "two of 4 at once": (kill_two, 4, {}),
-    "one of 3, another in recovery": (kill_in_recovery, 3, {}),
-    "all of 2 at once": (kill_all, 2, {}),
-    "SIGSTOP of one of 2, missed after 3 s": (stop_one, 2, IMPATIENT),
-    "SIGSTOP of one of 2, missed after 30 s": (stop_one, 2, {}),
-    "kill -9 of the scheduler": (kill_scheduler, 2, {}),
+    "kill -9 of one of 2": Fault(kill_one, 2, 20),
+    "kill -9 of one of 4": Fault(kill_one, 4, 20),
+    "two of 4 at once": Fault(kill_two, 4),
+    "one of 3, another in recovery": Fault(kill_in_recovery, 3),
+    "all of 2 at once": Fault(kill_all),
+    "kill -9 of the scheduler": Fault(kill_scheduler),
+    "kill -9 of two schedulers, one after the other": Fault(
+        kill_two_schedulers, trials=5
+    ),
+    "SIGSTOP for 8 s, missed after 3 s": Fault(
+        stop_one_for(8), 2, 2, IMPATIENT, 30, slow_sage
+    ),
+    "SIGSTOP for 60 s, missed after 30 s": Fault(stop_one_for(60), trials=5),
+    "kills all along, every 4 s, for 3 minutes": Fault(
+        kill_for(180, 4), 2, 1, epochs=90, model=slow_sage
+    ),
 }
-"""What is done, to how many workers, with which settings."""
+
+
+def series(faults, quick=()):
+    """Return parameters for every trial of faults; of `quick` ones one is no chaos."""
+    return [
+        pytest.param(name, trial, marks=_marks(trial == 0 and name in quick))
+        for name, fault in faults.items()
+        for trial in range(fault.trials)
+    ]
+
+
+def trials(count, quick=1):
+    """Return numbers of trials, all but the first ones marked."""
+    return [pytest.param(i, marks=_marks(i < quick)) for i in range(count)]
+
+
+def _marks(quick):
+    return [] if quick else [pytest.mark.chaos]
 
 
 @dataclass
@@ -116,7 +227,7 @@ class Disturber:
     def step(self, record):
         self.stamps.append(time.time())
         if record["step"] == self.at:
-            self.thread = threading.Thread(target=self.disturb)
+            self.thread = threading.Thread(target=self.disturb, daemon=True)
             self.thread.start()
 
     def disturb(self):
@@ -188,68 +299,46 @@ class Supervised:
                 process.communicate()
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What came of a trial."""
+def run_trial(path, expected, fault, seed, out, told, **more):
+    """Disturb one run, at a random step; check it, and fill in the table's row.
 
-    same: bool
-    """Whether nothing changed."""
-    seconds: float
-    """From the fault to the next step that came home."""
-    lost: int
-    """Losses that the run has missed."""
-    steps_redone: int
-    form: str
-
-
-def run_trial(path, expected, fault, workers, settings, seed, steps="auto", **more):
-    """Disturb one run, at a random step; return what came of it."""
+    `expected` are the facts of the same run without the fault, `told` the row.
+    """
     rng = random.Random(seed)
-    with own_cluster(workers, settings) as client:
-        seen = Disturber(
-            fault, client, rng, rng.randrange(EPOCHS * STEPS // 2), rng.uniform(0, 0.05)
-        )
-        options = {"steps": steps, "progress": seen, **OPTIONS, **more}
-        run = trainer(path, PARTS, client, **options)
-        run.fit(EPOCHS)
+    with own_cluster(fault.workers, fault.settings) as client:
+        at = rng.randrange(EPOCHS * STEPS // 2)
+        seen = Disturber(fault.act, client, rng, at, rng.uniform(0, 0.05))
+        options = {"progress": seen, "out": out, **OPTIONS, **more}
+        run = trainer(path, PARTS, client, fault.model, **options)
+        run.fit(fault.epochs)
         seen.thread.join()
-        same = facts(run) == expected
-        form = run.course.main_form
+        told.same = facts(run, fault.epochs) == expected
+        told.form = run.course.main_form
     after = [stamp for stamp in seen.stamps if stamp > seen.when]
-    lost = len(seen.named("worker_lost")) + len(seen.named("scheduler_lost"))
-    redone = [record["steps_redone"] for record in seen.named("recovered")]
-    return Trial(
-        same,
-        min(after) - seen.when if after else 0.0,
-        lost,
-        max(redone, default=0),
-        form,
-    )
+    told.seconds = min(after) - seen.when if after else None
+    told.redone = check_records(out, fault.epochs)
+    assert told.same
+    assert seen.named("worker_lost") or seen.named("scheduler_lost")
+    return seen
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--series", nargs="*", default=list(FAULTS))
-    parser.add_argument("--trials", type=int, default=10)
-    args = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        path = stored(planted_graph(), Path(folder) / "g.zarr")
-        expected = undisturbed(path)
-        print("| fault | trials | same bits | steps redone, at most | next step |")
-        print("|---|---|---|---|---|", flush=True)
-        for name in args.series:
-            trials = [
-                run_trial(path, expected, *FAULTS[name], f"{name} {i}")
-                for i in range(args.trials)
-            ]
-            seconds = sorted(trial.seconds for trial in trials)
-            print(
-                f"| {name} | {len(trials)} | {sum(t.same for t in trials)} | "
-                f"{max(t.steps_redone for t in trials)} | median "
-                f"{seconds[len(seconds) // 2]:.1f} s, longest {seconds[-1]:.1f} s |",
-                flush=True,
-            )
+def records(out):
+    """Return what is on record of a run, but for a line that was cut short."""
+    path = out / "metrics.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
-if __name__ == "__main__":
-    main()
+def check_records(out, epochs):
+    """Check that every step is on record once; return how many were redone at most.
+
+    That is of one recovery: what was in flight then is one window.
+    """
+    found = records(out)
+    steps = [record["step"] for record in found if record["event"] == "step"]
+    assert steps == list(range(epochs * STEPS))
+    recovered = [record for record in found if record["event"] == "recovered"]
+    assert recovered
+    redone = max(record["steps_redone"] for record in recovered)
+    assert redone <= WINDOW
+    return redone

@@ -1,4 +1,4 @@
-"""The command ``chaos``: kill workers, and compare the bits."""
+"""The command ``chaos``: kill workers or schedulers, and compare the bits."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ from daskgnn.train.prefork import start_importing
     metavar="SECONDS",
     help="Mean time between kills; the times are random.",
 )
+@click.option(
+    "--kill",
+    type=click.Choice(["workers", "scheduler", "both"]),
+    default="workers",
+    show_default=True,
+    help="Whom. Schedulers of the command's own cluster alone.",
+)
 @click.option("--epochs", type=POSITIVE, default=3, show_default=True)
 @click.option("--num-parts", type=POSITIVE, help="Parts to open the graph with.")
 @click.option("--batch-size", type=POSITIVE, help="Seeds a step, in all parts.")
@@ -47,16 +54,18 @@ def chaos(
     /,
     graph: str,
     kill_every: float,
+    kill: str,
     workers: int | None,
     scheduler: str | None,
     out: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Train on GRAPH twice, once with workers killed all along, and compare.
+    """Train on GRAPH twice, once with processes killed all along, and compare.
 
     Workers die by SIGKILL, at random, on the cluster that is given or on one of its
-    own. The command ends with status 1 if a bit of the parameters differs.
+    own; with --kill scheduler or both, schedulers do. The command ends with status 1
+    if a bit of the parameters differs.
     """
     check_cluster(workers, scheduler)
     if workers == 0:
@@ -66,15 +75,17 @@ def chaos(
         start_importing()
     with TemporaryDirectory() as folder:
         given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
-        report = _run({**given, "out": out or folder}, kill_every, as_json)
+        report = _run({**given, "out": out or folder}, kill_every, kill, as_json)
     _print(report, as_json)
-    if not report["kills"]:
-        raise FailedRun("no worker was killed: give more --epochs or less --kill-every")
+    if not report["kills"] + report["scheduler_kills"]:
+        raise FailedRun("nothing was killed: give more --epochs or less --kill-every")
     if not report["equal"]:
-        raise FailedRun("the killed workers changed the parameters: this is a bug")
+        raise FailedRun("the kills changed the parameters: this is a bug")
 
 
-def _run(given: dict[str, Any], kill_every: float, as_json: bool) -> dict[str, Any]:
+def _run(
+    given: dict[str, Any], kill_every: float, kill: str, as_json: bool
+) -> dict[str, Any]:
     """Train twice."""
     from daskgnn.cli.progress import make_progress
     from daskgnn.train import chaos as both
@@ -83,7 +94,7 @@ def _run(given: dict[str, Any], kill_every: float, as_json: bool) -> dict[str, A
     progress = None if as_json else make_progress()
     try:
         config = RunConfig(**given)
-        report = both.chaos(config, kill_every, given["seed"], progress)
+        report = both.chaos(config, kill_every, given["seed"], progress, kill)
     finally:
         if progress is not None:
             progress.close()
@@ -101,8 +112,10 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
         "undisturbed": report["undisturbed"],
         "disturbed": report["disturbed"],
         "equal": "yes" if report["equal"] else "NO",
-        "kills": f"{report['kills']} ({report['lost']} workers missed)",
-        "recovered": f"{report['recovered']}, within {longest:.1f} s",
+        "kills": f"{report['kills']} of workers ({report['lost']} missed), "
+        f"{report['scheduler_kills']} of schedulers",
+        "recovered": f"{report['recovered']} workers, "
+        f"{report['schedulers_recovered']} schedulers, within {longest:.1f} s",
         "steps redone": f"{report['steps_redone']} of {report['steps']}",
         "seconds": f"{alone:.1f} undisturbed, {disturbed:.1f} disturbed",
     }

@@ -325,10 +325,11 @@ class ClusterExecutor:
         lost = {p for p, a in enumerate(self._addresses) if a not in self._usable}
         if lost:
             places = self._where_they_are(lost, places)
-        better = balance(places, workers, loads, GAIN_OF_IDLE if joined else GAIN)
+        idle = set(joined) - set(self._standbys)
+        better = balance(places, workers, loads, GAIN_OF_IDLE if idle else GAIN)
         if better == places:
             self._better_since = None
-        elif joined or self._persists(now):
+        elif idle or self._persists(now):
             facts = {"slowness": {w: round(s, 3) for w, s in loads.slowness.items()}}
             moved = [p for p, a in enumerate(better) if a != places[p]]
             event = {"event": "rebalanced", "parts": moved}
@@ -450,9 +451,15 @@ class ClusterExecutor:
 
     def result(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for the futures of `keys` and bring their results here."""
-        self._wait_for([self._kept[key] for key in keys])
-        results = self.client.gather([self._kept[key] for key in keys])
-        return list(results)
+        futures = [self._kept[key] for key in keys]
+        self._wait_for(futures)
+        try:
+            return list(self.client.gather(futures))
+        except Exception:
+            # What was there may have gone with its worker on the way here.
+            if self._copies_of_lost():
+                raise PartsLost from None
+            raise
 
     def wait(self, keys: Sequence[Any]) -> None:
         """Wait for the futures of `keys`; raise what one of them has raised."""

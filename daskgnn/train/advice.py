@@ -17,7 +17,7 @@ _REMEMBERED = 8
 _SETTLED = 2
 """Windows after a change that say little: parts are being loaded."""
 _ENOUGH = 3
-"""Windows that say something."""
+"""Windows that say something; twice as many whenever it has changed its mind."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class Advisor:
         self._seen: dict[int, list[float]] = {}
         self._parts: list[float] = []
         self._workers = self._windows = 0
+        self._enough, self._last_change = _ENOUGH, 0
 
     def add(
         self, workers: int, step_seconds: float, part_seconds: Sequence[float]
@@ -112,10 +113,16 @@ class Advisor:
         del times[:-_REMEMBERED]
         self._parts = list(part_seconds)
         advice = self.advice()
-        if self.scale is None or advice is None or len(times) < _ENOUGH:
+        waited = self._windows - _SETTLED >= self._enough
+        if self.scale is None or advice is None or not waited:
             return None
         if advice.best == workers:
             return None
+        change = advice.best - workers
+        if change * self._last_change < 0:
+            # Otherwise noise would have it add and take away for ever.
+            self._enough *= 2
+        self._last_change = change
         self._windows = 0
         self.scale(advice.best)
         return advice

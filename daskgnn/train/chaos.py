@@ -1,16 +1,18 @@
-"""A run whose workers are killed all along, beside the same run left in peace."""
+"""A run whose workers, or scheduler, are killed, beside the same run left in peace."""
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
 import time
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.errors import ClusterError
+from daskgnn.errors import ClusterError, InputError
 from daskgnn.train.run import RunConfig, train
 
 if TYPE_CHECKING:
@@ -19,18 +21,29 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
+VICTIMS = ("workers", "scheduler", "both")
+"""What can be killed."""
+
+_SCHEDULER = ""
+"""The name of the scheduler among victims."""
+
+
 @dataclass(frozen=True)
 class ChaosReport:
-    """What came of two runs that differ in nothing but killed workers."""
+    """What came of two runs that differ in nothing but killed processes."""
 
     undisturbed: str
     """``params_sha256``."""
     disturbed: str
     kills: int
+    """Of workers."""
     lost: int
     """Workers that the disturbed run has missed."""
     recovered: int
     """Workers whose loss it has recovered from."""
+    scheduler_kills: int
+    schedulers_lost: int
+    schedulers_recovered: int
     steps: int
     steps_redone: int
     longest_recovery: float
@@ -40,7 +53,7 @@ class ChaosReport:
 
     @property
     def equal(self) -> bool:
-        """Whether the killed workers changed no bit."""
+        """Whether the kills changed no bit."""
         return self.undisturbed == self.disturbed
 
 
@@ -49,11 +62,13 @@ def chaos(
     kill_every: float,
     seed: int = 0,
     progress: Progress | None = None,
+    kill: str = "workers",
 ) -> ChaosReport:
-    """Train twice, once with workers killed by SIGKILL, and compare.
+    """Train twice, once with workers or schedulers killed by SIGKILL, and compare.
 
     The times between kills are random, exponentially distributed. A first kill comes
-    after a random step before the last epoch, however short the run is.
+    after a random step before the last epoch, however short the run is; of "both" it
+    is the scheduler's, and a victim is chosen among all after that.
 
     Parameters
     ----------
@@ -62,18 +77,23 @@ def chaos(
     kill_every : float
         Mean seconds between kills.
     seed : int
-        Of the times and of the choice of workers.
+        Of the times and of the choice of victims.
+    kill : {"workers", "scheduler", "both"}
+        Schedulers of the run's own cluster alone: another takes the place of those.
 
     Raises
     ------
     ClusterError
         If a worker has no nanny that would start another in its place.
+    InputError
+        If `kill` is none of them, or names the scheduler of another's cluster.
     """
+    check_victims(kill, config.scheduler)
     watch = Watch(progress)
     first = train(
         replace(config, out=str(Path(config.out, "undisturbed"))), progress=watch
     )
-    killer = Killer(kill_every, seed, progress)
+    killer = Killer(kill_every, seed, progress, kill)
     try:
         second = train(
             replace(config, out=str(Path(config.out, "disturbed"))), progress=killer
@@ -87,11 +107,30 @@ def chaos(
         killer.kills,
         len(killer.told("worker_lost")),
         sum(event["workers"] for event in recovered),
+        killer.scheduler_kills,
+        len(killer.told("scheduler_lost")),
+        sum(event["schedulers"] for event in recovered),
         second["steps"],
         sum(event["steps_redone"] for event in recovered),
         max((event["seconds"] for event in recovered), default=0.0),
         (round(watch.seconds, 3), round(killer.seconds, 3)),
     )
+
+
+def check_victims(kill: str, scheduler: str | None) -> None:
+    """Make sure that what is to be killed can be.
+
+    Raises
+    ------
+    InputError
+    """
+    if kill not in VICTIMS:
+        raise InputError(f"kill={kill!r}, expected one of {', '.join(VICTIMS)}")
+    if kill != "workers" and scheduler is not None:
+        raise InputError(
+            f"kill={kill!r} is for a cluster of the run's own: the scheduler at "
+            f"{scheduler} would stay dead; leave out --scheduler, or kill workers"
+        )
 
 
 @dataclass
@@ -137,13 +176,16 @@ class Watch:
 
 
 class Killer(Watch):
-    """A progress that kills random workers from the first step to the last."""
+    """A progress that kills random processes from the first step to the last."""
 
-    def __init__(self, every: float, seed: int, shown: Progress | None) -> None:
+    def __init__(
+        self, every: float, seed: int, shown: Progress | None, kill: str = "workers"
+    ) -> None:
         super().__init__(shown)
-        self.kills = 0
+        self.kills = self.scheduler_kills = 0
         self._every = every
         self._random = random.Random(seed)
+        self._kind = kill
         self._first_step = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._kill_on, daemon=True)
@@ -160,11 +202,11 @@ class Killer(Watch):
         """Begin after the step that was chosen."""
         super().step(record)
         if record["step"] == self._first_step:
-            self.kills += self._kill_one()
+            self._kill_one()
             self._thread.start()
 
     def finished(self, summary: Record) -> None:
-        """Leave the workers alone."""
+        """Leave the cluster alone."""
         self.stop()
         super().finished(summary)
 
@@ -178,20 +220,57 @@ class Killer(Watch):
 
     def _kill_on(self) -> None:
         while not self._over.wait(self._random.expovariate(1 / self._every)):
-            self.kills += self._kill_one()
+            self._kill_one()
 
-    def _kill_one(self) -> bool:
-        """Have a random worker kill itself; return whether there was one."""
+    def _kill_one(self) -> None:
+        """Kill a random victim, if there is one: a cluster may just be starting."""
+        try:
+            self._client = _current(self._client)
+            victim = self._choose()
+            if victim == _SCHEDULER:
+                os.kill(self._client.run_on_scheduler(os.getpid), signal.SIGKILL)
+                self.scheduler_kills += 1
+            elif victim is not None:
+                # What a worker knows already is there at once: nothing is imported.
+                self._client.run(
+                    signal.raise_signal,
+                    signal.SIGKILL,
+                    workers=[victim],
+                    on_error="ignore",
+                )
+                self.kills += 1
+        except (OSError, TimeoutError, CancelledError, RuntimeError, ValueError):
+            return  # the scheduler has gone meanwhile
+
+    def _choose(self) -> str | None:
+        """Return a victim's address; None if there is no victim."""
+        first = not self.scheduler_kills
+        if self._kind == "scheduler" or (self._kind == "both" and first):
+            return _SCHEDULER
         known = self._client.scheduler_info(n_workers=-1)["workers"]
         names = {str(facts["name"]): address for address, facts in known.items()}
-        if not names:
-            return False
-        victim = names[self._random.choice(sorted(names))]
-        # What a worker knows already is there at once: nothing is to be imported.
-        self._client.run(
-            signal.raise_signal, signal.SIGKILL, workers=[victim], on_error="ignore"
-        )
-        return True
+        if self._kind == "both":
+            names[_SCHEDULER] = _SCHEDULER
+        return names[self._random.choice(sorted(names))] if names else None
+
+
+def _current(client: Any) -> Any:
+    """Return a client of the cluster that the run uses now, `client` if it is one.
+
+    Raises
+    ------
+    ValueError
+        If there is none at the moment.
+    """
+    from distributed import default_client
+
+    used = default_client()
+    if used.status != "running":
+        raise ValueError("the cluster is starting")
+    if used.scheduler.address == client.scheduler.address:
+        return client
+    client.close(1)
+    return _another_client()
 
 
 def _another_client() -> Any:

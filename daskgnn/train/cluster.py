@@ -32,6 +32,8 @@ OWN_CLUSTER = {
     "distributed.scheduler.worker-ttl": "30s",
     "distributed.scheduler.no-workers-timeout": "60s",
     "distributed.comm.timeouts.tcp": "12s",
+    # For so long a worker knocks at the door of a peer that has just died.
+    "distributed.comm.timeouts.connect": "8s",
     "distributed.worker.profile.enabled": False,
     "distributed.worker.multiprocessing-method": METHOD,
 }
@@ -300,6 +302,10 @@ _WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "distributed.comm.timeouts.tcp": (
         _slower_than(15),
         "a cut network is noticed late",
+    ),
+    "distributed.comm.timeouts.connect": (
+        _slower_than(15),
+        "what a dead worker holds is waited for long",
     ),
     "distributed.scheduler.work-stealing": (
         bool,

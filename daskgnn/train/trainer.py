@@ -95,6 +95,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_RENEWALS = 3
+"""Clusters that are started for one that is lost: the next may be lost as it starts."""
+
 
 class Trainer:
     """Trains a model on a graph, on a Dask cluster or in this process.
@@ -453,16 +456,26 @@ class Trainer:
         self._recoveries.lost_scheduler(time.time())
         self.recorder.event("scheduler_lost", step=self.course.state.step)
         self.recorder.flush()
-        try:
-            client = successor(self.executor.client)
-        except ClusterError as error:
-            raise TrainingError(f"{error}; {self._how_to_continue()}") from error
-        self.executor = ClusterExecutor(
-            client, self.graph.num_parts, self.executor.num_standbys
-        )
+        self.executor = self._another_executor(self.executor)
         self._run = uuid.uuid4().hex[:8]
         self._evaluator_or_none = None
         self._prepared = False
+
+    def _another_executor(self, lost: ClusterExecutor) -> ClusterExecutor:
+        """Return an executor on another cluster, which may be lost as it starts."""
+        for attempts_left in reversed(range(_RENEWALS)):
+            try:
+                client = successor(lost.client)
+                return ClusterExecutor(client, self.graph.num_parts, lost.num_standbys)
+            except ClusterError as error:
+                # Another's scheduler has been waited for already.
+                if not attempts_left or lost.client.cluster is None:
+                    said = f"{error}; {self._how_to_continue()}"
+                    raise TrainingError(said) from error
+            except (Exception, CancelledError) as error:
+                if isinstance(error, DaskGNNError) or not attempts_left:
+                    raise
+        raise AssertionError
 
     def profile(self, steps: int = 64) -> Ledger:
         """Train some steps for their times alone, and return where the time went.

@@ -1,6 +1,5 @@
 """Drivers that are killed or told to stop, with workers of their own."""
 
-import json
 import os
 import random
 import signal
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from faults import records, trials
 from training import planted_graph, stored
 
 from daskgnn.train import run as runs
@@ -21,8 +21,6 @@ SETTINGS = (
     f"--epochs {EPOCHS} --batch-size 20 --num-parts 2 --num-neighbors 4,3 "
     "--hidden-channels 16 --dropout 0.4"
 ).split()
-QUICK = pytest.param(0, id="0")
-TRIALS = [QUICK, *(pytest.param(i, marks=pytest.mark.chaos) for i in range(1, 10))]
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -76,12 +74,6 @@ def wait_for_step(process, directory, step):
     raise AssertionError(f"the run ended before step {step}: {process.stderr.read()}")
 
 
-def records(directory):
-    path = directory / "metrics.jsonl"
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
 def steps(directory):
     return [r["step"] for r in records(directory) if r["event"] == "step"]
 
@@ -111,14 +103,14 @@ def nobody_left(leader):
     return left
 
 
-def check_resumed(directory, undisturbed, redone):
-    """Continue a run without workers: same bits, and no starting over."""
+def check_resumed(directory, undisturbed, told):
+    """Continue a run without workers, and fill in what came of it."""
     before = steps(directory)
     assert before == list(range(len(before)))
     summary = runs.resume(directory, workers=0)
-    assert summary["params_sha256"] == undisturbed
+    told.same = summary["params_sha256"] == undisturbed
     (resume,) = [r for r in records(directory) if r["event"] == "resume"]
-    assert len(before) - resume["step"] <= redone
+    told.redone = len(before) - resume["step"]
     assert sorted(set(steps(directory))) == list(range(EPOCHS * STEPS))
 
 
@@ -132,9 +124,10 @@ STOPS = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("trial", TRIALS)
+@pytest.mark.parametrize("trial", trials(10))
 @pytest.mark.parametrize("stop", STOPS)
-def test_a_driver_that_is_stopped(folder, undisturbed, stop, trial):
+def test_a_driver_that_is_stopped(folder, undisturbed, told, stop, trial):
+    told.name = stop.replace("-", ": ")
     send, number, status, redone = STOPS[stop]
     out = f"{stop}-{trial}"
     rng = random.Random(out)
@@ -156,7 +149,10 @@ def test_a_driver_that_is_stopped(folder, undisturbed, stop, trial):
     finally:
         for pid in family(process.pid):
             os.kill(pid, signal.SIGKILL)
-    check_resumed(folder / out, undisturbed, redone)
+    check_resumed(folder / out, undisturbed, told)
+    assert told.same
+    # No starting over.
+    assert told.redone <= redone
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

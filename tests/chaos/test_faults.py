@@ -1,56 +1,45 @@
-"""What a run outlives, one trial of each kind; `tests/faults.py` runs series."""
+"""What a run outlives: series of trials, of which each CI runs some."""
 
 import os
 import time
 
 import pytest
 from dask.task_spec import Task
-from faults import FAULTS, PARTS, WINDOW, kill, pids, run_trial, undisturbed
-from training import planted_graph, stored
+from faults import FAULTS, PARTS, kill, pids, run_trial, series
 
 from daskgnn.dataflow.executor import ClusterExecutor
 from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.timeout(240)
 
-QUICK = ["all of 2 at once", "kill -9 of the scheduler"]
-LONG = sorted(set(FAULTS) - set(QUICK))
+QUICK = ["kill -9 of one of 2", "all of 2 at once", "kill -9 of the scheduler"]
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
-
-
-@pytest.fixture(scope="module")
-def expected(path):
-    return undisturbed(path)
-
-
-def check(path, expected, name, seed, steps="auto", **options):
-    trial = run_trial(path, expected, *FAULTS[name], seed, steps, **options)
-    assert trial.same
-    assert trial.steps_redone <= 2 * WINDOW
-    print(trial)
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_bits_and_steps_survive(path, expected, name):
-    check(path, expected, name, 0)
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("steps", ["tasks", "window"])
-@pytest.mark.parametrize("name", LONG)
-def test_bits_and_steps_survive_the_others_too(path, expected, name, steps):
-    check(path, expected, name, 1, steps)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("name", "trial"), series(FAULTS, QUICK))
+def test_bits_and_steps_survive(path, expected, tmp_path, told, name, trial):
+    """Both forms in turn."""
+    told.name = name
+    fault = FAULTS[name]
+    steps = ["window", "tasks"][trial % 2]
+    facts = expected(fault.epochs)
+    seed = f"{name} {trial}"
+    seen = run_trial(path, facts, fault, seed, tmp_path / "run", told, steps=steps)
+    if "scheduler" in name:
+        lost = len(seen.named("scheduler_lost"))
+        assert sum(r["schedulers"] for r in seen.named("recovered")) == lost
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("policy", ["static", "lru"])
-def test_halo_caches_go_with_their_parts(path, expected, policy):
+@pytest.mark.parametrize("trial", range(5))
+def test_halo_caches_go_with_their_parts(path, expected, tmp_path, told, policy, trial):
+    told.name = f"halo cache, {policy}: kill -9 of one of 2"
     options = {"halo_cache": "2 kB", "halo_cache_policy": policy}
-    check(path, expected, "kill -9 of one of 2", 2, **options)
+    fault = FAULTS["kill -9 of one of 2"]
+    seed = f"cache {policy} {trial}"
+    facts = expected(fault.epochs)
+    run_trial(path, facts, fault, seed, tmp_path / "run", told, **options)
 
 
 def test_a_loose_pin_to_the_dead_runs_on_the_next_worker():

@@ -5,14 +5,14 @@ import time
 import numpy as np
 import pytest
 import torch
-from training import planted_graph, stored, trainer
+from faults import trials
+from training import trainer
 
 from daskgnn import nn
 from daskgnn.errors import TrainingError
 from daskgnn.train.cluster import own_cluster
 
 pytestmark = [
-    pytest.mark.chaos,
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore:the scheduler's settings"),
 ]
@@ -37,9 +37,9 @@ def hungry(graph):
     return Hungry(graph.num_features, 16, graph.num_classes, 2, dropout=0.4)
 
 
-@pytest.mark.parametrize("trial", range(5))
-def test_full_memory_ends_with_advice(tmp_path, trial):
-    path = stored(planted_graph(), tmp_path / "g.zarr")
+@pytest.mark.parametrize("trial", trials(5, quick=0))
+def test_full_memory_ends_with_advice(path, tmp_path, told, trial):
+    told.name = "killed by nannies, again and again: ends with advice"
     settings = {
         "distributed.worker.memory.terminate": SHARE,
         "distributed.scheduler.allowed-failures": 2,

@@ -13,9 +13,8 @@ from faults import (
     Disturber,
     Supervised,
     facts,
-    undisturbed,
 )
-from training import planted_graph, stored, trainer
+from training import trainer
 
 from daskgnn.errors import TrainingError
 
@@ -30,25 +29,19 @@ def supervised():
     processes.stop()
 
 
-@pytest.fixture
-def path(tmp_path):
-    return stored(planted_graph(), tmp_path / "g.zarr")
-
-
-def test_the_next_scheduler_at_the_address_is_used(path, supervised):
+def test_the_next_scheduler_at_the_address_is_used(path, expected, supervised):
     def replace(*_):
         supervised.scheduler.send_signal(signal.SIGKILL)
         supervised.scheduler.wait()
         time.sleep(1)
         supervised.start()
 
-    expected = undisturbed(path)
     client = Client(supervised.address, timeout=30)
     client.wait_for_workers(1, timeout=30)
     seen = Disturber(replace, client, None, 20, 0.0)
     run = trainer(path, PARTS, client, progress=seen, **OPTIONS)
     run.fit(EPOCHS)
-    assert facts(run) == expected
+    assert facts(run) == expected(EPOCHS)
     assert len(seen.named("scheduler_lost")) == 1
     (recovered,) = seen.named("recovered")
     assert recovered["steps_redone"] <= OPTIONS["window"]

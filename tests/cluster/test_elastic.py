@@ -1,7 +1,9 @@
 """Workers come and go; parts follow them, and no bit changes."""
 
+import fcntl
 import os
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from training import planted_graph, stored, trainer
 
 from daskgnn import nn
 from daskgnn.dataflow import executor as executor_module
+from daskgnn.train import loop as loop_module
+from daskgnn.train import run as runs
 from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
 
 EPOCHS, STEPS, PARTS = 8, 10, 4
@@ -156,6 +160,55 @@ def test_parts_leave_a_slow_worker(path, undisturbed, monkeypatch):
     moved = seen.named("rebalanced")
     assert moved[0]["slowness"][slow] == max(moved[0]["slowness"].values())
     assert slow not in moved[0]["to"]
+
+
+class Crowded(nn.GraphSAGE):
+    """A model whose parts run side by side until a file is there; then in turn."""
+
+    def __init__(self, *args, crowd, **options):
+        super().__init__(*args, **options)
+        self.crowd = crowd
+
+    def forward(self, x, blocks):
+        if self.training:
+            self.wait()
+        return super().forward(x, blocks)
+
+    def wait(self):
+        if not os.path.exists(self.crowd):
+            time.sleep(0.03)
+            return
+        with open(self.crowd) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            time.sleep(0.06)
+
+
+@pytest.mark.chaos
+def test_adapt_adds_workers_and_takes_them_away(path, tmp_path, monkeypatch):
+    """One more while that helps; none of them once they are in each other's way."""
+    config = runs.RunConfig(
+        graph=path, out=str(tmp_path / "alone"), workers=0, num_parts=4, epochs=12
+    )
+    config.batch_size, config.recipe = 20, False
+    alone = runs.train(config)
+    crowd = tmp_path / "crowd"
+
+    def crowded(settings, graph):
+        sizes = graph.num_features, settings["hidden_channels"], graph.num_classes
+        torch.manual_seed(settings["seed"])
+        options = {"dropout": settings["dropout"], "crowd": str(crowd)}
+        return Crowded(*sizes, settings["num_layers"], **options)
+
+    monkeypatch.setattr(runs, "build_model", crowded)
+    monkeypatch.setattr(loop_module, "WINDOW_SECONDS", 0.2)
+    seen = At({70: crowd.touch})
+    found = replace(config, out=str(tmp_path / "run"), workers=1, adapt=[1, 2])
+    summary = runs.train(found, progress=seen)
+    assert summary["params_sha256"] == alone["params_sha256"]
+    assert [record["best"] for record in seen.named("scaled")][:2] == [2, 1]
+    assert seen.named("worker_joined")
+    assert seen.named("worker_left")
+    assert not seen.named("worker_lost")
 
 
 def test_the_settings_of_others_are_warned_of(path):

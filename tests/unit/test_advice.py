@@ -1,5 +1,7 @@
 """How many workers are right."""
 
+import random
+
 import pytest
 
 from daskgnn.train.advice import Advisor, expected_seconds
@@ -59,6 +61,14 @@ def test_it_takes_back_what_did_not_help():
 def test_bounds_are_kept():
     chosen, _ = grown(lambda n: (1.0, [0.001] * 4), 4, 4, least=2, begin=2)
     assert chosen == [2]
+
+
+def test_noise_is_not_followed_for_ever():
+    """Times that differ by chance: it changes its mind ever more seldom."""
+    rng = random.Random(0)
+    chosen, _ = grown(lambda n: (rng.uniform(0.5, 2), [0.5, 0.5]), 2, 2, windows=2000)
+    assert 3 < len(chosen) < 20
+    assert set(chosen) == {1, 2}
 
 
 def test_nothing_is_said_of_nothing():
