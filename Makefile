@@ -45,7 +45,7 @@ bench-env: $(VENV)/.bench $(VENV)/.pyg  ## Add the peers that benchmarks compare
 bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler (under 10 minutes)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/training.py --json $(BENCH_OUT)/training-arxiv.json
-	$(BIN)/python benchmarks/step_latency.py --json $(BENCH_OUT)/step-latency.json
+	$(BIN)/python benchmarks/step_latency.py --repeats 3 --json $(BENCH_OUT)/step-latency.json
 	$(BIN)/python benchmarks/sampler.py --json $(BENCH_OUT)/sampler-arxiv.json
 
 bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, partitioners, Cora (hours)

@@ -57,6 +57,14 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     return int(total / graph.num_parts)
 
 
+def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
+    """Estimate the bytes of all parts' blocks: what a worker that reads them maps."""
+    edge_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
+    element = 4 if feature_dtype == "float32" else 2
+    node_bytes = 8 * 3 + graph.num_features * element
+    return int(graph.num_edges * edge_bytes + graph.num_nodes * node_bytes)
+
+
 def estimate_cache(policy: str, nbytes: int, look_ahead: int) -> int:
     """Return the bytes of one part's halo cache, copies of other windows included."""
     return nbytes if policy == "static" else nbytes * (look_ahead + 2)

@@ -20,6 +20,7 @@ from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
     estimate_blocks,
     estimate_cache,
+    estimate_mapped,
     estimate_step,
     first_window,
     parts_per_worker,
@@ -755,11 +756,11 @@ class Trainer:
     def _shares_memory(self) -> bool:
         """Return whether workers of a machine read each other's blocks in place."""
         limit = self.executor.memory_limit()
-        blocks = estimate_blocks(self.graph, self._settings["feature_dtype"])
+        mapped = estimate_mapped(self.graph, self._settings["feature_dtype"])
         share = float(dask.config.get("gnn.memory-share"))
         return share_memory(
             # What is read in place counts as the reader's memory, too.
-            has_room=not limit or blocks * self.graph.num_parts < share * limit,
+            has_room=not limit or mapped < share * limit,
             has_cache=self._halo_cache[1] > 0,
         )
 
