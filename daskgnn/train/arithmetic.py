@@ -11,7 +11,12 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FLOAT32_PRODUCTS = {"float32": "highest", "medium": "medium", "bf16": "highest"}
+_FLOAT32_PRODUCTS = {
+    "float32": "highest",
+    "medium": "medium",
+    "bf16": "highest",
+    "fp16": "highest",
+}
 """Torch's names for how float32 products are done in each precision."""
 
 
@@ -71,5 +76,6 @@ def computing(threads: int, precision: str = "float32") -> AbstractContextManage
 
 
 def half_precision(precision: str) -> AbstractContextManager[object]:
-    """Have the products of what runs inside take bfloat16, if that is "bf16"."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    """Have the products of what runs inside take 16 bits, for "bf16" and "fp16"."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast("cpu", dtype, enabled=precision in ("bf16", "fp16"))

@@ -91,14 +91,14 @@ class Gradients:
             )
         if self.compress is not None:
             compression(self.compress)
-        used = self._used()
+        used = self.asked_for()
         for one, other in _APART:
             if one in used and other in used:
                 raise InputError(
                     f"{used[one]} and {used[other]} cannot go together: use one of them"
                 )
 
-    def _used(self) -> dict[str, str]:
+    def asked_for(self) -> dict[str, str]:
         """Return what is asked for beyond plain sums, as it was given."""
         given = {
             "accumulate": (self.accumulate > 1, f"accumulate={self.accumulate}"),
@@ -168,6 +168,27 @@ def choose(
         bound,
         checksum_every,
     )
+
+
+def check_half(gradients: Gradients, precision: str) -> Gradients:
+    """Refuse float16 where a step that is left out would be felt later.
+
+    Raises
+    ------
+    InputError
+    """
+    used = gradients.asked_for().keys() & {
+        "staleness",
+        "local_steps",
+        "compress",
+        "server",
+    }
+    if precision == "fp16" and used:
+        names = ", ".join(gradients.asked_for()[name] for name in sorted(used))
+        raise InputError(
+            f"precision='fp16' and {names} cannot go together: use precision='bf16'"
+        )
+    return gradients
 
 
 def compression(text: str) -> Compression:

@@ -34,6 +34,7 @@ from daskgnn.train.gradients import (
     clipped,
     delay_compensated,
 )
+from daskgnn.train.scaling import LossScale
 from daskgnn.train.state import (
     TrainState,
     export_optimizer,
@@ -257,6 +258,8 @@ class TrainSession:
         self._loaded = _load(program)
         self._loaded.with_parameters(state.parameters)
         self._accumulated = state.accumulated
+        half = program.precision == "fp16"
+        self._scale = LossScale.of(state.scaling) if half else None
         past = () if state.past is None else state.past
         self._past = deque(past, maxlen=program.gradients.staleness)
 
@@ -292,8 +295,14 @@ class TrainSession:
                 labels = torch.from_numpy(prepared.labels)
                 loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
             with clock.phase("backward"):
-                gradient = loaded.gradient(loss)
+                gradient = self._gradient_of(loss)
         return PartGradient(gradient, float(loss.detach()), {}, nbytes, nbytes)
+
+    def _gradient_of(self, loss: torch.Tensor) -> np.ndarray:
+        if self._scale is None:
+            return self._loaded.gradient(loss)
+        scaled = self._loaded.gradient(loss * self._scale.factor)
+        return self._scale.unscaled(scaled)
 
     def update(
         self,
@@ -343,6 +352,11 @@ class TrainSession:
             gradient = delay_compensated(gradient, now, self._past[0])
         if way.staleness:
             self._past.append(loaded.flat.numpy().copy())
+        if self._scale is not None:
+            finite = bool(np.isfinite(gradient).all())
+            self._scale = self._scale.after(finite=finite)
+            if not finite:
+                return
         optimizer = self._ready_optimizer()
         for group, values in zip(optimizer.param_groups, options.groups, strict=True):
             group.update(values)
@@ -376,6 +390,7 @@ class TrainSession:
             self._accumulated,
             np.stack(self._past) if self._past else None,
             {},
+            None if self._scale is None else self._scale.to_array(),
             (*before.losses, *self._losses),
             (*before.finished, *self._finished),
             (*before.work, *self._work),

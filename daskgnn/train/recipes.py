@@ -60,7 +60,7 @@ _CITATION = {
 SAMPLE_BY = ("uniform", "edge_weight", "degree")
 """What a neighbour's chance to be drawn may follow."""
 
-PRECISIONS = ("float32", "medium", "bf16")
+PRECISIONS = ("float32", "medium", "bf16", "fp16")
 """Precisions of the dense products in training: see `Trainer`."""
 
 CACHE_POLICIES = ("static", "lru")

@@ -35,6 +35,8 @@ class TrainState:
     gradients may be stale."""
     by_part: dict[str, np.ndarray] = field(default_factory=dict)
     """[P, ...] by name: what parts keep for themselves between steps."""
+    scaling: np.ndarray | None = None
+    """float64 [2], in float16: what losses are multiplied by, and for how long."""
     losses: tuple[float, ...] = ()
     """Losses of the steps done since the window began."""
     finished: tuple[float, ...] = ()
@@ -53,7 +55,11 @@ class TrainState:
 
     def carried(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps beside parameters and optimizer."""
-        arrays = {"accumulated": self.accumulated, "past": self.past}
+        arrays = {
+            "accumulated": self.accumulated,
+            "past": self.past,
+            "scaling": self.scaling,
+        }
         found = {name: array for name, array in arrays.items() if array is not None}
         return found | {f"{_BY_PART}{n}": array for n, array in self.by_part.items()}
 
@@ -68,6 +74,7 @@ class TrainState:
             self,
             accumulated=arrays.get("accumulated"),
             past=arrays.get("past"),
+            scaling=arrays.get("scaling"),
             by_part=by_part,
         )
 

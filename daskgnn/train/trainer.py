@@ -63,7 +63,7 @@ from daskgnn.train.dryrun import try_model
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.fit import Fit
 from daskgnn.train.gloo import check_gloo
-from daskgnn.train.gradients import choose
+from daskgnn.train.gradients import check_half, choose
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss, describe_function
 from daskgnn.train.plan import WindowPlanner, some_windows
@@ -161,11 +161,13 @@ class Trainer:
     steps : {"auto", "tasks", "window"}
         Run each step as tasks of its own, or a window's steps as one task a worker:
         the same bits. "auto" takes windows where steps are short.
-    precision : {"float32", "medium", "bf16"}
+    precision : {"float32", "medium", "bf16", "fp16"}
         Of the dense products in training. "medium" lets torch round the factors of
         float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
-        faster where the processor has instructions for it. Parameters, their
-        gradients, sums over neighbours and evaluation stay float32.
+        faster where the processor has instructions for it. "fp16" is float16 with a
+        scaled loss, for what a layer leaves to torch's autocast; updates whose gradient
+        is not finite are left out. Parameters, their gradients, sums over neighbours
+        and evaluation stay float32.
     gradients : {"tree", "ring", "gloo", "async", "server"}
         Each step waits for the sum of all parts' gradients, added in a tree over parts,
         piece by piece around them ("ring": other last bits), or, where steps run as
@@ -305,15 +307,18 @@ class Trainer:
             self.fan_out,
             check_count("threads_per_part", threads_per_part),
             precision,
-            choose(
-                gradients,
-                staleness,
-                compensation,
-                accumulate,
-                clip_norm,
-                compress,
-                check_optional_count("local_steps", local_steps),
-                check_optional_count("checksum_every", checksum_every),
+            check_half(
+                choose(
+                    gradients,
+                    staleness,
+                    compensation,
+                    accumulate,
+                    clip_norm,
+                    compress,
+                    check_optional_count("local_steps", local_steps),
+                    check_optional_count("checksum_every", checksum_every),
+                ),
+                precision,
             ),
         )
         self.plan = SeedPlan(

@@ -1,0 +1,46 @@
+"""Loss scaling for float16: gradients too small for it are made larger, then smaller.
+
+The scale is halved when a gradient is not finite, and that update is left out; it is
+doubled after many updates in a row that were made: what `torch.amp.GradScaler` does
+(Micikevicius et al., "Mixed Precision Training", ICLR 2018), but as a value that
+belongs to the state, so that a step can be computed again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FIRST = 2.0**16
+GROWTH, BACKOFF, INTERVAL = 2.0, 0.5, 2000
+
+
+@dataclass(frozen=True)
+class LossScale:
+    """What losses are multiplied by."""
+
+    factor: float = FIRST
+    good: int = 0
+    """Updates that were made since it last changed."""
+
+    @classmethod
+    def of(cls, array: np.ndarray | None) -> LossScale:
+        """Return what `to_array` gave, or the first scale."""
+        return cls() if array is None else cls(float(array[0]), int(array[1]))
+
+    def to_array(self) -> np.ndarray:
+        """Return float64 [2], for states and checkpoints."""
+        return np.array([self.factor, self.good])
+
+    def unscaled(self, gradient: np.ndarray) -> np.ndarray:
+        """Return the gradient of the loss from that of the scaled one, float32 [n]."""
+        return gradient * np.float32(1 / self.factor)
+
+    def after(self, *, finite: bool) -> LossScale:
+        """Return the scale after an update that was made, or left out."""
+        if not finite:
+            return LossScale(self.factor * BACKOFF)
+        if self.good + 1 == INTERVAL:
+            return LossScale(self.factor * GROWTH)
+        return LossScale(self.factor, self.good + 1)
