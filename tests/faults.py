@@ -18,6 +18,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+import psutil
 import pytest
 import torch
 from training import small_sage, trainer
@@ -89,6 +90,20 @@ def stop_one_for(seconds):
         kill([pid], signal.SIGCONT)
 
     return stop
+
+
+def suspend_all_for(seconds):
+    """Return what freezes a run with all its processes, as a laptop's lid does."""
+
+    def suspend(client, rng):
+        tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        found = [process.pid for process in tree]
+        words = "import os, sys, time; [os.kill(int(p), {}) for p in sys.argv[1:]]"
+        stop, go = (words.format(int(n)) for n in (signal.SIGSTOP, signal.SIGCONT))
+        code = f"{stop}; time.sleep({seconds}); {go}"
+        subprocess.run([sys.executable, "-c", code, *map(str, found)], check=True)
+
+    return suspend
 
 
 def kill_for(seconds, every):
@@ -186,6 +201,7 @@ FAULTS = {
         stop_one_for(8), 2, 2, IMPATIENT, 30, slow_sage
     ),
     "SIGSTOP for 60 s, missed after 30 s": Fault(stop_one_for(60), trials=5),
+    "all is suspended for 40 s": Fault(suspend_all_for(40), trials=3),
     "kills all along, every 4 s, for 3 minutes": Fault(
         kill_for(180, 4), 2, 1, epochs=90, model=slow_sage
     ),
