@@ -34,7 +34,7 @@ from daskgnn import nn
 from daskgnn.dataflow.bundle import bundled
 from daskgnn.dataflow.chain import Chain
 from daskgnn.dataflow.clock import Clock
-from daskgnn.dataflow.executor import ClusterExecutor
+from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.shares import PartGradient
 from daskgnn.dataflow.step import chain_window
 from daskgnn.dataflow.timing import timed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dask.task_spec import Task
 
 from daskgnn.dataflow.clock import Clock, Spent
-from daskgnn.dataflow.executor import ClusterExecutor
+from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.kernels.batch import PreparedWindow
 
 if TYPE_CHECKING:

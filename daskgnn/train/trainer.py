@@ -15,7 +15,7 @@ from dask.task_spec import Task
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.blocks import load_blocks
-from daskgnn.dataflow.executor import ClusterExecutor, make_executor
+from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
     estimate_blocks,

@@ -7,7 +7,7 @@ import pytest
 from dask.task_spec import Task
 from faults import FAULTS, PARTS, kill, pids, run_trial, series
 
-from daskgnn.dataflow.executor import ClusterExecutor
+from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.timeout(240)

@@ -33,7 +33,7 @@ def test_recovery_needs_no_load(path, expected, tmp_path):
                 os.rename(away, path)
 
     def kill_a_holder():
-        copies = run.executor._copies.values()
+        copies = run.executor.homes.copies.values()
         wait([future for copy in copies for future in copy.futures.values()])
         os.rename(path, away)
         pids = client.run(os.getpid)

@@ -10,7 +10,7 @@ from distributed import get_worker
 from training import planted_graph, stored, trainer
 
 from daskgnn import nn
-from daskgnn.dataflow.executor import ClusterExecutor
+from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.gang import PLUGIN
 from daskgnn.dataflow.sums import SLICED_BYTES
 from daskgnn.errors import TrainingError

@@ -54,7 +54,8 @@ def test_nothing_is_sent_and_all_is_counted(path, alone, steps):
 def attached(dask_worker):
     """Return which parts a worker reads in another's memory."""
     held = dask_worker.data.items()
-    return [key[-1] for key, value in held if key[0] == "load-part" and value.attached]
+    parts = (k[-1] for k, blocks in held if k[0] == "load-part" and blocks.attached)
+    return sorted(parts)
 
 
 def test_a_part_outlives_its_holder(path, alone):

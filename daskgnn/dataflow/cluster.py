@@ -1,0 +1,289 @@
+"""The executor of a Dask cluster."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from dask.base import annotate
+from dask.task_spec import List, Task, TaskRef
+from distributed import Client, get_client, wait
+from distributed.comm.addressing import get_address_host
+
+from daskgnn.dataflow.executor import LocalExecutor, PartsLost, last_entry
+from daskgnn.dataflow.gang import AHEAD, Gang, Outcome, install, run_member
+from daskgnn.dataflow.homes import Homes
+from daskgnn.dataflow.residents import Residents
+from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from daskgnn.dataflow.chain import Chain
+    from daskgnn.dataflow.executor import Event, Executor, Graph, PartOf
+
+_POLL_SECONDS = 0.5
+"""How often it is looked whether the workers of a window are still there."""
+
+
+class ClusterExecutor:
+    """Runs graphs on a cluster; parts are pinned to workers, loosely.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    num_parts : int
+    standby : int
+        Workers that hold copies of all residents and no part, as far as there are
+        more workers than that.
+    """
+
+    def __init__(self, client: Any, num_parts: int, standby: int = 0) -> None:
+        self.client = client
+        self._kept: dict[Any, Any] = {}
+        self._residents = Residents(client, self._kept)
+        install(client)
+        self.homes = Homes(client, self._residents, num_parts, standby)
+
+    @property
+    def num_standbys(self) -> int:
+        """How many workers are to hold copies and no part."""
+        return self.homes.num_standbys
+
+    @property
+    def takeovers(self) -> int:
+        """How many times standbys have taken lost parts over."""
+        return self.homes.takeovers
+
+    def settle(self, seconds: Sequence[float]) -> list[Event]:
+        """Place the parts anew where workers came, went or are slow: see `Homes`."""
+        return self.homes.settle(seconds)
+
+    def take_over(self) -> None:
+        """Let standbys take lost parts over: see `Homes`."""
+        self.homes.take_over()
+
+    @property
+    def scheduler_id(self) -> str | None:
+        """The name that the scheduler has given itself."""
+        return self.homes.workers.scheduler_id
+
+    def memory_kills(self) -> int:
+        """Return how many workers were killed for their memory since the run began."""
+        with suppress(Exception):  # of a scheduler that is gone, for instance
+            self.homes.workers.look()
+        return self.homes.workers.memory_kills
+
+    def _wait_for(self, futures: list[Any]) -> None:
+        """Wait for futures, unless standbys can go on for a worker that is lost.
+
+        Raises
+        ------
+        PartsLost
+        """
+        while self.homes.copies:
+            with suppress(TimeoutError):
+                wait(futures, timeout=_POLL_SECONDS)
+            missing = any(future.status != "finished" for future in futures)
+            if missing and self.homes.copies_of_lost():
+                raise PartsLost
+            if all(future.done() for future in futures):
+                return
+
+    def submit(
+        self,
+        graph: Graph,
+        keys: Sequence[Any],
+        *,
+        priority: int = 0,
+        part_of: PartOf = last_entry,
+        ahead: bool = False,
+        lasting: bool = False,
+    ) -> None:
+        """Send `graph` to the scheduler and hold the futures of `keys`."""
+        addresses = self.homes.addresses
+
+        def workers(key: Any) -> list[str]:
+            return [addresses[part_of(key)]]
+
+        how: dict[str, Any] = {"executor": AHEAD} if ahead else {}
+        how |= {"workers": workers, "allow_other_workers": True, "priority": priority}
+        tasks = self._residents.renamed(graph)
+        with annotate(**how):
+            futures = self.client.get(tasks, list(keys), sync=False)
+        self._kept.update(zip(keys, futures, strict=True))
+        if lasting:
+            self._residents.add(graph, keys, part_of)
+
+    def result(self, keys: Sequence[Any]) -> list[Any]:
+        """Wait for the futures of `keys` and bring their results here."""
+        futures = [self._kept[key] for key in keys]
+        self._wait_for(futures)
+        try:
+            return list(self.client.gather(futures))
+        except Exception:
+            # What was there may have gone with its worker on the way here.
+            if self.homes.copies_of_lost():
+                raise PartsLost from None
+            raise
+
+    def wait(self, keys: Sequence[Any]) -> None:
+        """Wait for the futures of `keys`; raise what one of them has raised."""
+        futures = [self._kept[key] for key in keys]
+        self._wait_for(futures)
+        wait(futures)
+        for future in futures:
+            if future.status == "error":
+                future.result()
+
+    def wait_any(self, keys: Sequence[Any]) -> list[Any]:
+        """Wait for some of the futures of `keys`; return the keys of those done."""
+        futures = {key: self._kept[key] for key in keys}
+        while True:
+            with suppress(TimeoutError):
+                wait(
+                    list(futures.values()),
+                    timeout=_POLL_SECONDS,
+                    return_when="FIRST_COMPLETED",
+                )
+            done = [key for key, future in futures.items() if future.done()]
+            if self.homes.copies and self.homes.copies_of_lost():
+                raise PartsLost
+            if done:
+                return done
+
+    def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        """Return a graph of futures, as persisted collections have."""
+        return {key: self._kept[key] for key in keys}
+
+    def release(self, keys: Iterable[Any]) -> None:
+        """Let the scheduler forget the results of `keys` that nobody else holds."""
+        for key in keys:
+            self._kept.pop(key, None)
+            self._residents.drop(key)
+
+    def run_gang(
+        self,
+        chain: Chain,
+        name: tuple[Any, ...],
+        state: Any,
+        programs: Sequence[Any],
+        batches: Sequence[Any],
+        options: Sequence[Any],
+    ) -> list[Outcome]:
+        """Run a window as one task on each worker that holds parts.
+
+        Returns
+        -------
+        list of Outcome
+            Of the members whose results are here; none if the gang did not form or
+            lost a member, and the window is to be run in another way.
+        """
+        gang = self._new_gang()
+        keys = [(*name, gang.attempt, i) for i in range(len(gang.members))]
+        tasks = {
+            key: Task(
+                key,
+                run_member,
+                chain,
+                gang,
+                i,
+                state,
+                List(*(TaskRef(programs[p]) for p in parts)),
+                List(*(TaskRef(batches[p]) for p in parts)),
+                options,
+            )
+            for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True))
+        }
+        addresses = [address for address, _ in gang.members]
+
+        def workers(key: Any) -> list[str]:
+            return [addresses[key[-1]]]
+
+        tasks = self._residents.renamed(tasks)
+        with annotate(workers=workers, allow_other_workers=False, priority=200):
+            futures = self.client.get(tasks, keys, sync=False)
+        outcomes = self._gang_result(futures)
+        if not outcomes and self.homes.copies_of_lost():
+            raise PartsLost
+        return outcomes
+
+    def _gang_result(self, futures: list[Any]) -> list[Outcome]:
+        """Wait for a gang's end: any member's state will do."""
+        patience = _POLL_SECONDS
+        while True:
+            with suppress(TimeoutError):
+                wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
+            done = [future for future in futures if future.done()]
+            failed = [future for future in done if future.status == "error"]
+            if failed and self.homes.copies_of_lost():
+                return []
+            if failed:
+                failed[0].result()
+            if any(future.status != "finished" for future in done):
+                return []
+            for future in done:
+                # Its worker may die before the result is here; it is not run again.
+                with suppress(TimeoutError):
+                    outcome = future.result(timeout=patience)
+                    return [] if outcome is None else [outcome]
+                patience *= 2
+            if self.homes.lost_one():
+                return []
+
+    def _new_gang(self) -> Gang:
+        parts: dict[str, list[int]] = {}
+        for part, address in enumerate(self.homes.addresses):
+            parts.setdefault(address, []).append(part)
+        members = tuple((address, tuple(held)) for address, held in parts.items())
+        return Gang(uuid4().hex[:8], members, form_seconds=30, step_seconds=600)
+
+    def worker_of(self, part: int) -> str:
+        """Return the address that the tasks of a part are pinned to."""
+        return self.homes.addresses[part]
+
+    def memories(self, num_parts: int) -> list[Any]:
+        """Return the machine's memory where a worker can share it, else its own."""
+        return self.homes.memories()[:num_parts]
+
+    def num_workers(self) -> int:
+        """Return how many workers there were last, without standbys."""
+        return self.homes.num_workers()
+
+    def num_hosts(self) -> int:
+        """Return how many machines the workers that hold parts are on."""
+        return len({get_address_host(address) for address in self.homes.addresses})
+
+    def memory_limit(self) -> int:
+        """Return the smallest worker's memory limit in bytes (0: none)."""
+        limits = [facts["memory_limit"] for facts in self.homes.workers.known.values()]
+        return min((limit for limit in limits if limit), default=0)
+
+    def dashboard(self) -> str | None:
+        """Return the address of the dashboard."""
+        link = self.client.dashboard_link
+        return str(link) if link else None
+
+
+def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
+    """Return the executor for a client, the current one ("auto"), or none (None).
+
+    Raises
+    ------
+    InputError
+        If `client` is anything else.
+    """
+    if isinstance(client, str) and client == "auto":
+        try:
+            client = get_client()
+        except ValueError:
+            client = None
+    if client is None:
+        return LocalExecutor()
+    if not isinstance(client, Client):
+        raise InputError(
+            f"client={client!r} is no Dask client: give distributed.Client(...), or "
+            "None to train in this process"
+        )
+    return ClusterExecutor(client, num_parts, standby)
