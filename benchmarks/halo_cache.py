@@ -52,7 +52,6 @@ def measure(
         halo_cache=nbytes,
         halo_cache_policy=policy,
     )
-    trainer._prepare()
     planner = WindowPlanner(trainer.plan, graph.num_parts, graph.index_dtype)
     held: list[Any] = []
     plan = windows(trainer.plan, Position(), 100, lambda: args.window, None)
@@ -61,9 +60,9 @@ def measure(
     for window in islice(plan, args.skip + args.windows):
         began = time.process_time()
         tasks, keys = prepare_window(
-            trainer._preparation, window.number, planner.seeds(window)
+            trainer.deployment.preparation, window.number, planner.seeds(window)
         )
-        after = trainer._preparation.caches_after(window.number)
+        after = trainer.deployment.preparation.caches_after(window.number)
         trainer.executor.submit(tasks, [*keys, *after])
         spent = time.process_time() - began
         traffic = [prepared.traffic for prepared in trainer.executor.result(keys)]

@@ -138,8 +138,7 @@ class Prepared:
             batch_size=BATCH,
             client=self.cluster.client,
         )
-        self.trainer._prepare()
-        self.trainer.executor.wait(self.trainer._preparation.blocks.keys)
+        self.trainer.deployment.load()
         self.loop = self.trainer._new_fit().loop
         self.plan = windows(self.trainer.plan, Position(), 99, lambda: WINDOW, None)
 

@@ -1,4 +1,4 @@
-"""Work that training does not wait for: one thread, and only the newest waits."""
+"""Work that training does not wait for: one thread, and little that waits for it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ R = TypeVar("R")
 
 
 class Background(Generic[T, R]):
-    """Does one thing at a time in a thread; a newer one replaces one that waits.
+    """Does one thing at a time in a thread; a newer one replaces those that wait.
 
     Parameters
     ----------
     work : callable
         From an item to what is to be known of it. An error drops what waits.
+    spares : callable, optional
+        Whether a new item, the first argument, leaves one that waits in its place.
     """
 
-    def __init__(self, work: Callable[[T], R]) -> None:
+    def __init__(
+        self, work: Callable[[T], R], spares: Callable[[T, T], bool] | None = None
+    ) -> None:
         self._work = work
+        self._spares = spares or (lambda _new, _old: False)
         self._changed = threading.Condition()
         self._waiting: list[T] = []
         self._busy = False
@@ -31,9 +36,10 @@ class Background(Generic[T, R]):
         self._thread: threading.Thread | None = None
 
     def put(self, item: T) -> None:
-        """Have `item` done soon, in place of one that is not begun."""
+        """Have `item` done soon, in place of those that are not begun."""
         with self._changed:
-            self._waiting = [item]
+            kept = [old for old in self._waiting if self._spares(item, old)]
+            self._waiting = [*kept, item]
             if self._thread is None:
                 # A daemon: a disk that hangs does not keep the process.
                 self._thread = threading.Thread(
@@ -72,7 +78,7 @@ class Background(Generic[T, R]):
                     self._changed.wait()
                 if not self._waiting:
                     return
-                item = self._waiting.pop()
+                item = self._waiting.pop(0)
                 self._busy = True
             self._do(item)
 

@@ -99,7 +99,9 @@ class Recorder:
         """The step of the newest checkpoint that this recorder knows to be whole."""
         self._keep = keep
         self._pending: list[dict[str, Any]] = []
-        self._checkpoints: Background[Checkpoint, Written] = Background(self._write)
+        self._checkpoints: Background[Checkpoint, Written] = Background(
+            self._write, spares=_is_best
+        )
 
     @property
     def place(self) -> str | None:
@@ -288,3 +290,8 @@ class _Unwritten(Exception):
         super().__init__(step, error)
         self.step = step
         self.error = error
+
+
+def _is_best(newer: Checkpoint, older: Checkpoint) -> bool:
+    """Return whether the older checkpoint is the best epoch's, by the newer one."""
+    return bool(newer.facts.get("best_step") == older.step)

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import time
-import uuid
 from asyncio import CancelledError
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
-import numpy as np
-from dask.task_spec import Task
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
-from daskgnn.dataflow.halo_cache import load_static, plan_cache
-from daskgnn.dataflow.memory import (
-    estimate_blocks,
-    estimate_cache,
-    estimate_mapped,
-    estimate_step,
-    first_window,
-    parts_per_worker,
-    plan_window,
-)
 from daskgnn.dataflow.timing import transfers
-from daskgnn.dataflow.window import Preparation
 from daskgnn.errors import (
     CheckpointError,
     ClusterError,
@@ -35,7 +20,6 @@ from daskgnn.errors import (
     InputError,
     TrainingError,
 )
-from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, Advisor
@@ -53,25 +37,23 @@ from daskgnn.train.checks import (
     check_sample_by,
     check_seed,
     check_trainable,
-    remote_aggregation,
-    share_memory,
 )
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.connection import has_lost_scheduler, successor
 from daskgnn.train.course import Course
+from daskgnn.train.deployment import Deployment, new_name
 from daskgnn.train.dryrun import try_model
-from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.fit import Fit
 from daskgnn.train.gloo import check_gloo
 from daskgnn.train.gradients import check_half, choose
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss, describe_function
 from daskgnn.train.plan import WindowPlanner, some_windows
-from daskgnn.train.program import OptimizerFactory, Program, make_program
+from daskgnn.train.program import OptimizerFactory, make_program
 from daskgnn.train.recipes import PRECISIONS, STEPS
 from daskgnn.train.recorder import History, Progress, Recorder, Silent
 from daskgnn.train.recovery import Recoveries
-from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
+from daskgnn.train.rehearsal import CompileNotice
 from daskgnn.train.schedule import (
     Schedule,
     SchedulerFactory,
@@ -88,9 +70,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import dask.array as da
+    import numpy as np
     import torch
 
-    from daskgnn.dataflow.memory import StepSize
+    from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
     from daskgnn.train.ledger import Ledger
 
@@ -289,13 +272,9 @@ class Trainer:
             "feature_dtype": check_feature_dtype(feature_dtype, graph),
             "sample_by": sample_by,
         }
-        self._halo_cache = (
-            halo_cache_policy,
-            check_halo_cache(halo_cache, halo_cache_policy),
-        )
         self._notice = CompileNotice(self.recorder.progress)
         self._notice.give_if_not_compiled()
-        self._layered = self._check_model(deterministic)
+        layered = self._check_model(deterministic)
         self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
         self._schedule_options = (scheduler, scheduler_interval)
         schedule = self._new_schedule()
@@ -328,10 +307,20 @@ class Trainer:
             self.seed,
         )
         with told_of_losses(lambda: "nothing was done yet: try again"):
-            self.executor = make_executor(client, graph.num_parts, standby)
-            if isinstance(self.executor, ClusterExecutor):
-                warn_of_cluster(self.executor.client)
-        self.window = self._window_size(check_optional_count("window", window))
+            executor = make_executor(client, graph.num_parts, standby)
+            if isinstance(executor, ClusterExecutor):
+                warn_of_cluster(executor.client)
+        self.deployment = Deployment(
+            executor,
+            graph,
+            model,
+            self.program,
+            self.batch_size,
+            self._settings,
+            (halo_cache_policy, check_halo_cache(halo_cache, halo_cache_policy)),
+            layered,
+        )
+        self.window = self.deployment.window(check_optional_count("window", window))
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, schedule)
         self._description = {
@@ -339,12 +328,15 @@ class Trainer:
             "scheduler_interval": scheduler_interval,
             "loss": describe_function(loss or LOSSES[kind]),
         }
-        self._run = uuid.uuid4().hex[:8]
-        self._evaluator_or_none: Evaluator | None = None
-        self._prepared, self._recoveries = False, Recoveries()
+        self._recoveries = Recoveries()
         self._advisor = self._new_advisor(adapt)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
+
+    @property
+    def executor(self) -> Executor:
+        """Where the run's tasks run."""
+        return self.deployment.executor
 
     def _check_model(self, deterministic: bool) -> bool:
         """Check the model; return whether it can be evaluated layer by layer."""
@@ -392,7 +384,7 @@ class Trainer:
             self.recorder.refuse_other_run()
         with told_of_losses(self._how_to_continue):
             # What a store hides is found before anything is written.
-            self._outlive_schedulers(self._load)
+            self._outlive_schedulers(lambda: self.deployment.load())
         self.recorder.open()
         if resume:
             self.recorder.event("resume", step=self.course.state.step)
@@ -417,15 +409,9 @@ class Trainer:
                 self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
 
-    def _load(self) -> None:
-        self._prepare()
-        self.executor.wait(self._preparation.blocks.keys)
-
     def _train(self, epochs: int, signals: Signals) -> None:
-        self._load()
-        rehearse_everywhere(
-            self.executor, self._preparation, self._programs, self._notice
-        )
+        self.deployment.load()
+        self.deployment.rehearse(self._notice)
         fit = self._new_fit(signals)
         self.ledger = fit.loop.ledger
         fit.run(epochs)
@@ -462,10 +448,8 @@ class Trainer:
         self._recoveries.lost_scheduler(time.time())
         self.recorder.event("scheduler_lost", step=self.course.state.step)
         self.recorder.flush()
-        self.executor = self._another_executor(self.executor)
-        self._run = uuid.uuid4().hex[:8]
-        self._evaluator_or_none = None
-        self._prepared = False
+        executor = self._another_executor(self.executor)
+        self.deployment = replace(self.deployment, executor=executor)
 
     def _another_executor(self, lost: ClusterExecutor) -> ClusterExecutor:
         """Return an executor on another cluster, which may be lost as it starts."""
@@ -506,15 +490,11 @@ class Trainer:
         """
         steps = check_count("steps", steps)
         with told_of_losses(lambda: "a profile writes nothing: try again"):
-            self._prepare()
-            self.executor.wait(self._preparation.blocks.keys)
-            rehearse_everywhere(
-                self.executor, self._preparation, self._programs, self._notice
-            )
+            self.deployment.load()
+            self.deployment.rehearse(self._notice)
             schedule = self._new_schedule()
             schedule.load(self.course.schedule.state())
-            # Names of its own: results of a fit are never taken for those of it.
-            loop = self._new_loop(replace(self._preparation, run=uuid.uuid4().hex[:8]))
+            loop = self._new_loop()
             plan = some_windows(
                 self.plan,
                 self.course.position,
@@ -558,8 +538,7 @@ class Trainer:
             If the graph has no such split.
         """
         self._check_split(split)
-        self._prepare()
-        scores = self._evaluator.scores(self.best_parameters, [split])[split]
+        scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
         return {"split": split, **scores}
 
     def predict(self) -> da.Array:
@@ -570,14 +549,16 @@ class Trainer:
         dask.array.Array
             float32 (N, C), with the best-validation parameters.
         """
-        self._prepare()
-        return self._evaluator.predict(self.best_parameters)
+        return self.deployment.evaluator.predict(self.best_parameters)
 
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds, exact scores included."""
         splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
-        self._prepare()
-        scores = self._evaluator.scores(self.best_parameters, splits) if splits else {}
+        scores = (
+            self.deployment.evaluator.scores(self.best_parameters, splits)
+            if splits
+            else {}
+        )
         facts = {
             "num_workers": self.executor.num_workers(),
             "seed": self.seed,
@@ -635,21 +616,23 @@ class Trainer:
             )
         return f"{done}, {self.recorder.how_to_continue()}"
 
-    def _new_loop(self, preparation: Preparation) -> TrainLoop:
+    def _new_loop(self) -> TrainLoop:
         way = self.program.gradients
         loop = (TrainLoop if way.bound is None else ServerLoop)(
             self.executor,
-            preparation,
+            # Names of its own: results of an earlier fit, whose steps may still be on
+            # their way out of the scheduler, are never taken for those of this one.
+            replace(self.deployment.preparation, run=new_name()),
             WindowPlanner(
                 self.plan,
                 self.graph.num_parts,
                 self.graph.index_dtype,
                 self.program.gradients,
             ),
-            self._programs,
+            self.deployment.programs,
             int(dask.config.get("gnn.look-ahead")),
             self.steps,
-            first_window(self._step_size, self._parts_per_worker),
+            self.deployment.first_window,
             self._recoveries,
             self._advisor,
         )
@@ -666,107 +649,14 @@ class Trainer:
             self.plan,
             self.course,
             self.recorder,
-            # Names of its own: results of an earlier fit, whose steps may still be on
-            # their way out of the scheduler, are never taken for those of this one.
-            self._new_loop(replace(self._preparation, run=uuid.uuid4().hex[:8])),
-            self._evaluator,
+            self._new_loop(),
+            self.deployment.evaluator,
             self.window,
             self.checkpoints,
             self.eval_every,
             self.patience,
             self._plan_facts(),
             signals or Signals(),
-        )
-
-    def _prepare(self) -> None:
-        """Load the blocks and send the program, once."""
-        if self._prepared:
-            return
-        assert self.graph.labels is not None  # checked when the trainer was made
-        labels = self.graph.labels
-        share = self._shares_memory()
-        blocks = load_blocks(
-            self.executor,
-            self.graph,
-            **self._settings,
-            share=share and self.executor.num_workers() > 0,
-        )
-        first_aggregation = getattr(self.model, "first_aggregation", None)
-        feature_dtype = self._settings["feature_dtype"]
-        self._preparation = Preparation(
-            self._run,
-            Sampling(self.fan_out, self.graph.partition_book),
-            blocks,
-            first_aggregation,
-            np.empty((0, *labels.shape[1:]), labels.dtype),
-            self.program.precision == "bf16",
-            remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
-            plan_cache(
-                self.graph,
-                feature_dtype,
-                first_aggregation,
-                *self._halo_cache,
-                self._run,
-            ),
-            share,
-        )
-        load_static(self.executor, self._preparation, self.graph, self.batch_size)
-        self._programs = [
-            ("program", self._run, p) for p in range(self.graph.num_parts)
-        ]
-        tasks = {key: Task(key, same_program, self.program) for key in self._programs}
-        self.executor.submit(tasks, self._programs, lasting=True)
-        self._prepared = True
-
-    @property
-    def _evaluator(self) -> Evaluator:
-        if self._evaluator_or_none is None:
-            self._evaluator_or_none = Evaluator(
-                self.executor,
-                self.graph,
-                self._programs,
-                self._preparation,
-                self._layered,
-                self.batch_size,
-            )
-        return self._evaluator_or_none
-
-    @property
-    def _step_size(self) -> StepSize:
-        return estimate_step(
-            self.graph,
-            self.fan_out,
-            self.batch_size,
-            getattr(self.model, "first_aggregation", None),
-        )
-
-    @property
-    def _parts_per_worker(self) -> int:
-        return parts_per_worker(self.graph.num_parts, self.executor.num_workers())
-
-    def _window_size(self, window: int | None) -> int:
-        wanted = window or int(dask.config.get("gnn.window"))
-        look_ahead = int(dask.config.get("gnn.look-ahead"))
-        return plan_window(
-            self._step_size,
-            wanted,
-            look_ahead,
-            self._parts_per_worker,
-            self.executor.memory_limit(),
-            float(dask.config.get("gnn.memory-share")),
-            estimate_blocks(self.graph, self._settings["feature_dtype"])
-            + estimate_cache(*self._halo_cache, look_ahead),
-        )
-
-    def _shares_memory(self) -> bool:
-        """Return whether workers of a machine read each other's blocks in place."""
-        limit = self.executor.memory_limit()
-        mapped = estimate_mapped(self.graph, self._settings["feature_dtype"])
-        share = float(dask.config.get("gnn.memory-share"))
-        return share_memory(
-            # What is read in place counts as the reader's memory, too.
-            has_room=not limit or mapped < share * limit,
-            has_cache=self._halo_cache[1] > 0,
         )
 
     def _new_schedule(self) -> Schedule:
@@ -825,8 +715,3 @@ class Trainer:
         if not len(self.graph.splits.get(split, ())):
             names = ", ".join(s for s, ids in self.graph.splits.items() if len(ids))
             raise InputError(f"split={split!r} has no node, expected one of {names}")
-
-
-def same_program(program: Program) -> Program:
-    """Return the program: a task, so that it can be sent to any worker again."""
-    return program

@@ -66,7 +66,7 @@ class At:
 def holders(run):
     """Return where the adjacency blocks of the parts really lie, and are meant to."""
     executor = run.executor
-    futures = [executor._kept[key] for key in run._preparation.blocks.keys]
+    futures = [executor._kept[key] for key in run.deployment.preparation.blocks.keys]
     held = executor.client.who_has(futures)
     lie = [set(held[future.key]) for future in futures]
     return lie, [executor.worker_of(part) for part in range(PARTS)]

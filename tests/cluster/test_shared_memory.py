@@ -75,10 +75,10 @@ def test_a_part_outlives_its_holder(path, alone):
 def test_a_worker_without_room_exchanges(path, alone):
     with own_cluster(1) as client:
         run = trainer(path, 4, client, window=3)
-        assert run._shares_memory()
+        assert run.deployment.shares_memory
         with dask.config.set({"gnn.memory-share": 1e-7}):
-            assert not run._shares_memory()
+            assert not run.deployment.shares_memory
         with dask.config.set({"gnn.remote-aggregation": "on"}):
-            assert not run._shares_memory()
+            assert not run.deployment.shares_memory
     cached = trainer(path, 4, None, halo_cache="1 kB")
-    assert not cached._shares_memory()
+    assert not cached.deployment.shares_memory

@@ -103,8 +103,7 @@ def run(path, epochs=1, parts=2, **options):
 @pytest.mark.parametrize("parts", [1, 3])
 def test_alone_it_is_plain_sgd_over_the_units(path, parts):
     planned = trainer(path, parts, None, **OPTIONS)
-    planned._prepare()
-    loop = planned._new_loop(planned._preparation)
+    loop = planned._new_loop()
     (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
     batches = planned.executor.result(loop._prepare(window).batches)
     now, losses = planned.course.state.parameters, []

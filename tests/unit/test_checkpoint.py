@@ -120,6 +120,24 @@ def test_the_newest_and_the_best_stay(tmp_path, bucket, place):
     assert newest_checkpoint(place).step == 9
 
 
+def test_the_best_is_not_replaced_while_it_waits():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write(item):
+        begun.set()
+        assert go_on.wait(20)
+        return item
+
+    background = Background(write, spares=lambda _new, old: old == "best")
+    background.put("first")
+    assert begun.wait(20)
+    for item in ("a", "best", "b", "c"):
+        background.put(item)
+    go_on.set()
+    background.drain()
+    assert background.done() == ["first", "best", "c"]
+
+
 def test_a_run_keeps_its_best_epoch(path, tmp_path):
     run = trainer(path, 2, None, out=tmp_path, lr=0.05, keep_checkpoints=1)
     run.fit(25)
@@ -197,7 +215,9 @@ def test_training_does_not_wait_for_the_disk(path, undisturbed, tmp_path, monkey
     run = trainer(path, 2, None, out=tmp_path, progress=At(last, go.set))
     run.fit(4)
     assert run.params_sha256 == undisturbed.params_sha256
-    assert steps == [0, run.plan.steps_per_epoch, last + 1]
+    # What waited was replaced, but for the best.
+    assert [*steps[:2], steps[-1]] == [0, run.plan.steps_per_epoch, last + 1]
+    assert set(steps[2:-1]) <= {run.course.best.step}
     assert newest_checkpoint(tmp_path / "checkpoints").step == last + 1
 
 
@@ -272,8 +292,7 @@ def test_a_signal_in_validation_takes_its_steps_back(
     path, undisturbed, tmp_path, monkeypatch
 ):
     run = trainer(path, 2, None, out=tmp_path, window=2)
-    run._prepare()
-    scores, seen = run._evaluator.scores, []
+    scores, seen = run.deployment.evaluator.scores, []
 
     def interrupted(parameters, splits):
         seen.append(run.course.state.step)
@@ -281,7 +300,7 @@ def test_a_signal_in_validation_takes_its_steps_back(
             signal.raise_signal(signal.SIGINT)
         return scores(parameters, splits)
 
-    monkeypatch.setattr(run._evaluator, "scores", interrupted)
+    monkeypatch.setattr(run.deployment.evaluator, "scores", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.fit(4)
     found = newest_checkpoint(tmp_path / "checkpoints").step

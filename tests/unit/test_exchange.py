@@ -89,11 +89,11 @@ def small_gcn(graph):
 def prepared(path, model, num_parts, **changes):
     """Return the prepared windows of a trainer's first window, and its traffic."""
     run = trainer(path, num_parts, None, model=model)
-    run._prepare()
-    run._preparation = replace(run._preparation, **changes)
+    deployment = run.deployment
+    deployment.preparation = replace(deployment.preparation, **changes)
     planner = WindowPlanner(run.plan, num_parts, run.graph.index_dtype)
     seeds = planner.seeds(Window(0, 0, 0, 3, False))
-    tasks, keys = prepare_window(run._preparation, 0, seeds)
+    tasks, keys = prepare_window(deployment.preparation, 0, seeds)
     run.executor.submit(tasks, keys)
     return run.executor.result(keys)
 

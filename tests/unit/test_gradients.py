@@ -122,8 +122,7 @@ def test_a_step_is_no_longer_than_the_norm_times_the_rate(path):
 def prepared(path):
     """Return a trainer, its batches by part of a whole epoch, and how many steps."""
     planned = trainer(path, 2, None, plain_sage, batch_size=24, **ALL)
-    planned._prepare()
-    loop = planned._new_loop(planned._preparation)
+    loop = planned._new_loop()
     (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
     keys = loop._prepare(window).batches
     return planned, planned.executor.result(keys), window.size

@@ -181,7 +181,7 @@ def test_evaluation_keeps_half_precision_tables(paths):
     for name in HALVES:
         for model in ("sage", "gat"):
             run = fitted(paths[name], epochs=1, model=MODELS[model])
-            held = run.executor.result(list(run._evaluator._whole.inputs))
+            held = run.executor.result(list(run.deployment.evaluator._whole.inputs))
             assert {whole.x.dtype for whole in held} == {np.dtype(TABLE_DTYPES[name])}
 
 

@@ -197,7 +197,7 @@ def test_a_part_that_is_not_shared_is_sent_whole(paths):
 def prepared(run, memories):
     planner = WindowPlanner(run.plan, run.graph.num_parts, run.graph.index_dtype)
     seeds = planner.seeds(Window(0, 0, 0, 3, False))
-    tasks, keys = prepare_window(run._preparation, 0, seeds, memories)
+    tasks, keys = prepare_window(run.deployment.preparation, 0, seeds, memories)
     run.executor.submit(tasks, keys)
     return tasks, run.executor.result(keys)
 
@@ -212,8 +212,9 @@ def test_reading_in_place_changes_no_bit_and_no_count(paths, kind, model, memori
     if model == "dropout":  # the first layer is given whole rows
         options["model"] = lambda graph: small_sage(graph, input_dropout=0.3)
     run = trainer(paths[kind], 4, None, **options)
-    run._prepare()
-    run._preparation = replace(run._preparation, remote_aggregation=False)
+    deployment = run.deployment
+    plan = replace(deployment.preparation, remote_aggregation=False)
+    deployment.preparation = plan
     tasks, sent = prepared(run, None)
     fewer, read = prepared(run, memories)
     assert len(fewer) < len(tasks)

@@ -1,0 +1,184 @@
+"""A run's graph and program on the workers that it has now."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+from dask.task_spec import Task
+
+from daskgnn.dataflow.blocks import load_blocks
+from daskgnn.dataflow.halo_cache import load_static, plan_cache
+from daskgnn.dataflow.memory import (
+    estimate_blocks,
+    estimate_cache,
+    estimate_mapped,
+    estimate_step,
+    first_window,
+    parts_per_worker,
+    plan_window,
+)
+from daskgnn.dataflow.window import Preparation
+from daskgnn.kernels.hops import Sampling
+from daskgnn.train.checks import remote_aggregation, share_memory
+from daskgnn.train.evaluator import Evaluator
+from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
+
+if TYPE_CHECKING:
+    import torch
+
+    from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.memory import StepSize
+    from daskgnn.graph.graph import Graph
+    from daskgnn.train.program import Program
+
+
+@dataclass(eq=False)
+class Deployment:
+    """What is loaded and sent once, on first use, and is lost with a cluster."""
+
+    executor: Executor
+    graph: Graph
+    model: torch.nn.Module
+    program: Program
+    batch_size: int
+    settings: dict[str, Any]
+    """Of the blocks: see `load_blocks`."""
+    halo_cache: tuple[str, int]
+    """Policy, and bytes a part."""
+    layered: bool
+    """Whether the model can be evaluated layer by layer."""
+
+    def __post_init__(self) -> None:
+        self.run = new_name()
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """How windows are prepared; the blocks are on their way from then on."""
+        assert self.graph.labels is not None  # checked when the trainer was made
+        labels = self.graph.labels
+        blocks = load_blocks(
+            self.executor,
+            self.graph,
+            **self.settings,
+            share=self.shares_memory and self.executor.num_workers() > 0,
+        )
+        preparation = Preparation(
+            self.run,
+            Sampling(self.program.fan_out, self.graph.partition_book),
+            blocks,
+            self._first_aggregation,
+            np.empty((0, *labels.shape[1:]), labels.dtype),
+            self.program.precision == "bf16",
+            remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+            plan_cache(
+                self.graph,
+                self.settings["feature_dtype"],
+                self._first_aggregation,
+                *self.halo_cache,
+                self.run,
+            ),
+            self.shares_memory,
+        )
+        load_static(self.executor, preparation, self.graph, self.batch_size)
+        return preparation
+
+    @cached_property
+    def programs(self) -> list[Any]:
+        """Keys of the program, by part."""
+        keys: list[Any] = [("program", self.run, p) for p in range(self._num_parts)]
+        tasks = {key: Task(key, same_program, self.program) for key in keys}
+        self.executor.submit(tasks, keys, lasting=True)
+        return keys
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What computes exact scores."""
+        return Evaluator(
+            self.executor,
+            self.graph,
+            self.programs,
+            self.preparation,
+            self.layered,
+            self.batch_size,
+        )
+
+    def load(self) -> None:
+        """Wait until the blocks are loaded: what a store hides is found here."""
+        self.executor.wait(self.preparation.blocks.keys)
+
+    def rehearse(self, notice: CompileNotice) -> None:
+        """Have every worker take a tiny step, and tell if that takes long."""
+        rehearse_everywhere(self.executor, self.preparation, self.programs, notice)
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether workers of a machine read each other's blocks in place."""
+        limit = self.executor.memory_limit()
+        mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
+        return share_memory(
+            # What is read in place counts as the reader's memory, too.
+            has_room=not limit or mapped < _share_of_memory() * limit,
+            has_cache=self.halo_cache[1] > 0,
+        )
+
+    @property
+    def first_window(self) -> int:
+        """Steps of a window until it is known how long one takes."""
+        return first_window(self._step_size, self._parts_per_worker)
+
+    def window(self, wanted: int | None) -> int:
+        """Return how many steps a window may have.
+
+        Raises
+        ------
+        InputError
+            If not even windows of one step fit into the workers' memory.
+        """
+        look_ahead = int(dask.config.get("gnn.look-ahead"))
+        return plan_window(
+            self._step_size,
+            wanted or int(dask.config.get("gnn.window")),
+            look_ahead,
+            self._parts_per_worker,
+            self.executor.memory_limit(),
+            _share_of_memory(),
+            estimate_blocks(self.graph, self.settings["feature_dtype"])
+            + estimate_cache(*self.halo_cache, look_ahead),
+        )
+
+    @property
+    def _num_parts(self) -> int:
+        return self.graph.num_parts
+
+    @property
+    def _first_aggregation(self) -> str | None:
+        return getattr(self.model, "first_aggregation", None)
+
+    @property
+    def _step_size(self) -> StepSize:
+        return estimate_step(
+            self.graph, self.program.fan_out, self.batch_size, self._first_aggregation
+        )
+
+    @property
+    def _parts_per_worker(self) -> int:
+        return parts_per_worker(self._num_parts, self.executor.num_workers())
+
+
+def new_name() -> str:
+    """Return what makes the keys of one use of a deployment its own."""
+    return uuid.uuid4().hex[:8]
+
+
+def same_program(program: Program) -> Program:
+    """Return the program: a task, so that it can be sent to any worker again."""
+    return program
+
+
+def _share_of_memory() -> float:
+    return float(dask.config.get("gnn.memory-share"))
