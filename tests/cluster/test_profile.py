@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask
 import pytest
 from training import planted_graph, stored, trainer
 
+from daskgnn.kernels.shared import memory_name
 from daskgnn.train.cluster import own_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +34,14 @@ def alone(path):
     return run.params_sha256
 
 
+@pytest.fixture(params=["off", "on"])
+def shared(request):
+    with dask.config.set({"gnn.share-memory": request.param}):
+        yield request.param == "on"
+
+
 @pytest.mark.parametrize("steps", ["window", "tasks"])
-def test_lines_add_up_to_the_wall_time(path, client, alone, steps):
+def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shared):
     run = trainer(path, 3, client, batch_size=24, steps=steps)
     run.fit(1)
     ledger = run.profile(steps=40)
@@ -52,7 +60,10 @@ def test_lines_add_up_to_the_wall_time(path, client, alone, steps):
         assert len(figures["ahead"]["lines"][name]["by_part"]) == 3
     assert figures["halo"]["remote_bytes"] > 0
     fetched = figures["halo"]["fetched"]
-    assert fetched["send"]["bytes"] > 0  # in bundles: three parts on two workers
+    if shared and memory_name() is not None:
+        assert "send" not in fetched
+    else:  # in bundles: three parts on two workers
+        assert fetched["send"]["bytes"] > 0
     assert ("grad" in fetched) == (steps == "tasks")
     assert bool(figures["gradients"]["bytes"]) == (steps == "window")
     assert (figures["communication_share"] is None) == (steps == "tasks")
