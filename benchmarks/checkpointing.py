@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -100,6 +101,7 @@ def main() -> None:
                 kind = KINDS[(place + trial) % len(KINDS)]
                 out = Path(scratch, f"{kind}-{trial}")
                 found = run(path, client, args, kind, out)
+                print(trial, kind, found, file=sys.stderr, flush=True)
                 if trial:  # the first one warms up
                     trials[kind].append(found)
     show(

@@ -28,7 +28,7 @@ from report import show
 from daskgnn import Trainer, load_dataset, nn, open_graph
 from daskgnn.train.cluster import own_cluster
 
-EPOCHS, BATCH, STEPS = 40, 32, 40
+EPOCHS, BATCH, STEPS = 20, 32, 40
 """STEPS are about those of an epoch of digits."""
 
 
@@ -150,7 +150,10 @@ def main() -> None:
         }
         rows = []
         for side, run in sides.items():
-            found = [run(step) for step in steps]
+            found = []
+            for step in steps:
+                found.append(run(step))
+                print(side, found[-1], file=sys.stderr, flush=True)
             seconds = [took for took, _ in found]
             rows.append(
                 {

@@ -101,7 +101,8 @@ def suspend_all_for(seconds):
         words = "import os, sys, time; [os.kill(int(p), {}) for p in sys.argv[1:]]"
         stop, go = (words.format(int(n)) for n in (signal.SIGSTOP, signal.SIGCONT))
         code = f"{stop}; time.sleep({seconds}); {go}"
-        subprocess.run([sys.executable, "-c", code, *map(str, found)], check=True)
+        words = [sys.executable, "-c", code, *map(str, found)]
+        subprocess.run(words, check=True, start_new_session=True)
 
     return suspend
 
@@ -201,7 +202,7 @@ FAULTS = {
         stop_one_for(8), 2, 2, IMPATIENT, 30, slow_sage
     ),
     "SIGSTOP for 60 s, missed after 30 s": Fault(stop_one_for(60), trials=5),
-    "all is suspended for 40 s": Fault(suspend_all_for(40), trials=3),
+    "all is suspended for 8 s": Fault(suspend_all_for(8), 2, 3, IMPATIENT),
     "kills all along, every 4 s, for 3 minutes": Fault(
         kill_for(180, 4), 2, 1, epochs=90, model=slow_sage
     ),

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from click.testing import CliRunner
 
 import daskgnn
 from daskgnn import nn
+from daskgnn.cli import gnn
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,3 +73,10 @@ def command(folder, *words, before=None):
         preexec_fn=before,
         check=False,
     )
+
+
+def inside(*words):
+    """Run a command in this process, to save time; return what it prints."""
+    result = CliRunner().invoke(gnn, list(words), prog_name="daskgnn")
+    assert result.exit_code == 0, result.stderr
+    return result.stdout

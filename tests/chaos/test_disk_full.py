@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from faults import records, trials
-from training import command, planted_graph, stored
+from training import command, inside, planted_graph, stored
 
 from daskgnn.train.checkpoint import load_checkpoint
 
@@ -35,8 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(folder):
-    done = command(folder, "train", "g.zarr", *SETTINGS, "--out", "whole")
-    assert done.returncode == 0, done.stderr
+    inside("train", str(folder / "g.zarr"), *SETTINGS, "--out", str(folder / "whole"))
     return summary_of(folder / "whole")["params_sha256"]
 
 
@@ -87,8 +86,7 @@ def test_a_small_disk(folder, undisturbed, small, told, trial):
     assert "cannot be written" in done.stderr
     # Elsewhere, with room, it goes on as if nothing had been.
     moved = Path(shutil.copytree(out, folder / f"moved-{trial}"))
-    done = command(folder, "train", "--resume", str(moved), "--workers", "0")
-    assert done.returncode == 0, done.stderr
+    inside("train", "--resume", str(moved), "--workers", "0")
     told.same = summary_of(moved)["params_sha256"] == undisturbed
     (resume,) = [r for r in records(moved) if r["event"] == "resume"]
     assert told.same
@@ -116,8 +114,7 @@ def test_no_room_for_a_checkpoint(folder, undisturbed):
     done = command(folder, *words, before=limited(100_000))
     assert check_refused(done, out) == 0
     assert "File too large" in done.stderr
-    done = command(folder, "train", "--resume", str(out), "--workers", "0")
-    assert done.returncode == 0, done.stderr
+    inside("train", "--resume", str(out), "--workers", "0")
     assert summary_of(out)["params_sha256"] == undisturbed
 
 
@@ -133,8 +130,7 @@ def test_no_room_for_records(folder, undisturbed):
     text = (out / "metrics.jsonl").read_bytes()
     assert text.endswith(b"\n")
     assert all(json.loads(line) for line in text.splitlines())
-    done = command(folder, "train", "--resume", str(out), "--workers", "0")
-    assert done.returncode == 0, done.stderr
+    inside("train", "--resume", str(out), "--workers", "0")
 
 
 @pytest.mark.parametrize(
