@@ -12,7 +12,7 @@ TRIALS ?= 50
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos bench-env bench bench-full lint format type check clean
+.PHONY: help env install demo test test-all chaos bench-env bench bench-gradients bench-full lint format type check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -47,6 +47,10 @@ bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler
 	$(BIN)/python benchmarks/training.py --json $(BENCH_OUT)/training-arxiv.json
 	$(BIN)/python benchmarks/step_latency.py --repeats 3 --json $(BENCH_OUT)/step-latency.json
 	$(BIN)/python benchmarks/sampler.py --json $(BENCH_OUT)/sampler-arxiv.json
+
+bench-gradients: $(VENV)/.test  ## Measure the ways to combine gradients (an hour or two)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/gradients.py --json $(BENCH_OUT)
 
 bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, partitioners, Cora (hours)
 	@mkdir -p $(BENCH_OUT)

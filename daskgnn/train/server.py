@@ -8,6 +8,7 @@ depends on time.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.shares import PartGradient
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.gradients import Gradients, UpdateOptions
-    from daskgnn.train.loop import PreparedAhead
+    from daskgnn.train.loop import PreparedAhead, WindowResult
     from daskgnn.train.program import Program
+
+
+_one_at_a_time = threading.Lock()
+"""In a worker: the next unit is on its way while one is computed, not beside it."""
 
 
 class ServerLoop(TrainLoop):
@@ -48,6 +53,13 @@ class ServerLoop(TrainLoop):
 
     def _takes_gang(self) -> bool:
         return False
+
+    def _settle(
+        self, result: WindowResult, state: TrainState, step_seconds: float
+    ) -> None:
+        """Let parts follow the workers, but not leave slow ones: units do."""
+        account = replace(result.account, work=())
+        super()._settle(replace(result, account=account), state, step_seconds)
 
     def _run_tasks(
         self, ahead: PreparedAhead, state: TrainState, options: list[Any]
@@ -210,7 +222,8 @@ def unit_gradient(
     checks: bool,
 ) -> tuple[PartGradient, str | None]:
     """Return a unit's share, and the digest of the parameters as they came: a task."""
-    share = chain.gradient(program, state, batch, step, 0)
+    with _one_at_a_time:
+        share = chain.gradient(program, state, batch, step, 0)
     return share, hash_parameters(state.parameters) if checks else None
 
 

@@ -155,37 +155,51 @@ def test_a_killed_run_resumes_to_the_same_bits(
     finished: tuple[Path, str], store: str
 ) -> None:
     run, _ = finished
-    killed = run.parent / "b"
+    killed = _killed(run.parent, "b", store)
+    succeed("train", "--resume", "b", "--workers", "0", cwd=run.parent)
+    assert _hash(run) == _hash(killed)
+    assert sorted(set(steps(killed))) == list(range(EPOCHS * STEPS))
+    assert len(steps(killed)) <= EPOCHS * STEPS + 10
+    assert any(r["event"] == "resume" and r["step"] > 0 for r in records(killed))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    "way",
+    [
+        ["--compress", "topk:0.05"],
+        ["--compress", "powersgd:2", "--gradients", "async", "--staleness", "2"],
+        ["--local-steps", "4"],
+        ["--gradients", "ring", "--accumulate", "4", "--checksum-every", "5"],
+    ],
+    ids="".join,
+)
+def test_a_killed_run_resumes_in_any_way(store: str, tmp_path: Path, way) -> None:
+    whole = ["--workers", "0", "--out", "whole"]
+    succeed("train", store, *SETTINGS, *way, *whole, cwd=tmp_path)
+    killed = _killed(tmp_path, "killed", store, *way)
+    succeed("train", "--resume", "killed", "--workers", "0", cwd=tmp_path)
+    assert _hash(killed) == _hash(tmp_path / "whole")
+
+
+def _killed(folder: Path, out: str, store: str, *options: str) -> Path:
+    """Begin a run on two workers and kill it after some checkpoints."""
+    command = [*COMMAND, "train", store, *SETTINGS, *options, "--workers", "2"]
     process = subprocess.Popen(
-        [
-            *COMMAND,
-            "train",
-            store,
-            *SETTINGS,
-            "--workers",
-            "2",
-            "--checkpoint-every",
-            "10",
-            "--out",
-            "b",
-        ],
-        cwd=run.parent,
+        [*command, "--checkpoint-every", "10", "--out", out],
+        cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    _wait_for_checkpoint(process, killed / "metrics.jsonl", step=2 * STEPS)
+    _wait_for_checkpoint(process, folder / out / "metrics.jsonl", step=2 * STEPS)
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
-    succeed("train", "--resume", "b", "--workers", "0", cwd=run.parent)
-    hashes = [
-        json.loads((r / "summary.json").read_text())["params_sha256"]
-        for r in (run, killed)
-    ]
-    assert hashes[0] == hashes[1]
-    assert sorted(set(steps(killed))) == list(range(EPOCHS * STEPS))
-    assert len(steps(killed)) <= EPOCHS * STEPS + 10
-    assert any(r["event"] == "resume" and r["step"] > 0 for r in records(killed))
+    return folder / out
+
+
+def _hash(run: Path) -> str:
+    return json.loads((run / "summary.json").read_text())["params_sha256"]
 
 
 def _wait_for_checkpoint(
