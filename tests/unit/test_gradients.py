@@ -421,3 +421,21 @@ def test_a_checkpoint_of_another_way_is_refused(path, tmp_path):
     again = trainer(path, 2, None, clip_norm=1.0, **options)
     with pytest.raises(daskgnn.errors.CheckpointError, match="gradients"):
         again.fit(2, resume=True)
+
+
+def test_a_checkpoint_from_before_there_were_more_ways_is_continued(
+    path, tmp_path, monkeypatch
+):
+    options = {"gradients": "async", "staleness": 2, "batch_size": 24}
+    wanted = run(path, 2, **options).params_sha256
+    options |= {"model": plain_sage, "out": tmp_path / "run"}
+    names = ("accumulate", "clip_norm", "staleness", "compensation")
+    with monkeypatch.context() as before:
+        facts = Gradients.facts
+        before.setattr(
+            Gradients, "facts", lambda self: {n: facts(self)[n] for n in names}
+        )
+        trainer(path, 2, None, **options).fit(1)
+    again = trainer(path, 2, None, **options)
+    again.fit(2, resume=True)
+    assert again.params_sha256 == wanted
