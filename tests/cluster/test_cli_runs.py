@@ -174,11 +174,14 @@ def test_a_killed_run_resumes_to_the_same_bits(
     ],
     ids="".join,
 )
-def test_a_killed_run_resumes_in_any_way(store: str, tmp_path: Path, way) -> None:
-    whole = ["--workers", "0", "--out", "whole"]
-    succeed("train", store, *SETTINGS, *way, *whole, cwd=tmp_path)
-    killed = _killed(tmp_path, "killed", store, *way)
-    succeed("train", "--resume", "killed", "--workers", "0", cwd=tmp_path)
+def test_a_killed_run_resumes_in_any_way(
+    folder: Path, store: str, tmp_path: Path, way: list[str]
+) -> None:
+    whole = ["--workers", "0", "--out", str(tmp_path / "whole")]
+    succeed("train", store, *SETTINGS, *way, *whole, cwd=folder)
+    out = str(tmp_path / "killed")
+    killed = _killed(folder, out, store, *way)
+    succeed("train", "--resume", out, "--workers", "0", cwd=folder)
     assert _hash(killed) == _hash(tmp_path / "whole")
 
 
