@@ -75,8 +75,8 @@ def _register_sparse(sizeof: Any) -> None:
 
 
 def part_bytes(blocks: Any) -> int:
-    """Return the bytes of a part's blocks; none where another process holds them."""
-    return 64 if blocks.attached else array_bytes(blocks.content)
+    """Return the bytes of a part's blocks; few where another process holds them."""
+    return 64 + int(blocks.nbytes)
 
 
 def array_bytes(value: Any) -> int:

@@ -108,27 +108,43 @@ class PartBlocks:
         source: PartSource | None = None,
         shared: SharedArrays | None = None,
         *,
-        attached: bool = False,
+        held_bytes: int = 0,
     ) -> None:
         self._content = content
         self._source = source
         self._shared = shared
         self._lock = Lock()
-        self.attached = attached
+        self.held_bytes = held_bytes
+        """What it takes of this process's memory, as far as it is shared or will be."""
+
+    @property
+    def attached(self) -> bool:
         """Whether the memory is another process's."""
+        return self._shared is not None and not self.held_bytes
 
     @property
     def content(self) -> PartContent:
         """The part's arrays."""
         with self._lock:
             if self._content is None:
-                assert self._source is not None
-                if self._shared is None:
-                    self._content = self._source.load()
-                else:
-                    arrays = self._shared.arrays()
-                    self._content = _content_of(arrays, self._source.start)
+                self._content = self._opened()
             return self._content
+
+    def _opened(self) -> PartContent:
+        assert self._source is not None
+        if self._shared is None:
+            content = self._source.load()
+            self._shared = _share(content)
+            if self._shared is None:
+                return content
+        return _content_of(self._shared.arrays(), self._source.start)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in this process; nothing is loaded to tell."""
+        if self._shared is not None or self._content is None:
+            return self.held_bytes
+        return sum(array.nbytes for array in _arrays_of(self._content).values())
 
     @property
     def adjacency(self) -> AdjacencyBlock:
@@ -165,21 +181,26 @@ def load_part(source: PartSource, *, share: bool) -> PartBlocks:
         See `PartSource.load`.
     """
     content = source.load()
-    if not share:
+    shared = _share(content) if share else None
+    if shared is None:
         return PartBlocks(content, source)
+    return PartBlocks(None, source, shared, held_bytes=shared.handle.size)
+
+
+def _share(content: PartContent) -> SharedArrays | None:
+    """Copy a part into memory that others can read, where there is such memory."""
     try:
-        shared = SharedArrays.of(_arrays_of(content))
-    except (OSError, AttributeError):  # a system without such memory
-        return PartBlocks(content, source)
-    return PartBlocks(None, source, shared)
+        return SharedArrays.of(_arrays_of(content))
+    except (OSError, AttributeError):
+        return None
 
 
 def _attach(source: PartSource, handle: Handle) -> PartBlocks:
     """Open what another process has loaded; later on the store, if that fails."""
     try:
-        return PartBlocks(None, source, SharedArrays.attach(handle), attached=True)
+        return PartBlocks(None, source, SharedArrays.attach(handle))
     except OSError:
-        return PartBlocks(None, source)
+        return PartBlocks(None, source, held_bytes=handle.size)
 
 
 def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:

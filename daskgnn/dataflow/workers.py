@@ -171,11 +171,9 @@ class Workers:
             if future.done() or address not in self.known:
                 del self._asked[address]
                 self._memories[address] = _told(future)
-        return {
-            address: name
-            for address, name in self._memories.items()
-            if name is not None and address in self.known
-        }
+        for address in self._memories.keys() - self.known.keys():
+            del self._memories[address]  # another may come to this address
+        return {a: name for a, name in self._memories.items() if name is not None}
 
     @property
     def memory_kills(self) -> int:

@@ -40,6 +40,8 @@ def memory_name() -> str | None:
     if not hasattr(os, "memfd_create"):
         return None
     try:
+        tried = SharedArrays.of({"": np.zeros(1)})  # a sandbox may refuse it
+        SharedArrays.attach(tried.handle)
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         return f"{boot}-{os.readlink('/proc/self/ns/pid')}-{os.getuid()}"

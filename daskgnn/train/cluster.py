@@ -28,6 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 OWN_CLUSTER = {
     # Parts are placed by us; a stolen task would drag its block along.
     "distributed.scheduler.work-stealing": False,
+    # Blocks that others read in place are theirs, too: the holder's would be dropped.
+    "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.allowed-failures": 10,
     "distributed.scheduler.worker-ttl": "30s",
     "distributed.scheduler.no-workers-timeout": "60s",

@@ -180,7 +180,24 @@ def test_a_part_is_the_same_shared_sent_and_loaded_again(paths, kind, changes):
     del copy
     late = pickle.loads(again)
     assert not late.attached
+    size = sizeof(late)  # asked on a worker's event loop: nothing is read for it
+    assert size > 1000
+    assert late._content is None
     check(arrays_of(late), expected)
+    assert sizeof(late) == size
+    # It is shared once more.
+    assert len(pickle.dumps(late)) < 3000
+    check(arrays_of(pickle.loads(pickle.dumps(late))), expected)
+
+
+def test_sparse_features_have_their_size(paths):
+    for share in (True, False):
+        blocks = load_part(source_of(paths["sparse"]), share=share)
+        held = sum(array.nbytes for array in arrays_of(blocks).values())
+        held -= arrays_of(blocks)["features"].nbytes
+        held += blocks.features.data.nbytes + blocks.features.indices.nbytes
+        held += blocks.features.indptr.nbytes
+        assert sizeof(blocks) == pytest.approx(held, abs=1000)
 
 
 def test_a_part_that_is_not_shared_is_sent_whole(paths):
