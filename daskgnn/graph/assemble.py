@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "1 GiB"
 """What a reader may hold beside the finished graph, if nobody says."""
 _LEAST = 1 << 20
+_STEP = 1 << 22
 _ROW_SHIFT = 32
+_SHORT_ROW = 40
 
 
 def limit_bytes(memory_limit: int | str | None) -> int:
@@ -133,52 +135,134 @@ def build_rows(
     Returns
     -------
     Rows, np.ndarray or None
-        The rows, whose counts are those of `daskgnn.graph.edges.to_rows`, and float32
+        The rows, whose counts are those of `to_rows`, and float32
         weights [E] if the spool has them: of repeats, and of an edge given both ways
         in an undirected graph, the first that came counts.
     """
+    kept = np.float32 if spool.weighted else None
+    return _build(
+        spool.chunks,
+        num_nodes,
+        kept,
+        directed=directed,
+        keep_self_loops=keep_self_loops,
+    )
+
+
+def to_rows(
+    edges: np.ndarray,
+    num_nodes: int,
+    *,
+    directed: bool = False,
+    keep_self_loops: bool = False,
+    track: bool = False,
+) -> Rows:
+    """Turn checked edges (2, E) into sorted CSR rows without repeats.
+
+    Parameters
+    ----------
+    edges
+        Integer array (2, E) of sources and destinations, all below ``num_nodes``.
+    directed
+        If False every edge is entered both ways.
+    track
+        Also return which input edge each entry came from. Of repeats, and of an
+        edge given both ways in an undirected graph, the first given counts.
+    """
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, edges.shape[1], _STEP):
+            part = edges[:, start : start + _STEP].astype(np.int64)
+            places = np.arange(start, start + part.shape[1]) if track else None
+            yield part[0], part[1], places
+
+    kept = np.int64 if track else None
+    rows, places = _build(
+        chunks, num_nodes, kept, directed=directed, keep_self_loops=keep_self_loops
+    )
+    return replace(rows, positions=places)
+
+
+def _build(
+    chunks: Callable[[], Iterator[Chunk]],
+    num_nodes: int,
+    kept: type | None,
+    *,
+    directed: bool,
+    keep_self_loops: bool,
+) -> tuple[Rows, np.ndarray | None]:
+    """Count the entries of each row, put them there, and sort.
+
+    Parameters
+    ----------
+    kept
+        The dtype of the values that come with edges, None where there are none.
+    """
     counts = np.zeros(num_nodes + 1, np.int64)
-    loops = 0
-    for source, destination, _ in spool.chunks():
+    loops = edges = 0
+    for source, destination, _ in chunks():
         loops += _count(source, destination, counts, not directed, keep_self_loops)
+        edges += len(source)
     indptr = np.cumsum(counts)
-    entries = np.empty(int(indptr[-1]), np.int32)
-    values = np.empty(len(entries) if spool.weighted else 0, np.float32)
+    total = int(indptr[-1])
+    entries = np.empty(total, np.int32)
+    values: np.ndarray = np.empty(0 if kept is None else total, kept or np.float32)
     counts[:] = indptr
-    none = np.empty(0, np.float32)
-    for source, destination, weight in spool.chunks():
-        weights = none if weight is None else weight
+    none = np.empty(0, values.dtype)
+    for source, destination, given in chunks():
         _place(
             source,
             destination,
-            weights,
+            none if given is None else given,
             counts,
             entries,
             values,
             not directed,
             keep_self_loops,
         )
-    given = int(sort_rows(indptr, entries, values))
+    del counts
+    own = int(sort_rows(indptr, entries, values))
     total = int(indptr[-1])
     # In place: what is left over goes back without a copy.
     entries.resize(total, refcheck=False)
-    if spool.weighted:
+    if kept is not None:
         values.resize(total, refcheck=False)
+    report = count_rows(edges, int(loops), own, total, directed, keep_self_loops)
+    report["isolated_nodes"] = count_isolated(indptr, entries, directed)
+    return Rows(indptr, entries, None, report), None if kept is None else values
+
+
+def count_rows(
+    edges: int, loops: int, own: int, entries: int, directed: bool, keep_loops: bool
+) -> dict[str, int]:
+    """Return what was dropped and added.
+
+    Parameters
+    ----------
+    edges, loops
+        Those that were given.
+    own, entries
+        Entries that were given in their own direction, and all.
+    """
+    dropped = 0 if keep_loops else loops
     report = {
-        "input_edges": spool.count,
-        "self_loops_dropped": 0 if keep_self_loops else int(loops),
-        "self_loops_kept": int(loops) if keep_self_loops else 0,
-        "duplicates_dropped": spool.count
-        - given
-        - (0 if keep_self_loops else int(loops)),
+        "input_edges": edges,
+        "self_loops_dropped": dropped,
+        "self_loops_kept": loops if keep_loops else 0,
+        "duplicates_dropped": edges - own - dropped,
     }
     if not directed:
-        report["reverse_edges_added"] = total - given
+        report["reverse_edges_added"] = entries - own
+    return report
+
+
+def count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
+    """Count the nodes without an edge."""
     alone = indptr[1:] == indptr[:-1]
     if directed:
-        alone[entries] = False
-    report["isolated_nodes"] = int(np.count_nonzero(alone))
-    return Rows(indptr, entries, None, report), values if spool.weighted else None
+        for start in range(0, len(indices), _STEP):
+            alone[indices[start : start + _STEP]] = False
+    return int(np.count_nonzero(alone))
 
 
 @njit(cache=True, nogil=True)
@@ -236,7 +320,7 @@ def sort_rows(indptr: Any, entries: Any, values: Any) -> int:
     for row in range(len(indptr) - 1):
         widest = max(widest, indptr[row + 1] - indptr[row])
     keys = np.empty(widest, np.int64)
-    firsts = np.empty(widest if len(values) else 0, np.float32)
+    firsts = np.empty(widest if len(values) else 0, values.dtype)
     end, given, begin = 0, 0, 0
     for row in range(len(indptr) - 1):
         length = indptr[row + 1] - begin
@@ -247,7 +331,7 @@ def sort_rows(indptr: Any, entries: Any, values: Any) -> int:
             keys[i] = (column << _ROW_SHIFT) | (np.int64(i) << 1) | reverse
             if len(values):
                 firsts[i] = values[begin + i]
-        keys[:length].sort()
+        _sort_keys(keys, length)
         begin = indptr[row + 1]
         indptr[row] = end
         at = 0
@@ -264,3 +348,17 @@ def sort_rows(indptr: Any, entries: Any, values: Any) -> int:
             end += 1
     indptr[len(indptr) - 1] = end
     return given
+
+
+@njit(cache=True, nogil=True)
+def _sort_keys(keys: Any, length: int) -> None:
+    """Sort the first keys: most rows are short, and soon sorted by insertion."""
+    if length > _SHORT_ROW:
+        keys[:length].sort()
+        return
+    for i in range(1, length):
+        key, at = keys[i], i
+        while at > 0 and keys[at - 1] > key:
+            keys[at] = keys[at - 1]
+            at -= 1
+        keys[at] = key

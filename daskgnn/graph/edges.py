@@ -149,13 +149,6 @@ def edge_keys(high: np.ndarray, low: np.ndarray, bits: int) -> np.ndarray:
     return keys
 
 
-def _mirror(keys: np.ndarray, bits: int) -> np.ndarray:
-    mirrored: np.ndarray = keys & ((1 << bits) - 1)
-    mirrored <<= bits
-    mirrored |= keys >> bits
-    return mirrored
-
-
 def _starts(keys: np.ndarray) -> np.ndarray:
     first = np.ones(len(keys), dtype=bool)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
@@ -179,69 +172,3 @@ def merge(
     if len(starts) == 0:
         return keys, positions
     return keys[starts], np.minimum.reduceat(positions[order], starts)
-
-
-def to_rows(
-    edges: np.ndarray,
-    num_nodes: int,
-    *,
-    directed: bool = False,
-    keep_self_loops: bool = False,
-    track: bool = False,
-) -> Rows:
-    """Turn checked edges (2, E) into sorted CSR rows without repeats.
-
-    Parameters
-    ----------
-    edges
-        Integer array (2, E) of sources and destinations, all below ``num_nodes``.
-    directed
-        If False every edge is entered both ways.
-    track
-        Also return which input edge each entry came from. Of repeats, and of an
-        edge given both ways in an undirected graph, the first given counts.
-    """
-    source, destination = edges
-    bits = key_bits(num_nodes)
-    keys = edge_keys(destination, source, bits)
-    loops = source == destination
-    num_loops = int(np.count_nonzero(loops))
-    positions = np.arange(len(keys)) if track else None
-    if num_loops and not keep_self_loops:
-        keys = keys[~loops]
-        positions = positions[~loops] if positions is not None else None
-    num_kept = len(keys)
-    keys, positions = merge(keys, positions)
-    report = {
-        "input_edges": edges.shape[1],
-        "self_loops_dropped": 0 if keep_self_loops else num_loops,
-        "self_loops_kept": num_loops if keep_self_loops else 0,
-        "duplicates_dropped": num_kept - len(keys),
-    }
-    if not directed:
-        num_given = len(keys)
-        both = np.concatenate([keys, _mirror(keys, bits)])
-        if positions is not None:
-            positions = np.concatenate([positions, positions])
-        keys, positions = merge(both, positions)
-        report["reverse_edges_added"] = len(keys) - num_given
-    indptr, indices = _split_keys(keys, num_nodes, bits)
-    report["isolated_nodes"] = _count_isolated(indptr, indices, directed)
-    return Rows(indptr, indices, positions, report)
-
-
-def _split_keys(
-    keys: np.ndarray, num_nodes: int, bits: int
-) -> tuple[np.ndarray, np.ndarray]:
-    bounds = np.arange(num_nodes + 1, dtype=np.int64)
-    bounds <<= bits
-    indptr = np.searchsorted(keys, bounds).astype(np.int64, copy=False)
-    keys &= (1 << bits) - 1
-    return indptr, keys.astype(np.int32)
-
-
-def _count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
-    alone = indptr[1:] == indptr[:-1]
-    if directed:
-        alone[indices] = False
-    return int(np.count_nonzero(alone))

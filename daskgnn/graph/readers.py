@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph import convert
+from daskgnn.graph.assemble import to_rows
 from daskgnn.graph.checks import SPLITS
 from daskgnn.graph.data import GraphData
 from daskgnn.graph.edges import (
@@ -19,7 +20,6 @@ from daskgnn.graph.edges import (
     check_num_nodes,
     edge_array,
     known_num_nodes,
-    to_rows,
 )
 from daskgnn.graph.npz import read_npz
 

@@ -48,6 +48,14 @@ COSTS: dict[str, Cost] = {
 """Measured on one core, 64 clusters; another machine may take twice as long."""
 
 
+MAPPED: dict[str, Cost] = {
+    "kaminpar": Cost(150, 14, 2, 0.5),
+    "cluster": Cost(60, 0, 2, 0.9, 500_000_000, 24),
+}
+"""Where rows are mapped from files, as far as that differs; measured on 10 million
+nodes and 100 million entries with shuffled ids."""
+
+
 PREFERRED = ("kaminpar", "cluster", "fennel", "range")
 """What is offered instead of a method that does not fit, the best first."""
 
@@ -77,7 +85,12 @@ class Estimate:
 
 
 def estimate(
-    method: str, num_nodes: int, num_edges: int, free_bytes: int | None = None
+    method: str,
+    num_nodes: int,
+    num_edges: int,
+    free_bytes: int | None = None,
+    *,
+    mapped: bool = False,
 ) -> Estimate:
     """Say what a method will take on a graph of N nodes and E entries.
 
@@ -86,6 +99,8 @@ def estimate(
     free_bytes
         Memory that may be used; what this machine, or the limit that is set for this
         process, has free now, if not given.
+    mapped
+        Whether the graph's rows are in files.
 
     Raises
     ------
@@ -97,6 +112,8 @@ def estimate(
             f"no estimate for method {method!r}: there is one for {', '.join(COSTS)}"
         )
     cost = COSTS[method]
+    if mapped:
+        cost = MAPPED.get(method, cost)
     seconds = cost.node_seconds * num_nodes + cost.entry_seconds * num_edges
     held = cost.node_bytes * num_nodes + cost.entry_bytes * num_edges
     return Estimate(
@@ -107,11 +124,14 @@ def estimate(
     )
 
 
-def check_fits(found: Estimate, num_nodes: int, num_edges: int) -> None:
+def check_fits(
+    found: Estimate, num_nodes: int, num_edges: int, *, mapped: bool = False
+) -> None:
     """Raise `PartitionError` for an estimate that does not fit, naming what does."""
     if found.fits:
         return
-    others = [estimate(m, num_nodes, num_edges, found.free_bytes) for m in PREFERRED]
+    size = (num_nodes, num_edges, found.free_bytes)
+    others = [estimate(m, *size, mapped=mapped) for m in PREFERRED]
     good = [other.method for other in others if other.fits]
     raise PartitionError(
         f"method {found.method!r} needs about {_size(found.bytes)} beside the graph, "

@@ -16,6 +16,7 @@ import numpy as np
 
 from daskgnn.graph.book import node_work
 from daskgnn.partition.metis import WEIGHT_SCALE, linked_structure
+from daskgnn.partition.scratch import folder_of
 
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
@@ -45,7 +46,7 @@ def kaminpar_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndar
     indptr, indices = linked_structure(graph)
     work = node_work(np.diff(graph.indptr), graph.splits.get("train"))
     weights = np.rint(WEIGHT_SCALE * graph.num_nodes * work)
-    with tempfile.TemporaryDirectory(prefix="daskgnn-") as folder:
+    with tempfile.TemporaryDirectory(prefix="daskgnn-", dir=folder_of(graph)) as folder:
         path = Path(folder) / "graph.parhip"
         write_parhip(path, indptr, indices, np.maximum(weights, 1))
         del indptr, indices

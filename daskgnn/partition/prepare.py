@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.utils import format_bytes
 
-from daskgnn.errors import GraphFormatError, InputError
-from daskgnn.graph.assemble import Spool, limit_bytes
+from daskgnn.errors import GraphFormatError, InputError, StoreError
+from daskgnn.graph.assemble import Spool, count_isolated, count_rows, limit_bytes
 from daskgnn.graph.data import GraphData, default_clusters
 from daskgnn.graph.edges import Rows
 from daskgnn.graph.external import (
@@ -32,21 +32,25 @@ from daskgnn.graph.sources import find_files
 from daskgnn.graph.synthetic import CHUNK, Synthetic
 from daskgnn.graph.workfolder import WorkFolder, load_nodes, save_nodes
 from daskgnn.graph.writer import check_target
-from daskgnn.partition import partition_graph
+from daskgnn.partition import (
+    check_installed,
+    find_partitioner,
+    partition_graph,
+    settle_method,
+)
 from daskgnn.partition.assignment import is_assignment
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
 from daskgnn.partition.ordered import PartitionedGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PREPARE_LIMIT = "4 GiB"
 """What preparing may hold, if nobody says."""
-NODE_BYTES = 48
+NODE_BYTES = 56
 """Held for each node while edges are sorted and the store is written."""
 _LEAST_BUDGET = 1 << 26
 _BUCKETS_IN_BUDGET = 4
-_STEP = 1 << 24
 
 
 def prepare(
@@ -61,6 +65,7 @@ def prepare(
     overwrite: bool = False,
     resume: bool = False,
     progress: bool = False,
+    tell: Callable[[str], Any] = str,
     **options: Any,
 ) -> str:
     """Make a store of a graph whose edges do not fit in memory.
@@ -89,6 +94,8 @@ def prepare(
         or begin if there is none.
     progress
         Show a bar with the time left.
+    tell
+        Called with the name of each stage as it begins.
     options
         As of ``read_edge_list``.
 
@@ -127,15 +134,24 @@ def prepare(
             folder.remove()
             return target
         check_target(target, overwrite)
-        data = _graph(folder, source, limit, progress, options)
+        data = _graph(folder, source, limit, progress, tell, options)
+        tell("partition")
         ordered = _ordered(folder, data, limit, method, num_clusters, seed)
         folder.save(placing=True)
+        tell("rows to the store")
         with bar("rows to the store", ordered.nbytes, progress) as told:
             where = folder.path / "store"
             ordered.save(target, overwrite, feature_dtype, where, told.update)
+    except StoreError:
+        raise
     except InputError:
         folder.remove()
         raise
+    except OSError as error:
+        raise StoreError(
+            f"{target!r} cannot be prepared ({error.strerror or error}): make room and "
+            "go on with resume"
+        ) from error
     finally:
         folder.close()
     folder.remove()
@@ -162,11 +178,15 @@ def _graph(
     source: Any,
     limit: int,
     progress: bool,
+    tell: Callable[[str], Any],
     options: dict[str, Any],
 ) -> GraphData:
     """Return the graph with its rows in files; what is done already is not redone."""
     if "nodes" not in folder.state:
-        build = partial(_rows_in_files, folder=folder, limit=limit, shown=progress)
+        tell("read edges")
+        build = partial(
+            _rows_in_files, folder=folder, limit=limit, shown=progress, tell=tell
+        )
         if isinstance(source, Synthetic):
             found = _draw(folder, source, build)
         else:
@@ -232,6 +252,7 @@ def _rows_in_files(
     folder: WorkFolder,
     limit: int,
     shown: bool,
+    tell: Callable[[str], Any],
 ) -> tuple[Rows, np.ndarray | None]:
     """Do what `daskgnn.graph.assemble.build_rows` does, in files of a work folder."""
     budget = _budget(num_nodes, limit)
@@ -250,6 +271,7 @@ def _rows_in_files(
     path = folder.path / "buckets"
     buckets = RowBuckets(path, num_nodes, count, weighted, begun)
     if "rows" not in folder.state:
+        tell("edges to buckets")
         with bar("edges to buckets", total, shown, begun.edges) as told:
             buckets.fill(
                 source,
@@ -263,11 +285,15 @@ def _rows_in_files(
     files = RowFiles(folder.path / "rows", num_nodes, weighted, state)
     assert buckets.state.entries is not None
     done = sum(buckets.state.entries[: state.buckets])
+    tell("buckets to rows")
     with bar("buckets to rows", sum(buckets.state.entries), shown, done) as told:
         files.take(buckets, budget, lambda s: folder.save(rows=asdict(s)), told.update)
     indptr, indices, weights = files.arrays()
-    report = _report(buckets.state, files.state, directed, keep_self_loops)
-    report["isolated_nodes"] = _count_isolated(indptr, indices, directed)
+    given, kept = buckets.state, files.state
+    report = count_rows(
+        given.edges, given.loops, kept.given, kept.entries, directed, keep_self_loops
+    )
+    report["isolated_nodes"] = count_isolated(indptr, indices, directed)
     return Rows(indptr, indices, None, report), weights
 
 
@@ -287,31 +313,6 @@ def _budget(num_nodes: int, limit: int) -> int:
             f"{least}: raise memory_limit"
         )
     return rest // 2
-
-
-def _report(
-    buckets: BucketState, rows: RowState, directed: bool, keep_self_loops: bool
-) -> dict[str, int]:
-    """Return the counts of `daskgnn.graph.assemble.build_rows`."""
-    dropped = 0 if keep_self_loops else buckets.loops
-    report = {
-        "input_edges": buckets.edges,
-        "self_loops_dropped": dropped,
-        "self_loops_kept": buckets.loops if keep_self_loops else 0,
-        "duplicates_dropped": buckets.edges - rows.given - dropped,
-    }
-    if not directed:
-        report["reverse_edges_added"] = rows.entries - rows.given
-    return report
-
-
-def _count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
-    """Count the nodes without an edge."""
-    alone = indptr[1:] == indptr[:-1]
-    if directed:
-        for start in range(0, len(indices), _STEP):
-            alone[indices[start : start + _STEP]] = False
-    return int(np.count_nonzero(alone))
 
 
 def _ordered(
@@ -347,15 +348,16 @@ def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> A
     PartitionError
         If the method does not fit.
     """
-    from daskgnn.partition import check_installed, settle_method
-
     if is_assignment(method):
         return method
     if method != "auto":
-        check_fits(estimate(method, num_nodes, num_edges, limit), num_nodes, num_edges)
+        find_partitioner(method)
+        check_installed(method)
+        found = estimate(method, num_nodes, num_edges, limit, mapped=True)
+        check_fits(found, num_nodes, num_edges, mapped=True)
         return method
     for name in (settle_method("auto", num_edges), *PREFERRED):
-        found = estimate(name, num_nodes, num_edges, limit)
+        found = estimate(name, num_nodes, num_edges, limit, mapped=True)
         try:
             check_installed(name)
         except InputError:

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from daskgnn.partition.metis import linked_structure
+from daskgnn.partition.scratch import empty, folder_of
 from daskgnn.partition.weights import work_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ PASSES = 5
 """How often labels are looked at on a level, on the way up and down."""
 COARSE_NODES = 300
 """Nodes of the smallest graph, for each cluster."""
+COARSE_NODES_OF_LARGE = 64
+"""The same from `LARGE` entries on: METIS takes memory for each pair of them that an
+edge joins, and in a large graph that is nearly every pair."""
+LARGE = 50_000_000
 IMBALANCE = 0.05
 """How much more work than the mean a cluster may take on the way back."""
 _WEIGHT_SCALE = 100
@@ -60,10 +65,11 @@ def propagation_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.n
     communities labels join little, and METIS is given much of the graph.
     """
     levels, maps = [finest_level(graph)], []
-    smallest = max(COARSE_NODES * num_clusters, 200)
+    coarse = coarse_nodes(graph.num_edges)
+    smallest = max(coarse * num_clusters, 200)
     while levels[-1].num_nodes > smallest:
-        labels = coarse_labels(levels[-1], num_clusters)
-        smaller = contract(levels[-1], labels)
+        labels = coarse_labels(levels[-1], num_clusters, coarse)
+        smaller = contract(levels[-1], labels, folder_of(graph))
         if smaller.num_nodes > _LEAST_SHRINK * levels[-1].num_nodes:
             break
         levels.append(smaller)
@@ -82,9 +88,16 @@ def finest_level(graph: GraphData) -> Level:
     return Level(*linked_structure(graph), np.ones(1, np.int64), weights)
 
 
-def coarse_labels(level: Level, num_clusters: int) -> np.ndarray:
+def coarse_nodes(num_edges: int) -> int:
+    """Return how many nodes the smallest graph has for each cluster."""
+    return COARSE_NODES if num_edges < LARGE else COARSE_NODES_OF_LARGE
+
+
+def coarse_labels(
+    level: Level, num_clusters: int, coarse: int = COARSE_NODES
+) -> np.ndarray:
     """Return int32 [n], numbers 0.. of the nodes that become one."""
-    limit = max(int(level.weights.sum() // (COARSE_NODES * num_clusters)), 1)
+    limit = max(int(level.weights.sum() // (coarse * num_clusters)), 1)
     labels = np.arange(level.num_nodes, dtype=np.int32)
     sizes = level.weights.copy()
     favourites = labels.copy()
@@ -229,8 +242,11 @@ def _number(labels: Any) -> Any:
     return found
 
 
-def contract(level: Level, labels: np.ndarray) -> Level:
-    """Return the graph whose nodes are the labels 0.. of a level's nodes."""
+def contract(level: Level, labels: np.ndarray, folder: str | None = None) -> Level:
+    """Return the graph whose nodes are the labels 0.. of a level's nodes.
+
+    Its entries are in files of a folder if one is given.
+    """
     count = int(labels.max()) + 1
     members = np.argsort(labels, kind="stable").astype(np.int32)
     bounds = np.searchsorted(labels[members], np.arange(count + 1))
@@ -239,7 +255,9 @@ def contract(level: Level, labels: np.ndarray) -> Level:
     none = np.empty(0, np.int64)
     _join_rows(*shape, indptr, none.astype(np.int32), none)
     np.cumsum(indptr, out=indptr)
-    indices, links = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int64)
+    total = int(indptr[-1])
+    indices = empty(total, np.int32, folder)
+    links = empty(total, np.int64, folder)
     _join_rows(*shape, indptr, indices, links)
     weights = np.zeros(count, np.int64)
     np.add.at(weights, labels, level.weights)

@@ -1,5 +1,6 @@
 """Preparing out of core makes the store that a graph in memory makes, whatever dies."""
 
+import errno
 import gzip
 import json
 import os
@@ -179,6 +180,7 @@ def run_killed(where, times, out):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.chaos
 def test_a_preparation_killed_at_any_stage_goes_on(tmp_path):
     whole = tmp_path / "whole.zarr"
     drawn = Synthetic("planted", 2000, 20000, 4, num_features=4)
@@ -241,6 +243,21 @@ def test_what_does_not_fit_is_said_before_anything_is_done(tmp_path):
         fitting_method("metis", 10**7, 10**8, 4 << 30)
     assert fitting_method("auto", 10**4, 10**5, 4 << 30) == "metis"
     assert fitting_method("auto", 10**8, 10**9, 1 << 30) == "range"
+
+
+def test_a_full_disk_is_said_and_gone_on_from(tmp_path, monkeypatch):
+    drawn = Synthetic("rmat", 64, 100)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(external, "_write", full)
+        with pytest.raises(StoreError, match=r"No space left.*with resume"):
+            prepare(drawn, tmp_path / "x.zarr")
+    prepare(drawn, tmp_path / "x.zarr", resume=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.zarr"]
+    assert open_graph(tmp_path / "x.zarr").num_nodes == 64
 
 
 def test_bad_input_leaves_nothing(tmp_path):

@@ -21,9 +21,8 @@ import daskgnn
 from daskgnn.cli import main
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.arrays import from_dask, read_numpy
-from daskgnn.graph.assemble import Spool, build_rows, limit_bytes
+from daskgnn.graph.assemble import Spool, build_rows, limit_bytes, to_rows
 from daskgnn.graph.edgelist import find_layout, read_edge_list
-from daskgnn.graph.edges import to_rows
 from daskgnn.graph.graphml import read_graphml
 from daskgnn.graph.matrixmarket import read_matrix_market
 from daskgnn.graph.open_file import read_graph
@@ -71,10 +70,21 @@ def test_rows_are_those_of_sorting(directed, loops, limit):
         spool.append(edges[0, part], edges[1, part], weight[part])
     keep = loops == "keep"
     rows, values = build_rows(spool, 50, directed=directed, keep_self_loops=keep)
+    first = {}
+    for place, (u, v) in enumerate(edges.T.tolist()):
+        if keep or u != v:
+            first.setdefault((v, u), place)
+            if not directed:
+                first.setdefault((u, v), place)
+    places = np.array([first[entry] for entry in sorted(first)])
+    row, column = np.array(sorted(first)).T
+    np.testing.assert_array_equal(np.repeat(np.arange(50), np.diff(rows.indptr)), row)
+    np.testing.assert_array_equal(rows.indices, column)
+    np.testing.assert_array_equal(values, weight[places])
     other = to_rows(edges, 50, directed=directed, keep_self_loops=keep, track=True)
     np.testing.assert_array_equal(rows.indptr, other.indptr)
     np.testing.assert_array_equal(rows.indices, other.indices)
-    np.testing.assert_array_equal(values, weight[other.positions])
+    np.testing.assert_array_equal(other.positions, places)
     assert rows.report == other.report
 
 
