@@ -8,15 +8,17 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 METADATA := setup.cfg pyproject.toml constraints.txt
 DEMO_OUT ?=
 BENCH_OUT ?= runs/bench
+NODES ?= 400000
+ENTRIES ?= 4000000
 TRIALS ?= 50
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos bench-env bench bench-gradients bench-full lint format type check clean
+.PHONY: help env install demo test test-all chaos bench-env bench bench-gradients bench-full bench-scale lint format type check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
-		awk -F'|' '{printf "  %-10s %s\n", $$1, $$2}'
+		awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
 
 env: $(VENV)/.dev  ## Make .venv with everything a developer needs
 
@@ -51,6 +53,9 @@ bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler
 bench-gradients: $(VENV)/.test  ## Measure the ways to combine gradients (an hour or two)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/gradients.py --json $(BENCH_OUT)
+
+bench-scale: $(VENV)/.test  ## Draw, prepare, train a graph beyond its workers' memory: NODES, ENTRIES
+	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)
 
 bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, partitioners, Cora (hours)
 	@mkdir -p $(BENCH_OUT)

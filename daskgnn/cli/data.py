@@ -20,6 +20,7 @@ from daskgnn.cli.comparison import (
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
+    FEATURES,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
@@ -204,10 +205,17 @@ def _prepare(
         overwrite=force,
         resume=resume,
         progress=shown,
+        tell=tell_stage,
         **chosen,
         **readers,
     )
     tell_prepared(out)
+
+
+def tell_stage(stage: str) -> None:
+    """Say what is done now, where no bar does."""
+    if not sys.stderr.isatty():
+        click.echo(f"{stage} ...", err=True)
 
 
 def tell_prepared(out: str) -> None:
@@ -339,28 +347,75 @@ def load_graph(
 
 @click.command()
 @click.argument("store", type=PATH)
-@click.option("--num-parts", type=POSITIVE, default=2, show_default=True)
+@click.option("--num-parts", type=POSITIVE, help="[default: workers, or 2]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--validate", is_flag=True, help="Read everything and prove the store right."
 )
+@click.option(
+    "--workers",
+    type=NOT_NEGATIVE,
+    help="Plan the memory of training on so many; 0 = no cluster.",
+)
+@click.option(
+    "--num-neighbors",
+    type=IntList(),
+    default="15,10",
+    show_default=True,
+    help="Of that training, and of the traffic that is estimated.",
+)
+@click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
+@click.option("--hidden-channels", type=POSITIVE, default=128, show_default=True)
+@click.option(
+    "--features",
+    type=click.Choice(FEATURES),
+    default="memory",
+    show_default=True,
+    help="Where that training has feature rows.",
+)
+@click.option("--feature-dtype", type=click.Choice(FEATURE_DTYPES))
+@click.option("--memory-limit", help="A worker's.  [default: a share of all memory]")
 @debug_option
-def info(store: str, num_parts: int, as_json: bool, validate: bool) -> None:
-    """Describe STORE and the quality of its partition."""
+def info(
+    store: str,
+    num_parts: int | None,
+    as_json: bool,
+    validate: bool,
+    workers: int | None,
+    features: str,
+    num_neighbors: list[int],
+    batch_size: int,
+    **training: Any,
+) -> None:
+    """Describe STORE and the quality of its partition.
+
+    With --workers: what training GraphSAGE on it will hold in memory.
+    """
     from daskgnn.graph.graph import open_graph
 
-    graph = open_graph(store, num_parts=num_parts)
+    num_parts = num_parts or max(workers or 2, 1)
+    graph = open_graph(store, num_parts=num_parts, features=features)
     facts = describe(graph)
-    quality = graph.quality(num_parts)
+    shown: dict[str, Any] = {"num_neighbors": num_neighbors, "batch_size": batch_size}
+    plan = None
+    if workers is not None:
+        from daskgnn.cli.plan import plain, plan_training
+
+        plan = plan_training(graph, workers=workers, **shown, **training)
+        facts["memory"] = plain(plan)
+    quality = graph.quality(num_parts, **shown)
     proof = _prove(store) if validate else None
     if as_json:
         facts["quality"] = asdict(quality)
         facts["valid"] = True if validate else None
         click.echo(json.dumps(facts, default=_plain))
         return
+    facts.pop("memory", None)
     for name, value in facts.items():
         click.echo(f"{name.replace('_', ' '):14} {_words(value)}")
     click.echo(str(quality))
+    if plan is not None:
+        click.echo(str(plan))
     if proof is not None:
         click.echo(proof)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from daskgnn.cli.data import refuse_existing, store_graph, tell_prepared
+from daskgnn.cli.data import refuse_existing, store_graph, tell_prepared, tell_stage
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
@@ -84,6 +84,7 @@ def generate(
             resume=resume,
             memory_limit=memory_limit,
             progress=sys.stderr.isatty(),
+            tell=tell_stage,
             **options,
         )
         tell_prepared(out)

@@ -35,6 +35,7 @@ POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 PROBABILITY = click.FloatRange(min=0.0, max=1.0, max_open=True)
 PATH = click.Path()
+FEATURES = ("memory", "disk")
 FEATURE_DTYPES = ("float32", "float16", "bfloat16")
 
 

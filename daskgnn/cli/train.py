@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from daskgnn.cli.errors import Interrupted, WasTerminated, debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
+    FEATURES,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
@@ -70,6 +71,11 @@ def _graph_options(command: Command) -> Command:
             "--normalize-features/--no-normalize-features",
             default=None,
             help="Divide each node's features by their sum.",
+        ),
+        click.option(
+            "--features",
+            type=click.Choice(FEATURES),
+            help="Where feature rows stay: in memory, or in the store's files.",
         ),
         click.option(
             "--feature-dtype",

@@ -46,7 +46,7 @@ def load_blocks(
     kept_as = feature_dtype or graph.feature_dtype or "float32"
     book = [int(bound) for bound in graph.partition_book]
     kind = "-".join((kept_as, sample_by, *["normalized"] * normalize_features))
-    kind += "-shared" * share
+    kind += "-shared" * share + "-disk" * (graph.features_in == "disk")
     tasks: dict[Any, Any] = {}
     for p in range(graph.num_parts):
         source = PartSource(
@@ -57,6 +57,7 @@ def load_blocks(
             kept_as,
             normalize_features,
             sample_by,
+            graph.features_in,
         )
         key = ("load-part", kind, graph.token, p)
         tasks[key] = Task(key, load_part, source, share=share)

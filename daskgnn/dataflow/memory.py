@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from dask.utils import format_bytes
 
 from daskgnn.errors import InputError
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.neighbor import FanOut
 
+
+PROCESS_BYTES = 300_000_000
+"""A worker with what it has imported: measured."""
+
+STATE_COPIES = 6
+"""Parameters in the model and in a state, gradients, and Adam's two numbers."""
 
 FIRST_WINDOW = 4
 """Steps of a run's first windows, at most."""
@@ -49,10 +56,15 @@ def estimate_step(
 
 
 def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
-    """Estimate the bytes of one part's blocks, and of its halo for evaluation."""
-    edge_bytes = 2 * graph.index_dtype.itemsize + 4 * graph.weighted
+    """Estimate the bytes of one part's blocks, and of its halo for evaluation.
+
+    Evaluation has its own columns and a copy of the features, wherever these are.
+    """
+    evaluated = 1 if {"val", "test"} & graph.splits.keys() else 0
+    edge_bytes = (1 + evaluated) * graph.index_dtype.itemsize + 4 * graph.weighted
     element = 4 if feature_dtype == "float32" else 2
-    node_bytes = 8 * 3 + 2 * graph.num_features * element
+    copies = evaluated + (graph.features_in == "memory")
+    node_bytes = 8 * 3 + copies * graph.num_features * element
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
     return int(total / graph.num_parts)
 
@@ -61,7 +73,8 @@ def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of all parts' blocks: what a worker that reads them maps."""
     edge_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
     element = 4 if feature_dtype == "float32" else 2
-    node_bytes = 8 * 3 + graph.num_features * element
+    held = graph.features_in == "memory"
+    node_bytes = 8 * 3 + held * graph.num_features * element
     return int(graph.num_edges * edge_bytes + graph.num_nodes * node_bytes)
 
 
@@ -103,6 +116,85 @@ def plan_window(
             "workers, or raise memory_limit"
         )
     return min(wanted, fits)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a worker is expected to hold in training, in bytes."""
+
+    parts: int
+    """Parts of the fullest worker."""
+    block_bytes: int
+    """Their blocks: rows of the graph, features unless on the disk, labels."""
+    window: int
+    """Steps of a window."""
+    window_bytes: int
+    """The windows in flight, of all its parts."""
+    parameter_bytes: int
+    """Parameters, gradient and the optimizer's state."""
+    memory_limit: int
+    """What a worker may take; 0 where there is no limit."""
+
+    @property
+    def peak(self) -> int:
+        """All of it, and what a process takes before it holds anything."""
+        held = self.block_bytes + self.window_bytes + self.parameter_bytes
+        return held + PROCESS_BYTES
+
+    def __str__(self) -> str:
+        """Return a line for each share."""
+        limit = format_bytes(self.memory_limit) if self.memory_limit else "no limit"
+        shares = {
+            "process": PROCESS_BYTES,
+            f"blocks ({self.parts} parts)": self.block_bytes,
+            f"windows ({self.window} steps)": self.window_bytes,
+            "parameters": self.parameter_bytes,
+            "peak a worker": self.peak,
+        }
+        lines = [f"{name:20}{format_bytes(n):>12}" for name, n in shares.items()]
+        return "\n".join([*lines, f"{'memory limit':20}{limit:>12}"])
+
+
+def plan_memory(
+    graph: Graph,
+    step: StepSize,
+    *,
+    num_workers: int,
+    memory_limit: int,
+    wanted: int,
+    look_ahead: int,
+    share: float,
+    feature_dtype: str = "float32",
+    cache_bytes: int = 0,
+    num_parameters: int = 0,
+) -> MemoryPlan:
+    """Plan a run's memory; `plan_window` has the rule.
+
+    Parameters
+    ----------
+    wanted
+        Steps that a window is to have.
+    cache_bytes
+        Of one part's halo cache.
+    num_parameters
+        Numbers in the model.
+
+    Raises
+    ------
+    InputError
+        If not even windows of one step fit, naming what to lower.
+    """
+    parts = parts_per_worker(graph.num_parts, num_workers)
+    blocks = estimate_blocks(graph, feature_dtype) + cache_bytes
+    window = plan_window(step, wanted, look_ahead, parts, memory_limit, share, blocks)
+    return MemoryPlan(
+        parts,
+        blocks * parts,
+        window,
+        step.nbytes * parts * window * (look_ahead + 1),
+        STATE_COPIES * 4 * num_parameters,
+        memory_limit,
+    )
 
 
 def first_window(step: StepSize, parts_per_worker: int) -> int:

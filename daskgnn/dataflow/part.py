@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.diskrows import open_rows
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.graph.store import (
     load_adjacency,
@@ -18,7 +19,7 @@ from daskgnn.graph.store import (
     load_labels,
 )
 from daskgnn.kernels.adjacency import AdjacencyBlock
-from daskgnn.kernels.features import is_dense, normalize_rows
+from daskgnn.kernels.features import RowReader, is_dense, normalize_rows
 from daskgnn.kernels.shared import Handle, SharedArrays
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class PartContent:
 
     adjacency: AdjacencyBlock
     features: Any
-    """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, or CSR `sparse.GCXS`."""
+    """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, CSR `sparse.GCXS`, or a
+    `RowReader`."""
     labels: np.ndarray
     """[n] or [n, C]"""
     draw_weights: np.ndarray | None
@@ -49,6 +51,8 @@ class PartSource:
     feature_dtype: str
     normalize_features: bool
     sample_by: str
+    features_in: str = "memory"
+    """"memory", or "disk" for rows that are read when a step needs them."""
 
     def load(self) -> PartContent:
         """Read the part from the store.
@@ -64,13 +68,17 @@ class PartSource:
         adjacency = load_adjacency(*rows, self.checksum)
         return PartContent(
             adjacency,
-            self._load_features(),
+            self.load_features(),
             load_labels(*rows, self.checksum),
             None if self.sample_by == "uniform" else self._draw_weights(adjacency),
         )
 
-    def _load_features(self) -> Any:
+    def load_features(self) -> Any:
+        """Read the part's feature rows, or open what reads them."""
         rows = (self.path, self.start, self.stop)
+        if self.features_in == "disk":
+            how = (self.feature_dtype, self.normalize_features, self.checksum)
+            return open_rows(*rows, *how)
         if self.feature_dtype != "float32":
             how = (self.feature_dtype, self.normalize_features, self.checksum)
             return load_half_features(*rows, *how)
@@ -137,7 +145,7 @@ class PartBlocks:
             self._shared = _share(content)
             if self._shared is None:
                 return content
-        return _content_of(self._shared.arrays(), self._source.start)
+        return _content_of(self._shared.arrays(), self._source)
 
     @property
     def nbytes(self) -> int:
@@ -217,6 +225,8 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
         arrays["weights"] = block.weights
     if content.draw_weights is not None:
         arrays["draw_weights"] = content.draw_weights
+    if isinstance(features, RowReader):
+        return arrays
     if is_dense(features):
         return {**arrays, "features": features}
     sparse = {f"features_{n}": getattr(features, n) for n in ("indptr", "indices")}
@@ -224,18 +234,20 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
     return {**arrays, **sparse, "features_data": features.data, "shape": shape}
 
 
-def _content_of(arrays: Mapping[str, np.ndarray], start: int) -> PartContent:
+def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartContent:
     """Return the part whose arrays these are."""
     block = AdjacencyBlock(
-        start,
+        source.start,
         arrays["indptr"],
         arrays["indices"],
         arrays["original_ids"],
         arrays.get("weights"),
     )
     vars(block)["strength"] = arrays["strength"]  # what it would compute again
-    if "features" in arrays:
-        features: Any = arrays["features"]
+    if source.features_in == "disk":
+        features: Any = source.load_features()
+    elif "features" in arrays:
+        features = arrays["features"]
     else:
         rows, columns = (int(n) for n in arrays["shape"])
         features = csr_block(

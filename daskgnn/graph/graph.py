@@ -15,6 +15,7 @@ from dask.task_spec import Task
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.book import cut_clusters
+from daskgnn.graph.diskrows import check_features
 from daskgnn.graph.gcxs import csr_block, ones
 from daskgnn.graph.identify import unpack_ids
 from daskgnn.graph.store import (
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from daskgnn.partition.quality import Quality
 
 
-def open_graph(path: str | os.PathLike[str], num_parts: int = 1) -> Graph:
+def open_graph(
+    path: str | os.PathLike[str], num_parts: int = 1, features: str = "memory"
+) -> Graph:
     """Open a stored graph with any number of parts.
 
     Reads the metadata and sees to it that every chunk is there with its size; the
@@ -48,17 +51,22 @@ def open_graph(path: str | os.PathLike[str], num_parts: int = 1) -> Graph:
         Of a store written by ``graph.partition(...).save(path)``.
     num_parts
         Runs of whole clusters, balanced by training nodes and edges.
+    features : {"memory", "disk"}
+        Where training has feature rows: in the workers' memory, or in the store's
+        files, read when a step needs them. The results are the same.
 
     Raises
     ------
     StoreError
         If there is no store, one of a newer format, or an incomplete one.
+    InputError
+        If features are to stay on the disk and are not dense.
     PartitionError
         If `num_parts` is not in 1..the number of clusters.
     """
     store = open_store(path)
     store.check()
-    return Graph(store, num_parts)
+    return Graph(store, num_parts, check_features(features, store))
 
 
 class Graph:
@@ -88,13 +96,17 @@ class Graph:
         What features are stored as: "float32", "float16" or "bfloat16".
     token : str
         Part of Dask keys: `checksum` and P, shortened.
+    features_in : str
+        Where training has feature rows: "memory" or "disk".
     metric : str or None
         How predictions are scored.
     report, partitioner : dict
         What the builder met; how the clusters were made.
     """
 
-    def __init__(self, store: Store, num_parts: int) -> None:
+    def __init__(
+        self, store: Store, num_parts: int, features_in: str = "memory"
+    ) -> None:
         found = store.attributes
         self.path = store.path
         self.checksum = store.checksum
@@ -118,6 +130,7 @@ class Graph:
         }
         self.index_dtype = np.dtype(store.arrays["indices"].dtype)
         self.feature_dtype = store.feature_dtype
+        self.features_in = features_in
         self._row_bytes = float(found["feature_row_bytes"])
         self._names = frozenset(store.arrays)
         self._clusters = store.clusters()

@@ -5,6 +5,7 @@ A dense table is float32, or of half precision: see `daskgnn.kernels.half`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,29 @@ class SparseRows:
         return self.shape[0]
 
 
+class RowReader(ABC):
+    """Dense rows that are read when they are asked for, and held by nobody."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows and F."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype:
+        """Of the rows that are returned."""
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the given rows as a dense table [m, F]."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
 def is_dense(features: Any) -> bool:
-    """Return whether `features` is a dense table, of any of its dtypes."""
+    """Return whether `features` is a dense table in memory, of any of its dtypes."""
     return isinstance(features, np.ndarray)
 
 
@@ -49,6 +71,8 @@ def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
     """Return the given rows in the form and dtype that `features` has."""
     if is_dense(features):
         return np.take(features, rows, axis=0)
+    if isinstance(features, RowReader):
+        return features.take(rows)
     first = features.indptr[rows].astype(np.int64)
     counts = features.indptr[rows + 1].astype(np.int64) - first
     indptr = np.concatenate([[0], np.cumsum(counts)])
@@ -71,6 +95,8 @@ def table(features: Any) -> np.ndarray:
     if is_dense(features):
         dense_table: np.ndarray = features
         return dense_table
+    if isinstance(features, RowReader):
+        return features.take(np.arange(len(features)))
     out = np.zeros(features.shape, np.float32)
     rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
     out[rows, features.indices] = features.data

@@ -76,7 +76,11 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
 
 
 @contextmanager
-def own_cluster(workers: int, settings: dict[str, Any] | None = None) -> Iterator[Any]:
+def own_cluster(
+    workers: int,
+    settings: dict[str, Any] | None = None,
+    memory_limit: int | str = "auto",
+) -> Iterator[Any]:
     """Yield a client of a cluster of worker processes on this machine.
 
     Where its scheduler is lost, `successor` starts another one with new workers.
@@ -86,16 +90,18 @@ def own_cluster(workers: int, settings: dict[str, Any] | None = None) -> Iterato
     workers : int
     settings : dict, optional
         Of Dask's configuration, before those of `OWN_CLUSTER`.
+    memory_limit : int or str
+        Of one worker; "auto" is an equal share of the machine's.
     """
     with (
         dask.config.set({**OWN_CLUSTER, **(settings or {})}),
-        Connection(lambda: _started(workers)) as client,
+        Connection(lambda: _started(workers, memory_limit)) as client,
     ):
         yield client
 
 
 @contextmanager
-def _started(workers: int) -> Iterator[Any]:
+def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
     from distributed import Client
 
     from daskgnn.train.forked import ForkedCluster
@@ -105,6 +111,7 @@ def _started(workers: int) -> Iterator[Any]:
         cluster = ForkedCluster(
             n_workers=workers,
             threads_per_worker=THREADS_PER_WORKER,
+            memory_limit=memory_limit,
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{_dashboard_port()}",
             silence_logs=logging.CRITICAL,

@@ -14,13 +14,12 @@ from dask.task_spec import Task
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
-    estimate_blocks,
     estimate_cache,
     estimate_mapped,
     estimate_step,
     first_window,
     parts_per_worker,
-    plan_window,
+    plan_memory,
 )
 from daskgnn.dataflow.window import Preparation
 from daskgnn.kernels.hops import Sampling
@@ -140,16 +139,18 @@ class Deployment:
             If not even windows of one step fit into the workers' memory.
         """
         look_ahead = int(dask.config.get("gnn.look-ahead"))
-        return plan_window(
+        plan = plan_memory(
+            self.graph,
             self._step_size,
-            wanted or int(dask.config.get("gnn.window")),
-            look_ahead,
-            self._parts_per_worker,
-            self.executor.memory_limit(),
-            _share_of_memory(),
-            estimate_blocks(self.graph, self.settings["feature_dtype"])
-            + estimate_cache(*self.halo_cache, look_ahead),
+            num_workers=self.executor.num_workers(),
+            memory_limit=self.executor.memory_limit(),
+            wanted=wanted or int(dask.config.get("gnn.window")),
+            look_ahead=look_ahead,
+            share=_share_of_memory(),
+            feature_dtype=self.settings["feature_dtype"],
+            cache_bytes=estimate_cache(*self.halo_cache, look_ahead),
         )
+        return plan.window
 
     @property
     def _num_parts(self) -> int:

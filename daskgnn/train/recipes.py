@@ -7,8 +7,9 @@ from typing import Any
 DEFAULTS: dict[str, Any] = {
     "num_parts": None,
     "num_clusters": None,
-    "method": "metis",
+    "method": "auto",
     "normalize_features": False,
+    "features": "memory",
     "model": "sage",
     "aggr": "mean",
     "heads": 8,

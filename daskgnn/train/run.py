@@ -87,6 +87,7 @@ class RunConfig:
     num_clusters: int | None = None
     method: str | None = None
     normalize_features: bool | None = None
+    features: str | None = None
     feature_dtype: str | None = None
     model: str | None = None
     aggr: str | None = None
@@ -198,7 +199,7 @@ def train(
         if data is not None:
             store = out.path_of(STORE)
             _store_graph(data, settings, store)
-        graph = open_graph(store, settings["num_parts"])
+        graph = open_graph(store, settings["num_parts"], settings["features"])
         check_path_everywhere(client, graph.path)
         trainer = _trainer(settings, graph, client, out, progress)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
@@ -361,7 +362,8 @@ def _reopened(
         raise CheckpointError(
             f"{directory} has no checkpoint yet: remove it and train again"
         )
-    graph = open_graph(settings["store"], settings["num_parts"])
+    features = settings.get("features", "memory")
+    graph = open_graph(settings["store"], settings["num_parts"], features)
     where = where.or_as_before(settings)
     workers, scheduler = where.workers, where.scheduler
     if scheduler is None and workers != 0:

@@ -1,0 +1,66 @@
+"""What training on a store would hold in memory, for ``daskgnn info``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from daskgnn.dataflow.memory import MemoryPlan
+    from daskgnn.graph.graph import Graph
+
+
+def plan_training(
+    graph: Graph,
+    *,
+    workers: int,
+    num_neighbors: list[int],
+    batch_size: int,
+    hidden_channels: int,
+    feature_dtype: str | None,
+    memory_limit: str | None,
+) -> MemoryPlan:
+    """Plan the memory of training GraphSAGE, as the run itself does.
+
+    Parameters
+    ----------
+    memory_limit
+        Of one worker; an equal share of the machine's memory if not given.
+
+    Raises
+    ------
+    InputError
+        If not even one prepared step fits, naming what to lower.
+    """
+    import dask
+    from distributed.system import MEMORY_LIMIT
+
+    from daskgnn import config as _config  # noqa: F401  (the defaults)
+    from daskgnn.dataflow.memory import estimate_step, plan_memory
+    from daskgnn.graph.assemble import limit_bytes
+    from daskgnn.kernels.neighbor import FanOut
+
+    limit = MEMORY_LIMIT // max(workers, 1)
+    if memory_limit is not None:
+        limit = limit_bytes(memory_limit)
+    widths = [hidden_channels] * (len(num_neighbors) - 1) + [graph.num_classes]
+    count, before = 0, graph.num_features
+    for width in widths:
+        count += 2 * before * width + width
+        before = width
+    return plan_memory(
+        graph,
+        estimate_step(graph, FanOut(tuple(num_neighbors)), batch_size, "mean"),
+        num_workers=max(workers, 1),
+        memory_limit=limit,
+        wanted=int(dask.config.get("gnn.window")),
+        look_ahead=int(dask.config.get("gnn.look-ahead")),
+        share=float(dask.config.get("gnn.memory-share")),
+        feature_dtype=feature_dtype or graph.feature_dtype or "float32",
+        num_parameters=count,
+    )
+
+
+def plain(plan: MemoryPlan) -> dict[str, Any]:
+    """Return a plan as plain numbers, for JSON."""
+    names = "parts block_bytes window window_bytes parameter_bytes memory_limit peak"
+    return {name: getattr(plan, name) for name in names.split()}
