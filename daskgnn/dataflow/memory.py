@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 PROCESS_BYTES = 300_000_000
-"""A worker with what it has imported: measured."""
+"""A worker with what it has imported, about."""
 
 STATE_COPIES = 6
 """Parameters in the model and in a state, gradients, and Adam's two numbers."""

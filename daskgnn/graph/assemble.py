@@ -6,8 +6,11 @@ file when they exceed the memory limit. N nodes, E edges.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -51,6 +54,19 @@ def limit_bytes(memory_limit: int | str | None) -> int:
     return found
 
 
+_spool_folder: ContextVar[str | None] = ContextVar("spool folder", default=None)
+
+
+@contextmanager
+def spools_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Have spools write into a folder, not where temporary files usually go."""
+    token = _spool_folder.set(os.fspath(folder))
+    try:
+        yield
+    finally:
+        _spool_folder.reset(token)
+
+
 @dataclass(eq=False)
 class Spool:
     """Edges in the order they came; in a file beyond a limit."""
@@ -92,7 +108,9 @@ class Spool:
         """Move what waits in memory to the file."""
         if self._file is None:
             # Open as long as the spool lives: it is gone when it is closed.
-            self._file = tempfile.TemporaryFile(prefix="daskgnn-edges-")  # noqa: SIM115
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115
+                prefix="daskgnn-edges-", dir=_spool_folder.get()
+            )
             weakref.finalize(self, self._file.close)
         for source, destination, weight in self._kept:
             for array in (source, destination, weight):

@@ -7,6 +7,7 @@ for array. Held are numbers of the nodes, and edges a piece at a time.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import asdict
 from functools import partial
@@ -17,7 +18,13 @@ import numpy as np
 from dask.utils import format_bytes
 
 from daskgnn.errors import GraphFormatError, InputError, StoreError
-from daskgnn.graph.assemble import Spool, count_isolated, count_rows, limit_bytes
+from daskgnn.graph.assemble import (
+    Spool,
+    count_isolated,
+    count_rows,
+    limit_bytes,
+    spools_in,
+)
 from daskgnn.graph.data import GraphData, default_clusters
 from daskgnn.graph.edges import Rows
 from daskgnn.graph.external import (
@@ -142,6 +149,7 @@ def prepare(
         with bar("rows to the store", ordered.nbytes, progress) as told:
             where = folder.path / "store"
             ordered.save(target, overwrite, feature_dtype, where, told.update)
+        folder.remove()
     except StoreError:
         raise
     except InputError:
@@ -154,7 +162,6 @@ def prepare(
         ) from error
     finally:
         folder.close()
-    folder.remove()
     return target
 
 
@@ -169,7 +176,8 @@ def _describe(source: Any) -> Any:
 def _plain(value: Any) -> Any:
     """Return an option as something for JSON that differs where it does."""
     if hasattr(value, "shape"):
-        return [str(value.dtype), list(value.shape)]
+        digest = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+        return [str(value.dtype), list(value.shape), digest]
     return value if isinstance(value, int | str | float | list | None) else str(value)
 
 
@@ -190,7 +198,8 @@ def _graph(
         if isinstance(source, Synthetic):
             found = _draw(folder, source, build)
         else:
-            found = _read(source, limit, progress, {**options, "build_rows": build})
+            with spools_in(folder.path):
+                found = _read(source, limit, progress, {**options, "build_rows": build})
         folder.save(nodes=save_nodes(folder.path / "nodes", found))
     drawn = source.features() if isinstance(source, Synthetic) else None
     nodes = load_nodes(folder.path / "nodes", folder.state["nodes"], drawn)

@@ -15,12 +15,13 @@ import zarr
 
 from daskgnn.errors import GraphFormatError, PartitionError, StoreError
 from daskgnn.graph import external
+from daskgnn.graph.assemble import Spool, spools_in
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.open_file import read_graph
 from daskgnn.graph.readers import from_edge_index
 from daskgnn.graph.synthetic import Synthetic
 from daskgnn.graph.validate import validate
-from daskgnn.partition.prepare import fitting_method, prepare
+from daskgnn.partition.prepare import _plain, fitting_method, prepare
 
 
 def arrays(path) -> dict[str, np.ndarray]:
@@ -217,6 +218,20 @@ def test_resume_refuses_other_input_and_options(tmp_path):
     # Without resume it begins anew.
     prepare(drawn, out, method="metis", num_clusters=9)
     assert open_graph(out).num_clusters == 9
+
+
+def test_another_assignment_is_another_option():
+    first = np.arange(10) % 3
+    assert _plain(first) == _plain(first.copy())
+    assert _plain(first) != _plain(first[::-1])
+
+
+def test_edges_that_wait_lie_beside_what_is_prepared(tmp_path):
+    spool = Spool(limit=0)
+    with spools_in(tmp_path):
+        spool.append(np.arange(3), np.arange(3))
+    lies = os.readlink(f"/proc/self/fd/{spool._file.fileno()}")
+    assert lies.startswith(str(tmp_path))
 
 
 def test_two_preparations_of_one_store_do_not_meet(tmp_path):
