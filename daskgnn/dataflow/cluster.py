@@ -60,6 +60,21 @@ class ClusterExecutor:
         """Place the parts anew where workers came, went or are slow: see `Homes`."""
         return self.homes.settle(seconds)
 
+    def scale(self, workers: int) -> None:
+        """Have so many workers for parts, on a cluster that can start them.
+
+        Workers that are too many are retired: they hand over what they hold, where
+        the cluster's own way would be to end them.
+        """
+        cluster, wanted = self.client.cluster, workers + self.num_standbys
+        surplus = self.homes.surplus(wanted)
+        if surplus:
+            names = {self.homes.workers.known[address]["name"] for address in surplus}
+            self.client.retire_workers(surplus, close_workers=True, remove=True)
+            for name in [n for n in cluster.worker_spec if str(n) in names]:
+                del cluster.worker_spec[name]
+        cluster.scale(wanted)
+
     def take_over(self) -> None:
         """Let standbys take lost parts over: see `Homes`."""
         self.homes.take_over()

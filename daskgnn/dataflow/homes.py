@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -113,6 +114,12 @@ class Homes:
         self._move(places)
         self._copy_to_standbys()
         return events
+
+    def surplus(self, wanted: int) -> list[str]:
+        """Return those with the fewest parts, without which `wanted` are left."""
+        count = Counter(self.addresses)
+        free = sorted(self._usable - set(self._standbys), key=lambda a: (count[a], a))
+        return free[: max(len(self._usable) - wanted, 0)]
 
     def take_over(self) -> None:
         """Let standbys take lost parts over, if they have copies of all of them."""

@@ -597,8 +597,7 @@ class Trainer:
 
         def scale(workers: int) -> None:
             assert isinstance(self.executor, ClusterExecutor)
-            cluster = self.executor.client.cluster
-            cluster.scale(workers + self.executor.num_standbys)
+            self.executor.scale(workers)
 
         return Advisor(least, most, scale)
 

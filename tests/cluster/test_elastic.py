@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 from training import planted_graph, stored, trainer
 
 from daskgnn import nn
-from daskgnn.dataflow import executor as executor_module
+from daskgnn.dataflow import homes
 from daskgnn.train import loop as loop_module
 from daskgnn.train import run as runs
 from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
@@ -147,7 +147,7 @@ def be_slow():
 
 @pytest.mark.chaos
 def test_parts_leave_a_slow_worker(path, undisturbed, monkeypatch):
-    monkeypatch.setattr(executor_module, "PERSISTENT", (3, 0.5))
+    monkeypatch.setattr(homes, "PERSISTENT", (3, 0.5))
     with own_cluster(2) as client:
         slow = min(client.scheduler_info(n_workers=-1)["workers"])
         client.run(be_slow, workers=[slow])
@@ -187,7 +187,7 @@ class Crowded(nn.GraphSAGE):
 def test_adapt_adds_workers_and_takes_them_away(path, tmp_path, monkeypatch):
     """One more while that helps; none of them once they are in each other's way."""
     config = runs.RunConfig(
-        graph=path, out=str(tmp_path / "alone"), workers=0, num_parts=4, epochs=12
+        graph=path, out=str(tmp_path / "alone"), workers=0, num_parts=4, epochs=20
     )
     config.batch_size, config.recipe = 20, False
     alone = runs.train(config)
@@ -224,6 +224,8 @@ def test_the_settings_of_others_are_warned_of(path):
             trainer(path, PARTS, client, **OPTIONS)
         said = " ".join(str(warning.message) for warning in told)
         for name, value in OWN_CLUSTER.items():
+            if "active-memory-manager" in name:
+                continue  # its default costs some recoveries a load, nothing else
             if name.startswith(("distributed.scheduler", "distributed.comm")):
                 assert name in said
                 assert f"={value}" in said
