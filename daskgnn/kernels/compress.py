@@ -237,11 +237,12 @@ def factored(
         if not r:
             arrays.append(piece.copy())
             continue
-        right = directions[start : start + columns * r].reshape(columns, r)
+        before = directions[start : start + columns * r].reshape(columns, r)
         start += columns * r
-        left, right = low_rank(piece.reshape(rows, columns), right)
+        left, right = low_rank(piece.reshape(rows, columns), before)
         arrays += [left, right]
-        kept.append(right.ravel())
+        # The next product with a direction that is 0 would be 0, and so on for ever.
+        kept.append(np.where(right.any(axis=0), right, before).ravel())
     return tuple(arrays), np.concatenate(kept)
 
 

@@ -191,6 +191,29 @@ def test_directions_are_carried_and_small_parameters_sent_whole():
     assert off[1] < off[0]
 
 
+def test_directions_outlive_a_gradient_of_zeros():
+    way, steps = Compression("powersgd", 2), gradients(200)
+    _, wanted, _ = sent(way, steps)
+    applied, found, _ = sent(way, [np.zeros(LENGTH, np.float32), *steps])
+    assert not applied[0].any()
+    lengths = [np.linalg.norm(carried[RESIDUAL]) for carried in (found, wanted)]
+    # The first directions are those of a run without the zeros: so is all else.
+    assert lengths[0] == lengths[1]
+    assert lengths[0] < 0.8 * np.linalg.norm(np.sum(steps, 0))
+
+
+def test_after_a_gradient_of_rank_one_all_directions_are_used_again():
+    rng = np.random.default_rng(6)
+    shapes, way = ((30, 20),), Compression("powersgd", 2)
+    single = np.outer(rng.normal(size=30), rng.normal(size=20)).astype(np.float32)
+    message, carried = way.compress(single.ravel(), way.first(shapes), shapes)
+    assert np.linalg.matrix_rank(message.dense().reshape(30, 20), 1e-3) == 1
+    double = rng.normal(size=(30, 2)) @ rng.normal(size=(2, 20))
+    carried[RESIDUAL][:] = 0
+    message, _ = way.compress(double.astype(np.float32).ravel(), carried, shapes)
+    np.testing.assert_allclose(message.dense().reshape(30, 20), double, atol=1e-4)
+
+
 def test_the_same_inputs_give_the_same_bytes():
     steps = gradients(3)
     for way in WAYS:
