@@ -54,6 +54,24 @@ def small_sage(graph, seed=0, **options):
     return nn.GraphSAGE(graph.num_features, 16, graph.num_classes, 2, **options)
 
 
+class Scaled(nn.GraphSAGE):
+    """A model with a parameter of no dimension, and one that is not trained."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.scale = torch.nn.Parameter(torch.tensor(1.5))
+        next(p for p in self.parameters() if p.dim() == 2).requires_grad_(False)
+
+    def forward(self, x, blocks):
+        return super().forward(x, blocks) * self.scale
+
+
+def scaled_sage(graph):
+    """Return a two-layer model of that kind, whose moments are no single vector."""
+    torch.manual_seed(0)
+    return Scaled(graph.num_features, 16, graph.num_classes, 2)
+
+
 def trainer(path, num_parts, client, model=small_sage, **options):
     """Return a trainer on a stored graph."""
     graph = daskgnn.open_graph(path, num_parts)

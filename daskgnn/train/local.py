@@ -1,7 +1,7 @@
 """Local steps: every part takes the optimizer's steps by itself, averaged now and then.
 
 Local SGD (Stich, ICLR 2019), for any optimizer: after k steps the parts' parameters and
-the vectors of their optimizers' states (moments) are averaged, with equal weights. A
+the numbers of their optimizers' states (moments) are averaged, with equal weights. A
 part's gradient is the sum over its seeds times P / n, for P parts and n seeds of the
 step, so that with k = 1 plain SGD is what it is synchronously, but for rounding.
 """
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from daskgnn.train.program import Program
 
 _PARAMETERS, _OPTIMIZER = "parameters", "optimizer/"
+_OF_STEPS = ("step", "eta", "mu", "mu_product")
+"""Entries of `torch.optim`'s states that follow from the number of steps alone."""
 
 
 class LocalTraining:
@@ -63,8 +65,8 @@ class LocalTraining:
 
     def share(self, replica: TrainState) -> PartGradient:
         """Return what is averaged of a replica, as one vector; and its losses."""
-        pieces = [replica.parameters, *_vectors(replica).values()]
-        vector = np.concatenate(pieces)
+        moments = [array.ravel() for array in _moments(replica).values()]
+        vector = np.concatenate([replica.parameters, *moments], dtype=np.float32)
         dense = sum(sent[0] for sent in replica.sent)
         losses = np.array(replica.losses)
         work = together(*replica.work)
@@ -91,10 +93,12 @@ class LocalTraining:
         """
         total = left if right is None else add_gradients(left, right)
         mean = total.gradient / np.float32(num_parts)
-        length = len(replica.parameters)
+        place = length = len(replica.parameters)
         optimizer = dict(replica.optimizer)
-        for i, name in enumerate(_vectors(replica), 1):
-            optimizer[name] = mean[i * length : (i + 1) * length]
+        for name, array in _moments(replica).items():
+            piece = mean[place : place + array.size].reshape(array.shape)
+            optimizer[name] = piece.astype(array.dtype, copy=False)
+            place += array.size
         steps = len(replica.losses)
         dense = total.dense_bytes // steps
         sent = [(dense, 0)] * (steps - 1) + [(dense, total.sent_bytes)]
@@ -121,14 +125,22 @@ class LocalTraining:
         return _told(after, base, losses, first.finished, works, sent)
 
 
-def _vectors(replica: TrainState) -> dict[str, np.ndarray]:
-    """Return the entries of an optimizer's state that are averaged: its vectors."""
-    length = len(replica.parameters)
+def _moments(replica: TrainState) -> dict[str, np.ndarray]:
+    """Return the entries of an optimizer's state that are averaged.
+
+    All that may differ between parts: of all parameters together or of a single one.
+    """
     return {
         name: array
         for name, array in sorted(replica.optimizer.items())
-        if array.dtype == np.float32 and array.shape == (length,)
+        if array.dtype.kind == "f" and _entry_of(name) not in _OF_STEPS
     }
+
+
+def _entry_of(name: str) -> str:
+    """Return the entry that an array of `export_optimizer` is of."""
+    entry, _, index = name.rpartition(".")
+    return entry if entry and index.isdigit() else name
 
 
 def _told(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from distributed import get_worker
-from training import planted_graph, stored, trainer
+from training import planted_graph, scaled_sage, stored, trainer
 
 from daskgnn import nn
 from daskgnn.dataflow.cluster import ClusterExecutor
@@ -135,6 +135,21 @@ def test_ways_of_using_gradients_give_the_same_bits(path, workers, way):
     assert facts(alone) != facts(fitted(path, 3, None))
     for steps in ("tasks", "window"):
         run = fitted(path, 3, client, steps, **way)
+        assert run.course.forms.keys() == {steps}
+        assert facts(run) == facts(alone)
+
+
+@pytest.mark.parametrize("workers", [2], indirect=True)
+def test_moments_of_single_parameters_are_the_same_everywhere(path, workers):
+    _, client = workers
+    options = {"local_steps": 2, "model": scaled_sage}
+    alone = fitted(path, 3, None, **options)
+    # The parameter of no dimension is the first; the second is not trained.
+    moments = alone.course.state.optimizer
+    assert {"exp_avg.0", "exp_avg.2"} < moments.keys()
+    assert "exp_avg.1" not in moments
+    for steps in ("tasks", "window"):
+        run = fitted(path, 3, client, steps, **options)
         assert run.course.forms.keys() == {steps}
         assert facts(run) == facts(alone)
 

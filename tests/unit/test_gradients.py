@@ -5,7 +5,7 @@ import pytest
 import torch
 from dask.local import get_sync
 from dask.task_spec import DataNode
-from training import planted_graph, stored, trainer
+from training import planted_graph, scaled_sage, stored, trainer
 
 import daskgnn
 from daskgnn import nn
@@ -119,9 +119,9 @@ def test_a_step_is_no_longer_than_the_norm_times_the_rate(path):
 # -- staleness
 
 
-def prepared(path):
+def prepared(path, model=plain_sage):
     """Return a trainer, its batches by part of a whole epoch, and how many steps."""
-    planned = trainer(path, 2, None, plain_sage, batch_size=24, **ALL)
+    planned = trainer(path, 2, None, model, batch_size=24, **ALL)
     loop = planned._new_loop()
     (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
     keys = loop._prepare(window).batches
@@ -323,6 +323,76 @@ def test_local_steps_equal_plain_torch(path, optimizer, every):
     wanted = locally_trained(path, every, optimizer)
     np.testing.assert_allclose(parameters(fitted), wanted, atol=2e-6)
     assert not fitted.course.state.by_part
+
+
+class Copy:
+    """A part's parameters as torch has them, one by one, and its optimizer."""
+
+    def __init__(self, planned, make):
+        self.program = planned.program
+        self.tensors = [
+            torch.nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad)
+            for p in planned.model.parameters()
+        ]
+        self.optimizer = make(self.tensors)
+
+    def step(self, batch, step, weight):
+        flat = torch.cat([p.detach().reshape(-1) for p in self.tensors])
+        session = TrainSession(self.program, TrainState(flat.numpy().copy(), {}))
+        pieces = torch.tensor(session.gradient(batch, step).gradient * weight).split(
+            [p.numel() for p in self.tensors]
+        )
+        for p, piece in zip(self.tensors, pieces, strict=True):
+            p.grad = piece.view(p.shape) if p.requires_grad else None
+        self.optimizer.step()
+
+    def numbers(self):
+        """Return all that is averaged, by name."""
+        found = {("parameter", i): p.data for i, p in enumerate(self.tensors)}
+        for i, p in enumerate(self.tensors):
+            entries = self.optimizer.state.get(p, {}).items()
+            found.update({(n, i): e for n, e in entries if n != "step"})
+        return found
+
+
+@pytest.mark.parametrize("name", ["Adam", "Adafactor", "NAdam"])
+def test_moments_of_single_parameters_are_averaged(path, name):
+    def make(parameters):
+        return getattr(torch.optim, name)(parameters, lr=LR)
+
+    options = {**ALL, "model": scaled_sage, "optimizer": make, "local_steps": 2}
+    fitted = run(path, 1, **options)
+    planned, batches, size = prepared(path, scaled_sage)
+    copies = [Copy(planned, make) for _ in batches]
+    for step in range(size):
+        for each, batch in zip(copies, batches, strict=True):
+            each.step(batch, step, len(batches))
+        if step % 2 or step + 1 == size:
+            for numbers in zip(*(c.numbers().values() for c in copies), strict=True):
+                mean = sum(numbers) / len(numbers)
+                for number in numbers:
+                    number.copy_(mean)
+    wanted = copies[0].numbers()
+    flat = [n.reshape(-1) for (entry, _), n in wanted.items() if entry == "parameter"]
+    np.testing.assert_allclose(parameters(fitted), torch.cat(flat), atol=2e-6)
+    found = fitted.course.state.optimizer
+    assert {n for n in found if not n.startswith("step")} == {
+        f"{entry}.{i}" for entry, i in wanted if entry != "parameter"
+    }
+    for (entry, i), number in wanted.items():
+        if entry != "parameter":
+            np.testing.assert_allclose(found[f"{entry}.{i}"], number, atol=2e-6)
+
+
+def test_single_moments_resume_between_averages(path, tmp_path):
+    options = {"local_steps": 4, "batch_size": 24, "model": scaled_sage, "window": 1}
+    wanted = run(path, 3, **options).params_sha256
+    options |= {"out": tmp_path / "run", "checkpoint_every": 2}
+    with pytest.raises(RuntimeError, match="stopped"):
+        trainer(path, 2, None, progress=Stop(), **options).fit(3)
+    again = trainer(path, 2, None, **options)
+    again.fit(3, resume=True)
+    assert again.params_sha256 == wanted
 
 
 def test_one_local_step_of_sgd_is_synchronous_to_rounding(path):
