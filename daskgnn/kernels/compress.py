@@ -86,6 +86,8 @@ class Compression:
     ) -> tuple[Message, Carried]:
         """Return what is sent of a gradient, and what is carried on.
 
+        What is not finite is sent whole: it must not hide in what is carried.
+
         Parameters
         ----------
         gradient : float32 [n]
@@ -99,6 +101,9 @@ class Compression:
         Message, dict
         """
         wanted = gradient + carried[RESIDUAL]
+        if not np.isfinite(wanted).all():
+            nothing = np.zeros_like(wanted)
+            return Message("dense", shapes, (wanted,)), {**carried, RESIDUAL: nothing}
         message, rest = self._message(wanted, carried, shapes)
         return message, {**rest, RESIDUAL: wanted - message.dense()}
 

@@ -120,6 +120,17 @@ def test_what_is_too_large_for_a_half_comes_later():
     assert not carried[RESIDUAL].any()
 
 
+@pytest.mark.parametrize("way", WAYS, ids=name_of)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_does_not_hide_in_the_residual(way, value):
+    steps = gradients(3)
+    steps[1][7] = value
+    applied, carried, _ = sent(way, steps)
+    assert not np.isfinite(applied[1][7])
+    assert np.isfinite(carried[RESIDUAL]).all()
+    assert carried.keys() == way.first(SHAPES).keys()
+
+
 # -- PowerSGD
 
 

@@ -213,6 +213,23 @@ def test_compression_equals_a_plain_loop(path, compress):
         np.testing.assert_allclose(state.by_part[name], wanted, atol=1e-6)
 
 
+class Spoilt(TrainSession):
+    """A session one of whose gradients is not finite, beside a loss that is."""
+
+    def _gradient_of(self, loss):
+        gradient = super()._gradient_of(loss)
+        if self._before.step + len(self._losses) == 4:
+            gradient[5] = np.nan
+        return gradient
+
+
+@pytest.mark.parametrize("compress", [None, "topk:0.1", "powersgd:2", "fp16", "int8"])
+def test_a_gradient_that_is_not_finite_stops_the_run(path, monkeypatch, compress):
+    monkeypatch.setattr(chains, "TrainSession", Spoilt)
+    with pytest.raises(TrainingError, match="the loss of step 5 is nan"):
+        run(path, compress=compress, **ALL)
+
+
 def test_all_entries_are_the_uncompressed_run(path):
     wanted = run(path, optimizer="adam")
     found = run(path, optimizer="adam", compress="topk:1.0")
