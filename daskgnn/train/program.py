@@ -315,7 +315,7 @@ class TrainSession:
         Raises
         ------
         TrainingError
-            If the loss is not finite.
+            If the loss is not finite; or, in float16, the gradient at any scale.
         """
         clock = Clock()
         with clock.phase("reduce"):
@@ -354,7 +354,8 @@ class TrainSession:
             self._past.append(loaded.flat.numpy().copy())
         if self._scale is not None:
             finite = bool(np.isfinite(gradient).all())
-            self._scale = self._scale.after(finite=finite)
+            step = self._before.step + len(self._losses)
+            self._scale = self._scale.after(finite=finite).checked(step)
             if not finite:
                 return
         optimizer = self._ready_optimizer()

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daskgnn.errors import TrainingError
+
 FIRST = 2.0**16
 GROWTH, BACKOFF, INTERVAL = 2.0, 0.5, 2000
+SMALLEST = 2.0**-14
+"""The smallest normal float16: where it is too large, scaling is of no use."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,18 @@ class LossScale:
         if self.good + 1 == INTERVAL:
             return LossScale(self.factor * GROWTH)
         return LossScale(self.factor, self.good + 1)
+
+    def checked(self, step: int) -> LossScale:
+        """Return the scale itself, unless it is of no use after a step of the run.
+
+        Raises
+        ------
+        TrainingError
+            If it is below `SMALLEST`.
+        """
+        if self.factor < SMALLEST:
+            raise TrainingError(
+                f"the gradient of step {step} is not finite in float16, however little "
+                "the loss is scaled: lower the learning rate or use precision='bf16'"
+            )
+        return self

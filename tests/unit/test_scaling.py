@@ -6,7 +6,7 @@ import torch
 from training import planted_graph, stored, trainer
 
 from daskgnn import nn
-from daskgnn.errors import InputError
+from daskgnn.errors import InputError, TrainingError
 from daskgnn.train import program, scaling
 from daskgnn.train.recorder import Silent
 from daskgnn.train.scaling import LossScale
@@ -94,6 +94,23 @@ def test_an_update_that_is_not_finite_is_left_out_and_resume_is_exact(
     again = trainer(path, 2, None, **options)
     again.fit(2, resume=True)
     assert again.params_sha256 == wanted.params_sha256
+
+
+class NeverFinite(program.TrainSession):
+    """A session whose gradients are too large from a step on, whatever the scale."""
+
+    def _gradient_of(self, loss):
+        gradient = super()._gradient_of(loss)
+        if self._before.step + len(self._losses) >= 3:
+            gradient[5] = np.nan
+        return gradient
+
+
+def test_gradients_that_are_never_finite_stop_the_run(path, monkeypatch):
+    monkeypatch.setattr("daskgnn.train.chains.TrainSession", NeverFinite)
+    # From 2 ** 16 down to below 2 ** -14 are 31 updates that are left out.
+    with pytest.raises(TrainingError, match="gradient of step 33 is not finite in fl"):
+        fitted(path, epochs=8)
 
 
 @pytest.mark.parametrize(
