@@ -8,6 +8,7 @@ depends on time.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 _one_at_a_time = threading.Lock()
 """In a worker: the next unit is on its way while one is computed, not beside it."""
+_services = itertools.count()
+"""Numbers the windows served here: one that is served again has other parameters, so
+other gradients, under names of its own."""
 
 
 class ServerLoop(TrainLoop):
@@ -94,6 +98,7 @@ class _Service:
         self.pool = Pool.of(self.places, len(options), self.way.bound)
         self.versions = Versions(self.way.bound)
         self.num_tasks = 0
+        self._name = (ahead.run, ahead.window.number, next(_services))
         self._under_way: dict[Any, tuple[Unit, str, float]] = {}
         self._read: dict[Unit, np.ndarray] = {}
         self._arrived: dict[Unit, PartGradient] = {}
@@ -103,13 +108,17 @@ class _Service:
 
     def run(self) -> TrainState:
         """Serve all units; return the state after them."""
-        while True:
-            self._hand_out()
-            if not self._under_way:
-                return self._after()
-            for key in self.executor.wait_any(list(self._under_way)):
-                self._receive(key)
-            self._apply_what_may_be()
+        try:
+            while True:
+                self._hand_out()
+                if not self._under_way:
+                    return self._after()
+                for key in self.executor.wait_any(list(self._under_way)):
+                    self._receive(key)
+                self._apply_what_may_be()
+        finally:
+            # Where something was lost, nobody asks for the rest any more.
+            self.executor.release(self._under_way)
 
     def _hand_out(self) -> None:
         """Give free workers their next units."""
@@ -122,7 +131,7 @@ class _Service:
 
     def _submit(self, worker: str, unit: Unit) -> None:
         step, part = unit
-        name = (self.ahead.run, self.ahead.window.number, step)
+        name = (*self._name, step)
         key = ("unit", *name, part)
         tasks: dict[Any, Any] = {}
         batch = self.ahead.batches[part]
@@ -152,8 +161,8 @@ class _Service:
 
     def _receive(self, key: Any) -> None:
         """Take a gradient that has come."""
-        unit, worker, began = self._under_way.pop(key)
         ((share, digest),) = self.executor.result([key])
+        unit, worker, began = self._under_way.pop(key)
         self.executor.release([key])
         self.pool.done(worker, time.monotonic() - began)
         if not np.isfinite(share.loss):

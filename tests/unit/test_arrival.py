@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from training import planted_graph, stored, trainer
 
 from daskgnn.dataflow.arrival import Pool, Versions
+from daskgnn.dataflow.executor import LocalExecutor, PartsLost
 from daskgnn.errors import InputError
+from daskgnn.train import trainer as trainers
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
 from daskgnn.train.recorder import Silent
@@ -143,6 +145,37 @@ def test_a_stopped_run_goes_on_where_it_was(path, tmp_path):
     again.fit(2, resume=True)
     assert again.params_sha256 == wanted.params_sha256
     assert again.summary()["staleness"] == {"0": 20}
+
+
+class Losing(LocalExecutor):
+    """An executor that loses a part once, while units are under way."""
+
+    def __init__(self):
+        super().__init__()
+        self.submitted, self.asked, self.left = [], 0, None
+
+    def submit(self, graph, keys, **how):
+        if self.left is None and self.asked == 3:
+            self.left = [key for key in self._kept if key[0] == "unit"]
+        self.submitted += keys
+        super().submit(graph, keys, **how)
+
+    def wait_any(self, keys):
+        self.asked += 1
+        if self.asked == 3:
+            raise PartsLost
+        return super().wait_any(keys)[:1]
+
+
+def test_a_window_served_again_has_gradients_of_its_own(path, monkeypatch):
+    wanted = run(path)
+    losing = Losing()
+    monkeypatch.setattr(trainers, "make_executor", lambda *_: losing)
+    found = run(path)
+    assert found.params_sha256 == wanted.params_sha256
+    units = [key for key in losing.submitted if key[0] == "unit"]
+    assert len(units) == len(set(units)) > 2 * 5
+    assert losing.left == []
 
 
 @pytest.mark.parametrize(
