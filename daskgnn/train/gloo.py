@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from daskgnn.dataflow.tree import reduce_known, reduction_tree
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daskgnn.dataflow.clock import Clock
     from daskgnn.dataflow.peers import Exchange
 
@@ -62,7 +65,7 @@ class GlooGroup:
     Raises
     ------
     PeerLost
-        If it does not form in the gang's time.
+        If it does not form in the gang's time, or a member is gone meanwhile.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -73,22 +76,24 @@ class GlooGroup:
             return
         patience = timedelta(seconds=exchange.gang.form_seconds)
         host = get_address_host(exchange.gang.members[0][0])
-        store, port = None, 0
+
+        def store_at(port: int) -> Any:
+            first = exchange.me == 0
+            given = host, port, None, first, patience
+            return _distributed.TCPStore(*given, wait_for_workers=False)
+
         try:
-            if exchange.me == 0:
-                store = _distributed.TCPStore(
-                    host, 0, None, True, patience, wait_for_workers=False
-                )
-                port = store.port
+            mine = store_at(0) if exchange.me == 0 else None
+            port = 0 if mine is None else mine.port
             others = exchange.all_gather(FORM, port, exchange.gang.form_seconds)
-            if store is None:
-                store = _distributed.TCPStore(
-                    host, others[0], None, False, patience, wait_for_workers=False
-                )
-            named = _distributed.PrefixStore(exchange.gang.attempt, store)
-            self._group = _distributed.ProcessGroupGloo(
-                named, exchange.me, size, _options(exchange)
-            )
+
+            def group() -> Any:
+                store = store_at(others[0]) if mine is None else mine
+                named = _distributed.PrefixStore(exchange.gang.attempt, store)
+                options = _options(exchange)
+                return _distributed.ProcessGroupGloo(named, exchange.me, size, options)
+
+            self._group = _made_in_time(group, exchange)
         except RuntimeError as error:
             raise PeerLost(str(error)) from error
 
@@ -185,6 +190,31 @@ class _GlooSum:
             sent_bytes=int(sent),
         )
         return whole, None
+
+
+def _made_in_time(make: Callable[[], Any], exchange: Exchange) -> Any:
+    """Return what `make` returns; it may wait long for a member that is gone.
+
+    Raises
+    ------
+    PeerLost
+        If a member is gone, has given up, or does not come in time.
+    """
+    made: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # it is for who waits
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="daskgnn-gloo", daemon=True).start()
+    deadline = time.monotonic() + exchange.gang.form_seconds
+    while not made.done():
+        if exchange.in_trouble() or time.monotonic() > deadline:
+            raise PeerLost("a member of the process group")
+        time.sleep(_LOOK_SECONDS)
+    return made.result()
 
 
 def _options(exchange: Exchange) -> Any:

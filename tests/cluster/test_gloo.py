@@ -2,15 +2,18 @@
 
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
 from training import planted_graph, stored, trainer
 
+from daskgnn.dataflow.gang import Gang
+from daskgnn.dataflow.peers import PeerLost
 from daskgnn.errors import InputError
 from daskgnn.train import loop
 from daskgnn.train.cluster import own_cluster
-from daskgnn.train.gloo import check_gloo
+from daskgnn.train.gloo import GlooGroup, check_gloo
 from daskgnn.train.recorder import Silent
 
 OPTIONS = {"batch_size": 24, "window": 3, "gradients": "gloo"}
@@ -87,6 +90,37 @@ def test_a_group_forms_again_after_a_worker_is_killed(path):
     forms = run.course.forms
     assert forms["window"] > 15
     assert sum(forms.values()) == 40
+
+
+class Alone:
+    """An exchange between two members that say hello and never come."""
+
+    def __init__(self, me, form_seconds, port=None, *, in_trouble=False):
+        here = "tcp://127.0.0.1:1"
+        self.gang = Gang("a", ((here, (0,)), (here, (1,))), form_seconds, 600)
+        self.me, self.address, self.port = me, here, port
+        self.in_trouble = lambda: in_trouble
+
+    def all_gather(self, number, content, seconds):
+        self.port = self.port or content
+        return [self.port]
+
+
+@pytest.mark.timeout(60, method="thread")  # what waits in C++ hears no signal
+@pytest.mark.parametrize(
+    "how", [{"form_seconds": 0.5}, {"form_seconds": 500, "in_trouble": True}]
+)
+def test_a_peer_that_never_comes_is_not_waited_for(how):
+    first = Alone(0, **how)
+    before = set(threading.enumerate())
+    with pytest.raises(PeerLost):
+        GlooGroup(first)
+    (waiting,) = set(threading.enumerate()) - before
+    # Here it comes after all, so that nothing is left behind.
+    late = GlooGroup(Alone(1, 30, first.port))
+    waiting.join(30)
+    assert not waiting.is_alive()
+    late.close()
 
 
 def test_gloo_beside_an_encrypted_cluster_is_refused():
