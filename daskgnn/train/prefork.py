@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 
 import dask
@@ -53,6 +53,8 @@ def start_importing() -> None:
     forkserver.set_forkserver_preload([_INHERITED])
     keep = dask.config.get("gnn.keep-freed-memory")
     wanted = _ONE_THREAD | _QUIET | (_KEPT_MEMORY if keep else {})
+    # Starting it, which ends by letting interrupts through, comes before all else.
+    resource_tracker.ensure_running()
     with deaf_to_interrupts(), _environment(wanted):
         forkserver.ensure_running()
 
