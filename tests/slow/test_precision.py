@@ -14,7 +14,7 @@ LARGEST_LOSS = 0.003
 pytestmark = [pytest.mark.slow, pytest.mark.data, pytest.mark.timeout(1800)]
 
 FILES = {
-    "coauthor_cs": {"hidden_channels": 64, "num_neighbors": [15, 10], "epochs": 15},
+    "coauthor_cs": {"hidden_channels": 64, "num_neighbors": [10, 5], "epochs": 5},
     "amazon_photo": {"hidden_channels": 64, "num_neighbors": [15, 10], "epochs": 30},
 }
 
