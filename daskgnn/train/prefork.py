@@ -53,10 +53,11 @@ def start_importing() -> None:
     forkserver.set_forkserver_preload([_INHERITED])
     keep = dask.config.get("gnn.keep-freed-memory")
     wanted = _ONE_THREAD | _QUIET | (_KEPT_MEMORY if keep else {})
-    # Starting it, which ends by letting interrupts through, comes before all else.
-    resource_tracker.ensure_running()
-    with deaf_to_interrupts(), _environment(wanted):
-        forkserver.ensure_running()
+    with _environment(wanted):
+        # Starting it ends by letting interrupts through: so it comes first.
+        resource_tracker.ensure_running()
+        with deaf_to_interrupts():
+            forkserver.ensure_running()
 
 
 @contextmanager
