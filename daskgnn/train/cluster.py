@@ -117,7 +117,11 @@ def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
             silence_logs=logging.CRITICAL,
         )
     with cluster, Client(cluster) as client:
-        yield client
+        try:
+            yield client
+        finally:
+            # Futures that outlive it would tell a loop that is closed: let them not.
+            client.generation += 1
 
 
 def _dashboard_port() -> int:
