@@ -17,7 +17,7 @@ import json, sys
 from numba.core import event
 import torch
 import daskgnn
-from daskgnn.train import rehearsal, trainer
+from daskgnn.train import deployment, rehearsal
 
 class Told:
     events = []
@@ -35,11 +35,11 @@ with event.install_recorder("numba:compile") as seen:
     run = daskgnn.Trainer(
         model, graph, num_neighbors=[3, 2], client=None, progress=Told(), **options
     )
-    real, counts = trainer.rehearse_everywhere, []
+    real, counts = deployment.rehearse_everywhere, []
     def watched(*args):
         real(*args)
         counts.append(len(seen.buffer))
-    trainer.rehearse_everywhere = watched
+    deployment.rehearse_everywhere = watched
     run.fit(2)
     run.evaluate("test")
 counts.append(len(seen.buffer))
