@@ -16,7 +16,7 @@ from distributed import rpc
 from distributed.comm.addressing import get_address_host_port
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.errors import ClusterError, TrainingError
+from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
 from daskgnn.train.connection import Connection, wait_for_cluster
 from daskgnn.train.prefork import METHOD, deaf_to_interrupts, start_importing
 from daskgnn.train.tls import connection_args
@@ -233,15 +233,19 @@ def told_of_losses(where: Callable[[], str]) -> Iterator[None]:
     from distributed.client import FutureCancelledError
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker, NoValidWorkerError
+    from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
     try:
         yield
+    except NoWorkerError as error:
+        raise TrainingError(f"{error}; {where()}") from error
     except (
         CancelledError,
         CommClosedError,
         FutureCancelledError,
         KilledWorker,
         NoValidWorkerError,
+        NoWorkerInTime,
     ) as error:
         said = (str(error).splitlines() or [""])[0]
         raise TrainingError(

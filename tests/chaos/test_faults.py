@@ -1,13 +1,26 @@
 """What a run outlives: series of trials, of which each CI runs some."""
 
 import os
+import shutil
 import time
 
 import pytest
 from dask.task_spec import Task
-from faults import FAULTS, PARTS, kill, pids, run_trial, series
+from faults import (
+    FAULTS,
+    OPTIONS,
+    PARTS,
+    Disturber,
+    kill,
+    pids,
+    run_trial,
+    series,
+    slow_sage,
+)
+from training import planted_graph, stored, trainer
 
 from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.errors import StoreError
 from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.timeout(240)
@@ -58,3 +71,20 @@ def test_a_loose_pin_to_the_dead_runs_on_the_next_worker():
         events = {event["event"] for event in executor.settle([])}
         assert events >= {"worker_lost", "worker_joined"}
         assert not before & {executor.worker_of(part) for part in range(PARTS)}
+
+
+@pytest.mark.chaos
+def test_a_store_that_is_replaced_in_a_run_is_refused(tmp_path):
+    """The lost blocks are loaded again: from another graph's store they must not be."""
+    path = stored(planted_graph(), tmp_path / "g.zarr")
+
+    def replace(client, rng):
+        shutil.rmtree(path)
+        stored(planted_graph(seed=1), path)
+        kill(pids(client))
+
+    with own_cluster(2) as client:
+        seen = Disturber(replace, client, None, 10, 0.0)
+        run = trainer(path, PARTS, client, slow_sage, progress=seen, **OPTIONS)
+        with pytest.raises(StoreError, match="was replaced since it was opened"):
+            run.fit(30)

@@ -48,6 +48,33 @@ def test_the_next_scheduler_at_the_address_is_used(path, expected, supervised):
     run.executor.client.close()
 
 
+def test_no_worker_comes_back(path, expected, supervised, tmp_path):
+    """The scheduler lives, its only worker is killed, and nobody starts another."""
+
+    def end(*_):
+        supervised.processes[-1].send_signal(signal.SIGKILL)
+
+    patience = "distributed.scheduler.no-workers-timeout"
+    supervised.stop()
+    supervised.settings["DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT"] = "3s"
+    supervised.start()
+    client = Client(supervised.address, timeout=30)
+    client.wait_for_workers(1, timeout=30)
+    out = tmp_path / "run"
+    seen = Disturber(end, client, None, 10, 0.0)
+    run = trainer(path, PARTS, client, progress=seen, out=out, **OPTIONS)
+    with (
+        dask.config.set({patience: "3s"}),
+        pytest.raises(TrainingError, match="worker") as told,
+    ):
+        run.fit(EPOCHS)
+    assert f"daskgnn train --resume {out}" in str(told.value)
+    client.close()
+    again = trainer(path, PARTS, None, out=out, **OPTIONS)
+    again.fit(EPOCHS, resume=True)
+    assert again.params_sha256 == expected(EPOCHS)[0]
+
+
 def test_nobody_comes(path, supervised, tmp_path):
     def end(*_):
         supervised.scheduler.send_signal(signal.SIGKILL)
