@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 with suppress(ImportError):  # elsewhere than on Linux, `memory_name` is None
     from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
     from mmap import MADV_HUGEPAGE
+    from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 
 _ALIGNMENT = 64
@@ -35,10 +36,11 @@ def memory_name() -> str | None:
     """Return a name for the memory that this process can share; None if it cannot.
 
     Processes with the same name can open each other's: same kernel, same process
-    numbers, same user.
+    numbers, same user. The process may open more files from then on.
     """
     if not hasattr(os, "memfd_create"):
         return None
+    _allow_descriptors()
     try:
         tried = SharedArrays.of({"": np.zeros(1)})  # a sandbox may refuse it
         SharedArrays.attach(tried.handle)
@@ -132,6 +134,15 @@ class SharedArrays:
         """Return the arrays; each keeps the memory mapped."""
         layouts = self.handle.layouts
         return {name: _view(self._memory, layout) for name, layout in layouts.items()}
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit of open files, often 1024, to half of what may be set.
+
+    What is shared takes two descriptors in each process that has it.
+    """
+    least, most = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (max(least, most // 2), most))
 
 
 def _padded(nbytes: int) -> int:

@@ -259,3 +259,22 @@ def test_a_block_built_by_hand_travels(paths):
     content = replace(content, features=csr_block(*data, features.shape))
     copy = pickle.loads(pickle.dumps(PartBlocks(content)))
     check(arrays_of(copy), arrays_of(PartBlocks(content)))
+
+
+MANY = """
+import resource
+import numpy as np
+from daskgnn.kernels.shared import SharedArrays, memory_name
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+assert memory_name()
+held = [SharedArrays.of({"a": np.arange(3)}) for _ in range(100)]
+print(sum(int(one.arrays()["a"].sum()) for one in held))
+"""
+
+
+def test_many_parts_are_not_too_many_open_files():
+    done = subprocess.run(
+        [sys.executable, "-c", MANY], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "300\n"
