@@ -195,9 +195,12 @@ def _killed(folder: Path, out: str, store: str, *options: str) -> Path:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    _wait_for_checkpoint(process, folder / out / "metrics.jsonl", step=2 * STEPS)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(30) == -signal.SIGKILL
+    try:
+        _wait_for_checkpoint(process, folder / out / "metrics.jsonl", step=2 * STEPS)
+    finally:
+        process.kill()
+        status = process.wait(30)
+    assert status == -signal.SIGKILL
     return folder / out
 
 
@@ -208,7 +211,7 @@ def _hash(run: Path) -> str:
 def _wait_for_checkpoint(
     process: subprocess.Popen[bytes], metrics: Path, step: int
 ) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         text = metrics.read_text() if metrics.exists() else ""
         for line in text.splitlines():
