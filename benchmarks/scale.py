@@ -204,18 +204,24 @@ def run_stages(words, folder):
 
 def measure(nodes, entries, given):
     """Measure one size; return its record."""
-    folder = Path(tempfile.mkdtemp(prefix="scale-", dir=given.folder))
-    store = str(folder / "graph.zarr")
+    folder = Path(given.keep or tempfile.mkdtemp(prefix="scale-", dir=given.folder))
+    folder.mkdir(exist_ok=True)
+    store, known = str(folder / "graph.zarr"), folder / "stages.json"
     shared = ["--method", given.method, "--clusters", str(given.clusters)]
     shared += ["--communities", str(given.communities), "--features", given.features]
     shared += ["--memory-limit", given.memory_limit, "--nodes", str(nodes)]
     shared += ["--entries", str(entries), "--path", store]
     try:
-        stages, _ = run_stages(["--part", "prepare", *shared], folder)
+        if known.exists():
+            stages = json.loads(known.read_text())
+        else:
+            stages, _ = run_stages(["--part", "prepare", *shared], folder)
+            known.write_text(json.dumps(stages))
         trained, facts = run_stages(["--part", "train", *shared], folder)
         size = disk_of(store)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not given.keep:
+            shutil.rmtree(folder, ignore_errors=True)
     facts = {k: v for k, v in facts.items() if k not in ("stage", "at")}
     record = {"nodes": nodes, "asked_entries": entries, "store_bytes": size, **facts}
     return record | {"stages": stages + trained}
@@ -288,6 +294,9 @@ def main():
     parser.add_argument("--features", default="disk", choices=["disk", "memory"])
     parser.add_argument("--memory-limit", default="14 GB", help="Of preparing.")
     parser.add_argument("--folder", help="Where files go: there must be room.")
+    parser.add_argument(
+        "--keep", help="A folder: the store stays there, and is used the next time."
+    )
     parser.add_argument("--json")
     parser.add_argument("--plot")
     parser.add_argument("--part", choices=["prepare", "train"], help=argparse.SUPPRESS)
