@@ -21,8 +21,8 @@ from report import show
 from workloads import WORKLOADS, Workload, add_options, store_of
 
 import daskgnn
-from daskgnn.dataflow.gang import keep_freed_memory
 from daskgnn.dataflow.window import prepare_window
+from daskgnn.kernels.allocator import keep_freed_memory
 from daskgnn.train.plan import Position, WindowPlanner, windows
 
 if TYPE_CHECKING:

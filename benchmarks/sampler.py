@@ -27,10 +27,10 @@ import torch
 from report import show
 
 import daskgnn
-from daskgnn.dataflow.gang import keep_freed_memory
 from daskgnn.graph.generate import planted_partition
 from daskgnn.graph.store import load_adjacency
 from daskgnn.kernels.adjacency import AdjacencyBlock
+from daskgnn.kernels.allocator import keep_freed_memory
 from daskgnn.kernels.counter import derive_key
 from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
 from daskgnn.kernels.merge import merge

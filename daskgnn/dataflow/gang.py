@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import threading
 import time
@@ -37,6 +36,7 @@ from daskgnn.dataflow.peers import (
     MemberReport,
     PeerLost,
 )
+from daskgnn.kernels.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,6 @@ PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
 """The executor of tasks that prepare later steps."""
 AHEAD_NICENESS = 10
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENAS = -1, -4, -8
 
 
 @dataclass(frozen=True)
@@ -219,29 +218,6 @@ def _yield_to_others() -> None:
     """Let this thread run when no other wants to: the chain of steps goes first."""
     with contextlib.suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_NICENESS)
-
-
-def keep_freed_memory() -> bool:
-    """Have glibc keep what this process frees, for its next allocations.
-
-    Dask's nanny asks for the opposite. Handing memory back and taking it again costs
-    a page fault every 4 KiB: more than the arithmetic of a short step. Returns whether
-    the C library could be told.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return False
-    told = [
-        mallopt(option, value)
-        for option, value in (
-            (_MMAP_MAX, 0),
-            # -1 is never: a window of a large graph ends above any other limit.
-            (_TRIM_THRESHOLD, -1),
-            (_ARENAS, 1),
-        )
-    ]
-    return all(told)
 
 
 class GangSchedulerPlugin(SchedulerPlugin):

@@ -19,6 +19,7 @@ from daskgnn.graph.store import (
     load_labels,
 )
 from daskgnn.kernels.adjacency import AdjacencyBlock
+from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.features import RowReader, is_dense, normalize_rows
 from daskgnn.kernels.shared import Handle, SharedArrays
 
@@ -191,8 +192,12 @@ def load_part(source: PartSource, *, share: bool) -> PartBlocks:
     content = source.load()
     shared = _share(content) if share else None
     if shared is None:
-        return PartBlocks(content, source)
-    return PartBlocks(None, source, shared, held_bytes=shared.handle.size)
+        blocks = PartBlocks(content, source)
+    else:
+        blocks = PartBlocks(None, source, shared, held_bytes=shared.handle.size)
+    del content
+    return_freed_memory()
+    return blocks
 
 
 def _share(content: PartContent) -> SharedArrays | None:

@@ -228,10 +228,11 @@ def load_adjacency(
     store = open_store(path, checksum)
     indptr = store.read("indptr", start, stop + 1)
     first, last = int(indptr[0]), int(indptr[-1])
+    indptr -= first
     weighted = "edge_weight" in store.arrays
     return AdjacencyBlock(
         start=start,
-        indptr=indptr - first,
+        indptr=indptr,
         indices=store.read("indices", first, last),
         original_ids=store.read("original_ids", start, stop),
         weights=store.read("edge_weight", first, last) if weighted else None,

@@ -36,6 +36,12 @@ OWN_CLUSTER = {
     "distributed.comm.timeouts.tcp": "12s",
     # For so long a worker knocks at the door of a peer that has just died.
     "distributed.comm.timeouts.connect": "8s",
+    # A block on the disk comes back for the next window, and takes twice its memory to
+    # go and to come; a worker that pauses holds up all others. What does not fit is
+    # refused before a run.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
     "distributed.worker.profile.enabled": False,
     "distributed.worker.multiprocessing-method": METHOD,
 }

@@ -1,0 +1,62 @@
+"""What own workers do with memory: blocks stay in it, and what loading took is free."""
+
+import platform
+
+import numpy as np
+import psutil
+import pytest
+from training import planted_graph, stored
+
+from daskgnn.dataflow import part
+from daskgnn.dataflow.part import PartSource, load_part
+from daskgnn.graph.store import open_store
+from daskgnn.kernels.allocator import return_freed_memory
+from daskgnn.train.cluster import own_cluster
+
+
+def limits(dask_worker):
+    """Return whether data is always in memory, and from where it would not be."""
+    manager = dask_worker.memory_manager
+    return (
+        type(dask_worker.data) is dict,
+        manager.memory_target_fraction,
+        manager.memory_spill_fraction,
+        manager.memory_pause_fraction,
+    )
+
+
+def kept_and_returned():
+    """Return bytes that a worker keeps of what it frees, before and after."""
+    process = psutil.Process()
+    return_freed_memory()
+    begin = process.memory_info().rss
+    taken = [np.ones(1_000_000) for _ in range(50)]
+    held = np.ones(10)  # above them all: the heap does not end where they did
+    del taken
+    kept = process.memory_info().rss - begin
+    return_freed_memory()
+    return kept, process.memory_info().rss - begin, held.sum()
+
+
+def test_blocks_are_neither_spilled_nor_do_they_pause_a_worker():
+    with own_cluster(1) as client:
+        (found,) = client.run(limits).values()
+    assert found == (True, False, False, False)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told")
+def test_workers_keep_what_they_free_until_it_is_returned():
+    with own_cluster(1) as client:
+        kept, left, _ = client.submit(kept_and_returned).result()
+    assert kept > 350_000_000
+    assert left < 50_000_000
+
+
+def test_what_loading_took_is_returned(tmp_path, monkeypatch):
+    path = stored(planted_graph(), tmp_path / "g.zarr")
+    done = []
+    monkeypatch.setattr(part, "return_freed_memory", lambda: done.append(True))
+    checksum = open_store(path).checksum
+    source = PartSource(path, 0, 400, checksum, "float32", False, "uniform")
+    load_part(source, share=False)
+    assert done == [True]
