@@ -299,6 +299,7 @@ def main():
     )
     parser.add_argument("--json")
     parser.add_argument("--plot")
+    parser.add_argument("--beside", help="Sizes of an earlier --json, for --plot.")
     parser.add_argument("--part", choices=["prepare", "train"], help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)
     parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
@@ -318,7 +319,8 @@ def main():
             if given.json:
                 Path(given.json).write_text(json.dumps(records, indent=1))
         if given.plot:
-            draw(records, given.plot)
+            beside = json.loads(Path(given.beside).read_text()) if given.beside else []
+            draw([*records, *beside], given.plot)
 
 
 if __name__ == "__main__":
