@@ -31,6 +31,7 @@ from daskgnn.cli.options import (
     taken_reader_options,
     yes_option,
 )
+from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster
 from daskgnn.errors import GraphFormatError
 
 if TYPE_CHECKING:
@@ -152,9 +153,12 @@ def partition(
     _refuse_missing(out, estimate, compare, json_path or plot_path)
     if out is not None:
         refuse_existing(out, force or resume)
+    cluster = {name: options.pop(name) for name in CLUSTER}
     if out_of_core or resume:
-        _prepare(graph, out, estimate or bool(compare), force, resume, options)
+        compares = estimate or bool(compare)
+        _prepare(graph, out, compares, force, resume, cluster, options)
         return
+    refuse_cluster(cluster)
     data = load_graph(graph, data_dir, yes, **taken_reader_options(options))
     if estimate:
         from daskgnn.partition import settle_method
@@ -184,11 +188,10 @@ def _prepare(
     compares: bool,
     force: bool,
     resume: bool,
+    cluster: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     """Make a store of a file of edges that need not fit in memory."""
-    from daskgnn.partition.prepare import prepare
-
     if out is None or compares:
         raise click.UsageError(
             "--out-of-core makes a store: give OUT, and neither --estimate nor "
@@ -198,42 +201,8 @@ def _prepare(
     taken = ("method", "num_clusters", "seed", "feature_dtype")
     chosen = {name: options.pop(name) for name in taken}
     readers = taken_reader_options(options)
-    shown = sys.stderr.isatty()
-    prepare(
-        graph,
-        out,
-        overwrite=force,
-        resume=resume,
-        progress=shown,
-        tell=tell_stage,
-        **chosen,
-        **readers,
-    )
-    tell_prepared(out)
-
-
-def tell_stage(stage: str) -> None:
-    """Say what is done now, where no bar does."""
-    if not sys.stderr.isatty():
-        click.echo(f"{stage} ...", err=True)
-
-
-def tell_prepared(out: str) -> None:
-    """Print what came of a preparation out of core."""
-    from daskgnn.graph.store import open_store
-
-    found = open_store(out).attributes
-    both = "" if found["directed"] else " (each counted both ways)"
-    click.echo(
-        f"{out}: {found['num_nodes']:,} nodes, {found['num_edges']:,} edges{both}"
-    )
-    for name, count in found["report"].items():
-        if count:
-            click.echo(f"  {name.replace('_', ' ')}: {count:,}")
-    how = found["partitioner"]
-    click.echo(
-        f"{how['num_clusters']} clusters by {how['method']}, edge cut "
-        f"{how['edge_cut']:.4f}"
+    prepare_store(
+        graph, out, cluster, overwrite=force, resume=resume, **chosen, **readers
     )
 
 

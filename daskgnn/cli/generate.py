@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from daskgnn.cli.data import refuse_existing, store_graph, tell_prepared, tell_stage
+from daskgnn.cli.data import refuse_existing, store_graph
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
@@ -16,6 +15,7 @@ from daskgnn.cli.options import (
     POSITIVE,
     preparing_options,
 )
+from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster
 
 STREAMED_EDGES = 25_000_000
 """Edges from which on a graph is drawn out of core: in memory they take 4 GB."""
@@ -72,23 +72,22 @@ def generate(
         )
     asked = {"num_classes": classes, "num_features": features}
     given: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+    cluster = {name: options.pop(name) for name in CLUSTER}
     if out_of_core or resume or edges >= STREAMED_EDGES:
         from daskgnn.graph.synthetic import Synthetic
-        from daskgnn.partition.prepare import prepare
 
         source = Synthetic(kind, nodes, edges, seed=options["seed"], **given)
-        prepare(
+        prepare_store(
             source,
             out,
+            cluster,
             overwrite=force,
             resume=resume,
             memory_limit=memory_limit,
-            progress=sys.stderr.isatty(),
-            tell=tell_stage,
             **options,
         )
-        tell_prepared(out)
         return
+    refuse_cluster(cluster)
     from daskgnn.graph.datasets import load_dataset
 
     given["num_edges"], given["seed"] = edges, options["seed"]

@@ -125,6 +125,10 @@ def preparing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Go on with what --out-of-core had begun.",
         ),
     ]
+    command = cluster_options(
+        command,
+        "Of --out-of-core: share the work with a local cluster of N.  [default: none]",
+    )
     for option in reversed(options):
         command = option(command)
     return command
@@ -140,14 +144,20 @@ def taken_reader_options(options: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --workers, --scheduler and the options of TLS to a command."""
+def cluster_options(
+    command: Callable[..., Any],
+    workers: str = "Start a local cluster of N; 0 = no cluster.  [default: 2]",
+) -> Callable[..., Any]:
+    """Add --workers, --scheduler and the options of TLS to a command.
+
+    `workers` is what the help says of the first.
+    """
     options = [
         click.option(
             "--workers",
             type=NOT_NEGATIVE,
             metavar="N",
-            help="Start a local cluster of N; 0 = no cluster.  [default: 2]",
+            help=workers,
         ),
         click.option(
             "--scheduler",

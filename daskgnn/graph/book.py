@@ -5,6 +5,7 @@ N nodes, C clusters, P parts.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import numpy as np
 from daskgnn.errors import PartitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 NODE_SHARE = 0.1
 """Work of all nodes as such, where that of all edges is 1."""
@@ -54,18 +55,32 @@ def count_clusters(
     Clusters, int
         The counts, and how many entries join different clusters.
     """
+    joined = (
+        joined_clusters(block(int(first), int(last))[1], bounds)
+        for first, last in itertools.pairwise(bounds)
+    )
+    return add_clusters(bounds, joined)
+
+
+def joined_clusters(indices: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Return int64 [C], how many of some neighbours (storage ids) each cluster has."""
+    other = np.searchsorted(bounds, indices, side="right") - 1
+    return np.bincount(other, minlength=len(bounds) - 1)
+
+
+def add_clusters(
+    bounds: np.ndarray, joined: Iterable[np.ndarray]
+) -> tuple[Clusters, int]:
+    """Return what `count_clusters` does, from the `joined_clusters` of each cluster."""
     count = len(bounds) - 1
     edges, steps, cut = np.zeros(count, np.int64), np.zeros(count + 2, np.int64), 0
-    for c in range(count):
-        _, indices = block(int(bounds[c]), int(bounds[c + 1]))
-        other = np.searchsorted(bounds, indices, side="right") - 1
-        joined = np.bincount(other, minlength=count)
-        edges[c] = len(indices)
-        cut += len(indices) - int(joined[c])
+    for c, found in enumerate(joined):
+        edges[c] = found.sum()
+        cut += int(edges[c] - found[c])
         # An entry between clusters a < b crosses the bounds a + 1 to b.
-        steps[1 : c + 1] += joined[:c]
-        steps[c + 1] += joined[c + 1 :].sum() - joined[:c].sum()
-        steps[c + 2 : count + 1] -= joined[c + 1 :]
+        steps[1 : c + 1] += found[:c]
+        steps[c + 1] += found[c + 1 :].sum() - found[:c].sum()
+        steps[c + 2 : count + 1] -= found[c + 1 :]
     return Clusters(bounds, edges, np.cumsum(steps)[: count + 1]), cut
 
 

@@ -1,4 +1,4 @@
-"""Edges beyond memory to CSR rows in files: buckets of rows, then each bucket sorted.
+"""Edges beyond memory into buckets of rows, in files.
 
 An entry is 8 bytes: the row, the column, and whether it is the reverse of a given edge.
 Entries keep the order in which they came, so that what is left of repeated edges is
@@ -15,22 +15,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numba import njit
 
-from daskgnn.graph.assemble import sort_rows
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from daskgnn.graph.assemble import Chunk
 
 MAX_BUCKETS = 256
 """Files that are written side by side."""
 SAVE_SECONDS = 10.0
 """How often it is written down how far a stage is."""
-_ENTRY = 8
-_WEIGHT = 4
-# Of an entry while its bucket is sorted: itself, its column, and room for sorting.
-_SORT_BYTES = 20
-_LEAST_STEP = 1 << 16
-_INDPTR, _INDICES, _WEIGHTS = "indptr.npy", "indices.bin", "weights.bin"
+ENTRY_BYTES = 8
+WEIGHT_BYTES = 4
 
 
 class EdgeSource(Protocol):
@@ -59,16 +55,15 @@ class BucketState:
     """Entries of each bucket."""
 
 
-@dataclass
-class RowState:
-    """How far the buckets have been sorted to rows."""
+def bucket_shift(num_nodes: int, num_buckets: int) -> int:
+    """Return by how many bits a row is shifted to tell its bucket."""
+    return max((-(-num_nodes // num_buckets) - 1).bit_length(), 0)
 
-    buckets: int = 0
-    """Buckets that are done."""
-    entries: int = 0
-    """Entries of their rows."""
-    given: int = 0
-    """Entries that were given in their own direction."""
+
+def bucket_bounds(bucket: int, shift: int, num_nodes: int) -> tuple[int, int]:
+    """Return the first row of a bucket and that after its last."""
+    first = bucket << shift
+    return first, min(first + (1 << shift), num_nodes)
 
 
 class RowBuckets:
@@ -86,8 +81,7 @@ class RowBuckets:
         self.folder = folder
         self.num_nodes = num_nodes
         self.weighted = weighted
-        # A power of two, so that a shift tells the bucket.
-        self.shift = max((-(-num_nodes // num_buckets) - 1).bit_length(), 0)
+        self.shift = bucket_shift(num_nodes, num_buckets)
         self.count = -(-num_nodes // (1 << self.shift))
         self.state = state or BucketState()
         if self.state.entries is None:
@@ -96,8 +90,7 @@ class RowBuckets:
 
     def bounds(self, bucket: int) -> tuple[int, int]:
         """Return the first row of a bucket and that after its last."""
-        first = bucket << self.shift
-        return first, min(first + (1 << self.shift), self.num_nodes)
+        return bucket_bounds(bucket, self.shift, self.num_nodes)
 
     def path(self, bucket: int) -> Path:
         """Return the file of a bucket's entries."""
@@ -106,6 +99,22 @@ class RowBuckets:
     def weights_path(self, bucket: int) -> Path:
         """Return the file of a bucket's weights."""
         return self.folder / f"{bucket}.weights"
+
+    def size(self, bucket: int) -> int:
+        """Return how many entries a bucket has."""
+        assert self.state.entries is not None
+        return self.state.entries[bucket]
+
+    def read(
+        self, bucket: int, start: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return some entries of a bucket, and their weights if there are any."""
+        path = self.path(bucket)
+        entries = np.fromfile(path, np.uint64, count, offset=start * ENTRY_BYTES)
+        if not self.weighted:
+            return entries, np.empty(0, np.float32)
+        path, begin = self.weights_path(bucket), start * WEIGHT_BYTES
+        return entries, np.fromfile(path, np.float32, count, offset=begin)
 
     def remove(self, count: int) -> None:
         """Remove the files of the first buckets."""
@@ -153,9 +162,9 @@ class RowBuckets:
 
     def _open(self, entries: list[int]) -> list[int]:
         """Open all files, cut back to the entries that count."""
-        kinds = [(self.path, _ENTRY)]
+        kinds = [(self.path, ENTRY_BYTES)]
         if self.weighted:
-            kinds.append((self.weights_path, _WEIGHT))
+            kinds.append((self.weights_path, WEIGHT_BYTES))
         files = []
         for path, size in kinds:
             for bucket, count in enumerate(entries):
@@ -176,16 +185,9 @@ class RowBuckets:
     ) -> int:
         """Put one chunk into its buckets; return its self-loops."""
         assert self.state.entries is not None
-        sizes = np.zeros(self.count + 1, np.int64)
-        met = _count_entries(source, destination, self.shift, both, loops, sizes)
-        ends = np.cumsum(sizes)
-        starts = ends.copy()
-        entries = np.empty(int(ends[-1]), np.uint64)
-        values = np.empty(len(entries) if weight is not None else 0, np.float32)
-        given = np.empty(0, np.float32) if weight is None else weight
-        _place_entries(
-            source, destination, given, self.shift, both, loops, starts, entries, values
-        )
+        chunk = (source, destination, weight)
+        found = arrange(chunk, self.shift, self.count, both, loops)
+        entries, values, ends, met = found
         for bucket in range(self.count):
             first, last = int(ends[bucket]), int(ends[bucket + 1])
             if first == last:
@@ -194,7 +196,39 @@ class RowBuckets:
             if self.weighted:
                 _write(files[self.count + bucket], values[first:last])
             self.state.entries[bucket] += last - first
-        return int(met)
+        return met
+
+
+def arrange(
+    chunk: Chunk, shift: int, num_buckets: int, both: bool, loops: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return the entries of a chunk of edges, bucket after bucket.
+
+    Parameters
+    ----------
+    both
+        Whether an edge is entered both ways.
+    loops
+        Whether self-loops are.
+
+    Returns
+    -------
+    np.ndarray, np.ndarray, np.ndarray, int
+        uint64 entries [n], their float32 weights if there are any, int64
+        [num_buckets + 1], where each bucket begins, and the self-loops met.
+    """
+    source, destination, weight = chunk
+    sizes = np.zeros(num_buckets + 1, np.int64)
+    met = _count_entries(source, destination, shift, both, loops, sizes)
+    ends = np.cumsum(sizes)
+    entries = np.empty(int(ends[-1]), np.uint64)
+    values = np.empty(len(entries) if weight is not None else 0, np.float32)
+    given = np.empty(0, np.float32) if weight is None else weight
+    starts = ends.copy()
+    _place_entries(
+        source, destination, given, shift, both, loops, starts, entries, values
+    )
+    return entries, values, ends, int(met)
 
 
 def _flush(files: list[int]) -> None:
@@ -257,174 +291,3 @@ def _place_entries(
             entries[at] = np.uint64((u << 32) | (v << 1) | 1)
             if len(weights):
                 values[at] = weights[i]
-
-
-class RowFiles:
-    """CSR rows in the files of a folder, written from the first row to the last."""
-
-    def __init__(
-        self, folder: Path, num_nodes: int, weighted: bool, state: RowState | None
-    ) -> None:
-        """Open the files as `state` left them."""
-        self.folder = folder
-        self.weighted = weighted
-        self.num_nodes = num_nodes
-        self.state = state or RowState()
-        folder.mkdir(exist_ok=True)
-        if not self.state.buckets:
-            fresh = np.lib.format.open_memmap(
-                folder / _INDPTR, "w+", np.int64, (num_nodes + 1,)
-            )
-            fresh[0] = 0
-            fresh.flush()
-
-    def take(
-        self,
-        buckets: RowBuckets,
-        budget: int,
-        save: Callable[[RowState], None],
-        told: Callable[[int], Any] = int,
-    ) -> None:
-        """Sort all buckets that are not yet done, and remove each.
-
-        Parameters
-        ----------
-        budget
-            Bytes that sorting may take; a bucket that needs more is sorted in pieces.
-        save
-            Called every few seconds, when all that the state says is on the disk; the
-            files of buckets go only after it.
-        told
-            Called with the entries of each bucket.
-        """
-        assert buckets.state.entries is not None
-        indptr, saved = np.load(self.folder / _INDPTR, mmap_mode="r+"), time.monotonic()
-        with self._open(_INDICES, 4) as indices, self._open(_WEIGHTS, 4) as weights:
-            for bucket in range(self.state.buckets, buckets.count):
-                for first, last, entries, values in _pieces(buckets, bucket, budget):
-                    rows, columns, kept, given = _sort(first, last, entries, values)
-                    rows[1:] += self.state.entries
-                    indptr[first + 1 : last + 1] = rows[1:]
-                    columns.tofile(indices)
-                    kept.tofile(weights)
-                    self.state.entries += len(columns)
-                    self.state.given += given
-                self.state.buckets += 1
-                told(buckets.state.entries[bucket])
-                last_one = self.state.buckets == buckets.count
-                if last_one or time.monotonic() - saved > SAVE_SECONDS:
-                    for file in (indices, weights):
-                        file.flush()
-                        os.fsync(file.fileno())
-                    indptr.flush()
-                    save(self.state)
-                    saved = time.monotonic()
-                    buckets.remove(self.state.buckets)
-
-    def _open(self, name: str, size: int) -> Any:
-        """Open a file, cut back to the entries that count."""
-        path = self.folder / name
-        path.touch()
-        os.truncate(path, self.state.entries * size)
-        return path.open("ab")
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Map the finished rows: int64 [N+1], int32 [E], float32 [E] if weighted."""
-        indptr = np.load(self.folder / _INDPTR, mmap_mode="r")
-        shape = (self.state.entries,)
-        if not shape[0]:
-            none = np.empty(0, np.float32)
-            return indptr, np.empty(0, np.int32), none if self.weighted else None
-        indices = np.memmap(self.folder / _INDICES, np.int32, "r", shape=shape)
-        weights = None
-        if self.weighted:
-            weights = np.memmap(self.folder / _WEIGHTS, np.float32, "r", shape=shape)
-        return indptr, indices, weights
-
-
-def _pieces(
-    buckets: RowBuckets, bucket: int, budget: int
-) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Yield runs of a bucket's rows with their entries and weights, as they came.
-
-    All at once where they fit; else the file is read once for each run of rows.
-    """
-    assert buckets.state.entries is not None
-    first, last = buckets.bounds(bucket)
-    count = buckets.state.entries[bucket]
-    if count * _SORT_BYTES <= budget or last - first == 1:
-        yield first, last, *_read(buckets, bucket, 0, count)
-        return
-    step = max(budget // (2 * _SORT_BYTES), _LEAST_STEP)
-    sizes = np.zeros(last - first, np.int64)
-    for start in range(0, count, step):
-        entries, _ = _read(buckets, bucket, start, min(step, count - start))
-        rows = (entries >> np.uint64(32)).astype(np.int64) - first
-        sizes += np.bincount(rows, minlength=len(sizes))
-    begin = 0
-    while begin < len(sizes):
-        fits = np.searchsorted(np.cumsum(sizes[begin:]), step, side="right")
-        end = begin + max(int(fits), 1)
-        entries = np.empty(int(sizes[begin:end].sum()), np.uint64)
-        values = np.empty(len(entries) if buckets.weighted else 0, np.float32)
-        at = 0
-        for start in range(0, count, step):
-            found, weights = _read(buckets, bucket, start, min(step, count - start))
-            owner = (found >> np.uint64(32)).astype(np.int64)
-            mine = (owner >= first + begin) & (owner < first + end)
-            found = found[mine]
-            entries[at : at + len(found)] = found
-            if buckets.weighted:
-                values[at : at + len(found)] = weights[mine]
-            at += len(found)
-        yield first + begin, first + end, entries, values
-        begin = end
-
-
-def _read(
-    buckets: RowBuckets, bucket: int, start: int, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return some entries of a bucket, and their weights if there are any."""
-    path = buckets.path(bucket)
-    entries = np.fromfile(path, np.uint64, count, offset=start * _ENTRY)
-    if not buckets.weighted:
-        return entries, np.empty(0, np.float32)
-    path = buckets.weights_path(bucket)
-    return entries, np.fromfile(path, np.float32, count, offset=start * _WEIGHT)
-
-
-def _sort(
-    first: int, last: int, entries: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return rows `first` to ``last - 1``: int64 indptr, int32 columns, weights.
-
-    The last number counts the entries that were given in their own direction.
-    """
-    indptr = np.zeros(last - first + 1, np.int64)
-    columns = np.empty(len(entries), np.int32)
-    kept = np.empty(len(values), np.float32)
-    _place_rows(entries, values, first, indptr, columns, kept)
-    given = int(sort_rows(indptr, columns, kept))
-    total = int(indptr[-1])
-    return indptr, columns[:total], kept[: total if len(kept) else 0], given
-
-
-@njit(cache=True, nogil=True)
-def _place_rows(
-    entries: Any, values: Any, first: int, indptr: Any, columns: Any, kept: Any
-) -> None:
-    """Put entries into rows, in order; an edge's reverse is kept as ``~column``."""
-    for entry in entries:
-        indptr[np.int64(entry >> np.uint64(32)) - first + 1] += 1
-    for row in range(1, len(indptr)):
-        indptr[row] += indptr[row - 1]
-    ends = indptr.copy()
-    for i in range(len(entries)):
-        row = int(np.int64(entries[i] >> np.uint64(32))) - first
-        low = np.int64(entries[i] & np.uint64(0xFFFFFFFF))
-        column = low >> 1
-        at = ends[row]
-        ends[row] += 1
-        columns[at] = (-1 - column) if low & 1 else column
-        if len(values):
-            kept[at] = values[i]

@@ -138,6 +138,12 @@ class Synthetic:
         source, destination = (permute(e, self.num_nodes, number) for e in ends)
         return source, destination
 
+    @property
+    def lengths(self) -> list[int]:
+        """Edges of each chunk."""
+        starts = range(0, self.num_edges, CHUNK)
+        return [min(CHUNK, self.num_edges - start) for start in starts]
+
     def chunks(self, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, None]]:
         """Yield all edges, or those from chunk number `first` on."""
         for start in range(first * CHUNK, self.num_edges, CHUNK):

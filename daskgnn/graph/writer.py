@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    Fill = Callable[[str, Iterable["ArraySource"], Callable[[int], Any]], None]
+
 FORMAT = "daskgnn"
 FORMAT_VERSION = 2
 """The newest: 2 has features in half precision, anything else is written as 1."""
@@ -54,6 +56,7 @@ def write_store(
     overwrite: bool = False,
     temporary: str | os.PathLike[str] | None = None,
     told: Callable[[int], Any] = int,
+    fill: Fill | None = None,
 ) -> str:
     """Write arrays and attributes as a store at `path`.
 
@@ -66,6 +69,8 @@ def write_store(
         That directory, on the same file system; what is there is removed.
     told
         Called with the bytes of each piece that was written.
+    fill
+        Writes the arrays; `fill_arrays` if not given.
 
     Returns
     -------
@@ -86,8 +91,7 @@ def write_store(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
-        for source in sources:
-            _write_array(temporary, source, told)
+        (fill or fill_arrays)(temporary, sources, told)
         _write_metadata(temporary, attributes)
         _flush_tree(temporary)
         _put_in_place(temporary, target, overwrite)
@@ -125,8 +129,25 @@ def chunk_rows(shape: tuple[int, ...], itemsize: int) -> int:
     return max(math.ceil(rows / chunks), 1)
 
 
+def fill_arrays(
+    root: str, sources: Iterable[ArraySource], told: Callable[[int], Any]
+) -> None:
+    """Write arrays below `root` in this process, one after the other."""
+    for source in sources:
+        _write_array(root, source, told)
+
+
 def _write_array(root: str, source: ArraySource, told: Callable[[int], Any]) -> None:
     """Write one array, chunk by chunk."""
+    array = create_array(root, source)
+    for start, stop in chunk_bounds(source):
+        found = source.rows(start, stop)
+        array[start:stop] = found
+        told(found.nbytes)
+
+
+def create_array(root: str, source: ArraySource) -> zarr.Array:
+    """Make an array without its chunks."""
     if not _ARRAY_NAME.fullmatch(source.name) or source.dtype.kind not in "biufc":
         raise StoreError(
             f"array {source.name!r} of type {source.dtype} cannot be stored: use a "
@@ -134,7 +155,7 @@ def _write_array(root: str, source: ArraySource, told: Callable[[int], Any]) -> 
         )
     rows = chunk_rows(source.shape, source.dtype.itemsize)
     shuffle = BloscCodec(cname="lz4", clevel=1, shuffle="shuffle")
-    array = zarr.create_array(
+    return zarr.create_array(
         root,
         name=source.name,
         shape=source.shape,
@@ -145,13 +166,21 @@ def _write_array(root: str, source: ArraySource, told: Callable[[int], Any]) -> 
         # A chunk that is all zeros must be a file too, or its loss could not be seen.
         config={"write_empty_chunks": True},
     )
+
+
+def open_array(root: str, name: str) -> zarr.Array:
+    """Open an array that `create_array` has made, to write its chunks."""
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        return zarr.open_array(root, path=name, mode="r+")
+
+
+def chunk_bounds(source: ArraySource) -> list[tuple[int, int]]:
+    """Return the first row of each chunk and that after its last."""
     if not math.prod(source.shape):
-        return
-    for start in range(0, source.shape[0], rows):
-        stop = min(start + rows, source.shape[0])
-        found = source.rows(start, stop)
-        array[start:stop] = found
-        told(found.nbytes)
+        return []
+    rows = chunk_rows(source.shape, source.dtype.itemsize)
+    count = source.shape[0]
+    return [(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
 def _write_metadata(root: str, attributes: dict[str, Any]) -> None:

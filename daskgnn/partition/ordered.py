@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.graph.data import GraphData
-
+    from daskgnn.graph.writer import Fill
 
 STORED_DTYPES: dict[str, type] = {
     "float32": np.float32,
@@ -54,6 +54,8 @@ class PartitionedGraph:
     """The method, its seed, and the clusters asked for."""
     cluster_names: np.ndarray
     """int64 [C], the numbers that the method gave the clusters, ascending."""
+    counted: tuple[Clusters, int] | None = None
+    """What `count_clusters` returns, where that is known."""
 
     @classmethod
     def from_clusters(
@@ -106,6 +108,8 @@ class PartitionedGraph:
     @cached_property
     def _counts(self) -> tuple[Clusters, int]:
         """What cutting the order needs, and the entries between clusters."""
+        if self.counted is not None:
+            return self.counted
         return count_clusters(self._block, self.cluster_bounds)
 
     def book(self, num_parts: int) -> np.ndarray:
@@ -125,6 +129,7 @@ class PartitionedGraph:
         feature_dtype: str = "float32",
         temporary: str | os.PathLike[str] | None = None,
         told: Callable[[int], Any] = int,
+        fill: Fill | None = None,
     ) -> str:
         """Write the graph as a store that `open_graph` opens.
 
@@ -140,6 +145,8 @@ class PartitionedGraph:
             Where it is written meanwhile.
         told
             Called with the bytes of each piece that was written.
+        fill
+            Writes the arrays: see `write_store`.
 
         Returns
         -------
@@ -160,7 +167,7 @@ class PartitionedGraph:
         sources += self._feature_sources(features, feature_dtype)
         sources += self._node_sources()
         attributes = self._attributes(features, feature_dtype)
-        return write_store(path, sources, attributes, overwrite, temporary, told)
+        return write_store(path, sources, attributes, overwrite, temporary, told, fill)
 
     def quality(
         self,

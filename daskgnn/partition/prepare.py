@@ -9,32 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict
-from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
-from dask.utils import format_bytes
 
-from daskgnn.errors import GraphFormatError, InputError, StoreError
-from daskgnn.graph.assemble import (
-    Spool,
-    count_isolated,
-    count_rows,
-    limit_bytes,
-    spools_in,
-)
+from daskgnn.errors import ClusterError, InputError, StoreError
+from daskgnn.graph.assemble import limit_bytes, spools_in
 from daskgnn.graph.data import GraphData, default_clusters
-from daskgnn.graph.edges import Rows
-from daskgnn.graph.external import (
-    MAX_BUCKETS,
-    BucketState,
-    EdgeSource,
-    RowBuckets,
-    RowFiles,
-    RowState,
-)
+from daskgnn.graph.everywhere import check_path_everywhere
+from daskgnn.graph.rowfiles import RowFiles, RowState
 from daskgnn.graph.sources import find_files
 from daskgnn.graph.synthetic import CHUNK, Synthetic
 from daskgnn.graph.workfolder import WorkFolder, load_nodes, save_nodes
@@ -47,17 +31,16 @@ from daskgnn.partition import (
 )
 from daskgnn.partition.assignment import is_assignment
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
+from daskgnn.partition.mapper import Mapper
 from daskgnn.partition.ordered import PartitionedGraph
+from daskgnn.partition.rowstage import RowStage, bar, sort_budget
+from daskgnn.partition.storestage import StoreStage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PREPARE_LIMIT = "4 GiB"
 """What preparing may hold, if nobody says."""
-NODE_BYTES = 56
-"""Held for each node while edges are sorted and the store is written."""
-_LEAST_BUDGET = 1 << 26
-_BUCKETS_IN_BUDGET = 4
 
 
 def prepare(
@@ -73,6 +56,7 @@ def prepare(
     resume: bool = False,
     progress: bool = False,
     tell: Callable[[str], Any] = str,
+    client: Any = None,
     **options: Any,
 ) -> str:
     """Make a store of a graph whose edges do not fit in memory.
@@ -93,7 +77,8 @@ def prepare(
     feature_dtype
         As of `PartitionedGraph.save`.
     memory_limit
-        Bytes, or like "8 GiB", that preparing may hold; 4 GiB if not given.
+        Bytes, or like "8 GiB", that preparing may hold, with a cluster all of its
+        threads together; 4 GiB if not given.
     overwrite
         Whether to replace a store that is there.
     resume
@@ -103,6 +88,10 @@ def prepare(
         Show a bar with the time left.
     tell
         Called with the name of each stage as it begins.
+    client
+        A `distributed.Client`: edges are put into buckets, sorted, and stored by tasks
+        on its workers, which must see the folder of `out` under the same path. Files
+        are read, and the graph is partitioned, in this process. The store is the same.
     options
         As of ``read_edge_list``.
 
@@ -119,6 +108,8 @@ def prepare(
         If the nodes alone do not fit in `memory_limit`, or as for the readers.
     PartitionError
         If the method does not fit in it.
+    ClusterError
+        If a worker does not see the folder of `out`.
     """
     target = os.path.abspath(os.fspath(out))
     check_target(target, overwrite or resume)
@@ -131,9 +122,11 @@ def prepare(
         "num clusters": num_clusters,
         "seed": seed,
         "feature dtype": feature_dtype,
+        "place of work": "here" if client is None else "a cluster",
     }
+    mapper = None if client is None else Mapper(client)
     if isinstance(source, Synthetic):
-        _budget(source.num_nodes, limit)
+        sort_budget(source.num_nodes, limit, 1 if mapper is None else mapper.slots)
     folder = WorkFolder(target, content, resume)
     try:
         if "placing" in folder.state and not overwrite and os.path.lexists(target):
@@ -141,16 +134,23 @@ def prepare(
             folder.remove()
             return target
         check_target(target, overwrite)
-        data = _graph(folder, source, limit, progress, tell, options)
+        _check_folder(folder, mapper)
+        stage = RowStage(folder, limit, mapper, progress, tell)
+        data = _graph(folder, source, stage, options)
         tell("partition")
         ordered = _ordered(folder, data, limit, method, num_clusters, seed)
         folder.save(placing=True)
         tell("rows to the store")
         with bar("rows to the store", ordered.nbytes, progress) as told:
-            where = folder.path / "store"
-            ordered.save(target, overwrite, feature_dtype, where, told.update)
+            fill = None
+            if mapper is not None:
+                store = StoreStage(folder.path, mapper)
+                ordered = store.counted(ordered)
+                fill = store.fill(ordered, feature_dtype)
+            where = folder.path / f"store-{uuid4().hex}"
+            ordered.save(target, overwrite, feature_dtype, where, told.update, fill)
         folder.remove()
-    except StoreError:
+    except (StoreError, ClusterError):
         raise
     except InputError:
         folder.remove()
@@ -163,6 +163,25 @@ def prepare(
     finally:
         folder.close()
     return target
+
+
+def _check_folder(folder: WorkFolder, mapper: Mapper | None) -> None:
+    """Make sure that every worker sees a work folder.
+
+    A name that nobody has used tells it from another folder at the same path.
+    """
+    if mapper is None:
+        return
+    probe = folder.path / f"probe-{uuid4().hex}"
+    probe.touch()
+    try:
+        check_path_everywhere(mapper.client, str(probe), "OUT")
+    except ClusterError:
+        if len(folder.state) == 1:  # what was begun, and nothing that was done
+            folder.remove()
+        raise
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _describe(source: Any) -> Any:
@@ -182,24 +201,16 @@ def _plain(value: Any) -> Any:
 
 
 def _graph(
-    folder: WorkFolder,
-    source: Any,
-    limit: int,
-    progress: bool,
-    tell: Callable[[str], Any],
-    options: dict[str, Any],
+    folder: WorkFolder, source: Any, stage: RowStage, options: dict[str, Any]
 ) -> GraphData:
     """Return the graph with its rows in files; what is done already is not redone."""
     if "nodes" not in folder.state:
-        tell("read edges")
-        build = partial(
-            _rows_in_files, folder=folder, limit=limit, shown=progress, tell=tell
-        )
+        stage.tell("read edges")
         if isinstance(source, Synthetic):
-            found = _draw(folder, source, build)
+            found = _draw(folder, source, stage)
         else:
             with spools_in(folder.path):
-                found = _read(source, limit, progress, {**options, "build_rows": build})
+                found = _read(source, stage, options)
         folder.save(nodes=save_nodes(folder.path / "nodes", found))
     drawn = source.features() if isinstance(source, Synthetic) else None
     nodes = load_nodes(folder.path / "nodes", folder.state["nodes"], drawn)
@@ -210,14 +221,15 @@ def _graph(
     return GraphData(indptr, indices, edge_weight=weights, **nodes)
 
 
-def _read(path: Any, limit: int, shown: bool, options: dict[str, Any]) -> GraphData:
+def _read(path: Any, stage: RowStage, options: dict[str, Any]) -> GraphData:
     """Read a file as a stream of edges."""
     from daskgnn.graph.open_file import read_graph
 
-    return read_graph(path, memory_limit=limit // 4, progress=shown, **options)
+    options = {**options, "memory_limit": stage.limit // 4, "build_rows": stage}
+    return read_graph(path, progress=stage.shown, **options)
 
 
-def _draw(folder: WorkFolder, source: Synthetic, build: Any) -> GraphData:
+def _draw(folder: WorkFolder, source: Synthetic, build: RowStage) -> GraphData:
     """Draw a synthetic graph; its labels go to a file."""
     rows, _ = build(source, source.num_nodes, directed=False, keep_self_loops=False)
     path = folder.path / "drawn-labels.npy"
@@ -237,91 +249,6 @@ def _draw(folder: WorkFolder, source: Synthetic, build: Any) -> GraphData:
         metric="accuracy",
         report=rows.report,
     )
-
-
-class _Spooled:
-    """The edges that a reader has read, as a source of chunks."""
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self.num_edges = spool.count
-        self.weighted = spool.weighted
-
-    def chunks(self, first: int = 0) -> Iterator[Any]:
-        """Yield all chunks from one on."""
-        yield from islice(self._spool.chunks(), first, None)
-
-
-def _rows_in_files(
-    edges: Spool | Synthetic,
-    num_nodes: int,
-    *,
-    directed: bool,
-    keep_self_loops: bool,
-    folder: WorkFolder,
-    limit: int,
-    shown: bool,
-    tell: Callable[[str], Any],
-) -> tuple[Rows, np.ndarray | None]:
-    """Do what `daskgnn.graph.assemble.build_rows` does, in files of a work folder."""
-    budget = _budget(num_nodes, limit)
-    source: EdgeSource = _Spooled(edges) if isinstance(edges, Spool) else edges
-    total = edges.count if isinstance(edges, Spool) else edges.num_edges
-    weighted = isinstance(edges, Spool) and edges.weighted
-    if "buckets" not in folder.state:
-        entries = total if directed else 2 * total
-        wanted = int(-(-entries * 20 * _BUCKETS_IN_BUDGET // budget))
-        count = min(max(wanted, 1), MAX_BUCKETS)
-        folder.save(
-            num_nodes=num_nodes, num_buckets=count, weighted=weighted, buckets={}
-        )
-    begun = BucketState(**folder.state["buckets"])
-    count = folder.state["num_buckets"]
-    path = folder.path / "buckets"
-    buckets = RowBuckets(path, num_nodes, count, weighted, begun)
-    if "rows" not in folder.state:
-        tell("edges to buckets")
-        with bar("edges to buckets", total, shown, begun.edges) as told:
-            buckets.fill(
-                source,
-                directed=directed,
-                keep_self_loops=keep_self_loops,
-                save=lambda state: folder.save(buckets=asdict(state)),
-                told=told.update,
-            )
-        folder.save(buckets=asdict(buckets.state), rows=asdict(RowState()))
-    state = RowState(**folder.state["rows"])
-    files = RowFiles(folder.path / "rows", num_nodes, weighted, state)
-    assert buckets.state.entries is not None
-    done = sum(buckets.state.entries[: state.buckets])
-    tell("buckets to rows")
-    with bar("buckets to rows", sum(buckets.state.entries), shown, done) as told:
-        files.take(buckets, budget, lambda s: folder.save(rows=asdict(s)), told.update)
-    indptr, indices, weights = files.arrays()
-    given, kept = buckets.state, files.state
-    report = count_rows(
-        given.edges, given.loops, kept.given, kept.entries, directed, keep_self_loops
-    )
-    report["isolated_nodes"] = count_isolated(indptr, indices, directed)
-    return Rows(indptr, indices, None, report), weights
-
-
-def _budget(num_nodes: int, limit: int) -> int:
-    """Return what sorting may take beside the nodes.
-
-    Raises
-    ------
-    GraphFormatError
-        If the nodes leave nothing.
-    """
-    rest = limit - NODE_BYTES * num_nodes
-    if rest < _LEAST_BUDGET:
-        least = format_bytes(NODE_BYTES * num_nodes + _LEAST_BUDGET)
-        raise GraphFormatError(
-            f"memory_limit is {format_bytes(limit)}, and {num_nodes:,} nodes need "
-            f"{least}: raise memory_limit"
-        )
-    return rest // 2
 
 
 def _ordered(
@@ -374,12 +301,3 @@ def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> A
         if found.fits:
             return name
     return "range"
-
-
-def bar(what: str, total: int, shown: bool, done: int = 0) -> Any:
-    """Return a bar that shows how far a stage is and the time left."""
-    from tqdm import tqdm
-
-    return tqdm(
-        desc=what, total=total, initial=done, unit_scale=True, disable=not shown
-    )

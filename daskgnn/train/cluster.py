@@ -7,7 +7,6 @@ import logging
 import socket
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -197,28 +196,6 @@ def _ask_scheduler(address: str, timeout: float) -> None:
         ) from error
     if kind != "Scheduler":
         raise ClusterError(f"a {kind} answers at {address}, no scheduler: {remedy}")
-
-
-def check_path_everywhere(client: Any, path: str) -> None:
-    """Make sure that every worker sees a store.
-
-    Raises
-    ------
-    ClusterError
-        Naming the worker that does not.
-    """
-    if client is None:
-        return
-    for address, seen in client.run(_exists, path).items():
-        if not seen:
-            raise ClusterError(
-                f"worker {address} does not see {path}: put the store on a file "
-                "system that all workers share, under the same path"
-            )
-
-
-def _exists(path: str) -> bool:
-    return Path(path).exists()
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from daskgnn.errors import (
     TrainingError,
 )
 from daskgnn.graph.datasets import is_store, resolve
+from daskgnn.graph.everywhere import check_path_everywhere
 from daskgnn.graph.graph import open_graph
 from daskgnn.train.checks import check_adapt, check_trainable
-from daskgnn.train.cluster import check_path_everywhere, open_client
+from daskgnn.train.cluster import open_client
 from daskgnn.train.recipes import settle
 from daskgnn.train.recorder import Progress, Silent
 from daskgnn.train.signals import Terminated

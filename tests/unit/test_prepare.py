@@ -1,73 +1,33 @@
 """Preparing out of core makes the store that a graph in memory makes, whatever dies."""
 
 import errno
-import gzip
-import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
+from preparing import assert_same_store, edge_list
 
 from daskgnn.errors import GraphFormatError, PartitionError, StoreError
-from daskgnn.graph import external
+from daskgnn.graph import external, rowfiles
 from daskgnn.graph.assemble import Spool, spools_in
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.open_file import read_graph
 from daskgnn.graph.readers import from_edge_index
 from daskgnn.graph.synthetic import Synthetic
 from daskgnn.graph.validate import validate
+from daskgnn.partition import rowstage
 from daskgnn.partition.prepare import _plain, fitting_method, prepare
-
-
-def arrays(path) -> dict[str, np.ndarray]:
-    """Every array of a store."""
-    group = zarr.open_group(path, mode="r")
-    return {
-        name: a[...]
-        for name, a in group.members(max_depth=None)
-        if a.path and hasattr(a, "shape")
-    }
-
-
-def assert_same_store(found, expected) -> None:
-    """Compare all arrays, and all that is said of them."""
-    left, right = arrays(found), arrays(expected)
-    assert left.keys() == right.keys()
-    for name in left:
-        assert left[name].dtype == right[name].dtype, name
-        np.testing.assert_array_equal(left[name], right[name], name)
-    said = [json.loads(Path(p, "zarr.json").read_text()) for p in (found, expected)]
-    assert said[0]["attributes"] == said[1]["attributes"]
-
-
-def edge_list(path, num_edges=4000, num_nodes=300, ids=str, seed=0):
-    """Write edges with repeats, reverses and self-loops, and weights."""
-    rng = np.random.default_rng(seed)
-    ends = rng.integers(0, num_nodes, (num_edges, 2))
-    ends[:40, 1] = ends[:40, 0]
-    weights = rng.random(num_edges).round(3)
-    lines = [
-        f"{ids(u)},{ids(v)},{w}"
-        for (u, v), w in zip(ends.tolist(), weights, strict=True)
-    ]
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "wt") as file:
-        file.write("source,target,weight\n" + "\n".join(lines) + "\n")
-    return path
 
 
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Buckets that do not fit and are sorted in pieces, many of them."""
-    monkeypatch.setattr("daskgnn.partition.prepare._LEAST_BUDGET", 1 << 10)
-    monkeypatch.setattr("daskgnn.partition.prepare._budget", lambda n, limit: 1 << 12)
-    monkeypatch.setattr("daskgnn.partition.prepare._BUCKETS_IN_BUDGET", 0.5)
-    monkeypatch.setattr(external, "_LEAST_STEP", 64)
+    monkeypatch.setattr(rowstage, "sort_budget", lambda *_: 1 << 12)
+    monkeypatch.setattr(rowstage, "BUCKETS_IN_BUDGET", 0.5)
+    monkeypatch.setattr(rowfiles, "_LEAST_STEP", 64)
 
 
 @pytest.mark.parametrize("directed", [False, True])
@@ -139,17 +99,17 @@ def test_a_drawn_graph_is_stored_as_it_is_drawn(tmp_path, kind, dtype):
 
 KILLED = """
 import os, signal, sys
-from daskgnn.graph import external, synthetic, workfolder, writer
+from daskgnn.graph import external, rowfiles, synthetic, workfolder, writer
 from daskgnn.graph.synthetic import Synthetic
-from daskgnn.partition import prepare
+from daskgnn.partition import prepare, rowstage
 
 external.SAVE_SECONDS = 0
 synthetic.CHUNK = 1000
-prepare._BUCKETS_IN_BUDGET = 10000
+rowstage.BUCKETS_IN_BUDGET = 10000
 where, times, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 places = {
     "fill": (external.RowBuckets, "_put"),
-    "sort": (external, "_sort"),
+    "sort": (rowfiles, "_sort"),
     "state": (workfolder.WorkFolder, "save"),
     "partition": (prepare, "partition_graph"),
     "array": (writer, "_write_array"),

@@ -1,0 +1,93 @@
+"""Preparing a store out of core, alone or with a cluster: what commands share."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daskgnn.cli.options import check_cluster, hush
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLUSTER = ("workers", "scheduler", "tls", "tls_ca_file", "tls_cert", "tls_key")
+"""Options that say which cluster helps."""
+
+
+def prepare_store(source: Any, out: str, cluster: dict[str, Any], **given: Any) -> None:
+    """Make a store of a graph that need not fit in memory, and tell what came of it.
+
+    Parameters
+    ----------
+    cluster
+        The options of `CLUSTER`.
+    given
+        As of `daskgnn.partition.prepare.prepare`.
+    """
+    from daskgnn.partition.prepare import prepare
+
+    with _client(**cluster) as client:
+        shown = sys.stderr.isatty()
+        prepare(source, out, progress=shown, tell=tell_stage, client=client, **given)
+    tell_prepared(out)
+
+
+@contextmanager
+def _client(workers: int | None, scheduler: str | None, **tls: Any) -> Iterator[Any]:
+    """Yield a client of the cluster that was asked for; None without one."""
+    check_cluster(workers, scheduler)
+    if scheduler is None and not workers:
+        yield None
+        return
+    from daskgnn.train.cluster import open_client, own_cluster
+    from daskgnn.train.tls import Encryption
+
+    hush(click.get_current_context())
+    with Encryption(**tls).configured(scheduler):
+        # The limit is kept by the size of the tasks: a nanny would count mapped pages.
+        opened = (
+            open_client(None, scheduler)
+            if scheduler is not None
+            else own_cluster(workers or 1, memory_limit=0)
+        )
+        with opened as client:
+            yield client
+
+
+def refuse_cluster(cluster: dict[str, Any]) -> None:
+    """Refuse a cluster where nothing is prepared out of core."""
+    for name in CLUSTER:
+        if cluster[name] is not None:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for --out-of-core, which shares its "
+                "work with a cluster: add --out-of-core, or leave it out",
+                click.get_current_context(),
+            )
+
+
+def tell_stage(stage: str) -> None:
+    """Say what is done now, where no bar does."""
+    if not sys.stderr.isatty():
+        click.echo(f"{stage} ...", err=True)
+
+
+def tell_prepared(out: str) -> None:
+    """Print what came of a preparation out of core."""
+    from daskgnn.graph.store import open_store
+
+    found = open_store(out).attributes
+    both = "" if found["directed"] else " (each counted both ways)"
+    click.echo(
+        f"{out}: {found['num_nodes']:,} nodes, {found['num_edges']:,} edges{both}"
+    )
+    for name, count in found["report"].items():
+        if count:
+            click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    how = found["partitioner"]
+    click.echo(
+        f"{how['num_clusters']} clusters by {how['method']}, edge cut "
+        f"{how['edge_cut']:.4f}"
+    )

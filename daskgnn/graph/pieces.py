@@ -1,0 +1,268 @@
+"""Edges to rows in tasks for any process that sees one folder.
+
+A task's files are there as a whole or not at all, and say the same however often it
+runs: a task that was killed, or runs twice, changes nothing. First pieces of the edges
+are put in the order of buckets of rows, then each bucket is gathered and sorted.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from daskgnn.graph.external import (
+    WEIGHT_BYTES,
+    EdgeSource,
+    arrange,
+    bucket_bounds,
+    bucket_shift,
+)
+from daskgnn.graph.rowfiles import SortedRows, sort_bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import IO
+
+    from daskgnn.graph.assemble import Chunk, Spool
+
+_EDGES, _LOOPS, _ENDS = 0, 1, 2
+_FACTS = "pieces.npy"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that is at `path` when all of it is on the disk."""
+    fresh = path.with_name(f"{path.name}.{uuid4().hex}.new")
+    try:
+        with fresh.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class SavedEdges:
+    """Chunks of edges in a file."""
+
+    path: str
+    lengths: list[int]
+    """Edges of each chunk."""
+    weighted: bool
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """Yield all chunks from one on."""
+        size = 16 + WEIGHT_BYTES * self.weighted
+        with open(self.path, "rb") as file:
+            file.seek(sum(self.lengths[:first]) * size)
+            for length in self.lengths[first:]:
+                source = np.fromfile(file, np.int64, length)
+                destination = np.fromfile(file, np.int64, length)
+                weight = None
+                if self.weighted:
+                    weight = np.fromfile(file, np.float32, length)
+                yield source, destination, weight
+
+
+def save_edges(spool: Spool, path: Path) -> SavedEdges:
+    """Write all that a reader has read to a file that other processes can open."""
+    lengths = []
+    with whole_file(path) as file:
+        for chunk in spool.chunks():
+            lengths.append(len(chunk[0]))
+            for array in chunk:
+                if array is not None:
+                    file.write(np.ascontiguousarray(array).view(np.uint8).data)
+    return SavedEdges(str(path), lengths, spool.weighted)
+
+
+def cut_pieces(lengths: list[int], least: int) -> list[tuple[int, int, int]]:
+    """Return (number, first chunk, chunks) of runs of at least so many edges."""
+    found: list[tuple[int, int, int]] = []
+    first = edges = 0
+    for chunk, length in enumerate(lengths):
+        edges += length
+        if edges >= least or chunk == len(lengths) - 1:
+            found.append((len(found), first, chunk + 1 - first))
+            first, edges = chunk + 1, 0
+    return found
+
+
+@dataclass(frozen=True)
+class PieceWork:
+    """What every task of one preparation knows."""
+
+    folder: Path
+    """Seen by all."""
+    num_nodes: int
+    num_buckets: int
+    """That are asked for; `count` are made."""
+    weighted: bool
+    directed: bool
+    keep_self_loops: bool
+    budget: int
+    """Bytes that sorting a bucket may take."""
+    source: EdgeSource = field(repr=False)
+
+    @cached_property
+    def shift(self) -> int:
+        """By how many bits a row is shifted to tell its bucket."""
+        return bucket_shift(self.num_nodes, self.num_buckets)
+
+    @property
+    def count(self) -> int:
+        """How many buckets there are."""
+        return -(-self.num_nodes // (1 << self.shift))
+
+    def path(self, kind: str, number: int) -> Path:
+        """Return a file of the folder."""
+        return self.folder / f"{number}.{kind}"
+
+
+def put_piece(work: PieceWork, number: int, first: int, chunks: int) -> int:
+    """Put some chunks of the edges in the order of their buckets; return the edges.
+
+    Nothing is done where that was done before.
+    """
+    facts = work.path("piece.npy", number)
+    if facts.exists():
+        return int(np.load(facts)[_EDGES])
+    found = list(islice(work.source.chunks(first), chunks))
+    ends = [np.concatenate([chunk[i] for chunk in found]) for i in (0, 1)]
+    weights = [chunk[2] for chunk in found if chunk[2] is not None]
+    weight = np.concatenate(weights) if weights else None
+    entries, values, begins, loops = arrange(
+        (ends[0], ends[1], weight),
+        work.shift,
+        work.count,
+        not work.directed,
+        work.keep_self_loops,
+    )
+    with whole_file(work.path("entries", number)) as file:
+        entries.tofile(file)
+    if work.weighted:
+        with whole_file(work.path("weights", number)) as file:
+            values.tofile(file)
+    # What says that the others are there comes last.
+    with whole_file(facts) as file:
+        np.save(file, np.concatenate(([len(ends[0]), loops], begins)))
+    return len(ends[0])
+
+
+@dataclass(frozen=True)
+class PieceFacts:
+    """What all pieces are together."""
+
+    edges: int
+    loops: int
+    sizes: list[int]
+    """Entries of each bucket."""
+
+
+def join_pieces(work: PieceWork, count: int) -> PieceFacts:
+    """Write down where each bucket begins in each piece, and return the totals."""
+    facts = np.stack([np.load(work.path("piece.npy", i)) for i in range(count)])
+    with whole_file(work.folder / _FACTS) as file:
+        np.save(file, facts[:, _ENDS:])
+    sizes = np.diff(facts[:, _ENDS:], axis=1).sum(axis=0)
+    edges, loops = facts[:, _EDGES].sum(), facts[:, _LOOPS].sum()
+    return PieceFacts(int(edges), int(loops), sizes.tolist())
+
+
+@dataclass(frozen=True)
+class PieceBuckets:
+    """Buckets whose entries lie in all pieces, to be sorted."""
+
+    work: PieceWork
+
+    @property
+    def weighted(self) -> bool:
+        """Whether entries have weights."""
+        return self.work.weighted
+
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        """int64 [pieces, buckets + 1]."""
+        found: np.ndarray = np.load(self.work.folder / _FACTS)
+        return found
+
+    def bounds(self, bucket: int) -> tuple[int, int]:
+        """Return the first row of a bucket and that after its last."""
+        return bucket_bounds(bucket, self.work.shift, self.work.num_nodes)
+
+    def size(self, bucket: int) -> int:
+        """Return how many entries a bucket has."""
+        return int((self._begins[:, bucket + 1] - self._begins[:, bucket]).sum())
+
+    def read(
+        self, bucket: int, start: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return some entries of a bucket, piece after piece, and their weights."""
+        entries = np.empty(count, np.uint64)
+        values = np.empty(count if self.weighted else 0, np.float32)
+        place = 0
+        for piece, begins in enumerate(self._begins):
+            first, last = int(begins[bucket]), int(begins[bucket + 1])
+            low, high = max(start, place), min(start + count, place + last - first)
+            if low < high:
+                at, into = first + low - place, slice(low - start, high - start)
+                path = self.work.path("entries", piece)
+                entries[into] = _read(path, np.uint64, at, high - low)
+                if self.weighted:
+                    path = self.work.path("weights", piece)
+                    values[into] = _read(path, np.float32, at, high - low)
+            place += last - first
+        return entries, values
+
+
+def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:
+    """Return some numbers of a file."""
+    offset = first * np.dtype(dtype).itemsize
+    found = np.fromfile(path, dtype, count, offset=offset)
+    if len(found) != count:
+        raise OSError(f"{path} is cut short")
+    return found
+
+
+def sort_piece(work: PieceWork, bucket: int) -> None:
+    """Sort a bucket into files of its own, if that was not done before."""
+    facts = work.path("rows.npy", bucket)
+    if facts.exists():
+        return
+    lengths, given = [], 0
+    columns, weights = work.path("columns", bucket), work.path("row-weights", bucket)
+    with whole_file(columns) as to_columns, whole_file(weights) as to_weights:
+        for found in sort_bucket(PieceBuckets(work), bucket, work.budget):
+            found.columns.tofile(to_columns)
+            found.weights.tofile(to_weights)
+            lengths.append(np.diff(found.indptr))
+            given += found.given
+    with whole_file(facts) as file:
+        np.save(file, np.concatenate(([given], *lengths)))
+
+
+def sorted_piece(work: PieceWork, bucket: int) -> SortedRows:
+    """Return what `sort_piece` made of a bucket."""
+    facts = np.load(work.path("rows.npy", bucket))
+    indptr = np.concatenate(([0], np.cumsum(facts[1:])))
+    columns = np.fromfile(work.path("columns", bucket), np.int32)
+    weights = np.fromfile(work.path("row-weights", bucket), np.float32)
+    first, last = bucket_bounds(bucket, work.shift, work.num_nodes)
+    return SortedRows(first, last, indptr, columns, weights, int(facts[0]))
+
+
+def remove_sorted(work: PieceWork, count: int) -> None:
+    """Remove the files of the first sorted buckets, but what says they were done."""
+    for bucket in range(count):
+        for kind in ("columns", "row-weights"):
+            work.path(kind, bucket).unlink(missing_ok=True)

@@ -1,0 +1,243 @@
+"""Buckets of rows to CSR rows in files: each bucket is sorted, one after the other."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numba import njit
+
+from daskgnn.graph import external
+from daskgnn.graph.assemble import sort_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+# Of an entry while its bucket is sorted: itself, its column, and room for sorting.
+_SORT_BYTES = 20
+_LEAST_STEP = 1 << 16
+INDPTR, INDICES, WEIGHTS = "indptr.npy", "indices.bin", "weights.bin"
+
+
+@dataclass
+class RowState:
+    """How far the buckets have been sorted to rows."""
+
+    buckets: int = 0
+    """Buckets that are done."""
+    entries: int = 0
+    """Entries of their rows."""
+    given: int = 0
+    """Entries that were given in their own direction."""
+
+
+class RowFiles:
+    """CSR rows in the files of a folder, written from the first row to the last."""
+
+    def __init__(
+        self, folder: Path, num_nodes: int, weighted: bool, state: RowState | None
+    ) -> None:
+        """Open the files as `state` left them."""
+        self.folder = folder
+        self.weighted = weighted
+        self.num_nodes = num_nodes
+        self.state = state or RowState()
+        folder.mkdir(exist_ok=True)
+        if not self.state.buckets:
+            fresh = np.lib.format.open_memmap(
+                folder / INDPTR, "w+", np.int64, (num_nodes + 1,)
+            )
+            fresh[0] = 0
+            fresh.flush()
+
+    def take(
+        self,
+        sizes: Sequence[int],
+        sort: Callable[[int], Iterator[SortedRows]],
+        save: Callable[[RowState], None],
+        remove: Callable[[int], None],
+        told: Callable[[int], Any] = int,
+    ) -> None:
+        """Write the rows of all buckets that are not yet done.
+
+        Parameters
+        ----------
+        sizes
+            Entries of each bucket.
+        sort
+            Returns the sorted rows of a bucket; called with each in turn.
+        save
+            Called every few seconds, when all that the state says is on the disk.
+        remove
+            Called after it with the number of buckets that are not needed any more.
+        told
+            Called with the entries of each bucket.
+        """
+        indptr, saved = np.load(self.folder / INDPTR, mmap_mode="r+"), time.monotonic()
+        with self._open(INDICES, 4) as indices, self._open(WEIGHTS, 4) as weights:
+            for bucket in range(self.state.buckets, len(sizes)):
+                for found in sort(bucket):
+                    indptr[found.first + 1 : found.last + 1] = (
+                        found.indptr[1:] + self.state.entries
+                    )
+                    found.columns.tofile(indices)
+                    found.weights.tofile(weights)
+                    self.state.entries += len(found.columns)
+                    self.state.given += found.given
+                self.state.buckets += 1
+                told(sizes[bucket])
+                last_one = self.state.buckets == len(sizes)
+                if last_one or time.monotonic() - saved > external.SAVE_SECONDS:
+                    for file in (indices, weights):
+                        file.flush()
+                        os.fsync(file.fileno())
+                    indptr.flush()
+                    save(self.state)
+                    saved = time.monotonic()
+                    remove(self.state.buckets)
+
+    def _open(self, name: str, size: int) -> Any:
+        """Open a file, cut back to the entries that count."""
+        path = self.folder / name
+        path.touch()
+        os.truncate(path, self.state.entries * size)
+        return path.open("ab")
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Map the finished rows: int64 [N+1], int32 [E], float32 [E] if weighted."""
+        indptr = np.load(self.folder / INDPTR, mmap_mode="r")
+        shape = (self.state.entries,)
+        if not shape[0]:
+            none = np.empty(0, np.float32)
+            return indptr, np.empty(0, np.int32), none if self.weighted else None
+        indices = np.memmap(self.folder / INDICES, np.int32, "r", shape=shape)
+        weights = None
+        if self.weighted:
+            weights = np.memmap(self.folder / WEIGHTS, np.float32, "r", shape=shape)
+        return indptr, indices, weights
+
+
+@dataclass(frozen=True)
+class SortedRows:
+    """Finished CSR rows `first` to ``last - 1``."""
+
+    first: int
+    last: int
+    indptr: np.ndarray
+    """int64 [last - first + 1]."""
+    columns: np.ndarray
+    """int32 [n], each row sorted, without repeats."""
+    weights: np.ndarray
+    """float32 [n], or [0] where there are none."""
+    given: int
+    """Entries that were given in their own direction."""
+
+
+class Buckets(Protocol):
+    """What of buckets is needed to sort them."""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether entries have weights."""
+
+    def bounds(self, bucket: int) -> tuple[int, int]:
+        """Return the first row of a bucket and that after its last."""
+
+    def size(self, bucket: int) -> int:
+        """Return how many entries a bucket has."""
+
+    def read(
+        self, bucket: int, start: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return some entries of a bucket, and their weights if there are any."""
+
+
+def sort_bucket(buckets: Buckets, bucket: int, budget: int) -> Iterator[SortedRows]:
+    """Yield a bucket's rows.
+
+    Parameters
+    ----------
+    budget
+        Bytes that sorting may take; a bucket that needs more is sorted in pieces.
+    """
+    for first, last, entries, values in _pieces(buckets, bucket, budget):
+        yield SortedRows(first, last, *_sort(first, last, entries, values))
+
+
+def _pieces(
+    buckets: Buckets, bucket: int, budget: int
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Yield runs of a bucket's rows with their entries and weights, as they came.
+
+    All at once where they fit; else the file is read once for each run of rows.
+    """
+    first, last = buckets.bounds(bucket)
+    count = buckets.size(bucket)
+    if count * _SORT_BYTES <= budget or last - first == 1:
+        yield first, last, *buckets.read(bucket, 0, count)
+        return
+    step = max(budget // (2 * _SORT_BYTES), _LEAST_STEP)
+    sizes = np.zeros(last - first, np.int64)
+    for start in range(0, count, step):
+        entries, _ = buckets.read(bucket, start, min(step, count - start))
+        rows = (entries >> np.uint64(32)).astype(np.int64) - first
+        sizes += np.bincount(rows, minlength=len(sizes))
+    begin = 0
+    while begin < len(sizes):
+        fits = np.searchsorted(np.cumsum(sizes[begin:]), step, side="right")
+        end = begin + max(int(fits), 1)
+        entries = np.empty(int(sizes[begin:end].sum()), np.uint64)
+        values = np.empty(len(entries) if buckets.weighted else 0, np.float32)
+        at = 0
+        for start in range(0, count, step):
+            found, weights = buckets.read(bucket, start, min(step, count - start))
+            owner = (found >> np.uint64(32)).astype(np.int64)
+            mine = (owner >= first + begin) & (owner < first + end)
+            found = found[mine]
+            entries[at : at + len(found)] = found
+            if buckets.weighted:
+                values[at : at + len(found)] = weights[mine]
+            at += len(found)
+        yield first + begin, first + end, entries, values
+        begin = end
+
+
+def _sort(
+    first: int, last: int, entries: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return rows `first` to ``last - 1``: int64 indptr, int32 columns, weights.
+
+    The last number counts the entries that were given in their own direction.
+    """
+    indptr = np.zeros(last - first + 1, np.int64)
+    columns = np.empty(len(entries), np.int32)
+    kept = np.empty(len(values), np.float32)
+    _place_rows(entries, values, first, indptr, columns, kept)
+    given = int(sort_rows(indptr, columns, kept))
+    total = int(indptr[-1])
+    return indptr, columns[:total], kept[: total if len(kept) else 0], given
+
+
+@njit(cache=True, nogil=True)
+def _place_rows(
+    entries: Any, values: Any, first: int, indptr: Any, columns: Any, kept: Any
+) -> None:
+    """Put entries into rows, in order; an edge's reverse is kept as ``~column``."""
+    for entry in entries:
+        indptr[np.int64(entry >> np.uint64(32)) - first + 1] += 1
+    for row in range(1, len(indptr)):
+        indptr[row] += indptr[row - 1]
+    ends = indptr.copy()
+    for i in range(len(entries)):
+        row = int(np.int64(entries[i] >> np.uint64(32))) - first
+        low = np.int64(entries[i] & np.uint64(0xFFFFFFFF))
+        column = low >> 1
+        at = ends[row]
+        ends[row] += 1
+        columns[at] = (-1 - column) if low & 1 else column
+        if len(values):
+            kept[at] = values[i]

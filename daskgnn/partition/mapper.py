@@ -1,0 +1,76 @@
+"""Calls of one function, as tasks on the workers of a cluster."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker, NoValidWorkerError
+
+from daskgnn.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_WAITING = 2
+"""Tasks in flight for each thread: one that runs, and the next."""
+_LOST = (CommClosedError, FutureCancelledError, KilledWorker, NoValidWorkerError)
+
+
+class Mapper:
+    """Runs calls on a cluster, a bounded number at once; their results come in order.
+
+    A task that is lost with its worker runs again on another, so the functions must do
+    no harm when they run twice.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    @property
+    def slots(self) -> int:
+        """Tasks that the workers run at once: their threads."""
+        return max(sum(self.client.nthreads().values()), 1)
+
+    def map(
+        self, name: str, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]
+    ) -> Iterator[Any]:
+        """Yield the result of each call.
+
+        Parameters
+        ----------
+        name
+            What the dashboard calls the tasks.
+
+        Raises
+        ------
+        StoreError
+            If the cluster is lost.
+        """
+        run, numbered, most = uuid4().hex[:8], enumerate(calls), _WAITING * self.slots
+        waiting: deque[Any] = deque()
+        try:
+            while True:
+                for number, call in islice(numbered, most - len(waiting)):
+                    key = (name, run, number)
+                    waiting.append(
+                        self.client.submit(function, *call, key=key, pure=False)
+                    )
+                if not waiting:
+                    return
+                result = waiting[0].result()
+                waiting.popleft()
+                yield result
+        except _LOST as error:
+            said = (str(error).splitlines() or [""])[0]
+            raise StoreError(
+                f"the cluster lost what preparing needs ({type(error).__name__}: "
+                f"{said}): go on with resume"
+            ) from error
+        finally:
+            if waiting:
+                self.client.cancel(list(waiting))
