@@ -164,7 +164,7 @@ def partition(
         from daskgnn.partition import settle_method
         from daskgnn.partition.estimate import COSTS
 
-        method = settle_method(options["method"], data.num_edges)
+        method = settle_method(options["method"], data.num_edges, data.num_nodes)
         chosen = COSTS if out is None else [method]
         print_estimates(data, compare or chosen)
     if compare:
@@ -224,7 +224,8 @@ def store_graph(
 
     _refuse_half(data, feature_dtype)
     if estimate:
-        refuse_too_large(data, settle_method(method, data.num_edges))
+        chosen = settle_method(method, data.num_edges, data.num_nodes)
+        refuse_too_large(data, chosen)
     both = "" if data.directed else " (each counted both ways)"
     clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
     partitioned = data.partition(method=method, seed=seed, **clusters)
@@ -233,7 +234,7 @@ def store_graph(
     for name, count in data.report.items():
         if count:
             click.echo(f"  {name.replace('_', ' ')}: {count:,}")
-    note = fallback_note(method, data.num_edges)
+    note = fallback_note(method, data.num_edges, partitioned.partitioner["method"])
     if note:
         click.echo(note)
     quality = partitioned.quality(num_parts, feature_dtype=feature_dtype, **traffic)

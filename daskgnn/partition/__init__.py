@@ -15,8 +15,9 @@ import numpy as np
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.assignment import assigned_clusters, is_assignment
+from daskgnn.partition.estimate import estimate
 from daskgnn.partition.hash import hash_clusters
-from daskgnn.partition.kaminpar import kaminpar_clusters
+from daskgnn.partition.kaminpar import kaminpar_clusters, terapart_clusters
 from daskgnn.partition.metis import metis_clusters
 from daskgnn.partition.order import range_clusters
 from daskgnn.partition.ordered import PartitionedGraph
@@ -36,6 +37,7 @@ PARTITIONERS: dict[str, Callable[[GraphData, int, int], np.ndarray]] = {
     "range": range_clusters,
     "metis": metis_clusters,
     "kaminpar": kaminpar_clusters,
+    "terapart": terapart_clusters,
     "ldg": ldg_clusters,
     "fennel": fennel_clusters,
     "cluster": propagation_clusters,
@@ -44,22 +46,34 @@ PARTITIONERS: dict[str, Callable[[GraphData, int, int], np.ndarray]] = {
 }
 """The methods by name."""
 
-_PACKAGES = {"kaminpar": "kaminpar", "metis": "pymetis"}
+_PACKAGES = {"kaminpar": "kaminpar", "terapart": "kaminpar", "metis": "pymetis"}
 
 
 AUTO_EDGES = 10_000_000
 """Entries from which on "auto" takes KaMinPar: see docs/partitioning.md."""
 
 
-def settle_method(method: Any, num_edges: int) -> Any:
-    """Return the method that "auto" means for E entries; others as they are."""
+def settle_method(
+    method: Any, num_edges: int, num_nodes: int = 0, free_bytes: int | None = None
+) -> Any:
+    """Return the method that "auto" means for E entries; others as they are.
+
+    Parameters
+    ----------
+    free_bytes
+        Memory that a large graph's partitioner may take; what is free, if not given.
+    """
     if not isinstance(method, str) or method != "auto":
         return method
-    large = num_edges >= AUTO_EDGES
-    return "kaminpar" if large and _installed("kaminpar") else "metis"
+    if num_edges < AUTO_EDGES:
+        return "metis"
+    for name in ("kaminpar", "terapart") if _installed("kaminpar") else ("metis",):
+        if estimate(name, num_nodes, num_edges, free_bytes).fits:
+            return name
+    return "cluster"
 
 
-def fallback_note(method: Any, num_edges: int) -> str:
+def fallback_note(method: Any, num_edges: int, used: str = "metis") -> str:
     """Return a line where "auto" would rather take what is not installed, else ""."""
     large = num_edges >= AUTO_EDGES
     if not isinstance(method, str) or method != "auto" or not large:
@@ -67,8 +81,9 @@ def fallback_note(method: Any, num_edges: int) -> str:
     if _installed("kaminpar"):
         return ""
     return (
-        "METIS was used because KaMinPar, which is faster on a graph of this size, is "
-        "not installed: pip install 'daskgnn[kaminpar]'"
+        f"{'METIS' if used == 'metis' else used} was used because KaMinPar, which is "
+        "faster on a graph of this size, is not installed: pip install "
+        "'daskgnn[kaminpar]'"
     )
 
 
@@ -86,8 +101,9 @@ def partition_graph(
         assignment has its own.
     method
         A name from `PARTITIONERS`; "auto", which is METIS, or from `AUTO_EDGES` entries
-        on KaMinPar if it is installed; or an assignment: integers (N,), or the path of
-        an ``.npy`` or text file of them; nodes with equal numbers stay together.
+        on what fits of KaMinPar, its compressed form, and "cluster"; or an assignment:
+        integers (N,), or the path of an ``.npy`` or text file of them; nodes with equal
+        numbers stay together.
     seed
         Of the method's own choices: the same seed gives the same clusters.
 
@@ -98,7 +114,7 @@ def partition_graph(
         the assignment gives something else than one cluster for each node.
     """
     _check_seed(seed)
-    method = settle_method(method, graph.num_edges)
+    method = settle_method(method, graph.num_edges, graph.num_nodes)
     if is_assignment(method):
         clusters = assigned_clusters(graph, method)
         partitioner = {"method": "assignment", "seed": int(seed)}

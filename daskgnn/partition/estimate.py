@@ -37,6 +37,7 @@ COSTS: dict[str, Cost] = {
     "range": Cost(32, 0, 0.05, 0),
     "metis": Cost(100, 130, 5, 0.8),
     "kaminpar": Cost(150, 22, 2, 0.15),
+    "terapart": Cost(110, 14, 3, 0.25),
     "ldg": Cost(60, 0, 1, 0.3, 32_000_000, 24),
     "fennel": Cost(60, 0, 1, 0.3, 32_000_000, 24),
     "cluster": Cost(80, 24, 2, 0.2, 120_000_000, 60),
@@ -49,14 +50,15 @@ COSTS: dict[str, Cost] = {
 
 
 MAPPED: dict[str, Cost] = {
-    "kaminpar": Cost(150, 14, 2, 0.5),
+    "kaminpar": Cost(110, 20, 2, 0.5),
+    "terapart": Cost(110, 14, 3, 0.8),
     "cluster": Cost(60, 0, 2, 0.9, 500_000_000, 24),
 }
 """Where rows are mapped from files, as far as that differs; measured on 10 million
-nodes and 100 million entries with shuffled ids."""
+nodes and 100 million entries with shuffled ids, KaMinPar also on smaller ones."""
 
 
-PREFERRED = ("kaminpar", "cluster", "fennel", "range")
+PREFERRED = ("kaminpar", "terapart", "cluster", "fennel", "range")
 """What is offered instead of a method that does not fit, the best first."""
 
 

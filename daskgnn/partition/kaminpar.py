@@ -37,8 +37,25 @@ def kaminpar_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndar
     the same seed would not give the same clusters. Cost: about 0.15 s a million
     entries. Memory: 150 bytes a node and 22 an entry, and a copy of the graph in the
     folder of temporary files. When: large graphs, where it is installed.
-
     """
+    return _clusters(graph, num_clusters, seed, compress=False)
+
+
+def terapart_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray:
+    """Return int64 [N], the cluster of each node by KaMinPar on a compressed graph.
+
+    TeraPart (Salwasser, Seemaier, Gottesbüren, Sanders, "Tera-Scale Multilevel Graph
+    Partitioning", 2024) keeps rows as differences of a few bytes. Cost: 1.2 to 1.7
+    times KaMinPar's, cuts like its. Memory: 110 bytes a node and 14 an entry. When:
+    KaMinPar just does not fit.
+    """
+    return _clusters(graph, num_clusters, seed, compress=True)
+
+
+def _clusters(
+    graph: GraphData, num_clusters: int, seed: int, *, compress: bool
+) -> np.ndarray:
+    """Return int64 [N], the cluster of each node."""
     import kaminpar
 
     if num_clusters == 1 or not graph.num_edges:
@@ -51,9 +68,12 @@ def kaminpar_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndar
         write_parhip(path, indptr, indices, np.maximum(weights, 1))
         del indptr, indices
         # The copy on disk is as large as the graph: gone as soon as it is read.
-        loaded = kaminpar.load_graph(str(path), kaminpar.GraphFileFormat.PARHIP)
+        loaded = kaminpar.load_graph(
+            str(path), kaminpar.GraphFileFormat.PARHIP, compress
+        )
     kaminpar.reseed(seed)
-    solver = kaminpar.KaMinPar(1, kaminpar.default_context())
+    context = kaminpar.terapart_context if compress else kaminpar.default_context
+    solver = kaminpar.KaMinPar(1, context())
     clusters = solver.compute_partition(loaded, num_clusters, IMBALANCE)
     return np.asarray(clusters, np.int64)
 

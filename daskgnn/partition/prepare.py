@@ -24,10 +24,10 @@ from daskgnn.graph.synthetic import CHUNK, Synthetic
 from daskgnn.graph.workfolder import WorkFolder, load_nodes, save_nodes
 from daskgnn.graph.writer import check_target
 from daskgnn.partition import (
+    AUTO_EDGES,
     check_installed,
     find_partitioner,
     partition_graph,
-    settle_method,
 )
 from daskgnn.partition.assignment import is_assignment
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
@@ -292,7 +292,8 @@ def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> A
         found = estimate(method, num_nodes, num_edges, limit, mapped=True)
         check_fits(found, num_nodes, num_edges, mapped=True)
         return method
-    for name in (settle_method("auto", num_edges), *PREFERRED):
+    small = ("metis",) if num_edges < AUTO_EDGES else ()
+    for name in (*small, *PREFERRED):
         found = estimate(name, num_nodes, num_edges, limit, mapped=True)
         try:
             check_installed(name)

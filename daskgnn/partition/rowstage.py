@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ LEAST_BUDGET = 1 << 26
 BUCKETS_IN_BUDGET = 4
 PIECE_EDGES = 1 << 21
 """Edges of a cluster's task, or one chunk if that has more."""
+_SAVED = "edges.bin"
 
 
 class _Spooled:
@@ -144,7 +146,7 @@ class RowStage:
         path.mkdir(exist_ok=True)
         source: Any = edges
         if isinstance(edges, Spool):
-            source = save_edges(edges, self.folder.path / "edges.bin")
+            source = save_edges(edges, self.folder.path / _SAVED)
         work = PieceWork(
             folder=path,
             num_nodes=state["num_nodes"],
@@ -171,6 +173,8 @@ class RowStage:
         files = self._take(
             facts.sizes, next_sorted, lambda count: remove_sorted(work, count)
         )
+        shutil.rmtree(path, ignore_errors=True)
+        (self.folder.path / _SAVED).unlink(missing_ok=True)
         return facts, files
 
     def _take(

@@ -146,6 +146,19 @@ def test_auto_is_metis_until_graphs_are_large(monkeypatch):
     assert fallback_note("auto", 10) == ""
 
 
+def test_auto_takes_the_best_that_fits_a_large_graph(monkeypatch):
+    size = (10**9, 10**8)
+    needs = {m: estimate(m, 10**8, 10**9).bytes for m in ("kaminpar", "terapart")}
+    assert needs["terapart"] < needs["kaminpar"]
+    assert settle_method("auto", *size, needs["kaminpar"]) == "kaminpar"
+    assert settle_method("auto", *size, needs["kaminpar"] - 1) == "terapart"
+    assert settle_method("auto", *size, needs["terapart"] - 1) == "cluster"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert settle_method("auto", *size, 10**15) == "metis"
+    assert settle_method("auto", *size, 10**9) == "cluster"
+    assert fallback_note("auto", 10**9, "cluster").startswith("cluster was used")
+
+
 def test_without_kaminpar_the_command_says_what_it_used(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("daskgnn.partition.AUTO_EDGES", 1000)
     monkeypatch.setattr(

@@ -272,8 +272,20 @@ def test_kaminpar_reads_the_file_as_it_is_meant(tmp_path):
     assert kaminpar.edge_cut(read, labels) == cut_of(graph, graph.labels) // 2
 
 
-def test_kaminpar_numbers_are_hierarchical():
+def test_the_compressed_graph_is_cut_like_the_graph():
+    pytest.importorskip("kaminpar")
     graph = planted_partition(4000, 40000, 8, num_features=0, seed=1)
-    fine = PARTITIONERS["kaminpar"](graph, 64, 0)
-    direct = PARTITIONERS["kaminpar"](graph, 8, 0)
+    plain = PARTITIONERS["kaminpar"](graph, 16, 3)
+    found = PARTITIONERS["terapart"](graph, 16, 3)
+    np.testing.assert_array_equal(found, PARTITIONERS["terapart"](graph, 16, 3))
+    assert cut_of(graph, found) < 1.1 * cut_of(graph, plain)
+    assert np.bincount(found, minlength=16).min() > 0
+
+
+@pytest.mark.parametrize("method", ["kaminpar", "terapart"])
+def test_kaminpar_numbers_are_hierarchical(method):
+    pytest.importorskip("kaminpar")
+    graph = planted_partition(4000, 40000, 8, num_features=0, seed=1)
+    fine = PARTITIONERS[method](graph, 64, 0)
+    direct = PARTITIONERS[method](graph, 8, 0)
     assert cut_of(graph, fine // 8) < 1.15 * cut_of(graph, direct)
