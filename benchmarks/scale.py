@@ -31,6 +31,7 @@ import psutil
 
 FEATURES = 32
 BATCH, STEPS, FAN_OUT = 1024, 50, (10, 5)
+PREPARING = "edges to buckets", "buckets to rows", "partition", "rows to the store"
 LEAST_LIMIT = 1_500_000_000
 """A worker's memory limit is not below this: the process itself takes a part of it."""
 
@@ -260,8 +261,13 @@ def total(stages):
     }
 
 
+def stages_of(record, names):
+    """Return the seconds of some stages."""
+    return sum(row["seconds"] for row in record["stages"] if row["stage"] in names)
+
+
 def draw(records, path):
-    """Draw seconds per million entries, of each stage and in all."""
+    """Draw seconds per million entries, of each stage and of all until the store."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -270,10 +276,13 @@ def draw(records, path):
     figure, axes = plt.subplots(figsize=(7, 4.5))
     sizes = [record["entries"] for record in records]
     for i, stage in enumerate([s["stage"] for s in records[0]["stages"]]):
-        each = [r["stages"][i]["seconds"] / r["entries"] * 1e6 for r in records]
-        axes.plot(sizes, each, marker="o", label=stage)
-    whole = [total(r["stages"])["seconds"] / r["entries"] * 1e6 for r in records]
-    axes.plot(sizes, whole, marker="s", color="black", label="all")
+        seconds = [record["stages"][i]["seconds"] for record in records]
+        if max(seconds) >= 1:  # the others would stretch the axis
+            each = [s / n * 1e6 for s, n in zip(seconds, sizes, strict=True)]
+            axes.plot(sizes, each, marker="o", label=stage)
+    preparing = [stages_of(record, PREPARING) / record["entries"] for record in records]
+    per_million = [seconds * 1e6 for seconds in preparing]
+    axes.plot(sizes, per_million, marker="s", color="black", label="all to the store")
     axes.set(xscale="log", yscale="log", xlabel="entries")
     axes.set_ylabel("seconds per million entries")
     axes.legend(fontsize=8)
