@@ -43,12 +43,15 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.kernels.halo import Halo, WholePart
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.hops import Request, Rows, WindowNodes
+    from daskgnn.kernels.spread import Drawn, Entries, SpreadRows
     from daskgnn.train.state import TrainState
 
     kinds = (
         AdjacencyBlock,
         Asked,
         Bundle,
+        Drawn,
+        Entries,
         FeatureRows,
         Halo,
         HaloCache,
@@ -58,6 +61,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         Request,
         Rows,
         SparseRows,
+        SpreadRows,
         Timed,
         TrainState,
         WholePart,

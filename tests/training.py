@@ -41,6 +41,32 @@ def planted_graph(num_nodes=400, seed=0, **options):
     return daskgnn.from_edge_index(np.stack([source, target]), **given)
 
 
+def hub_graph(num_nodes=400, seed=0, **options):
+    """Return a graph in which some nodes have ten times as many neighbours as most."""
+    rng = np.random.default_rng(seed)
+    rank = (num_nodes * rng.random((2, 8 * num_nodes)) ** [[1], [3]]).astype(int)
+    edges = rng.permutation(num_nodes)[rank]
+    labels = rng.integers(0, 4, num_nodes)
+    features = rng.normal(size=(num_nodes, 12)) + np.eye(4, 12)[labels]
+    split = rng.permutation(num_nodes)
+    given = {
+        "features": features.astype(np.float32),
+        "labels": labels,
+        "train": np.sort(split[: num_nodes // 2]),
+        "val": np.sort(split[num_nodes // 2 : 3 * num_nodes // 4]),
+        "test": np.sort(split[3 * num_nodes // 4 :]),
+        "num_nodes": num_nodes,
+        "name": "hubs",
+    }
+    given.update(options)
+    return daskgnn.from_edge_index(edges, **given)
+
+
+def hub_weights(num_nodes=400):
+    """Return a weight for each of the edges that `hub_graph` is made of."""
+    return np.random.default_rng(1).random(8 * num_nodes).astype(np.float32) + 0.1
+
+
 def stored(graph, path, method="metis", num_clusters=16):
     """Store a graph and return the path."""
     graph.partition(num_clusters=num_clusters, method=method).save(path)

@@ -405,6 +405,9 @@ def describe(graph: Graph) -> dict[str, Any]:
     )
     facts = {name: getattr(graph, name) for name in names.split()}
     facts["method"] = graph.partitioner.get("method")
+    for name in ("spread_from", "spread_rows", "spread_entries"):
+        if name in graph.partitioner:
+            facts[name] = graph.partitioner[name]
     return facts | {f"{name}_nodes": len(ids) for name, ids in graph.splits.items()}
 
 

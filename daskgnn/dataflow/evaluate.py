@@ -6,7 +6,7 @@ part's rows and its halo.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -140,7 +140,11 @@ def evaluate_layers(
 
 def halo_of(blocks: PartBlocks) -> Halo:
     """Return the halo of a part."""
-    return find_halo(blocks.adjacency)
+    whole = blocks.whole_rows()
+    halo = find_halo(whole)
+    if blocks.adjacency.spread is None:
+        return halo
+    return replace(halo, weights=whole.weights)
 
 
 def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureRows:

@@ -162,7 +162,7 @@ def choose_rows(
     capacity: int,
 ) -> np.ndarray:
     """Return the ids of a part's static cache."""
-    return choose_static(blocks.adjacency, sampling, seeds, seeds_per_step, capacity)
+    return choose_static(blocks.whole_rows(), sampling, seeds, seeds_per_step, capacity)
 
 
 def serve_cache(

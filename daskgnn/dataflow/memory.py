@@ -58,15 +58,19 @@ def estimate_step(
 def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of one part's blocks, and of its halo for evaluation.
 
-    Evaluation has its own columns and a copy of the features, wherever these are.
+    Evaluation has its own columns and a copy of the features, wherever these are; of
+    a vertex-cut, it reads the part's rows whole once.
     """
     evaluated = 1 if {"val", "test"} & graph.splits.keys() else 0
-    edge_bytes = (1 + evaluated) * graph.index_dtype.itemsize + 4 * graph.weighted
+    entry_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
+    edge_bytes = entry_bytes + evaluated * graph.index_dtype.itemsize
+    if graph.held_book is not None:
+        edge_bytes += evaluated * entry_bytes
     element = 4 if feature_dtype == "float32" else 2
     copies = evaluated + (graph.features_in == "memory")
     node_bytes = 8 * 3 + copies * graph.num_features * element
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
-    return int(total / graph.num_parts)
+    return int((total + graph.spread_bytes) / graph.num_parts)
 
 
 def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
@@ -75,7 +79,8 @@ def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
     element = 4 if feature_dtype == "float32" else 2
     held = graph.features_in == "memory"
     node_bytes = 8 * 3 + held * graph.num_features * element
-    return int(graph.num_edges * edge_bytes + graph.num_nodes * node_bytes)
+    total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
+    return int(total + graph.spread_bytes)
 
 
 def estimate_cache(policy: str, nbytes: int, look_ahead: int) -> int:

@@ -17,11 +17,13 @@ from daskgnn.graph.store import (
     load_features,
     load_half_features,
     load_labels,
+    load_part_rows,
 )
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.features import RowReader, is_dense, normalize_rows
 from daskgnn.kernels.shared import Handle, SharedArrays
+from daskgnn.kernels.spread import SpreadRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +68,7 @@ class PartSource:
             If a weight of a draw is not positive.
         """
         rows = (self.path, self.start, self.stop)
-        adjacency = load_adjacency(*rows, self.checksum)
+        adjacency = load_part_rows(*rows, self.checksum)
         return PartContent(
             adjacency,
             self.load_features(),
@@ -85,6 +87,10 @@ class PartSource:
             return load_half_features(*rows, *how)
         features = load_features(*rows, self.checksum)
         return normalize_rows(features) if self.normalize_features else features
+
+    def load_whole_rows(self) -> AdjacencyBlock:
+        """Read the part's rows of the graph, none of them spread."""
+        return load_adjacency(self.path, self.start, self.stop, self.checksum)
 
     def _draw_weights(self, block: AdjacencyBlock) -> np.ndarray:
         """Return float32 [E], the weight of each edge of `block` in draws."""
@@ -175,6 +181,16 @@ class PartBlocks:
         """float32 [E], weights of the draws."""
         return self.content.draw_weights
 
+    def whole_rows(self) -> AdjacencyBlock:
+        """Return the part's rows of the graph, none of them spread.
+
+        Those of a vertex-cut are read from the store: this takes their memory.
+        """
+        if self.adjacency.spread is None:
+            return self.adjacency
+        assert self._source is not None
+        return self._source.load_whole_rows()
+
     def __reduce__(self) -> Any:
         if self._shared is None:
             return PartBlocks, (self.content, self._source)
@@ -230,6 +246,8 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
         arrays["weights"] = block.weights
     if content.draw_weights is not None:
         arrays["draw_weights"] = content.draw_weights
+    if block.spread is not None:
+        arrays |= _spread_arrays(block.spread)
     if isinstance(features, RowReader):
         return arrays
     if is_dense(features):
@@ -237,6 +255,30 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
     sparse = {f"features_{n}": getattr(features, n) for n in ("indptr", "indices")}
     shape = np.array(features.shape)
     return {**arrays, **sparse, "features_data": features.data, "shape": shape}
+
+
+def _spread_arrays(spread: SpreadRows) -> dict[str, np.ndarray]:
+    """Return the arrays of spread rows by name."""
+    names = ("rows", "indptr", "holders", "starts", "strength")
+    arrays = {f"spread_{name}": getattr(spread, name) for name in names}
+    arrays["spread_held"] = np.array([spread.first, spread.count])
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _spread_of(arrays: Mapping[str, np.ndarray]) -> SpreadRows | None:
+    """Return the spread rows whose arrays are among these."""
+    if "spread_rows" not in arrays:
+        return None
+    first, count = (int(n) for n in arrays["spread_held"])
+    return SpreadRows(
+        arrays["spread_rows"],
+        arrays["spread_indptr"],
+        arrays["spread_holders"],
+        arrays["spread_starts"],
+        first,
+        count,
+        arrays.get("spread_strength"),
+    )
 
 
 def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartContent:
@@ -247,6 +289,7 @@ def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartCon
         arrays["indices"],
         arrays["original_ids"],
         arrays.get("weights"),
+        _spread_of(arrays),
     )
     vars(block)["strength"] = arrays["strength"]  # what it would compute again
     if source.features_in == "disk":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -21,6 +21,7 @@ from daskgnn.kernels.hops import (
     request,
 )
 from daskgnn.kernels.merge import merge
+from daskgnn.kernels.spread import Drawn, Entries, look_up_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,21 +159,46 @@ def _add_hop(
         tasks[key] = Task(key, serve, *given)
         others.append(other)
         replies.append(TaskRef(key))
+    held = List(*(plan.blocks.of(p) for p in near.parts))
+    sources = (frontier, near.parts, held, tuple(others), List(*replies))
+    how = (plan.sampling, hop, part, threads)
     key = ("sample", plan.run, window, hop, part)
-    tasks[key] = Task(
-        key,
-        sample_hop,
-        frontier,
-        near.parts,
-        List(*(plan.blocks.of(p) for p in near.parts)),
-        tuple(others),
-        List(*replies),
-        plan.sampling,
-        hop,
-        part,
-        threads,
-    )
+    if plan.sampling.held is None:
+        tasks[key] = Task(key, sample_hop, *sources, *how)
+        return TaskRef(key)
+    draw: Any = ("draw", plan.run, window, hop, part)
+    tasks[draw] = Task(draw, draw_hop, *sources, *how)
+    asked, replies = _add_look_ups(tasks, plan, window, hop, near, TaskRef(draw))
+    others = list(near.far)
+    found = (near.parts, held, tuple(others), List(*asked), List(*replies))
+    tasks[key] = Task(key, fill_hop, frontier, TaskRef(draw), *found, *how)
     return TaskRef(key)
+
+
+def _add_look_ups(
+    tasks: dict[Any, Any],
+    plan: Preparation,
+    window: int,
+    hop: int,
+    near: _Near,
+    drawn: TaskRef,
+) -> tuple[list[TaskRef], list[TaskRef]]:
+    """Add the look-ups, with parts far away, of entries of rows that are spread.
+
+    Returns
+    -------
+    tuple
+        What is asked of each far part, and what it answers.
+    """
+    asked, replies = [], []
+    for other in near.far:
+        key: Any = ("refer", plan.run, window, hop, other, near.part)
+        tasks[key] = Task(key, refer, drawn, plan.sampling, other)
+        asked.append(TaskRef(key))
+        key = ("look-up", plan.run, window, hop, near.part, other)
+        tasks[key] = Task(key, look_up, plan.blocks.of(other), asked[-1])
+        replies.append(TaskRef(key))
+    return asked, replies
 
 
 def serve(
@@ -208,14 +234,88 @@ def sample_hop(
     threads: int = 1,
 ) -> WindowNodes:
     """Sample a hop of a part from the blocks at hand; merge with others' replies."""
+    here = (frontier, near, blocks, others, replies)
+    answers = _answers(*here, sampling, hop, part, threads)
+    return merge(frontier, answers, sampling, hop, part, threads)
+
+
+def draw_hop(
+    frontier: WindowNodes,
+    near: tuple[int, ...],
+    blocks: list[PartBlocks],
+    others: tuple[int, ...],
+    replies: list[Rows],
+    sampling: Sampling,
+    hop: int,
+    part: int,
+    threads: int = 1,
+) -> Drawn:
+    """Sample a hop of a part of a vertex-cut; some entries are yet to be looked up."""
+    here = (frontier, near, blocks, others, replies)
+    return Drawn.of(_answers(*here, sampling, hop, part, threads))
+
+
+def _answers(
+    frontier: WindowNodes,
+    near: tuple[int, ...],
+    blocks: list[PartBlocks],
+    others: tuple[int, ...],
+    replies: list[Rows],
+    sampling: Sampling,
+    hop: int,
+    part: int,
+    threads: int,
+) -> dict[int, Rows]:
+    """Return all owners' answers to a part, by owner."""
     answers = {}
     for owner, held in zip(near, blocks, strict=True):
         asked = request(frontier, sampling, owner)
         if owner == part or len(asked.ids):
             keys = frontier.step_keys
             answers[owner] = serve(held, asked, keys, sampling, hop, threads)
-    answers |= dict(zip(others, replies, strict=True))
-    return merge(frontier, answers, sampling, hop, part, threads)
+    return answers | dict(zip(others, replies, strict=True))
+
+
+def refer(drawn: Drawn, sampling: Sampling, other: int) -> np.ndarray:
+    """Return the places of the entries that a part needs of another."""
+    assert sampling.held is not None
+    return drawn.places(sampling.held, other)
+
+
+def look_up(blocks: PartBlocks, places: np.ndarray) -> Entries:
+    """Return the entries at some places that a part holds."""
+    return look_up_entries(blocks.adjacency, places)
+
+
+def fill_hop(
+    frontier: WindowNodes,
+    drawn: Drawn,
+    near: tuple[int, ...],
+    blocks: list[PartBlocks],
+    others: tuple[int, ...],
+    asked: list[np.ndarray],
+    replies: list[Entries],
+    sampling: Sampling,
+    hop: int,
+    part: int,
+    threads: int = 1,
+) -> WindowNodes:
+    """Put the entries that were looked up in their places; merge."""
+    wanted = {p: refer(drawn, sampling, p) for p in near}
+    entries = {
+        p: look_up(held, wanted[p]) for p, held in zip(near, blocks, strict=True)
+    }
+    wanted |= dict(zip(others, asked, strict=True))
+    entries |= dict(zip(others, replies, strict=True))
+    assert sampling.held is not None
+    answers = drawn.filled(sampling.held, entries)
+    window = merge(frontier, answers, sampling, hop, part, threads)
+    traffic = window.traffic
+    for other, found in entries.items():
+        if other != part and len(found.columns):
+            nbytes = wanted[other].nbytes + found.nbytes
+            traffic = traffic.received(other, 0, nbytes)
+    return replace(window, traffic=traffic)
 
 
 def _add_batch(

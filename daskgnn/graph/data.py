@@ -106,14 +106,16 @@ class GraphData:
         num_clusters
             How many clusters; 64, or N // 4 where that is less, if not given.
         method
-            A name from ``daskgnn.partition.PARTITIONERS``; "auto", which is METIS, or
-            for many edges KaMinPar where it is installed; or an assignment: integers
-            (N,), or the path of an ``.npy`` or text file of them.
+            A name from ``daskgnn.partition.PARTITIONERS``; "dbh" or "hdrf", which
+            spread rows of high degree; "auto", which is METIS, or for many edges
+            KaMinPar where it is installed; or an assignment: integers (N,), or the
+            path of an ``.npy`` or text file of them.
 
         Raises
         ------
         PartitionError
-            If the method is unknown or ``num_clusters`` is not in 1..N.
+            If the method is unknown or ``num_clusters`` is not in 1..N; if rows are to
+            be spread and edges have attributes.
         """
         from daskgnn.partition import partition_graph
 

@@ -18,6 +18,12 @@ from daskgnn.graph.book import cut_clusters
 from daskgnn.graph.diskrows import check_features
 from daskgnn.graph.gcxs import csr_block, ones
 from daskgnn.graph.identify import unpack_ids
+from daskgnn.graph.spread import (
+    held_book,
+    holder_counts,
+    read_part_rows,
+    spread_bytes,
+)
 from daskgnn.graph.store import (
     Store,
     load_adjacency,
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from sparse import GCXS
 
     from daskgnn.graph.data import GraphData
+    from daskgnn.partition.holdings import Holdings
     from daskgnn.partition.quality import Quality
 
 
@@ -80,6 +87,8 @@ class Graph:
         P.
     partition_book : numpy.ndarray
         int64 [P+1]; part p holds storage ids ``book[p]`` to ``book[p+1] - 1``.
+    held_book : numpy.ndarray or None
+        int64 [P+1] of a vertex-cut: which entries of spread rows each part holds.
     splits : dict of numpy.ndarray
         Sorted int64 storage ids of "train", "val", "test", where given.
     num_nodes, num_edges, num_features, num_classes, max_degree : int
@@ -92,6 +101,8 @@ class Graph:
         Names the content of this store, partition included.
     index_dtype : numpy.dtype
         Of storage ids in blocks: int32, or int64 from 2**31 nodes on.
+    spread_bytes : int
+        Of what is kept of a vertex-cut's spread rows beside the entries; else 0.
     feature_dtype : str or None
         What features are stored as: "float32", "float16" or "bfloat16".
     token : str
@@ -130,12 +141,14 @@ class Graph:
         }
         self.index_dtype = np.dtype(store.arrays["indices"].dtype)
         self.feature_dtype = store.feature_dtype
+        self.spread_bytes = spread_bytes(store)
         self.features_in = features_in
         self._row_bytes = float(found["feature_row_bytes"])
         self._names = frozenset(store.arrays)
         self._clusters = store.clusters()
         self.num_parts = num_parts
         self.partition_book = self._cut(num_parts)
+        self.held_book = held_book(store, self.partition_book)
         self.token = f"{self.graph_hash[:8]}{self.checksum[:16]}-{num_parts}"
 
     @property
@@ -219,7 +232,22 @@ class Graph:
             batch_size=batch_size,
             row_bytes=self._each_row_bytes(),
             window=window,
+            holdings=self._holdings(),
         )
+
+    def _holdings(self) -> Holdings | None:
+        """Return what the clusters of a vertex-cut hold."""
+        if self.held_book is None:
+            return None
+        from daskgnn.partition.holdings import Holdings
+
+        store = open_store(self.path, self.checksum)
+
+        def stored(start: int, stop: int) -> np.ndarray:
+            return read_part_rows(store, start, stop).indices
+
+        bounds = store.read("cluster_bounds")
+        return Holdings(store.read("spread_rows"), holder_counts(store), bounds, stored)
 
     def _each_row_bytes(self) -> float | np.ndarray:
         """Return the bytes of a feature row: of all rows, or [N] where they differ."""

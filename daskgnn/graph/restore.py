@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from daskgnn.graph.data import GraphData
 from daskgnn.graph.identify import unpack_ids
+from daskgnn.graph.spread import is_vertex_cut, stored_places
 from daskgnn.graph.store import open_store
 from daskgnn.kernels.half import widen
 
@@ -30,6 +31,8 @@ def read_graph_data(path: str) -> GraphData:
     original = store.read("original_ids")
     storage = np.argsort(original)
     indptr, slots = _original_rows(store.read("indptr"), storage)
+    if is_vertex_cut(store):
+        slots = stored_places(store)[slots]
     indices = store.read("indices")
     found = store.attributes
     edges = {

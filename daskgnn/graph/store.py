@@ -29,6 +29,7 @@ from daskgnn.graph.manifest import (
     check_metadata,
     document_digest,
 )
+from daskgnn.graph.spread import is_vertex_cut, read_part_rows, read_whole_rows
 from daskgnn.graph.writer import FORMAT, FORMAT_VERSION
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.features import normalize_rows
@@ -226,6 +227,8 @@ def load_adjacency(
         As for `Store.read`.
     """
     store = open_store(path, checksum)
+    if is_vertex_cut(store):
+        return read_whole_rows(store, start, stop)
     indptr = store.read("indptr", start, stop + 1)
     first, last = int(indptr[0]), int(indptr[-1])
     indptr -= first
@@ -237,6 +240,22 @@ def load_adjacency(
         original_ids=store.read("original_ids", start, stop),
         weights=store.read("edge_weight", first, last) if weighted else None,
     )
+
+
+def load_part_rows(
+    path: str, start: int, stop: int, checksum: str | None = None
+) -> AdjacencyBlock:
+    """Read what a part has of the graph: of a vertex-cut, with rows that are spread.
+
+    Raises
+    ------
+    StoreError
+        As for `Store.read`.
+    """
+    store = open_store(path, checksum)
+    if is_vertex_cut(store):
+        return read_part_rows(store, start, stop)
+    return load_adjacency(path, start, stop, checksum)
 
 
 def load_features(

@@ -5,7 +5,7 @@ N nodes, E entries, P parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from daskgnn.graph.book import count_clusters, cut_clusters
 from daskgnn.graph.content import graph_hash
 from daskgnn.graph.manifest import REMEDY
 from daskgnn.graph.restore import read_graph_data
+from daskgnn.graph.spread import held_entries, is_vertex_cut
 from daskgnn.graph.store import Store, load_adjacency, open_store
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def validate(
     _check_bytes(store, progress)
     _check_nodes(store)
     _check_pointers(store, "indptr", "indices")
+    if is_vertex_cut(store):
+        _check_spread(store)
     if "features_indptr" in store.arrays:
         _check_pointers(store, "features_indptr", "features_indices")
     book = _partition_book(store, num_parts)
@@ -159,6 +162,40 @@ def _check_pointers(store: Store, pointers: str, entries: str) -> None:
         raise _fault(store, pointers, _first(falls) + 1, "falls")
 
 
+def _check_spread(store: Store) -> None:
+    """Prove that spread rows name holders, and the entries that these hold."""
+    rows, degree = store.read("spread_rows"), np.diff(store.read("indptr"))
+    wrong = (rows < 0) | (rows >= len(degree))
+    wrong[1:] |= rows[1:] <= rows[:-1]
+    if wrong.any():
+        raise _fault(store, "spread_rows", _first(wrong), "names no row or one twice")
+    slots = np.concatenate(([0], np.cumsum(degree[rows])))
+    _compare(store, "spread_indptr", slots, "does not cut the slots into rows")
+    holders = store.read("spread_holders")
+    count = store.arrays["cluster_bounds"].shape[0] - 1
+    if len(holders) != slots[-1]:
+        raise _fault(store, "spread_holders", 0, f"does not have {slots[-1]} slots")
+    if (holders >= count).any():
+        where = _first(holders >= count)
+        raise _fault(store, "spread_holders", where, "names no cluster")
+    pairs = np.repeat(np.arange(len(rows)), degree[rows]) * count + holders
+    held = np.bincount(pairs, minlength=len(rows) * count).reshape(-1, count)
+    bounds = np.concatenate(([0], np.cumsum(held.sum(axis=0))))
+    _compare(store, "spread_bounds", bounds, "does not count the entries of holders")
+    starts = np.cumsum(held, axis=0) - held + bounds[:-1]
+    _compare(store, "spread_starts", starts, "does not count the entries of rows")
+
+
+def _compare(store: Store, name: str, expected: np.ndarray, what: str) -> None:
+    """Prove that an array is what follows from others."""
+    found = store.read(name)
+    if found.shape != expected.shape:
+        raise _fault(store, name, 0, what)
+    wrong = (found != expected).reshape(len(found), -1).any(axis=1)
+    if wrong.any():
+        raise _fault(store, name, _first(wrong), what)
+
+
 def _partition_book(store: Store, num_parts: int | None) -> np.ndarray:
     """Return the row bounds of the parts."""
     clusters = store.clusters()
@@ -178,6 +215,8 @@ def _check_clusters(store: Store) -> None:
         return rows.indptr, rows.indices
 
     expected, _ = count_clusters(block, clusters.bounds)
+    if is_vertex_cut(store):
+        expected = replace(expected, edges=held_entries(store, clusters.bounds))
     for part in ("edges", "crossing"):
         if not np.array_equal(getattr(clusters, part), getattr(expected, part)):
             raise _fault(store, f"cluster_{part}", 0, "does not count the edges")

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     Fill = Callable[[str, Iterable["ArraySource"], Callable[[int], Any]], None]
 
 FORMAT = "daskgnn"
-FORMAT_VERSION = 2
-"""The newest: 2 has features in half precision, anything else is written as 1."""
+FORMAT_VERSION = 3
+"""The newest: 3 has rows that are spread, 2 features in half precision, anything else
+is written as 1."""
 CHUNK_BYTES = 16 << 20
 _ARRAY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
@@ -190,7 +191,7 @@ def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
         "node_type": "group",
         "attributes": {
             "format": FORMAT,
-            "format_version": 2 if "feature_dtype" in attributes else 1,
+            "format_version": _version(attributes),
             **attributes,
             "manifest": build_manifest(root).to_dict(),
         },
@@ -198,6 +199,13 @@ def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
     document = json.loads(json.dumps(document))
     document["attributes"]["checksum"] = document_digest(document)
     Path(root, METADATA_FILE).write_text(json.dumps(document, indent=1))
+
+
+def _version(attributes: dict[str, Any]) -> int:
+    """Return the oldest format that has what a store has."""
+    if "spread_rows" in attributes.get("partitioner", {}):
+        return 3
+    return 2 if "feature_dtype" in attributes else 1
 
 
 def _put_in_place(temporary: str, target: str, overwrite: bool) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.spread import SpreadRows
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class AdjacencyBlock:
     """int64 [n], original id of each row."""
     weights: np.ndarray | None = None
     """float32 [E], edge weights, or None where every edge weighs 1."""
+    spread: SpreadRows | None = None
+    """Rows that lie with several parts: `indices` and `weights` are then those of the
+    other rows and those that are held here."""
 
     @property
     def num_rows(self) -> int:
@@ -42,6 +49,12 @@ class AdjacencyBlock:
         """float32 [n], sum of the weights of each row (its degree if unweighted)."""
         if self.weights is None:
             return self.degree.astype(np.float32)
-        rows = np.repeat(np.arange(self.num_rows), self.degree)
-        sums = np.bincount(rows, self.weights, self.num_rows)
-        return sums.astype(np.float32)
+        degree, kept = self.degree, self.weights
+        if self.spread is not None:
+            degree[self.spread.rows] = 0
+            kept = kept[: len(kept) - self.spread.count]
+        rows = np.repeat(np.arange(self.num_rows), degree)
+        sums = np.bincount(rows, kept, self.num_rows).astype(np.float32)
+        if self.spread is not None:
+            sums[self.spread.rows] = self.spread.strength
+        return sums

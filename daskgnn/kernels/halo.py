@@ -25,6 +25,13 @@ class Halo:
     """int32 [E]"""
     ids: np.ndarray
     """int [H], storage ids of the halo nodes, sorted: grouped by owner."""
+    weights: np.ndarray | None = None
+    """float32 [E], edge weights beside `indices`, where the block has not all of its
+    rows' (`daskgnn.kernels.spread`)."""
+
+    def weights_of(self, block: AdjacencyBlock) -> np.ndarray | None:
+        """Return the weights of all entries of the rows of `block`."""
+        return block.weights if self.weights is None else self.weights
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class WholePart:
 
 
 def find_halo(block: AdjacencyBlock) -> Halo:
-    """Return the halo of a block."""
+    """Return the halo of a block of whole rows."""
     stop = block.start + block.num_rows
     remote = (block.indices < block.start) | (block.indices >= stop)
     ids, place = np.unique(block.indices[remote], return_inverse=True)
@@ -87,7 +94,7 @@ def whole_part(
         first_aggregation,
         (block.indptr[:-1], block.indptr[1:], halo.indices),
         Sources.in_two_tables(owner, row, part, own, received),
-        block.weights,
+        halo.weights_of(block),
         block.degree,
         strength,
         dense(own) if first_aggregation == "gcn" else own,

@@ -17,10 +17,11 @@ import numpy as np
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.frontier import count_between, take_between
 from daskgnn.kernels.neighbor import FanOut, look_up_rows, sample_rows
+from daskgnn.kernels.spread import read_slots
 from daskgnn.kernels.threads import for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
 
@@ -32,6 +33,9 @@ class Sampling:
     fan_out: FanOut
     bounds: np.ndarray
     """int64 [P + 1], the partition book: first storage id of each part."""
+    held: np.ndarray | None = None
+    """int64 [P + 1], of a vertex-cut: the first place of the entries of spread rows
+    that each part holds (`daskgnn.kernels.spread`)."""
 
     @property
     def num_parts(self) -> int:
@@ -228,6 +232,7 @@ def answer(
     `labels` are those of the block's rows: the seeds' go with hop 0, later hops
     are given none.
     `draw_weights` (float32 [E], positive) makes the draws weighted.
+    Of a vertex-cut, columns that other parts hold are places (`Drawn`).
     The result does not depend on `threads`, the number of threads to use.
     """
     first, found = _look_up(block, asked.ids, sampling.fan_out.width(hop), threads)
@@ -275,8 +280,9 @@ def _sample(
     bases = offsets([int(found.counts[piece].sum()) for piece in pieces])
     columns = np.empty(bases[-1], block.indices.dtype)
     weights = none if block.weights is None else np.empty(bases[-1], np.float32)
+    read = _slot_reader(block, asked.ids, first, found)
     given = (
-        block.indices,
+        block.indices if read is None else columns[:0],
         none if block.weights is None else block.weights,
         none if draw_weights is None else draw_weights,
         first,
@@ -290,10 +296,40 @@ def _sample(
     def sample(piece: tuple[slice, int]) -> None:
         rows, base = piece
         arguments = [*frozen_all(given), fan_out.whole, fan_out.drawn]
-        sample_rows(*arguments, *[rows.start, rows.stop, base, columns, weights])
+        where = [rows.start, rows.stop, base, columns, weights]
+        sample_rows(*arguments, *where)
+        if read is not None:
+            read(where)
 
     for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
     return columns, None if block.weights is None else weights
+
+
+def _slot_reader(
+    block: AdjacencyBlock, ids: np.ndarray, first: np.ndarray, found: Rows
+) -> Callable[[list[Any]], None] | None:
+    """Return what puts entries in the place of slots, where rows are spread."""
+    spread = block.spread
+    if spread is None:
+        return None
+    numbers, first = spread.locate(ids.astype(np.int64) - block.start, first)
+    given = (
+        block.indices,
+        np.empty(0, np.float32) if block.weights is None else block.weights,
+        first,
+        found.counts,
+        numbers,
+        spread.indptr,
+        spread.holders,
+        spread.starts,
+    )
+    held = (spread.first, spread.count)
+
+    def read(where: list[Any]) -> None:
+        arguments = [*frozen_all(given), *held, *where]
+        read_slots(*arguments)
+
+    return read
 
 
 def _pieces(length: int, threads: int) -> list[slice]:

@@ -183,8 +183,8 @@ def _read_rows(
     base: int,
     columns: Any,
     out_weights: Any,
-) -> Any:
-    """Replace places within rows by what is there; return where the rows end."""
+) -> None:
+    """Replace places within rows by what is there."""
     for i in range(begin, end):
         row, stop = first[i], base + counts[i]
         if len(weights) > 0:
@@ -193,7 +193,6 @@ def _read_rows(
         for e in range(base, stop):
             columns[e] = indices[np.uint64(row + columns[e])]
         base = stop
-    return base
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -231,7 +230,8 @@ def sample_rows(
 
     Parameters
     ----------
-    indices : int [E]
+    indices : int [E] or [0]
+        Empty where slots are wanted, and no entries.
     weights : float32 [E] or [0]
         Edge weights, empty where every edge weighs 1.
     draw_weights : float32 [E] or [0]
@@ -245,7 +245,7 @@ def sample_rows(
     base : int
         Where the entries of row `begin` are written: the sum of the counts before.
     columns, out_weights : int [S], float32 [S] or [0]
-        Outputs: ``indices`` and ``weights`` at the sampled entries.
+        Outputs: ``indices`` and ``weights`` at the sampled entries, or their slots.
     """
     largest, widest = _longest(degree, counts, begin, end, whole)
     weighted = len(draw_weights) > 0
@@ -269,8 +269,11 @@ def sample_rows(
                 _draw_row_weighted(key, draw_weights, first[i], degree[i], kept, out)
             else:
                 _draw_row(key, degree[i], k, drawn, order, swapped, columns, place)
-            _prefetch_row(indices, weights, first[i], columns, place, k)
+            if len(indices) > 0:
+                _prefetch_row(indices, weights, first[i], columns, place, k)
             place += k
-        base = _read_rows(
-            indices, weights, first, counts, run, stop, base, columns, out_weights
-        )
+        if len(indices) > 0:
+            _read_rows(
+                indices, weights, first, counts, run, stop, base, columns, out_weights
+            )
+        base = place

@@ -15,6 +15,7 @@ import numpy as np
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.assignment import assigned_clusters, is_assignment
+from daskgnn.partition.cutgraph import VertexCutGraph, check_spreadable
 from daskgnn.partition.estimate import estimate
 from daskgnn.partition.hash import hash_clusters
 from daskgnn.partition.kaminpar import kaminpar_clusters, terapart_clusters
@@ -25,6 +26,7 @@ from daskgnn.partition.propagation import propagation_clusters
 from daskgnn.partition.quality import Quality
 from daskgnn.partition.spectral import spectral_clusters
 from daskgnn.partition.streaming import fennel_clusters, ldg_clusters
+from daskgnn.partition.vertexcut import VERTEX_CUTS
 from daskgnn.partition.walks import walk_clusters
 
 if TYPE_CHECKING:
@@ -100,18 +102,19 @@ def partition_graph(
         How many clusters to ask for; those that stay empty are left out. An
         assignment has its own.
     method
-        A name from `PARTITIONERS`; "auto", which is METIS, or from `AUTO_EDGES` entries
-        on what fits of KaMinPar, its compressed form, and "cluster"; or an assignment:
-        integers (N,), or the path of an ``.npy`` or text file of them; nodes with equal
-        numbers stay together.
+        A name from `PARTITIONERS` or `VERTEX_CUTS`; "auto", which is METIS, or from
+        `AUTO_EDGES` entries on what fits of KaMinPar, its compressed form, and
+        "cluster"; or an assignment: integers (N,), or the path of an ``.npy`` or text
+        file of them; nodes with equal numbers stay together.
     seed
         Of the method's own choices: the same seed gives the same clusters.
 
     Raises
     ------
     PartitionError
-        If the method is unknown, ``num_clusters`` is not in 1..N, or the method or
-        the assignment gives something else than one cluster for each node.
+        If the method is unknown, ``num_clusters`` is not in 1..N, the method or the
+        assignment gives something else than one cluster for each node, or a vertex-cut
+        is to spread what it cannot.
     """
     _check_seed(seed)
     method = settle_method(method, graph.num_edges, graph.num_nodes)
@@ -119,16 +122,21 @@ def partition_graph(
         clusters = assigned_clusters(graph, method)
         partitioner = {"method": "assignment", "seed": int(seed)}
         return PartitionedGraph.from_clusters(graph, clusters, partitioner)
-    find = find_partitioner(method)
-    check_installed(method)
+    if method not in VERTEX_CUTS:
+        find = find_partitioner(method)
+        check_installed(method)
     _check_count(graph, num_clusters)
+    partitioner = {"method": method, "seed": int(seed), "asked": int(num_clusters)}
+    if method in VERTEX_CUTS:
+        check_spreadable(graph, 0, partitioner)
+        cut = VERTEX_CUTS[method](graph, int(num_clusters), int(seed))
+        return VertexCutGraph.from_cut(graph, cut, partitioner)
     clusters = np.asarray(find(graph, int(num_clusters), int(seed)))
     if clusters.shape != (graph.num_nodes,) or clusters.dtype.kind not in "iu":
         raise PartitionError(
             f"method {method!r} gave an array {clusters.dtype} {clusters.shape}, "
             f"expected the cluster of each node: integers ({graph.num_nodes},)"
         )
-    partitioner = {"method": method, "seed": int(seed), "asked": int(num_clusters)}
     return PartitionedGraph.from_clusters(graph, clusters, partitioner)
 
 
@@ -142,13 +150,13 @@ def find_partitioner(
     PartitionError
         If there is none; near names are listed.
     """
+    if method in VERTEX_CUTS and not known:
+        raise PartitionError(
+            f"method {method!r} is a vertex-cut, which needs the graph in memory: "
+            "leave --out-of-core out, or use --method cluster"
+        )
     if method not in PARTITIONERS:
-        if method in ("dbh", "hdrf") and not known:
-            raise PartitionError(
-                f"method {method!r} is a vertex-cut, which is measured by --compare "
-                "but not stored: use fennel or cluster, or partition --compare"
-            )
-        names = list(known) or list(PARTITIONERS)
+        names = list(known) or [*PARTITIONERS, *VERTEX_CUTS]
         near = get_close_matches(str(method), names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise PartitionError(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from daskgnn.graph.data import default_clusters
 from daskgnn.partition import PARTITIONERS, check_installed, find_partitioner
+from daskgnn.partition.cutgraph import VertexCutGraph
 from daskgnn.partition.measured import Measured, run_measured
 from daskgnn.partition.ordered import PartitionedGraph
-from daskgnn.partition.vertexcut import VERTEX_CUTS, count_copies
+from daskgnn.partition.vertexcut import VERTEX_CUTS, VertexCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +39,8 @@ class Compared:
     """Halo nodes over all nodes that the parts hold."""
     replication_factor: float
     """Nodes that the parts hold, own and others', over N; of a vertex-cut, a node is
-    held by its master's part and by every part that holds one of its edges."""
+    held by its master's part and by every part that holds one of its edges, as they
+    are stored."""
     node_balance: float
     """Largest part over the mean, in nodes."""
     edge_balance: float
@@ -104,15 +104,19 @@ def compare(
         if started is not None:
             started(method)
         run = run_measured(graph, method, count, seed)
-        ordered = PartitionedGraph.from_clusters(
-            graph, run.clusters, {"method": method}
-        )
+        ordered = _ordered(graph, method, run)
         quality = ordered.quality(num_parts, num_neighbors, batch_size, window=window)
-        row = _row(method, ordered.num_clusters, quality, run)
-        if run.holders is not None:
-            row = _vertex_cut_row(graph, ordered, run.holders, row)
-        found.append(row)
+        found.append(_row(method, ordered.num_clusters, quality, run))
     return found
+
+
+def _ordered(graph: GraphData, method: str, run: Measured) -> PartitionedGraph:
+    """Put a graph into the order that a method gave."""
+    partitioner = {"method": method}
+    if run.holders is None:
+        return PartitionedGraph.from_clusters(graph, run.clusters, partitioner)
+    cut = VertexCut(run.clusters, run.holders)
+    return VertexCutGraph.from_cut(graph, cut, partitioner)
 
 
 def check_method(method: str) -> None:
@@ -120,27 +124,6 @@ def check_method(method: str) -> None:
     if method not in VERTEX_CUTS:
         find_partitioner(method, COMPARABLE)
         check_installed(method)
-
-
-def _vertex_cut_row(
-    graph: GraphData, ordered: PartitionedGraph, holders: np.ndarray, row: Compared
-) -> Compared:
-    """Replace what a vertex-cut counts otherwise: copies of nodes, edges by holder."""
-    part_of = np.empty(ordered.num_clusters, np.int64)
-    book = ordered.book(row.num_parts)
-    part_of[:] = np.searchsorted(book, ordered.cluster_bounds[:-1], side="right") - 1
-    # Clusters that hold edges but no node are with the nearest one that does.
-    names = ordered.cluster_names
-    near = np.clip(np.searchsorted(names, holders), 0, len(names) - 1)
-    masters = np.empty(graph.num_nodes, np.int64)
-    masters[ordered.original_ids] = np.repeat(np.arange(row.num_parts), np.diff(book))
-    copies, edges, _ = count_copies(graph, masters, part_of[near], row.num_parts)
-    return replace(
-        row,
-        replication_factor=copies / graph.num_nodes,
-        halo_share=1 - graph.num_nodes / copies,
-        edge_balance=float(edges.max() / edges.mean()),
-    )
 
 
 def _row(method: str, num_clusters: int, quality: Quality, run: Measured) -> Compared:

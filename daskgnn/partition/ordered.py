@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.data import GraphData
     from daskgnn.graph.writer import Fill
+    from daskgnn.partition.holdings import Holdings
 
 STORED_DTYPES: dict[str, type] = {
     "float32": np.float32,
@@ -201,7 +202,13 @@ class PartitionedGraph:
             batch_size=batch_size,
             window=window,
             row_bytes=each[self.original_ids] if np.ndim(each) else each,
+            holdings=self.holdings,
         )
+
+    @property
+    def holdings(self) -> Holdings | None:
+        """What the clusters hold, where that is not their own rows alone."""
+        return None
 
     def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the CSR rows of a run of storage ids."""
@@ -218,20 +225,28 @@ class PartitionedGraph:
         """Return a run of `indices`."""
         return self.storage_ids[self.data.indices[self._slots(start, stop)]]
 
+    def _stored_slots(self, start: int, stop: int) -> np.ndarray:
+        """Return where stored entries ``start`` to ``stop - 1`` stand originally."""
+        return self._slots(start, stop)
+
+    def _stored_neighbours(self, start: int, stop: int) -> np.ndarray:
+        """Return a run of `indices` as they are stored."""
+        return self.storage_ids[self.data.indices[self._stored_slots(start, stop)]]
+
     def _edge_sources(self) -> list[ArraySource]:
         """List the arrays of the edges."""
         data = self.data
         shape = (data.num_edges,)
         index = data.indices.dtype
         found = [
-            _plain("indptr", self.indptr),
-            ArraySource("indices", shape, index, self._neighbours),
+            plain("indptr", self.indptr),
+            ArraySource("indices", shape, index, self._stored_neighbours),
         ]
         values = {f"edge_attr/{name}": a for name, a in data.edge_attr.items()}
         if data.edge_weight is not None:
             values["edge_weight"] = data.edge_weight
         for name, array in values.items():
-            rows = _taken(array, self._slots)
+            rows = _taken(array, self._stored_slots)
             found.append(ArraySource(name, array.shape, array.dtype, rows))
         return found
 
@@ -257,7 +272,7 @@ class PartitionedGraph:
         shape, columns = (features.nnz,), features.indices
         int32, float32 = np.dtype(np.int32), np.dtype(np.float32)
         return [
-            _plain("features_indptr", indptr),
+            plain("features_indptr", indptr),
             ArraySource("features_indices", shape, int32, _taken(columns, slots)),
             ArraySource("features_data", shape, float32, _taken(features.data, slots)),
         ]
@@ -265,18 +280,18 @@ class PartitionedGraph:
     def _node_sources(self) -> list[ArraySource]:
         """List the other arrays of the nodes, and those of the clusters."""
         found = [
-            _plain("original_ids", self.original_ids),
-            _plain("cluster_bounds", self.cluster_bounds),
-            _plain("cluster_edges", self._counts[0].edges),
-            _plain("cluster_crossing", self._counts[0].crossing),
+            plain("original_ids", self.original_ids),
+            plain("cluster_bounds", self.cluster_bounds),
+            plain("cluster_edges", self._counts[0].edges),
+            plain("cluster_crossing", self._counts[0].crossing),
         ]
         labels = self.data.labels
         if labels is not None:
             rows = _taken(labels, lambda i, j: self.original_ids[i:j])
             found.append(ArraySource("labels", labels.shape, labels.dtype, rows))
         if self.data.node_ids is not None:
-            found += [_plain(*pair) for pair in pack_ids(self.data.node_ids).items()]
-        return found + [_plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
+            found += [plain(*pair) for pair in pack_ids(self.data.node_ids).items()]
+        return found + [plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
 
     def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:
         """Return what the store says of the graph."""
@@ -347,7 +362,7 @@ def ordered_slots(
     return slots
 
 
-def _plain(name: str, array: np.ndarray) -> ArraySource:
+def plain(name: str, array: np.ndarray) -> ArraySource:
     """Store an array that is in memory in storage order."""
     return ArraySource(name, array.shape, array.dtype, lambda i, j: array[i:j])
 

@@ -17,6 +17,8 @@ from daskgnn.partition.traffic import check_sampling, remote_traffic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from daskgnn.partition.holdings import Holdings
+
 
 @dataclass(frozen=True, eq=False)
 class Quality:
@@ -25,11 +27,12 @@ class Quality:
     nodes: np.ndarray
     """int64 [P], nodes of each part."""
     edges: np.ndarray
-    """int64 [P], entries in the rows of each part."""
+    """int64 [P], entries in the rows of each part; of a vertex-cut, those it holds."""
     seeds: np.ndarray | None
     """int64 [P], training nodes of each part, or None if there are none."""
     halo_nodes: np.ndarray
-    """int64 [P], nodes of other parts that are neighbours of a part's nodes."""
+    """int64 [P], nodes of other parts that are neighbours of a part's nodes; of a
+    vertex-cut, those of which it holds an entry."""
     cut_edges: int
     """Entries whose ends lie in different parts."""
     num_neighbors: tuple[int, ...]
@@ -135,6 +138,7 @@ def measure(
     batch_size: int,
     row_bytes: float | np.ndarray,
     window: int = 1,
+    holdings: Holdings | None = None,
 ) -> Quality:
     """Measure a partition, holding the rows of one part at a time.
 
@@ -150,6 +154,8 @@ def measure(
         Bytes of a feature row: of every row, or [N] of each.
     window
         Steps that are prepared together and fetch a row once.
+    holdings
+        What the parts hold, where it is not their own rows: of a vertex-cut.
 
     Raises
     ------
@@ -169,10 +175,10 @@ def measure(
     if seeds is not None and not len(seeds):
         seeds = None
     in_parts = None if seeds is None else np.diff(np.searchsorted(seeds, book))
-    traffic = remote_traffic(
-        block, runs, seeds, row_bytes, num_neighbors, batch_size, window
-    )
-    return Quality(
+    sampling = (num_neighbors, batch_size, window)
+    look_ups = None if holdings is None else holdings.look_ups(book)
+    traffic = remote_traffic(block, runs, seeds, row_bytes, *sampling, look_ups)
+    found = Quality(
         nodes=np.diff(book),
         edges=np.array(edges, np.int64),
         seeds=in_parts,
@@ -185,6 +191,7 @@ def measure(
         row_bytes=float(np.mean(row_bytes)),
         window=int(window),
     )
+    return found if holdings is None else holdings.correct(found, book)
 
 
 def each_row_bytes(features: Any, feature_dtype: str = "float32") -> Any:

@@ -19,6 +19,8 @@ from daskgnn.kernels.counter import below, combine, derive_key, draw
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from daskgnn.partition.holdings import LookUps
+
     Block = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
 MOST_PARTS = 8
@@ -32,6 +34,8 @@ SAMPLED_ROW_BYTES = 32
 degree and strength are answered. Labels of seeds are 8 more."""
 NEIGHBOUR_BYTES = 4
 """Of a storage id."""
+LOOK_UP_BYTES = 8
+"""Of an entry that is looked up: its place is asked for, its column is answered."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def remote_traffic(
     num_neighbors: Sequence[int],
     batch_size: int,
     window: int = 1,
+    look_ups: LookUps | None = None,
 ) -> Traffic:
     """Estimate what a step needs of other parts, as training counts it.
 
@@ -70,6 +75,8 @@ def remote_traffic(
     window
         Steps that are prepared together: a feature row that several of them need
         counts once, so that this is a window's traffic over its steps.
+    look_ups
+        Of a vertex-cut: entries whose places are looked up with other parts.
     """
     num_nodes = runs[-1][1]
     if len(runs) == 1:
@@ -91,6 +98,11 @@ def remote_traffic(
             indptr, indices = block(start, stop)
             degree = np.diff(indptr)[nodes[here & asked] - start]
             sampled += NEIGHBOUR_BYTES * float(np.minimum(degree, width).sum())
+            if look_ups is not None:
+                new = here & fresh
+                drawn = np.minimum(np.diff(indptr)[nodes[new] - start], width)
+                away = look_ups.share(nodes[new], lanes.part(reached[new]))
+                sampled += LOOK_UP_BYTES * float((drawn * away).sum())
             own = reached[here]
             found.append(_neighbours(own, indptr, indices, start, num_nodes, fan_out))
         before, reached = reached, np.unique(np.concatenate(found))
@@ -156,10 +168,12 @@ class _Lanes:
         """Return bool, which keys' nodes another part owns than the lane's."""
         nodes = keys % self.num_nodes
         owners = np.searchsorted(self._starts, nodes, side="right") - 1
-        found: np.ndarray = (
-            owners != self.parts[keys // self.num_nodes % len(self.parts)]
-        )
+        found: np.ndarray = owners != self.part(keys)
         return found
+
+    def part(self, keys: np.ndarray) -> np.ndarray:
+        """Return the part of each key's lane."""
+        return self.parts[keys // self.num_nodes % len(self.parts)]
 
     def fetched(self, keys: np.ndarray, window: int) -> np.ndarray:
         """Return the remote nodes, each once for a part and the steps of a window."""

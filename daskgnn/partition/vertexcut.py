@@ -78,29 +78,6 @@ VERTEX_CUTS: dict[str, Callable[[GraphData, int, int], VertexCut]] = {
 """The methods by name."""
 
 
-def count_copies(
-    graph: GraphData, masters: np.ndarray, holders: np.ndarray, num_parts: int
-) -> tuple[int, np.ndarray, int]:
-    """Count what a vertex-cut costs, by parts.
-
-    Parameters
-    ----------
-    masters, holders
-        int [N], [E], the part of each node and each entry.
-
-    Returns
-    -------
-    int, np.ndarray, int
-        Nodes that all parts hold (a node stands where its master is and where one of
-        its edges is); int64 [P], entries of each part; entries that are not with the
-        master of their row.
-    """
-    present = np.zeros((graph.num_nodes, -(-num_parts // 64)), np.uint64)
-    astray = _mark(graph.indptr, graph.indices, masters, holders, present)
-    copies = int(np.bitwise_count(present).sum())
-    return copies, np.bincount(holders, minlength=num_parts), int(astray)
-
-
 def _out_degree(graph: GraphData) -> Any:
     """Return int64 [N] the out-degrees of a directed graph, else 0: rows hold them."""
     if not graph.directed:
@@ -205,19 +182,3 @@ def _most_held(indptr: Any, holders: Any, count: int, masters: Any) -> None:
         for slot in range(indptr[node], indptr[node + 1]):
             hits[holders[slot]] = 0
         masters[node] = best
-
-
-@njit(cache=True, nogil=True)
-def _mark(indptr: Any, indices: Any, masters: Any, holders: Any, present: Any) -> int:
-    """Set a bit for each node and part that holds it; count entries astray."""
-    astray = 0
-    for node in range(len(masters)):
-        part = masters[node]
-        present[node, part >> 6] |= np.uint64(1) << np.uint64(part & 63)
-        for slot in range(indptr[node], indptr[node + 1]):
-            part = np.int64(holders[slot])
-            bit = np.uint64(1) << np.uint64(part & 63)
-            present[node, part >> 6] |= bit
-            present[indices[slot], part >> 6] |= bit
-            astray += part != masters[node]
-    return astray

@@ -103,6 +103,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 def check_sample_by(value: str, graph: Graph) -> None:
     """Refuse an unknown way to draw, and draws by weights that are not there."""
     check_choice("sample_by", value, SAMPLE_BY)
+    if value != "uniform" and graph.held_book is not None:
+        raise InputError(
+            f"sample_by={value!r} needs a row's weights in one place, and graph "
+            f"{graph.name!r} is a vertex-cut (method "
+            f"{graph.partitioner['method']!r}): use sample_by='uniform', or partition "
+            "it with method='fennel'"
+        )
     if value == "edge_weight" and not graph.weighted:
         raise InputError(
             f"graph {graph.name!r} has no edge weights: use sample_by='uniform', or "

@@ -68,7 +68,9 @@ class Deployment:
         )
         preparation = Preparation(
             self.run,
-            Sampling(self.program.fan_out, self.graph.partition_book),
+            Sampling(
+                self.program.fan_out, self.graph.partition_book, self.graph.held_book
+            ),
             blocks,
             self._first_aggregation,
             np.empty((0, *labels.shape[1:]), labels.dtype),

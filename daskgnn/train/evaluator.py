@@ -18,7 +18,6 @@ from daskgnn.dataflow.evaluate import (
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
-from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.train.program import evaluate_layer, evaluate_step
 from daskgnn.train.scores import SplitOutputs, reduce_outputs, score_split
@@ -145,7 +144,7 @@ class Evaluator:
         plan = replace(
             self.preparation,
             run=name,
-            sampling=Sampling(FanOut((-1,) * hops), self.preparation.sampling.bounds),
+            sampling=replace(self.preparation.sampling, fan_out=FanOut((-1,) * hops)),
             cache=None,
             half=False,
         )

@@ -419,7 +419,7 @@ def evaluate_layer(
         starts=block.indptr[:-1],
         ends=block.indptr[1:],
         indices=halo.indices,
-        edge_weight=block.weights,
+        edge_weight=halo.weights_of(block),
         ids=whole.original_ids,
         degree=block.degree,
         strength=whole.strength,

@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
-from training import planted_graph, stored, trainer
+import torch
+from training import hub_graph, hub_weights, planted_graph, stored, trainer
 
+import daskgnn
+from daskgnn import nn
 from daskgnn.partition import PARTITIONERS
+from daskgnn.partition.vertexcut import VERTEX_CUTS
 
 
 def losses(path, num_parts):
@@ -30,3 +34,33 @@ def test_losses_do_not_depend_on_the_partitioner(method, graph, expected, tmp_pa
     path = stored(graph, tmp_path / "g.zarr", chosen)
     # A wrong neighbour in one row changes losses in the second digit or third.
     np.testing.assert_allclose(losses(path, 3), expected, rtol=1e-5)
+
+
+def gcn(graph):
+    torch.manual_seed(0)
+    return nn.GCN(graph.num_features, 16, graph.num_classes, 2)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("num_neighbors", [[4, 3], [-1, 40]])
+def test_rows_may_be_spread(weighted, num_neighbors, tmp_path):
+    options = {"edge_weight": hub_weights()} if weighted else {}
+    graph = hub_graph(directed=weighted, **options)
+    found = {}
+    for method in ("hash", *VERTEX_CUTS):
+        path = stored(graph, tmp_path / f"{method}.zarr", method, 8)
+        assert ("spread_rows" in daskgnn.open_graph(path).partitioner) != (
+            method == "hash"
+        )
+        for num_parts in (1, 2, 3, 8):
+            run = trainer(path, num_parts, None, num_neighbors=num_neighbors, model=gcn)
+            run.fit(2)
+            losses = [step["loss"] for step in run.recorder.history.steps]
+            scores = run.evaluate("test")
+            predicted = run.predict().compute()
+            found[method, num_parts] = (losses, scores["loss"], predicted)
+    for losses, score, predicted in found.values():
+        expected = found["hash", 1]
+        np.testing.assert_allclose(losses, expected[0], rtol=1e-5)
+        np.testing.assert_allclose(score, expected[1], rtol=1e-5)
+        np.testing.assert_allclose(predicted, expected[2], atol=1e-4)

@@ -162,7 +162,7 @@ def test_lone_nodes_fill_the_smallest_clusters():
         ({"num_clusters": True}, "no whole number"),
         ({"method": "mettis"}, "did you mean 'metis'"),
         ({"method": "nothing"}, "expected one of hash, range, metis"),
-        ({"method": "hdrf"}, "a vertex-cut, which is measured by --compare"),
+        ({"method": "hdrff"}, "did you mean 'hdrf'"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 0.5}, r"seed=0\.5"),
     ],

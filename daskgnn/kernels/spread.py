@@ -1,0 +1,349 @@
+"""Rows of high degree whose entries lie with many parts: a vertex-cut's.
+
+Such a row stays with its master as a degree and, for each slot, the cluster that holds
+the entry there. The held entries of all rows are one array, ordered by cluster, row and
+slot, so that a part's are a run of it and the place of an entry follows from what the
+master knows. A master that samples a slot which lies elsewhere answers with the entry's
+place, as ``~place``, in the column's stead; who has asked looks it up where it is held.
+
+Shapes: R spread rows of a block with S slots, C clusters, P parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.prefetch import prefetch_entry
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.hops import Rows
+
+_RUN = 64
+"""Rows whose entries are named together, then read together."""
+_FEW = 32
+"""Slots of a row that are counted one by one; more are counted in one pass."""
+
+
+@dataclass(frozen=True)
+class SpreadRows:
+    """What a block has of the spread rows: the own ones', and the entries it holds.
+
+    The held entries are the last of the block's `indices` and `weights`; the rows that
+    are not spread lie before them without gaps.
+    """
+
+    rows: np.ndarray
+    """int64 [R], rows of the block, ascending."""
+    indptr: np.ndarray
+    """int64 [R + 1], where the slots of each begin in `holders`."""
+    holders: np.ndarray
+    """uint8 or uint16 [S], the cluster of each slot."""
+    starts: np.ndarray
+    """int32 or int64 [R, C], the place of a row's first entry with each cluster."""
+    first: int
+    """The place of the first entry that the block holds."""
+    count: int
+    """Entries that the block holds."""
+    strength: np.ndarray | None = None
+    """float32 [R], sums of the rows' weights; None where every edge weighs 1."""
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, without the held entries."""
+        arrays = (self.rows, self.indptr, self.holders, self.starts, self.strength)
+        return sum(a.nbytes for a in arrays if a is not None)
+
+    def locate(
+        self, rows: np.ndarray, first: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return which spread row each row is, and where the others' entries begin.
+
+        Parameters
+        ----------
+        rows, first : int64 [m]
+            Rows of the block, and where they would begin if none were spread.
+
+        Returns
+        -------
+        tuple
+            int64 [m] numbers in 0..R-1, or -1; int64 [m] places in `indices`.
+        """
+        before = np.searchsorted(self.rows, rows)
+        known = np.append(self.rows, -1)[before] == rows
+        return np.where(known, before, -1), first - self.indptr[before]
+
+    def all_places(self) -> np.ndarray:
+        """Return int64 [S], the place of the entry in each slot."""
+        places = np.empty(len(self.holders), np.int64)
+        _all_places(self.indptr, self.holders, self.starts, places)
+        return places
+
+
+@njit(cache=True, nogil=True)
+def _all_places(indptr: Any, holders: Any, starts: Any, places: Any) -> None:
+    """Write the place of every slot."""
+    following = np.empty(starts.shape[1], np.int64)
+    for row in range(len(indptr) - 1):
+        following[:] = starts[row]
+        for slot in range(indptr[row], indptr[row + 1]):
+            places[slot] = following[holders[slot]]
+            following[holders[slot]] += 1
+
+
+@njit(cache=True, nogil=True)
+def _few_places(holders: Any, starts: Any, slots: Any, places: Any) -> None:
+    """Write the places of some slots of a row, counting for each."""
+    for i in range(len(slots)):
+        here = holders[slots[i]]
+        rank = 0
+        for slot in range(slots[i]):
+            rank += holders[slot] == here
+        places[i] = starts[here] + rank
+
+
+@njit(cache=True, nogil=True)
+def _many_places(
+    holders: Any, starts: Any, slots: Any, following: Any, row: Any, places: Any
+) -> None:
+    """Write the places of some slots of a row from those of all of them.
+
+    `following` [C] and `row` [degree] are room for these.
+    """
+    following[:] = starts
+    for slot in range(len(holders)):
+        here = holders[slot]
+        row[slot] = following[here]
+        following[here] += 1
+    for i in range(len(slots)):
+        places[i] = row[slots[i]]
+
+
+@njit(cache=True, nogil=True)
+def _room(indptr: Any, counts: Any, numbers: Any, begin: int, end: int) -> Any:
+    """Return room for the places of any one of some rows: sampled ones, and all."""
+    widest = longest = np.int64(0)
+    for i in range(begin, end):
+        number = numbers[i]
+        if number >= 0:
+            widest = max(widest, counts[i])
+            if counts[i] > _FEW:
+                longest = max(longest, indptr[number + 1] - indptr[number])
+    return np.empty(widest, np.int64), np.empty(longest, np.int64)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _name_entries(
+    indices: Any,
+    first: Any,
+    counts: Any,
+    numbers: Any,
+    begin: int,
+    end: int,
+    base: int,
+    columns: Any,
+) -> None:
+    """Prefetch the sampled entries of those of some rows that are not spread."""
+    for i in range(begin, end):
+        if numbers[i] < 0:
+            for e in range(base, base + counts[i]):
+                prefetch_entry(indices, first[i] + columns[e])
+        base += counts[i]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _read_row(
+    indices: Any, weights: Any, first: int, columns: Any, out_weights: Any
+) -> None:
+    """Replace a row's slots by its entries."""
+    for e in range(len(columns)):
+        place = first + columns[e]
+        columns[e] = indices[place]
+        if len(weights) > 0:
+            out_weights[e] = weights[place]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _read_held(
+    indices: Any,
+    weights: Any,
+    places: Any,
+    first: int,
+    count: int,
+    columns: Any,
+    out_weights: Any,
+) -> None:
+    """Write the entries at some places, and ``~place`` of those held elsewhere."""
+    kept = len(indices) - count
+    for e in range(len(columns)):
+        place = places[e] - first
+        here = 0 <= place < count
+        columns[e] = indices[kept + place] if here else ~places[e]
+        if len(weights) > 0:
+            out_weights[e] = weights[kept + place] if here else 0
+
+
+@njit(cache=True, nogil=True)
+def read_slots(
+    indices: Any,
+    weights: Any,
+    first: Any,
+    counts: Any,
+    numbers: Any,
+    indptr: Any,
+    holders: Any,
+    starts: Any,
+    held_first: int,
+    held_count: int,
+    begin: int,
+    end: int,
+    base: int,
+    columns: Any,
+    out_weights: Any,
+) -> None:
+    """Replace the sampled slots of rows `begin` to `end` by what is there.
+
+    Parameters
+    ----------
+    indices, weights : int [E], float32 [E] or [0]
+        Of the block.
+    first, counts, numbers : int64 [m]
+        Where rows begin (if not spread), the slots of each that were sampled, and
+        which spread row each is, or -1.
+    indptr, holders, starts, held_first, held_count
+        See `SpreadRows`.
+    base : int
+        Where the slots of row `begin` are.
+    columns, out_weights : int [*], float32 [*] or [0]
+        Slots, and outputs: entries, or ``~place`` (weight 0) of those held elsewhere.
+    """
+    places, row = _room(indptr, counts, numbers, begin, end)
+    following = np.empty(starts.shape[1], np.int64)
+    for run in range(begin, end, _RUN):
+        stop = min(run + _RUN, end)
+        _name_entries(indices, first, counts, numbers, run, stop, base, columns)
+        for i in range(run, stop):
+            slots = columns[base : base + counts[i]]
+            out = out_weights[base : base + counts[i]]
+            base += counts[i]
+            number = numbers[i]
+            if number < 0:
+                _read_row(indices, weights, first[i], slots, out)
+                continue
+            found, begins = places[: counts[i]], starts[number]
+            own = holders[indptr[number] : indptr[number + 1]]
+            if counts[i] > _FEW:
+                _many_places(own, begins, slots, following, row, found)
+            else:
+                _few_places(own, begins, slots, found)
+            _read_held(indices, weights, found, held_first, held_count, slots, out)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The owners' answers to a part, in which entries held elsewhere are places."""
+
+    parts: tuple[int, ...]
+    rows: tuple[Rows, ...]
+
+    @classmethod
+    def of(cls, answers: dict[int, Rows]) -> Drawn:
+        """Line up the answers of some parts."""
+        parts = tuple(sorted(answers))
+        return cls(parts, tuple(answers[part] for part in parts))
+
+    def places(self, held: np.ndarray, part: int) -> np.ndarray:
+        """Return the places that `part` holds, int [m], in the order of the answers.
+
+        Parameters
+        ----------
+        held : int64 [P + 1]
+            The first place of each part.
+        """
+        first, last = int(held[part]), int(held[part + 1])
+        found = []
+        for rows in self.rows:
+            asked = ~rows.columns[rows.columns < 0]
+            found.append(asked[(asked >= first) & (asked < last)])
+        return np.concatenate(found)
+
+    def filled(self, held: np.ndarray, entries: dict[int, Entries]) -> dict[int, Rows]:
+        """Return the answers with `entries`, by part, where places were."""
+        empty = Entries(self.rows[0].columns[:0], None)
+        given = [entries.get(part, empty) for part in range(len(held) - 1)]
+        following = np.zeros(len(held), np.int64)
+        np.cumsum([len(e.columns) for e in given], out=following[1:])
+        columns = np.concatenate([e.columns for e in given])
+        weights = [e.weights for e in given if e.weights is not None]
+        weight = np.concatenate(weights) if weights else np.empty(0, np.float32)
+        return {
+            part: _fill(rows, held, following, columns, weight)
+            for part, rows in zip(self.parts, self.rows, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries that were looked up."""
+
+    columns: np.ndarray
+    """int [m], storage ids."""
+    weights: np.ndarray | None
+    """float32 [m], None where every edge weighs 1."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.columns.nbytes + (
+            0 if self.weights is None else self.weights.nbytes
+        )
+
+
+def look_up_entries(block: AdjacencyBlock, places: np.ndarray) -> Entries:
+    """Return the entries at some places that a block holds."""
+    assert block.spread is not None
+    begin = len(block.indices) - block.spread.count - block.spread.first
+    there = places.astype(np.int64) + begin
+    weights = None if block.weights is None else block.weights[there]
+    return Entries(block.indices[there], weights)
+
+
+def _fill(
+    rows: Rows,
+    held: np.ndarray,
+    following: np.ndarray,
+    entries: np.ndarray,
+    entry_weights: np.ndarray,
+) -> Rows:
+    """Return an answer with the next entries of each part where places were.
+
+    `following` [P + 1] moves on.
+    """
+    if not len(rows.columns) or rows.columns.min() >= 0:
+        return rows
+    columns = rows.columns.copy()
+    weights = None if rows.weights is None else rows.weights.copy()
+    none = np.empty(0, np.float32)
+    given = (frozen(held), frozen(entries), frozen(entry_weights))
+    _fill_columns(*given, following, columns, none if weights is None else weights)
+    return replace(rows, columns=columns, weights=weights)
+
+
+@njit(cache=True, nogil=True)
+def _fill_columns(
+    held: Any, entries: Any, weights: Any, following: Any, columns: Any, out: Any
+) -> None:
+    """Replace each place by the next entry of the part that holds it."""
+    for i in range(len(columns)):
+        if columns[i] < 0:
+            part = np.searchsorted(held, ~np.int64(columns[i]), side="right") - 1
+            columns[i] = entries[following[part]]
+            if len(out) > 0:
+                out[i] = weights[following[part]]
+            following[part] += 1
