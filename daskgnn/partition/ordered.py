@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class PartitionedGraph:
     """The method, its seed, and the clusters asked for."""
     cluster_names: np.ndarray
     """int64 [C], the numbers that the method gave the clusters, ascending."""
-    counted: tuple[Clusters, int] | None = None
+    counted: tuple[Clusters, int] | None = field(default=None, kw_only=True)
     """What `count_clusters` returns, where that is known."""
 
     @classmethod
