@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 def chaos(path, folder, *options):
     """Return the exit status, what was printed, and the events of the disturbed run."""
-    common = ["--epochs", "20", "--batch-size", "20", "--out", str(folder / "runs")]
+    common = ["--epochs", "40", "--batch-size", "20", "--out", str(folder / "runs")]
     done = command(folder, "chaos", path, *common, *options)
     events = [r["event"] for r in records(folder / "runs" / "disturbed")]
     return done, events
@@ -26,7 +26,7 @@ def check_hashes(folder, report):
 
 
 def test_killed_workers_change_no_bit(path, tmp_path):
-    done, events = chaos(path, tmp_path, "--kill-every", "1", "--json")
+    done, events = chaos(path, tmp_path, "--kill-every", "2", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     check_hashes(tmp_path, report)
