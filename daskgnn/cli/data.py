@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from daskgnn.cli.comparison import (
     NameList,
@@ -33,6 +34,7 @@ from daskgnn.cli.options import (
 )
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.book import check_num_parts
 
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
@@ -229,6 +231,7 @@ def store_graph(
     both = "" if data.directed else " (each counted both ways)"
     clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
     partitioned = data.partition(method=method, seed=seed, **clusters)
+    num_parts = _reported_parts(num_parts, partitioned.num_clusters)
     partitioned.save(out, overwrite=force, feature_dtype=feature_dtype)
     click.echo(f"{out}: {data.num_nodes:,} nodes, {data.num_edges:,} edges{both}")
     for name, count in data.report.items():
@@ -239,6 +242,17 @@ def store_graph(
         click.echo(note)
     quality = partitioned.quality(num_parts, feature_dtype=feature_dtype, **traffic)
     click.echo(str(quality))
+
+
+def _reported_parts(num_parts: int, num_clusters: int) -> int:
+    """Return how many parts the report is for; refuse more than can be, if asked for.
+
+    A graph of few nodes may have fewer clusters than the default has parts.
+    """
+    context = click.get_current_context()
+    if context.get_parameter_source("num_parts") == ParameterSource.COMMANDLINE:
+        check_num_parts(num_parts, num_clusters)
+    return min(num_parts, num_clusters)
 
 
 def _refuse_missing(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = "1 GiB"
 """What a reader may hold beside the finished graph, if nobody says."""
-_LEAST = 1 << 20
+LEAST_LIMIT = 1 << 20
 _STEP = 1 << 22
 _ROW_SHIFT = 32
 _SHORT_ROW = 40
@@ -46,10 +46,10 @@ def limit_bytes(memory_limit: int | str | None) -> int:
         found = int(parse_bytes(MEMORY_LIMIT if memory_limit is None else memory_limit))
     except (ValueError, TypeError, AttributeError):
         found = 0
-    if found < _LEAST:
+    if found < LEAST_LIMIT:
         raise GraphFormatError(
-            f"memory_limit={memory_limit!r}: give at least {format_bytes(_LEAST)}, "
-            f"like memory_limit='2 GiB'"
+            f"memory_limit={memory_limit!r}: give at least "
+            f"{format_bytes(LEAST_LIMIT)}, like memory_limit='2 GiB'"
         )
     return found
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 
 from daskgnn.errors import ClusterError, InputError, StoreError
-from daskgnn.graph.assemble import limit_bytes, spools_in
+from daskgnn.graph.assemble import LEAST_LIMIT, limit_bytes, spools_in
 from daskgnn.graph.data import GraphData, default_clusters
 from daskgnn.graph.everywhere import check_path_everywhere
 from daskgnn.graph.rowfiles import RowFiles, RowState
@@ -225,7 +225,8 @@ def _read(path: Any, stage: RowStage, options: dict[str, Any]) -> GraphData:
     """Read a file as a stream of edges."""
     from daskgnn.graph.open_file import read_graph
 
-    options = {**options, "memory_limit": stage.limit // 4, "build_rows": stage}
+    limit = max(stage.limit // 4, LEAST_LIMIT)
+    options = {**options, "memory_limit": limit, "build_rows": stage}
     return read_graph(path, progress=stage.shown, **options)
 
 

@@ -45,3 +45,25 @@ def test_out_of_core_makes_a_store_or_nothing(tmp_path, capsys):
     code, _, err = run(capsys, "partition", str(edges), "--out-of-core", "--estimate")
     assert code == 2
     assert "--out-of-core makes a store: give OUT" in err
+
+
+def test_a_limit_that_is_too_small_is_told_as_it_was_given(tmp_path, capsys):
+    edges, out = tmp_path / "edges.csv", tmp_path / "x.zarr"
+    edges.write_text("1,2\n2,3\n")
+    words = ("--out-of-core", "--memory-limit", "1 MiB")
+    code, _, err = run(capsys, "partition", str(edges), str(out), *words)
+    assert code == 2
+    assert "memory_limit is 1.00 MiB, and 4 nodes need 64.00 MiB" in err
+    assert not out.exists()
+
+
+def test_a_graph_of_one_cluster_is_stored_and_reported(tmp_path, capsys):
+    edges, out = tmp_path / "edges.csv", tmp_path / "x.zarr"
+    edges.write_text("1,2\n2,3\n3,1\n")
+    code, said, err = run(capsys, "partition", str(edges), str(out))
+    assert (code, err) == (0, "")
+    assert "edge cut            0.0000" in said
+    words = ("--num-parts", "2", "--force")
+    code, _, err = run(capsys, "partition", str(edges), str(out), *words)
+    assert code == 2
+    assert "num_parts=2 exceeds the 1 clusters" in err
