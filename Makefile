@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 METADATA := setup.cfg pyproject.toml constraints.txt
 DEMO_OUT ?=
 BENCH_OUT ?= runs/bench
-NODES ?= 400000
-ENTRIES ?= 4000000
+NODES ?= 100000
+ENTRIES ?= 1000000
 TRIALS ?= 50
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 

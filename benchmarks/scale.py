@@ -294,8 +294,8 @@ def draw(records, path):
 def main():
     """Measure the sizes asked for, and print a table of each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, default=400_000)
-    parser.add_argument("--entries", type=int, default=4_000_000)
+    parser.add_argument("--nodes", type=int, default=100_000)
+    parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--sizes", help="Entries; a tenth as many nodes: 1000000,...")
     parser.add_argument("--clusters", type=int, default=64)
     parser.add_argument("--communities", type=int, default=64)
