@@ -40,7 +40,7 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.kernels.exchange import Asked, FeatureRows
     from daskgnn.kernels.features import SparseRows
-    from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.hops import Request, Rows, WindowNodes
     from daskgnn.kernels.spread import Drawn, Entries, SpreadRows
@@ -62,6 +62,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         Rows,
         SparseRows,
         SpreadRows,
+        StreamedPart,
         Timed,
         TrainState,
         WholePart,

@@ -13,6 +13,7 @@ import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.kernels.exchange import answer_ids
+from daskgnn.kernels.features import RowReader
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.kernels.exchange import FeatureRows
-    from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
     from daskgnn.kernels.hops import Sampling
 
 
@@ -149,7 +150,10 @@ def halo_of(blocks: PartBlocks) -> Halo:
 
 def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureRows:
     """Return what a part has of another's halo."""
-    return answer_ids(blocks.adjacency, blocks.features, ids)
+    features = blocks.features
+    if isinstance(features, RowReader):
+        features = np.empty((len(features), 0), np.float32)  # who asks reads them too
+    return answer_ids(blocks.adjacency, features, ids)
 
 
 def gather_part(
@@ -159,7 +163,7 @@ def gather_part(
     sampling: Sampling,
     part: int,
     first_aggregation: str | None,
-) -> WholePart:
+) -> WholePart | StreamedPart:
     """Return the input of the first layer for all rows of a part."""
     held = (blocks.adjacency, blocks.features)
     return whole_part(*held, halo, replies, sampling, part, first_aggregation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,6 +68,10 @@ class DiskRows(RowReader):
             distinct, place = np.unique(ids, return_inverse=True)
             return self.take(distinct - self.start)[place]
         return self._as_asked(store, ids, _read_stored(store, ids))
+
+    def of_graph(self, num_nodes: int) -> DiskRows:
+        """Return what reads the rows of all N nodes, by their storage ids."""
+        return replace(self, start=0, stop=num_nodes)
 
     def _as_asked(self, store: Store, ids: np.ndarray, found: np.ndarray) -> np.ndarray:
         """Return stored rows in the dtype asked for."""

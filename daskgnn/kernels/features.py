@@ -49,6 +49,10 @@ class RowReader(ABC):
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the given rows as a dense table [m, F]."""
 
+    @abstractmethod
+    def of_graph(self, num_nodes: int) -> RowReader:
+        """Return what reads the rows of all N nodes, by their storage ids."""
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -1,4 +1,8 @@
-"""One part with all its neighbours: what exact layer-wise evaluation works on."""
+"""One part with all its neighbours: what exact layer-wise evaluation works on.
+
+Features that are read when they are wanted are never held for a whole part: the first
+layer then works on a piece of the rows at a time, and reads what that piece needs.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,18 @@ import numpy as np
 
 from daskgnn.kernels.aggregate import Sources
 from daskgnn.kernels.batch import aggregate_first
-from daskgnn.kernels.features import dense, table
+from daskgnn.kernels.features import RowReader, dense, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.hops import Sampling
+
+
+PIECE_BYTES = 32 << 20
+"""Feature rows that are read at once, in float32; more only for a single row."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,43 @@ class WholePart:
     """float32 [own + halo]"""
 
 
+@dataclass(frozen=True)
+class StreamedPart:
+    """What a `WholePart` is where features are read when they are wanted."""
+
+    reader: RowReader
+    """Of the rows of the whole graph."""
+    nodes: np.ndarray
+    """int64 [own + halo], storage ids."""
+    owner: np.ndarray
+    """int32 [own + halo]"""
+    first_aggregation: str | None
+    original_ids: np.ndarray
+    """int64 [own + halo]"""
+    strength: np.ndarray
+    """float32 [own + halo]"""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The first layer's input for a run of a part's rows."""
+
+    first: int
+    last: int
+    sources: np.ndarray
+    """int64 [n], numbers among the part's rows and halo: the run's rows come first."""
+    indptr: np.ndarray
+    """int64 [last - first + 1]"""
+    indices: np.ndarray
+    """int32, numbers among `sources`."""
+    edge_weight: np.ndarray | None
+    """float32, one for each entry of `indices`."""
+    x: np.ndarray
+    """float32 [n, F]; only the run's rows with `aggregated`."""
+    aggregated: np.ndarray | None
+    """float32 [last - first, F], where the model declares a first aggregation."""
+
+
 def find_halo(block: AdjacencyBlock) -> Halo:
     """Return the halo of a block of whole rows."""
     stop = block.start + block.num_rows
@@ -73,14 +120,20 @@ def whole_part(
     sampling: Sampling,
     part: int,
     first_aggregation: str | None,
-) -> WholePart:
+) -> WholePart | StreamedPart:
     """Build the first layer's input from the own block and the owners' replies.
 
     `replies` are the halo's rows in the order of its ids (by ascending owner).
     """
-    own = table(features)
     ids = np.concatenate([block.original_ids, *(r.original_ids for r in replies)])
     strength = np.concatenate([block.strength, *(r.strength for r in replies)])
+    if isinstance(features, RowReader):
+        own_ids = np.arange(block.start, block.start + block.num_rows)
+        nodes = np.concatenate([own_ids, halo.ids]).astype(np.int64)
+        owner = sampling.owner(nodes).astype(np.int32)
+        reader = features.of_graph(int(sampling.bounds[-1]))
+        return StreamedPart(reader, nodes, owner, first_aggregation, ids, strength)
+    own = table(features)
     received = np.concatenate([own[:0], *(table(r.values) for r in replies)])
     if not first_aggregation:
         everything = np.concatenate([own, received]) if len(received) else own
@@ -101,3 +154,54 @@ def whole_part(
         np.empty((count, own.shape[1]), np.float32),
     )
     return WholePart(own, aggregated, ids, strength)
+
+
+def part_pieces(
+    block: AdjacencyBlock, halo: Halo, whole: StreamedPart
+) -> Iterator[Piece]:
+    """Yield the first layer's input of all rows, as much at once as is to be held."""
+    width = 4 * whole.reader.shape[1]
+    most = max(PIECE_BYTES // max(width, 1), 1)
+    # As if no two rows had a neighbour in common.
+    rows_before = block.indptr + np.arange(len(block.indptr))
+    first = 0
+    while first < block.num_rows:
+        fits = np.searchsorted(rows_before, rows_before[first] + most, side="right")
+        last = min(max(int(fits) - 1, first + 1), block.num_rows)
+        yield _piece(block, halo, whole, first, last)
+        first = last
+
+
+def _piece(
+    block: AdjacencyBlock, halo: Halo, whole: StreamedPart, first: int, last: int
+) -> Piece:
+    """Return the first layer's input of rows `first` to ``last - 1``."""
+    entries = slice(int(block.indptr[first]), int(block.indptr[last]))
+    columns, count = halo.indices[entries], last - first
+    inside = (columns >= first) & (columns < last)
+    others = np.unique(columns[~inside])
+    indices = np.where(
+        inside, columns - first, count + np.searchsorted(others, columns)
+    )
+    sources = np.concatenate([np.arange(first, last), others.astype(np.int64)])
+    indptr = block.indptr[first : last + 1] - block.indptr[first]
+    weights = halo.weights_of(block)
+    if weights is not None:
+        weights = weights[entries]
+    held = whole.reader.take(whole.nodes[sources])
+    aggregated = None
+    if whole.first_aggregation:
+        owner = whole.owner[sources]
+        aggregated = aggregate_first(
+            whole.first_aggregation,
+            (indptr[:-1], indptr[1:], indices),
+            Sources.in_two_tables(owner, np.arange(len(sources)), -1, held, held),
+            weights,
+            np.diff(indptr),
+            whole.strength[sources],
+            dense(held[:count]) if whole.first_aggregation == "gcn" else held,
+            np.empty((count, held.shape[1]), np.float32),
+        )
+        held = held[:count]
+    x = dense(held)
+    return Piece(first, last, sources, indptr, indices, weights, x, aggregated)

@@ -19,7 +19,7 @@ from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.neighbor import FanOut
-from daskgnn.train.program import evaluate_layer, evaluate_step
+from daskgnn.train.exact import evaluate_layer, evaluate_step
 from daskgnn.train.scores import SplitOutputs, reduce_outputs, score_split
 
 if TYPE_CHECKING:

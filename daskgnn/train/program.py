@@ -23,8 +23,6 @@ import torch
 from daskgnn.dataflow.clock import Clock, Work, Works, here, together
 from daskgnn.dataflow.shares import PartGradient, add_gradients, opened
 from daskgnn.errors import ModelError, TrainingError
-from daskgnn.kernels.features import dense
-from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
 from daskgnn.nn.ops import as_tensor
 from daskgnn.train.arithmetic import computing, half_precision
@@ -44,9 +42,8 @@ from daskgnn.train.state import (
 )
 
 if TYPE_CHECKING:
-    from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
-    from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.neighbor import FanOut
     from daskgnn.train.gradients import UpdateOptions
     from daskgnn.train.loss import Loss
 
@@ -188,7 +185,7 @@ class _Loaded:
 _local = threading.local()
 
 
-def _load(program: Program) -> _Loaded:
+def load_model(program: Program) -> _Loaded:
     """Return this thread's copy of a program's model (unpickled once)."""
     cache = _local.__dict__.setdefault("loaded", {})
     digest = program.digest
@@ -255,7 +252,7 @@ class TrainSession:
         self._work: list[Works] = []
         self._sent: list[tuple[int, int]] = []
         self._optimizer: torch.optim.Optimizer | None = None
-        self._loaded = _load(program)
+        self._loaded = load_model(program)
         self._loaded.with_parameters(state.parameters)
         self._accumulated = state.accumulated
         half = program.precision == "fp16"
@@ -397,51 +394,3 @@ class TrainSession:
             (*before.work, *self._work),
             (*before.sent, *self._sent),
         )
-
-
-def evaluate_layer(
-    program: Program,
-    parameters: np.ndarray,
-    number: int,
-    block: AdjacencyBlock,
-    halo: Halo,
-    whole: WholePart,
-    own: np.ndarray | None,
-    received: list[np.ndarray],
-) -> np.ndarray:
-    """Return layer `number` of a part's rows, over all their neighbours."""
-    model: Any = _load(program).with_parameters(parameters).eval()
-    first = own is None
-    table = dense(whole.x) if own is None else np.concatenate([own, *received])
-    bipartite = Block(
-        num_src=len(whole.original_ids),
-        num_dst=block.num_rows,
-        starts=block.indptr[:-1],
-        ends=block.indptr[1:],
-        indices=halo.indices,
-        edge_weight=halo.weights_of(block),
-        ids=whole.original_ids,
-        degree=block.degree,
-        strength=whole.strength,
-        dropout_key=0,
-        aggregated=whole.aggregated if first else None,
-        aggregated_op=getattr(model, "first_aggregation", None) if first else None,
-    )
-    with computing(program.threads), torch.no_grad():
-        out = model.layer(number, torch.from_numpy(table), bipartite)
-        return out.float().contiguous().numpy()
-
-
-def evaluate_step(
-    program: Program, parameters: np.ndarray, window: PreparedWindow
-) -> np.ndarray:
-    """Return the outputs of the first step's seeds, float32 [n, C].
-
-    The window must have been sampled with all neighbours.
-    """
-    batch = window.steps[0]
-    everything = FanOut((-1,) * program.fan_out.num_hops)
-    with computing(program.threads), torch.no_grad():
-        model = _load(program).with_parameters(parameters).eval()
-        out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything, model))
-        return out.float().contiguous().numpy()

@@ -1,0 +1,100 @@
+"""A model over all neighbours: the tasks of exact evaluation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from daskgnn.kernels.features import dense
+from daskgnn.kernels.halo import StreamedPart, part_pieces
+from daskgnn.kernels.neighbor import FanOut
+from daskgnn.nn.block import Block
+from daskgnn.train.arithmetic import computing
+from daskgnn.train.program import layer_blocks, load_model
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.batch import PreparedWindow
+    from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.train.program import Program
+
+
+def evaluate_layer(
+    program: Program,
+    parameters: np.ndarray,
+    number: int,
+    block: AdjacencyBlock,
+    halo: Halo,
+    whole: WholePart | StreamedPart,
+    own: np.ndarray | None,
+    received: list[np.ndarray],
+) -> np.ndarray:
+    """Return layer `number` of a part's rows, over all their neighbours."""
+    model: Any = load_model(program).with_parameters(parameters).eval()
+    first = own is None
+    if isinstance(whole, StreamedPart):
+        if own is None:
+            return _first_layer_in_pieces(model, program.threads, block, halo, whole)
+        table, aggregated = np.concatenate([own, *received]), None
+    else:
+        table = dense(whole.x) if own is None else np.concatenate([own, *received])
+        aggregated = whole.aggregated if first else None
+    bipartite = Block(
+        num_src=len(whole.original_ids),
+        num_dst=block.num_rows,
+        starts=block.indptr[:-1],
+        ends=block.indptr[1:],
+        indices=halo.indices,
+        edge_weight=halo.weights_of(block),
+        ids=whole.original_ids,
+        degree=block.degree,
+        strength=whole.strength,
+        dropout_key=0,
+        aggregated=aggregated,
+        aggregated_op=getattr(model, "first_aggregation", None) if first else None,
+    )
+    with computing(program.threads), torch.no_grad():
+        out = model.layer(number, torch.from_numpy(table), bipartite)
+        return out.float().contiguous().numpy()
+
+
+def _first_layer_in_pieces(
+    model: Any, threads: int, block: AdjacencyBlock, halo: Halo, whole: StreamedPart
+) -> np.ndarray:
+    """Return the first layer of a part's rows, whose features are read in pieces."""
+    out = []
+    for piece in part_pieces(block, halo, whole):
+        bipartite = Block(
+            num_src=len(piece.sources),
+            num_dst=piece.last - piece.first,
+            starts=piece.indptr[:-1],
+            ends=piece.indptr[1:],
+            indices=piece.indices,
+            edge_weight=piece.edge_weight,
+            ids=whole.original_ids[piece.sources],
+            degree=np.diff(piece.indptr),
+            strength=whole.strength[piece.sources],
+            aggregated=piece.aggregated,
+            aggregated_op=whole.first_aggregation,
+        )
+        with computing(threads), torch.no_grad():
+            found = model.layer(0, torch.from_numpy(piece.x), bipartite)
+            out.append(found.float().contiguous().numpy())
+    return np.concatenate(out)
+
+
+def evaluate_step(
+    program: Program, parameters: np.ndarray, window: PreparedWindow
+) -> np.ndarray:
+    """Return the outputs of the first step's seeds, float32 [n, C].
+
+    The window must have been sampled with all neighbours.
+    """
+    batch = window.steps[0]
+    everything = FanOut((-1,) * program.fan_out.num_hops)
+    with computing(program.threads), torch.no_grad():
+        model = load_model(program).with_parameters(parameters).eval()
+        out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything, model))
+        return out.float().contiguous().numpy()
