@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from training import planted_graph, small_sage, stored
+from training import hub_graph, hub_weights, planted_graph, small_sage, stored
 
 import daskgnn
 from daskgnn.graph.diskrows import DiskRows
@@ -98,3 +98,20 @@ def test_a_row_that_is_wider_than_a_piece_is_read_alone(tmp_path, read, monkeypa
     run.evaluate("test")
     assert sorted(read)[-1] == 50
     assert sorted(read)[-2] <= 8
+
+
+def test_weighted_rows_of_a_vertex_cut_are_read_in_pieces_too(
+    tmp_path, read, monkeypatch
+):
+    data = hub_graph(directed=True, edge_weight=hub_weights())
+    paths = [data.partition(8, m).save(tmp_path / m) for m in ("hdrf", "hash")]
+    outputs = []
+    for path, where in zip(paths, ("disk", "memory"), strict=True):
+        graph = daskgnn.open_graph(path, 3, features=where)
+        monkeypatch.setattr(halo, "PIECE_BYTES", MOST * 4 * graph.num_features)
+        torch.manual_seed(0)
+        options = {"num_neighbors": [4, 3], "client": None}
+        run = daskgnn.Trainer(gcn(graph), graph, **options)
+        outputs.append(run.predict().compute())
+    assert len(read) > 3
+    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
