@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -28,27 +25,21 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
+from daskgnn.cli.report import free_directory, near, report
 from daskgnn.train.gradients import COMPENSATIONS, WAYS
 from daskgnn.train.prefork import start_importing
 from daskgnn.train.recipes import CACHE_POLICIES, PRECISIONS, SAMPLE_BY, STEPS
 from daskgnn.train.signals import Signals, Terminated
-from daskgnn.train.storage import (
-    CHECKPOINTS,
-    METRICS,
-    Storage,
-    is_url,
-    open_storage,
-)
 from daskgnn.train.tls import Encryption
 
 Shown = LineProgress | TerminalProgress
 Command = Callable[..., Any]
-CURVES = "curves.png"
 # What may stand beside --resume: everything else is read from the run.
 _TLS = ("tls", "tls_ca_file", "tls_cert", "tls_key")
 _WITH_RESUME = {
     "resume",
     "workers",
+    "memory_limit",
     "scheduler",
     "data_dir",
     "profile",
@@ -204,6 +195,11 @@ def _apply(
 @_training_options
 @cluster_options
 @click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="Of each worker of the own cluster, as in '2 GiB'.  [default: a share of all]",
+)
+@click.option(
     "--standby",
     type=NOT_NEGATIVE,
     metavar="N",
@@ -281,7 +277,9 @@ def train(
             if resume is not None:
                 _refuse_beside_resume(ctx)
                 tls = Encryption(**{name: given[name] for name in _TLS})
-                summary = _resume(resume, workers, scheduler, tls, progress, profile)
+                limit = given["memory_limit"]
+                where = (workers, limit, scheduler, tls)
+                summary = _resume(resume, *where, progress, profile)
             else:
                 given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
                 summary = _train(ctx, given, progress, yes, profile)
@@ -291,7 +289,7 @@ def train(
         raise WasTerminated(_advice("terminated", progress.info)) from None
     finally:
         progress.close()
-    _report(summary, progress.info)
+    report(summary, progress.info)
 
 
 def _refuse_beside_resume(ctx: click.Context) -> None:
@@ -313,6 +311,7 @@ def _refuse_beside_resume(ctx: click.Context) -> None:
 def _resume(
     directory: str,
     workers: int | None,
+    memory_limit: str | None,
     scheduler: str | None,
     encryption: Encryption,
     progress: Shown,
@@ -325,6 +324,7 @@ def _resume(
     return run.resume(
         directory,
         workers=workers,
+        memory_limit=memory_limit,
         scheduler=scheduler,
         encryption=encryption,
         progress=progress,
@@ -360,90 +360,9 @@ def _begin_workers(workers: int | None, scheduler: str | None) -> None:
         start_importing()
 
 
-def free_directory(graph: str, parent: str = "runs") -> Path:
-    """Return the first of runs/NAME, runs/NAME-2, ... that is not there yet.
-
-    Parameters
-    ----------
-    graph : str
-        A data set's name or a path.
-    parent : str
-        The folder of all runs.
-
-    Returns
-    -------
-    Path
-        A path at which nothing exists.
-    """
-    name = Path(graph.partition(":")[0]).stem or "run"
-    path, number = Path(parent, name), 1
-    while path.exists():
-        number += 1
-        path = Path(parent, f"{name}-{number}")
-    return path
-
-
 def _advice(what: str, info: dict[str, Any]) -> str:
     """Return what to say to who stopped a run."""
     out = info.get("out")
     if out is None:
         return f"{what} before the first checkpoint"
-    return f"{what}: continue with daskgnn train --resume {_near(out)}"
-
-
-def _report(summary: dict[str, Any], info: dict[str, Any]) -> None:
-    """Print the scores, and where everything lies."""
-    out = open_storage(info["out"])
-    profile = summary.get("profile", {})
-    if profile:
-        click.echo(f"{_profile(out.read(profile['figures']))}\n")
-    for name, value in summary.items():
-        if name.startswith("test_") and isinstance(value, int | float):
-            click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
-    _draw(out)
-    places = {
-        "metrics": METRICS,
-        "summary": "summary.json",
-        "checkpoints": CHECKPOINTS,
-        "curves": CURVES,
-        "profile": profile.get("picture"),
-    }
-    for name, file in places.items():
-        if file is not None:
-            click.echo(f"{name:14} {_near(out.path_of(file))}")
-    dashboard = _dashboard(summary, info)
-    if dashboard is not None:
-        click.echo(f"{'dashboard':14} {dashboard}")
-
-
-def _profile(figures: bytes) -> str:
-    """Return the table of a run's profile."""
-    from daskgnn.train.profile import table
-
-    return table(json.loads(figures))
-
-
-def _near(place: str) -> str:
-    """Return a path as seen from the current directory, if it lies within."""
-    here = Path.cwd()
-    if is_url(place) or not Path(place).is_relative_to(here):
-        return place
-    return str(Path(place).relative_to(here))
-
-
-def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
-    """Return the dashboard's address, and whether it can still be opened."""
-    address = info.get("dashboard") or summary.get("dashboard")
-    if address and not info.get("remote"):
-        return f"{address} (while the run lasted)"
-    return address
-
-
-def _draw(out: Storage) -> None:
-    """Draw the curves of a run beside its metrics."""
-    from daskgnn.plot import plot_curves
-
-    with TemporaryDirectory() as scratch:
-        metrics = Path(scratch, METRICS)
-        metrics.write_bytes(out.read(METRICS))
-        out.write(CURVES, plot_curves(metrics, Path(scratch, CURVES)).read_bytes())
+    return f"{what}: continue with daskgnn train --resume {near(out)}"

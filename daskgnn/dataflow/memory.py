@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from daskgnn.kernels.neighbor import FanOut
 
 
-PROCESS_BYTES = 300_000_000
-"""A worker with what it has imported, about."""
+PROCESS_BYTES = 430_000_000
+"""A worker with what it has imported and compiled: docs/data.md has the measurement."""
+
+SPILL_SHARE = 0.7
+"""Of its memory limit, what a process is planned to hold: above it Dask's workers write
+data to the disk, and what is left is for what estimates leave out."""
 
 STATE_COPIES = 6
 """Parameters in the model and in a state, gradients, and Adam's two numbers."""
@@ -58,8 +62,8 @@ def estimate_step(
 def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of one part's blocks, and of its halo for evaluation.
 
-    Evaluation has its own columns and a copy of the features, wherever these are; of
-    a vertex-cut, it reads the part's rows whole once.
+    Evaluation has its own columns, and a copy of the features unless they stay on the
+    disk; of a vertex-cut, it reads the part's rows whole once.
     """
     evaluated = 1 if {"val", "test"} & graph.splits.keys() else 0
     entry_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
@@ -67,7 +71,7 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     if graph.held_book is not None:
         edge_bytes += evaluated * entry_bytes
     element = 4 if feature_dtype == "float32" else 2
-    copies = evaluated + (graph.features_in == "memory")
+    copies = (1 + evaluated) * (graph.features_in == "memory")
     node_bytes = 8 * 3 + copies * graph.num_features * element
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
     return int((total + graph.spread_bytes) / graph.num_parts)
@@ -96,11 +100,12 @@ def plan_window(
     memory_limit: int,
     share: float,
     block_bytes: int = 0,
+    process_bytes: int = 0,
 ) -> int:
     """Return how many steps a window may have.
 
     Windows get `share` of a worker's memory, and no more than what its blocks leave
-    of twice that share.
+    of twice that share, or what blocks and the process itself leave of `SPILL_SHARE`.
 
     Raises
     ------
@@ -110,17 +115,27 @@ def plan_window(
     if not memory_limit:
         return wanted
     blocks = block_bytes * parts_per_worker
-    budget = min(memory_limit * share, memory_limit * 2 * share - blocks)
+    budget = min(
+        memory_limit * share,
+        memory_limit * 2 * share - blocks,
+        memory_limit * SPILL_SHARE - blocks - process_bytes,
+    )
     each = step.nbytes * parts_per_worker * (look_ahead + 1)
     fits = int(budget // max(each, 1))
     if fits < 1:
         raise InputError(
             f"one prepared step takes about {each / 2**20:.0f} MiB, beside blocks of "
-            f"{blocks / 2**20:.0f} MiB, of a worker's {memory_limit / 2**20:.0f} MiB: "
+            f"{blocks / 2**20:.0f} MiB{_and_process(process_bytes)}, of a worker's "
+            f"{memory_limit / 2**20:.0f} MiB: "
             "lower batch_size or num_neighbors, open the graph with more parts on more "
             "workers, or raise memory_limit"
         )
     return min(wanted, fits)
+
+
+def _and_process(nbytes: int) -> str:
+    """Return how the error names what a process takes, if that counts."""
+    return f" and a process of {nbytes / 2**20:.0f} MiB" if nbytes else ""
 
 
 @dataclass(frozen=True)
@@ -191,7 +206,8 @@ def plan_memory(
     """
     parts = parts_per_worker(graph.num_parts, num_workers)
     blocks = estimate_blocks(graph, feature_dtype) + cache_bytes
-    window = plan_window(step, wanted, look_ahead, parts, memory_limit, share, blocks)
+    sizes = (step, wanted, look_ahead, parts, memory_limit, share, blocks)
+    window = plan_window(*sizes, PROCESS_BYTES if num_workers else 0)
     return MemoryPlan(
         parts,
         blocks * parts,

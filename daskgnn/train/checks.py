@@ -10,6 +10,7 @@ import numpy as np
 from dask.utils import parse_bytes
 
 from daskgnn.errors import InputError, ModelError
+from daskgnn.graph.assemble import limit_bytes
 from daskgnn.graph.content import refuse_sparse
 from daskgnn.graph.graph import Graph
 from daskgnn.kernels.half import check_dtype_name
@@ -187,6 +188,31 @@ def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOu
             f"{layers} layers: give one fan-out a layer"
         )
     return FanOut(tuple(int(k) for k in values))
+
+
+def check_worker_limit(
+    memory_limit: int | str | None, workers: int | None, scheduler: str | None
+) -> None:
+    """Refuse a limit of own workers that is no size, or where there are none.
+
+    Raises
+    ------
+    InputError
+    """
+    if memory_limit is None:
+        return
+    limit_bytes(memory_limit)
+    if scheduler is not None:
+        raise InputError(
+            f"memory_limit={memory_limit!r} is for workers that are started here, and "
+            f"those at {scheduler} have their own: start them with 'dask worker "
+            f"{scheduler} --memory-limit {str(memory_limit).replace(' ', '')}'"
+        )
+    if workers == 0:
+        raise InputError(
+            f"memory_limit={memory_limit!r} is for workers, and workers=0 starts none: "
+            "give workers=1 or more, or no memory_limit"
+        )
 
 
 def check_adapt(adapt: Sequence[int]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from distributed.comm.addressing import get_address_host_port
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
+from daskgnn.graph.assemble import limit_bytes
 from daskgnn.train.connection import Connection, wait_for_cluster
 from daskgnn.train.prefork import METHOD, deaf_to_interrupts, start_importing
 from daskgnn.train.tls import connection_args
@@ -53,7 +54,11 @@ THREADS_PER_WORKER = 2
 
 
 @contextmanager
-def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
+def open_client(
+    workers: int | None,
+    scheduler: str | None,
+    memory_limit: int | str | None = None,
+) -> Iterator[Any]:
     """Yield a client of an own cluster or of a scheduler; None for no workers.
 
     Parameters
@@ -62,6 +67,8 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         Workers of an own cluster on this machine; 0 trains in this process.
     scheduler : str or None
         Address of a running scheduler, e.g. ``tcp://host:8786``.
+    memory_limit : int or str, optional
+        Of each worker of an own cluster; an equal share of the machine's by default.
 
     Raises
     ------
@@ -76,7 +83,8 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     elif workers == 0:
         yield None
     else:
-        with own_cluster(workers or 2) as client:
+        limit = "auto" if memory_limit is None else limit_bytes(memory_limit)
+        with own_cluster(workers or 2, memory_limit=limit) as client:
             yield client
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from daskgnn.errors import (
 from daskgnn.graph.datasets import is_store, resolve
 from daskgnn.graph.everywhere import check_path_everywhere
 from daskgnn.graph.graph import open_graph
-from daskgnn.train.checks import check_adapt, check_trainable
+from daskgnn.train.checks import check_adapt, check_trainable, check_worker_limit
 from daskgnn.train.cluster import open_client
 from daskgnn.train.recipes import settle
 from daskgnn.train.recorder import Progress, Silent
@@ -34,6 +34,7 @@ from daskgnn.train.storage import (
 )
 from daskgnn.train.tls import Encryption
 from daskgnn.train.trainer import Trainer
+from daskgnn.train.where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +128,8 @@ class RunConfig:
     adapt: list[int] | None = None
     """Fewest and most workers."""
     workers: int | None = None
+    memory_limit: str | None = None
+    """Of each worker that is started."""
     scheduler: str | None = None
     tls: bool | None = None
     tls_ca_file: str | None = None
@@ -178,6 +181,7 @@ def train(
         )
     encryption = Encryption.of(asdict(config)).absolute()
     encryption.check(config.scheduler)
+    check_worker_limit(config.memory_limit, config.workers, config.scheduler)
     store, name, data = _find_graph(config, yes)
     if data is not None and is_url(config.out):
         raise InputError(
@@ -194,7 +198,9 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(encryption.configured(config.scheduler))
         client = stack.enter_context(
-            open_client(workers + (config.standby or 0), config.scheduler)
+            open_client(
+                workers + (config.standby or 0), config.scheduler, config.memory_limit
+            )
         )
         stack.enter_context(_nothing_left(out))
         if data is not None:
@@ -259,6 +265,7 @@ def resume(
     encryption: Encryption | None = None,
     progress: Progress | None = None,
     profile: bool = False,
+    memory_limit: str | None = None,
 ) -> dict[str, Any]:
     """Continue the run in `directory`, exact to the step.
 
@@ -268,7 +275,7 @@ def resume(
         If there is no run or no usable checkpoint.
     """
     progress = progress or Silent()
-    where = Where(workers, scheduler, encryption)
+    where = Where(workers, scheduler, encryption, memory_limit)
     with _reopened(directory, where, progress) as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)
         return _summary(trainer, profile)
@@ -322,31 +329,6 @@ def _find_graph(config: RunConfig, yes: bool) -> tuple[str, str, Any]:
     return "", data.name, data
 
 
-@dataclass(frozen=True)
-class Where:
-    """Where a run is to go on, as far as was said."""
-
-    workers: int | None
-    scheduler: str | None
-    given: Encryption | None
-
-    @property
-    def encryption(self) -> Encryption:
-        """How connections are encrypted."""
-        return self.given or Encryption()
-
-    def or_as_before(self, settings: dict[str, Any]) -> Where:
-        """Return what was said, and what the run had where nothing was."""
-        workers, scheduler, given = self.workers, self.scheduler, self.given
-        if workers is None and scheduler is None:
-            workers, scheduler = settings["workers"], settings["scheduler"]
-        if not given:
-            given = Encryption.of(settings)
-            if scheduler is not None:
-                given = replace(given, tls=None)
-        return Where(workers, scheduler, given)
-
-
 @contextmanager
 def _reopened(
     directory: str | Path, where: Where, progress: Progress
@@ -367,13 +349,14 @@ def _reopened(
     graph = open_graph(settings["store"], settings["num_parts"], features)
     where = where.or_as_before(settings)
     workers, scheduler = where.workers, where.scheduler
+    check_worker_limit(where.memory_limit, workers, scheduler)
     if scheduler is None and workers != 0:
         workers = (workers or 2) + (settings.get("standby") or 0)
     else:
         settings["adapt"] = None
     with (
         where.encryption.configured(scheduler),
-        open_client(workers, scheduler) as client,
+        open_client(workers, scheduler, where.memory_limit) as client,
     ):
         check_path_everywhere(client, graph.path)
         yield _trainer(settings, graph, client, out, progress), settings

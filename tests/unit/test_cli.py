@@ -17,7 +17,7 @@ from daskgnn.cli.data import table
 from daskgnn.cli.errors import explain
 from daskgnn.cli.options import IntList
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
-from daskgnn.cli.train import free_directory
+from daskgnn.cli.report import free_directory
 from daskgnn.errors import DatasetError, TrainingError
 from daskgnn.train.signals import Terminated
 from daskgnn.train.tls import Encryption

@@ -7,7 +7,12 @@ from training import planted_graph, stored, trainer
 
 import daskgnn
 from daskgnn.cli import main
-from daskgnn.dataflow.memory import estimate_blocks, estimate_step, plan_memory
+from daskgnn.dataflow.memory import (
+    PROCESS_BYTES,
+    estimate_blocks,
+    estimate_step,
+    plan_memory,
+)
 from daskgnn.errors import InputError
 from daskgnn.kernels.neighbor import FanOut
 
@@ -38,7 +43,7 @@ def test_info_prints_the_plan_of_a_run(path, capsys):
     numbers = 2 * 12 * 128 + 128 + 2 * 128 * 4 + 4
     assert found["parameter_bytes"] == 24 * numbers
     rest = ("block_bytes", "window_bytes", "parameter_bytes")
-    assert found["peak"] == 300_000_000 + sum(found[name] for name in rest)
+    assert found["peak"] == PROCESS_BYTES + sum(found[name] for name in rest)
 
 
 def test_the_plan_is_that_of_the_trainer(path):
@@ -78,10 +83,35 @@ def test_what_does_not_fit_is_refused_naming_the_knob(path, tmp_path, capsys):
         )
 
 
-def test_features_on_the_disk_are_held_for_evaluation_alone(path, tmp_path):
+def test_a_worker_that_has_room_for_its_process_alone_is_refused(path):
+    graph = daskgnn.open_graph(path, 2)
+    step = estimate_step(graph, FanOut((4, 3)), 48, "mean")
+    rest = {"num_workers": 2, "wanted": 8, "look_ahead": 1, "share": 0.3}
+    with pytest.raises(InputError, match=r"a process of .* raise memory_limit"):
+        plan_memory(graph, step, memory_limit=PROCESS_BYTES, **rest)
+    assert plan_memory(graph, step, memory_limit=2 * PROCESS_BYTES, **rest).window == 8
+    # In this process there is nobody who would kill it.
+    plan_memory(graph, step, memory_limit=0, **rest)
+
+
+def test_a_limit_of_workers_needs_workers_of_ones_own(path, capsys):
+    said = {
+        ("--workers", "0"): "workers=0 starts none",
+        ("--scheduler", "tcp://127.0.0.1:1"): "--memory-limit 1GiB'",
+    }
+    for words, expected in said.items():
+        code, _, err = run(capsys, "train", path, "--memory-limit", "1 GiB", *words)
+        assert code == 2
+        assert expected in err
+    code, _, err = run(capsys, "train", path, "--memory-limit", "lots")
+    assert code == 2
+    assert "memory_limit='lots'" in err
+
+
+def test_features_on_the_disk_are_never_held(path, tmp_path):
     held = estimate_blocks(daskgnn.open_graph(path, 2))
     left = estimate_blocks(daskgnn.open_graph(path, 2, features="disk"))
-    assert held - left == 12 * 4 * 400 // 2
+    assert held - left == 2 * 12 * 4 * 400 // 2
     unjudged = stored(planted_graph(val=None, test=None), tmp_path / "g.zarr")
     graph = daskgnn.open_graph(unjudged, 2, features="disk")
     assert estimate_blocks(graph) == (4 * graph.num_edges + 24 * 400) // 2
