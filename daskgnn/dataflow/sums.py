@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
@@ -33,6 +34,13 @@ Total = tuple[PartGradient, PartGradient | None]
 class Sum(Protocol):
     """A sum under way."""
 
+    def take(self) -> Total:
+        """Wait for the peers' shares and return the whole."""
+
+
+class SumOfMembers(ABC):
+    """A sum under way that the exchange of a gang carries."""
+
     def __init__(
         self,
         exchange: Exchange,
@@ -41,12 +49,19 @@ class Sum(Protocol):
         clock: Clock,
     ) -> None:
         """Begin the sum of a step with this member's shares, by part."""
+        self._exchange, self._step, self._clock = exchange, step, clock
+        self._begin(shares)
 
+    @abstractmethod
+    def _begin(self, shares: dict[int, PartGradient]) -> None:
+        """Send what can be sent at once."""
+
+    @abstractmethod
     def take(self) -> Total:
         """Wait for the peers' shares and return the whole."""
 
 
-class TreeSum:
+class TreeSum(SumOfMembers):
     """The sum of a step's shares over all parts: what is ours is sent at once.
 
     Own pairs are added first, then what the peers have. Where each member sums a slice
@@ -54,14 +69,8 @@ class TreeSum:
     the same bits.
     """
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        step: int,
-        shares: dict[int, PartGradient],
-        clock: Clock,
-    ) -> None:
-        self._exchange, self._step, self._clock = exchange, step, clock
+    def _begin(self, shares: dict[int, PartGradient]) -> None:
+        exchange, clock = self._exchange, self._clock
         self._tree: Tree = reduction_tree(exchange.gang.num_parts)
         known: dict[Range, PartGradient] = {(p, p + 1): s for p, s in shares.items()}
         self._known = known
@@ -79,7 +88,7 @@ class TreeSum:
                 self._known = pieces.pop(exchange.me)
             else:
                 pieces = [known] * len(exchange.peers)
-            exchange.send(step, 0, pieces)
+            exchange.send(self._step, 0, pieces)
 
     def take(self) -> Total:
         """Wait for the peers' shares; return the last two sums."""
@@ -120,20 +129,14 @@ class TreeSum:
             return replace(piece, gradient=np.concatenate(sums))
 
 
-class PackedSum:
+class PackedSum(SumOfMembers):
     """The sum of compressed shares: every member opens all of them, and adds."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        step: int,
-        shares: dict[int, PartGradient],
-        clock: Clock,
-    ) -> None:
-        self._exchange, self._step, self._clock = exchange, step, clock
+    def _begin(self, shares: dict[int, PartGradient]) -> None:
+        exchange = self._exchange
         self._shares = dict(shares)
-        with clock.phase("exchange"):
-            exchange.send(step, 0, [shares] * len(exchange.peers))
+        with self._clock.phase("exchange"):
+            exchange.send(self._step, 0, [shares] * len(exchange.peers))
 
     def take(self) -> Total:
         """Wait for the peers' shares; return the last two sums of the tree."""
@@ -148,24 +151,17 @@ class PackedSum:
         return left, right[0] if right else None
 
 
-class RingSum:
+class RingSum(SumOfMembers):
     """Pieces of the vector go around the parts, each part adding its own.
 
     What a member holds several parts of, it adds without a message.
     """
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        step: int,
-        shares: dict[int, PartGradient],
-        clock: Clock,
-    ) -> None:
-        self._exchange, self._step, self._clock = exchange, step, clock
+    def _begin(self, shares: dict[int, PartGradient]) -> None:
         self._shares = shares
-        self._count = exchange.gang.num_parts
-        self._owners = exchange.owners()
-        with clock.phase("reduce"):
+        self._count = self._exchange.gang.num_parts
+        self._owners = self._exchange.owners()
+        with self._clock.phase("reduce"):
             self._pieces = {
                 p: cut(share, p, self._count) for p, share in shares.items()
             }
@@ -222,4 +218,8 @@ class RingSum:
         return found
 
 
-SUMS: dict[str, type[Sum]] = {"tree": TreeSum, "packed": PackedSum, "ring": RingSum}
+SUMS: dict[str, type[SumOfMembers]] = {
+    "tree": TreeSum,
+    "packed": PackedSum,
+    "ring": RingSum,
+}
