@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 import daskgnn
 from daskgnn import nn
 from daskgnn.cli import gnn
+from daskgnn.train.recorder import Silent
 
 ROOT = Path(__file__).parents[1]
 
@@ -103,6 +105,27 @@ def trainer(path, num_parts, client, model=small_sage, **options):
     graph = daskgnn.open_graph(path, num_parts)
     options = {"num_neighbors": [4, 3], "batch_size": 48, **options}
     return daskgnn.Trainer(model(graph), graph, client=client, **options)
+
+
+class AtStep(Silent):
+    """A progress that does something when a step is reported."""
+
+    def __init__(self, step, action):
+        self.at, self.action = step, action
+
+    def step(self, record):
+        if record["step"] == self.at:
+            self.action()
+
+
+def stop():
+    """End a run, as whatever may be raised in it."""
+    raise RuntimeError("stopped")
+
+
+def die(pid=None):
+    """Kill a process: this one, if none is named."""
+    os.kill(pid or os.getpid(), signal.SIGKILL)
 
 
 def command(folder, *words, before=None):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training import planted_graph, stored, trainer
+from training import AtStep, planted_graph, stop, stored, trainer
 
 from daskgnn.dataflow.arrival import Pool, Versions
 from daskgnn.dataflow.executor import LocalExecutor, PartsLost
@@ -12,7 +12,6 @@ from daskgnn.errors import InputError
 from daskgnn.train import trainer as trainers
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
-from daskgnn.train.recorder import Silent
 from daskgnn.train.state import TrainState
 
 LR = 0.1
@@ -130,17 +129,11 @@ def test_one_part_is_synchronous_to_the_bit(path):
     assert run(path, 2, **options).params_sha256 == wanted.params_sha256
 
 
-class Stop(Silent):
-    def step(self, record):
-        if record["step"] == 8:
-            raise RuntimeError("stopped")
-
-
 def test_a_stopped_run_goes_on_where_it_was(path, tmp_path):
     wanted = run(path, 2, window=2)
     options = {**OPTIONS, "out": tmp_path / "run", "checkpoint_every": 2, "window": 2}
     with pytest.raises(RuntimeError, match="stopped"):
-        trainer(path, 2, None, progress=Stop(), **options).fit(2)
+        trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(2)
     again = trainer(path, 2, None, **options)
     again.fit(2, resume=True)
     assert again.params_sha256 == wanted.params_sha256

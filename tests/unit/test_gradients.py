@@ -5,7 +5,7 @@ import pytest
 import torch
 from dask.local import get_sync
 from dask.task_spec import DataNode
-from training import planted_graph, scaled_sage, stored, trainer
+from training import AtStep, planted_graph, scaled_sage, stop, stored, trainer
 
 import daskgnn
 from daskgnn import nn
@@ -17,7 +17,6 @@ from daskgnn.train import chains
 from daskgnn.train.gradients import Gradients, clipped, compression, shares
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
-from daskgnn.train.recorder import Silent
 from daskgnn.train.schedule import optimizer_factory
 from daskgnn.train.state import TrainState
 
@@ -70,20 +69,12 @@ def test_weights_are_shares_of_seeds():
     assert list(shares(Gradients(accumulate=3), [8, 8, 8, 8, 2], 1, 3)) == found[1:4]
 
 
-class Stop(Silent):
-    """Ends a run after some steps."""
-
-    def step(self, record):
-        if record["step"] == 8:
-            raise RuntimeError("stopped")
-
-
 def test_a_stopped_run_resumes_between_the_steps_of_an_update(path, tmp_path):
     options = {"accumulate": 4, "optimizer": "adam", "batch_size": 24, "window": 1}
     wanted = run(path, **options).params_sha256
     options |= {"model": plain_sage, "out": tmp_path / "run", "checkpoint_every": 2}
     with pytest.raises(RuntimeError, match="stopped"):
-        trainer(path, 2, None, progress=Stop(), **options).fit(2)
+        trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(2)
     again = trainer(path, 2, None, **options)
     again.restore()
     # Of the five steps of an epoch four make an update, and the last another.
@@ -260,7 +251,7 @@ def test_residuals_are_in_checkpoints(path, tmp_path, compress):
     options |= {"model": plain_sage, "window": 1, "checkpoint_every": 2}
     options["out"] = tmp_path / "run"
     with pytest.raises(RuntimeError, match="stopped"):
-        trainer(path, 2, None, progress=Stop(), **options).fit(3)
+        trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(3)
     again = trainer(path, 2, None, **options)
     again.fit(3, resume=True)
     assert again.params_sha256 == wanted
@@ -406,7 +397,7 @@ def test_single_moments_resume_between_averages(path, tmp_path):
     wanted = run(path, 3, **options).params_sha256
     options |= {"out": tmp_path / "run", "checkpoint_every": 2}
     with pytest.raises(RuntimeError, match="stopped"):
-        trainer(path, 2, None, progress=Stop(), **options).fit(3)
+        trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(3)
     again = trainer(path, 2, None, **options)
     again.fit(3, resume=True)
     assert again.params_sha256 == wanted
@@ -433,7 +424,7 @@ def test_local_steps_resume_between_averages(path, tmp_path):
     options |= {"model": plain_sage, "window": 1, "checkpoint_every": 2}
     options["out"] = tmp_path / "run"
     with pytest.raises(RuntimeError, match="stopped"):
-        trainer(path, 2, None, progress=Stop(), **options).fit(3)
+        trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(3)
     again = trainer(path, 2, None, **options)
     again.restore()
     assert again.course.position.step in (1, 3)

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from training import planted_graph, stored, trainer
+from training import AtStep, planted_graph, stop, stored, trainer
 
 from daskgnn import nn
 from daskgnn.errors import InputError, TrainingError
 from daskgnn.train import program, scaling
-from daskgnn.train.recorder import Silent
 from daskgnn.train.scaling import LossScale
 
 
@@ -75,12 +74,6 @@ class Overflowing(program.TrainSession):
         return gradient
 
 
-class Stop(Silent):
-    def step(self, record):
-        if record["step"] == 8:
-            raise RuntimeError("stopped")
-
-
 def test_an_update_that_is_not_finite_is_left_out_and_resume_is_exact(
     path, tmp_path, monkeypatch
 ):
@@ -90,7 +83,7 @@ def test_an_update_that_is_not_finite_is_left_out_and_resume_is_exact(
     assert wanted.course.state.scaling.tolist() == [scaling.FIRST / 2, 6]
     options = {**OPTIONS, "out": tmp_path / "run", "checkpoint_every": 2}
     with pytest.raises(RuntimeError, match="stopped"):
-        trainer(path, 2, None, progress=Stop(), **options).fit(2)
+        trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(2)
     again = trainer(path, 2, None, **options)
     again.fit(2, resume=True)
     assert again.params_sha256 == wanted.params_sha256
