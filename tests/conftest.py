@@ -1,6 +1,7 @@
 """Fixtures shared by all tests, and the table of trials."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[ALL] = []
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background jobs, and what they start, are deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -16,7 +16,7 @@ import numpy as np
 from daskgnn.errors import PartitionError
 from daskgnn.partition.assignment import assigned_clusters, is_assignment
 from daskgnn.partition.cutgraph import VertexCutGraph, check_spreadable
-from daskgnn.partition.estimate import estimate
+from daskgnn.partition.estimate import estimate as estimate_cost
 from daskgnn.partition.hash import hash_clusters
 from daskgnn.partition.kaminpar import kaminpar_clusters, terapart_clusters
 from daskgnn.partition.metis import metis_clusters
@@ -70,7 +70,7 @@ def settle_method(
     if num_edges < AUTO_EDGES:
         return "metis"
     for name in ("kaminpar", "terapart") if _installed("kaminpar") else ("metis",):
-        if estimate(name, num_nodes, num_edges, free_bytes).fits:
+        if estimate_cost(name, num_nodes, num_edges, free_bytes).fits:
             return name
     return "cluster"
 

