@@ -1,0 +1,128 @@
+"""Vertex-cuts against edge-cuts as they are stored: copies, memory, sampling.
+
+Each method's store is written and its parts are loaded as training loads them; windows
+of steps are sampled for every part, one part after the other, in this process.
+
+    python benchmarks/vertex_cuts.py facebook_large --num-parts 8
+    python benchmarks/vertex_cuts.py rmat --scale 20 --edges 16_000_000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+import daskgnn
+from daskgnn.graph.generate import rmat
+from daskgnn.graph.store import load_part_rows
+from daskgnn.kernels.counter import derive_key
+from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
+from daskgnn.kernels.merge import merge
+from daskgnn.kernels.neighbor import FanOut
+from daskgnn.kernels.spread import Drawn, look_up_entries
+
+STEPS = 4
+
+
+def main() -> None:
+    """Print a line for each method."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("graph", help="a data set, or rmat")
+    parser.add_argument("--scale", type=int, default=16)
+    parser.add_argument("--edges", type=int, default=1_000_000)
+    parser.add_argument("--methods", default="hash,metis,dbh,hdrf")
+    parser.add_argument("--num-clusters", type=int, default=64)
+    parser.add_argument("--num-parts", type=int, default=8)
+    parser.add_argument("--num-neighbors", default="15,10")
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    if args.graph == "rmat":
+        data = rmat(scale=args.scale, num_edges=args.edges, num_features=0, seed=1)
+    else:
+        data = daskgnn.load_dataset(args.graph)
+    print(json.dumps({"nodes": data.num_nodes, "entries": data.num_edges}))
+    for method in args.methods.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(data, method, str(Path(folder, "g.zarr")), args)
+        print(json.dumps({"method": method, **found}), flush=True)
+
+
+def measure(data, method, path, args):
+    """Return the numbers of one method."""
+    data.partition(args.num_clusters, method).save(path)
+    graph = daskgnn.open_graph(path, args.num_parts)
+    fan_out = FanOut(tuple(int(k) for k in args.num_neighbors.split(",")))
+    quality = graph.quality(
+        num_neighbors=fan_out.num_neighbors, batch_size=args.batch_size
+    )
+    book = graph.partition_book
+    blocks = [load_part_rows(path, int(a), int(b)) for a, b in pairwise(book)]
+    sizes = [block_bytes(block) for block in blocks]
+    sampling = Sampling(fan_out, book, graph.held_book)
+    rng = np.random.default_rng(0)
+    batch = min(args.batch_size, graph.num_nodes)
+    draws = [
+        np.sort(rng.choice(graph.num_nodes, batch, replace=False)) for _ in range(STEPS)
+    ]
+    seconds, counts = [], Counter()
+    for _ in range(args.rounds):
+        counts.clear()
+        began = time.process_time()
+        for part in range(args.num_parts):
+            sample(blocks, sampling, draws, part, graph.index_dtype, counts)
+        seconds.append(time.process_time() - began)
+    return {
+        "replication": round(quality.replication_factor, 3),
+        "entries_max_over_mean": round(quality.edge_balance, 3),
+        "edge_cut": round(quality.edge_cut, 3),
+        "remote_rows_a_step": round(quality.remote_rows_per_step),
+        "spread_entries": graph.partitioner.get("spread_entries", 0) / data.num_edges,
+        "largest_part_MB": round(max(sizes) / 1e6, 3),
+        "all_parts_MB": round(sum(sizes) / 1e6, 3),
+        "sampled_entries_a_step": counts["entries"] // STEPS,
+        "look_ups_a_step": counts["look_ups"] // STEPS,
+        "cpu_ms_a_step": round(1e3 * min(seconds) / STEPS, 2),
+    }
+
+
+def block_bytes(block):
+    """Return the bytes of a part's rows of the graph."""
+    spread = 0 if block.spread is None else block.spread.nbytes
+    return block.indptr.nbytes + block.indices.nbytes + spread
+
+
+def sample(blocks, sampling, draws, part, dtype, counts):
+    """Sample a window for a part, whose seeds are its run of each step's."""
+    num_parts = len(blocks)
+    keys = np.array([derive_key(1, s) for s in range(STEPS)], np.uint64)
+    cuts = [
+        len(seeds) * p // num_parts for p in (part, part + 1) for seeds in draws[:1]
+    ]
+    runs = [seeds[cuts[0] : cuts[1]].astype(dtype) for seeds in draws]
+    window = first_nodes(runs, keys, np.empty(0, np.int64), num_parts)
+    for hop in range(sampling.fan_out.num_hops):
+        answers = {}
+        for p, block in enumerate(blocks):
+            asked = request(window, sampling, p)
+            labels = np.zeros(block.num_rows, np.int64) if hop == 0 else None
+            answers[p] = answer(block, labels, asked, keys, sampling, hop)
+            counts["entries"] += len(answers[p].columns)
+        if sampling.held is not None:
+            drawn = Drawn.of(answers)
+            places = [drawn.places(sampling.held, p) for p in range(num_parts)]
+            counts["look_ups"] += sum(map(len, places)) - len(places[part])
+            found = {p: look_up_entries(blocks[p], places[p]) for p in range(num_parts)}
+            answers = drawn.filled(sampling.held, found)
+        window = merge(window, answers, sampling, hop, part)
+
+
+if __name__ == "__main__":
+    main()
