@@ -1,12 +1,12 @@
 """Sums by a process group of torch.distributed among Dask's workers."""
 
 import os
-import signal
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
-from training import planted_graph, stored, trainer
+from training import AtStep, die, planted_graph, stored, trainer
 
 from daskgnn.dataflow.gang import Gang
 from daskgnn.dataflow.peers import PeerLost
@@ -14,7 +14,6 @@ from daskgnn.errors import InputError
 from daskgnn.train import loop
 from daskgnn.train.cluster import own_cluster
 from daskgnn.train.gloo import GlooGroup, check_gloo
-from daskgnn.train.recorder import Silent
 
 OPTIONS = {"batch_size": 24, "window": 3, "gradients": "gloo"}
 
@@ -67,24 +66,20 @@ def test_without_gangs_sums_are_those_of_the_tree(path):
     assert fitted(path, None).params_sha256 == wanted
 
 
-class Killer(Silent):
-    """Kills a process when a step is reported."""
-
-    def __init__(self, step, pid):
-        self.fatal, self.pid = step, pid
-
-    def step(self, record):
-        if record["step"] == self.fatal:
-            os.kill(self.pid, signal.SIGKILL)
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings(r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning")
 def test_a_group_forms_again_after_a_worker_is_killed(path):
     wanted = fitted(path, None, epochs=8, gradients="tree", **SGD)
     with own_cluster(2) as client:
         pid = min(client.run(os.getpid).values())
-        run = fitted(path, client, 8, steps="window", progress=Killer(6, pid), **SGD)
+        run = fitted(
+            path,
+            client,
+            8,
+            steps="window",
+            progress=AtStep(6, partial(die, pid)),
+            **SGD,
+        )
         assert pid not in client.run(os.getpid).values()
     close(run, wanted, 1e-4)
     forms = run.course.forms

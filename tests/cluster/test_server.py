@@ -1,19 +1,21 @@
 """Gradients in the order of arrival, on workers of which one is slow."""
 
 import os
-import signal
 import time
+from collections import Counter
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from distributed import get_worker
-from training import planted_graph, stored, trainer
+from training import AtStep, die, planted_graph, stored, trainer
 
 from daskgnn import nn
+from daskgnn.train import server
 from daskgnn.train.cluster import own_cluster
-from daskgnn.train.recorder import Silent
+from daskgnn.train.state import hash_parameters
 
 OPTIONS = {"batch_size": 24, "gradients": "server", "window": 10, "lr": 0.01}
 EPOCHS = 3
@@ -71,6 +73,41 @@ def test_staleness_is_never_above_the_bound(path, client, bound):
     assert epochs[-1] < epochs[0]
 
 
+@pytest.mark.parametrize("bound", [1, 4])
+def test_the_staleness_on_record_is_that_of_the_parameters(
+    path, client, bound, monkeypatch
+):
+    """Workers hash what they computed with; here is hashed what it is applied to."""
+    said, found = [], []
+
+    class Witness(server._Service):
+        def run(self):
+            self.used, self.hashes = {}, [hash_parameters(self.before.parameters)]
+            return super().run()
+
+        def _receive(self, key):
+            unit = self._under_way[key][0]
+            super()._receive(key)
+            self.used[unit] = said.pop()
+
+        def _apply(self, unit, share):
+            newest = len(self.hashes) - 1
+            found.append(str(newest - self.hashes.index(self.used[unit])))
+            super()._apply(unit, share)
+            self.hashes.append(hash_parameters(self.state.parameters))
+
+    def keep_digest(copies, done):
+        (digest,) = (d for name, d in copies.items() if name != "this process")
+        said.append(digest)
+
+    monkeypatch.setattr(server, "_Service", Witness)
+    monkeypatch.setattr(server, "check_copies", keep_digest)
+    SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
+    run = fitted(path, client, staleness=bound, checksum_every=1)
+    assert run.course.total.staleness == Counter(found)
+    assert 0 < max(map(int, found)) <= bound
+
+
 @pytest.mark.parametrize("compensation", ["linear", "inverse", "dc-asgd"])
 def test_late_gradients_are_compensated(path, client, compensation):
     SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
@@ -100,24 +137,13 @@ def test_one_worker_alone_is_plain_sgd(path):
     assert run.params_sha256 == fitted(path, None, **options).params_sha256
 
 
-class Killer(Silent):
-    """Kills a process when a step is reported."""
-
-    def __init__(self, step, pid):
-        self.fatal, self.pid = step, pid
-
-    def step(self, record):
-        if record["step"] == self.fatal:
-            os.kill(self.pid, signal.SIGKILL)
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings(r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning")
 def test_a_killed_worker_is_no_end(path):
     SLOW["address"] = None
     with own_cluster(2) as client:
         pid = min(client.run(os.getpid).values())
-        run = fitted(path, client, 8, progress=Killer(6, pid))
+        run = fitted(path, client, 8, progress=AtStep(6, partial(die, pid)))
         assert pid not in client.run(os.getpid).values()
     assert len(run.recorder.history.steps) == 40
     epochs = [epoch["loss"] for epoch in run.recorder.history.epochs]
