@@ -14,7 +14,7 @@ TRIALS ?= 50
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos bench-env bench bench-gradients bench-full bench-scale lint format type check clean
+.PHONY: help env install demo test test-all chaos bench-env bench bench-gradients bench-accuracy bench-full bench-scale lint format type check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -50,9 +50,14 @@ bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler
 	$(BIN)/python benchmarks/step_latency.py --repeats 3 --json $(BENCH_OUT)/step-latency.json
 	$(BIN)/python benchmarks/sampler.py --json $(BENCH_OUT)/sampler-arxiv.json
 
-bench-gradients: $(VENV)/.test  ## Measure the ways to combine gradients (an hour or two)
+bench-gradients: $(VENV)/.test  ## Measure the ways to combine gradients
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/gradients.py --json $(BENCH_OUT)
+
+bench-accuracy: $(VENV)/.test  ## Test accuracy of these ways, 5 seeds (under an hour; goes on where it was)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/gradients.py --only accuracy \
+		--results $(BENCH_OUT)/accuracy-of-ways.jsonl --json $(BENCH_OUT)
 
 bench-scale: $(VENV)/.test  ## Draw, prepare, train a graph beyond its workers' memory: NODES, ENTRIES
 	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)
