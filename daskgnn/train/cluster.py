@@ -49,6 +49,9 @@ OWN_CLUSTER = {
 
 DASHBOARD_PORT = 8787
 
+WORKER_START_SECONDS = 60
+"""In which a worker of an own cluster starts, or the cluster has failed to."""
+
 THREADS_PER_WORKER = 2
 """One computes steps while the other prepares the next window."""
 
@@ -128,6 +131,9 @@ def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{_dashboard_port()}",
             silence_logs=logging.CRITICAL,
+            # For so long a worker looks for a scheduler that is lost by then; without
+            # it, for ever.
+            death_timeout=WORKER_START_SECONDS,
         )
     with cluster, Client(cluster) as client:
         try:

@@ -1,6 +1,9 @@
 """A scheduler that dies by SIGKILL takes nothing with it."""
 
 import random
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -12,11 +15,14 @@ from faults import (
     WINDOW,
     Disturber,
     facts,
+    kill,
     kill_scheduler,
+    schedulers,
     trials,
 )
 from training import trainer
 
+from daskgnn.train import cluster
 from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.timeout(180)
@@ -51,3 +57,24 @@ def test_rates_of_steps_survive(path, tmp_path, told, trial, steps):
     assert told.same
     assert len(seen.named("scheduler_lost")) == 1
     assert told.redone <= WINDOW
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.25, 0.3])
+def test_a_cluster_whose_scheduler_dies_as_it_starts_is_given_up(monkeypatch, seconds):
+    """Its workers would look for the scheduler for ever, and the start wait for them."""
+    monkeypatch.setattr(cluster, "WORKER_START_SECONDS", 8)
+    before = schedulers()
+
+    def kill_as_it_starts():
+        while not (started := schedulers() - before):
+            time.sleep(0.01)
+        time.sleep(seconds)
+        kill(started)
+
+    killer = threading.Thread(target=kill_as_it_starts)
+    killer.start()
+    with suppress(Exception), own_cluster(2):
+        pass
+    killer.join()
+    assert schedulers() == before
