@@ -62,7 +62,7 @@ def test_rates_of_steps_survive(path, tmp_path, told, trial, steps):
 @pytest.mark.chaos
 @pytest.mark.parametrize("seconds", [0.1, 0.2, 0.25, 0.3])
 def test_a_cluster_whose_scheduler_dies_as_it_starts_is_given_up(monkeypatch, seconds):
-    """Its workers would look for the scheduler for ever, and the start wait for them."""
+    """Its workers would look for it for ever, and the start would wait for them."""
     monkeypatch.setattr(cluster, "WORKER_START_SECONDS", 8)
     before = schedulers()
 
