@@ -37,7 +37,6 @@ _LIMITS = {
     "float16": np.float32(65520),
     "bfloat16": np.uint32(0x7F7F8000).view(np.float32),
 }
-_BLOCK_BYTES = 1 << 24
 
 _FLOAT, _HALF, _INT = ir.FloatType(), ir.HalfType(), ir.IntType(32)
 
@@ -115,6 +114,34 @@ def _narrow_bfloat16(bits: np.ndarray, out: np.ndarray) -> None:
             rounded = even >> np.uint32(16)
             nan = (value & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
             out[row, f] = np.uint16(kept | np.uint32(0x40) if nan else rounded)
+
+
+@njit(cache=True, nogil=True)
+def _narrow_float16(bits: np.ndarray, out: np.ndarray) -> None:
+    """Round to nearest even; numpy takes 40 times as long for subnormal numbers."""
+    for row in range(bits.shape[0]):
+        for f in range(bits.shape[1]):
+            out[row, f] = np.int16(_float16_bits(bits[row, f]))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _float16_bits(value: Any) -> Any:
+    """Return the float16 bits of a float32's; those of a NaN as numpy has them."""
+    sign = (value >> np.uint32(16)) & np.uint32(0x8000)
+    size = value & np.uint32(0x7FFFFFFF)
+    if size > np.uint32(0x7F800000):
+        kept = (size >> np.uint32(13)) & np.uint32(0x3FF)
+        return sign | np.uint32(0x7C00) | max(kept, np.uint32(1))
+    if size >= np.uint32(0x47800000):  # 2**16, or infinite
+        return sign | np.uint32(0x7C00)
+    if size >= np.uint32(0x38800000):  # 2**-14: normal in both
+        shift, whole = np.uint32(13), size - np.uint32(0x38000000)
+    else:  # by 25 places and more nothing is left
+        shift = min(np.uint32(126) - (size >> np.uint32(23)), np.uint32(25))
+        whole = (size & np.uint32(0x7FFFFF)) | np.uint32(0x800000)
+    kept = whole >> shift
+    below = (np.uint32(1) << (shift - np.uint32(1))) - np.uint32(1)
+    return sign | ((whole + below + (kept & np.uint32(1))) >> shift)
 
 
 @njit(cache=True, nogil=True)
@@ -202,13 +229,8 @@ def narrow(values: np.ndarray, name: str) -> np.ndarray:
     check_range(values, name)
     values = np.ascontiguousarray(values, np.float32)
     out: np.ndarray = np.empty(values.shape, TABLE_DTYPES[name])
-    if name == "bfloat16":
-        _narrow_bfloat16(_read_only(values.view(np.uint32)), out)
-        return out
-    step = max(1, _BLOCK_BYTES // max(1, 4 * values.shape[1]))
-    for start in range(0, len(values), step):
-        rows = slice(start, start + step)
-        out[rows] = values[rows].astype(np.float16).view(np.int16)
+    kernel = _narrow_bfloat16 if name == "bfloat16" else _narrow_float16
+    kernel(_read_only(values.view(np.uint32)), out)
     return out
 
 
