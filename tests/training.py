@@ -28,19 +28,8 @@ def planted_graph(num_nodes=400, seed=0, **options):
     same = [rng.choice(np.flatnonzero(labels == labels[s])) for s in source]
     anyone = rng.integers(0, num_nodes, len(source))
     target = np.where(rng.random(len(source)) < 0.7, same, anyone)
-    features = rng.normal(size=(num_nodes, 12)) + np.eye(4, 12)[labels]
-    split = rng.permutation(num_nodes)
-    given = {
-        "features": features.astype(np.float32),
-        "labels": labels,
-        "train": np.sort(split[: num_nodes // 2]),
-        "val": np.sort(split[num_nodes // 2 : 3 * num_nodes // 4]),
-        "test": np.sort(split[3 * num_nodes // 4 :]),
-        "num_nodes": num_nodes,
-        "name": "planted",
-    }
-    given.update(options)
-    return daskgnn.from_edge_index(np.stack([source, target]), **given)
+    given = {"name": "planted", **options}
+    return _learnable(rng, np.stack([source, target]), labels, given)
 
 
 def hub_graph(num_nodes=400, seed=0, **options):
@@ -49,6 +38,12 @@ def hub_graph(num_nodes=400, seed=0, **options):
     rank = (num_nodes * rng.random((2, 8 * num_nodes)) ** [[1], [3]]).astype(int)
     edges = rng.permutation(num_nodes)[rank]
     labels = rng.integers(0, 4, num_nodes)
+    return _learnable(rng, edges, labels, {"name": "hubs", **options})
+
+
+def _learnable(rng, edges, labels, options):
+    """Return a graph with features that tell of the labels, and with splits."""
+    num_nodes = len(labels)
     features = rng.normal(size=(num_nodes, 12)) + np.eye(4, 12)[labels]
     split = rng.permutation(num_nodes)
     given = {
@@ -58,10 +53,8 @@ def hub_graph(num_nodes=400, seed=0, **options):
         "val": np.sort(split[num_nodes // 2 : 3 * num_nodes // 4]),
         "test": np.sort(split[3 * num_nodes // 4 :]),
         "num_nodes": num_nodes,
-        "name": "hubs",
     }
-    given.update(options)
-    return daskgnn.from_edge_index(edges, **given)
+    return daskgnn.from_edge_index(edges, **{**given, **options})
 
 
 def hub_weights(num_nodes=400):

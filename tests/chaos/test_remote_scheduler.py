@@ -29,6 +29,12 @@ def supervised():
     processes.stop()
 
 
+def connected(supervised):
+    client = Client(supervised.address, timeout=30)
+    client.wait_for_workers(1, timeout=30)
+    return client
+
+
 def test_the_next_scheduler_at_the_address_is_used(path, expected, supervised):
     def replace(*_):
         supervised.scheduler.send_signal(signal.SIGKILL)
@@ -36,8 +42,7 @@ def test_the_next_scheduler_at_the_address_is_used(path, expected, supervised):
         time.sleep(1)
         supervised.start()
 
-    client = Client(supervised.address, timeout=30)
-    client.wait_for_workers(1, timeout=30)
+    client = connected(supervised)
     seen = Disturber(replace, client, None, 20, 0.0)
     run = trainer(path, PARTS, client, progress=seen, **OPTIONS)
     run.fit(EPOCHS)
@@ -58,8 +63,7 @@ def test_no_worker_comes_back(path, expected, supervised, tmp_path):
     supervised.stop()
     supervised.settings["DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT"] = "3s"
     supervised.start()
-    client = Client(supervised.address, timeout=30)
-    client.wait_for_workers(1, timeout=30)
+    client = connected(supervised)
     out = tmp_path / "run"
     seen = Disturber(end, client, None, 10, 0.0)
     run = trainer(path, PARTS, client, progress=seen, out=out, **OPTIONS)
@@ -79,8 +83,7 @@ def test_nobody_comes(path, supervised, tmp_path):
     def end(*_):
         supervised.scheduler.send_signal(signal.SIGKILL)
 
-    client = Client(supervised.address, timeout=30)
-    client.wait_for_workers(1, timeout=30)
+    client = connected(supervised)
     out = tmp_path / "run"
     seen = Disturber(end, client, None, 10, 0.0)
     run = trainer(path, PARTS, client, progress=seen, out=out, **OPTIONS)
