@@ -126,9 +126,10 @@ def _fiedler(links: np.ndarray) -> np.ndarray:
     np.fill_diagonal(links, 0)
     scale = 1 / np.sqrt(links.sum(axis=1))
     last = len(links) - 1
-    _, vectors = scipy.linalg.eigh(
-        scale[:, None] * links * scale, subset_by_index=[last - 1, last - 1]
-    )
+    matrix = scale[:, None] * links * scale
+    _, vectors = scipy.linalg.eigh(matrix, subset_by_index=[last - 1, last - 1])
+    if not vectors.size:  # among equal eigenvalues LAPACK now and then finds none
+        vectors = scipy.linalg.eigh(matrix)[1][:, [last - 1]]
     vector: np.ndarray = vectors[:, 0] * scale
     # The sign is arbitrary: fix it, or a rerun might number backwards.
     return vector if vector[np.abs(vector).argmax()] > 0 else -vector

@@ -196,7 +196,7 @@ def test_resume_needs_nothing_else(
     monkeypatch.setenv("DASKGNN_DATA_DIR", "/somewhere")
     assert call("train", "--resume", "a", "--workers", "2").exit_code == 0
     told = {"directory": "a", "workers": 2, "scheduler": None}
-    told |= {"encryption": Encryption()}
+    told |= {"encryption": Encryption(), "memory_limit": None}
     assert fake.told == told | {"profile": False}
     assert call("train", "--resume", "a", "--workers", "2", "--profile").exit_code == 0
     assert fake.told == told | {"profile": True}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.sparse as sp
 from stored_graphs import make_graph
 
@@ -187,3 +188,16 @@ def test_bad_assignments(given, said, tmp_path, monkeypatch):
     with pytest.raises(PartitionError, match=said) as error:
         make_graph().partition(method=given)
     assert "\n" not in str(error.value)
+
+
+def test_an_eigenvector_that_is_not_found_is_looked_for_among_all(monkeypatch):
+    """Of links that are all equal, as here, LAPACK finds no single one now and then."""
+    real = scipy.linalg.eigh
+
+    def none_found(matrix, subset_by_index=None):
+        values, vectors = real(matrix)
+        return (values[:0], vectors[:, :0]) if subset_by_index else (values, vectors)
+
+    monkeypatch.setattr(scipy.linalg, "eigh", none_found)
+    order = hierarchical_order(sp.csr_array((9, 9)), np.ones(9))
+    assert sorted(order) == list(range(9))
