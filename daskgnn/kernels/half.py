@@ -118,7 +118,7 @@ def _narrow_bfloat16(bits: np.ndarray, out: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def _narrow_float16(bits: np.ndarray, out: np.ndarray) -> None:
-    """Round to nearest even; numpy takes 40 times as long for subnormal numbers."""
+    """Round to nearest even; numpy is slow where results are subnormal."""
     for row in range(bits.shape[0]):
         for f in range(bits.shape[1]):
             out[row, f] = np.int16(_float16_bits(bits[row, f]))

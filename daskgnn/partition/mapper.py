@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker, NoValidWorkerError
+from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
 from daskgnn.errors import StoreError
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 _WAITING = 2
 """Tasks in flight for each thread: one that runs, and the next."""
-_LOST = (CommClosedError, FutureCancelledError, KilledWorker, NoValidWorkerError)
+_LOST = (
+    CommClosedError,
+    FutureCancelledError,
+    KilledWorker,
+    NoValidWorkerError,
+    NoWorkerError,
+)
 
 
 class Mapper:
