@@ -14,8 +14,7 @@ from daskgnn.graph.assemble import limit_bytes
 from daskgnn.graph.content import refuse_sparse
 from daskgnn.graph.graph import Graph
 from daskgnn.kernels.half import check_dtype_name
-from daskgnn.kernels.neighbor import FanOut
-from daskgnn.train.recipes import CACHE_POLICIES, SAMPLE_BY
+from daskgnn.train.recipes import CACHE_POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.data import GraphData
+    from daskgnn.sampling import Sampler
 
 
 def check_graph(graph: Any) -> None:
@@ -101,23 +101,6 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         raise InputError(f"{name}={value!r}, expected one of {words}")
 
 
-def check_sample_by(value: str, graph: Graph) -> None:
-    """Refuse an unknown way to draw, and draws by weights that are not there."""
-    check_choice("sample_by", value, SAMPLE_BY)
-    if value != "uniform" and graph.held_book is not None:
-        raise InputError(
-            f"sample_by={value!r} needs a row's weights in one place, and graph "
-            f"{graph.name!r} is a vertex-cut (method "
-            f"{graph.partitioner['method']!r}): use sample_by='uniform', or partition "
-            "it with method='fennel'"
-        )
-    if value == "edge_weight" and not graph.weighted:
-        raise InputError(
-            f"graph {graph.name!r} has no edge weights: use sample_by='uniform', or "
-            "give edge_weight when it is built"
-        )
-
-
 def check_feature_dtype(value: str | None, graph: Graph) -> str:
     """Return what feature blocks are held as; None is as they are stored."""
     if value is None:
@@ -172,22 +155,16 @@ def _switch(name: str) -> str:
     return str(word)
 
 
-def check_fan_out(num_neighbors: Sequence[int], model: torch.nn.Module) -> FanOut:
-    """Return the fan-outs; refuse what does not fit the model's layers."""
-    values = tuple(num_neighbors)
-    for k in values:
-        if not isinstance(k, int | np.integer) or (k < 1 and k != -1):
-            raise InputError(
-                f"num_neighbors={list(values)} has {k!r}, expected at least 1, or -1 "
-                "for all neighbours"
-            )
-    layers = getattr(model, "num_layers", len(values))
-    if not values or layers != len(values):
+def check_layers(sampler: Sampler, model: torch.nn.Module) -> None:
+    """Refuse a sampler of another number of layers than the model has."""
+    layers = getattr(model, "num_layers", sampler.num_layers)
+    if layers != sampler.num_layers or not sampler.num_layers:
+        facts = sampler.fingerprint()
+        name, given = next(iter(facts.items()))
         raise ModelError(
-            f"num_neighbors={list(values)} has {len(values)} hops, the model has "
-            f"{layers} layers: give one fan-out a layer"
+            f"{name}={given} has {sampler.num_layers} hops, the model has {layers} "
+            "layers: give one fan-out a layer"
         )
-    return FanOut(tuple(int(k) for k in values))
 
 
 def check_worker_limit(

@@ -22,6 +22,7 @@ from daskgnn.errors import (
 )
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
+from daskgnn.sampling import NeighborSampler
 from daskgnn.train.advice import Advice, Advisor
 from daskgnn.train.chains import chain_of
 from daskgnn.train.checks import (
@@ -29,12 +30,11 @@ from daskgnn.train.checks import (
     check_checkpoints,
     check_choice,
     check_count,
-    check_fan_out,
     check_feature_dtype,
     check_graph,
     check_halo_cache,
+    check_layers,
     check_optional_count,
-    check_sample_by,
     check_seed,
     check_trainable,
 )
@@ -254,13 +254,14 @@ class Trainer:
         check_trainable(graph)
         check_choice("steps", steps, STEPS)
         check_choice("precision", precision, PRECISIONS)
-        check_sample_by(sample_by, graph)
         self.model = model
         self.graph = graph
         self.steps = steps
         self.batch_size = check_count("batch_size", batch_size)
         self.seed = check_seed(seed)
-        self.fan_out = check_fan_out(num_neighbors, model)
+        self.sampler = NeighborSampler(num_neighbors, sample_by)
+        self.sampler.check(graph)
+        check_layers(self.sampler, model)
         self.eval_every = check_count("eval_every", eval_every)
         self.patience = check_optional_count("patience", patience)
         self.checkpoints = check_checkpoints(
@@ -283,7 +284,6 @@ class Trainer:
             model,
             loss or LOSSES[kind],
             self._optimizer,
-            self.fan_out,
             check_count("threads_per_part", threads_per_part),
             precision,
             check_half(
@@ -315,6 +315,7 @@ class Trainer:
             graph,
             model,
             self.program,
+            self.sampler,
             self.batch_size,
             self._settings,
             (halo_cache_policy, check_halo_cache(halo_cache, halo_cache_policy)),
@@ -343,7 +344,7 @@ class Trainer:
         check_model(self.model, deterministic=deterministic)
         number_dropouts(self.model)
         return try_model(
-            self.model, self.graph, self.fan_out, deterministic=deterministic
+            self.model, self.graph, self.sampler.num_layers, deterministic=deterministic
         )
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
@@ -683,7 +684,7 @@ class Trainer:
             "num_parts": self.graph.num_parts,
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "num_neighbors": list(self.fan_out.num_neighbors),
+            **self.sampler.fingerprint(),
             "threads_per_part": self.program.threads,
             "precision": self.program.precision,
             "gradients": self.program.gradients.facts(),
