@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from daskgnn.kernels.entries import Entries, completed, references
-from daskgnn.kernels.traffic import Traffic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.traffic import Traffic
     from daskgnn.sampling.sampler import Sampler
 
 

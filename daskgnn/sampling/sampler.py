@@ -13,12 +13,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from daskgnn.errors import InputError
 from daskgnn.kernels.neighbor import ALL
+from daskgnn.seams import required
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
@@ -78,6 +79,7 @@ class Sampler:
         """
         return {}
 
+    @required
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> Any:
@@ -93,6 +95,7 @@ class Sampler:
         """
         raise NotImplementedError
 
+    @required
     def request(
         self, frontier: Any, round: int, owner: int, book: PartitionBook
     ) -> Any:
@@ -103,6 +106,7 @@ class Sampler:
         """
         raise NotImplementedError
 
+    @required
     def answer(
         self,
         rows: PartRows,
@@ -120,6 +124,7 @@ class Sampler:
         """
         raise NotImplementedError
 
+    @required
     def merge(
         self,
         frontier: Any,
@@ -135,6 +140,7 @@ class Sampler:
         """
         raise NotImplementedError
 
+    @required
     def finish(self, frontier: Any) -> list[SampledGraph]:
         """Return the graph of each step, after the last round."""
         raise NotImplementedError
