@@ -178,6 +178,11 @@ class PartBlocks:
         return self.content.labels
 
     @property
+    def draw_weights(self) -> np.ndarray | None:
+        """float32 [E], weights of the draws."""
+        return self.content.draw_weights
+
+    @property
     def rows(self) -> PartRows:
         """The part's rows of the graph, as a sampler is given them."""
         weights = self.content.draw_weights

@@ -50,6 +50,8 @@ class StepNodes:
     """int32 [sum(counts)], after the last hop: local numbers, row after row."""
     weights: np.ndarray | None = None
     """float32 [sum(counts)], edge weights beside `indices`."""
+    indptr: np.ndarray | None = None
+    """int64 [r + 1], of `indices`: `starts` and the end."""
 
     @property
     def frontier(self) -> np.ndarray:

@@ -137,13 +137,15 @@ def _number(
     if given.weights is not None:
         old = given.weights[:0] if window.weights is None else window.weights
         weights = _take_weights(rows, [old, given.weights], len(local))
+    indptr = offsets_of(frozen(counts))
     return replace(
         step,
         ids=ids,
         sizes=(*step.sizes, len(ids)),
-        starts=offsets_of(frozen(counts))[:-1],
+        starts=indptr[:-1],
         indices=local,
         weights=weights,
+        indptr=indptr,
     )
 
 

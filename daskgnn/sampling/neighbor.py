@@ -148,13 +148,15 @@ class NeighborSampler(Sampler):
         """Return each step's nodes and the one CSR of its layers."""
         graphs = []
         for step in frontier.steps:
-            assert step.indices is not None  # after the last hop
-            indptr = np.append(step.starts, len(step.indices))
+            # They are there after the last hop.
+            assert step.indptr is not None
+            assert step.indices is not None
+            rows = LocalRows(step.indptr, step.indices, step.weights)
             graphs.append(
                 SampledGraph(
                     step.ids,
                     step.sizes,
-                    (LocalRows(indptr, step.indices, step.weights),),
+                    (rows,),
                     step.original_ids,
                     step.degree,
                     step.strength,

@@ -9,7 +9,7 @@ import dask
 import numpy as np
 from dask.utils import parse_bytes
 
-from daskgnn.errors import InputError, ModelError
+from daskgnn.errors import InputError
 from daskgnn.graph.assemble import limit_bytes
 from daskgnn.graph.content import refuse_sparse
 from daskgnn.graph.graph import Graph
@@ -19,10 +19,7 @@ from daskgnn.train.recipes import CACHE_POLICIES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
     from daskgnn.graph.data import GraphData
-    from daskgnn.sampling import Sampler
 
 
 def check_graph(graph: Any) -> None:
@@ -153,18 +150,6 @@ def _switch(name: str) -> str:
     word = {False: "off", True: "on"}.get(value, value)
     check_choice(name, word, ("auto", "on", "off"))
     return str(word)
-
-
-def check_layers(sampler: Sampler, model: torch.nn.Module) -> None:
-    """Refuse a sampler of another number of layers than the model has."""
-    layers = getattr(model, "num_layers", sampler.num_layers)
-    if layers != sampler.num_layers or not sampler.num_layers:
-        facts = sampler.fingerprint()
-        name, given = next(iter(facts.items()))
-        raise ModelError(
-            f"{name}={given} has {sampler.num_layers} hops, the model has {layers} "
-            "layers: give one fan-out a layer"
-        )
 
 
 def check_worker_limit(

@@ -22,7 +22,7 @@ from daskgnn.errors import (
 )
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
-from daskgnn.sampling import NeighborSampler
+from daskgnn.sampling.check import choose_sampler
 from daskgnn.train.advice import Advice, Advisor
 from daskgnn.train.chains import chain_of
 from daskgnn.train.checks import (
@@ -33,7 +33,6 @@ from daskgnn.train.checks import (
     check_feature_dtype,
     check_graph,
     check_halo_cache,
-    check_layers,
     check_optional_count,
     check_seed,
     check_trainable,
@@ -75,6 +74,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
+    from daskgnn.sampling import Sampler
     from daskgnn.train.ledger import Ledger
 
 T = TypeVar("T")
@@ -95,7 +95,10 @@ class Trainer:
     graph : Graph
         From `daskgnn.open_graph`, with features, labels and a training split.
     num_neighbors : sequence of int
-        Fan-out of each hop, hop 1 first; -1 takes all neighbours.
+        Fan-out of each hop, hop 1 first; -1 takes all neighbours. With `sample_by` the
+        short form of ``sampler=NeighborSampler(num_neighbors, sample_by)``.
+    sampler : Sampler
+        How neighbourhoods are sampled: see `daskgnn.sampling`.
     batch_size : int
         Seeds a step, over all parts (the global batch).
     lr, weight_decay : float
@@ -212,7 +215,8 @@ class Trainer:
         model: torch.nn.Module,
         graph: Graph,
         *,
-        num_neighbors: Sequence[int],
+        num_neighbors: Sequence[int] | None = None,
+        sampler: Sampler | None = None,
         batch_size: int = 1024,
         lr: float = 0.01,
         weight_decay: float = 0.0,
@@ -259,9 +263,7 @@ class Trainer:
         self.steps = steps
         self.batch_size = check_count("batch_size", batch_size)
         self.seed = check_seed(seed)
-        self.sampler = NeighborSampler(num_neighbors, sample_by)
-        self.sampler.check(graph)
-        check_layers(self.sampler, model)
+        self.sampler = choose_sampler(sampler, num_neighbors, sample_by, graph, model)
         self.eval_every = check_count("eval_every", eval_every)
         self.patience = check_optional_count("patience", patience)
         self.checkpoints = check_checkpoints(
@@ -693,7 +695,7 @@ class Trainer:
                 f"{name} {list(p.shape)}" for name, p in self.model.named_parameters()
             ],
             **self._description,
-            **self._settings,
+            **{k: v for k, v in self._settings.items() if k != "sample_by"},
         }
 
     def restore(self) -> None:
