@@ -14,7 +14,7 @@ TRIALS ?= 50
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos bench-env bench bench-gradients bench-accuracy bench-full bench-scale lint format type check clean
+.PHONY: help env install demo test test-all chaos golden bench-env bench bench-gradients bench-accuracy bench-full bench-scale lint format type check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -41,6 +41,10 @@ test-all: $(VENV)/.test  ## Run every test
 chaos: $(VENV)/.test  ## Kill processes, TRIALS=50 times at most a fault; print a table (an hour)
 	$(BIN)/python -m pytest tests/cluster -m chaos
 	$(BIN)/python -m pytest tests/chaos --trials $(TRIALS)
+
+golden: $(VENV)/.test  ## Train some 55 ways here and at BASE=<commit>: the same bits? (10 minutes)
+	@test -n "$(BASE)" || { echo "golden: give the commit to compare with: make golden BASE=<commit>" >&2; exit 1; }
+	$(BIN)/python benchmarks/golden.py $(BASE)
 
 bench-env: $(VENV)/.bench $(VENV)/.pyg  ## Add the peers that benchmarks compare with: DGL, PyG
 
