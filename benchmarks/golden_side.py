@@ -6,8 +6,10 @@ Takes nothing but the public face, so that it runs with any commit's package.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import hashlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,7 @@ from report import machine
 import daskgnn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 CLUSTERS = 16
 STEP = 9
@@ -43,8 +45,8 @@ CLUSTER = {
     "distributed.scheduler.allowed-failures": 10,
     "distributed.comm.timeouts.connect": "8s",
 }
-PATIENCE = 300
-"""Seconds that a command may take."""
+PATIENCE = 150
+"""Seconds that a command, or the start of a cluster, may take."""
 
 
 class Watch:
@@ -261,24 +263,41 @@ def kill_one(client: Client) -> Callable[[], None]:
     return kill
 
 
-@contextmanager
-def cluster(workers: int) -> Iterator[Client | None]:
-    """Yield a client of so many workers; None without any."""
-    if not workers:
-        yield None
-        return
-    with (
-        dask.config.set(CLUSTER),
-        LocalCluster(
+class Clusters:
+    """One cluster at a time, for as many runs as want so many workers."""
+
+    def __init__(self) -> None:
+        self._workers = 0
+        self._held = ExitStack()
+        self._client: Client | None = None
+
+    def client_for(self, place: Place) -> Client | None:
+        """Return a client of a cluster for a run; None for the process itself."""
+        if place.workers != self._workers or place.event == "kill":
+            self.close()
+            self._start(place.workers)
+        return self._client
+
+    def _start(self, workers: int) -> None:
+        self._workers = workers
+        if not workers:
+            return
+        self._held.enter_context(dask.config.set(CLUSTER))
+        started = LocalCluster(
             n_workers=workers,
             threads_per_worker=2,
             host="127.0.0.1",
             dashboard_address=None,
-            silence_logs=50,
-        ) as started,
-        Client(started) as client,
-    ):
-        yield client
+            silence_logs=logging.CRITICAL,
+        )
+        self._held.enter_context(started)
+        self._client = self._held.enter_context(Client(started))
+        self._client.wait_for_workers(workers, timeout=PATIENCE)
+
+    def close(self) -> None:
+        """Let the cluster go: after a kill, too."""
+        self._held.close()
+        self._workers, self._client = 0, None
 
 
 def planned(old: bool, names: set[str]) -> list[tuple[Case, Place]]:
@@ -291,7 +310,12 @@ def planned(old: bool, names: set[str]) -> list[tuple[Case, Place]]:
         if old:
             stops = [place for place in case.places if place.event == "stop"]
             runs += [(case, Place(p.workers, p.steps, "old")) for p in stops]
-    return sorted(runs, key=lambda run: 0 if run[0].command else run[1].workers)
+
+    def order(run: tuple[Case, Place]) -> tuple[bool, int, bool]:
+        case, place = run
+        return bool(case.command), place.workers, place.event == "kill"
+
+    return sorted(runs, key=order)
 
 
 def main() -> None:
@@ -310,14 +334,16 @@ def main() -> None:
     old = Path(args.old) if args.old else None
     side = Side(Path(args.work), Path(args.arrays), old)
     runs = planned(old is not None, set(json.loads(args.cases)))
-    for count in dict.fromkeys(0 if c.command else p.workers for c, p in runs):
-        with cluster(count) as client:
-            for case, place in runs:
-                if count != (0 if case.command else place.workers):
-                    continue
-                if client is not None:
-                    client.wait_for_workers(count)
-                print(json.dumps(side.run(case, place, client)), flush=True)
+    clusters = Clusters()
+    for case, place in runs:
+        # A run that hangs ends the side, and says where.
+        faulthandler.dump_traceback_later(4 * PATIENCE, exit=True)
+        client = None if case.command else clusters.client_for(place)
+        print(json.dumps(side.run(case, place, client)), flush=True)
+        if place.event == "kill":
+            clusters.close()
+    faulthandler.cancel_dump_traceback_later()
+    clusters.close()
 
 
 if __name__ == "__main__":
