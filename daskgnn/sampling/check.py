@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DaskGNNError, InputError, ModelError
+from daskgnn.errors import DaskGNNError, InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import PartRows
@@ -17,47 +17,12 @@ from daskgnn.sampling.sampler import Sampler
 from daskgnn.seams import check_seam
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import DTypeLike
 
 ROWS, DEGREE = 8, 5
 """Nodes of each made-up part, and neighbours of each node."""
-
-
-def choose_sampler(
-    sampler: Any,
-    num_neighbors: Sequence[int] | None,
-    sample_by: str,
-    graph: Any,
-    model: Any,
-) -> Sampler:
-    """Return the sampler that a trainer is given, or the one of the short form.
-
-    Raises
-    ------
-    InputError, ModelError
-        If it is neither, or both, or fits neither graph nor model.
-    """
-    if (sampler is None) == (num_neighbors is None):
-        both = "both are given" if sampler is not None else "neither is given"
-        raise InputError(
-            f"sampler and num_neighbors: {both}, expected num_neighbors=[15, 10], "
-            "a fan-out a layer, or sampler=NeighborSampler([15, 10])"
-        )
-    if num_neighbors is not None:
-        sampler = NeighborSampler(num_neighbors, sample_by)
-    check_sampler(sampler, weighted=graph.weighted, index_dtype=graph.index_dtype)
-    sampler.check(graph)
-    layers = getattr(model, "num_layers", sampler.num_layers)
-    if layers != sampler.num_layers or not layers:
-        name, given = next(iter(sampler.fingerprint().items()))
-        raise ModelError(
-            f"{name}={given} has {sampler.num_layers} hops, the model has {layers} "
-            "layers: give one fan-out a layer"
-        )
-    found: Sampler = sampler
-    return found
 
 
 def check_sampler(

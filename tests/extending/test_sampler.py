@@ -363,6 +363,8 @@ def test_other_mistakes_are_named(path):
         trainer(path, None, WithReplacement)
     with pytest.raises(ModelError, match="3 hops, the model has 2"):
         trainer(path, None, WithReplacement(2, 3))
-    for given in ({}, {"num_neighbors": [2, 2], "sampler": WithReplacement(2)}):
-        with pytest.raises(InputError, match="sampler and num_neighbors"):
-            daskgnn.Trainer(small_sage(graph), graph, client=None, **given)
+    both = {"num_neighbors": [2, 2], "sampler": WithReplacement(2)}
+    with pytest.raises(InputError, match="sampler= and num_neighbors= say the same"):
+        daskgnn.Trainer(small_sage(graph), graph, client=None, **both)
+    with pytest.raises(InputError, match="num_neighbors is missing"):
+        daskgnn.Trainer(small_sage(graph), graph, client=None)
