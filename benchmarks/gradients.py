@@ -6,7 +6,7 @@
 
 - modes: steps/s, bytes a step and test accuracy of each way on two local workers, on
   Coauthor CS (DASKGNN_DATA_DIR) and a graph of the shape of ogbn-arxiv;
-- sums: milliseconds of a sum alone in a tree, a ring and gloo, by size and parts;
+- sums: milliseconds of a sum alone in a tree and a ring, by size and parts;
 - straggler: seeds/s where one of two workers is four times as slow;
 - precision: step time in bfloat16 against float32;
 - accuracy: test accuracy of each way at the same number of updates, on Cora and
@@ -49,7 +49,6 @@ from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.shares import PartGradient
 from daskgnn.train.cluster import own_cluster
-from daskgnn.train.gloo import GlooGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +165,6 @@ class NoArithmetic:
 CHAINS = {
     "tree": Chain(NoArithmetic),
     "ring": Chain(NoArithmetic, sums="ring"),
-    "gloo": Chain(NoArithmetic, group=GlooGroup),
 }
 
 

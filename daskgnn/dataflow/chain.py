@@ -12,9 +12,6 @@ from daskgnn.dataflow.shares import PartGradient, PartStep
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daskgnn.dataflow.peers import Exchange
-    from daskgnn.dataflow.sums import Sum
-
 
 class Session(Protocol):
     """Steps computed one after another, with the state in hand."""
@@ -88,22 +85,6 @@ class Local(Protocol):
         """Return a state that holds all parts' replicas, in order."""
 
 
-class Group(Protocol):
-    """Adds shares among the members of a gang in its own way."""
-
-    def sum(
-        self,
-        exchange: Exchange,
-        step: int,
-        shares: dict[int, PartGradient],
-        clock: Clock,
-    ) -> Sum:
-        """Begin the sum of a step with a member's shares, by part."""
-
-    def close(self) -> None:
-        """End the group."""
-
-
 @dataclass(frozen=True)
 class Chain:
     """What a chain computes, unknown to the graph."""
@@ -123,9 +104,6 @@ class Chain:
     """How parts take steps of their own, if they do."""
     together_every: int = 1
     """Steps between averages of parts that do."""
-
-    group: Callable[[Exchange], Group] | None = None
-    """Makes what adds shares in a gang, if `sums` does not say it."""
 
     def gradient(
         self, program: Any, state: Any, batch: Any, step: int, behind: int

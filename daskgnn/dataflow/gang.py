@@ -112,11 +112,6 @@ class Mailbox:
                     raise PeerLost(sender)
                 self._changed.wait(left)
 
-    def is_broken(self, attempt: str, senders: Sequence[str]) -> bool:
-        """Return whether an attempt is given up, or one of its senders is gone."""
-        with self._changed:
-            return attempt in self._given_up or not self._lost.isdisjoint(senders)
-
     def close(self, attempt: str) -> None:
         """Give an attempt up, or forget it when it is done."""
         with self._changed:
@@ -277,7 +272,6 @@ def run_member(
     if plugin is None:
         return None
     exchange = Exchange(plugin, gang, me)
-    member: Member | None = None
     clock, began, cpu = Clock(), time.time(), time.thread_time()
     try:
         with clock.phase("state"):
@@ -285,7 +279,6 @@ def run_member(
             member = kind(chain, exchange, state, programs, batches, clock)
         with clock.phase("form"):
             exchange.all_gather(HELLO, None, gang.form_seconds)
-            member.meet()
         after = member.run(options)
         ended, counted = time.time(), clock.total()
         rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
@@ -302,6 +295,4 @@ def run_member(
         exchange.give_up()
         raise
     finally:
-        if member is not None:
-            member.close()
         plugin.mailbox.close(gang.attempt)

@@ -13,7 +13,7 @@ from daskgnn.sizeof import array_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.dataflow.chain import Chain, Group
+    from daskgnn.dataflow.chain import Chain
     from daskgnn.dataflow.clock import Clock
     from daskgnn.dataflow.peers import Exchange
     from daskgnn.dataflow.shares import PartGradient
@@ -38,7 +38,6 @@ class Member:
         self._took = dict.fromkeys(self.batches, 0.0)
         self._done = getattr(state, "step", 0)
         self._session = chain.begin(self.program, state)
-        self._group: Group | None = None
         self._carried: dict[int, Any] = {}
         if chain.packing is not None:
             for part in self.batches:
@@ -48,16 +47,6 @@ class Member:
     def part_seconds(self) -> list[float]:
         """Seconds of the gradients of each of its parts so far."""
         return list(self._took.values())
-
-    def meet(self) -> None:
-        """Do what can be done only when all members are there."""
-        if self.chain.group is not None:
-            self._group = self.chain.group(self.exchange)
-
-    def close(self) -> None:
-        """Leave the other members."""
-        if self._group is not None:
-            self._group.close()
 
     def run(self, options: Sequence[Any]) -> Any:
         """Run the window's steps; return the state after them, as all members do.
@@ -94,11 +83,8 @@ class Member:
 
     def _add(self, step: int, shares: dict[int, PartGradient]) -> Sum:
         """Begin the sum of a step's shares."""
-        given = self.exchange, step, shares, self.clock
-        if self._group is not None:
-            return self._group.sum(*given)
         kind = "packed" if self.chain.packing is not None else self.chain.sums
-        return SUMS[kind](*given)
+        return SUMS[kind](self.exchange, step, shares, self.clock)
 
     def _packed(self, part: int, share: PartGradient) -> PartGradient:
         packing = self.chain.packing

@@ -23,7 +23,6 @@ HELLO = -1
 GIVE_UP = -2
 GOODBYE = -3
 CARRIED = -4
-FORM = -5
 _GOODBYE_SECONDS = 1.0
 """How long to wait for the peers' reports at the end: nothing else depends on them."""
 
@@ -91,10 +90,6 @@ class Exchange:
         """Count what was sent beside shares."""
         self._sent_bytes += nbytes
         self._messages += messages
-
-    def in_trouble(self) -> bool:
-        """Return whether a peer is gone or has given up."""
-        return self.plugin.mailbox.is_broken(self.gang.attempt, self.peers)
 
     def receive(self, step: int, turn: int) -> list[Any]:
         """Return what each peer has sent in a turn of a step."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daskgnn.dataflow.chain import Chain
-from daskgnn.train.gloo import GlooGroup
 from daskgnn.train.gradients import compression
 from daskgnn.train.local import LocalTraining
 from daskgnn.train.packing import GradientPacking
@@ -24,10 +23,9 @@ def chain_of(gradients: Gradients) -> Chain:
     return Chain(
         TrainSession,
         gradients.staleness,
-        "ring" if gradients.sums == "ring" else "tree",
+        gradients.sums,
         packing,
         gradients.checksum_every or 0,
         local,
         max(gradients.local_steps, 1),
-        GlooGroup if gradients.sums == "gloo" else None,
     )

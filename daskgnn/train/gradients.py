@@ -14,8 +14,8 @@ from daskgnn.kernels.compress import HALVES, Compression
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WAYS = ("tree", "ring", "gloo", "async", "server")
-SUMS = ("tree", "ring", "gloo")
+WAYS = ("tree", "ring", "async", "server")
+SUMS = ("tree", "ring")
 """Ways that differ in the order of additions alone."""
 _APART = (
     ("accumulate", "staleness"),
@@ -54,7 +54,7 @@ class Gradients:
     "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al.,
     "Asynchronous Stochastic Gradient Descent with Delay Compensation", ICML 2017)."""
     sums: str = "tree"
-    """The order in which parts' gradients are added: "tree", "ring" or gloo's."""
+    """The order in which parts' gradients are added: "tree" or "ring"."""
     compress: str | None = None
     """How each part's gradient is compressed before it is sent: see `compression`."""
     local_steps: int = 0
@@ -146,6 +146,11 @@ def choose(
     InputError
         If they do not go together.
     """
+    if way == "gloo":
+        raise InputError(
+            "gradients='gloo' is no more, for its bits depended on the workers: use "
+            "gradients='tree'; a run that was begun with it cannot be continued"
+        )
     if way not in WAYS:
         raise InputError(
             f"gradients={way!r}, expected one of {', '.join(map(repr, WAYS))}"

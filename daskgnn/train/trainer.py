@@ -44,7 +44,6 @@ from daskgnn.train.course import Course
 from daskgnn.train.deployment import Deployment, new_name
 from daskgnn.train.dryrun import try_model
 from daskgnn.train.fit import Fit
-from daskgnn.train.gloo import check_gloo
 from daskgnn.train.gradients import check_half, choose
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss, describe_function
@@ -151,11 +150,9 @@ class Trainer:
         scaled loss, for what a layer leaves to torch's autocast; updates whose gradient
         is not finite are left out. Parameters, their gradients, sums over neighbours
         and evaluation stay float32.
-    gradients : {"tree", "ring", "gloo", "async", "server"}
+    gradients : {"tree", "ring", "async", "server"}
         Each step waits for the sum of all parts' gradients, added in a tree over parts,
-        piece by piece around them ("ring": other last bits), or, where steps run as
-        windows, by a process group of torch.distributed among the workers ("gloo": the
-        last bits depend on the workers, too). With "async" it is
+        or piece by piece around them ("ring": other last bits). With "async" it is
         taken at the parameters of `staleness` updates before: always as many, so the
         bits are as reproducible, and sums travel while the next step is computed.
         With "server" workers that are free take the next part's seeds of a step, and
@@ -635,8 +632,6 @@ class Trainer:
             self._recoveries,
             self._advisor,
         )
-        if way.sums == "gloo":
-            check_gloo(self.executor.worker_of(0))
         loop.chain = chain_of(way)
         if isinstance(loop, ServerLoop):
             loop.program = self.program
