@@ -238,7 +238,7 @@ def layer_blocks(
 
 
 class TrainSession:
-    """Steps of training one after another: a `daskgnn.dataflow.chain.Session`.
+    """Steps of training one after another: a `daskgnn.dataflow.steps.Session`.
 
     The state stays in this thread's copy of the model between steps.
     """
@@ -371,6 +371,10 @@ class TrainSession:
     def checksum(self) -> str:
         """Return the SHA-256 of the parameters as they are now."""
         return hash_parameters(self._loaded.flat.numpy())
+
+    def carried(self, part: int) -> dict[str, np.ndarray]:
+        """Return what a part has kept for itself when these steps began."""
+        return {name: array[part] for name, array in self._before.by_part.items()}
 
     def state(self) -> TrainState:
         """Return the state after the steps so far."""

@@ -23,7 +23,7 @@ from daskgnn.errors import (
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, Advisor
-from daskgnn.train.chains import chain_of
+from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import (
     check_adapt,
     check_checkpoints,
@@ -47,6 +47,7 @@ from daskgnn.train.fit import Fit
 from daskgnn.train.gradients import check_half, choose
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.loss import LOSSES, Loss, describe_function
+from daskgnn.train.methods import method_of
 from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.program import OptimizerFactory, make_program
 from daskgnn.train.recipes import PRECISIONS, STEPS
@@ -614,25 +615,23 @@ class Trainer:
 
     def _new_loop(self) -> TrainLoop:
         way = self.program.gradients
-        loop = (TrainLoop if way.bound is None else ServerLoop)(
+        lookahead = Lookahead(
             self.executor,
             # Names of its own: results of an earlier fit, whose steps may still be on
             # their way out of the scheduler, are never taken for those of this one.
             replace(self.deployment.preparation, run=new_name()),
-            WindowPlanner(
-                self.plan,
-                self.graph.num_parts,
-                self.graph.index_dtype,
-                self.program.gradients,
-            ),
-            self.deployment.programs,
+            WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype, way),
             int(dask.config.get("gnn.look-ahead")),
+        )
+        loop = (TrainLoop if way.bound is None else ServerLoop)(
+            lookahead,
+            self.deployment.programs,
+            method_of(way),
             self.steps,
             self.deployment.first_window,
             self._recoveries,
             self._advisor,
         )
-        loop.chain = chain_of(way)
         if isinstance(loop, ServerLoop):
             loop.program = self.program
         return loop
