@@ -44,10 +44,10 @@ from ways import (
 from ways_accuracy import measure_accuracy
 
 from daskgnn import nn, open_graph
-from daskgnn.dataflow.chain import Chain
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.shares import PartGradient
+from daskgnn.dataflow.steps import StepMethod
 from daskgnn.train.cluster import own_cluster
 
 if TYPE_CHECKING:
@@ -162,9 +162,9 @@ class NoArithmetic:
         return self._steps
 
 
-CHAINS = {
-    "tree": Chain(NoArithmetic),
-    "ring": Chain(NoArithmetic, sums="ring"),
+METHODS = {
+    "tree": StepMethod(NoArithmetic),
+    "ring": StepMethod(NoArithmetic, sums="ring"),
 }
 
 
@@ -175,17 +175,17 @@ def measure_sums(workers: list[int], sizes: list[int]) -> list[dict[str, Any]]:
         with own_cluster(count) as client:
             for size in sizes:
                 row: dict[str, Any] = {"parts = workers": count, "parameters": size}
-                times: dict[str, list[float]] = {name: [] for name in CHAINS}
+                times: dict[str, list[float]] = {name: [] for name in METHODS}
                 for _ in range(4):
-                    for name, chain in CHAINS.items():
-                        times[name].append(_sum_seconds(client, count, size, chain))
+                    for name, method in METHODS.items():
+                        times[name].append(_sum_seconds(client, count, size, method))
                 for name, seconds in times.items():
                     row[f"{name} ms"] = 1e3 * float(np.median(seconds[1:]))
                 rows.append(row)
     return rows
 
 
-def _sum_seconds(client: Any, count: int, size: int, chain: Chain) -> float:
+def _sum_seconds(client: Any, count: int, size: int, method: StepMethod) -> float:
     executor = ClusterExecutor(client, count)
     run = f"sums-{time.monotonic_ns()}"
     programs = [("program", run, part) for part in range(count)]
@@ -193,7 +193,7 @@ def _sum_seconds(client: Any, count: int, size: int, chain: Chain) -> float:
     steps, meetings = 40, []
     for number in range(2):
         outcomes = executor.run_gang(
-            chain, ("window", run, number), 0, programs, programs, [None] * steps
+            method, ("window", run, number), 0, programs, programs, [None] * steps
         )
         meetings = [report.work for report in outcomes[0].reports]
     executor.release(programs)
