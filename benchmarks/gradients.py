@@ -192,7 +192,7 @@ def _sum_seconds(client: Any, count: int, size: int, method: StepMethod) -> floa
     executor.submit({key: Task(key, int, size) for key in programs}, programs)
     steps, meetings = 40, []
     for number in range(2):
-        outcomes = executor.run_gang(
+        outcomes = executor.run_in_order(
             method, ("window", run, number), 0, programs, programs, [None] * steps
         )
         meetings = [report.work for report in outcomes[0].reports]

@@ -234,7 +234,7 @@ def measure_steps(
         options = [None] * steps
         given = (programs, programs, options)
         if form == "window":
-            outcomes = executor.run_gang(method, ("window", run, number), 0, *given)
+            outcomes = executor.run_in_order(method, ("window", run, number), 0, *given)
             assert outcomes
             return list(outcomes[0].reports)
         tasks, last = chain_window(method, (run, number), 0, *given)

@@ -180,7 +180,7 @@ class ClusterExecutor:
             self._kept.pop(key, None)
             self._residents.drop(key)
 
-    def run_gang(
+    def run_in_order(
         self,
         method: StepMethod,
         name: tuple[Any, ...],

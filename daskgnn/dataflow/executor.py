@@ -69,7 +69,7 @@ class Executor(Protocol):
     def memories(self, num_parts: int) -> list[Any]:
         """Return, by part, the memory it lies in: parts of one can be read there."""
 
-    def run_gang(
+    def run_in_order(
         self,
         method: StepMethod,
         name: tuple[Any, ...],
@@ -175,7 +175,7 @@ class LocalExecutor:
         """Return the same for all: this process's."""
         return ["local"] * num_parts
 
-    def run_gang(
+    def run_in_order(
         self,
         method: StepMethod,
         name: tuple[Any, ...],

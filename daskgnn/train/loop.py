@@ -157,7 +157,7 @@ class TrainLoop:
         self._recoveries.in_flight = ahead.window.size
         keys = self._ask_for_reports(ahead)
         window = ahead.window
-        outcomes = self._run_gang(ahead, state, options)
+        outcomes = self._run_in_order(ahead, state, options)
         batches = ahead.batches
         num_tasks = ahead.num_tasks + len(keys)
         members: tuple[MemberReport, ...] = ()
@@ -195,14 +195,14 @@ class TrainLoop:
         self.executor.submit(tasks, list(tasks), priority=CHAIN_PRIORITY)
         return list(tasks)
 
-    def _run_gang(
+    def _run_in_order(
         self, ahead: PreparedAhead, state: TrainState, options: list[Any]
     ) -> list[Outcome]:
         """Run a window's steps in order where the parts are, if that is the form."""
-        if not self._takes_gang():
+        if not self._goes_in_order():
             return []
         name = ("window", ahead.run, ahead.window.number)
-        return self.executor.run_gang(
+        return self.executor.run_in_order(
             self.method, name, state, self.programs, ahead.batches, options
         )
 
@@ -224,13 +224,13 @@ class TrainLoop:
             result.began,
             result.state.finished,
             step_seconds,
-            abandoned=result.form == "tasks" and self._takes_gang(),
+            abandoned=result.form == "tasks" and self._goes_in_order(),
         )
         advice = self._advisor.add(workers, self._step_seconds, part_seconds)
         if advice is not None:
             self._events.append({"event": "scaled", **asdict(advice)})
 
-    def _takes_gang(self) -> bool:
+    def _goes_in_order(self) -> bool:
         """Return whether the next window is to be one task a worker, or none."""
         if not self.executor.num_workers():
             return True

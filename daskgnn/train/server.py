@@ -58,7 +58,7 @@ class ServerLoop(TrainLoop):
         """Return `most`: workers wait for each other only at windows' ends."""
         return most
 
-    def _takes_gang(self) -> bool:
+    def _goes_in_order(self) -> bool:
         return False
 
     def _settle(

@@ -451,7 +451,7 @@ class Damaged(TrainSession):
 def test_a_copy_that_differs_stops_the_run_naming_the_step(path, monkeypatch):
     monkeypatch.setattr(methods, "TrainSession", Damaged)
     # In order, this process has the one copy there is: as tasks, each part takes one.
-    monkeypatch.setattr(LocalExecutor, "run_gang", lambda *_: [])
+    monkeypatch.setattr(LocalExecutor, "run_in_order", lambda *_: [])
     assert run(path, 1, checksum_every=3, **ALL).params_sha256 == (
         run(path, 1, **ALL).params_sha256
     )
