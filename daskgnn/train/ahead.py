@@ -88,7 +88,7 @@ class Lookahead:
         plan = self.preparation
         if self._attempt:
             plan = replace(plan, run=f"{plan.run}-{self._attempt}")
-        memories = self.executor.memories(plan.sampling.num_parts)
+        memories = self.executor.memories(plan.book.num_parts)
         tasks, keys = prepare_window(plan, window.number, seeds, memories)
         tasks = timed(tasks, keys)
         caches = self.preparation.caches_after(window.number)

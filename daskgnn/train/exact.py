@@ -9,7 +9,6 @@ import torch
 
 from daskgnn.kernels.features import dense
 from daskgnn.kernels.halo import StreamedPart, part_pieces
-from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
 from daskgnn.nn.device import CPU
 from daskgnn.train.arithmetic import computing
@@ -94,8 +93,7 @@ def evaluate_step(
     The window must have been sampled with all neighbours.
     """
     batch = window.steps[0]
-    everything = FanOut((-1,) * program.fan_out.num_hops)
     with computing(program.threads), torch.no_grad():
         model = load_model(program).with_parameters(parameters).eval()
-        out = model(CPU.tensor(batch.x), layer_blocks(batch, everything, model))
+        out = model(CPU.tensor(batch.x), layer_blocks(batch, model))
         return CPU.array(out.float().contiguous())

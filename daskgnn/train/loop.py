@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.member import Outcome
     from daskgnn.dataflow.peers import MemberReport
     from daskgnn.dataflow.steps import StepMethod
-    from daskgnn.kernels.hops import Traffic
+    from daskgnn.kernels.traffic import Traffic
     from daskgnn.train.ahead import Lookahead, PreparedAhead
     from daskgnn.train.gradients import UpdateOptions
     from daskgnn.train.plan import Window
