@@ -20,9 +20,9 @@ class Option:
 
     help: str
     """A sentence: for ``--help``, the docstring and the page of options."""
-    group: str
-    """The heading that it stands under."""
     default: Any = None
+    group: str = ""
+    """The heading that it stands under; by default, that of the option before."""
     notes: str = ""
     """More, for the docstring and the page."""
     least: float | None = None
@@ -53,8 +53,6 @@ class Option:
     name, or as part of another fact."""
     before: Any = None
     """What checkpoints without that fact stood at; None: at the default."""
-    recipe: bool = False
-    """Whether a data set's recipe may set it."""
 
     def checked(self, name: str, value: Any) -> Any:
         """Return the value to use.
@@ -195,13 +193,16 @@ _KINDS: dict[frozenset[Any], tuple[str, str]] = {
 
 def declared(names: type) -> dict[str, Option]:
     """Return the options that a `TypedDict` declares, in its order."""
-    return {
-        name: _typed(*get_args(said)) for name, said in names.__annotations__.items()
-    }
+    found: dict[str, Option] = {}
+    group = ""
+    for name, said in names.__annotations__.items():
+        found[name] = _typed(group, *get_args(said))
+        group = found[name].group
+    return found
 
 
-def _typed(said: Any, option: Option) -> Option:
-    """Return an option with what its Python type says."""
+def _typed(group: str, said: Any, option: Option) -> Option:
+    """Return an option with its heading, and what its Python type says."""
     members = get_args(said) if get_origin(said) in (Union, UnionType) else (said,)
     plain = [member for member in members if member is not NoneType]
     words = get_args(plain[0]) if get_origin(plain[0]) is Literal else ()
@@ -210,6 +211,7 @@ def _typed(said: Any, option: Option) -> Option:
         kind, name = "choice", "{" + ", ".join(f'"{word}"' for word in words) + "}"
     return replace(
         option,
+        group=option.group or group,
         annotation=said,
         kind=option.kind or kind,
         type_name=option.type_name or name,
