@@ -241,6 +241,8 @@ def taken(
     }
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the name that is most like another."""
-    return get_close_matches(name, list(names), 1, 0.0)[0]
+def nearest(name: str, options: Mapping[str, Option]) -> str:
+    """Return the option whose help begins so, or whose name is most like another."""
+    words = name.replace("_", " ").lower()
+    meant = [n for n, o in options.items() if o.help.lower().startswith(words)]
+    return (meant or get_close_matches(name, list(options), 1, 0.0))[0]

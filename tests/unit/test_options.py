@@ -93,19 +93,24 @@ def test_help_describes_every_option_between_graph_and_raises():
 def test_a_type_checker_knows_the_options(tmp_path):
     """Names and types of keywords, as an editor completes them."""
     mypy = pytest.importorskip("mypy.api")
+    hint = daskgnn.Trainer.__init__.__annotations__["options"]
+    assert hint == "Unpack[TrainOptions]"
     script = tmp_path / "script.py"
     script.write_text(
-        "import torch, daskgnn\n"
-        "def f(model: torch.nn.Module, graph: daskgnn.Graph) -> None:\n"
-        "    daskgnn.Trainer(model, graph, num_neighbors=[5, 3], lr=0.1)\n"
-        "    daskgnn.Trainer(model, graph, lr='high')\n"
-        "    daskgnn.Trainer(model, graph, steps='often')\n"
-        "    daskgnn.Trainer(model, graph, learning_rate=0.1)\n"
+        "from typing import Unpack\n"
+        "from daskgnn.train.options import TrainOptions\n"
+        "def f(**options: Unpack[TrainOptions]) -> None: ...\n"
+        "f(num_neighbors=[5, 3], lr=0.1, steps='tasks', feature_dtype=None)\n"
+        "f(lr='high')\n"
+        "f(steps='often')\n"
+        "f(learning_rate=0.1)\n"
     )
-    words = ["--no-incremental", "--follow-imports=silent", "--ignore-missing-imports"]
-    said = mypy.run([*words, "--cache-dir", str(tmp_path / "cache"), str(script)])[0]
-    lines = [line for line in said.splitlines() if ": error: " in line]
-    assert [line.split(":")[1] for line in lines] == ["4", "5", "6"]
+    files = [ROOT / f"daskgnn/train/{n}.py" for n in ("options", "plainoptions")]
+    words = ["--no-incremental", "--follow-imports=skip", "--cache-dir", str(tmp_path)]
+    words += ["--config-file=", "--namespace-packages", str(script), *map(str, files)]
+    said = mypy.run(words)[0]
+    lines = [line for line in said.splitlines() if line.startswith(str(script))]
+    assert [line.split(":")[1] for line in lines if "error" in line] == ["5", "6", "7"]
 
 
 @pytest.mark.parametrize(
@@ -113,21 +118,33 @@ def test_a_type_checker_knows_the_options(tmp_path):
     [
         ({"batchsize": 4}, "Trainer has no 'batchsize': did you mean 'batch_size'?"),
         ({"neighbors": [4]}, "'neighbors': did you mean 'num_neighbors'"),
-        ({"num_neighbors": None}, r"num_neighbors is missing: .*num_neighbors=\[15, 10"),
+        (
+            {"num_neighbors": None},
+            r"num_neighbors is missing: .*num_neighbors=\[15, 10",
+        ),
         ({"num_neighbors": 5}, "num_neighbors=5, expected a list of whole numbers"),
         ({"num_neighbors": [5, True]}, r"num_neighbors=\[5, True\] has True"),
-        ({"batch_size": True}, "batch_size=True, expected a whole number of at least 1"),
+        (
+            {"batch_size": True},
+            "batch_size=True, expected a whole number of at least 1",
+        ),
         ({"batch_size": None}, "batch_size=None, expected a whole number"),
         ({"lr": "high"}, "lr='high', expected a number of at least 0"),
         ({"weight_decay": -1.0}, "weight_decay=-1.0, expected a number of at least 0"),
         ({"clip_norm": 0}, "clip_norm=0, expected a number above 0, or None"),
-        ({"checkpoint_seconds": "x"}, "checkpoint_seconds='x', expected a number above"),
+        (
+            {"checkpoint_seconds": "x"},
+            "checkpoint_seconds='x', expected a number above",
+        ),
         ({"staleness": -1}, "staleness=-1, expected a whole number of at least 0"),
         ({"precision": "fp8"}, "precision='fp8', expected one of 'float32', 'medium'"),
         ({"gradients": "gloo"}, "gradients='gloo', expected one of 'tree'"),
         ({"compensation": "x"}, "compensation='x', expected one of 'none', 'linear'"),
         ({"normalize_features": "no"}, "normalize_features='no', expected True or Fal"),
-        ({"halo_cache": "much"}, "halo_cache='much', expected bytes, as in halo_cache="),
+        (
+            {"halo_cache": "much"},
+            "halo_cache='much', expected bytes, as in halo_cache=",
+        ),
         ({"halo_cache": -1}, "halo_cache=-1, expected bytes"),
         ({"adapt": (4, 1)}, r"adapt=\(4, 1\), expected the fewest and the most"),
         ({"optimizer": 3}, "optimizer=3, expected a name or a function"),
