@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numpy as np
 from dask.task_spec import Task
 from dask.utils import parse_bytes
 
@@ -23,14 +22,14 @@ from daskgnn.dataflow.memory import (
     parts_per_worker,
     plan_memory,
 )
-from daskgnn.dataflow.window import Preparation
-from daskgnn.kernels.hops import Sampling
+from daskgnn.dataflow.window import InputPlan, Preparation
+from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.gradients import Gradients
 from daskgnn.train.loss import loss_of
-from daskgnn.train.program import make_program
+from daskgnn.train.program import make_program, packed_sampler
 from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
 from daskgnn.train.schedule import optimizer_factory
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling import Sampler
     from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
 
@@ -53,6 +52,7 @@ class Deployment:
     graph: Graph
     model: torch.nn.Module
     program: Program
+    sampler: Sampler
     batch_size: int
     settings: dict[str, Any]
     """Of the blocks: see `load_blocks`."""
@@ -67,8 +67,6 @@ class Deployment:
     @cached_property
     def preparation(self) -> Preparation:
         """How windows are prepared; the blocks are on their way from then on."""
-        assert self.graph.labels is not None  # checked when the trainer was made
-        labels = self.graph.labels
         blocks = load_blocks(
             self.executor,
             self.graph,
@@ -77,14 +75,14 @@ class Deployment:
         )
         preparation = Preparation(
             self.run,
-            Sampling(
-                self.program.fan_out, self.graph.partition_book, self.graph.held_book
-            ),
+            packed_sampler(self.sampler),
+            PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
-            self._first_aggregation,
-            np.empty((0, *labels.shape[1:]), labels.dtype),
-            self.program.precision == "bf16",
-            remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+            InputPlan(
+                self._first_aggregation,
+                self.program.precision == "bf16",
+                remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+            ),
             plan_cache(
                 self.graph,
                 self.settings["feature_dtype"],
@@ -174,7 +172,7 @@ class Deployment:
     @property
     def _step_size(self) -> StepSize:
         return estimate_step(
-            self.graph, self.program.fan_out, self.batch_size, self._first_aggregation
+            self.graph, self.sampler, self.batch_size, self._first_aggregation
         )
 
     @property
@@ -182,9 +180,7 @@ class Deployment:
         return parts_per_worker(self._num_parts, self.executor.num_workers())
 
 
-def program_of(
-    model: torch.nn.Module, graph: Graph, fan_out: FanOut, options: TrainOptions
-) -> Program:
+def program_of(model: torch.nn.Module, graph: Graph, options: TrainOptions) -> Program:
     """Return the program that a trainer's options mean.
 
     Raises
@@ -197,7 +193,6 @@ def program_of(
         model,
         loss_of(options["loss"], graph),
         optimizer_factory(*named),
-        fan_out,
         options["threads_per_part"],
         options["precision"],
         Gradients.of(options),
@@ -208,6 +203,7 @@ def deploy(
     graph: Graph,
     model: torch.nn.Module,
     program: Program,
+    sampler: Sampler,
     options: TrainOptions,
     layered: bool,
 ) -> Deployment:
@@ -222,8 +218,17 @@ def deploy(
         "sample_by": options["sample_by"],
     }
     cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
-    size = options["batch_size"]
-    return Deployment(executor, graph, model, program, size, of_blocks, cache, layered)
+    return Deployment(
+        executor,
+        graph,
+        model,
+        program,
+        sampler,
+        options["batch_size"],
+        of_blocks,
+        cache,
+        layered,
+    )
 
 
 def new_name() -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
+    from daskgnn.sampling import Sampler
     from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
     from daskgnn.train.schedule import Schedule
@@ -25,6 +26,7 @@ def fingerprint(
     model: torch.nn.Module,
     graph: Graph,
     program: Program,
+    sampler: Sampler,
     schedule: Schedule,
     options: TrainOptions,
 ) -> dict[str, Any]:
@@ -38,11 +40,11 @@ def fingerprint(
         "parameters": [
             f"{name} {list(p.shape)}" for name, p in model.named_parameters()
         ],
-        "num_neighbors": list(program.fan_out.num_neighbors),
         "gradients": program.gradients.facts(),
         "optimizer": schedule.describe(),
         "loss": describe_function(loss_of(options["loss"], graph)),
         **own,
+        **sampler.fingerprint(),
     }
 
 

@@ -18,10 +18,10 @@ from daskgnn.train.advice import Advice, advisor_of
 from daskgnn.train.chains import chain_of
 from daskgnn.train.checks import (
     check_count,
-    check_fan_out,
     check_graph,
     check_options,
     check_trainable,
+    choose_sampler,
 )
 from daskgnn.train.cluster import told_of_losses
 from daskgnn.train.course import Course
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.neighbor import FanOut
     from daskgnn.train.ledger import Ledger
     from daskgnn.train.options import TrainOptions
 
@@ -97,19 +96,20 @@ class Trainer:
         self.graph = graph
         self.options = check_options(options, graph)
         """All options, as they are used."""
-        fan_out = check_fan_out(self.options["num_neighbors"], model)
+        sampler = choose_sampler(self.options, graph, model)
         progress = self.options["progress"] or Silent()
         self.recorder = Recorder(
             self.options["out"], progress, self.options["keep_checkpoints"]
         )
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = self._check_model(fan_out)
+        layered = self._check_model(sampler.num_layers)
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, new_schedule(self.options, model))
-        self.program = program_of(model, graph, fan_out, self.options)
+        self.program = program_of(model, graph, self.options)
+        schedule = self.course.schedule
         self._facts = fingerprint(
-            model, graph, self.program, self.course.schedule, self.options
+            model, graph, self.program, sampler, schedule, self.options
         )
         self.plan = SeedPlan(
             graph.original_ids_of(graph.splits["train"]),
@@ -117,19 +117,23 @@ class Trainer:
             self.options["batch_size"],
             self.options["seed"],
         )
-        self.deployment = deploy(graph, model, self.program, self.options, layered)
+        self.deployment = deploy(
+            graph, model, self.program, sampler, self.options, layered
+        )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
-    def _check_model(self, fan_out: FanOut) -> bool:
+    def _check_model(self, num_layers: int) -> bool:
         """Check the model; return whether it can be evaluated layer by layer."""
         deterministic = self.options["deterministic"]
         check_model(self.model, deterministic=deterministic)
         number_dropouts(self.model)
-        return try_model(self.model, self.graph, fan_out, deterministic=deterministic)
+        return try_model(
+            self.model, self.graph, num_layers, deterministic=deterministic
+        )
 
     @property
     def executor(self) -> Executor:
