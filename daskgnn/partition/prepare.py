@@ -29,7 +29,7 @@ from daskgnn.partition import (
     find_partitioner,
     partition_graph,
 )
-from daskgnn.partition.assignment import is_assignment
+from daskgnn.partition.assignment import is_assignment, partitioner_name
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
 from daskgnn.partition.mapper import Mapper
 from daskgnn.partition.ordered import PartitionedGraph
@@ -197,6 +197,8 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "shape"):
         digest = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
         return [str(value.dtype), list(value.shape), digest]
+    if callable(value):
+        return partitioner_name(value)
     return value if isinstance(value, int | str | float | list | None) else str(value)
 
 
@@ -285,7 +287,7 @@ def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> A
     PartitionError
         If the method does not fit.
     """
-    if is_assignment(method):
+    if is_assignment(method) or callable(method):
         return method
     if method != "auto":
         find_partitioner(method)
