@@ -140,15 +140,7 @@ def prepare(
         tell("partition")
         ordered = _ordered(folder, data, limit, method, num_clusters, seed)
         folder.save(placing=True)
-        tell("rows to the store")
-        with bar("rows to the store", ordered.nbytes, progress) as told:
-            fill = None
-            if mapper is not None:
-                store = StoreStage(folder.path, mapper)
-                ordered = store.counted(ordered)
-                fill = store.fill(ordered, feature_dtype)
-            where = folder.path / f"store-{uuid4().hex}"
-            ordered.save(target, overwrite, feature_dtype, where, told.update, fill)
+        _write(folder, ordered, stage, target, overwrite, feature_dtype)
         folder.remove()
     except (StoreError, ClusterError):
         raise
@@ -163,6 +155,26 @@ def prepare(
     finally:
         folder.close()
     return target
+
+
+def _write(
+    folder: WorkFolder,
+    ordered: PartitionedGraph,
+    stage: RowStage,
+    target: str,
+    overwrite: bool,
+    feature_dtype: str,
+) -> None:
+    """Write the rows, in order, to the store."""
+    stage.tell("rows to the store")
+    with bar("rows to the store", ordered.nbytes, stage.shown) as told:
+        fill = None
+        if stage.mapper is not None:
+            store = StoreStage(folder.path, stage.mapper)
+            ordered = store.counted(ordered)
+            fill = store.fill(ordered, feature_dtype)
+        where = folder.path / f"store-{uuid4().hex}"
+        ordered.save(target, overwrite, feature_dtype, where, told.update, fill)
 
 
 def _check_folder(folder: WorkFolder, mapper: Mapper | None) -> None:
