@@ -173,8 +173,8 @@ def partition(
             "batch_size",
             "window",
         ]
-        chosen = {name: options[name] for name in names}
-        compare_methods(data, compare, *files, **chosen)
+        asked = {name: options[name] for name in names}
+        compare_methods(data, compare, *files, **asked)
     elif out is not None:
         store_graph(data, out, force, estimate=estimate, **options)
 

@@ -7,7 +7,7 @@ E undirected edges, C classes, F features.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -153,14 +153,14 @@ def drawn_graph(graph: Synthetic, name: str | None = None) -> GraphData:
     for source, destination, _ in graph.chunks():
         ends[:, done : done + len(source)] = source, destination
         done += len(source)
-    features = graph.features()
+    features, splits = graph.features(), dict[str, Any](graph.splits())
     return from_edge_index(
         ends,
         num_nodes=graph.num_nodes,
         features=None if features is None else features[:],
         labels=graph.classes(np.arange(graph.num_nodes)),
         num_classes=graph.num_classes,
-        **graph.splits(),
+        **splits,
         name=name or graph.kind,
         metric="accuracy",
     )
