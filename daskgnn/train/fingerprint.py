@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import CheckpointError
 from daskgnn.train.gradients import SYNCHRONOUS
+from daskgnn.train.loss import describe_function, loss_of
 from daskgnn.train.options import TRAINER
 
 if TYPE_CHECKING:
@@ -15,24 +16,23 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
+    from daskgnn.sampling import Sampler
+    from daskgnn.train.options import TrainOptions
+    from daskgnn.train.program import Program
+    from daskgnn.train.schedule import Schedule
 
 
 def fingerprint(
     model: torch.nn.Module,
     graph: Graph,
-    options: Mapping[str, Any],
-    made: Mapping[str, Any],
+    program: Program,
+    sampler: Sampler,
+    schedule: Schedule,
+    options: TrainOptions,
 ) -> dict[str, Any]:
-    """Return the facts that decide a run's result, as checkpoints hold them.
-
-    Parameters
-    ----------
-    options : mapping
-        All of a trainer's.
-    made : mapping
-        Facts that are made of several options, such as "optimizer".
-    """
-    own = {name: options[name] for name, o in TRAINER.items() if o.fact is True}
+    """Return the facts that decide a run's result, as checkpoints hold them."""
+    given: dict[str, Any] = {**options}
+    own = {name: given[name] for name, o in TRAINER.items() if o.fact is True}
     return {
         "graph_hash": graph.graph_hash,
         "num_parts": graph.num_parts,
@@ -40,8 +40,11 @@ def fingerprint(
         "parameters": [
             f"{name} {list(p.shape)}" for name, p in model.named_parameters()
         ],
+        "gradients": program.gradients.facts(),
+        "optimizer": schedule.describe(),
+        "loss": describe_function(loss_of(options["loss"], graph)),
         **own,
-        **made,
+        **sampler.fingerprint(),
     }
 
 
@@ -76,11 +79,14 @@ def _before(name: str, now: Any) -> Any:
 
 
 def _difference(theirs: Any, mine: Any) -> tuple[Any, Any]:
-    """Return two values, or of long ones the first lines or entries that differ."""
+    """Return two values, or of long ones the lines or entries that differ."""
     if isinstance(theirs, str) and isinstance(mine, str):
         pairs = zip_longest(theirs.splitlines(), mine.splitlines(), fillvalue="")
         was, now = next(pair for pair in pairs if pair[0] != pair[1])
         return was.strip(), now.strip()
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        names = [n for n in (theirs | mine) if theirs.get(n) != mine.get(n)]
+        return {n: theirs.get(n) for n in names}, {n: mine.get(n) for n in names}
     if isinstance(theirs, list) and isinstance(mine, list) and len(mine) > 8:
         return next(pair for pair in zip_longest(theirs, mine) if pair[0] != pair[1])
     return theirs, mine
