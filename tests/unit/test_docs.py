@@ -15,7 +15,7 @@ from dask.config import get as dask_setting
 from distributed.cli import dask_scheduler, dask_worker
 
 import daskgnn
-from daskgnn.cli import main
+from daskgnn.cli import gnn
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -50,10 +50,12 @@ def with_python() -> list[Path]:
         page
         for page in PAGES
         if page.name not in FRAGMENTS
+        and page.parent.name != "decisions"  # they tell of what was so then
         and any(block["why"] is None for block in blocks_of(page, "python"))
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # PyG
 @pytest.mark.parametrize("page", with_python(), ids=name_of)
 def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -62,7 +64,7 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
         if block["why"] is None:
             line = page.read_text()[: block.start("code")].count("\n")
             code = compile("\n" * line + block["code"], str(page), "exec")
-            exec(code, names)  # noqa: S102
+            exec(code, names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -96,6 +98,16 @@ def options_of(command: click.Command) -> dict[str, click.Parameter]:
     }
 
 
+def options_of_scripts() -> set[str]:
+    """Return the options that benchmarks and test configurations name."""
+    scripts = [
+        *(ROOT / "benchmarks").glob("*.py"),
+        *(ROOT / "tests").rglob("conftest.py"),
+    ]
+    text = "\n".join(script.read_text() for script in scripts)
+    return set(re.findall(r'"(--[a-z-]+)"', text))
+
+
 def check_options(command: click.Command, words: list[str]) -> None:
     """Fail if an option is unknown, or its value none of its choices."""
     known = options_of(command)
@@ -109,50 +121,69 @@ def check_options(command: click.Command, words: list[str]) -> None:
             assert (value or words[place + 1]) in kind.choices
 
 
-def check_command(words: list[str]) -> None:
-    """Fail if the command, a file it names, or an option does not exist."""
-    program, *rest = words
-    if program == "dask" and rest[0] == "gnn":
-        program, rest = "daskgnn", rest[1:]
-    if program == "daskgnn":
-        command = main.commands[rest[0]]
-        check_options(command, rest[1:])
-    elif program == "dask":
-        commands = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
-        check_options(commands[rest[0]], rest[1:])
-    elif program == "make":
-        makefile = (ROOT / "Makefile").read_text()
-        for word in rest:
-            wanted = f"{word.split('=')[0]}{' ?=' if '=' in word else ':'}"
-            assert re.search(f"^{re.escape(wanted)}", makefile, re.MULTILINE), wanted
-    elif program == "python":
-        source = (ROOT / rest[0]).read_text()
-        for word in rest[1:]:
-            assert not word.startswith("--") or f'"{word.split("=")[0]}"' in source
-    elif program == "pytest":
-        for word in rest:
-            assert not word.startswith("tests/") or (ROOT / word).exists()
-    elif program == "export":
-        name = rest[0].split("=")[0]
-        if name.startswith("DASK_"):
-            setting = name.removeprefix("DASK_").lower().replace("__", ".")
-            assert dask_setting(setting, default=None) is not None, setting
+def check_own(words: list[str]) -> None:
+    check_options(gnn.commands[words[0]], words[1:])
+
+
+def check_dask(words: list[str]) -> None:
+    if words[0] == "gnn":
+        check_own(words[1:])
     else:
-        assert program == "pip"
+        commands = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
+        check_options(commands[words[0]], words[1:])
+
+
+def check_make(words: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for word in words:
+        name, is_variable, _ = word.partition("=")
+        line = f"^{re.escape(name)}{' [?]=' if is_variable else ':'}"
+        assert re.search(line, makefile, re.MULTILINE), word
+
+
+def check_script(words: list[str]) -> None:
+    assert (ROOT / words[0]).exists()
+    used = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert used <= options_of_scripts()
+
+
+def check_tests(words: list[str]) -> None:
+    for word in words:
+        assert not word.startswith("tests/") or (ROOT / word).exists()
+
+
+def check_variable(words: list[str]) -> None:
+    name, _, _ = words[0].partition("=")
+    if name.startswith("DASK_"):
+        setting = name.removeprefix("DASK_").lower().replace("__", ".")
+        assert dask_setting(setting, default=...) is not ..., setting
+
+
+def check_package(words: list[str]) -> None:
+    assert words[0] == "install"
+
+
+CHECKS = {
+    "daskgnn": check_own,
+    "dask": check_dask,
+    "export": check_variable,
+    "make": check_make,
+    "pip": check_package,
+    "pytest": check_tests,
+    "python": check_script,
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_exist_with_their_options(page):
     for words in commands_of(page):
-        check_command(words)
+        program, *rest = words
+        CHECKS[program](rest)
 
 
 def test_options_named_in_the_text_exist():
-    known = {name for command in main.commands.values() for name in options_of(command)}
-    known |= {name for tool in (dask_scheduler, dask_worker) for name in options_of(tool.main)}
-    benchmarks = [p.read_text() for p in (ROOT / "benchmarks").glob("*.py")]
-    conftests = [p.read_text() for p in (ROOT / "tests").rglob("conftest.py")]
-    known |= set(re.findall(r'"(--[a-z-]+)"', "\n".join([*benchmarks, *conftests])))
+    commands = [*gnn.commands.values(), dask_scheduler.main, dask_worker.main]
+    known = options_of_scripts().union(*map(options_of, commands))
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", prose_of(page)):
             for name in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code):
