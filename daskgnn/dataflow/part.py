@@ -12,6 +12,7 @@ from daskgnn.errors import GraphFormatError
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
+from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import RowReader, is_dense
 from daskgnn.kernels.shared import Handle, SharedArrays
 from daskgnn.kernels.spread import SpreadRows
@@ -171,6 +172,13 @@ class PartBlocks:
     def draw_weights(self) -> np.ndarray | None:
         """float32 [E], weights of the draws."""
         return self.content.draw_weights
+
+    @property
+    def rows(self) -> PartRows:
+        """The part's rows of the graph, as a sampler is given them."""
+        weights = self.content.draw_weights
+        data = {} if weights is None else {"draw_weights": weights}
+        return PartRows(self.adjacency, data)
 
     def whole_rows(self) -> AdjacencyBlock:
         """Return the part's rows of the graph, none of them spread.

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.neighbor import FanOut
 
 
 def try_model(
-    model: torch.nn.Module, graph: Graph, fan_out: FanOut, *, deterministic: bool
+    model: torch.nn.Module, graph: Graph, num_layers: int, *, deterministic: bool
 ) -> bool:
     """Run `model` on two linked nodes and check what comes out.
 
@@ -35,7 +34,7 @@ def try_model(
         changes its input in place; or (with `deterministic`) drew from torch's
         generator or changed a buffer.
     """
-    blocks = [_two_nodes(graph.weighted) for _ in range(fan_out.num_hops)]
+    blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
     x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
     training = model.training
     generator = torch.random.get_rng_state()

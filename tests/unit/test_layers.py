@@ -8,9 +8,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "daskgnn"
 # A folder may import itself and those before it.
-LAYERS = ["kernels", "graph", "partition", "nn", "dataflow", "train", "cli"]
-BASE = {"errors", "config"}
-FOREIGN = {"kernels": {"dask", "distributed", "torch"}, "dataflow": {"torch"}}
+LAYERS = ["kernels", "sampling", "graph", "partition", "nn", "dataflow", "train", "cli"]
+BASE = {"errors", "config", "seams"}
+PURE = {"dask", "distributed", "torch"}
+FOREIGN = {"kernels": PURE, "sampling": PURE, "dataflow": {"torch"}}
 # nn comes before dataflow in the order, but task graphs know nothing of models.
 OWN = {"dataflow": {"nn"}}
 # A data set in memory has the method partition(), which imports when it is called.
