@@ -14,6 +14,7 @@ from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
+from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, advisor_of
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OF_BLOCKS = ("normalize_features", "feature_dtype", "sample_by")
+_OF_BLOCKS = ("normalize_features", "feature_dtype")
 """Options that say what parts hold."""
 
 
@@ -161,6 +162,8 @@ class Trainer:
             )
             if isinstance(executor, ClusterExecutor):
                 warn_of_cluster(executor.client)
+                if not self.graph.path:
+                    check_source_everywhere(executor.client, self.graph.source)
         return Deployment(
             executor,
             self.graph,

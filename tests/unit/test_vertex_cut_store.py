@@ -18,7 +18,10 @@ from daskgnn.graph.validate import validate
 from daskgnn.partition.cutgraph import VertexCutGraph, spread_from
 from daskgnn.partition.prepare import prepare
 from daskgnn.partition.vertexcut import VERTEX_CUTS
+from daskgnn.sampling import NeighborSampler
+from daskgnn.train.program import packed_sampler
 
+SAMPLER = packed_sampler(NeighborSampler([2, 2]))
 SPREAD = ["rows", "indptr", "holders", "starts", "bounds"]
 
 
@@ -153,7 +156,7 @@ def test_strengths_are_those_of_whole_rows(path):
 def source_of(path, part):
     graph = daskgnn.open_graph(path, 3)
     rows = [int(n) for n in graph.partition_book[part : part + 2]]
-    return PartSource(graph.source, *rows, "float32", False, "uniform")
+    return PartSource(graph.source, *rows, "float32", False, SAMPLER)
 
 
 def test_memory_is_planned(data, path):
