@@ -23,6 +23,7 @@ from daskgnn.dataflow.memory import (
     plan_memory,
 )
 from daskgnn.dataflow.window import InputPlan, Preparation
+from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
@@ -67,15 +68,17 @@ class Deployment:
     @cached_property
     def preparation(self) -> Preparation:
         """How windows are prepared; the blocks are on their way from then on."""
+        packed = packed_sampler(self.sampler)
         blocks = load_blocks(
             self.executor,
             self.graph,
+            packed,
             **self.settings,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
         preparation = Preparation(
             self.run,
-            packed_sampler(self.sampler),
+            packed,
             PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
             InputPlan(
@@ -126,6 +129,8 @@ class Deployment:
     @property
     def shares_memory(self) -> bool:
         """Whether workers of a machine read each other's blocks in place."""
+        if self.graph.source.in_memory and self.executor.num_workers():
+            return False  # who could not open them would have nothing to read
         limit = self.executor.memory_limit()
         mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
         return share_memory(
@@ -212,10 +217,11 @@ def deploy(
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
             warn_of_cluster(executor.client)
+            if not graph.path:
+                check_source_everywhere(executor.client, graph.source)
     of_blocks = {
         "normalize_features": options["normalize_features"],
         "feature_dtype": options["feature_dtype"],
-        "sample_by": options["sample_by"],
     }
     cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
     return Deployment(
