@@ -53,10 +53,8 @@ class Arrays(ABC):
 
     def clusters(self) -> Clusters:
         """Return what was stored of the clusters."""
-        parts = [
-            p for p in ("bounds", "edges", "crossing") if _cluster(p) in self.arrays
-        ]
-        return Clusters(*(self.read(_cluster(part)) for part in parts))
+        names = ("cluster_bounds", "cluster_edges", "cluster_crossing")
+        return Clusters(*(self.read(name) for name in names if name in self.arrays))
 
 
 @dataclass(frozen=True, eq=False)
