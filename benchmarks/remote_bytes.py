@@ -28,6 +28,7 @@ from daskgnn.kernels.hops import Sampling, WindowNodes, answer, first_nodes, req
 from daskgnn.kernels.merge import merge
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.train.plan import Position, WindowPlanner, windows
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ def main() -> None:
     )
     parts = load_parts(graph, workload.fan_out, workload.batch_size)
     seeds = graph.splits["train"]
-    plan = SeedPlan(graph.original_ids_of(seeds), seeds, workload.batch_size, 0)
+    targets = Targets(graph.original_ids_of(seeds), seeds[:, None])
+    plan = SeedPlan(targets, workload.batch_size, 0)
     planner = WindowPlanner(plan, args.num_parts, graph.index_dtype)
     chosen = list(
         islice(windows(plan, Position(), 100, lambda: args.window, None), args.windows)

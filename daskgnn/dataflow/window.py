@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.halo_cache import CachePlan
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.kernels.halo_cache import HaloCache
+    from daskgnn.kernels.targets import TargetRows
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class WindowSeeds:
     step_keys: np.ndarray
     """uint64 [W], keys of the draws."""
     facts: list[StepFacts]
+    targets: list[list[TargetRows | None]] | None = None
+    """[P][W], which seeds each target has, where some are not simply the seeds."""
+
+    def facts_of(self, part: int) -> list[StepFacts]:
+        """Return what is said of a part's steps, [W]."""
+        if self.targets is None:
+            return self.facts
+        pairs = zip(self.facts, self.targets[part], strict=True)
+        return [replace(facts, targets=rows) for facts, rows in pairs]
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,9 @@ def prepare_window(
             for part in parts
         ]
     keys = [
-        _add_batch(tasks, plan, window, near[part], frontier[part], seeds.facts)
+        _add_batch(
+            tasks, plan, window, near[part], frontier[part], seeds.facts_of(part)
+        )
         for part in parts
     ]
     return tasks, keys

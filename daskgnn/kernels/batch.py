@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.hops import Sampling, StepNodes, Traffic, WindowNodes
+    from daskgnn.kernels.targets import TargetRows
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class PreparedStep:
     key: int
     """The step's key for dropout."""
     num_seeds: int
-    """Seeds of the step over all parts."""
+    """Targets of the step over all parts."""
+    targets: TargetRows | None = None
+    """Which seeds each target has, where target i is not simply seed i."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class StepFacts:
 
     dropout_key: int
     num_seeds: int
+    targets: TargetRows | None = None
+    """Of one part: see `PreparedStep`."""
 
 
 def finish(
@@ -223,6 +228,7 @@ def _finish_step(
         step.labels,
         facts.dropout_key,
         facts.num_seeds,
+        facts.targets,
     )
 
 

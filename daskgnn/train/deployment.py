@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.train.program import Program
+    from daskgnn.train.targets import GivenTargets
 
 
 @dataclass(eq=False)
@@ -41,10 +42,11 @@ class Deployment:
     """What is loaded and sent once, on first use, and is lost with a cluster."""
 
     executor: Executor
-    graph: Graph
+    targets: GivenTargets
     model: torch.nn.Module
     program: Program
     batch_size: int
+    """Seeds a step, over all parts."""
     settings: dict[str, Any]
     """Of the blocks: see `load_blocks`."""
     halo_cache: tuple[str, int]
@@ -54,6 +56,11 @@ class Deployment:
 
     def __post_init__(self) -> None:
         self.run = new_name()
+
+    @property
+    def graph(self) -> Graph:
+        """The graph whose blocks are loaded."""
+        return self.targets.graph
 
     @cached_property
     def preparation(self) -> Preparation:
@@ -101,7 +108,7 @@ class Deployment:
         """What computes exact scores."""
         return Evaluator(
             self.executor,
-            self.graph,
+            self.targets,
             self.programs,
             self.preparation,
             self.layered,

@@ -26,6 +26,7 @@ from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.features import some_rows
 from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.kernels.warmup import compiled
 from daskgnn.train.program import TrainSession
 from daskgnn.train.state import TrainState
@@ -95,7 +96,8 @@ def rehearse_everywhere(
         executor.submit(tasks, list(tasks))
         executor.wait(list(tasks))
         # The driver's own part of a window: who is a seed in which step.
-        SeedPlan(np.arange(1), np.arange(1), 1, seed=0).permutation(0)
+        one = Targets(np.zeros(1, np.int64), np.zeros((1, 1), np.int64))
+        SeedPlan(one, 1, seed=0).permutation(0)
     executor.release(list(tasks))
     notice.progress.event({"event": READY})
 

@@ -20,7 +20,8 @@ from daskgnn.errors import (
 from daskgnn.graph.datasets import is_store, resolve
 from daskgnn.graph.everywhere import check_path_everywhere
 from daskgnn.graph.graph import open_graph
-from daskgnn.train.checks import check_adapt, check_trainable, check_worker_limit
+from daskgnn.tasks.node import check_labelled
+from daskgnn.train.checks import check_adapt, check_features, check_worker_limit
 from daskgnn.train.cluster import open_client
 from daskgnn.train.recipes import settle
 from daskgnn.train.recorder import Progress, Silent
@@ -223,7 +224,8 @@ def train(
 
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     """Partition a graph in memory and store it for the run."""
-    check_trainable(data)
+    check_features(data)
+    check_labelled(data)
     partitioned = data.partition(
         num_clusters=settings["num_clusters"],
         method=settings["method"],

@@ -20,8 +20,11 @@ from daskgnn.errors import (
     InputError,
     TrainingError,
 )
-from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.counter import EXPANSION, derive_key
 from daskgnn.nn import check_model, number_dropouts
+from daskgnn.seams import check_seam
+from daskgnn.tasks.node import NodeClassification
+from daskgnn.tasks.task import Task
 from daskgnn.train.advice import Advice, Advisor
 from daskgnn.train.chains import chain_of
 from daskgnn.train.checks import (
@@ -31,23 +34,22 @@ from daskgnn.train.checks import (
     check_count,
     check_fan_out,
     check_feature_dtype,
+    check_features,
     check_graph,
     check_halo_cache,
     check_optional_count,
     check_sample_by,
     check_seed,
-    check_trainable,
 )
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.connection import has_lost_scheduler, successor
 from daskgnn.train.course import Course
 from daskgnn.train.deployment import Deployment, new_name
-from daskgnn.train.dryrun import try_model
+from daskgnn.train.dryrun import try_model, try_task
 from daskgnn.train.fit import Fit
 from daskgnn.train.gloo import check_gloo
 from daskgnn.train.gradients import check_half, choose
 from daskgnn.train.loop import TrainLoop
-from daskgnn.train.loss import LOSSES, Loss, describe_function
 from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.program import OptimizerFactory, make_program
 from daskgnn.train.recipes import PRECISIONS, STEPS
@@ -64,6 +66,7 @@ from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
+from daskgnn.train.targets import GivenTargets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
+    from daskgnn.tasks.loss import Loss
     from daskgnn.train.ledger import Ledger
 
 T = TypeVar("T")
@@ -107,8 +111,11 @@ class Trainer:
         From an optimizer to any of `torch.optim.lr_scheduler`; it runs on the driver.
     scheduler_interval : {"epoch", "step"}
     loss : callable, optional
-        (outputs, labels) -> the sum over the seeds. Default: cross entropy, or binary
-        cross entropy for several labels a node.
+        (outputs, labels) -> the sum over the seeds, short for
+        ``task=NodeClassification(loss=...)``.
+    task : daskgnn.tasks.Task, optional
+        What is predicted, with which loss, and how it is scored: by default, the
+        nodes' classes.
     seed : int
         Of the epochs' order, the neighbour draws and dropout. The model's first
         parameters are the caller's (``torch.manual_seed``).
@@ -220,6 +227,7 @@ class Trainer:
         scheduler: SchedulerFactory | None = None,
         scheduler_interval: str = "epoch",
         loss: Loss | None = None,
+        task: Task | None = None,
         seed: int = 0,
         client: Any = "auto",
         normalize_features: bool = False,
@@ -251,7 +259,7 @@ class Trainer:
         progress: Progress | None = None,
     ) -> None:
         check_graph(graph)
-        check_trainable(graph)
+        self.task = chosen_task(task, loss, model, graph)
         check_choice("steps", steps, STEPS)
         check_choice("precision", precision, PRECISIONS)
         check_sample_by(sample_by, graph)
@@ -274,14 +282,15 @@ class Trainer:
         }
         self._notice = CompileNotice(self.recorder.progress)
         self._notice.give_if_not_compiled()
-        layered = self._check_model(deterministic)
+        targets = GivenTargets(self.task, graph, self.seed)
+        self.plan = targets.plan(self.batch_size)
+        layered = self._check_model(deterministic, targets)
         self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
         self._schedule_options = (scheduler, scheduler_interval)
         schedule = self._new_schedule()
-        kind = "binary_cross_entropy" if graph.multilabel else "cross_entropy"
         self.program = make_program(
             model,
-            loss or LOSSES[kind],
+            self.task,
             self._optimizer,
             self.fan_out,
             check_count("threads_per_part", threads_per_part),
@@ -300,22 +309,16 @@ class Trainer:
                 precision,
             ),
         )
-        self.plan = SeedPlan(
-            graph.original_ids_of(graph.splits["train"]),
-            graph.splits["train"],
-            self.batch_size,
-            self.seed,
-        )
         with told_of_losses(lambda: "nothing was done yet: try again"):
             executor = make_executor(client, graph.num_parts, standby)
             if isinstance(executor, ClusterExecutor):
                 warn_of_cluster(executor.client)
         self.deployment = Deployment(
             executor,
-            graph,
+            targets,
             model,
             self.program,
-            self.batch_size,
+            targets.seeds_of_step(self.plan),
             self._settings,
             (halo_cache_policy, check_halo_cache(halo_cache, halo_cache_policy)),
             layered,
@@ -326,7 +329,7 @@ class Trainer:
         self._description = {
             "optimizer": schedule.describe(),
             "scheduler_interval": scheduler_interval,
-            "loss": describe_function(loss or LOSSES[kind]),
+            **self.task.fingerprint(),
         }
         self._recoveries = Recoveries()
         self._advisor = self._new_advisor(adapt)
@@ -338,13 +341,21 @@ class Trainer:
         """Where the run's tasks run."""
         return self.deployment.executor
 
-    def _check_model(self, deterministic: bool) -> bool:
-        """Check the model; return whether it can be evaluated layer by layer."""
+    def _check_model(self, deterministic: bool, targets: GivenTargets) -> bool:
+        """Check model and task; return whether it can be evaluated layer by layer."""
         check_model(self.model, deterministic=deterministic)
         number_dropouts(self.model)
-        return try_model(
-            self.model, self.graph, self.fan_out, deterministic=deterministic
+        layered, columns = try_model(
+            self.model,
+            self.graph,
+            self.fan_out,
+            self.task.num_outputs(self.graph),
+            deterministic=deterministic,
         )
+        few = self.plan.in_order.take(slice(4))
+        few = targets.expand(few, derive_key(EXPANSION, self.seed))
+        try_task(self.task, self.graph, few, columns)
+        return layered
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
         """Train until `epochs` epochs are done, from where the trainer stands.
@@ -553,7 +564,7 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds, exact scores included."""
-        splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
+        splits = [s for s in ("val", "test") if self.deployment.targets.has(s)]
         scores = (
             self.deployment.evaluator.scores(self.best_parameters, splits)
             if splits
@@ -565,7 +576,8 @@ class Trainer:
             "window": self.window,
             "advice": None if self.advice is None else str(self.advice),
         }
-        return summarize(self.graph, self.course, scores, facts)
+        metric = self.task.metric(self.graph)
+        return summarize(self.graph, metric, self.course, scores, facts)
 
     @property
     def params_sha256(self) -> str:
@@ -627,6 +639,7 @@ class Trainer:
                 self.graph.num_parts,
                 self.graph.index_dtype,
                 self.program.gradients,
+                self.deployment.targets.expand,
             ),
             self.deployment.programs,
             int(dask.config.get("gnn.look-ahead")),
@@ -711,6 +724,28 @@ class Trainer:
         write_parameters(self.model, self.best_parameters)
 
     def _check_split(self, split: str) -> None:
-        if not len(self.graph.splits.get(split, ())):
-            names = ", ".join(s for s, ids in self.graph.splits.items() if len(ids))
+        targets = self.deployment.targets
+        if not targets.has(split):
+            names = ", ".join(filter(targets.has, ("train", "val", "test")))
             raise InputError(f"split={split!r} has no node, expected one of {names}")
+
+
+def chosen_task(
+    task: Task | None, loss: Loss | None, model: torch.nn.Module, graph: Graph
+) -> Task:
+    """Return the task of a trainer, checked; refuse one that is none.
+
+    Raises
+    ------
+    InputError
+    """
+    if task is not None and loss is not None:
+        raise InputError(
+            "loss and task cannot be given together: a task has a loss of its own, as "
+            "in task=NodeClassification(loss=...)"
+        )
+    check_features(graph)
+    task = NodeClassification(loss) if task is None else task
+    check_seam("task", task, Task)
+    task.check(graph, model)
+    return task.for_graph(graph)

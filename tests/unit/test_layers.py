@@ -8,11 +8,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "daskgnn"
 # A folder may import itself and those before it.
-LAYERS = ["kernels", "graph", "partition", "nn", "dataflow", "train", "cli"]
-BASE = {"errors", "config"}
+LAYERS = [
+    "kernels",
+    "graph",
+    "partition",
+    "nn",
+    "tasks",
+    "dataflow",
+    "train",
+    "cli",
+]
+BASE = {"errors", "config", "seams"}
 FOREIGN = {"kernels": {"dask", "distributed", "torch"}, "dataflow": {"torch"}}
 # nn comes before dataflow in the order, but task graphs know nothing of models.
-OWN = {"dataflow": {"nn"}}
+OWN = {"tasks": {"partition"}, "dataflow": {"nn", "tasks"}}
 # A data set in memory has the method partition(), which imports when it is called.
 LATE = {("graph", "partition")}
 
