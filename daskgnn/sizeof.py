@@ -44,12 +44,14 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.hops import Request, Rows, WindowNodes
     from daskgnn.kernels.spread import Drawn, Entries, SpreadRows
+    from daskgnn.tasks.scores import ClassScores, Ranking
     from daskgnn.train.state import TrainState
 
     kinds = (
         AdjacencyBlock,
         Asked,
         Bundle,
+        ClassScores,
         Drawn,
         Entries,
         FeatureRows,
@@ -58,6 +60,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         PartGradient,
         PartStep,
         PreparedWindow,
+        Ranking,
         Request,
         Rows,
         SparseRows,

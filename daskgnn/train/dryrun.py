@@ -118,7 +118,8 @@ def _try_loss(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> Non
             f"{name} drew from torch's generator: take draws in expand(targets, key)"
         )
     if not isinstance(loss, torch.Tensor) or loss.shape != ():
-        shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss)
+        tensor = isinstance(loss, torch.Tensor)
+        shape = tuple(loss.shape) if tensor else type(loss).__name__
         raise InputError(
             f"{name} returned {shape} for {len(batch.rows)} targets, expected their "
             "sum, a tensor of shape (): end it with .sum()"
