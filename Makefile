@@ -11,10 +11,12 @@ BENCH_OUT ?= runs/bench
 NODES ?= 100000
 ENTRIES ?= 1000000
 TRIALS ?= 50
+BASE ?=
+PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos bench-env bench bench-gradients bench-accuracy bench-full bench-scale lint format type check clean
+.PHONY: help env install demo test test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -42,6 +44,12 @@ chaos: $(VENV)/.test  ## Kill processes, TRIALS=50 times at most a fault; print 
 	$(BIN)/python -m pytest tests/cluster -m chaos
 	$(BIN)/python -m pytest tests/chaos --trials $(TRIALS)
 
+base-given:
+	$(if $(BASE),@:,$(error give the commit to compare with: make $(MAKECMDGOALS) BASE=<commit>))
+
+golden: base-given $(VENV)/.test  ## Train in 55 ways here and at BASE=<commit>: the same bits? (10 minutes)
+	$(BIN)/python benchmarks/golden.py $(BASE)
+
 bench-env: $(VENV)/.bench $(VENV)/.pyg  ## Add the peers that benchmarks compare with: DGL, PyG
 
 bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler (under 10 minutes)
@@ -49,6 +57,11 @@ bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler
 	$(BIN)/python benchmarks/training.py --json $(BENCH_OUT)/training-arxiv.json
 	$(BIN)/python benchmarks/step_latency.py --repeats 3 --json $(BENCH_OUT)/step-latency.json
 	$(BIN)/python benchmarks/sampler.py --json $(BENCH_OUT)/sampler-arxiv.json
+
+before-after: base-given $(VENV)/.test  ## Measure BASE=<commit> and this checkout in turns, PAIRS=5 times (an hour)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/before_after.py $(BASE) --pairs $(PAIRS) \
+		--json $(BENCH_OUT)/before-after.json
 
 bench-gradients: $(VENV)/.test  ## Measure the ways to combine gradients
 	@mkdir -p $(BENCH_OUT)

@@ -64,7 +64,7 @@ class Run:
 
     def __init__(self, trainer: daskgnn.Trainer, mode: str = "tree") -> None:
         self.trainer, self.mode = trainer, mode
-        trainer.eval_every = 1_000_000
+        trainer.options["eval_every"] = 1_000_000
         self.epochs = 0
         self.seconds: list[float] = []
         self.accuracy: float | None = None

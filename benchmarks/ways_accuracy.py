@@ -81,7 +81,7 @@ def _train(name: str, path: str, client: Any, mode: str, seed: int) -> dict[str,
     trainer = trainer_of(
         replace(setup, batch=_batch(setup, mode)), path, client, mode, seed, window=8
     )
-    trainer.eval_every = setup.epochs // setup.evaluations
+    trainer.options["eval_every"] = setup.epochs // setup.evaluations
     each = updates_of(trainer, mode)
     history = trainer.fit(setup.epochs)
     curve = [

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.seeds import SeedPlan
     from daskgnn.train.checkpoint import Checkpoint
-    from daskgnn.train.checks import CheckpointOptions
     from daskgnn.train.evaluator import Evaluator
     from daskgnn.train.loop import TrainLoop, WindowResult
+    from daskgnn.train.options import TrainOptions
     from daskgnn.train.recorder import Recorder
     from daskgnn.train.signals import Signals
 
@@ -35,10 +35,9 @@ class Fit:
     recorder: Recorder
     loop: TrainLoop
     evaluator: Evaluator
+    options: TrainOptions
     window: int
-    checkpoints: CheckpointOptions
-    eval_every: int
-    patience: int | None
+    """Most steps of one."""
     plan_facts: dict[str, Any]
     """What a checkpoint must agree with to be continued."""
     signals: Signals
@@ -75,7 +74,7 @@ class Fit:
             course.position,
             epochs,
             lambda: self.loop.window_size(self.window),
-            self.checkpoints.every,
+            self.options["checkpoint_every"],
         )
         results = self.loop.run(plan, course.state, course.schedule)
         while (result := self._next(results)) is not None:
@@ -94,7 +93,7 @@ class Fit:
         """Wait for a window, or for a signal."""
         with self.signals.released():
             result = next(results, None)
-            every = self.checkpoints.every
+            every = self.options["checkpoint_every"]
             if result is not None and every is not None:
                 # No more than an interval is ever on record without a checkpoint.
                 end = self.course.state.step + result.window.size
@@ -177,13 +176,14 @@ class Fit:
             course.evaluations_since_best = 0
             return
         course.evaluations_since_best += 1
-        if self.patience is not None:
-            course.stopped = course.evaluations_since_best >= self.patience
+        patience = self.options["patience"]
+        if patience is not None:
+            course.stopped = course.evaluations_since_best >= patience
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
         """Score the validation split when it is due."""
         targets = self.evaluator.targets
-        if (epoch + 1) % self.eval_every or not targets.has("val"):
+        if (epoch + 1) % self.options["eval_every"] or not targets.has("val"):
             return None
         began = time.time()
         with self.signals.released():
@@ -199,7 +199,10 @@ class Fit:
         return float(scores[metric])
 
     def _checkpoint_due(self) -> bool:
-        every, seconds = self.checkpoints.every, self.checkpoints.seconds
+        every, seconds = (
+            self.options["checkpoint_every"],
+            self.options["checkpoint_seconds"],
+        )
         if every is not None and self.course.state.step % every == 0:
             return True
         return seconds is not None and time.monotonic() - self._saved_at >= seconds

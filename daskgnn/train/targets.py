@@ -12,10 +12,33 @@ from daskgnn.errors import InputError
 from daskgnn.kernels.counter import EXPANSION, derive_key
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import PartTargets, Targets, distinct_nodes
+from daskgnn.seams import check_seam
+from daskgnn.tasks.node import NodeClassification
+from daskgnn.tasks.task import Task
+from daskgnn.train.checks import check_features
 
 if TYPE_CHECKING:
+    import torch
+
     from daskgnn.graph.graph import Graph
-    from daskgnn.tasks.task import Task
+    from daskgnn.train.options import TrainOptions
+
+
+def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> Task:
+    """Return the task of a trainer, for a graph; refuse one that is none.
+
+    Raises
+    ------
+    InputError
+    """
+    check_features(graph)
+    task = options["task"]
+    if task is None:
+        task = NodeClassification(options["loss"])
+    check_seam("task", task, Task)
+    task.check(graph, model)
+    found: Task = task.for_graph(graph)
+    return found
 
 
 @dataclass(eq=False)
@@ -77,6 +100,11 @@ class GivenTargets:
             return targets
         name = f"{type(self.task).__name__}.expand"
         return check_targets(name, expanded, self.graph)
+
+    def few(self, plan: SeedPlan) -> Targets:
+        """Return a few of the training targets, as a step has them."""
+        some = plan.in_order.take(slice(4))
+        return self.expand(some, derive_key(EXPANSION, self.seed))
 
     def seeds_of_step(self, plan: SeedPlan) -> int:
         """Return about how many seeds a step has: the distinct nodes of its targets."""

@@ -3,73 +3,55 @@
 from __future__ import annotations
 
 import time
-from asyncio import CancelledError
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import dask
+from dask.utils import parse_bytes
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.timing import transfers
-from daskgnn.errors import (
-    CheckpointError,
-    ClusterError,
-    DaskGNNError,
-    InputError,
-    TrainingError,
-)
-from daskgnn.kernels.counter import EXPANSION, derive_key
+from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.nn import check_model, number_dropouts
-from daskgnn.seams import check_seam
-from daskgnn.tasks.node import NodeClassification
-from daskgnn.tasks.task import Task
-from daskgnn.train.advice import Advice, Advisor
+from daskgnn.train.advice import Advice, advisor_of
 from daskgnn.train.chains import chain_of
 from daskgnn.train.checks import (
-    check_adapt,
-    check_checkpoints,
-    check_choice,
     check_count,
     check_fan_out,
-    check_feature_dtype,
-    check_features,
     check_graph,
-    check_halo_cache,
-    check_optional_count,
-    check_sample_by,
-    check_seed,
+    check_options,
 )
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
-from daskgnn.train.connection import has_lost_scheduler, successor
 from daskgnn.train.course import Course
 from daskgnn.train.deployment import Deployment, new_name
 from daskgnn.train.dryrun import try_model, try_task
+from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit
 from daskgnn.train.gloo import check_gloo
-from daskgnn.train.gradients import check_half, choose
+from daskgnn.train.gradients import Gradients
 from daskgnn.train.loop import TrainLoop
+from daskgnn.train.optiondocs import documented
 from daskgnn.train.plan import WindowPlanner, some_windows
-from daskgnn.train.program import OptimizerFactory, make_program
-from daskgnn.train.recipes import PRECISIONS, STEPS
-from daskgnn.train.recorder import History, Progress, Recorder, Silent
+from daskgnn.train.program import Program, make_program
+from daskgnn.train.recorder import History, Recorder, Silent
 from daskgnn.train.recovery import Recoveries
 from daskgnn.train.rehearsal import CompileNotice
-from daskgnn.train.schedule import (
-    Schedule,
-    SchedulerFactory,
-    check_optimizer,
-    optimizer_factory,
+from daskgnn.train.renewal import (
+    another_executor,
+    how_to_continue,
+    outlive_schedulers,
 )
+from daskgnn.train.schedule import new_schedule, optimizer_factory
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
-from daskgnn.train.targets import GivenTargets
+from daskgnn.train.targets import GivenTargets, chosen_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     import dask.array as da
@@ -78,15 +60,17 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
-    from daskgnn.tasks.loss import Loss
+    from daskgnn.kernels.neighbor import FanOut
     from daskgnn.train.ledger import Ledger
+    from daskgnn.train.options import TrainOptions
 
 T = TypeVar("T")
 
-_RENEWALS = 3
-"""Clusters that are started for one that is lost: the next may be lost as it starts."""
+_OF_BLOCKS = ("normalize_features", "feature_dtype", "sample_by")
+"""Options that say what parts hold."""
 
 
+@documented
 class Trainer:
     """Trains a model on a graph, on a Dask cluster or in this process.
 
@@ -98,110 +82,6 @@ class Trainer:
         fit ends.
     graph : Graph
         From `daskgnn.open_graph`, with features, labels and a training split.
-    num_neighbors : sequence of int
-        Fan-out of each hop, hop 1 first; -1 takes all neighbours.
-    batch_size : int
-        Seeds a step, over all parts (the global batch).
-    lr, weight_decay : float
-        Given to `optimizer` if that is a name.
-    optimizer : str or callable
-        A name of `torch.optim` ("adam", "adamw", "sgd"), or a function from a list
-        of parameters to an optimizer that needs no closure and no sparse gradients.
-    scheduler : callable, optional
-        From an optimizer to any of `torch.optim.lr_scheduler`; it runs on the driver.
-    scheduler_interval : {"epoch", "step"}
-    loss : callable, optional
-        (outputs, labels) -> the sum over the seeds, short for
-        ``task=NodeClassification(loss=...)``.
-    task : daskgnn.tasks.Task, optional
-        What is predicted, with which loss, and how it is scored: by default, the
-        nodes' classes.
-    seed : int
-        Of the epochs' order, the neighbour draws and dropout. The model's first
-        parameters are the caller's (``torch.manual_seed``).
-    client : distributed.Client, None or "auto"
-        "auto" takes the current client if there is one; None trains in this process.
-    normalize_features : bool
-        Divide each feature row by its sum.
-    feature_dtype : {None, "float32", "float16", "bfloat16"}
-        What workers hold dense features as and send them as; None is as they are
-        stored. Sums over them are of float32 whatever it is.
-    sample_by : {"uniform", "edge_weight", "degree"}
-        Draw neighbours uniformly, or in proportion to edge weights or degrees.
-    threads_per_part : int
-        Threads of a numeric task. Bits depend on it, so it belongs to the plan.
-    deterministic : bool
-        False allows layers that draw from torch's generator; bits then vary.
-    out : path or URL, optional
-        Directory for ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``, or a
-        folder of an object store by a URL that fsspec knows, as in ``"s3://a/run"``.
-    checkpoint_every : int, optional
-        Steps between checkpoints, beyond the one at each epoch's end. Training goes on
-        while one is written.
-    checkpoint_seconds : float, optional
-        Seconds between checkpoints, beside or in place of steps.
-    keep_checkpoints : int
-        How many of the newest are kept; the best epoch's is kept besides.
-    eval_every : int
-        Epochs between evaluations of the validation split.
-    patience : int, optional
-        Stop after so many evaluations without a better validation score.
-    window : int, optional
-        Most steps prepared as one task graph (``gnn.window`` of Dask's configuration).
-    steps : {"auto", "tasks", "window"}
-        Run each step as tasks of its own, or a window's steps as one task a worker:
-        the same bits. "auto" takes windows where steps are short.
-    precision : {"float32", "medium", "bf16", "fp16"}
-        Of the dense products in training. "medium" lets torch round the factors of
-        float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
-        faster where the processor has instructions for it. "fp16" is float16 with a
-        scaled loss, for what a layer leaves to torch's autocast; updates whose gradient
-        is not finite are left out. Parameters, their gradients, sums over neighbours
-        and evaluation stay float32.
-    gradients : {"tree", "ring", "gloo", "async", "server"}
-        Each step waits for the sum of all parts' gradients, added in a tree over parts,
-        piece by piece around them ("ring": other last bits), or, where steps run as
-        windows, by a process group of torch.distributed among the workers ("gloo": the
-        last bits depend on the workers, too). With "async" it is
-        taken at the parameters of `staleness` updates before: always as many, so the
-        bits are as reproducible, and sums travel while the next step is computed.
-        With "server" workers that are free take the next part's seeds of a step, and
-        each such gradient makes an update when it comes: slow workers hold nobody up,
-        and the bits depend on time.
-    staleness : int, optional
-        With "async": how late gradients are (default 1; 0 is the same as "tree", to the
-        bit). With "server": how late they may be at most (default 8).
-    compensation : {"none", "linear", "inverse", "dc-asgd"}
-        Against staleness t: divide the learning rate by 1 + 0.1 t or by max(1, t), or
-        correct the gradient (Zheng et al. 2017).
-    accumulate : int
-        Steps whose gradients, weighted by their seeds, make one update. Updates do
-        not reach over an epoch's end.
-    clip_norm : float, optional
-        Shorten an update's gradient to this norm if it is longer.
-    compress : str, optional
-        Compress each part's gradient before it is sent: ``"topk:0.01"`` (its largest
-        hundredth), ``"powersgd:2"`` (two factors of rank 2 a matrix), ``"fp16"``,
-        ``"bf16"`` or ``"int8"``. What is left out is added to the part's next gradient.
-    local_steps : int, optional
-        Each part takes so many steps of the optimizer by itself, with its own seeds;
-        then, and at an epoch's end, parameters and moments are averaged over parts.
-    checksum_every : int, optional
-        Steps between comparisons of all workers' copies of the parameters. A run whose
-        copies differ is stopped, naming the step and the worker.
-    halo_cache : int or str
-        Bytes, as in ``"64 MB"``, that each part may keep of other parts' feature
-        rows; 0 keeps none. Not a bit depends on it.
-    halo_cache_policy : {"static", "lru"}
-        Keep the rows that steps are expected to visit most, chosen before the first
-        step, or those that were wanted last.
-    standby : int
-        Workers, of those there are, that hold copies of all blocks and no part, so
-        that they can go on at once for one that is lost.
-    adapt : (int, int), optional
-        Fewest and most workers: the client's cluster is scaled between them while
-        that makes steps faster. Without it, `advice` says what would.
-    progress : Progress, optional
 
     Raises
     ------
@@ -215,147 +95,98 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        model: torch.nn.Module,
-        graph: Graph,
-        *,
-        num_neighbors: Sequence[int],
-        batch_size: int = 1024,
-        lr: float = 0.01,
-        weight_decay: float = 0.0,
-        optimizer: str | OptimizerFactory = "adam",
-        scheduler: SchedulerFactory | None = None,
-        scheduler_interval: str = "epoch",
-        loss: Loss | None = None,
-        task: Task | None = None,
-        seed: int = 0,
-        client: Any = "auto",
-        normalize_features: bool = False,
-        feature_dtype: str | None = None,
-        sample_by: str = "uniform",
-        threads_per_part: int = 1,
-        deterministic: bool = True,
-        out: str | Path | None = None,
-        checkpoint_every: int | None = None,
-        checkpoint_seconds: float | None = None,
-        keep_checkpoints: int = 2,
-        eval_every: int = 1,
-        patience: int | None = None,
-        window: int | None = None,
-        steps: str = "auto",
-        precision: str = "float32",
-        gradients: str = "tree",
-        staleness: int | None = None,
-        compensation: str = "none",
-        accumulate: int = 1,
-        clip_norm: float | None = None,
-        compress: str | None = None,
-        local_steps: int | None = None,
-        checksum_every: int | None = None,
-        halo_cache: int | str = 0,
-        halo_cache_policy: str = "static",
-        standby: int = 0,
-        adapt: tuple[int, int] | None = None,
-        progress: Progress | None = None,
+        self, model: torch.nn.Module, graph: Graph, **options: Unpack[TrainOptions]
     ) -> None:
         check_graph(graph)
-        self.task = chosen_task(task, loss, model, graph)
-        check_choice("steps", steps, STEPS)
-        check_choice("precision", precision, PRECISIONS)
-        check_sample_by(sample_by, graph)
         self.model = model
         self.graph = graph
-        self.steps = steps
-        self.batch_size = check_count("batch_size", batch_size)
-        self.seed = check_seed(seed)
-        self.fan_out = check_fan_out(num_neighbors, model)
-        self.eval_every = check_count("eval_every", eval_every)
-        self.patience = check_optional_count("patience", patience)
-        self.checkpoints = check_checkpoints(
-            checkpoint_every, checkpoint_seconds, keep_checkpoints
+        self.options = check_options(options, graph)
+        """All options, as they are used."""
+        self.task = chosen_task(self.options, model, graph)
+        targets = GivenTargets(self.task, graph, self.options["seed"])
+        self.plan = targets.plan(self.options["batch_size"])
+        fan_out = check_fan_out(self.options["num_neighbors"], model)
+        progress = self.options["progress"] or Silent()
+        self.recorder = Recorder(
+            self.options["out"], progress, self.options["keep_checkpoints"]
         )
-        self.recorder = Recorder(out, progress or Silent(), self.checkpoints.keep)
-        self._settings: dict[str, Any] = {
-            "normalize_features": normalize_features,
-            "feature_dtype": check_feature_dtype(feature_dtype, graph),
-            "sample_by": sample_by,
-        }
-        self._notice = CompileNotice(self.recorder.progress)
+        self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        targets = GivenTargets(self.task, graph, self.seed)
-        self.plan = targets.plan(self.batch_size)
-        layered = self._check_model(deterministic, targets)
-        self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
-        self._schedule_options = (scheduler, scheduler_interval)
-        schedule = self._new_schedule()
-        self.program = make_program(
-            model,
-            self.task,
-            self._optimizer,
-            self.fan_out,
-            check_count("threads_per_part", threads_per_part),
-            precision,
-            check_half(
-                choose(
-                    gradients,
-                    staleness,
-                    compensation,
-                    accumulate,
-                    clip_norm,
-                    compress,
-                    check_optional_count("local_steps", local_steps),
-                    check_optional_count("checksum_every", checksum_every),
-                ),
-                precision,
-            ),
-        )
-        with told_of_losses(lambda: "nothing was done yet: try again"):
-            executor = make_executor(client, graph.num_parts, standby)
-            if isinstance(executor, ClusterExecutor):
-                warn_of_cluster(executor.client)
-        self.deployment = Deployment(
-            executor,
-            targets,
-            model,
-            self.program,
-            targets.seeds_of_step(self.plan),
-            self._settings,
-            (halo_cache_policy, check_halo_cache(halo_cache, halo_cache_policy)),
-            layered,
-        )
-        self.window = self.deployment.window(check_optional_count("window", window))
+        layered = self._check_model(fan_out, targets)
         start = TrainState(flatten(list(model.parameters())), {})
-        self.course = Course(start, schedule)
-        self._description = {
-            "optimizer": schedule.describe(),
-            "scheduler_interval": scheduler_interval,
-            **self.task.fingerprint(),
-        }
+        self.course = Course(start, new_schedule(self.options, model))
+        self.program = self._new_program(fan_out)
+        self._facts = self._fingerprint()
+        self.deployment = self._deploy(layered, targets)
+        self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
-        self._advisor = self._new_advisor(adapt)
+        self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
-    @property
-    def executor(self) -> Executor:
-        """Where the run's tasks run."""
-        return self.deployment.executor
-
-    def _check_model(self, deterministic: bool, targets: GivenTargets) -> bool:
+    def _check_model(self, fan_out: FanOut, targets: GivenTargets) -> bool:
         """Check model and task; return whether it can be evaluated layer by layer."""
+        deterministic = self.options["deterministic"]
         check_model(self.model, deterministic=deterministic)
         number_dropouts(self.model)
         layered, columns = try_model(
             self.model,
             self.graph,
-            self.fan_out,
+            fan_out,
             self.task.num_outputs(self.graph),
             deterministic=deterministic,
         )
-        few = self.plan.in_order.take(slice(4))
-        few = targets.expand(few, derive_key(EXPANSION, self.seed))
-        try_task(self.task, self.graph, few, columns)
+        try_task(self.task, self.graph, targets.few(self.plan), columns)
         return layered
+
+    def _new_program(self, fan_out: FanOut) -> Program:
+        """Return what a task needs to compute with the model."""
+        options = self.options
+        named = options["optimizer"], options["lr"], options["weight_decay"]
+        return make_program(
+            self.model,
+            self.task,
+            optimizer_factory(*named),
+            fan_out,
+            options["threads_per_part"],
+            options["precision"],
+            Gradients.of(options),
+        )
+
+    def _deploy(self, layered: bool, targets: GivenTargets) -> Deployment:
+        """Find the workers; nothing is sent to them yet."""
+        options = self.options
+        with told_of_losses(lambda: "nothing was done yet: try again"):
+            executor = make_executor(
+                options["client"], self.graph.num_parts, options["standby"]
+            )
+            if isinstance(executor, ClusterExecutor):
+                warn_of_cluster(executor.client)
+        return Deployment(
+            executor,
+            targets,
+            self.model,
+            self.program,
+            targets.seeds_of_step(self.plan),
+            {name: value for name, value in options.items() if name in _OF_BLOCKS},
+            (options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))),
+            layered,
+        )
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree with to be continued."""
+        made = {
+            "num_neighbors": list(self.program.fan_out.num_neighbors),
+            "gradients": self.program.gradients.facts(),
+            "optimizer": self.course.schedule.describe(),
+            **self.task.fingerprint(),
+        }
+        return fingerprint(self.model, self.graph, self.options, made)
+
+    @property
+    def executor(self) -> Executor:
+        """Where the run's tasks run."""
+        return self.deployment.executor
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
         """Train until `epochs` epochs are done, from where the trainer stands.
@@ -401,7 +232,7 @@ class Trainer:
             self.recorder.event("resume", step=self.course.state.step)
         else:
             # A run that is killed before its first checkpoint can be resumed too.
-            self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
+            self.recorder.save(self.course.to_checkpoint(self._facts))
         self.recorder.settle()
         self._tell_start(epochs)
         try:
@@ -428,55 +259,17 @@ class Trainer:
         fit.run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
-        """Do some work; do it again on another cluster if the scheduler is lost.
-
-        Whatever the work raises then, for instance that a client is closed, is of the
-        loss.
-        """
-        while True:
-            try:
-                return work()
-            except (Exception, CancelledError) as error:
-                if isinstance(error, DaskGNNError) or not self._lost_scheduler():
-                    raise
-                self._renew()
-
-    def _lost_scheduler(self) -> bool:
-        executor = self.executor
-        return isinstance(executor, ClusterExecutor) and has_lost_scheduler(
-            executor.client, executor.scheduler_id
-        )
+        return outlive_schedulers(work, lambda: self.executor, self._renew)
 
     def _renew(self) -> None:
-        """Go over to another cluster with the state that this process holds.
-
-        Raises
-        ------
-        TrainingError
-            If there is none in time.
-        """
-        assert isinstance(self.executor, ClusterExecutor)
+        """Go over to another cluster with the state that this process holds."""
         self._recoveries.lost_scheduler(time.time())
         self.recorder.event("scheduler_lost", step=self.course.state.step)
         self.recorder.flush()
-        executor = self._another_executor(self.executor)
+        executor = another_executor(
+            self.executor, self.graph.num_parts, self._how_to_continue
+        )
         self.deployment = replace(self.deployment, executor=executor)
-
-    def _another_executor(self, lost: ClusterExecutor) -> ClusterExecutor:
-        """Return an executor on another cluster, which may be lost as it starts."""
-        for attempts_left in reversed(range(_RENEWALS)):
-            try:
-                client = successor(lost.client)
-                return ClusterExecutor(client, self.graph.num_parts, lost.num_standbys)
-            except ClusterError as error:
-                # Another's scheduler has been waited for already.
-                if not attempts_left or lost.client.cluster is None:
-                    said = f"{error}; {self._how_to_continue()}"
-                    raise TrainingError(said) from error
-            except (Exception, CancelledError) as error:
-                if isinstance(error, DaskGNNError) or not attempts_left:
-                    raise
-        raise AssertionError
 
     def profile(self, steps: int = 64) -> Ledger:
         """Train some steps for their times alone, and return where the time went.
@@ -503,7 +296,7 @@ class Trainer:
         with told_of_losses(lambda: "a profile writes nothing: try again"):
             self.deployment.load()
             self.deployment.rehearse(self._notice)
-            schedule = self._new_schedule()
+            schedule = new_schedule(self.options, self.model)
             schedule.load(self.course.schedule.state())
             loop = self._new_loop()
             plan = some_windows(
@@ -572,7 +365,7 @@ class Trainer:
         )
         facts = {
             "num_workers": self.executor.num_workers(),
-            "seed": self.seed,
+            "seed": self.options["seed"],
             "window": self.window,
             "advice": None if self.advice is None else str(self.advice),
         }
@@ -594,38 +387,9 @@ class Trainer:
         """Whether more workers would help; None if nothing was measured."""
         return self._advisor.advice()
 
-    def _new_advisor(self, adapt: tuple[int, int] | None) -> Advisor:
-        if adapt is None:
-            return Advisor()
-        least, most = check_adapt(adapt)
-        if (
-            not isinstance(self.executor, ClusterExecutor)
-            or self.executor.client.cluster is None
-        ):
-            raise InputError(
-                f"adapt={adapt!r} needs a cluster that can start workers: give "
-                "client=Client(LocalCluster(...)), or no adapt"
-            )
-
-        def scale(workers: int) -> None:
-            assert isinstance(self.executor, ClusterExecutor)
-            self.executor.scale(workers)
-
-        return Advisor(least, most, scale)
-
     def _how_to_continue(self) -> str:
-        """Say how far the run has come and what continues it."""
-        done = f"{self.course.state.step} steps were done"
-        kills = 0
-        if isinstance(self.executor, ClusterExecutor):
-            kills = self.executor.memory_kills()
-        if kills:
-            done = (
-                f"workers were killed {kills} times because their memory was full: "
-                "lower batch_size or num_neighbors, open the graph with more parts on "
-                f"more workers, or raise memory_limit; {done}"
-            )
-        return f"{done}, {self.recorder.how_to_continue()}"
+        step = self.course.state.step
+        return how_to_continue(self.executor, self.recorder, step)
 
     def _new_loop(self) -> TrainLoop:
         way = self.program.gradients
@@ -643,7 +407,7 @@ class Trainer:
             ),
             self.deployment.programs,
             int(dask.config.get("gnn.look-ahead")),
-            self.steps,
+            self.options["steps"],
             self.deployment.first_window,
             self._recoveries,
             self._advisor,
@@ -663,17 +427,11 @@ class Trainer:
             self.recorder,
             self._new_loop(),
             self.deployment.evaluator,
+            self.options,
             self.window,
-            self.checkpoints,
-            self.eval_every,
-            self.patience,
-            self._plan_facts(),
+            self._facts,
             signals or Signals(),
         )
-
-    def _new_schedule(self) -> Schedule:
-        optimizer = check_optimizer(self._optimizer, self.model)
-        return Schedule(optimizer, *self._schedule_options)
 
     def _tell_start(self, epochs: int) -> None:
         self.recorder.progress.started(
@@ -687,27 +445,6 @@ class Trainer:
             }
         )
 
-    # -- checkpoints
-
-    def _plan_facts(self) -> dict[str, Any]:
-        """Return what a checkpoint must agree with to be continued."""
-        return {
-            "graph_hash": self.graph.graph_hash,
-            "num_parts": self.graph.num_parts,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "num_neighbors": list(self.fan_out.num_neighbors),
-            "threads_per_part": self.program.threads,
-            "precision": self.program.precision,
-            "gradients": self.program.gradients.facts(),
-            "model": repr(self.model),
-            "parameters": [
-                f"{name} {list(p.shape)}" for name, p in self.model.named_parameters()
-            ],
-            **self._description,
-            **self._settings,
-        }
-
     def restore(self) -> None:
         """Stand where the newest checkpoint in `out` was written.
 
@@ -719,8 +456,8 @@ class Trainer:
         checkpoint = self.recorder.newest()
         if checkpoint is None:
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
-        self.course.schedule = self._new_schedule()
-        self.course.restore(checkpoint, self._plan_facts())
+        self.course.schedule = new_schedule(self.options, self.model)
+        self.course.restore(checkpoint, self._facts)
         write_parameters(self.model, self.best_parameters)
 
     def _check_split(self, split: str) -> None:
@@ -728,24 +465,3 @@ class Trainer:
         if not targets.has(split):
             names = ", ".join(filter(targets.has, ("train", "val", "test")))
             raise InputError(f"split={split!r} has no node, expected one of {names}")
-
-
-def chosen_task(
-    task: Task | None, loss: Loss | None, model: torch.nn.Module, graph: Graph
-) -> Task:
-    """Return the task of a trainer, checked; refuse one that is none.
-
-    Raises
-    ------
-    InputError
-    """
-    if task is not None and loss is not None:
-        raise InputError(
-            "loss and task cannot be given together: a task has a loss of its own, as "
-            "in task=NodeClassification(loss=...)"
-        )
-    check_features(graph)
-    task = NodeClassification(loss) if task is None else task
-    check_seam("task", task, Task)
-    task.check(graph, model)
-    return task.for_graph(graph)

@@ -14,7 +14,6 @@ SHOWN = {
     "--gradients ring": {},
     # Two updates a step, and nobody to compete with.
     "--gradients server --staleness 1": {"0": 24},
-    "--gradients gloo": {},
     "--compress topk:0.01": {},
     "--accumulate 4": {},
     "--local-steps 2": {},
@@ -68,6 +67,7 @@ def test_every_way_trains_and_resumes_from_the_shell(path, words, tmp_path):
     [
         ("--staleness 2", "needs gradients='async' or 'server'"),
         ("--gradients sync", "'sync' is not one of"),
+        ("--gradients gloo", "'gloo' is not one of 'tree'"),
         ("--gradients async --accumulate 4", "accumulate=4 and staleness=1 cannot"),
         ("--gradients ring --compress topk:0.01", "cannot go together"),
         ("--gradients server --local-steps 4", "cannot go together"),
