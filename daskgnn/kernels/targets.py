@@ -28,6 +28,12 @@ class Targets:
         values = None if self.values is None else self.values[chosen]
         return Targets(self.keys[chosen], self.nodes[chosen], values)
 
+    def are_nodes(self) -> bool:
+        """Return whether they are distinct nodes, in order, and no more."""
+        first = self.nodes[:, 0]
+        alone = self.nodes.shape[1] == 1 and self.values is None
+        return alone and bool((first[1:] > first[:-1]).all())
+
     def in_order(self) -> Targets:
         """Return the targets in the order of their first nodes, then of their keys."""
         first = self.nodes[:, 0]

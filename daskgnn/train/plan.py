@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,11 +125,8 @@ class WindowPlanner:
         for step in range(window.first, window.first + window.size):
             counter = (self.plan.seed, window.epoch, step)
             targets = self._targets(step, derive_key(EXPANSION, *counter))
-            cuts = cut_runs(len(targets), self.num_parts)
-            for part in parts:
-                own = targets.take(slice(cuts[part], cuts[part + 1]))
-                nodes, which = distinct_nodes(own)
-                runs[part].append(nodes.astype(self.dtype))
+            for part, (nodes, which) in enumerate(self._cut(targets)):
+                runs[part].append(nodes)
                 rows[part].append(which)
             keys.append(derive_key(SAMPLING, *counter))
             count = self.plan.num_targets(step)
@@ -136,6 +134,17 @@ class WindowPlanner:
         simple = all(which is None for part in rows for which in part)
         given = None if simple else rows
         return WindowSeeds(runs, np.array(keys, np.uint64), facts, given)
+
+    def _cut(self, targets: Targets) -> Iterator[tuple[np.ndarray, TargetRows | None]]:
+        """Yield each part's run of a step's targets: nodes, and which has which."""
+        runs = list(pairwise(cut_runs(len(targets), self.num_parts)))
+        if targets.are_nodes():
+            nodes = targets.nodes[:, 0].astype(self.dtype)
+            yield from ((nodes[first:last], None) for first, last in runs)
+            return
+        for first, last in runs:
+            nodes, which = distinct_nodes(targets.take(slice(first, last)))
+            yield nodes.astype(self.dtype), which
 
     def _targets(self, step: int, key: int) -> Targets:
         """Return the targets of a step, in storage order."""
