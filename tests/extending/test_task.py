@@ -257,7 +257,7 @@ class OtherScore(LinkPrediction):
         (LossOfEach(), r"LossOfEach.loss\(h, batch\) returned \(4,\) for 4 targets"),
         (
             LossOfNumpy(),
-            r"LossOfNumpy.loss\(h, batch\) returned float for 4 targets, expec",
+            r"LossOfNumpy.loss\(h, batch\) returned float for 4 targets, exp",
         ),
         (LossWithoutGradient(), "LossWithoutGradient.* a tensor without a gradient"),
         (LossNotFinite(), r"LossNotFinite.loss.* expected a finite loss"),
