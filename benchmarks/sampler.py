@@ -32,9 +32,8 @@ from daskgnn.graph.store import load_adjacency
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import keep_freed_memory
 from daskgnn.kernels.counter import derive_key
-from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
-from daskgnn.kernels.merge import merge
-from daskgnn.kernels.neighbor import FanOut
+from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows
+from daskgnn.sampling.rounds import sample_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,21 +53,13 @@ BATCH, BATCHES = 1024, 8
 
 def ours(block: AdjacencyBlock, seeds: list[np.ndarray], fan_out: list[int]) -> int:
     """Sample one window of all batches; return the edges."""
-    sampling = Sampling(FanOut(tuple(fan_out)), np.array([0, block.num_rows]))
     keys = np.array([derive_key(1, s) for s in range(len(seeds))], np.uint64)
-    labels = np.zeros(block.num_rows, np.int64)
     runs = [ids.astype(block.indices.dtype) for ids in seeds]
-    window = first_nodes(runs, keys, labels[:0], 1)
-    for hop in range(len(fan_out)):
-        asked = request(window, sampling, 0)
-        rows = answer(block, labels if hop == 0 else None, asked, keys, sampling, hop)
-        window = merge(window, {0: rows}, sampling, hop, 0)
-    limits = sampling.fan_out.limits
-    return sum(
-        int(np.minimum(step.counts[: step.sizes[hop]], limits[hop]).sum())
-        for step in window.steps
-        for hop in range(len(fan_out))
-    )
+    book = PartitionBook(np.array([0, block.num_rows]))
+    given = ([PartRows(block)], book, [runs], keys)
+    (graphs,) = sample_parts(NeighborSampler(fan_out), *given)
+    layers = [graph.layer(n) for graph in graphs for n in range(len(fan_out))]
+    return sum(int((layer.ends - layer.starts).sum()) for layer in layers)
 
 
 def bind_to_one_core() -> None:

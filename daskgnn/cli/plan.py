@@ -37,7 +37,7 @@ def plan_training(
     from daskgnn import config as _config  # noqa: F401  (the defaults)
     from daskgnn.dataflow.memory import estimate_step, plan_memory
     from daskgnn.graph.assemble import limit_bytes
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling import NeighborSampler
 
     limit = MEMORY_LIMIT // max(workers, 1)
     if memory_limit is not None:
@@ -49,7 +49,7 @@ def plan_training(
         before = width
     return plan_memory(
         graph,
-        estimate_step(graph, FanOut(tuple(num_neighbors)), batch_size, "mean"),
+        estimate_step(graph, NeighborSampler(num_neighbors), batch_size, "mean"),
         num_workers=max(workers, 1),
         memory_limit=limit,
         wanted=int(dask.config.get("gnn.window")),

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.dataflow.tree import Range
+    from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
-    from daskgnn.kernels.hops import Sampling
     from daskgnn.kernels.targets import PartTargets
 
     SplitTargets = dict[str, PartTargets]
@@ -37,7 +37,7 @@ class WholeGraph:
     """Keys of what every evaluation of a run uses, by part."""
 
     run: str
-    sampling: Sampling
+    book: PartitionBook
     blocks: Blocks
     halo: tuple[Any, ...]
     inputs: tuple[Any, ...]
@@ -45,7 +45,7 @@ class WholeGraph:
     @property
     def keys(self) -> list[Any]:
         """The keys to hold between evaluations."""
-        parts = range(self.sampling.num_parts)
+        parts = range(self.book.num_parts)
         wanted = [_halo_key(self.run, q, p) for p in parts for q in parts if p != q]
         return [*self.halo, *self.inputs, *wanted]
 
@@ -67,11 +67,11 @@ def _halo_key(run: str, owner: int, part: int) -> Any:
 
 
 def prepare_whole_graph(
-    run: str, sampling: Sampling, blocks: Blocks, first_aggregation: str | None
+    run: str, book: PartitionBook, blocks: Blocks, first_aggregation: str | None
 ) -> tuple[dict[Any, Any], WholeGraph]:
     """Return the graph that finds the halos and gathers the first layer's input."""
     tasks: dict[Any, Any] = {}
-    parts = range(sampling.num_parts)
+    parts = range(book.num_parts)
     halo = tuple(("halo", run, p) for p in parts)
     inputs = tuple(("whole-part", run, p) for p in parts)
     for p in parts:
@@ -81,7 +81,7 @@ def prepare_whole_graph(
             if q == p:
                 continue
             ids = _halo_key(run, q, p)
-            tasks[ids] = Task(ids, halo_of_owner, TaskRef(halo[p]), sampling, q)
+            tasks[ids] = Task(ids, halo_of_owner, TaskRef(halo[p]), book, q)
             rows = ("halo-rows", run, p, q)
             tasks[rows] = Task(
                 rows,
@@ -96,11 +96,11 @@ def prepare_whole_graph(
             blocks.of(p),
             TaskRef(halo[p]),
             List(*replies),
-            sampling,
+            book,
             p,
             first_aggregation,
         )
-    return tasks, WholeGraph(run, sampling, blocks, halo, inputs)
+    return tasks, WholeGraph(run, book, blocks, halo, inputs)
 
 
 def evaluate_layers(
@@ -121,7 +121,7 @@ def evaluate_layers(
     """
     name = ("parameters", whole.run, evaluation, 0)
     tasks: dict[Any, Any] = {name: DataNode(name, parameters)}
-    parts = range(whole.sampling.num_parts)
+    parts = range(whole.book.num_parts)
     before: list[Any] = []
     for i in range(num_layers):
         after = [("hidden", whole.run, evaluation, i, p) for p in parts]
@@ -137,7 +137,7 @@ def evaluate_layers(
                     take_hidden,
                     TaskRef(before[q]),
                     ids,
-                    int(whole.sampling.bounds[q]),
+                    int(whole.book.bounds[q]),
                 )
                 sent.append(TaskRef(key))
             tasks[after[p]] = Task(
@@ -178,13 +178,13 @@ def gather_part(
     blocks: PartBlocks,
     halo: Halo,
     replies: list[FeatureRows],
-    sampling: Sampling,
+    book: PartitionBook,
     part: int,
     first_aggregation: str | None,
 ) -> WholePart | StreamedPart:
     """Return the input of the first layer for all rows of a part."""
     held = (blocks.adjacency, blocks.features)
-    return whole_part(*held, halo, replies, sampling, part, first_aggregation)
+    return whole_part(*held, halo, replies, book, part, first_aggregation)
 
 
 def take_hidden(hidden: np.ndarray, ids: np.ndarray, start: int) -> np.ndarray:

@@ -9,10 +9,11 @@ import numpy as np
 from dask.utils import format_bytes
 
 from daskgnn.errors import InputError
+from daskgnn.sampling.sampler import GraphStats
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling.sampler import Sampler
 
 
 PROCESS_BYTES = 430_000_000
@@ -42,21 +43,14 @@ class StepSize:
 
 
 def estimate_step(
-    graph: Graph, fan_out: FanOut, batch_size: int, first_aggregation: str | None
+    graph: Graph, sampler: Sampler, batch_size: int, first_aggregation: str | None
 ) -> StepSize:
-    """Estimate a prepared step of one part from the fan-outs and the mean degree.
-
-    Too low where degrees are skewed and the fan-outs do not cut them off.
-    """
-    mean_degree = max(graph.num_edges / max(graph.num_nodes, 1), 1.0)
-    nodes = [float(-(-batch_size // graph.num_parts))]
-    for limit in fan_out.limits:
-        grown = nodes[-1] * (1 + min(limit, mean_degree))
-        nodes.append(min(grown, float(graph.num_nodes)))
-    edges = min(nodes[-2] * min(fan_out.limits[-1], mean_degree), graph.num_edges)
-    rows = 2 * nodes[-2] if first_aggregation else nodes[-1]
-    nbytes = rows * graph.num_features * 4 + edges * 12 + nodes[-1] * 24
-    return StepSize(int(nodes[-1]), int(edges), int(nbytes))
+    """Estimate a prepared step of one part from what its sampler expects."""
+    stats = GraphStats(graph.num_nodes, graph.num_edges)
+    size = sampler.estimate(stats, -(-batch_size // graph.num_parts))
+    rows = 2 * size.computed if first_aggregation else size.nodes
+    nbytes = rows * graph.num_features * 4 + size.edges * 12 + size.nodes * 24
+    return StepSize(int(size.nodes), int(size.edges), int(nbytes))
 
 
 def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:

@@ -21,6 +21,7 @@ from daskgnn.graph.store import (
 )
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
+from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import RowReader, is_dense, normalize_rows
 from daskgnn.kernels.shared import Handle, SharedArrays
 from daskgnn.kernels.spread import SpreadRows
@@ -180,6 +181,13 @@ class PartBlocks:
     def draw_weights(self) -> np.ndarray | None:
         """float32 [E], weights of the draws."""
         return self.content.draw_weights
+
+    @property
+    def rows(self) -> PartRows:
+        """The part's rows of the graph, as a sampler is given them."""
+        weights = self.content.draw_weights
+        data = {} if weights is None else {"draw_weights": weights}
+        return PartRows(self.adjacency, data)
 
     def whole_rows(self) -> AdjacencyBlock:
         """Return the part's rows of the graph, none of them spread.

@@ -11,7 +11,8 @@ from daskgnn.errors import InputError, ModelError
 from daskgnn.graph.assemble import limit_bytes
 from daskgnn.graph.content import refuse_sparse
 from daskgnn.graph.graph import Graph
-from daskgnn.kernels.neighbor import FanOut
+from daskgnn.sampling import NeighborSampler
+from daskgnn.sampling.check import check_sampler
 from daskgnn.train.option import taken
 from daskgnn.train.options import TRAINER
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.data import GraphData
+    from daskgnn.sampling import Sampler
     from daskgnn.train.options import TrainOptions
 
 _SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
@@ -60,7 +62,6 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
                 f"{name}=... or {both[0]}=..."
             )
     found = taken(TRAINER, given, "Trainer")
-    check_sample_by(found["sample_by"], graph)
     found["feature_dtype"] = check_feature_dtype(found["feature_dtype"], graph)
     return cast("TrainOptions", found)
 
@@ -77,22 +78,6 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
         words = ", ".join(map(repr, choices))
         raise InputError(f"{name}={value!r}, expected one of {words}")
-
-
-def check_sample_by(value: str, graph: Graph) -> None:
-    """Refuse draws by weights that are not there."""
-    if value != "uniform" and graph.held_book is not None:
-        raise InputError(
-            f"sample_by={value!r} needs a row's weights in one place, and graph "
-            f"{graph.name!r} is a vertex-cut (method "
-            f"{graph.partitioner['method']!r}): use sample_by='uniform', or partition "
-            "it with method='fennel'"
-        )
-    if value == "edge_weight" and not graph.weighted:
-        raise InputError(
-            f"graph {graph.name!r} has no edge weights: use sample_by='uniform', or "
-            "give edge_weight when it is built"
-        )
 
 
 def check_feature_dtype(value: str | None, graph: Graph) -> str:
@@ -134,23 +119,36 @@ def _switch(name: str) -> str:
     return str(word)
 
 
-def check_fan_out(
-    num_neighbors: Sequence[int] | None, model: torch.nn.Module
-) -> FanOut:
-    """Return the fan-outs; refuse what does not fit the model's layers."""
-    if num_neighbors is None:
-        raise InputError(
-            "num_neighbors is missing: give a fan-out a layer, hop 1 first, as in "
-            "num_neighbors=[15, 10]"
-        )
-    values = list(num_neighbors)
-    layers = getattr(model, "num_layers", len(values))
-    if not values or layers != len(values):
+def choose_sampler(
+    options: TrainOptions, graph: Graph, model: torch.nn.Module
+) -> Sampler:
+    """Return the sampler that is given, or the one that the short form stands for.
+
+    Raises
+    ------
+    InputError, ModelError
+        If it is of no use with the graph or the model.
+    """
+    sampler: Any = options["sampler"]
+    if sampler is None:
+        fan_outs = options["num_neighbors"]
+        if fan_outs is None:
+            raise InputError(
+                "num_neighbors is missing: give a fan-out a layer, hop 1 first, as in "
+                "num_neighbors=[15, 10]"
+            )
+        sampler = NeighborSampler(fan_outs, options["sample_by"])
+    check_sampler(sampler, weighted=graph.weighted, index_dtype=graph.index_dtype)
+    sampler.check(graph)
+    layers = getattr(model, "num_layers", sampler.num_layers)
+    if layers != sampler.num_layers or not layers:
+        name, given = next(iter(sampler.fingerprint().items()))
         raise ModelError(
-            f"num_neighbors={values} has {len(values)} hops, the model has "
-            f"{layers} layers: give one fan-out a layer"
+            f"{name}={given} has {sampler.num_layers} hops, the model has {layers} "
+            "layers: give one fan-out a layer"
         )
-    return FanOut(tuple(values))
+    found: Sampler = sampler
+    return found
 
 
 def check_worker_limit(

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numpy as np
 from dask.task_spec import Task
 
 from daskgnn.dataflow.blocks import load_blocks
@@ -21,10 +20,11 @@ from daskgnn.dataflow.memory import (
     parts_per_worker,
     plan_memory,
 )
-from daskgnn.dataflow.window import Preparation
-from daskgnn.kernels.hops import Sampling
+from daskgnn.dataflow.window import InputPlan, Preparation
+from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.evaluator import Evaluator
+from daskgnn.train.program import packed_sampler
 from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
+    from daskgnn.sampling import Sampler
     from daskgnn.train.program import Program
     from daskgnn.train.targets import GivenTargets
 
@@ -45,6 +46,7 @@ class Deployment:
     targets: GivenTargets
     model: torch.nn.Module
     program: Program
+    sampler: Sampler
     batch_size: int
     """Seeds a step, over all parts."""
     settings: dict[str, Any]
@@ -65,8 +67,6 @@ class Deployment:
     @cached_property
     def preparation(self) -> Preparation:
         """How windows are prepared; the blocks are on their way from then on."""
-        assert self.graph.labels is not None  # checked when the trainer was made
-        labels = self.graph.labels
         blocks = load_blocks(
             self.executor,
             self.graph,
@@ -75,14 +75,14 @@ class Deployment:
         )
         preparation = Preparation(
             self.run,
-            Sampling(
-                self.program.fan_out, self.graph.partition_book, self.graph.held_book
-            ),
+            packed_sampler(self.sampler),
+            PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
-            self._first_aggregation,
-            np.empty((0, *labels.shape[1:]), labels.dtype),
-            self.program.precision == "bf16",
-            remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+            InputPlan(
+                self._first_aggregation,
+                self.program.precision == "bf16",
+                remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+            ),
             plan_cache(
                 self.graph,
                 self.settings["feature_dtype"],
@@ -172,7 +172,7 @@ class Deployment:
     @property
     def _step_size(self) -> StepSize:
         return estimate_step(
-            self.graph, self.program.fan_out, self.batch_size, self._first_aggregation
+            self.graph, self.sampler, self.batch_size, self._first_aggregation
         )
 
     @property

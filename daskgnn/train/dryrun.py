@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.neighbor import FanOut
     from daskgnn.kernels.targets import Targets
     from daskgnn.tasks.task import TargetBatch, Task
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 def try_model(
     model: torch.nn.Module,
     graph: Graph,
-    fan_out: FanOut,
+    num_layers: int,
     num_outputs: int | None,
     *,
     deterministic: bool,
@@ -52,7 +51,7 @@ def try_model(
         changes its input in place; or (with `deterministic`) drew from torch's
         generator or changed a buffer.
     """
-    blocks = [_two_nodes(graph.weighted) for _ in range(fan_out.num_hops)]
+    blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
     x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
     training = model.training
     generator = torch.random.get_rng_state()

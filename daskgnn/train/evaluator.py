@@ -19,13 +19,14 @@ from daskgnn.dataflow.evaluate import (
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
-from daskgnn.kernels.neighbor import FanOut
+from daskgnn.sampling import NeighborSampler
 from daskgnn.train.exact import (
     evaluate_layer,
     evaluate_step,
     merge_scores,
     score_targets,
 )
+from daskgnn.train.program import packed_sampler
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.evaluate import WholeGraph
@@ -127,15 +128,15 @@ class Evaluator:
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
                 self.run,
-                self.preparation.sampling,
+                self.preparation.book,
                 self.blocks,
-                self.preparation.first_aggregation,
+                self.preparation.inputs.first_aggregation,
             )
             self.executor.submit(tasks, self._whole.keys, lasting=True)
         tasks, outputs = evaluate_layers(
             self._whole,
             self._count,
-            self.preparation.sampling.fan_out.num_hops,
+            self._num_layers,
             evaluate_layer,
             self.programs,
             parameters,
@@ -149,13 +150,12 @@ class Evaluator:
         One window is prepared while another is evaluated, so memory is bounded.
         """
         name = f"{self.run}-whole-{self._count}"
-        hops = self.preparation.sampling.fan_out.num_hops
         plan = replace(
             self.preparation,
             run=name,
-            sampling=replace(self.preparation.sampling, fan_out=FanOut((-1,) * hops)),
+            sampler=packed_sampler(NeighborSampler((-1,) * self._num_layers)),
+            inputs=replace(self.preparation.inputs, half=False),
             cache=None,
-            half=False,
         )
         longest = int(np.diff(self.graph.partition_book).max())
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
@@ -181,6 +181,10 @@ class Evaluator:
             self.executor.wait(previous)
             previous = outputs
         return self._joined(name, pieces)
+
+    @property
+    def _num_layers(self) -> int:
+        return self.preparation.sampler.sampler.num_layers
 
     def _whole_runs(self, first: int) -> list[list[np.ndarray]]:
         """Return, by part, the rows from `first` of one batch."""

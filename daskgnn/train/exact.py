@@ -9,7 +9,6 @@ import torch
 
 from daskgnn.kernels.features import dense
 from daskgnn.kernels.halo import StreamedPart, part_pieces
-from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
 from daskgnn.tasks.task import batch_of
 from daskgnn.train.arithmetic import computing
@@ -95,10 +94,9 @@ def evaluate_step(
     The window must have been sampled with all neighbours.
     """
     batch = window.steps[0]
-    everything = FanOut((-1,) * program.fan_out.num_hops)
     with computing(program.threads), torch.no_grad():
         model = load_model(program).with_parameters(parameters).eval()
-        out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything, model))
+        out = model(torch.from_numpy(batch.x), layer_blocks(batch, model))
         return out.float().contiguous().numpy()
 
 

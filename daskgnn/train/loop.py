@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Event, Executor
     from daskgnn.dataflow.gang import Outcome
-    from daskgnn.kernels.hops import Traffic
+    from daskgnn.kernels.traffic import Traffic
     from daskgnn.train.gradients import UpdateOptions
     from daskgnn.train.plan import Window, WindowPlanner
     from daskgnn.train.schedule import Schedule
@@ -179,7 +179,7 @@ class TrainLoop:
         plan = self.preparation
         if self._attempt:
             plan = replace(plan, run=f"{plan.run}-{self._attempt}")
-        memories = self.executor.memories(plan.sampling.num_parts)
+        memories = self.executor.memories(plan.book.num_parts)
         tasks, keys = prepare_window(plan, window.number, seeds, memories)
         tasks = timed(tasks, keys)
         caches = self.preparation.caches_after(window.number)

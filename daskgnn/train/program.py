@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from daskgnn.dataflow.clock import Clock, Work, Works, here, together
+from daskgnn.dataflow.sampling import PackedSampler
 from daskgnn.dataflow.shares import PartGradient, add_gradients, opened
-from daskgnn.errors import ModelError, TrainingError
+from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
 from daskgnn.nn.ops import as_tensor
 from daskgnn.tasks.task import target_batch
@@ -44,7 +45,7 @@ from daskgnn.train.state import (
 
 if TYPE_CHECKING:
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
     from daskgnn.train.gradients import UpdateOptions
 
@@ -58,7 +59,6 @@ class Program:
     payload: bytes
     """cloudpickle of (model with empty parameters, task, optimizer factory)."""
     shapes: tuple[tuple[int, ...], ...]
-    fan_out: FanOut
     threads: int
     """Threads of a numeric task: part of the plan, never the worker's cores."""
     precision: str = "float32"
@@ -75,7 +75,6 @@ def make_program(
     model: torch.nn.Module,
     task: Task,
     optimizer: OptimizerFactory,
-    fan_out: FanOut,
     threads: int,
     precision: str = "float32",
     gradients: Gradients = SYNCHRONOUS,
@@ -101,7 +100,25 @@ def make_program(
             f"({type(error).__name__}: {error}): keep open files, locks and clients "
             "out of them"
         ) from error
-    return Program(payload, shapes, fan_out, threads, precision, gradients)
+    return Program(payload, shapes, threads, precision, gradients)
+
+
+def packed_sampler(sampler: Sampler) -> PackedSampler:
+    """Pickle a sampler by value, so that workers need no code of the user's.
+
+    Raises
+    ------
+    InputError
+        If it cannot be pickled.
+    """
+    try:
+        with _user_code_by_value():
+            return PackedSampler(cloudpickle.dumps(sampler))
+    except Exception as error:
+        raise InputError(
+            f"the sampler cannot be sent to workers ({type(error).__name__}: {error}): "
+            "keep open files, locks and clients out of it"
+        ) from error
 
 
 @contextmanager
@@ -208,28 +225,24 @@ def _unpickle(payload: bytes) -> Any:
         ) from error
 
 
-def layer_blocks(
-    batch: PreparedStep, fan_out: FanOut, model: torch.nn.Module
-) -> list[Block]:
-    """Return a step's blocks, outermost first: prefixes of one local CSR."""
+def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
+    """Return a step's blocks, outermost first."""
     first_aggregation = getattr(model, "first_aggregation", None)
-    counts = np.diff(batch.indptr)
-    blocks = []
-    for hop in reversed(range(fan_out.num_hops)):
-        num_dst, num_src = batch.sizes[hop], batch.sizes[hop + 1]
-        starts = batch.indptr[:num_dst]
-        outermost = hop + 1 == fan_out.num_hops
+    graph, blocks = batch.graph, []
+    for number in reversed(range(graph.num_layers)):
+        rows = graph.layer(number)
+        outermost = number + 1 == graph.num_layers
         blocks.append(
             Block(
-                num_src=num_src,
-                num_dst=num_dst,
-                starts=starts,
-                ends=starts + np.minimum(counts[:num_dst], fan_out.limits[hop]),
-                indices=batch.indices,
-                edge_weight=batch.weights,
-                ids=batch.ids,
-                degree=batch.degree,
-                strength=batch.strength,
+                num_src=graph.sizes[number + 1],
+                num_dst=graph.sizes[number],
+                starts=rows.starts,
+                ends=rows.ends,
+                indices=rows.indices,
+                edge_weight=rows.weights,
+                ids=graph.original_ids,
+                degree=graph.degree,
+                strength=graph.strength,
                 dropout_key=batch.key,
                 aggregated=batch.aggregated if outermost else None,
                 aggregated_op=first_aggregation if outermost else None,
@@ -288,7 +301,7 @@ class TrainSession:
         with computing(self.program.threads, self.program.precision):
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
-                    blocks = layer_blocks(prepared, self.program.fan_out, model)
+                    blocks = layer_blocks(prepared, model)
                     outputs = model(as_tensor(prepared.x), blocks)
                 targets = target_batch(prepared).as_tensors(as_tensor)
                 loss = loaded.task.loss(outputs.float(), targets) / prepared.num_seeds

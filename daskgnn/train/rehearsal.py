@@ -23,8 +23,8 @@ from daskgnn.dataflow.part import PartBlocks
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.batch import StepFacts
+from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.features import some_rows
-from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import Targets
 from daskgnn.kernels.warmup import compiled
@@ -85,7 +85,7 @@ def rehearse_everywhere(
 ) -> None:
     """Have every worker that holds parts `rehearse`, and wait for all."""
     first_parts: dict[str, int] = {}
-    for part in range(plan.sampling.num_parts):
+    for part in range(plan.book.num_parts):
         first_parts.setdefault(executor.worker_of(part), part)
     tasks = {}
     for part in first_parts.values():
@@ -134,11 +134,10 @@ def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
             ones = np.ones(_ROWS * _DEGREE, np.float32)
             tiny = replace(tiny, draw_weights=ones)
         nodes[("part", part)] = DataNode(("part", part), PartBlocks(tiny))
-    book = np.arange(3) * _ROWS
     small = replace(
         plan,
         cache=None,
-        sampling=Sampling(plan.sampling.fan_out, book),
+        book=PartitionBook(np.arange(3) * _ROWS),
         blocks=Blocks(tuple(nodes)),
     )
     dtype = content.adjacency.indices.dtype

@@ -19,9 +19,9 @@ from daskgnn.train.advice import Advice, advisor_of
 from daskgnn.train.chains import chain_of
 from daskgnn.train.checks import (
     check_count,
-    check_fan_out,
     check_graph,
     check_options,
+    choose_sampler,
 )
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.course import Course
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling import Sampler
     from daskgnn.train.ledger import Ledger
     from daskgnn.train.options import TrainOptions
 
@@ -105,26 +105,26 @@ class Trainer:
         self.task = chosen_task(self.options, model, graph)
         targets = GivenTargets(self.task, graph, self.options["seed"])
         self.plan = targets.plan(self.options["batch_size"])
-        fan_out = check_fan_out(self.options["num_neighbors"], model)
+        sampler = choose_sampler(self.options, graph, model)
         progress = self.options["progress"] or Silent()
         self.recorder = Recorder(
             self.options["out"], progress, self.options["keep_checkpoints"]
         )
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = self._check_model(fan_out, targets)
+        layered = self._check_model(sampler.num_layers, targets)
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, new_schedule(self.options, model))
-        self.program = self._new_program(fan_out)
-        self._facts = self._fingerprint()
-        self.deployment = self._deploy(layered, targets)
+        self.program = self._new_program()
+        self._facts = self._fingerprint(sampler)
+        self.deployment = self._deploy(sampler, layered, targets)
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
-    def _check_model(self, fan_out: FanOut, targets: GivenTargets) -> bool:
+    def _check_model(self, num_layers: int, targets: GivenTargets) -> bool:
         """Check model and task; return whether it can be evaluated layer by layer."""
         deterministic = self.options["deterministic"]
         check_model(self.model, deterministic=deterministic)
@@ -132,14 +132,14 @@ class Trainer:
         layered, columns = try_model(
             self.model,
             self.graph,
-            fan_out,
+            num_layers,
             self.task.num_outputs(self.graph),
             deterministic=deterministic,
         )
         try_task(self.task, self.graph, targets.few(self.plan), columns)
         return layered
 
-    def _new_program(self, fan_out: FanOut) -> Program:
+    def _new_program(self) -> Program:
         """Return what a task needs to compute with the model."""
         options = self.options
         named = options["optimizer"], options["lr"], options["weight_decay"]
@@ -147,13 +147,14 @@ class Trainer:
             self.model,
             self.task,
             optimizer_factory(*named),
-            fan_out,
             options["threads_per_part"],
             options["precision"],
             Gradients.of(options),
         )
 
-    def _deploy(self, layered: bool, targets: GivenTargets) -> Deployment:
+    def _deploy(
+        self, sampler: Sampler, layered: bool, targets: GivenTargets
+    ) -> Deployment:
         """Find the workers; nothing is sent to them yet."""
         options = self.options
         with told_of_losses(lambda: "nothing was done yet: try again"):
@@ -167,16 +168,17 @@ class Trainer:
             targets,
             self.model,
             self.program,
+            sampler,
             targets.seeds_of_step(self.plan),
             {name: value for name, value in options.items() if name in _OF_BLOCKS},
             (options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))),
             layered,
         )
 
-    def _fingerprint(self) -> dict[str, Any]:
+    def _fingerprint(self, sampler: Sampler) -> dict[str, Any]:
         """Return what a checkpoint must agree with to be continued."""
         made = {
-            "num_neighbors": list(self.program.fan_out.num_neighbors),
+            **sampler.fingerprint(),
             "gradients": self.program.gradients.facts(),
             "optimizer": self.course.schedule.describe(),
             **self.task.fingerprint(),

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "daskgnn"
 # A folder may import itself and those before it.
 LAYERS = [
     "kernels",
+    "sampling",
     "graph",
     "partition",
     "nn",
@@ -19,7 +20,8 @@ LAYERS = [
     "cli",
 ]
 BASE = {"errors", "config", "seams"}
-FOREIGN = {"kernels": {"dask", "distributed", "torch"}, "dataflow": {"torch"}}
+PURE = {"dask", "distributed", "torch"}
+FOREIGN = {"kernels": PURE, "sampling": PURE, "dataflow": {"torch"}}
 # nn comes before dataflow in the order, but task graphs know nothing of models.
 OWN = {"tasks": {"partition"}, "dataflow": {"nn", "tasks"}}
 # A data set in memory has the method partition(), which imports when it is called.

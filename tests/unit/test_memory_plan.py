@@ -14,7 +14,7 @@ from daskgnn.dataflow.memory import (
     plan_memory,
 )
 from daskgnn.errors import InputError
-from daskgnn.kernels.neighbor import FanOut
+from daskgnn.sampling import NeighborSampler
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_plan_is_that_of_the_trainer(path):
     graph = daskgnn.open_graph(path, 4)
     plan = plan_memory(
         graph,
-        estimate_step(graph, FanOut((4, 3)), 48, "mean"),
+        estimate_step(graph, NeighborSampler([4, 3]), 48, "mean"),
         num_workers=1,
         memory_limit=0,
         wanted=64,
@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_refused_naming_the_knob(path, tmp_path, capsys):
     assert code == 2
     assert "lower batch_size or num_neighbors" in err
     graph = daskgnn.open_graph(path, 2)
-    step = estimate_step(graph, FanOut((15, 10)), 1024, "mean")
+    step = estimate_step(graph, NeighborSampler([15, 10]), 1024, "mean")
     with pytest.raises(InputError, match="raise memory_limit"):
         plan_memory(
             graph,
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_naming_the_knob(path, tmp_path, capsys):
 
 def test_a_worker_that_has_room_for_its_process_alone_is_refused(path):
     graph = daskgnn.open_graph(path, 2)
-    step = estimate_step(graph, FanOut((4, 3)), 48, "mean")
+    step = estimate_step(graph, NeighborSampler([4, 3]), 48, "mean")
     rest = {"num_workers": 2, "wanted": 8, "look_ahead": 1, "share": 0.3}
     with pytest.raises(InputError, match=r"a process of .* raise memory_limit"):
         plan_memory(graph, step, memory_limit=PROCESS_BYTES, **rest)
