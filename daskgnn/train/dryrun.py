@@ -10,7 +10,7 @@ import torch
 from daskgnn.errors import InputError, ModelError
 from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.nn import Block, pure_step
-from daskgnn.nn.ops import as_tensor
+from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import batch_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> No
 
 def _try_loss(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> None:
     before = torch.random.get_rng_state()
-    loss = _try(name, task.loss, h, batch.as_tensors(as_tensor))
+    loss = _try(name, task.loss, h, batch.as_tensors(CPU.tensor))
     drew = not torch.equal(before, torch.random.get_rng_state())
     torch.random.set_rng_state(before)
     if drew:

@@ -76,11 +76,14 @@ def _before(name: str, now: Any) -> Any:
 
 
 def _difference(theirs: Any, mine: Any) -> tuple[Any, Any]:
-    """Return two values, or of long ones the first lines or entries that differ."""
+    """Return two values, or of long ones the lines or entries that differ."""
     if isinstance(theirs, str) and isinstance(mine, str):
         pairs = zip_longest(theirs.splitlines(), mine.splitlines(), fillvalue="")
         was, now = next(pair for pair in pairs if pair[0] != pair[1])
         return was.strip(), now.strip()
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        names = [n for n in (theirs | mine) if theirs.get(n) != mine.get(n)]
+        return {n: theirs.get(n) for n in names}, {n: mine.get(n) for n in names}
     if isinstance(theirs, list) and isinstance(mine, list) and len(mine) > 8:
         return next(pair for pair in zip_longest(theirs, mine) if pair[0] != pair[1])
     return theirs, mine

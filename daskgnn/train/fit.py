@@ -155,7 +155,7 @@ class Fit:
             "gradient_bytes": sums.gradient_bytes,
             "sent_gradient_bytes": sums.sent_gradient_bytes,
         }
-        staleness = self.loop.planner.gradients.staleness
+        staleness = self.loop.method.staleness
         if staleness:
             first = epoch * self.plan.steps_per_epoch
             last = first + self.plan.steps_per_epoch

@@ -25,7 +25,7 @@ from daskgnn.dataflow.sampling import PackedSampler
 from daskgnn.dataflow.shares import PartGradient, add_gradients, opened
 from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
-from daskgnn.nn.ops import as_tensor
+from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import target_batch
 from daskgnn.train.arithmetic import computing, half_precision
 from daskgnn.train.gradients import (
@@ -186,7 +186,7 @@ class _Loaded:
 
     def give_gradient(self, gradient: np.ndarray | None) -> None:
         """Let the trained parameters' gradients be views of one, float32 [n]."""
-        flat = None if gradient is None else torch.from_numpy(gradient)
+        flat = None if gradient is None else CPU.tensor(gradient)
         place = 0
         for p in self.parameters:
             if p.requires_grad:
@@ -196,7 +196,7 @@ class _Loaded:
 
     def with_parameters(self, parameters: np.ndarray) -> torch.nn.Module:
         """Return the model with the given parameters, float32 [n]."""
-        np.copyto(self.flat.numpy(), parameters)
+        np.copyto(CPU.array(self.flat), parameters)
         return self.model
 
 
@@ -252,7 +252,7 @@ def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
 
 
 class TrainSession:
-    """Steps of training one after another: a `daskgnn.dataflow.chain.Session`.
+    """Steps of training one after another: a `daskgnn.dataflow.steps.Session`.
 
     The state stays in this thread's copy of the model between steps.
     """
@@ -284,7 +284,7 @@ class TrainSession:
         behind = min(behind, len(self._past))
         if not behind:
             return self._gradient(batch, step)
-        now = self._loaded.flat.numpy().copy()
+        now = CPU.array(self._loaded.flat).copy()
         self._loaded.with_parameters(self._past[-behind])
         share = self._gradient(batch, step)
         self._loaded.with_parameters(now)
@@ -302,8 +302,8 @@ class TrainSession:
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
                     blocks = layer_blocks(prepared, model)
-                    outputs = model(as_tensor(prepared.x), blocks)
-                targets = target_batch(prepared).as_tensors(as_tensor)
+                    outputs = model(CPU.tensor(prepared.x), blocks)
+                targets = target_batch(prepared).as_tensors(CPU.tensor)
                 loss = loaded.task.loss(outputs.float(), targets) / prepared.num_seeds
             with clock.phase("backward"):
                 gradient = self._gradient_of(loss)
@@ -359,10 +359,10 @@ class TrainSession:
     def _apply(self, gradient: np.ndarray, options: UpdateOptions) -> None:
         way, loaded = self.program.gradients, self._loaded
         if way.compensation == "dc-asgd" and self._past:
-            now = loaded.flat.numpy()
+            now = CPU.array(loaded.flat)
             gradient = delay_compensated(gradient, now, self._past[0])
         if way.staleness:
-            self._past.append(loaded.flat.numpy().copy())
+            self._past.append(CPU.array(loaded.flat).copy())
         if self._scale is not None:
             finite = bool(np.isfinite(gradient).all())
             step = self._before.step + len(self._losses)
@@ -384,7 +384,11 @@ class TrainSession:
 
     def checksum(self) -> str:
         """Return the SHA-256 of the parameters as they are now."""
-        return hash_parameters(self._loaded.flat.numpy())
+        return hash_parameters(CPU.array(self._loaded.flat))
+
+    def carried(self, part: int) -> dict[str, np.ndarray]:
+        """Return what a part has kept for itself when these steps began."""
+        return {name: array[part] for name, array in self._before.by_part.items()}
 
     def state(self) -> TrainState:
         """Return the state after the steps so far."""
@@ -396,7 +400,7 @@ class TrainSession:
             loaded.give_gradient(None)
             arrays = export_optimizer(self._optimizer, loaded.parameters)
         return TrainState(
-            loaded.flat.numpy().copy(),
+            CPU.array(loaded.flat).copy(),
             arrays,
             before.step + len(self._losses),
             self._accumulated,

@@ -153,9 +153,9 @@ def check_targets(name: str, given: Any, graph: Graph) -> Targets:
     if values is None:
         return given
     values = np.asarray(values)
-    if values.shape[:1] != keys.shape or values.dtype.kind not in "biuf":
+    if values.shape[:1] != keys.shape or values.dtype.kind not in "bif":
         raise InputError(
             f"{name} returned values of shape {values.shape} and {values.dtype}, "
-            f"expected numbers [{len(keys)}, ...], or None"
+            f"expected signed or float numbers [{len(keys)}, ...], or None"
         )
     return given

@@ -16,7 +16,7 @@ from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, advisor_of
-from daskgnn.train.chains import chain_of
+from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import (
     check_count,
     check_graph,
@@ -29,9 +29,9 @@ from daskgnn.train.deployment import Deployment, new_name
 from daskgnn.train.dryrun import try_model, try_task
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit
-from daskgnn.train.gloo import check_gloo
 from daskgnn.train.gradients import Gradients
 from daskgnn.train.loop import TrainLoop
+from daskgnn.train.methods import method_of
 from daskgnn.train.optiondocs import documented
 from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.program import Program, make_program
@@ -395,7 +395,7 @@ class Trainer:
 
     def _new_loop(self) -> TrainLoop:
         way = self.program.gradients
-        loop = (TrainLoop if way.bound is None else ServerLoop)(
+        lookahead = Lookahead(
             self.executor,
             # Names of its own: results of an earlier fit, whose steps may still be on
             # their way out of the scheduler, are never taken for those of this one.
@@ -404,19 +404,20 @@ class Trainer:
                 self.plan,
                 self.graph.num_parts,
                 self.graph.index_dtype,
-                self.program.gradients,
+                way,
                 self.deployment.targets.expand,
             ),
-            self.deployment.programs,
             int(dask.config.get("gnn.look-ahead")),
+        )
+        loop = (TrainLoop if way.bound is None else ServerLoop)(
+            lookahead,
+            self.deployment.programs,
+            method_of(way),
             self.options["steps"],
             self.deployment.first_window,
             self._recoveries,
             self._advisor,
         )
-        if way.sums == "gloo":
-            check_gloo(self.executor.worker_of(0))
-        loop.chain = chain_of(way)
         if isinstance(loop, ServerLoop):
             loop.program = self.program
         return loop

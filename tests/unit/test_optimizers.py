@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from daskgnn.dataflow.chain import Chain
+from daskgnn.dataflow.chain import update
 from daskgnn.dataflow.shares import PartGradient
+from daskgnn.dataflow.steps import Step, StepMethod
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.tasks import NodeClassification
 from daskgnn.train.gradients import StepUse, UpdateOptions
@@ -24,7 +25,7 @@ def small_model():
     return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
 
 
-CHAIN = Chain(TrainSession)
+METHOD = StepMethod(TrainSession)
 
 
 def gradients(model, count):
@@ -46,7 +47,8 @@ def by_tasks(model, factory, grads, options=None):
     for i, grad in enumerate(grads):
         left = PartGradient(grad / 2, 0.5)
         given = UpdateOptions([{}]) if options is None else options[i]
-        state = CHAIN.update(program, state, left, left, given)
+        step = Step(0, options=given)
+        state = update(METHOD, program, state, step, left, left, None)
     return state
 
 
@@ -190,8 +192,9 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     program = make_program(model, NodeClassification(), factory, 1)
     state = TrainState(flatten(list(model.parameters())), {})
     bad = PartGradient(np.zeros_like(state.parameters), float("nan"))
+    given = UpdateOptions([{}])
     with pytest.raises(TrainingError, match="step 0"):
-        CHAIN.update(program, state, bad, None, UpdateOptions([{}]))
+        update(METHOD, program, state, Step(0, options=given), bad, None, None)
 
 
 def test_the_hash_is_of_little_endian_float32():
