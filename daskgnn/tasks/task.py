@@ -47,9 +47,9 @@ class TargetBatch:
         return TargetBatch(tensor(self.rows), tables, values, self.num_targets)
 
 
-def target_batch(step: PreparedStep) -> TargetBatch:
-    """Return the targets of a prepared step."""
-    tables = {"labels": step.labels}
+def target_batch(step: PreparedStep, names: tuple[str, ...]) -> TargetBatch:
+    """Return the targets of a prepared step, with rows of the tables named."""
+    tables = dict.fromkeys(names, step.labels)
     return batch_of(step.targets, step.sizes[0], tables, step.num_seeds)
 
 

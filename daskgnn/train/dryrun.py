@@ -84,7 +84,7 @@ def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> No
     """
     name = type(task).__name__
     nodes, rows = distinct_nodes(targets.in_order())
-    tables = {"labels": _some_labels(graph, len(nodes))} if task.tables else {}
+    tables = {name: _some_labels(graph, len(nodes)) for name in task.tables}
     batch = batch_of(rows, len(nodes), tables, len(targets))
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(len(nodes), num_outputs, generator=generator).requires_grad_()

@@ -303,8 +303,9 @@ class TrainSession:
                 with half_precision(self.program.precision):
                     blocks = layer_blocks(prepared, model)
                     outputs = model(CPU.tensor(prepared.x), blocks)
-                targets = target_batch(prepared).as_tensors(CPU.tensor)
-                loss = loaded.task.loss(outputs.float(), targets) / prepared.num_seeds
+                task = loaded.task
+                targets = target_batch(prepared, task.tables).as_tensors(CPU.tensor)
+                loss = task.loss(outputs.float(), targets) / prepared.num_seeds
             with clock.phase("backward"):
                 gradient = self._gradient_of(loss)
         return PartGradient(gradient, float(loss.detach()), {}, nbytes, nbytes)

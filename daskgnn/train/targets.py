@@ -37,6 +37,12 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
         task = NodeClassification(options["loss"])
     check_seam("task", task, Task)
     task.check(graph, model)
+    for table in task.tables:
+        if table != "labels" or graph.labels is None:
+            raise InputError(
+                f"task: {type(task).__name__}.tables names {table!r}, which graph "
+                f"{graph.name!r} does not have: tables = () asks for none"
+            )
     found: Task = task.for_graph(graph)
     return found
 

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 from daskgnn.errors import InputError
-from daskgnn.graph.ogb import ogb_evaluator
+from daskgnn.graph.ogb import _ogb_module
 from daskgnn.tasks import NodeClassification, Ranking, TargetBatch
 
 SKLEARN = {"rocauc": roc_auc_score, "ap": average_precision_score}
@@ -22,6 +22,10 @@ class LabelledGraph:
 
     def __init__(self, multilabel, metric):
         self.multilabel, self.metric = multilabel, metric
+
+
+def ogb_evaluator(name):
+    return _ogb_module("nodeproppred/evaluate.py").Evaluator(name)
 
 
 def in_tree(merge, parts):
