@@ -3,8 +3,8 @@
 Two files of the ``ogb`` package are used: its table of data sets and its download. They
 are loaded as files, for importing the package starts a thread that asks the network for
 newer versions. What its evaluator computes is in `daskgnn.tasks`. The raw data are read
-by this module, every time: the copy that ``ogb`` saves after its first reading cannot be
-loaded again by torch >= 2.6.
+by this module, every time: the copy that ``ogb`` saves after its first reading cannot
+be loaded again by torch >= 2.6.
 """
 
 from __future__ import annotations
