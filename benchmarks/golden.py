@@ -50,7 +50,7 @@ def checkout(base: str) -> tuple[str, Path]:
         subprocess.run(made, **quiet)
     # The variables of a `make` that runs this are not the base's.
     plain = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    install = ["make", "--silent", "install", f"PYTHON={sys.executable}"]
+    install = ["make", "--silent", ".venv/.test", f"PYTHON={sys.executable}"]
     subprocess.run(install, **{**quiet, "cwd": tree}, env=plain)
     return commit, folder
 
