@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ways import Setup
 
-ON_WORKERS = ("gloo", "server 8")
+ON_WORKERS = ("server 8",)
 """What has bits of its own there; all others have the same ones in this process."""
 
 

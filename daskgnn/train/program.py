@@ -25,7 +25,8 @@ from daskgnn.dataflow.sampling import PackedSampler
 from daskgnn.dataflow.shares import PartGradient, add_gradients, opened
 from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
-from daskgnn.nn.ops import as_tensor
+from daskgnn.nn.device import CPU
+from daskgnn.tasks.task import target_batch
 from daskgnn.train.arithmetic import computing, half_precision
 from daskgnn.train.gradients import (
     SYNCHRONOUS,
@@ -45,18 +46,18 @@ from daskgnn.train.state import (
 if TYPE_CHECKING:
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
     from daskgnn.sampling import Sampler
+    from daskgnn.tasks.task import Task
     from daskgnn.train.gradients import UpdateOptions
-    from daskgnn.train.loss import Loss
 
 OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
 class Program:
-    """A model without its parameters, its loss and its optimizer, as bytes."""
+    """A model without its parameters, its task and its optimizer, as bytes."""
 
     payload: bytes
-    """cloudpickle of (model with empty parameters, loss, optimizer factory)."""
+    """cloudpickle of (model with empty parameters, task, optimizer factory)."""
     shapes: tuple[tuple[int, ...], ...]
     threads: int
     """Threads of a numeric task: part of the plan, never the worker's cores."""
@@ -72,7 +73,7 @@ class Program:
 
 def make_program(
     model: torch.nn.Module,
-    loss: Loss,
+    task: Task,
     optimizer: OptimizerFactory,
     threads: int,
     precision: str = "float32",
@@ -83,7 +84,7 @@ def make_program(
     Raises
     ------
     ModelError
-        If the model, loss or optimizer factory cannot be pickled.
+        If the model, task or optimizer factory cannot be pickled.
     """
     skeleton = copy.deepcopy(model)
     shapes = tuple(tuple(p.shape) for p in skeleton.parameters())
@@ -92,7 +93,7 @@ def make_program(
         p.grad = None
     try:
         with _user_code_by_value():
-            payload = cloudpickle.dumps((skeleton, loss, optimizer))
+            payload = cloudpickle.dumps((skeleton, task, optimizer))
     except Exception as error:
         raise ModelError(
             f"the model, its loss or its optimizer cannot be sent to workers "
@@ -161,7 +162,7 @@ class _Loaded:
     """A model of this thread, whose parameters are views of one flat vector."""
 
     def __init__(self, program: Program) -> None:
-        self.model, self.loss, self.optimizer = _unpickle(program.payload)
+        self.model, self.task, self.optimizer = _unpickle(program.payload)
         self.parameters = list(self.model.parameters())
         self.trained = [p for p in self.parameters if p.requires_grad]
         sizes = [int(np.prod(shape, dtype=np.int64)) for shape in program.shapes]
@@ -185,7 +186,7 @@ class _Loaded:
 
     def give_gradient(self, gradient: np.ndarray | None) -> None:
         """Let the trained parameters' gradients be views of one, float32 [n]."""
-        flat = None if gradient is None else torch.from_numpy(gradient)
+        flat = None if gradient is None else CPU.tensor(gradient)
         place = 0
         for p in self.parameters:
             if p.requires_grad:
@@ -195,7 +196,7 @@ class _Loaded:
 
     def with_parameters(self, parameters: np.ndarray) -> torch.nn.Module:
         """Return the model with the given parameters, float32 [n]."""
-        np.copyto(self.flat.numpy(), parameters)
+        np.copyto(CPU.array(self.flat), parameters)
         return self.model
 
 
@@ -251,7 +252,7 @@ def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
 
 
 class TrainSession:
-    """Steps of training one after another: a `daskgnn.dataflow.chain.Session`.
+    """Steps of training one after another: a `daskgnn.dataflow.steps.Session`.
 
     The state stays in this thread's copy of the model between steps.
     """
@@ -283,7 +284,7 @@ class TrainSession:
         behind = min(behind, len(self._past))
         if not behind:
             return self._gradient(batch, step)
-        now = self._loaded.flat.numpy().copy()
+        now = CPU.array(self._loaded.flat).copy()
         self._loaded.with_parameters(self._past[-behind])
         share = self._gradient(batch, step)
         self._loaded.with_parameters(now)
@@ -301,9 +302,10 @@ class TrainSession:
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
                     blocks = layer_blocks(prepared, model)
-                    outputs = model(as_tensor(prepared.x), blocks)
-                labels = torch.from_numpy(prepared.labels)
-                loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
+                    outputs = model(CPU.tensor(prepared.x), blocks)
+                task = loaded.task
+                targets = target_batch(prepared, task.tables).as_tensors(CPU.tensor)
+                loss = task.loss(outputs.float(), targets) / prepared.num_seeds
             with clock.phase("backward"):
                 gradient = self._gradient_of(loss)
         return PartGradient(gradient, float(loss.detach()), {}, nbytes, nbytes)
@@ -358,10 +360,10 @@ class TrainSession:
     def _apply(self, gradient: np.ndarray, options: UpdateOptions) -> None:
         way, loaded = self.program.gradients, self._loaded
         if way.compensation == "dc-asgd" and self._past:
-            now = loaded.flat.numpy()
+            now = CPU.array(loaded.flat)
             gradient = delay_compensated(gradient, now, self._past[0])
         if way.staleness:
-            self._past.append(loaded.flat.numpy().copy())
+            self._past.append(CPU.array(loaded.flat).copy())
         if self._scale is not None:
             finite = bool(np.isfinite(gradient).all())
             step = self._before.step + len(self._losses)
@@ -383,7 +385,11 @@ class TrainSession:
 
     def checksum(self) -> str:
         """Return the SHA-256 of the parameters as they are now."""
-        return hash_parameters(self._loaded.flat.numpy())
+        return hash_parameters(CPU.array(self._loaded.flat))
+
+    def carried(self, part: int) -> dict[str, np.ndarray]:
+        """Return what a part has kept for itself when these steps began."""
+        return {name: array[part] for name, array in self._before.by_part.items()}
 
     def state(self) -> TrainState:
         """Return the state after the steps so far."""
@@ -395,7 +401,7 @@ class TrainSession:
             loaded.give_gradient(None)
             arrays = export_optimizer(self._optimizer, loaded.parameters)
         return TrainState(
-            loaded.flat.numpy().copy(),
+            CPU.array(loaded.flat).copy(),
             arrays,
             before.step + len(self._losses),
             self._accumulated,

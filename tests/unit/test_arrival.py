@@ -106,7 +106,7 @@ def test_alone_it_is_plain_sgd_over_the_units(path, parts):
     planned = trainer(path, parts, None, **OPTIONS)
     loop = planned._new_loop()
     (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
-    batches = planned.executor.result(loop._prepare(window).batches)
+    batches = planned.executor.result(loop.lookahead.next(iter([window])).batches)
     now, losses = planned.course.state.parameters, []
     for step in range(window.size):
         losses.append(0.0)
