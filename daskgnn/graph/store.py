@@ -89,8 +89,7 @@ class Store:
 
     def clusters(self) -> Clusters:
         """Return what was stored of the clusters."""
-        parts = ("bounds", "edges", "crossing")
-        return Clusters(*(self.read(f"cluster_{part}") for part in parts))
+        return Clusters(self.read("cluster_bounds"), self.read("cluster_edges"))
 
     def _chunks(self, name: str, start: int, stop: int) -> list[str]:
         """Name the chunks that hold a run of rows (all of them span all columns)."""

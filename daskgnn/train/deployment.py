@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.task_spec import Task
+from dask.utils import parse_bytes
 
 from daskgnn.dataflow.blocks import load_blocks
+from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
     estimate_cache,
@@ -23,17 +25,22 @@ from daskgnn.dataflow.memory import (
 from daskgnn.dataflow.window import InputPlan, Preparation
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
+from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.evaluator import Evaluator
-from daskgnn.train.program import packed_sampler
+from daskgnn.train.gradients import Gradients
+from daskgnn.train.program import make_program, packed_sampler
 from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
+from daskgnn.train.schedule import optimizer_factory
 
 if TYPE_CHECKING:
     import torch
 
+    from daskgnn import tasks
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
+    from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
     from daskgnn.train.targets import GivenTargets
 
@@ -178,6 +185,62 @@ class Deployment:
     @property
     def _parts_per_worker(self) -> int:
         return parts_per_worker(self._num_parts, self.executor.num_workers())
+
+
+def program_of(
+    model: torch.nn.Module, task: tasks.Task, options: TrainOptions
+) -> Program:
+    """Return the program that a trainer's options mean.
+
+    Raises
+    ------
+    InputError
+        If they do not go together.
+    """
+    named = options["optimizer"], options["lr"], options["weight_decay"]
+    return make_program(
+        model,
+        task,
+        optimizer_factory(*named),
+        options["threads_per_part"],
+        options["precision"],
+        Gradients.of(options),
+    )
+
+
+def deploy(
+    targets: GivenTargets,
+    seeds_of_step: int,
+    model: torch.nn.Module,
+    program: Program,
+    sampler: Sampler,
+    options: TrainOptions,
+    layered: bool,
+) -> Deployment:
+    """Find a run's workers; nothing is sent to them yet."""
+    with told_of_losses(lambda: "nothing was done yet: try again"):
+        executor = make_executor(
+            options["client"], targets.graph.num_parts, options["standby"]
+        )
+        if isinstance(executor, ClusterExecutor):
+            warn_of_cluster(executor.client)
+    of_blocks = {
+        "normalize_features": options["normalize_features"],
+        "feature_dtype": options["feature_dtype"],
+        "sample_by": options["sample_by"],
+    }
+    cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
+    return Deployment(
+        executor,
+        targets,
+        model,
+        program,
+        sampler,
+        seeds_of_step,
+        of_blocks,
+        cache,
+        layered,
+    )
 
 
 def new_name() -> str:
