@@ -161,7 +161,7 @@ def halo_of(blocks: PartBlocks) -> Halo:
     """Return the halo of a part."""
     whole = blocks.whole_rows()
     halo = find_halo(whole)
-    if blocks.adjacency.spread is None:
+    if blocks.adjacency.is_whole:
         return halo
     return replace(halo, weights=whole.weights)
 

@@ -49,7 +49,7 @@ def check_sampler(
     sampler.fingerprint()
     book = PartitionBook(np.arange(3) * ROWS)
     blocks = [made_up_block(part, weighted, index_dtype) for part in range(2)]
-    given = [(block, _Source()) for block in blocks]
+    given = [(block, MadeUpSource()) for block in blocks]
     data = [_named(sampler, "part_data", *of) for of in given]
     parts = [PartRows(*pair) for pair in zip(blocks, data, strict=True)]
     first = np.arange(2, dtype=index_dtype)
@@ -78,7 +78,7 @@ def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock
     )
 
 
-class _Source:
+class MadeUpSource:
     """What is known of the made-up graph's nodes."""
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from daskgnn.dataflow.memory import (
     plan_memory,
 )
 from daskgnn.dataflow.window import InputPlan, Preparation
+from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
@@ -35,11 +36,11 @@ from daskgnn.train.schedule import optimizer_factory
 if TYPE_CHECKING:
     import torch
 
-    from daskgnn import tasks
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
+    from daskgnn.tasks import Task as LearningTask
     from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
     from daskgnn.train.targets import GivenTargets
@@ -74,15 +75,17 @@ class Deployment:
     @cached_property
     def preparation(self) -> Preparation:
         """How windows are prepared; the blocks are on their way from then on."""
+        packed = packed_sampler(self.sampler)
         blocks = load_blocks(
             self.executor,
             self.graph,
+            packed,
             **self.settings,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
         preparation = Preparation(
             self.run,
-            packed_sampler(self.sampler),
+            packed,
             PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
             InputPlan(
@@ -133,6 +136,8 @@ class Deployment:
     @property
     def shares_memory(self) -> bool:
         """Whether workers of a machine read each other's blocks in place."""
+        if self.graph.source.in_memory and self.executor.num_workers():
+            return False  # who could not open them would have nothing to read
         limit = self.executor.memory_limit()
         mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
         return share_memory(
@@ -188,7 +193,7 @@ class Deployment:
 
 
 def program_of(
-    model: torch.nn.Module, task: tasks.Task, options: TrainOptions
+    model: torch.nn.Module, task: LearningTask, options: TrainOptions
 ) -> Program:
     """Return the program that a trainer's options mean.
 
@@ -210,24 +215,27 @@ def program_of(
 
 def deploy(
     targets: GivenTargets,
-    seeds_of_step: int,
+    batch_size: int,
     model: torch.nn.Module,
     program: Program,
     sampler: Sampler,
     options: TrainOptions,
     layered: bool,
 ) -> Deployment:
-    """Find a run's workers; nothing is sent to them yet."""
+    """Find a run's workers; nothing is sent to them yet.
+
+    `batch_size` is in seeds: the distinct nodes of a step's targets.
+    """
+    graph = targets.graph
     with told_of_losses(lambda: "nothing was done yet: try again"):
-        executor = make_executor(
-            options["client"], targets.graph.num_parts, options["standby"]
-        )
+        executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
             warn_of_cluster(executor.client)
+            if not graph.path:
+                check_source_everywhere(executor.client, graph.source)
     of_blocks = {
         "normalize_features": options["normalize_features"],
         "feature_dtype": options["feature_dtype"],
-        "sample_by": options["sample_by"],
     }
     cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
     return Deployment(
@@ -236,7 +244,7 @@ def deploy(
         model,
         program,
         sampler,
-        seeds_of_step,
+        batch_size,
         of_blocks,
         cache,
         layered,

@@ -15,22 +15,23 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
-    from daskgnn.sampling import Sampler
-    from daskgnn.tasks.task import Task
     from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
+    from daskgnn.train.schedule import Schedule
 
 
 def fingerprint(
     model: torch.nn.Module,
     graph: Graph,
     program: Program,
+    seams: dict[str, Any],
+    schedule: Schedule,
     options: TrainOptions,
-    task: Task,
-    sampler: Sampler,
-    optimizer: list[str],
 ) -> dict[str, Any]:
-    """Return the facts that decide a run's result, as checkpoints hold them."""
+    """Return the facts that decide a run's result, as checkpoints hold them.
+
+    `seams` are those of the sampler and of the task.
+    """
     given: dict[str, Any] = {**options}
     own = {name: given[name] for name, o in TRAINER.items() if o.fact is True}
     return {
@@ -41,10 +42,9 @@ def fingerprint(
             f"{name} {list(p.shape)}" for name, p in model.named_parameters()
         ],
         "gradients": program.gradients.facts(),
-        "optimizer": optimizer,
+        "optimizer": schedule.describe(),
         **own,
-        **task.fingerprint(),
-        **sampler.fingerprint(),
+        **seams,
     }
 
 

@@ -108,13 +108,22 @@ class Trainer:
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, new_schedule(self.options, model))
         self.program = program_of(model, self.task, self.options)
-        described = self.course.schedule.describe()
         self._facts = fingerprint(
-            model, graph, self.program, self.options, self.task, sampler, described
+            model,
+            graph,
+            self.program,
+            {**sampler.fingerprint(), **self.task.fingerprint()},
+            self.course.schedule,
+            self.options,
         )
-        seeds = targets.seeds_of_step(self.plan)
         self.deployment = deploy(
-            targets, seeds, model, self.program, sampler, self.options, layered
+            targets,
+            targets.seeds_of_step(self.plan),
+            model,
+            self.program,
+            sampler,
+            self.options,
+            layered,
         )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
