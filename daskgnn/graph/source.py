@@ -75,10 +75,8 @@ class GraphSchema:
     """int64 [C+1], runs of the order that stay in one part; `equal_clusters` if not
     given."""
     cluster_edges: np.ndarray | None = None
-    """int64 [C], entries of each cluster; counted by reading all rows once if not
-    given, as is `cluster_crossing`."""
-    cluster_crossing: np.ndarray | None = None
-    """int64 [C+1], entries whose ends lie on different sides of each bound."""
+    """int64 [C], entries of each cluster; summed from the degrees of all nodes, once
+    when the graph is opened, if not given."""
     on_demand: bool = False
     """Whether parts hold degrees alone, and ask for entries as they are drawn."""
     spread_bounds: np.ndarray | None = None

@@ -53,8 +53,7 @@ class Arrays(ABC):
 
     def clusters(self) -> Clusters:
         """Return what was stored of the clusters."""
-        parts = ("bounds", "edges", "crossing")
-        return Clusters(*(self.read(f"cluster_{part}") for part in parts))
+        return Clusters(self.read("cluster_bounds"), self.read("cluster_edges"))
 
 
 @dataclass(frozen=True, eq=False)

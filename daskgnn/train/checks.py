@@ -62,7 +62,7 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
     InputError
     """
     for name, short in _SHORT_FORMS.items():
-        both = [word for word in short if word in given and name in given]
+        both = [w for w in short if w in given and given.get(name) is not None]
         if both:
             raise InputError(
                 f"{name}= and {both[0]}= say the same: give one of them, "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import CheckpointError
 from daskgnn.train.gradients import SYNCHRONOUS
+from daskgnn.train.loss import describe_function, loss_of
 from daskgnn.train.options import TRAINER
 
 if TYPE_CHECKING:
@@ -15,24 +16,23 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
+    from daskgnn.sampling import Sampler
+    from daskgnn.train.options import TrainOptions
+    from daskgnn.train.program import Program
+    from daskgnn.train.schedule import Schedule
 
 
 def fingerprint(
     model: torch.nn.Module,
     graph: Graph,
-    options: Mapping[str, Any],
-    made: Mapping[str, Any],
+    program: Program,
+    sampler: Sampler,
+    schedule: Schedule,
+    options: TrainOptions,
 ) -> dict[str, Any]:
-    """Return the facts that decide a run's result, as checkpoints hold them.
-
-    Parameters
-    ----------
-    options : mapping
-        All of a trainer's.
-    made : mapping
-        Facts that are made of several options, such as "optimizer".
-    """
-    own = {name: options[name] for name, o in TRAINER.items() if o.fact is True}
+    """Return the facts that decide a run's result, as checkpoints hold them."""
+    given: dict[str, Any] = {**options}
+    own = {name: given[name] for name, o in TRAINER.items() if o.fact is True}
     return {
         "graph_hash": graph.graph_hash,
         "num_parts": graph.num_parts,
@@ -40,8 +40,11 @@ def fingerprint(
         "parameters": [
             f"{name} {list(p.shape)}" for name, p in model.named_parameters()
         ],
+        "gradients": program.gradients.facts(),
+        "optimizer": schedule.describe(),
+        "loss": describe_function(loss_of(options["loss"], graph)),
         **own,
-        **made,
+        **sampler.fingerprint(),
     }
 
 

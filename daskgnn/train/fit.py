@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from daskgnn.train.signals import Signals
 
 
+def tell_start(
+    recorder: Recorder, plan: SeedPlan, course: Course, epochs: int, dashboard: Any
+) -> None:
+    """Tell a run's progress how much there is to do."""
+    recorder.progress.started(
+        {
+            "total_steps": epochs * plan.steps_per_epoch,
+            "first_step": course.state.step,
+            "epochs": epochs,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "out": recorder.place,
+            "dashboard": dashboard,
+        }
+    )
+
+
 @dataclass
 class Fit:
     """Takes a run from where its course stands to its last epoch."""

@@ -8,13 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import dask
-from dask.utils import parse_bytes
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
-from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, advisor_of
@@ -26,19 +23,16 @@ from daskgnn.train.checks import (
     check_trainable,
     choose_sampler,
 )
-from daskgnn.train.cluster import told_of_losses, warn_of_cluster
+from daskgnn.train.cluster import told_of_losses
 from daskgnn.train.course import Course
-from daskgnn.train.deployment import Deployment, new_name
+from daskgnn.train.deployment import deploy, new_name, program_of
 from daskgnn.train.dryrun import try_model
 from daskgnn.train.fingerprint import fingerprint
-from daskgnn.train.fit import Fit
-from daskgnn.train.gradients import Gradients
+from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
-from daskgnn.train.loss import LOSSES, Loss, describe_function
 from daskgnn.train.methods import method_of
 from daskgnn.train.optiondocs import documented
 from daskgnn.train.plan import WindowPlanner, some_windows
-from daskgnn.train.program import Program, make_program
 from daskgnn.train.recorder import History, Recorder, Silent
 from daskgnn.train.recovery import Recoveries
 from daskgnn.train.rehearsal import CompileNotice
@@ -47,7 +41,7 @@ from daskgnn.train.renewal import (
     how_to_continue,
     outlive_schedulers,
 )
-from daskgnn.train.schedule import new_schedule, optimizer_factory
+from daskgnn.train.schedule import new_schedule
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
@@ -63,14 +57,10 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
-    from daskgnn.sampling import Sampler
     from daskgnn.train.ledger import Ledger
     from daskgnn.train.options import TrainOptions
 
 T = TypeVar("T")
-
-_OF_BLOCKS = ("normalize_features", "feature_dtype")
-"""Options that say what parts hold."""
 
 
 @documented
@@ -116,15 +106,20 @@ class Trainer:
         layered = self._check_model(sampler.num_layers)
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, new_schedule(self.options, model))
-        self.program = self._new_program()
-        self._facts = self._fingerprint(sampler)
+        self.program = program_of(model, graph, self.options)
+        schedule = self.course.schedule
+        self._facts = fingerprint(
+            model, graph, self.program, sampler, schedule, self.options
+        )
         self.plan = SeedPlan(
             graph.original_ids_of(graph.splits["train"]),
             graph.splits["train"],
             self.options["batch_size"],
             self.options["seed"],
         )
-        self.deployment = self._deploy(sampler, layered)
+        self.deployment = deploy(
+            graph, model, self.program, sampler, self.options, layered
+        )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
@@ -139,57 +134,6 @@ class Trainer:
         return try_model(
             self.model, self.graph, num_layers, deterministic=deterministic
         )
-
-    def _new_program(self) -> Program:
-        """Return what a task needs to compute with the model."""
-        options = self.options
-        named = options["optimizer"], options["lr"], options["weight_decay"]
-        return make_program(
-            self.model,
-            self._loss,
-            optimizer_factory(*named),
-            options["threads_per_part"],
-            options["precision"],
-            Gradients.of(options),
-        )
-
-    def _deploy(self, sampler: Sampler, layered: bool) -> Deployment:
-        """Find the workers; nothing is sent to them yet."""
-        options = self.options
-        with told_of_losses(lambda: "nothing was done yet: try again"):
-            executor = make_executor(
-                options["client"], self.graph.num_parts, options["standby"]
-            )
-            if isinstance(executor, ClusterExecutor):
-                warn_of_cluster(executor.client)
-                if not self.graph.path:
-                    check_source_everywhere(executor.client, self.graph.source)
-        return Deployment(
-            executor,
-            self.graph,
-            self.model,
-            self.program,
-            sampler,
-            options["batch_size"],
-            {name: value for name, value in options.items() if name in _OF_BLOCKS},
-            (options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))),
-            layered,
-        )
-
-    @property
-    def _loss(self) -> Loss:
-        kind = "binary_cross_entropy" if self.graph.multilabel else "cross_entropy"
-        return self.options["loss"] or LOSSES[kind]
-
-    def _fingerprint(self, sampler: Sampler) -> dict[str, Any]:
-        """Return what a checkpoint must agree with to be continued."""
-        made = {
-            **sampler.fingerprint(),
-            "gradients": self.program.gradients.facts(),
-            "optimizer": self.course.schedule.describe(),
-            "loss": describe_function(self._loss),
-        }
-        return fingerprint(self.model, self.graph, self.options, made)
 
     @property
     def executor(self) -> Executor:
@@ -242,7 +186,9 @@ class Trainer:
             # A run that is killed before its first checkpoint can be resumed too.
             self.recorder.save(self.course.to_checkpoint(self._facts))
         self.recorder.settle()
-        self._tell_start(epochs)
+        tell_start(
+            self.recorder, self.plan, self.course, epochs, self.executor.dashboard()
+        )
         try:
             if not self.course.stopped:
                 with told_of_losses(self._how_to_continue):
@@ -366,11 +312,8 @@ class Trainer:
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds, exact scores included."""
         splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
-        scores = (
-            self.deployment.evaluator.scores(self.best_parameters, splits)
-            if splits
-            else {}
-        )
+        evaluator, best = self.deployment.evaluator, self.best_parameters
+        scores = evaluator.scores(best, splits) if splits else {}
         facts = {
             "num_workers": self.executor.num_workers(),
             "seed": self.options["seed"],
@@ -433,18 +376,6 @@ class Trainer:
             self.window,
             self._facts,
             signals or Signals(),
-        )
-
-    def _tell_start(self, epochs: int) -> None:
-        self.recorder.progress.started(
-            {
-                "total_steps": epochs * self.plan.steps_per_epoch,
-                "first_step": self.course.state.step,
-                "epochs": epochs,
-                "steps_per_epoch": self.plan.steps_per_epoch,
-                "out": self.recorder.place,
-                "dashboard": self.executor.dashboard(),
-            }
         )
 
     def restore(self) -> None:
