@@ -20,7 +20,6 @@ from report import show
 from workloads import WORKLOADS, add_options, store_of
 
 import daskgnn
-from daskgnn.graph.store import load_adjacency
 from daskgnn.kernels.exchange import Asked, answer_rows, ask_rows
 from daskgnn.kernels.half import narrow
 from daskgnn.kernels.halo_cache import HaloCache, choose_static, fill_cache
@@ -56,7 +55,7 @@ def load_parts(graph: Graph, fan_out: Sequence[int], batch_size: int) -> Parts:
     return Parts(
         Counted(fan_out),
         PartitionBook(book),
-        [load_adjacency(graph.path, a, b, graph.checksum) for a, b in bounds],
+        [graph.source.load_rows(a, b) for a, b in bounds],
         [np.asarray(graph.features[a:b].compute()) for a, b in bounds],
         [train[(train >= a) & (train < b)] for a, b in bounds],
         batch_size,

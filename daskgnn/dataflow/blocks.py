@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask.task_spec import Task, TaskRef
 
-from daskgnn.dataflow.part import PartSource, load_part
+from daskgnn.dataflow.part import PartSource, cut_part, load_part
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
@@ -36,6 +36,8 @@ def load_blocks(
 ) -> Blocks:
     """Load every part of `graph` on the worker it is placed on.
 
+    Parts of a graph in memory are cut out here, and go with their tasks.
+
     Parameters
     ----------
     feature_dtype : {None, "float32", "float16", "bfloat16"}
@@ -49,18 +51,11 @@ def load_blocks(
     kind += "-shared" * share + "-disk" * (graph.features_in == "disk")
     tasks: dict[Any, Any] = {}
     for p in range(graph.num_parts):
-        source = PartSource(
-            graph.path,
-            book[p],
-            book[p + 1],
-            graph.checksum,
-            kept_as,
-            normalize_features,
-            sample_by,
-            graph.features_in,
-        )
+        how = (kept_as, normalize_features, sample_by, graph.features_in)
+        source = PartSource(graph.source, book[p], book[p + 1], *how)
+        given = cut_part(source) if graph.source.in_memory else source
         key = ("load-part", kind, graph.token, p)
-        tasks[key] = Task(key, load_part, source, share=share)
+        tasks[key] = Task(key, load_part, given, share=share)
     blocks = Blocks(tuple(tasks))
     executor.submit(tasks, blocks.keys, lasting=True)
     return blocks

@@ -9,25 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.diskrows import open_rows
 from daskgnn.graph.gcxs import csr_block
-from daskgnn.graph.store import (
-    load_adjacency,
-    load_degrees,
-    load_features,
-    load_half_features,
-    load_labels,
-    load_part_rows,
-)
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
-from daskgnn.kernels.features import RowReader, is_dense, normalize_rows
+from daskgnn.kernels.features import RowReader, is_dense
 from daskgnn.kernels.shared import Handle, SharedArrays
 from daskgnn.kernels.spread import SpreadRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from daskgnn.graph.source import GraphSource
 
 
 @dataclass(frozen=True)
@@ -48,10 +41,9 @@ class PartContent:
 class PartSource:
     """Where a part's blocks are loaded from, and what becomes of them."""
 
-    path: str
+    graph: GraphSource
     start: int
     stop: int
-    checksum: str
     feature_dtype: str
     normalize_features: bool
     sample_by: str
@@ -59,69 +51,68 @@ class PartSource:
     """"memory", or "disk" for rows that are read when a step needs them."""
 
     def load(self) -> PartContent:
-        """Read the part from the store.
+        """Read the part.
 
         Raises
         ------
         StoreError
-            If the store is damaged.
+            If a store is damaged.
         GraphFormatError
             If a weight of a draw is not positive.
         """
-        rows = (self.path, self.start, self.stop)
-        adjacency = load_part_rows(*rows, self.checksum)
+        block = self.graph.load_part(self.start, self.stop)
         return PartContent(
-            adjacency,
+            block,
             self.load_features(),
-            load_labels(*rows, self.checksum),
-            None if self.sample_by == "uniform" else self._draw_weights(adjacency),
+            self.graph.load_table("labels", self.start, self.stop),
+            part_data(self.graph, block, self.sample_by).get("draw_weights"),
         )
 
     def load_features(self) -> Any:
         """Read the part's feature rows, or open what reads them."""
-        rows = (self.path, self.start, self.stop)
+        how = (self.start, self.stop, self.feature_dtype, self.normalize_features)
         if self.features_in == "disk":
-            how = (self.feature_dtype, self.normalize_features, self.checksum)
-            return open_rows(*rows, *how)
-        if self.feature_dtype != "float32":
-            how = (self.feature_dtype, self.normalize_features, self.checksum)
-            return load_half_features(*rows, *how)
-        features = load_features(*rows, self.checksum)
-        return normalize_rows(features) if self.normalize_features else features
+            return self.graph.row_reader(*how)
+        return self.graph.load_features(*how)
 
     def load_whole_rows(self) -> AdjacencyBlock:
-        """Read the part's rows of the graph, none of them spread."""
-        return load_adjacency(self.path, self.start, self.stop, self.checksum)
+        """Read the part's rows of the graph, with all of their entries."""
+        return self.graph.load_rows(self.start, self.stop)
 
-    def _draw_weights(self, block: AdjacencyBlock) -> np.ndarray:
-        """Return float32 [E], the weight of each edge of `block` in draws."""
-        if self.sample_by == "degree":
-            # A source that nothing points to counts as having one in-neighbour.
-            degrees = np.maximum(load_degrees(self.path, self.checksum), 1)
-            weights = degrees[block.indices].astype(np.float32)
-        elif block.weights is None:
-            return np.ones(len(block.indices), np.float32)
-        else:
-            weights = block.weights
-        if len(weights) and weights.min() <= 0:
-            raise GraphFormatError(
-                f"sample_by={self.sample_by!r} needs positive weights, and some edge "
-                "weighs 0 or less: use sample_by='uniform' or repair the weights"
-            )
-        return weights
+
+def part_data(
+    graph: GraphSource, block: AdjacencyBlock, sample_by: str
+) -> dict[str, np.ndarray]:
+    """Return what is kept beside a part's rows, by name: float32 [E] draw weights."""
+    if sample_by == "uniform":
+        return {}
+    if sample_by == "degree":
+        # A source that nothing points to counts as having one in-neighbour.
+        degrees = np.maximum(graph.degrees(block.indices), 1)
+        weights = degrees.astype(np.float32)
+    elif block.weights is None:
+        weights = np.ones(len(block.indices), np.float32)
+    else:
+        weights = block.weights
+    if len(weights) and weights.min() <= 0:
+        raise GraphFormatError(
+            f"sample_by={sample_by!r} needs positive weights, and some edge "
+            "weighs 0 or less: use sample_by='uniform' or repair the weights"
+        )
+    return {"draw_weights": weights}
 
 
 class PartBlocks:
     """The blocks of one part, as tasks are given them.
 
     What is sent of shared blocks is where they lie. A worker that cannot open them, be
-    it that their holder has died, reads the store: results are the same.
+    it that their holder has died, reads the source: results are the same.
     """
 
     def __init__(
         self,
         content: PartContent | None,
-        source: PartSource | None = None,
+        source: PartSource | WholeRows | None = None,
         shared: SharedArrays | None = None,
         *,
         held_bytes: int = 0,
@@ -147,7 +138,7 @@ class PartBlocks:
             return self._content
 
     def _opened(self) -> PartContent:
-        assert self._source is not None
+        assert isinstance(self._source, PartSource)
         if self._shared is None:
             content = self._source.load()
             self._shared = _share(content)
@@ -192,7 +183,7 @@ class PartBlocks:
     def whole_rows(self) -> AdjacencyBlock:
         """Return the part's rows of the graph, none of them spread.
 
-        Those of a vertex-cut are read from the store: this takes their memory.
+        Those of a vertex-cut are read from the source: this takes their memory.
         """
         if self.adjacency.spread is None:
             return self.adjacency
@@ -205,14 +196,37 @@ class PartBlocks:
         return _attach, (self._source, self._shared.handle)
 
 
-def load_part(source: PartSource, *, share: bool) -> PartBlocks:
+@dataclass(frozen=True)
+class WholeRows:
+    """What `PartBlocks.whole_rows` returns of a part that nothing can be read of."""
+
+    block: AdjacencyBlock
+
+    def load_whole_rows(self) -> AdjacencyBlock:
+        """Return the rows."""
+        return self.block
+
+
+def cut_part(source: PartSource) -> PartBlocks:
+    """Return a part's blocks as they are sent to who cannot read the source."""
+    content = source.load()
+    if content.adjacency.spread is None:
+        return PartBlocks(content)
+    return PartBlocks(content, WholeRows(source.load_whole_rows()))
+
+
+def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
     """Load a part's blocks; with `share` into memory that others can read.
+
+    Blocks that were sent are as they were.
 
     Raises
     ------
     StoreError, GraphFormatError
         See `PartSource.load`.
     """
+    if isinstance(source, PartBlocks):
+        return source
     content = source.load()
     shared = _share(content) if share else None
     if shared is None:
@@ -233,7 +247,7 @@ def _share(content: PartContent) -> SharedArrays | None:
 
 
 def _attach(source: PartSource, handle: Handle) -> PartBlocks:
-    """Open what another process has loaded; later on the store, if that fails."""
+    """Open what another process has loaded; later on the source, if that fails."""
     try:
         return PartBlocks(None, source, SharedArrays.attach(handle))
     except OSError:

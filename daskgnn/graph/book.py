@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import PartitionError
+from daskgnn.graph.data import default_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from daskgnn.graph.source import GraphSchema
 
 NODE_SHARE = 0.1
 """Work of all nodes as such, where that of all edges is 1."""
@@ -82,6 +85,28 @@ def add_clusters(
         steps[c + 1] += found[c + 1 :].sum() - found[:c].sum()
         steps[c + 2 : count + 1] -= found[c + 1 :]
     return Clusters(bounds, edges, np.cumsum(steps)[: count + 1]), cut
+
+
+def equal_clusters(num_nodes: int) -> np.ndarray:
+    """Return int64 [C+1], bounds of equal runs of N nodes, where nobody gives any."""
+    count = default_clusters(num_nodes)
+    return np.arange(count + 1) * num_nodes // count
+
+
+def clusters_of(
+    schema: GraphSchema, block: Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+) -> Clusters:
+    """Return the clusters that a source gives; what it leaves out is counted.
+
+    `block` is as for `count_clusters`.
+    """
+    bounds = schema.cluster_bounds
+    if bounds is None:
+        bounds = equal_clusters(schema.num_nodes)
+    edges, crossing = schema.cluster_edges, schema.cluster_crossing
+    if edges is None or crossing is None:
+        return count_clusters(block, bounds)[0]
+    return Clusters(bounds, edges, crossing)
 
 
 def node_work(degree: np.ndarray, seeds: np.ndarray | None) -> np.ndarray:

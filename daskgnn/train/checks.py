@@ -30,10 +30,10 @@ _SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
 
 
 def check_graph(graph: Any) -> None:
-    """Refuse a graph that was not opened from a store."""
+    """Refuse a graph that was not opened."""
     if not isinstance(graph, Graph):
         raise InputError(
-            f"graph is a {type(graph).__name__}, expected an opened store: "
+            f"graph is a {type(graph).__name__}, expected an opened graph: "
             "graph.partition().save('graph.zarr'), then "
             "daskgnn.open_graph('graph.zarr', num_parts=2)"
         )

@@ -119,6 +119,8 @@ class Deployment:
     @property
     def shares_memory(self) -> bool:
         """Whether workers of a machine read each other's blocks in place."""
+        if self.graph.source.in_memory and self.executor.num_workers():
+            return False  # who could not open them would have nothing to read
         limit = self.executor.memory_limit()
         mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
         return share_memory(

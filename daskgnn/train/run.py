@@ -18,7 +18,7 @@ from daskgnn.errors import (
     TrainingError,
 )
 from daskgnn.graph.datasets import is_store, resolve
-from daskgnn.graph.everywhere import check_path_everywhere
+from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.graph.graph import open_graph
 from daskgnn.train.checks import check_trainable, check_worker_limit
 from daskgnn.train.cluster import open_client
@@ -108,7 +108,7 @@ def train(
             store = out.path_of(STORE)
             _store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"], settings["features"])
-        check_path_everywhere(client, graph.path)
+        check_source_everywhere(client, graph.source)
         trainer = _trainer(settings, graph, client, out, progress)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
         _write_settings(out, settings)
@@ -309,7 +309,7 @@ def _reopened(
         where.encryption.configured(scheduler),
         open_client(workers, scheduler, where.memory_limit) as client,
     ):
-        check_path_everywhere(client, graph.path)
+        check_source_everywhere(client, graph.source)
         yield _trainer(settings, graph, client, out, progress), settings
 
 

@@ -123,10 +123,9 @@ def source_of(path, **changes):
     run = trainer(path, 2, None)
     book = run.graph.partition_book
     source = PartSource(
-        path,
+        run.graph.source,
         int(book[1]),
         int(book[2]),
-        run.graph.checksum,
         "float32",
         False,
         "uniform",
