@@ -11,6 +11,7 @@ from daskgnn.dataflow.part import PartSource, cut_part, load_part
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.graph.graph import Graph
 
 
@@ -28,9 +29,9 @@ class Blocks:
 def load_blocks(
     executor: Executor,
     graph: Graph,
+    sampler: PackedSampler,
     *,
     normalize_features: bool = False,
-    sample_by: str = "uniform",
     feature_dtype: str | None = None,
     share: bool = False,
 ) -> Blocks:
@@ -47,11 +48,12 @@ def load_blocks(
     """
     kept_as = feature_dtype or graph.feature_dtype or "float32"
     book = [int(bound) for bound in graph.partition_book]
-    kind = "-".join((kept_as, sample_by, *["normalized"] * normalize_features))
+    kept_by = sampler.sampler.data_name()
+    kind = "-".join((kept_as, kept_by, *["normalized"] * normalize_features))
     kind += "-shared" * share + "-disk" * (graph.features_in == "disk")
     tasks: dict[Any, Any] = {}
     for p in range(graph.num_parts):
-        how = (kept_as, normalize_features, sample_by, graph.features_in)
+        how = (kept_as, normalize_features, sampler, graph.features_in)
         source = PartSource(graph.source, book[p], book[p + 1], *how)
         given = cut_part(source) if graph.source.in_memory else source
         key = ("load-part", kind, graph.token, p)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import GraphFormatError
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
@@ -20,7 +19,11 @@ from daskgnn.kernels.spread import SpreadRows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.graph.source import GraphSource
+
+_OF_SAMPLER = "sampler_"
+"""What names of arrays begin with that a sampler keeps."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class PartContent:
     `RowReader`."""
     labels: np.ndarray
     """[n] or [n, C]"""
-    draw_weights: np.ndarray | None
-    """float32 [E], weights of the draws."""
+    data: dict[str, np.ndarray]
+    """What the run's sampler keeps beside the rows, by name."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class PartSource:
     stop: int
     feature_dtype: str
     normalize_features: bool
-    sample_by: str
+    sampler: PackedSampler
     features_in: str = "memory"
     """"memory", or "disk" for rows that are read when a step needs them."""
 
@@ -58,14 +61,14 @@ class PartSource:
         StoreError
             If a store is damaged.
         GraphFormatError
-            If a weight of a draw is not positive.
+            If the sampler cannot use the part, for instance a weight of its draws.
         """
         block = self.graph.load_part(self.start, self.stop)
         return PartContent(
             block,
             self.load_features(),
             self.graph.load_table("labels", self.start, self.stop),
-            part_data(self.graph, block, self.sample_by).get("draw_weights"),
+            self.sampler.sampler.part_data(block, self.graph),
         )
 
     def load_features(self) -> Any:
@@ -78,28 +81,6 @@ class PartSource:
     def load_whole_rows(self) -> AdjacencyBlock:
         """Read the part's rows of the graph, with all of their entries."""
         return self.graph.load_rows(self.start, self.stop)
-
-
-def part_data(
-    graph: GraphSource, block: AdjacencyBlock, sample_by: str
-) -> dict[str, np.ndarray]:
-    """Return what is kept beside a part's rows, by name: float32 [E] draw weights."""
-    if sample_by == "uniform":
-        return {}
-    if sample_by == "degree":
-        # A source that nothing points to counts as having one in-neighbour.
-        degrees = np.maximum(graph.degrees(block.indices), 1)
-        weights = degrees.astype(np.float32)
-    elif block.weights is None:
-        weights = np.ones(len(block.indices), np.float32)
-    else:
-        weights = block.weights
-    if len(weights) and weights.min() <= 0:
-        raise GraphFormatError(
-            f"sample_by={sample_by!r} needs positive weights, and some edge "
-            "weighs 0 or less: use sample_by='uniform' or repair the weights"
-        )
-    return {"draw_weights": weights}
 
 
 class PartBlocks:
@@ -169,16 +150,9 @@ class PartBlocks:
         return self.content.labels
 
     @property
-    def draw_weights(self) -> np.ndarray | None:
-        """float32 [E], weights of the draws."""
-        return self.content.draw_weights
-
-    @property
     def rows(self) -> PartRows:
         """The part's rows of the graph, as a sampler is given them."""
-        weights = self.content.draw_weights
-        data = {} if weights is None else {"draw_weights": weights}
-        return PartRows(self.adjacency, data)
+        return PartRows(self.adjacency, self.content.data)
 
     def whole_rows(self) -> AdjacencyBlock:
         """Return the part's rows of the graph, none of them spread.
@@ -266,8 +240,7 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
     }
     if block.weights is not None:
         arrays["weights"] = block.weights
-    if content.draw_weights is not None:
-        arrays["draw_weights"] = content.draw_weights
+    arrays |= {_OF_SAMPLER + name: array for name, array in content.data.items()}
     if block.spread is not None:
         arrays |= _spread_arrays(block.spread)
     if isinstance(features, RowReader):
@@ -326,4 +299,9 @@ def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartCon
             arrays["features_data"],
             (rows, columns),
         )
-    return PartContent(block, features, arrays["labels"], arrays.get("draw_weights"))
+    data = {
+        name.removeprefix(_OF_SAMPLER): array
+        for name, array in arrays.items()
+        if name.startswith(_OF_SAMPLER)
+    }
+    return PartContent(block, features, arrays["labels"], data)

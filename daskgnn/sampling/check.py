@@ -48,13 +48,10 @@ def check_sampler(
             )
     sampler.fingerprint()
     book = PartitionBook(np.arange(3) * ROWS)
-    blocks = [made_up_block(part, weighted, index_dtype) for part in range(2)]
-    given = [(block, _Source()) for block in blocks]
-    data = [_named(sampler, "part_data", *of) for of in given]
-    parts = [PartRows(*pair) for pair in zip(blocks, data, strict=True)]
+    watched = _Watched(sampler, name)
+    parts = [made_up_rows(watched, p, weighted, index_dtype) for p in range(2)]
     first = np.arange(2, dtype=index_dtype)
     seeds = [[first + part * ROWS, first[part:] + part * ROWS] for part in range(2)]
-    watched = _Watched(sampler, name)
     keys = np.array([3, 4], np.uint64)
     runs = [sample_parts(watched, parts, book, seeds, keys) for _ in range(2)]
     for part, graphs in enumerate(runs[0]):
@@ -66,16 +63,19 @@ def check_sampler(
         )
 
 
-def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock:
+def made_up_rows(
+    sampler: Sampler, part: int, weighted: bool, dtype: DTypeLike
+) -> PartRows:
     """Return one of the two made-up parts: rows of neighbours in both."""
     size = ROWS * DEGREE
-    return AdjacencyBlock(
+    block = AdjacencyBlock(
         part * ROWS,
         np.arange(ROWS + 1) * DEGREE,
         (np.arange(size) * 7 % (2 * ROWS)).astype(dtype),
         np.arange(ROWS) + part * ROWS,
         np.ones(size, np.float32) if weighted else None,
     )
+    return PartRows(block, sampler.part_data(block, _Source()))
 
 
 class _Source:
@@ -98,6 +98,17 @@ class _Watched(Sampler):
         self._sampler, self._name = sampler, name
         self.num_layers, self.rounds = sampler.num_layers, sampler.rounds
         self.exchanges = tuple(sampler.exchanges)
+
+    def part_data(self, *given: Any) -> dict[str, np.ndarray]:
+        """Call the sampler's, and check that it returns arrays."""
+        data = self._call("part_data", given)
+        arrays = data.values() if isinstance(data, dict) else [None]
+        if not all(isinstance(array, np.ndarray) for array in arrays):
+            raise InputError(
+                f"sampler: {self._name}.part_data returns {_shown(data)}, expected a "
+                "dict of numpy arrays"
+            )
+        return dict(data)
 
     def start(self, *given: Any) -> Any:
         """Call the sampler's."""

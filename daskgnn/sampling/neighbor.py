@@ -106,6 +106,10 @@ class NeighborSampler(Sampler):
             )
         return {"draw_weights": weights}
 
+    def data_name(self) -> str:
+        """Return what the weights of the draws are."""
+        return self.sample_by
+
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> WindowNodes:

@@ -60,15 +60,17 @@ class Deployment:
     @cached_property
     def preparation(self) -> Preparation:
         """How windows are prepared; the blocks are on their way from then on."""
+        packed = packed_sampler(self.sampler)
         blocks = load_blocks(
             self.executor,
             self.graph,
+            packed,
             **self.settings,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
         preparation = Preparation(
             self.run,
-            packed_sampler(self.sampler),
+            packed,
             PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
             InputPlan(

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OF_BLOCKS = ("normalize_features", "feature_dtype", "sample_by")
+_OF_BLOCKS = ("normalize_features", "feature_dtype")
 """Options that say what parts hold."""
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from training import planted_graph, stored
+from training import packed_by, planted_graph, stored
 
 from daskgnn.dataflow import part
 from daskgnn.dataflow.part import PartSource, load_part
@@ -61,6 +61,6 @@ def test_what_loading_took_is_returned(tmp_path, monkeypatch):
     path = stored(planted_graph(), tmp_path / "g.zarr")
     done = []
     monkeypatch.setattr(part, "return_freed_memory", lambda: done.append(True))
-    source = PartSource(ZarrSource(path), 0, 400, "float32", False, "uniform")
+    source = PartSource(ZarrSource(path), 0, 400, "float32", False, packed_by())
     load_part(source, share=False)
     assert done == [True]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dask.sizeof import sizeof
-from training import planted_graph, small_sage, stored, trainer
+from training import packed_by, planted_graph, small_sage, stored, trainer
 
 from daskgnn.dataflow.part import PartBlocks, PartSource, load_part
 from daskgnn.dataflow.window import prepare_window
@@ -128,7 +128,7 @@ def source_of(path, **changes):
         int(book[2]),
         "float32",
         False,
-        "uniform",
+        packed_by(),
     )
     return replace(source, **changes)
 
@@ -144,8 +144,7 @@ def arrays_of(blocks):
     }
     if block.weights is not None:
         found["weights"] = block.weights
-    if blocks.draw_weights is not None:
-        found["draws"] = blocks.draw_weights
+    found |= blocks.rows.data
     if isinstance(features, np.ndarray):
         return {**found, "features": features}
     return {**found, "features": features.todense()}
@@ -156,8 +155,8 @@ def arrays_of(blocks):
     [
         ("plain", {}),
         ("plain", {"feature_dtype": "bfloat16"}),
-        ("plain", {"sample_by": "degree", "normalize_features": True}),
-        ("weighted", {"sample_by": "weight"}),
+        ("plain", {"sampler": packed_by("degree"), "normalize_features": True}),
+        ("weighted", {"sampler": packed_by("edge_weight")}),
         ("sparse", {}),
     ],
 )
