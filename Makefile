@@ -16,7 +16,7 @@ PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale lint format type check clean base-given
+.PHONY: help env install demo test test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale options lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -89,6 +89,9 @@ bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, parti
 	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
 	$(BIN)/python benchmarks/partitioners.py --sizes 10000,100000,1000000 \
 		--json $(BENCH_OUT)/partitioners.json
+
+options: $(VENV)/.run  ## Write docs/options.md from the declaration of options
+	$(BIN)/python -m daskgnn.train.options > docs/options.md
 
 lint: $(VENV)/.dev  ## Check style and spelling
 	$(BIN)/ruff check .

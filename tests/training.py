@@ -15,8 +15,6 @@ from click.testing import CliRunner
 import daskgnn
 from daskgnn import nn
 from daskgnn.cli import gnn
-from daskgnn.sampling import NeighborSampler
-from daskgnn.train.program import packed_sampler
 from daskgnn.train.recorder import Silent
 
 ROOT = Path(__file__).parents[1]
@@ -100,11 +98,6 @@ def trainer(path, num_parts, client, model=small_sage, **options):
     graph = daskgnn.open_graph(path, num_parts)
     options = {"num_neighbors": [4, 3], "batch_size": 48, **options}
     return daskgnn.Trainer(model(graph), graph, client=client, **options)
-
-
-def packed_by(sample_by="uniform"):
-    """Return a neighbour sampler that draws so, as parts' sources have it."""
-    return packed_sampler(NeighborSampler([4, 3], sample_by))
 
 
 class AtStep(Silent):

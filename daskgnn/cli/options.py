@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,13 +118,7 @@ class HeadedCommand(click.Command):
 
 def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --data-dir to a command."""
-    return click.option(
-        "--data-dir",
-        type=PATH,
-        envvar="DASKGNN_DATA_DIR",
-        show_envvar=True,
-        help="Folder where data sets are looked for first.",
-    )(command)
+    return _setting("data_dir", RUN["data_dir"])(command)
 
 
 def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -201,10 +196,9 @@ def preparing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Go on with what --out-of-core had begun.",
         ),
     ]
-    command = cluster_options(
-        command,
-        "Of --out-of-core: share the work with a local cluster of N.  [default: none]",
-    )
+    shared = "Of --out-of-core: share the work with a local cluster of N."
+    workers = replace(RUN["workers"], help=shared, shown="none")
+    command = cluster_options(command, workers)
     for option in reversed(options):
         command = option(command)
     return command
@@ -221,40 +215,15 @@ def taken_reader_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def cluster_options(
-    command: Callable[..., Any],
-    workers: str = "Start a local cluster of N; 0 = no cluster.  [default: 2]",
+    command: Callable[..., Any], workers: Option = RUN["workers"]
 ) -> Callable[..., Any]:
     """Add --workers, --scheduler and the options of TLS to a command.
 
     `workers` is what the help says of the first.
     """
-    options = [
-        click.option(
-            "--workers",
-            type=NOT_NEGATIVE,
-            metavar="N",
-            help=workers,
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Use a running cluster, for instance tcp://10.0.0.1:8786.",
-        ),
-        click.option(
-            "--tls",
-            is_flag=True,
-            default=None,
-            help="Encrypt the local cluster, with a certificate made for it.",
-        ),
-        click.option(
-            "--tls-ca-file", type=PATH, help="Authority of a tls:// cluster, PEM."
-        ),
-        click.option("--tls-cert", type=PATH, help="Certificate for it, PEM."),
-        click.option("--tls-key", type=PATH, help="Key of the certificate, PEM."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    for name in ("tls_key", "tls_cert", "tls_ca_file", "tls", "scheduler"):
+        command = _setting(name, RUN[name])(command)
+    return _setting("workers", workers)(command)
 
 
 def check_cluster(workers: int | None, scheduler: str | None) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.graph.gcxs import csr_block
+from daskgnn.graph.packed import opened
+from daskgnn.graph.sourcecheck import load_checked
+from daskgnn.graph.sourceentries import SourceEntries
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
@@ -20,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from daskgnn.dataflow.sampling import PackedSampler
+    from daskgnn.graph.packed import PackedSource
     from daskgnn.graph.source import GraphSource
+    from daskgnn.kernels.adjacency import EntryReader
 
-_OF_SAMPLER = "sampler_"
-"""What names of arrays begin with that a sampler keeps."""
+_KEPT = "kept/"
+"""Begins the names of a sampler's arrays among a part's."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +41,21 @@ class PartContent:
     `RowReader`."""
     labels: np.ndarray
     """[n] or [n, C]"""
-    data: dict[str, np.ndarray]
-    """What the run's sampler keeps beside the rows, by name."""
+    data: dict[str, np.ndarray] = field(default_factory=dict)
+    """What the sampler keeps beside the rows: see `Sampler.part_data`."""
 
 
 @dataclass(frozen=True)
 class PartSource:
     """Where a part's blocks are loaded from, and what becomes of them."""
 
-    graph: GraphSource
+    graph: GraphSource | PackedSource
     start: int
     stop: int
     feature_dtype: str
     normalize_features: bool
-    sampler: PackedSampler
+    packed: PackedSampler
+    """What says what is kept beside the rows."""
     features_in: str = "memory"
     """"memory", or "disk" for rows that are read when a step needs them."""
 
@@ -61,26 +67,27 @@ class PartSource:
         StoreError
             If a store is damaged.
         GraphFormatError
-            If the sampler cannot use the part, for instance a weight of its draws.
+            If the sampler cannot draw from the part's rows.
         """
-        block = self.graph.load_part(self.start, self.stop)
+        graph = opened(self.graph)
+        block = load_checked(graph, self.start, self.stop)
         return PartContent(
             block,
             self.load_features(),
-            self.graph.load_table("labels", self.start, self.stop),
-            self.sampler.sampler.part_data(block, self.graph),
+            graph.load_table("labels", self.start, self.stop),
+            self.packed.sampler.part_data(block, graph),
         )
 
     def load_features(self) -> Any:
         """Read the part's feature rows, or open what reads them."""
         how = (self.start, self.stop, self.feature_dtype, self.normalize_features)
         if self.features_in == "disk":
-            return self.graph.row_reader(*how)
-        return self.graph.load_features(*how)
+            return opened(self.graph).row_reader(*how)
+        return opened(self.graph).load_features(*how)
 
     def load_whole_rows(self) -> AdjacencyBlock:
         """Read the part's rows of the graph, with all of their entries."""
-        return self.graph.load_rows(self.start, self.stop)
+        return opened(self.graph).load_rows(self.start, self.stop)
 
 
 class PartBlocks:
@@ -157,9 +164,10 @@ class PartBlocks:
     def whole_rows(self) -> AdjacencyBlock:
         """Return the part's rows of the graph, none of them spread.
 
-        Those of a vertex-cut are read from the source: this takes their memory.
+        Those of a vertex-cut, or on demand, are read from the source: this takes their
+        memory.
         """
-        if self.adjacency.spread is None:
+        if self.adjacency.is_whole:
             return self.adjacency
         assert self._source is not None
         return self._source.load_whole_rows()
@@ -240,7 +248,7 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
     }
     if block.weights is not None:
         arrays["weights"] = block.weights
-    arrays |= {_OF_SAMPLER + name: array for name, array in content.data.items()}
+    arrays |= {_KEPT + name: array for name, array in content.data.items()}
     if block.spread is not None:
         arrays |= _spread_arrays(block.spread)
     if isinstance(features, RowReader):
@@ -276,6 +284,15 @@ def _spread_of(arrays: Mapping[str, np.ndarray]) -> SpreadRows | None:
     )
 
 
+def _reader_of(
+    arrays: Mapping[str, np.ndarray], source: PartSource
+) -> EntryReader | None:
+    """Return what reads the entries of rows that are degrees alone."""
+    if "spread_rows" in arrays or len(arrays["indices"]) == arrays["indptr"][-1]:
+        return None
+    return SourceEntries(opened(source.graph), source.start, "weights" in arrays)
+
+
 def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartContent:
     """Return the part whose arrays these are."""
     block = AdjacencyBlock(
@@ -285,6 +302,7 @@ def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartCon
         arrays["original_ids"],
         arrays.get("weights"),
         _spread_of(arrays),
+        _reader_of(arrays, source),
     )
     vars(block)["strength"] = arrays["strength"]  # what it would compute again
     if source.features_in == "disk":
@@ -300,8 +318,8 @@ def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartCon
             (rows, columns),
         )
     data = {
-        name.removeprefix(_OF_SAMPLER): array
+        name.removeprefix(_KEPT): array
         for name, array in arrays.items()
-        if name.startswith(_OF_SAMPLER)
+        if name.startswith(_KEPT)
     }
     return PartContent(block, features, arrays["labels"], data)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import ClusterError
+from daskgnn.graph.packed import opened, pack
 
 if TYPE_CHECKING:
     from daskgnn.graph.source import GraphSource
@@ -46,9 +47,9 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
     """
     if client is None or source.in_memory:
         return
-    if source.path is not None:
+    if source.path:
         check_path_everywhere(client, source.path)
-    found = client.run(_open, source, on_error="return")
+    found = client.run(_open, pack(source), on_error="return")
     for address, problem in found.items():
         if problem is not None:
             said = str(problem).partition("\n")[0] or type(problem).__name__
@@ -59,8 +60,8 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
             )
 
 
-def _open(source: GraphSource) -> None:
-    source.open()
+def _open(source: Any) -> None:
+    opened(source).open()
 
 
 def _exists(path: str) -> bool:

@@ -17,7 +17,9 @@ from dask.task_spec import DataNode, Task, TaskRef
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.book import clusters_of, cut_clusters
 from daskgnn.graph.gcxs import csr_block, ones
+from daskgnn.graph.packed import opened, pack
 from daskgnn.graph.source import GraphSchema, GraphSource
+from daskgnn.graph.sourcecheck import check_source
 from daskgnn.graph.sourcerows import check_features
 from daskgnn.graph.stored import MemorySource, ZarrSource
 
@@ -62,13 +64,15 @@ def open_graph(
         If `num_parts` is not in 1..the number of clusters.
     """
     source = _source_of(graph)
+    check_source(source)
     source.check()
     return Graph(source, num_parts, check_features(features, source))
 
 
 def _source_of(graph: Any) -> GraphSource:
     """Return the source that is meant."""
-    if isinstance(graph, GraphSource):
+    kind = graph if isinstance(graph, type) else type(graph)
+    if issubclass(kind, GraphSource):  # of a class `check_source` says what is wrong
         return graph
     if isinstance(graph, str | os.PathLike):
         return ZarrSource(graph)
@@ -119,7 +123,7 @@ class Graph:
     @property
     def path(self) -> str | None:
         """Absolute path of the store; None of another source."""
-        return self.source.path
+        return self.source.path or None
 
     @property
     def checksum(self) -> str:
@@ -364,8 +368,8 @@ class Graph:
         name = f"{what}-{self.token}"
         book, zeros = self.partition_book, (0,) * len(columns)
         tasks: dict[Any, Any] = {}
-        source: Any = self.source
-        if source.in_memory:  # it goes once, not with every task
+        source: Any = pack(self.source)
+        if self.source.in_memory:  # it goes once, not with every task
             key: Any = f"source-{self.token}"
             tasks[key], source = DataNode(key, source), TaskRef(key)
         for p in range(self.num_parts):
@@ -385,18 +389,18 @@ class Graph:
         )
 
 
-def load_features(source: GraphSource, start: int, stop: int) -> np.ndarray | GCXS:
+def load_features(source: Any, start: int, stop: int) -> np.ndarray | GCXS:
     """Load rows of the features: a chunk of `Graph.features`."""
-    found: np.ndarray | GCXS = source.load_features(start, stop)
+    found: np.ndarray | GCXS = opened(source).load_features(start, stop)
     return found
 
 
-def load_table(source: GraphSource, start: int, stop: int, name: str) -> np.ndarray:
+def load_table(source: Any, start: int, stop: int, name: str) -> np.ndarray:
     """Load rows of a table of nodes: a chunk of its Dask array."""
-    return source.load_table(name, start, stop)
+    return opened(source).load_table(name, start, stop)
 
 
-def load_matrix(source: GraphSource, start: int, stop: int, num_nodes: int) -> GCXS:
+def load_matrix(source: Any, start: int, stop: int, num_nodes: int) -> GCXS:
     """Load rows of the graph as a CSR block, columns of each row sorted.
 
     Raises
@@ -404,13 +408,14 @@ def load_matrix(source: GraphSource, start: int, stop: int, num_nodes: int) -> G
     StoreError
         If they do not fit together.
     """
-    block = source.load_rows(start, stop)
+    block = opened(source).load_rows(start, stop)
     count = len(block.indices)
     data = np.ones(count, np.int8) if block.weights is None else block.weights
     shape = (stop - start, num_nodes)
     rows = sp.csr_array((data, block.indices, block.indptr), shape=shape)
     if len(rows.indices) != count:
-        raise StoreError(f"array 'indptr' in {source.path!r} does not fit 'indices'")
+        path = opened(source).path
+        raise StoreError(f"array 'indptr' in {path!r} does not fit 'indices'")
     rows.sort_indices()
     data = ones(count) if block.weights is None else rows.data
     return csr_block(block.indptr, rows.indices, data, shape)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError
+from daskgnn.graph.sourceentries import degrees_only
 from daskgnn.graph.sourcerows import SourceRows
+from daskgnn.seams import required
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,9 +76,10 @@ class GraphSchema:
     given."""
     cluster_edges: np.ndarray | None = None
     """int64 [C], entries of each cluster; counted by reading all rows once if not
-    given, as is `cluster_crossing`."""
+    given."""
     cluster_crossing: np.ndarray | None = None
-    """int64 [C+1], entries whose ends lie on different sides of each bound."""
+    """int64 [C+1], entries whose ends lie on different sides of each bound, where an
+    older store counts them."""
     on_demand: bool = False
     """Whether parts hold degrees alone, and ask for entries as they are drawn."""
     spread_bounds: np.ndarray | None = None
@@ -93,23 +96,22 @@ class GraphSchema:
 
 
 class GraphSource:
-    """Where a graph comes from. A user's source is a subclass, or has its methods.
+    """Where a graph comes from; a user's source is a subclass.
 
-    `schema`, `load_rows` and `rows` are required; the others have ways that are built
-    on these, and may have quicker ones. A source is pickled and sent to every worker,
-    so it holds paths and addresses, and opens what it reads from when it first reads.
+    `schema`, `load_rows` and `rows` are required; the others are built on these, and
+    a subclass may have quicker ones. A source is pickled and sent to every worker, so
+    it holds paths and addresses, and opens what it reads from when it first reads.
+    Several threads may call it at once.
     """
 
     in_memory = False
     """Whether it cannot be opened elsewhere: parts are then sent to workers whole."""
-    path: str | None = None
+    path = ""
     """Of the store that it reads, if it is one."""
+    schema: GraphSchema
+    """What there is: an attribute, or a property."""
 
-    @property
-    def schema(self) -> GraphSchema:
-        """What there is."""
-        raise NotImplementedError
-
+    @required
     def load_rows(self, start: int, stop: int) -> AdjacencyBlock:
         """Return the in-neighbours of nodes ``start`` to ``stop - 1``.
 
@@ -117,6 +119,7 @@ class GraphSource:
         """
         raise NotImplementedError
 
+    @required
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
         """Return the rows of some nodes, int64 [m], in a table, in their order.
 
@@ -135,6 +138,8 @@ class GraphSource:
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
         """Return what a part holds of its rows."""
+        if self.schema.on_demand:
+            return degrees_only(self, start, stop)
         return self.load_rows(start, stop)
 
     def load_table(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -142,7 +147,7 @@ class GraphSource:
         ids = np.arange(start, stop)
         if name == "original_ids" and name not in self.schema.tables:
             return ids
-        return self.rows(name, ids)
+        return np.require(self.rows(name, ids), requirements=["C", "W"])
 
     def load_features(
         self, start: int, stop: int, dtype: str = "float32", normalize: bool = False

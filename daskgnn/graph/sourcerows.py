@@ -71,6 +71,13 @@ class SourceRows(RowReader):
 
     def _as_asked(self, ids: np.ndarray, found: np.ndarray) -> np.ndarray:
         """Return stored rows in the dtype asked for."""
+        if found.shape != (len(ids), self.columns):
+            raise InputError(
+                f"graph: {type(self.source).__name__}.rows returns "
+                f"{list(found.shape)} for {len(ids)} nodes of 'features', expected "
+                f"{[len(ids), self.columns]}"
+            )
+        found = np.require(found, requirements=["C", "W"])  # torch takes no other
         if self.stored_dtype == self.feature_dtype and not self.normalize:
             return found.view(self.dtype)
         values = widen(found)

@@ -53,8 +53,8 @@ class Arrays(ABC):
 
     def clusters(self) -> Clusters:
         """Return what was stored of the clusters."""
-        parts = ("bounds", "edges", "crossing")
-        return Clusters(*(self.read(f"cluster_{part}") for part in parts))
+        names = ("cluster_bounds", "cluster_edges", "cluster_crossing")
+        return Clusters(*(self.read(name) for name in names if name in self.arrays))
 
 
 @dataclass(frozen=True, eq=False)

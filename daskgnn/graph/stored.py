@@ -51,7 +51,7 @@ class StoredSource(GraphSource):
         raise NotImplementedError
 
     @cached_property
-    def schema(self) -> GraphSchema:
+    def schema(self) -> GraphSchema:  # type: ignore[override]
         """What there is."""
         return _schema_of(self.arrays)
 
@@ -197,8 +197,6 @@ class ZarrSource(StoredSource):
     checksum
         The store that is expected there, if it matters; the one that is there now.
     """
-
-    path: str
 
     def __init__(
         self, path: str | os.PathLike[str], checksum: str | None = None

@@ -295,7 +295,6 @@ class PartitionedGraph:
             plain("original_ids", self.original_ids),
             plain("cluster_bounds", self.cluster_bounds),
             plain("cluster_edges", self._counts[0].edges),
-            plain("cluster_crossing", self._counts[0].crossing),
         ]
         labels = self.data.labels
         if labels is not None:

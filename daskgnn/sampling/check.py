@@ -48,8 +48,10 @@ def check_sampler(
             )
     sampler.fingerprint()
     book = PartitionBook(np.arange(3) * ROWS)
+    blocks = [made_up_block(part, weighted, index_dtype) for part in range(2)]
     watched = _Watched(sampler, name)
-    parts = [made_up_rows(watched, p, weighted, index_dtype) for p in range(2)]
+    data = [watched.part_data(block, MadeUpSource()) for block in blocks]
+    parts = [PartRows(*pair) for pair in zip(blocks, data, strict=True)]
     first = np.arange(2, dtype=index_dtype)
     seeds = [[first + part * ROWS, first[part:] + part * ROWS] for part in range(2)]
     keys = np.array([3, 4], np.uint64)
@@ -63,22 +65,19 @@ def check_sampler(
         )
 
 
-def made_up_rows(
-    sampler: Sampler, part: int, weighted: bool, dtype: DTypeLike
-) -> PartRows:
+def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock:
     """Return one of the two made-up parts: rows of neighbours in both."""
     size = ROWS * DEGREE
-    block = AdjacencyBlock(
+    return AdjacencyBlock(
         part * ROWS,
         np.arange(ROWS + 1) * DEGREE,
         (np.arange(size) * 7 % (2 * ROWS)).astype(dtype),
         np.arange(ROWS) + part * ROWS,
         np.ones(size, np.float32) if weighted else None,
     )
-    return PartRows(block, sampler.part_data(block, _Source()))
 
 
-class _Source:
+class MadeUpSource:
     """What is known of the made-up graph's nodes."""
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:

@@ -75,6 +75,12 @@ class NeighborSampler(Sampler):
                 f"{graph.partitioner['method']!r}): use sample_by='uniform', or "
                 "partition it with method='fennel'"
             )
+        if self.sample_by != "uniform" and graph.schema.on_demand:
+            raise InputError(
+                f"sample_by={self.sample_by!r} needs a row's weights before it draws, "
+                f"and the rows of graph {graph.name!r} are read on demand: use "
+                "sample_by='uniform', or on_demand=False in its schema"
+            )
         if self.sample_by == "edge_weight" and not graph.weighted:
             raise InputError(
                 f"graph {graph.name!r} has no edge weights: use sample_by='uniform', "
@@ -105,10 +111,6 @@ class NeighborSampler(Sampler):
                 "weighs 0 or less: use sample_by='uniform' or repair the weights"
             )
         return {"draw_weights": weights}
-
-    def data_name(self) -> str:
-        """Return what the weights of the draws are."""
-        return self.sample_by
 
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook

@@ -9,7 +9,6 @@ their bytes, is not known here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,17 +78,6 @@ class Sampler:
             ``"original_ids"``.
         """
         return {}
-
-    def data_name(self) -> str:
-        """Return what names that which `part_data` keeps.
-
-        Loaded parts are shared by runs whose samplers keep the same; by default by
-        those of one `fingerprint`, or by all that keep nothing.
-        """
-        if type(self).part_data is Sampler.part_data:
-            return "rows"
-        facts = json.dumps(self.fingerprint(), sort_keys=True)
-        return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     @required
     def start(

@@ -39,18 +39,11 @@ def check_graph(graph: Any) -> None:
         )
 
 
-def check_trainable(graph: Graph | GraphData) -> None:
-    """Refuse a graph, in memory or stored, that cannot be trained on."""
-    for what in ("features", "labels"):
-        if getattr(graph, what) is None:
-            raise InputError(
-                f"graph {graph.name!r} has no {what}: it can be partitioned, not "
-                "trained"
-            )
-    if not len(graph.splits.get("train", ())):
+def check_features(graph: Graph | GraphData) -> None:
+    """Refuse a graph, in memory or stored, that has no features."""
+    if graph.features is None:
         raise InputError(
-            f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built"
+            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
         )
 
 
@@ -62,7 +55,7 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
     InputError
     """
     for name, short in _SHORT_FORMS.items():
-        both = [word for word in short if word in given and name in given]
+        both = [w for w in short if w in given and given.get(name) is not None]
         if both:
             raise InputError(
                 f"{name}= and {both[0]}= say the same: give one of them, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def _read(path: str | Path) -> dict[Any, Any]:
-    """Return what a file holds: every JSON is YAML, too."""
+    """Return what a file holds."""
     try:
-        found = yaml.safe_load(Path(path).read_text())
+        text = Path(path).read_text("utf-8")
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = yaml.safe_load(text)
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         told = " ".join(str(error).split())
         raise InputError(

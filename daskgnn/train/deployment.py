@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.task_spec import Task
+from dask.utils import parse_bytes
 
 from daskgnn.dataflow.blocks import load_blocks
+from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
     estimate_cache,
@@ -21,11 +23,15 @@ from daskgnn.dataflow.memory import (
     plan_memory,
 )
 from daskgnn.dataflow.window import InputPlan, Preparation
+from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
+from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.evaluator import Evaluator
-from daskgnn.train.program import packed_sampler
+from daskgnn.train.gradients import Gradients
+from daskgnn.train.program import make_program, packed_sampler
 from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
+from daskgnn.train.schedule import optimizer_factory
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +40,10 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
+    from daskgnn.tasks import Task as LearningTask
+    from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
+    from daskgnn.train.targets import GivenTargets
 
 
 @dataclass(eq=False)
@@ -42,11 +51,12 @@ class Deployment:
     """What is loaded and sent once, on first use, and is lost with a cluster."""
 
     executor: Executor
-    graph: Graph
+    targets: GivenTargets
     model: torch.nn.Module
     program: Program
     sampler: Sampler
     batch_size: int
+    """Seeds a step, over all parts."""
     settings: dict[str, Any]
     """Of the blocks: see `load_blocks`."""
     halo_cache: tuple[str, int]
@@ -56,6 +66,11 @@ class Deployment:
 
     def __post_init__(self) -> None:
         self.run = new_name()
+
+    @property
+    def graph(self) -> Graph:
+        """The graph whose blocks are loaded."""
+        return self.targets.graph
 
     @cached_property
     def preparation(self) -> Preparation:
@@ -103,7 +118,7 @@ class Deployment:
         """What computes exact scores."""
         return Evaluator(
             self.executor,
-            self.graph,
+            self.targets,
             self.programs,
             self.preparation,
             self.layered,
@@ -175,6 +190,65 @@ class Deployment:
     @property
     def _parts_per_worker(self) -> int:
         return parts_per_worker(self._num_parts, self.executor.num_workers())
+
+
+def program_of(
+    model: torch.nn.Module, task: LearningTask, options: TrainOptions
+) -> Program:
+    """Return the program that a trainer's options mean.
+
+    Raises
+    ------
+    InputError
+        If they do not go together.
+    """
+    named = options["optimizer"], options["lr"], options["weight_decay"]
+    return make_program(
+        model,
+        task,
+        optimizer_factory(*named),
+        options["threads_per_part"],
+        options["precision"],
+        Gradients.of(options),
+    )
+
+
+def deploy(
+    targets: GivenTargets,
+    batch_size: int,
+    model: torch.nn.Module,
+    program: Program,
+    sampler: Sampler,
+    options: TrainOptions,
+    layered: bool,
+) -> Deployment:
+    """Find a run's workers; nothing is sent to them yet.
+
+    `batch_size` is in seeds: the distinct nodes of a step's targets.
+    """
+    graph = targets.graph
+    with told_of_losses(lambda: "nothing was done yet: try again"):
+        executor = make_executor(options["client"], graph.num_parts, options["standby"])
+        if isinstance(executor, ClusterExecutor):
+            warn_of_cluster(executor.client)
+            if not graph.path:
+                check_source_everywhere(executor.client, graph.source)
+    of_blocks = {
+        "normalize_features": options["normalize_features"],
+        "feature_dtype": options["feature_dtype"],
+    }
+    cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
+    return Deployment(
+        executor,
+        targets,
+        model,
+        program,
+        sampler,
+        batch_size,
+        of_blocks,
+        cache,
+        layered,
+    )
 
 
 def new_name() -> str:

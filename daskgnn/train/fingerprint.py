@@ -15,24 +15,25 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.options import TrainOptions
+    from daskgnn.train.program import Program
+    from daskgnn.train.schedule import Schedule
 
 
 def fingerprint(
     model: torch.nn.Module,
     graph: Graph,
-    options: Mapping[str, Any],
-    made: Mapping[str, Any],
+    program: Program,
+    seams: dict[str, Any],
+    schedule: Schedule,
+    options: TrainOptions,
 ) -> dict[str, Any]:
     """Return the facts that decide a run's result, as checkpoints hold them.
 
-    Parameters
-    ----------
-    options : mapping
-        All of a trainer's.
-    made : mapping
-        Facts that are made of several options, such as "optimizer".
+    `seams` are those of the sampler and of the task.
     """
-    own = {name: options[name] for name, o in TRAINER.items() if o.fact is True}
+    given: dict[str, Any] = {**options}
+    own = {name: given[name] for name, o in TRAINER.items() if o.fact is True}
     return {
         "graph_hash": graph.graph_hash,
         "num_parts": graph.num_parts,
@@ -40,8 +41,10 @@ def fingerprint(
         "parameters": [
             f"{name} {list(p.shape)}" for name, p in model.named_parameters()
         ],
+        "gradients": program.gradients.facts(),
+        "optimizer": schedule.describe(),
         **own,
-        **made,
+        **seams,
     }
 
 

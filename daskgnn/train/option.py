@@ -20,9 +20,9 @@ class Option:
 
     help: str
     """A sentence: for ``--help``, the docstring and the page of options."""
-    group: str
-    """The heading that it stands under."""
     default: Any = None
+    group: str = ""
+    """The heading that it stands under; by default, that of the option before."""
     notes: str = ""
     """More, for the docstring and the page."""
     least: float | None = None
@@ -53,8 +53,6 @@ class Option:
     name, or as part of another fact."""
     before: Any = None
     """What checkpoints without that fact stood at; None: at the default."""
-    recipe: bool = False
-    """Whether a data set's recipe may set it."""
 
     def checked(self, name: str, value: Any) -> Any:
         """Return the value to use.
@@ -195,13 +193,16 @@ _KINDS: dict[frozenset[Any], tuple[str, str]] = {
 
 def declared(names: type) -> dict[str, Option]:
     """Return the options that a `TypedDict` declares, in its order."""
-    return {
-        name: _typed(*get_args(said)) for name, said in names.__annotations__.items()
-    }
+    found: dict[str, Option] = {}
+    group = ""
+    for name, said in names.__annotations__.items():
+        found[name] = _typed(group, *get_args(said))
+        group = found[name].group
+    return found
 
 
-def _typed(said: Any, option: Option) -> Option:
-    """Return an option with what its Python type says."""
+def _typed(group: str, said: Any, option: Option) -> Option:
+    """Return an option with its heading, and what its Python type says."""
     members = get_args(said) if get_origin(said) in (Union, UnionType) else (said,)
     plain = [member for member in members if member is not NoneType]
     words = get_args(plain[0]) if get_origin(plain[0]) is Literal else ()
@@ -210,6 +211,7 @@ def _typed(said: Any, option: Option) -> Option:
         kind, name = "choice", "{" + ", ".join(f'"{word}"' for word in words) + "}"
     return replace(
         option,
+        group=option.group or group,
         annotation=said,
         kind=option.kind or kind,
         type_name=option.type_name or name,
@@ -239,6 +241,8 @@ def taken(
     }
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the name that is most like another."""
-    return get_close_matches(name, list(names), 1, 0.0)[0]
+def nearest(name: str, options: Mapping[str, Option]) -> str:
+    """Return the option whose help begins so, or whose name is most like another."""
+    words = name.replace("_", " ").lower()
+    meant = [n for n, o in options.items() if o.help.lower().startswith(words)]
+    return (meant or get_close_matches(name, list(options), 1, 0.0))[0]

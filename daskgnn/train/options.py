@@ -23,7 +23,7 @@ from daskgnn.train.plainoptions import (
 )
 
 if TYPE_CHECKING:
-    from daskgnn.train.loss import Loss
+    from daskgnn.tasks.loss import Loss
     from daskgnn.train.recorder import Progress
     from daskgnn.train.schedule import SchedulerFactory
 
@@ -36,7 +36,7 @@ class TrainOptions(PlainOptions, total=False):
         Option(
             "In place of `num_neighbors` and `sample_by`: how neighbourhoods are "
             "sampled.",
-            SAMPLING,
+            group=SAMPLING,
             type_name="Sampler",
         ),
     ]
@@ -44,7 +44,7 @@ class TrainOptions(PlainOptions, total=False):
         Any,
         Option(
             "In place of `loss`: what is predicted, and how it is scored.",
-            TRAINING,
+            group=TRAINING,
             type_name="Task",
         ),
     ]
@@ -52,7 +52,6 @@ class TrainOptions(PlainOptions, total=False):
         "Loss | None",
         Option(
             "(outputs, labels) -> the sum over the seeds.",
-            TRAINING,
             notes="None is cross entropy, or binary cross entropy for several labels "
             "a node.",
             type_name="callable",
@@ -63,7 +62,6 @@ class TrainOptions(PlainOptions, total=False):
         "SchedulerFactory | None",
         Option(
             "From an optimizer to any of `torch.optim.lr_scheduler`.",
-            TRAINING,
             notes="It runs on the driver.",
             type_name="callable",
             fact="optimizer",
@@ -71,13 +69,12 @@ class TrainOptions(PlainOptions, total=False):
     ]
     scheduler_interval: Annotated[
         Literal["epoch", "step"],
-        Option("When `scheduler` advances.", TRAINING, "epoch", flag=False, fact=True),
+        Option("When `scheduler` advances.", "epoch", flag=False, fact=True),
     ]
     deterministic: Annotated[
         bool,
         Option(
             "False allows layers that draw from torch's generator; bits then vary.",
-            TRAINING,
             True,
             flag=False,
         ),
@@ -87,14 +84,14 @@ class TrainOptions(PlainOptions, total=False):
         Option(
             'A client of Dask: "auto" takes the current one if there is one; None '
             "trains in this process.",
-            CLUSTER,
             "auto",
+            group=CLUSTER,
             type_name='distributed.Client, None or "auto"',
         ),
     ]
     progress: Annotated[
         "Progress | None",
-        Option("What is told of steps and epochs.", FILES, type_name="Progress"),
+        Option("What is told of steps and epochs.", group=FILES, type_name="Progress"),
     ]
 
 
@@ -105,7 +102,7 @@ class RunOptions(PlainOptions, total=False):
         str,
         Option(
             "A data set's name, or the path of a graph file or a store.",
-            GRAPH,
+            group=GRAPH,
             flag=False,
             fact="graph_hash",
         ),
@@ -114,7 +111,6 @@ class RunOptions(PlainOptions, total=False):
         str | None,
         Option(
             "Folder where data sets are looked for first.",
-            GRAPH,
             kind="path",
             notes="Else the environment variable ``DASKGNN_DATA_DIR``.",
         ),
@@ -123,71 +119,47 @@ class RunOptions(PlainOptions, total=False):
         int | None,
         Option(
             "Parts to open the graph with.",
-            GRAPH,
             notes="As many as there are workers, unless given; results depend on it.",
             shown="as many as workers",
             least=1,
-            recipe=True,
             fact="num_parts",
         ),
     ]
-    num_clusters: Annotated[
-        int | None, Option("Clusters to partition into.", GRAPH, least=1, recipe=True)
-    ]
+    num_clusters: Annotated[int | None, Option("Clusters to partition into.", least=1)]
     method: Annotated[
-        str,
-        Option(
-            "The partitioner, for instance metis or hash.", GRAPH, "auto", recipe=True
-        ),
+        str, Option("The partitioner, for instance metis or hash.", "auto")
     ]
     features: Annotated[
         Literal["memory", "disk"],
         Option(
-            "Where feature rows stay: in memory, or in the store's files.",
-            GRAPH,
-            "memory",
+            "Where feature rows stay: in memory, or in the store's files.", "memory"
         ),
     ]
     model: Annotated[
         Literal["sage", "gcn", "gat"],
-        Option("The kind of layers.", MODEL, "sage", fact="model"),
+        Option("The kind of layers.", "sage", group=MODEL, fact="model"),
     ]
     aggr: Annotated[
         Literal["mean", "max", "sum"],
-        Option(
-            "How sage sums neighbours up.", MODEL, "mean", recipe=True, fact="model"
-        ),
+        Option("How sage sums neighbours up.", "mean", fact="model"),
     ]
-    heads: Annotated[
-        int,
-        Option("Attention heads of gat.", MODEL, 8, least=1, recipe=True, fact="model"),
-    ]
+    heads: Annotated[int, Option("Attention heads of gat.", 8, least=1, fact="model")]
     hidden_channels: Annotated[
-        int,
-        Option(
-            "Width of hidden layers.", MODEL, 128, least=1, recipe=True, fact="model"
-        ),
+        int, Option("Width of hidden layers.", 128, least=1, fact="model")
     ]
     num_layers: Annotated[
         int | None,
         Option(
-            "Layers: as many as hops are sampled.",
-            MODEL,
-            shown="2",
-            least=1,
-            recipe=True,
-            fact="model",
+            "Layers: as many as hops are sampled.", shown="2", least=1, fact="model"
         ),
     ]
     dropout: Annotated[
         float,
         Option(
             "Share of hidden entries that are dropped.",
-            MODEL,
             0.0,
             least=0,
             below=1,
-            recipe=True,
             fact="model",
         ),
     ]
@@ -195,34 +167,25 @@ class RunOptions(PlainOptions, total=False):
         float,
         Option(
             "Share of input features that are dropped.",
-            MODEL,
             0.0,
             least=0,
             below=1,
-            recipe=True,
             fact="model",
         ),
     ]
     norm: Annotated[
-        Literal["none", "layer"],
-        Option("Normalise hidden rows.", MODEL, "none", recipe=True, fact="model"),
+        Literal["none", "layer"], Option("Normalise hidden rows.", "none", fact="model")
     ]
-    epochs: Annotated[
-        int, Option("Epochs to train.", TRAINING, 20, least=1, recipe=True)
-    ]
+    epochs: Annotated[int, Option("Epochs to train.", 20, group=TRAINING, least=1)]
     recipe: Annotated[
         bool,
-        Option(
-            "Take what is not given from the data set's tested settings.",
-            TRAINING,
-            True,
-        ),
+        Option("Take what is not given from the data set's tested settings.", True),
     ]
     workers: Annotated[
         int | None,
         Option(
             "Start a local cluster of N; 0 = no cluster.",
-            CLUSTER,
+            group=CLUSTER,
             shown="2",
             least=0,
             metavar="N",
@@ -232,7 +195,6 @@ class RunOptions(PlainOptions, total=False):
         int | str | None,
         Option(
             "Of each worker of the own cluster, as in '2 GiB'.",
-            CLUSTER,
             shown="a share of all",
             metavar="SIZE",
         ),
@@ -241,36 +203,32 @@ class RunOptions(PlainOptions, total=False):
         str | None,
         Option(
             "Use a running cluster, for instance tcp://10.0.0.1:8786.",
-            CLUSTER,
             metavar="ADDRESS",
         ),
     ]
     tls: Annotated[
         bool | None,
-        Option("Encrypt the local cluster, with a certificate made for it.", CLUSTER),
+        Option("Encrypt the local cluster, with a certificate made for it."),
     ]
     tls_ca_file: Annotated[
-        str | None, Option("Authority of a tls:// cluster, PEM.", CLUSTER, kind="path")
+        str | None, Option("Authority of a tls:// cluster, PEM.", kind="path")
     ]
-    tls_cert: Annotated[
-        str | None, Option("Certificate for it, PEM.", CLUSTER, kind="path")
-    ]
-    tls_key: Annotated[
-        str | None, Option("Key of the certificate, PEM.", CLUSTER, kind="path")
-    ]
+    tls_cert: Annotated[str | None, Option("Certificate for it, PEM.", kind="path")]
+    tls_key: Annotated[str | None, Option("Key of the certificate, PEM.", kind="path")]
 
 
-def _by_group(options: dict[str, Option]) -> dict[str, Option]:
-    """Return options in the order of their headings."""
-    return dict(sorted(options.items(), key=lambda item: GROUPS.index(item[1].group)))
+def _ordered(names: type, first: type) -> dict[str, Option]:
+    """Return the options of a class by headings, those of another one first in each."""
+    found = {n: o for cls in (first, names) for n, o in declared(cls).items()}
+    return dict(sorted(found.items(), key=lambda item: GROUPS.index(item[1].group)))
 
 
-TRAINER: dict[str, Option] = _by_group(declared(TrainOptions))
+TRAINER: dict[str, Option] = _ordered(TrainOptions, PlainOptions)
 """What a trainer can be given."""
 
-RUN: dict[str, Option] = _by_group(
-    {name: option.in_run() for name, option in declared(RunOptions).items()}
-)
+RUN: dict[str, Option] = {
+    name: option.in_run() for name, option in _ordered(RunOptions, RunOptions).items()
+}
 """What a run can be given."""
 
 

@@ -27,18 +27,13 @@ class PlainOptions(TypedDict, total=False):
     normalize_features: Annotated[
         bool,
         Option(
-            "Divide each node's features by their sum.",
-            GRAPH,
-            False,
-            fact=True,
-            recipe=True,
+            "Divide each node's features by their sum.", False, group=GRAPH, fact=True
         ),
     ]
     feature_dtype: Annotated[
         Literal["float32", "float16", "bfloat16"] | None,
         Option(
             "What workers hold dense features as.",
-            GRAPH,
             notes="They are sent as that, too; None is as they are stored. Sums over "
             "them are of float32 whatever it is.",
             shown="as stored",
@@ -50,17 +45,15 @@ class PlainOptions(TypedDict, total=False):
         Sequence[int] | None,
         Option(
             "Neighbours sampled at each hop, hop 1 first; -1 = all.",
-            SAMPLING,
+            group=SAMPLING,
             check=fan_outs,
             fact="num_neighbors",
-            recipe=True,
         ),
     ]
     sample_by: Annotated[
         Literal["uniform", "edge_weight", "degree"],
         Option(
             "What a neighbour's chance to be sampled follows.",
-            SAMPLING,
             "uniform",
             notes="Draw uniformly, or in proportion to edge weights or degrees.",
             fact=True,
@@ -69,72 +62,54 @@ class PlainOptions(TypedDict, total=False):
     batch_size: Annotated[
         int,
         Option(
-            "Seeds a step, over all parts.",
-            TRAINING,
-            1024,
-            least=1,
-            fact=True,
-            recipe=True,
+            "Seeds a step, over all parts.", 1024, group=TRAINING, least=1, fact=True
         ),
     ]
     optimizer: Annotated[
         "str | OptimizerFactory",
         Option(
             "A name in torch.optim, for instance adam, adamw or sgd.",
-            TRAINING,
             "adam",
             notes="In Python also a function from a list of parameters to an optimizer "
             "that needs no closure and no sparse gradients.",
             kind="name",
             type_name="str or callable",
             fact="optimizer",
-            recipe=True,
         ),
     ]
     lr: Annotated[
         float,
         Option(
             "Learning rate.",
-            TRAINING,
             0.01,
             notes="Given to `optimizer` if that is a name.",
             least=0,
             fact="optimizer",
-            recipe=True,
         ),
     ]
     weight_decay: Annotated[
         float,
         Option(
             "Weight decay.",
-            TRAINING,
             0.0,
             notes="Given to `optimizer` if that is a name.",
             least=0,
             fact="optimizer",
-            recipe=True,
         ),
     ]
     eval_every: Annotated[
-        int,
-        Option(
-            "Epochs between evaluations of the validation split.", TRAINING, 1, least=1
-        ),
+        int, Option("Epochs between evaluations of the validation split.", 1, least=1)
     ]
     patience: Annotated[
         int | None,
         Option(
-            "Stop after so many evaluations without a better validation score.",
-            TRAINING,
-            least=1,
-            recipe=True,
+            "Stop after so many evaluations without a better validation score.", least=1
         ),
     ]
     seed: Annotated[
         int,
         Option(
             "Of the epochs' order, the neighbour draws and dropout.",
-            TRAINING,
             0,
             notes="A model's first parameters are the caller's in Python "
             "(``torch.manual_seed``), and of this seed in a run.",
@@ -146,7 +121,6 @@ class PlainOptions(TypedDict, total=False):
         Literal["float32", "medium", "bf16", "fp16"],
         Option(
             "Of dense products in training; parameters and sums stay float32.",
-            TRAINING,
             "float32",
             notes='"medium" lets torch round the factors of float32 products to '
             'bfloat16, "bf16" keeps hidden rows in bfloat16 as well: faster where the '
@@ -161,8 +135,8 @@ class PlainOptions(TypedDict, total=False):
         Literal["tree", "ring", "async", "server"],
         Option(
             "How gradients of parts are combined: docs/gradients.md.",
-            GRADIENTS,
             "tree",
+            group=GRADIENTS,
             notes="Each step waits for the sum of all parts' gradients, added in a "
             'tree over parts, or piece by piece around them ("ring": other last bits). '
             'With "async" it is taken at the parameters of `staleness` updates before: '
@@ -177,7 +151,6 @@ class PlainOptions(TypedDict, total=False):
         int | None,
         Option(
             "Updates that async is late, or server at most.",
-            GRADIENTS,
             notes='With "async": how late gradients are (1 unless given; 0 is the same '
             'as "tree", to the bit). With "server": how late they may be at most (8 '
             "unless given).",
@@ -189,7 +162,6 @@ class PlainOptions(TypedDict, total=False):
         Literal["none", "linear", "inverse", "dc-asgd"],
         Option(
             "What is done about staleness.",
-            GRADIENTS,
             "none",
             notes="Against staleness t: divide the learning rate by 1 + 0.1 t or by "
             "max(1, t), or correct the gradient (Zheng et al. 2017).",
@@ -200,7 +172,6 @@ class PlainOptions(TypedDict, total=False):
         int,
         Option(
             "Steps that make one update.",
-            GRADIENTS,
             1,
             notes="Their gradients are weighted by their seeds. Updates do not reach "
             "over an epoch's end.",
@@ -212,7 +183,6 @@ class PlainOptions(TypedDict, total=False):
         float | None,
         Option(
             "Largest norm of an update's gradient.",
-            GRADIENTS,
             notes="Longer ones are shortened to it.",
             above=0,
             fact="gradients",
@@ -222,7 +192,6 @@ class PlainOptions(TypedDict, total=False):
         str | None,
         Option(
             "Send less of gradients: topk:0.01, powersgd:2, fp16, bf16 or int8.",
-            GRADIENTS,
             notes='``"topk:0.01"`` is a gradient\'s largest hundredth, '
             '``"powersgd:2"`` two factors of rank 2 a matrix. What is left out is '
             "added to the part's next gradient.",
@@ -234,7 +203,6 @@ class PlainOptions(TypedDict, total=False):
         int | None,
         Option(
             "Steps that each part takes by itself between averages.",
-            GRADIENTS,
             notes="With its own seeds; then, and at an epoch's end, parameters and "
             "moments are averaged over parts.",
             least=1,
@@ -246,7 +214,6 @@ class PlainOptions(TypedDict, total=False):
         int | None,
         Option(
             "Compare all workers' copies of the parameters.",
-            GRADIENTS,
             notes="Steps between comparisons. A run whose copies differ is stopped, "
             "naming the step and the worker.",
             least=1,
@@ -257,8 +224,8 @@ class PlainOptions(TypedDict, total=False):
         Literal["auto", "tasks", "window"],
         Option(
             "Run steps as tasks, or a window of them as one task a worker: same bits.",
-            STEPS,
             "auto",
+            group=STEPS,
             notes='"auto" takes windows where steps are short.',
         ),
     ]
@@ -266,7 +233,6 @@ class PlainOptions(TypedDict, total=False):
         int | None,
         Option(
             "Most steps that are prepared as one task graph.",
-            STEPS,
             notes="None is ``gnn.window`` of Dask's configuration.",
             least=1,
             metavar="STEPS",
@@ -276,7 +242,6 @@ class PlainOptions(TypedDict, total=False):
         int,
         Option(
             "Threads of a numeric task.",
-            STEPS,
             1,
             notes="Bits depend on it, so it belongs to the plan.",
             least=1,
@@ -287,7 +252,6 @@ class PlainOptions(TypedDict, total=False):
         int | str,
         Option(
             "Keep so much of other parts' features in each part, as in '64 MB'.",
-            STEPS,
             0,
             notes="0 keeps none. Not a bit depends on it.",
             check=cache_bytes,
@@ -298,7 +262,6 @@ class PlainOptions(TypedDict, total=False):
         Literal["static", "lru"],
         Option(
             "Keep what is expected to be visited most, or what was used last.",
-            STEPS,
             "static",
             notes='"static" is chosen before the first step.',
         ),
@@ -307,8 +270,8 @@ class PlainOptions(TypedDict, total=False):
         int,
         Option(
             "Workers besides, ready to go on at once for one that is lost.",
-            CLUSTER,
             0,
+            group=CLUSTER,
             notes="They hold copies of all blocks, and no part; a trainer takes them "
             "from those that there are.",
             least=0,
@@ -319,7 +282,6 @@ class PlainOptions(TypedDict, total=False):
         Sequence[int] | None,
         Option(
             "Start and retire workers of the own cluster as throughput says.",
-            CLUSTER,
             notes="Fewest and most workers: the cluster is scaled between them while "
             "that makes steps faster. Without it, `advice` says what would.",
             check=fewest_and_most,
@@ -331,7 +293,7 @@ class PlainOptions(TypedDict, total=False):
         str | Path | None,
         Option(
             "Directory of the run, or a URL for fsspec, as in s3://a/run.",
-            FILES,
+            group=FILES,
             notes="For ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.",
             shown="runs/GRAPH",
         ),
@@ -340,7 +302,6 @@ class PlainOptions(TypedDict, total=False):
         int | None,
         Option(
             "Steps between checkpoints, beyond the one at each epoch's end.",
-            FILES,
             notes="Training goes on while one is written.",
             least=1,
             metavar="STEPS",
@@ -350,14 +311,10 @@ class PlainOptions(TypedDict, total=False):
         float | None,
         Option(
             "Seconds between checkpoints, beside or in place of steps.",
-            FILES,
             above=0,
             metavar="SECONDS",
         ),
     ]
     keep_checkpoints: Annotated[
-        int,
-        Option(
-            "Keep the newest N, and the best epoch's.", FILES, 2, least=1, metavar="N"
-        ),
+        int, Option("Keep the newest N, and the best epoch's.", 2, least=1, metavar="N")
     ]

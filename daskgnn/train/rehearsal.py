@@ -25,8 +25,9 @@ from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.features import some_rows
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.kernels.warmup import compiled
-from daskgnn.sampling.check import ROWS, made_up_rows
+from daskgnn.sampling.check import ROWS, MadeUpSource, made_up_block
 from daskgnn.train.program import TrainSession
 from daskgnn.train.state import TrainState
 
@@ -92,7 +93,8 @@ def rehearse_everywhere(
         executor.submit(tasks, list(tasks))
         executor.wait(list(tasks))
         # The driver's own part of a window: who is a seed in which step.
-        SeedPlan(np.arange(1), np.arange(1), 1, seed=0).permutation(0)
+        one = Targets(np.zeros(1, np.int64), np.zeros((1, 1), np.int64))
+        SeedPlan(one, 1, seed=0).permutation(0)
     executor.release(list(tasks))
     notice.progress.event({"event": READY})
 
@@ -116,19 +118,17 @@ def rehearse(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
 
 def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     """Prepare a window of one step on the made-up graph, and return part 0's."""
+    dtype = content.adjacency.indices.dtype
     some = np.arange(ROWS) % content.adjacency.num_rows
-    weighted, dtype = (
-        content.adjacency.weights is not None,
-        content.adjacency.indices.dtype,
-    )
     nodes = {}
     for part in range(2):
-        rows = made_up_rows(plan.sampler.sampler, part, weighted, dtype)
+        weighted = content.adjacency.weights is not None
+        block = made_up_block(part, weighted, dtype)
         tiny = PartContent(
-            rows.block,
+            block,
             some_rows(content.features, some),
             np.zeros_like(content.labels[some]),
-            rows.data,
+            plan.sampler.sampler.part_data(block, MadeUpSource()),
         )
         nodes[("part", part)] = DataNode(("part", part), PartBlocks(tiny))
     small = replace(

@@ -8,13 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import dask
-from dask.utils import parse_bytes
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
-from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, advisor_of
 from daskgnn.train.ahead import Lookahead
@@ -22,22 +19,18 @@ from daskgnn.train.checks import (
     check_count,
     check_graph,
     check_options,
-    check_trainable,
     choose_sampler,
 )
-from daskgnn.train.cluster import told_of_losses, warn_of_cluster
+from daskgnn.train.cluster import told_of_losses
 from daskgnn.train.course import Course
-from daskgnn.train.deployment import Deployment, new_name
-from daskgnn.train.dryrun import try_model
+from daskgnn.train.deployment import deploy, new_name, program_of
+from daskgnn.train.dryrun import try_model, try_task
 from daskgnn.train.fingerprint import fingerprint
-from daskgnn.train.fit import Fit
-from daskgnn.train.gradients import Gradients
+from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
-from daskgnn.train.loss import LOSSES, Loss, describe_function
 from daskgnn.train.methods import method_of
 from daskgnn.train.optiondocs import documented
 from daskgnn.train.plan import WindowPlanner, some_windows
-from daskgnn.train.program import Program, make_program
 from daskgnn.train.recorder import History, Recorder, Silent
 from daskgnn.train.recovery import Recoveries
 from daskgnn.train.rehearsal import CompileNotice
@@ -46,11 +39,12 @@ from daskgnn.train.renewal import (
     how_to_continue,
     outlive_schedulers,
 )
-from daskgnn.train.schedule import new_schedule, optimizer_factory
+from daskgnn.train.schedule import new_schedule
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
+from daskgnn.train.targets import GivenTargets, chosen_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,14 +56,10 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
-    from daskgnn.sampling import Sampler
     from daskgnn.train.ledger import Ledger
     from daskgnn.train.options import TrainOptions
 
 T = TypeVar("T")
-
-_OF_BLOCKS = ("normalize_features", "feature_dtype")
-"""Options that say what parts hold."""
 
 
 @documented
@@ -100,11 +90,13 @@ class Trainer:
         self, model: torch.nn.Module, graph: Graph, **options: Unpack[TrainOptions]
     ) -> None:
         check_graph(graph)
-        check_trainable(graph)
         self.model = model
         self.graph = graph
         self.options = check_options(options, graph)
         """All options, as they are used."""
+        self.task = chosen_task(self.options, model, graph)
+        targets = GivenTargets(self.task, graph, self.options["seed"])
+        self.plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
         progress = self.options["progress"] or Silent()
         self.recorder = Recorder(
@@ -112,81 +104,47 @@ class Trainer:
         )
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = self._check_model(sampler.num_layers)
+        layered = self._check_model(sampler.num_layers, targets)
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, new_schedule(self.options, model))
-        self.program = self._new_program()
-        self._facts = self._fingerprint(sampler)
-        self.plan = SeedPlan(
-            graph.original_ids_of(graph.splits["train"]),
-            graph.splits["train"],
-            self.options["batch_size"],
-            self.options["seed"],
+        self.program = program_of(model, self.task, self.options)
+        self._facts = fingerprint(
+            model,
+            graph,
+            self.program,
+            {**sampler.fingerprint(), **self.task.fingerprint()},
+            self.course.schedule,
+            self.options,
         )
-        self.deployment = self._deploy(sampler, layered)
+        self.deployment = deploy(
+            targets,
+            targets.seeds_of_step(self.plan),
+            model,
+            self.program,
+            sampler,
+            self.options,
+            layered,
+        )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
-    def _check_model(self, num_layers: int) -> bool:
-        """Check the model; return whether it can be evaluated layer by layer."""
+    def _check_model(self, num_layers: int, targets: GivenTargets) -> bool:
+        """Check model and task; return whether it can be evaluated layer by layer."""
         deterministic = self.options["deterministic"]
         check_model(self.model, deterministic=deterministic)
         number_dropouts(self.model)
-        return try_model(
-            self.model, self.graph, num_layers, deterministic=deterministic
-        )
-
-    def _new_program(self) -> Program:
-        """Return what a task needs to compute with the model."""
-        options = self.options
-        named = options["optimizer"], options["lr"], options["weight_decay"]
-        return make_program(
+        layered, columns = try_model(
             self.model,
-            self._loss,
-            optimizer_factory(*named),
-            options["threads_per_part"],
-            options["precision"],
-            Gradients.of(options),
-        )
-
-    def _deploy(self, sampler: Sampler, layered: bool) -> Deployment:
-        """Find the workers; nothing is sent to them yet."""
-        options = self.options
-        with told_of_losses(lambda: "nothing was done yet: try again"):
-            executor = make_executor(
-                options["client"], self.graph.num_parts, options["standby"]
-            )
-            if isinstance(executor, ClusterExecutor):
-                warn_of_cluster(executor.client)
-        return Deployment(
-            executor,
             self.graph,
-            self.model,
-            self.program,
-            sampler,
-            options["batch_size"],
-            {name: value for name, value in options.items() if name in _OF_BLOCKS},
-            (options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))),
-            layered,
+            num_layers,
+            self.task.num_outputs(self.graph),
+            deterministic=deterministic,
         )
-
-    @property
-    def _loss(self) -> Loss:
-        kind = "binary_cross_entropy" if self.graph.multilabel else "cross_entropy"
-        return self.options["loss"] or LOSSES[kind]
-
-    def _fingerprint(self, sampler: Sampler) -> dict[str, Any]:
-        """Return what a checkpoint must agree with to be continued."""
-        made = {
-            **sampler.fingerprint(),
-            "gradients": self.program.gradients.facts(),
-            "optimizer": self.course.schedule.describe(),
-            "loss": describe_function(self._loss),
-        }
-        return fingerprint(self.model, self.graph, self.options, made)
+        try_task(self.task, self.graph, targets.few(self.plan), columns)
+        return layered
 
     @property
     def executor(self) -> Executor:
@@ -239,7 +197,9 @@ class Trainer:
             # A run that is killed before its first checkpoint can be resumed too.
             self.recorder.save(self.course.to_checkpoint(self._facts))
         self.recorder.settle()
-        self._tell_start(epochs)
+        tell_start(
+            self.recorder, self.plan, self.course, epochs, self.executor.dashboard()
+        )
         try:
             if not self.course.stopped:
                 with told_of_losses(self._how_to_continue):
@@ -362,19 +322,17 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds, exact scores included."""
-        splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
-        scores = (
-            self.deployment.evaluator.scores(self.best_parameters, splits)
-            if splits
-            else {}
-        )
+        splits = [s for s in ("val", "test") if self.deployment.targets.has(s)]
+        evaluator, best = self.deployment.evaluator, self.best_parameters
+        scores = evaluator.scores(best, splits) if splits else {}
         facts = {
             "num_workers": self.executor.num_workers(),
             "seed": self.options["seed"],
             "window": self.window,
             "advice": None if self.advice is None else str(self.advice),
         }
-        return summarize(self.graph, self.course, scores, facts)
+        metric = self.task.metric(self.graph)
+        return summarize(self.graph, metric, self.course, scores, facts)
 
     @property
     def params_sha256(self) -> str:
@@ -402,7 +360,13 @@ class Trainer:
             # Names of its own: results of an earlier fit, whose steps may still be on
             # their way out of the scheduler, are never taken for those of this one.
             replace(self.deployment.preparation, run=new_name()),
-            WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype, way),
+            WindowPlanner(
+                self.plan,
+                self.graph.num_parts,
+                self.graph.index_dtype,
+                way,
+                self.deployment.targets.expand,
+            ),
             int(dask.config.get("gnn.look-ahead")),
         )
         loop = (TrainLoop if way.bound is None else ServerLoop)(
@@ -432,18 +396,6 @@ class Trainer:
             signals or Signals(),
         )
 
-    def _tell_start(self, epochs: int) -> None:
-        self.recorder.progress.started(
-            {
-                "total_steps": epochs * self.plan.steps_per_epoch,
-                "first_step": self.course.state.step,
-                "epochs": epochs,
-                "steps_per_epoch": self.plan.steps_per_epoch,
-                "out": self.recorder.place,
-                "dashboard": self.executor.dashboard(),
-            }
-        )
-
     def restore(self) -> None:
         """Stand where the newest checkpoint in `out` was written.
 
@@ -460,6 +412,7 @@ class Trainer:
         write_parameters(self.model, self.best_parameters)
 
     def _check_split(self, split: str) -> None:
-        if not len(self.graph.splits.get(split, ())):
-            names = ", ".join(s for s, ids in self.graph.splits.items() if len(ids))
+        targets = self.deployment.targets
+        if not targets.has(split):
+            names = ", ".join(filter(targets.has, ("train", "val", "test")))
             raise InputError(f"split={split!r} has no node, expected one of {names}")

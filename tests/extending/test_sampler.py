@@ -302,6 +302,11 @@ class NoAnswer(WithReplacement):
     answer = Sampler.answer
 
 
+class KeepsList(WithReplacement):
+    def part_data(self, block, source):
+        return [block.degree]
+
+
 class OtherForm(WithReplacement):
     def merge(self, frontier, answers):
         return frontier
@@ -349,6 +354,9 @@ REFUSED = {
     "NoIds.request returns 2 objects, expected an object with ids": NoIds(2),
     "Random gives other samples for the same arguments": Random(2),
     "Failing.start fails on a made-up graph .* KeyError": Failing(2),
+    "KeepsList.part_data returns 1 objects, expected a dict of numpy arrays": KeepsList(
+        2
+    ),
     "WithReplacement.num_layers is 0": WithReplacement(2, 0),
     "Changed.finish returns a list of int": finishing(lambda graph: 3),
     r"graph whose ids is float64 \[": finishing(

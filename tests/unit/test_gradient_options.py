@@ -96,13 +96,13 @@ def test_a_run_that_was_begun_with_gloo_is_refused_in_one_line(path, tmp_path):
     line = ["train", "--resume", str(tmp_path)]
     result = CliRunner().invoke(gnn, line, prog_name="daskgnn")
     assert result.exit_code == 2
-    assert "use gradients='tree'" in result.stderr
+    assert "gradients='gloo', expected one of 'tree'" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
 def test_a_checkpoint_of_gloo_is_refused_in_one_line(path):
     run = trainer(path, 2, None)
-    plan = run._plan_facts()
+    plan = run._facts
     old = {**plan, "gradients": {**plan["gradients"], "sums": "gloo"}}
     with pytest.raises(CheckpointError) as refused:
         run.course.restore(run.course.to_checkpoint(old), plan)

@@ -9,13 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dask.sizeof import sizeof
-from training import packed_by, planted_graph, small_sage, stored, trainer
+from training import planted_graph, small_sage, stored, trainer
 
 from daskgnn.dataflow.part import PartBlocks, PartSource, load_part
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.kernels.shared import SharedArrays, memory_name
+from daskgnn.sampling import NeighborSampler
 from daskgnn.train.plan import Window, WindowPlanner
+from daskgnn.train.program import packed_sampler
 
 pytestmark = pytest.mark.skipif(
     memory_name() is None, reason="no memory that processes can share here"
@@ -119,6 +121,10 @@ def paths(tmp_path_factory):
     }
 
 
+def by(sample_by):
+    return packed_sampler(NeighborSampler([4, 3], sample_by))
+
+
 def source_of(path, **changes):
     run = trainer(path, 2, None)
     book = run.graph.partition_book
@@ -128,7 +134,7 @@ def source_of(path, **changes):
         int(book[2]),
         "float32",
         False,
-        packed_by(),
+        by("uniform"),
     )
     return replace(source, **changes)
 
@@ -155,8 +161,8 @@ def arrays_of(blocks):
     [
         ("plain", {}),
         ("plain", {"feature_dtype": "bfloat16"}),
-        ("plain", {"sampler": packed_by("degree"), "normalize_features": True}),
-        ("weighted", {"sampler": packed_by("edge_weight")}),
+        ("plain", {"packed": by("degree"), "normalize_features": True}),
+        ("weighted", {"packed": by("edge_weight")}),
         ("sparse", {}),
     ],
 )

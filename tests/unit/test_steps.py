@@ -12,6 +12,7 @@ from members import running_members
 from training import planted_graph, scaled_sage, stored, trainer
 
 from daskgnn.dataflow.chain import chain_window
+from daskgnn.dataflow.executor import LocalExecutor
 from daskgnn.dataflow.member import alone, run_in_order
 from daskgnn.dataflow.steps import StepMethod, run_steps
 from daskgnn.train.plan import Position, windows
@@ -90,6 +91,23 @@ def test_all_runners_give_the_same_bits(path, members, way, draw):
         state = outcome.state.cleared()
     assert state.step == 2 * planned.plan.steps_per_epoch
     assert not np.array_equal(state.parameters, first.parameters)
+
+
+@pytest.mark.parametrize("steps", ["tasks", "window"])
+def test_without_a_cluster_steps_are_no_tasks(path, monkeypatch, steps):
+    words = set()
+
+    def submit(self, graph, keys, **how):
+        words.update(key[0] for key in graph)
+        return really(self, graph, keys, **how)
+
+    really = LocalExecutor.submit
+    monkeypatch.setattr(LocalExecutor, "submit", submit)
+    fitted = trainer(path, 3, None, steps=steps)
+    fitted.fit(1)
+    assert "gather" in words
+    assert not words & {"grad", "reduce", "state"}
+    assert fitted.summary()["steps_form"] == "tasks"
 
 
 # -- what the loop asks of a runner, and when

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from stored_graphs import assert_same_graph, make_graph
 from test_validate import forge
-from training import hub_graph, hub_weights, packed_by, small_sage
+from training import hub_graph, hub_weights, small_sage
 
 import daskgnn
 from daskgnn.dataflow.memory import estimate_blocks, estimate_mapped
@@ -18,7 +18,10 @@ from daskgnn.graph.validate import validate
 from daskgnn.partition.cutgraph import VertexCutGraph, spread_from
 from daskgnn.partition.prepare import prepare
 from daskgnn.partition.vertexcut import VERTEX_CUTS
+from daskgnn.sampling import NeighborSampler
+from daskgnn.train.program import packed_sampler
 
+SAMPLER = packed_sampler(NeighborSampler([2, 2]))
 SPREAD = ["rows", "indptr", "holders", "starts", "bounds"]
 
 
@@ -153,7 +156,7 @@ def test_strengths_are_those_of_whole_rows(path):
 def source_of(path, part):
     graph = daskgnn.open_graph(path, 3)
     rows = [int(n) for n in graph.partition_book[part : part + 2]]
-    return PartSource(graph.source, *rows, "float32", False, packed_by())
+    return PartSource(graph.source, *rows, "float32", False, SAMPLER)
 
 
 def test_memory_is_planned(data, path):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from daskgnn.graph.graph import Graph
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [n, C], labels [n] or [n, C]) -> sum over the n seeds, a scalar"""
@@ -34,6 +37,12 @@ LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "binary_cross_entropy": binary_cross_entropy,
 }
+
+
+def loss_of(given: Loss | None, graph: Graph) -> Loss:
+    """Return the loss that is given, or the one for a graph's labels."""
+    kind = "binary_cross_entropy" if graph.multilabel else "cross_entropy"
+    return given or LOSSES[kind]
 
 
 def describe_function(function: Any) -> str:
