@@ -20,11 +20,11 @@ from report import show
 from workloads import WORKLOADS, add_options, store_of
 
 import daskgnn
-from daskgnn.graph.store import load_adjacency
 from daskgnn.kernels.exchange import Asked, answer_rows, ask_rows
 from daskgnn.kernels.half import narrow
 from daskgnn.kernels.halo_cache import HaloCache, choose_static, fill_cache
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows, SampledGraph
 from daskgnn.sampling.rounds import sample_parts
 from daskgnn.train.plan import Position, WindowPlanner, windows
@@ -56,7 +56,7 @@ def load_parts(graph: Graph, fan_out: Sequence[int], batch_size: int) -> Parts:
     return Parts(
         Counted(fan_out),
         PartitionBook(book),
-        [load_adjacency(graph.path, a, b, graph.checksum) for a, b in bounds],
+        [graph.source.load_rows(a, b) for a, b in bounds],
         [np.asarray(graph.features[a:b].compute()) for a, b in bounds],
         [train[(train >= a) & (train < b)] for a, b in bounds],
         batch_size,
@@ -208,7 +208,8 @@ def main() -> None:
     )
     parts = load_parts(graph, workload.fan_out, workload.batch_size)
     seeds = graph.splits["train"]
-    plan = SeedPlan(graph.original_ids_of(seeds), seeds, workload.batch_size, 0)
+    targets = Targets(graph.original_ids_of(seeds), seeds[:, None])
+    plan = SeedPlan(targets, workload.batch_size, 0)
     planner = WindowPlanner(plan, args.num_parts, graph.index_dtype)
     chosen = list(
         islice(windows(plan, Position(), 100, lambda: args.window, None), args.windows)

@@ -28,7 +28,6 @@ from report import show
 
 import daskgnn
 from daskgnn.graph.generate import planted_partition
-from daskgnn.graph.store import load_adjacency
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import keep_freed_memory
 from daskgnn.kernels.counter import derive_key
@@ -126,7 +125,7 @@ def graphs(args: argparse.Namespace) -> Iterator[tuple[str, AdjacencyBlock]]:
         yield args.shape, AdjacencyBlock(0, data.indptr, data.indices, ids)
         return
     graph = daskgnn.open_graph(args.store, num_parts=1)
-    block = load_adjacency(graph.path, 0, graph.num_nodes)
+    block = graph.source.load_rows(0, graph.num_nodes)
     yield "storage order", block
     yield "original order", in_original_order(block)
 

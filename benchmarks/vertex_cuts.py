@@ -21,7 +21,7 @@ import numpy as np
 
 import daskgnn
 from daskgnn.graph.generate import rmat
-from daskgnn.graph.store import load_part_rows
+from daskgnn.graph.stored import ZarrSource
 from daskgnn.kernels.counter import derive_key
 from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows
 from daskgnn.sampling.rounds import sample_parts
@@ -60,7 +60,7 @@ def measure(data, method, path, args):
     fan_out = [int(k) for k in args.num_neighbors.split(",")]
     quality = graph.quality(num_neighbors=fan_out, batch_size=args.batch_size)
     book = graph.partition_book
-    blocks = [load_part_rows(path, int(a), int(b)) for a, b in pairwise(book)]
+    blocks = [ZarrSource(path).load_part(int(a), int(b)) for a, b in pairwise(book)]
     sizes = [block_bytes(block) for block in blocks]
     places = PartitionBook(book, graph.held_book)
     rng = np.random.default_rng(0)

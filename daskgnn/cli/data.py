@@ -315,14 +315,14 @@ def load_graph(
     from daskgnn.graph.datasets import is_graph_file, is_store, resolve
 
     if is_store(graph):
-        from daskgnn.graph.restore import read_graph_data
+        from daskgnn.graph.stored import ZarrSource
 
         if options:
             raise GraphFormatError(
                 f"{graph} is a store, which has no option {next(iter(options))!r}: its "
                 "rows are finished"
             )
-        return read_graph_data(graph)
+        return ZarrSource(graph).to_data()
     if sys.stderr.isatty() and is_graph_file(graph):
         options["progress"] = True
     return resolve(graph, data_dir=data_dir, yes=yes, **options)

@@ -57,12 +57,13 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of one part's blocks, and of its halo for evaluation.
 
     Evaluation has its own columns, and a copy of the features unless they stay on the
-    disk; of a vertex-cut, it reads the part's rows whole once.
+    disk; of a vertex-cut, or on demand, it reads the part's rows whole once.
     """
     evaluated = 1 if {"val", "test"} & graph.splits.keys() else 0
     entry_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
-    edge_bytes = entry_bytes + evaluated * graph.index_dtype.itemsize
-    if graph.held_book is not None:
+    on_demand = graph.schema.on_demand
+    edge_bytes = entry_bytes * (not on_demand) + evaluated * graph.index_dtype.itemsize
+    if graph.held_book is not None or on_demand:
         edge_bytes += evaluated * entry_bytes
     element = 4 if feature_dtype == "float32" else 2
     copies = (1 + evaluated) * (graph.features_in == "memory")
@@ -74,6 +75,7 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
 def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of all parts' blocks: what a worker that reads them maps."""
     edge_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
+    edge_bytes *= not graph.schema.on_demand
     element = 4 if feature_dtype == "float32" else 2
     held = graph.features_in == "memory"
     node_bytes = 8 * 3 + held * graph.num_features * element

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import PartitionError
+from daskgnn.graph.data import default_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from daskgnn.graph.source import GraphSource
+
 NODE_SHARE = 0.1
 """Work of all nodes as such, where that of all edges is 1."""
+TOLERANCE = 0.1
+"""Work, in parts, that a cut of an older store may stray from its due."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,9 @@ class Clusters:
     """int64 [C+1], storage ids; none of the clusters is empty."""
     edges: np.ndarray
     """int64 [C], entries in the rows of each cluster."""
+    crossing: np.ndarray | None = None
+    """int64 [C+1], entries whose ends lie on different sides of each bound: of older
+    stores, whose runs resume with the parts that they began with."""
 
     def __len__(self) -> int:
         """C."""
@@ -80,6 +88,24 @@ def add_clusters(
     return Clusters(bounds, np.ascontiguousarray(edges)), int(outside.sum())
 
 
+def equal_clusters(num_nodes: int) -> np.ndarray:
+    """Return int64 [C+1], bounds of equal runs of N nodes, where nobody gives any."""
+    count = default_clusters(num_nodes)
+    return np.arange(count + 1) * num_nodes // count
+
+
+def clusters_of(source: GraphSource) -> Clusters:
+    """Return the clusters that a source gives; what it leaves out is counted."""
+    schema = source.schema
+    bounds, edges = schema.cluster_bounds, schema.cluster_edges
+    if bounds is None:
+        bounds = equal_clusters(schema.num_nodes)
+    if edges is None:
+        degrees = source.degrees(np.arange(schema.num_nodes))
+        edges = np.add.reduceat(degrees, bounds[:-1])
+    return Clusters(bounds, edges, schema.cluster_crossing)
+
+
 def node_work(degree: np.ndarray, seeds: np.ndarray | None) -> np.ndarray:
     """Return float64 [N], the work of each node; that of all edges is 1.
 
@@ -97,7 +123,8 @@ def cut_clusters(
 ) -> np.ndarray:
     """Cut the order of the nodes into parts of whole clusters, balanced by work.
 
-    A part ends at the bound of a cluster where the work so far is nearest to its due.
+    A part ends at the bound of a cluster where the work so far is nearest to its due;
+    of an older store, near it where the fewest edges cross.
 
     Parameters
     ----------
@@ -124,7 +151,13 @@ def cut_clusters(
         # Every part gets at least one cluster.
         first, last = cuts[-1] + 1, len(clusters) - (num_parts - p)
         stray = np.abs(work[first : last + 1] - p * part)
-        cuts.append(first + int(stray.argmin()))
+        near = np.flatnonzero(stray <= TOLERANCE * part)
+        best = int(stray.argmin())
+        if clusters.crossing is not None and len(near):
+            # A tenth of a part astray must save a tenth of the crossing edges.
+            price = clusters.crossing[first + near] * (1 + stray[near] / part)
+            best = int(near[np.lexsort((stray[near], price))[0]])
+        cuts.append(first + best)
     return clusters.bounds[[*cuts, len(clusters)]].astype(np.int64)
 
 

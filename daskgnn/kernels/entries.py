@@ -54,6 +54,8 @@ class PartRows:
             Rows are counted from the block's first.
         """
         block = self.block
+        if block.reader is not None:
+            return Entries(*block.reader.entries(rows, slots))
         first = block.indptr[rows]
         spread = block.spread
         if spread is None:

@@ -215,6 +215,9 @@ def _sample(
             read(where)
 
     for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
+    if block.reader is not None:
+        rows = np.repeat(asked.ids.astype(np.int64) - block.start, found.counts)
+        return block.reader.entries(rows, columns.astype(np.int64))
     return columns, None if block.weights is None else weights
 
 

@@ -18,8 +18,8 @@ from daskgnn.errors import ClusterError, InputError, StoreError
 from daskgnn.graph.assemble import LEAST_LIMIT, limit_bytes, spools_in
 from daskgnn.graph.data import GraphData, default_clusters
 from daskgnn.graph.everywhere import check_path_everywhere
+from daskgnn.graph.inputfiles import find_files
 from daskgnn.graph.rowfiles import RowFiles, RowState
-from daskgnn.graph.sources import find_files
 from daskgnn.graph.synthetic import CHUNK, Synthetic
 from daskgnn.graph.workfolder import WorkFolder, load_nodes, save_nodes
 from daskgnn.graph.writer import check_target

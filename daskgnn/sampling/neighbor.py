@@ -75,6 +75,12 @@ class NeighborSampler(Sampler):
                 f"{graph.partitioner['method']!r}): use sample_by='uniform', or "
                 "partition it with method='fennel'"
             )
+        if self.sample_by != "uniform" and graph.schema.on_demand:
+            raise InputError(
+                f"sample_by={self.sample_by!r} needs a row's weights before it draws, "
+                f"and the rows of graph {graph.name!r} are read on demand: use "
+                "sample_by='uniform', or on_demand=False in its schema"
+            )
         if self.sample_by == "edge_weight" and not graph.weighted:
             raise InputError(
                 f"graph {graph.name!r} has no edge weights: use sample_by='uniform', "

@@ -30,27 +30,20 @@ _SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
 
 
 def check_graph(graph: Any) -> None:
-    """Refuse a graph that was not opened from a store."""
+    """Refuse a graph that was not opened."""
     if not isinstance(graph, Graph):
         raise InputError(
-            f"graph is a {type(graph).__name__}, expected an opened store: "
+            f"graph is a {type(graph).__name__}, expected an opened graph: "
             "graph.partition().save('graph.zarr'), then "
             "daskgnn.open_graph('graph.zarr', num_parts=2)"
         )
 
 
-def check_trainable(graph: Graph | GraphData) -> None:
-    """Refuse a graph, in memory or stored, that cannot be trained on."""
-    for what in ("features", "labels"):
-        if getattr(graph, what) is None:
-            raise InputError(
-                f"graph {graph.name!r} has no {what}: it can be partitioned, not "
-                "trained"
-            )
-    if not len(graph.splits.get("train", ())):
+def check_features(graph: Graph | GraphData) -> None:
+    """Refuse a graph, in memory or stored, that has no features."""
+    if graph.features is None:
         raise InputError(
-            f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built"
+            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
         )
 
 

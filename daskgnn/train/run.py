@@ -18,9 +18,10 @@ from daskgnn.errors import (
     TrainingError,
 )
 from daskgnn.graph.datasets import is_store, resolve
-from daskgnn.graph.everywhere import check_path_everywhere
+from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.graph.graph import open_graph
-from daskgnn.train.checks import check_trainable, check_worker_limit
+from daskgnn.tasks.node import check_labelled
+from daskgnn.train.checks import check_features, check_worker_limit
 from daskgnn.train.cluster import open_client
 from daskgnn.train.option import taken
 from daskgnn.train.options import RUN, RunOptions
@@ -108,7 +109,7 @@ def train(
             store = out.path_of(STORE)
             _store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"], settings["features"])
-        check_path_everywhere(client, graph.path)
+        check_source_everywhere(client, graph.source)
         trainer = _trainer(settings, graph, client, out, progress)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
         _write_settings(out, settings)
@@ -167,7 +168,8 @@ def _write_settings(out: Storage, settings: dict[str, Any]) -> None:
 
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     """Partition a graph in memory and store it for the run."""
-    check_trainable(data)
+    check_features(data)
+    check_labelled(data)
     partitioned = data.partition(
         num_clusters=settings["num_clusters"],
         method=settings["method"],
@@ -309,7 +311,7 @@ def _reopened(
         where.encryption.configured(scheduler),
         open_client(workers, scheduler, where.memory_limit) as client,
     ):
-        check_path_everywhere(client, graph.path)
+        check_source_everywhere(client, graph.source)
         yield _trainer(settings, graph, client, out, progress), settings
 
 

@@ -219,7 +219,7 @@ def test_links_and_anchors_lead_somewhere(page):
 
 def public_names() -> list[str]:
     modules = {"daskgnn": daskgnn.__all__}
-    for name in ("daskgnn.nn", "daskgnn.sampling"):
+    for name in ("daskgnn.nn", "daskgnn.sampling", "daskgnn.tasks"):
         modules[name] = import_module(name).__all__
     return [
         f"{module}.{name}"

@@ -10,7 +10,6 @@ import torch
 from training import planted_graph, small_sage, stored, trainer
 
 import daskgnn
-import daskgnn.graph.store as stores
 from daskgnn import nn
 from daskgnn.dataflow.memory import estimate_blocks
 from daskgnn.errors import CheckpointError, InputError
@@ -106,7 +105,7 @@ def test_blocks_are_not_widened_when_they_are_loaded(paths, monkeypatch):
     def refuse(*args):
         raise AssertionError("the whole block was read as float32")
 
-    monkeypatch.setattr(stores, "load_features", refuse)
+    monkeypatch.setattr("daskgnn.graph.stored.widen", refuse)
     fitted(paths["bfloat16"], epochs=1)
 
 

@@ -15,7 +15,9 @@ from daskgnn.dataflow.part import PartBlocks, PartSource, load_part
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.kernels.shared import SharedArrays, memory_name
+from daskgnn.sampling import NeighborSampler
 from daskgnn.train.plan import Window, WindowPlanner
+from daskgnn.train.program import packed_sampler
 
 pytestmark = pytest.mark.skipif(
     memory_name() is None, reason="no memory that processes can share here"
@@ -119,17 +121,20 @@ def paths(tmp_path_factory):
     }
 
 
+def by(sample_by):
+    return packed_sampler(NeighborSampler([4, 3], sample_by))
+
+
 def source_of(path, **changes):
     run = trainer(path, 2, None)
     book = run.graph.partition_book
     source = PartSource(
-        path,
+        run.graph.source,
         int(book[1]),
         int(book[2]),
-        run.graph.checksum,
         "float32",
         False,
-        "uniform",
+        by("uniform"),
     )
     return replace(source, **changes)
 
@@ -145,8 +150,7 @@ def arrays_of(blocks):
     }
     if block.weights is not None:
         found["weights"] = block.weights
-    if blocks.draw_weights is not None:
-        found["draws"] = blocks.draw_weights
+    found |= blocks.rows.data
     if isinstance(features, np.ndarray):
         return {**found, "features": features}
     return {**found, "features": features.todense()}
@@ -157,8 +161,8 @@ def arrays_of(blocks):
     [
         ("plain", {}),
         ("plain", {"feature_dtype": "bfloat16"}),
-        ("plain", {"sample_by": "degree", "normalize_features": True}),
-        ("weighted", {"sample_by": "weight"}),
+        ("plain", {"packed": by("degree"), "normalize_features": True}),
+        ("weighted", {"packed": by("edge_weight")}),
         ("sparse", {}),
     ],
 )
