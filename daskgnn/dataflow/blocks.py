@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask
 from dask.task_spec import Task, TaskRef
 
 from daskgnn.dataflow.part import PartSource, cut_part, load_part
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.graph.graph import Graph
+
+_LARGE = "distributed.admin.large-graph-warning-threshold"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ def load_blocks(
         key = ("load-part", kind, graph.token, p)
         tasks[key] = Task(key, load_part, given, share=share)
     blocks = Blocks(tuple(tasks))
-    executor.submit(tasks, blocks.keys, lasting=True)
+    # Parts of a graph in memory are many bytes on purpose: Dask need not warn of them.
+    limit = "1 PB" if graph.source.in_memory else dask.config.get(_LARGE)
+    with dask.config.set({_LARGE: limit}):
+        executor.submit(tasks, blocks.keys, lasting=True)
     return blocks
 
 

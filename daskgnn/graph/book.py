@@ -17,7 +17,7 @@ from daskgnn.graph.data import default_clusters
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from daskgnn.graph.source import GraphSchema
+    from daskgnn.graph.source import GraphSource
 
 NODE_SHARE = 0.1
 """Work of all nodes as such, where that of all edges is 1."""
@@ -94,19 +94,16 @@ def equal_clusters(num_nodes: int) -> np.ndarray:
     return np.arange(count + 1) * num_nodes // count
 
 
-def clusters_of(
-    schema: GraphSchema, block: Callable[[int, int], tuple[np.ndarray, np.ndarray]]
-) -> Clusters:
-    """Return the clusters that a source gives; what it leaves out is counted.
-
-    `block` is as for `count_clusters`.
-    """
-    bounds = schema.cluster_bounds
+def clusters_of(source: GraphSource) -> Clusters:
+    """Return the clusters that a source gives; what it leaves out is counted."""
+    schema = source.schema
+    bounds, edges = schema.cluster_bounds, schema.cluster_edges
     if bounds is None:
         bounds = equal_clusters(schema.num_nodes)
-    if schema.cluster_edges is None:
-        return count_clusters(block, bounds)[0]
-    return Clusters(bounds, schema.cluster_edges, schema.cluster_crossing)
+    if edges is None:
+        degrees = source.degrees(np.arange(schema.num_nodes))
+        edges = np.add.reduceat(degrees, bounds[:-1])
+    return Clusters(bounds, edges, schema.cluster_crossing)
 
 
 def node_work(degree: np.ndarray, seeds: np.ndarray | None) -> np.ndarray:

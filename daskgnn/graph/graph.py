@@ -111,7 +111,7 @@ class Graph:
         self.source = source
         self.schema: GraphSchema = source.schema
         self.features_in = features_in
-        self._clusters = clusters_of(self.schema, self._block)
+        self._clusters = clusters_of(source)
         self.num_parts = num_parts
         self.partition_book = self._cut(num_parts)
         self.held_book: np.ndarray | None = None

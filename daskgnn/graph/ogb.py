@@ -84,11 +84,6 @@ def _master() -> dict[str, dict[str, str]]:
     }
 
 
-def ogb_names() -> list[str]:
-    """Return the names of all node-property data sets that ``ogb`` knows."""
-    return list(_master())
-
-
 def ogb_table(name: str) -> dict[str, str]:
     """Return what ``ogb`` knows of a data set.
 

@@ -75,8 +75,8 @@ class GraphSchema:
     """int64 [C+1], runs of the order that stay in one part; `equal_clusters` if not
     given."""
     cluster_edges: np.ndarray | None = None
-    """int64 [C], entries of each cluster; counted by reading all rows once if not
-    given."""
+    """int64 [C], entries of each cluster; summed from the degrees of all nodes, once
+    when the graph is opened, if not given."""
     cluster_crossing: np.ndarray | None = None
     """int64 [C+1], entries whose ends lie on different sides of each bound, where an
     older store counts them."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.targets import Targets
-from daskgnn.tasks.loss import LOSSES, Loss, describe_function
+from daskgnn.tasks.loss import Loss, describe_function, loss_of
 from daskgnn.tasks.scores import ClassScores, score_classes, score_labels
 from daskgnn.tasks.task import TargetBatch, Task
 
@@ -45,9 +45,7 @@ class NodeClassification(Task):
             If the metric is unknown, or cannot be computed for such labels.
         """
         task = copy.copy(self)
-        if task.loss_function is None:
-            kind = "binary_cross_entropy" if graph.multilabel else "cross_entropy"
-            task.loss_function = LOSSES[kind]
+        task.loss_function = loss_of(self.loss_function, graph)
         task._metric = self.metric(graph)
         task._measure = _measure_of(task._metric, graph)
         return task

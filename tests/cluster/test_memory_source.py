@@ -1,10 +1,10 @@
 """A graph in memory is cut here and trained on workers: the same bits as a store's."""
 
 import pytest
-from distributed import Client, LocalCluster
 from training import hub_graph, hub_weights, small_sage
 
 import daskgnn
+from daskgnn.train.cluster import own_cluster
 
 
 @pytest.mark.parametrize("method", ["metis", "hdrf"])
@@ -24,12 +24,7 @@ def test_workers_train_on_what_they_are_sent(tmp_path, method):
 
     fit(path, None)
     for count in (1, 2):
-        with (
-            LocalCluster(
-                count, threads_per_worker=2, dashboard_address=None
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with own_cluster(count) as client:
             fit(partitioned, client)
     assert len(hashes) == 1
     assert all(score == scores[0] for score in scores)

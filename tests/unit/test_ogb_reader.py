@@ -17,7 +17,7 @@ import pytest
 from daskgnn.errors import DatasetError
 from daskgnn.graph import ogb
 from daskgnn.graph.datasets import list_datasets, load_dataset
-from daskgnn.graph.ogb import from_ogb, ogb_names
+from daskgnn.graph.ogb import _master, from_ogb
 
 EDGES = np.array([[0, 1, 2, 4, 0], [1, 2, 3, 0, 1]])
 FEATURES = np.arange(12, dtype=np.float32).reshape(6, 2) / 4
@@ -294,7 +294,7 @@ def test_unknown_and_typed_graphs_are_refused():
 
 def test_all_sets_with_one_type_are_listed():
     listed = {row.name for row in list_datasets() if row.source == "OGB"}
-    assert listed == set(ogb_names()) - {"ogbn-mag"}
+    assert listed == set(_master()) - {"ogbn-mag"}
 
 
 def test_nothing_of_ogb_starts_a_thread_or_asks_the_network(tmp_path):

@@ -9,6 +9,7 @@ from training import planted_graph, stored
 
 import daskgnn
 from daskgnn import nn
+from daskgnn.errors import InputError
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import PartTargets, distinct_nodes
 from daskgnn.tasks import Targets, Task
@@ -160,3 +161,38 @@ def test_values_of_nodes_and_of_groups_are_learnt_and_scored(tmp_path, kind):
     rmse = (off**2).sum(1).mean() ** 0.5
     assert found["-rmse"] == pytest.approx(-rmse, rel=1e-5)
     assert run.summary()["test_mae"] == pytest.approx(found["mae"])
+
+
+class OfAllNodes(Regression):
+    """Predicts two numbers of each node of a graph without splits."""
+
+    def targets(self, graph, split):
+        nodes = np.arange(graph.num_nodes if split == "train" else 0)
+        return Targets(nodes, nodes[:, None], self.numbers[nodes])
+
+
+class OfLabels(OfAllNodes):
+    tables = ("labels",)
+
+
+def test_a_graph_needs_no_labels_that_nothing_wants(tmp_path):
+    nothing = dict.fromkeys(("labels", "train", "val", "test"))
+    path = stored(planted_graph(80, **nothing), tmp_path / "g.zarr", num_clusters=4)
+    numbers = np.ones((80, 2), np.float32)
+    for task in (OfAllNodes(numbers), OfLabels(numbers), None):
+        graph = daskgnn.open_graph(path, 2)
+        torch.manual_seed(0)
+        model = nn.GraphSAGE(graph.num_features, 8, 2, 2)
+        options = {"num_neighbors": [3, 2], "batch_size": 16, "client": None}
+        if isinstance(task, OfLabels) or task is None:
+            said = "OfLabels.tables names 'labels'" if task else "has no labels"
+            with pytest.raises(InputError, match=said):
+                daskgnn.Trainer(model, graph, task=task, **options)
+            continue
+        run = daskgnn.Trainer(model, graph, task=task, **options)
+        history = run.fit(2)
+        assert history.epochs[-1]["loss"] < history.epochs[0]["loss"]
+        assert run.course.best is None
+        with pytest.raises(InputError, match=r"split='test' has no node, .* train$"):
+            run.evaluate("test")
+        assert run.evaluate("train")["num_nodes"] == 80
