@@ -50,7 +50,7 @@ def checkout(base: str) -> tuple[str, Path]:
         subprocess.run(made, **quiet)
     # The variables of a `make` that runs this are not the base's.
     plain = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    install = ["make", "--silent", "install", f"PYTHON={sys.executable}"]
+    install = ["make", "--silent", ".venv/.test", f"PYTHON={sys.executable}"]
     subprocess.run(install, **{**quiet, "cwd": tree}, env=plain)
     return commit, folder
 
@@ -154,6 +154,7 @@ def row_of(case: Case, place: str, sides: dict[str, Results]) -> dict[str, Any]:
         runs["base"] = sides["base"].get((case.name, place.replace("old", "stop")))
     for side, run in runs.items():
         row[f"{side} s"] = None if run is None else run["seconds"]
+    row |= {"against base": None, "among places": None}
     missing = [side for side, run in runs.items() if run is None]
     failed = [
         f"{side}: {run['error']}"
@@ -167,23 +168,25 @@ def row_of(case: Case, place: str, sides: dict[str, Results]) -> dict[str, Any]:
     if len(runs) == 2:
         found = difference(*(runs[side] for side in SIDES), common=old)
         row["against base"] = found or "equal"
-    unlike = []
+    unlike, compared = [], False
     first = str((case.places or (HERE,))[0])
     like = (case.same_as, str(HERE)) if case.same_as else (case.name, first)
     for side, run in runs.items():
         other = sides[side].get(like)
         if other is not None and other is not run:
+            compared = True
             found = difference(other, run, common=old)
             unlike += [f"{side}: {found}"] if found else []
-    row["among places"] = "; ".join(unlike) or f"as {' '.join(like)}"
+    if compared:
+        row["among places"] = "; ".join(unlike) or f"as {' '.join(like)}"
     return row
 
 
 def is_wrong(row: dict[str, Any]) -> bool:
     """Whether a line tells of a difference."""
-    among = row.get("among places")
-    return row.get("against base", "equal") not in ("equal", "both ran") or (
-        among is not None and not among.startswith("as ")
+    base, among = row["against base"], row["among places"]
+    return base not in (None, "equal", "both ran") or not (among or "as ").startswith(
+        "as "
     )
 
 

@@ -208,7 +208,7 @@ COMMANDS = (
         "command",
         command=f"{_COMMAND} --num-parts 2 --seed 3 --no-recipe",
         places=_places("0", "0 stop", "2 stop"),
-        epochs=30,
+        epochs=12,
     ),
     Case("command, recipe", graph="digits", command="--num-parts 2"),
 )

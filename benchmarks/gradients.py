@@ -247,7 +247,7 @@ def measure_straggler(
             }
             in_turns(list(runs.values()), 1 + repeats)
             for name, run in runs.items():
-                seeds = len(run.trainer.plan.original_ids)
+                seeds = len(run.trainer.plan.targets)
                 rows[name][f"{which} seeds/s"] = seeds / float(np.median(run.seconds))
                 print(f"  {which} {name}: {run.seconds} s", flush=True)
                 rows[name]["staleness"] = run.trainer.course.total.staleness or None

@@ -24,6 +24,7 @@ from daskgnn.kernels.exchange import Asked, answer_rows, ask_rows
 from daskgnn.kernels.half import narrow
 from daskgnn.kernels.halo_cache import HaloCache, choose_static, fill_cache
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows, SampledGraph
 from daskgnn.sampling.rounds import sample_parts
 from daskgnn.train.plan import Position, WindowPlanner, windows
@@ -207,7 +208,8 @@ def main() -> None:
     )
     parts = load_parts(graph, workload.fan_out, workload.batch_size)
     seeds = graph.splits["train"]
-    plan = SeedPlan(graph.original_ids_of(seeds), seeds, workload.batch_size, 0)
+    targets = Targets(graph.original_ids_of(seeds), seeds[:, None])
+    plan = SeedPlan(targets, workload.batch_size, 0)
     planner = WindowPlanner(plan, args.num_parts, graph.index_dtype)
     chosen = list(
         islice(windows(plan, Position(), 100, lambda: args.window, None), args.windows)

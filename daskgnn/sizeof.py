@@ -45,12 +45,14 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.spread import SpreadRows
+    from daskgnn.tasks.scores import ClassScores, Ranking
     from daskgnn.train.state import TrainState
 
     kinds = (
         AdjacencyBlock,
         Asked,
         Bundle,
+        ClassScores,
         Drawn,
         Entries,
         FeatureRows,
@@ -60,6 +62,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         PartGradient,
         PartStep,
         PreparedWindow,
+        Ranking,
         SampledWindow,
         Sampling,
         SparseRows,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
+from daskgnn.dataflow.tree import reduce_known, reduction_tree
 from daskgnn.kernels.exchange import answer_ids
 from daskgnn.kernels.features import RowReader
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.part import PartBlocks
+    from daskgnn.dataflow.tree import Range
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
+    from daskgnn.kernels.targets import PartTargets
+
+    SplitTargets = dict[str, PartTargets]
+    Rows = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,18 @@ class WholeGraph:
         parts = range(self.book.num_parts)
         wanted = [_halo_key(self.run, q, p) for p in parts for q in parts if p != q]
         return [*self.halo, *self.inputs, *wanted]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How outputs are scored."""
+
+    partial: Callable[..., Any]
+    """``(program, outputs [m, C], table rows, PartTargets) -> contribution``"""
+    merge: Callable[..., Any]
+    """``(program, contribution, contribution) -> contribution``"""
+    tables: tuple[str, ...]
+    """Node tables whose rows go with the outputs."""
 
 
 def _halo_key(run: str, owner: int, part: int) -> Any:
@@ -189,31 +207,130 @@ def compute_layer(
 def score_parts(
     outputs: list[Any],
     blocks: Blocks,
-    score: Callable[..., Any],
-    rows: list[dict[str, np.ndarray]],
-) -> tuple[dict[Any, Any], list[Any]]:
-    """Return the graph that reduces each part's outputs to what metrics need.
+    scoring: Scoring,
+    programs: list[Any],
+    bounds: np.ndarray,
+    targets: list[SplitTargets],
+) -> tuple[dict[Any, Any], Any]:
+    """Return the graph of the splits' scores, and the key of their total.
 
-    `score` is ``(output, labels, {split: rows of the part}) -> small object``.
+    Only rows of targets' further nodes move between parts, and what parts contribute is
+    merged in the fixed tree over parts.
+
+    Parameters
+    ----------
+    targets : list of dict
+        By part and split, the targets whose first node the part owns.
     """
     tasks: dict[Any, Any] = {}
-    keys: list[Any] = []
+    known: dict[Range, Any] = {}
+    name = outputs[0][1:-1]
     for part, output in enumerate(outputs):
-        key = ("score", *output[1:])
-        given = (TaskRef(output), blocks.of(part), rows[part])
-        tasks[key] = Task(key, score_part, score, *given)
-        keys.append(key)
-    return tasks, keys
+        received = {}
+        for other, foreign in enumerate(outputs):
+            here, stop = (int(bound) for bound in bounds[other : other + 2])
+            wanted = {s: t.between(here, stop) for s, t in targets[part].items()}
+            if other == part or not any(map(len, wanted.values())):
+                continue
+            key: Any = ("send-outputs", *name, part, other)
+            given = (scoring.tables, TaskRef(foreign), blocks.of(other), here, wanted)
+            tasks[key] = Task(key, take_outputs, *given)
+            received[other] = TaskRef(key)
+        key = ("score", *name, part + 1, part)
+        tasks[key] = Task(
+            key,
+            score_part,
+            scoring,
+            TaskRef(programs[part]),
+            TaskRef(output),
+            blocks.of(part),
+            int(bounds[part]),
+            targets[part],
+            tuple(other < part for other in received),
+            List(*received.values()),
+        )
+        known[part, part + 1] = key
+
+    def add(left: Any, right: Any) -> Any:
+        key = ("score-sum", *name, right[-2], left[-1])
+        program = TaskRef(programs[left[-1]])
+        tasks[key] = Task(
+            key, merge_scores, scoring, program, TaskRef(left), TaskRef(right)
+        )
+        return key
+
+    tree = reduction_tree(len(outputs))
+    reduce_known(tree, known, add)
+    last = [known[side] for side in tree.last]
+    return tasks, last[0] if len(last) == 1 else add(*last)
+
+
+def take_outputs(
+    tables: tuple[str, ...],
+    output: np.ndarray,
+    blocks: PartBlocks,
+    start: int,
+    wanted: dict[str, np.ndarray],
+) -> dict[str, Rows]:
+    """Return the outputs and table rows of some of a part's nodes, by split."""
+    return {
+        split: _rows_of(tables, output, blocks, ids - start)
+        for split, ids in wanted.items()
+    }
+
+
+def _rows_of(
+    tables: tuple[str, ...], output: np.ndarray, blocks: PartBlocks, rows: np.ndarray
+) -> Rows:
+    return output[rows], {name: getattr(blocks, name)[rows] for name in tables}
 
 
 def score_part(
-    score: Callable[..., Any],
+    scoring: Scoring,
+    program: Any,
     output: np.ndarray,
     blocks: PartBlocks,
-    rows: dict[str, np.ndarray],
-) -> Any:
-    """Reduce a part's outputs: see `score_parts`."""
-    return score(output, blocks.labels, rows)
+    start: int,
+    targets: SplitTargets,
+    before: tuple[bool, ...],
+    received: list[dict[str, Rows]],
+) -> dict[str, Any]:
+    """Return what a part's targets contribute to each split's scores.
+
+    Parameters
+    ----------
+    before : tuple of bool
+        Which of `received` are of parts before this one.
+    """
+    found = {}
+    for split, own in targets.items():
+        if not own.count:
+            continue
+        ids = own.between(start, start + len(output))
+        mine = take_outputs(scoring.tables, output, blocks, start, {split: ids})
+        first = sum(before)
+        pieces = [*received[:first], mine, *received[first:]]
+        h = _joined([piece[split][0] for piece in pieces])
+        tables = {
+            name: _joined([piece[split][1][name] for piece in pieces])
+            for name in scoring.tables
+        }
+        found[split] = scoring.partial(program, h, tables, own)
+    return found
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def merge_scores(
+    scoring: Scoring, program: Any, left: dict[str, Any], right: dict[str, Any]
+) -> dict[str, Any]:
+    """Return two parts' contributions as one, split by split."""
+    merged = left | right
+    for split in left.keys() & right.keys():
+        merged[split] = scoring.merge(program, left[split], right[split])
+    return merged
 
 
 def by_original_id(

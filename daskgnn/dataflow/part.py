@@ -71,10 +71,13 @@ class PartSource:
         """
         graph = opened(self.graph)
         block = load_checked(graph, self.start, self.stop)
+        labels = np.empty((self.stop - self.start, 0), np.float32)
+        if "labels" in graph.schema.tables:
+            labels = graph.load_table("labels", self.start, self.stop)
         return PartContent(
             block,
             self.load_features(),
-            graph.load_table("labels", self.start, self.stop),
+            labels,
             self.packed.sampler.part_data(block, graph),
         )
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.sampling import PackedSampler, SampledWindow
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.halo_cache import HaloCache
+    from daskgnn.kernels.targets import TargetRows
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class WindowSeeds:
     step_keys: np.ndarray
     """uint64 [W], keys of the draws."""
     facts: list[StepFacts]
+    targets: list[list[TargetRows | None]] | None = None
+    """[P][W], which seeds each target has, where some are not simply the seeds."""
+
+    def facts_of(self, part: int) -> list[StepFacts]:
+        """Return what is said of a part's steps, [W]."""
+        if self.targets is None:
+            return self.facts
+        pairs = zip(self.facts, self.targets[part], strict=True)
+        return [replace(facts, targets=rows) for facts, rows in pairs]
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ def prepare_window(
                 for part in parts
             ]
     prepared = [
-        _add_batch(tasks, plan, window, near[part], states[part], seeds.facts)
+        _add_batch(tasks, plan, window, near[part], states[part], seeds.facts_of(part))
         for part in parts
     ]
     return tasks, prepared

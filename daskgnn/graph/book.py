@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NODE_SHARE = 0.1
 """Work of all nodes as such, where that of all edges is 1."""
+TOLERANCE = 0.1
+"""Work, in parts, that a cut of an older store may stray from its due."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,9 @@ class Clusters:
     """int64 [C+1], storage ids; none of the clusters is empty."""
     edges: np.ndarray
     """int64 [C], entries in the rows of each cluster."""
+    crossing: np.ndarray | None = None
+    """int64 [C+1], entries whose ends lie on different sides of each bound: of older
+    stores, whose runs resume with the parts that they began with."""
 
     def __len__(self) -> int:
         """C."""
@@ -98,7 +103,7 @@ def clusters_of(source: GraphSource) -> Clusters:
     if edges is None:
         degrees = source.degrees(np.arange(schema.num_nodes))
         edges = np.add.reduceat(degrees, bounds[:-1])
-    return Clusters(bounds, edges)
+    return Clusters(bounds, edges, schema.cluster_crossing)
 
 
 def node_work(degree: np.ndarray, seeds: np.ndarray | None) -> np.ndarray:
@@ -118,7 +123,8 @@ def cut_clusters(
 ) -> np.ndarray:
     """Cut the order of the nodes into parts of whole clusters, balanced by work.
 
-    A part ends at the bound of a cluster where the work so far is nearest to its due.
+    A part ends at the bound of a cluster where the work so far is nearest to its due;
+    of an older store, near it where the fewest edges cross.
 
     Parameters
     ----------
@@ -145,7 +151,13 @@ def cut_clusters(
         # Every part gets at least one cluster.
         first, last = cuts[-1] + 1, len(clusters) - (num_parts - p)
         stray = np.abs(work[first : last + 1] - p * part)
-        cuts.append(first + int(stray.argmin()))
+        near = np.flatnonzero(stray <= TOLERANCE * part)
+        best = int(stray.argmin())
+        if clusters.crossing is not None and len(near):
+            # A tenth of a part astray must save a tenth of the crossing edges.
+            price = clusters.crossing[first + near] * (1 + stray[near] / part)
+            best = int(near[np.lexsort((stray[near], price))[0]])
+        cuts.append(first + best)
     return clusters.bounds[[*cuts, len(clusters)]].astype(np.int64)
 
 

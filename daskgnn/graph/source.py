@@ -77,6 +77,9 @@ class GraphSchema:
     cluster_edges: np.ndarray | None = None
     """int64 [C], entries of each cluster; summed from the degrees of all nodes, once
     when the graph is opened, if not given."""
+    cluster_crossing: np.ndarray | None = None
+    """int64 [C+1], entries whose ends lie on different sides of each bound, where an
+    older store counts them."""
     on_demand: bool = False
     """Whether parts hold degrees alone, and ask for entries as they are drawn."""
     spread_bounds: np.ndarray | None = None

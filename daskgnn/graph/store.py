@@ -53,7 +53,8 @@ class Arrays(ABC):
 
     def clusters(self) -> Clusters:
         """Return what was stored of the clusters."""
-        return Clusters(self.read("cluster_bounds"), self.read("cluster_edges"))
+        names = ("cluster_bounds", "cluster_edges", "cluster_crossing")
+        return Clusters(*(self.read(name) for name in names if name in self.arrays))
 
 
 @dataclass(frozen=True, eq=False)

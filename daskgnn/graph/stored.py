@@ -330,6 +330,7 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
         max_degree=int(said["max_degree"]),
         cluster_bounds=clusters.bounds,
         cluster_edges=clusters.edges,
+        cluster_crossing=clusters.crossing,
         spread_bounds=arrays.read("spread_bounds") if cut else None,
         spread_bytes=spread_bytes(arrays),
         graph_hash=str(said["graph_hash"]),

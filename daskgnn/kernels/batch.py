@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.exchange import FeatureRows, HeldPart
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.targets import TargetRows
     from daskgnn.kernels.traffic import Traffic
 
 
@@ -56,7 +57,9 @@ class PreparedStep:
     key: int
     """The step's key for dropout."""
     num_seeds: int
-    """Seeds of the step over all parts."""
+    """Targets of the step over all parts."""
+    targets: TargetRows | None = None
+    """Which seeds each target has, where target i is not simply seed i."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -78,6 +81,8 @@ class StepFacts:
 
     dropout_key: int
     num_seeds: int
+    targets: TargetRows | None = None
+    """Of one part: see `PreparedStep`."""
 
 
 def finish(
@@ -237,8 +242,8 @@ def _finish_step(
         original_ids=ids[: len(x)],
         strength=strength[: len(x)],
     )
-    key, num_seeds = facts.dropout_key, facts.num_seeds
-    return PreparedStep(x, aggregated, kept, labels, key, num_seeds)
+    said = facts.dropout_key, facts.num_seeds, facts.targets
+    return PreparedStep(x, aggregated, kept, labels, *said)
 
 
 def aggregate_first(

@@ -49,12 +49,11 @@ def check_sampler(
     sampler.fingerprint()
     book = PartitionBook(np.arange(3) * ROWS)
     blocks = [made_up_block(part, weighted, index_dtype) for part in range(2)]
-    given = [(block, MadeUpSource()) for block in blocks]
-    data = [_named(sampler, "part_data", *of) for of in given]
+    watched = _Watched(sampler, name)
+    data = [watched.part_data(block, MadeUpSource()) for block in blocks]
     parts = [PartRows(*pair) for pair in zip(blocks, data, strict=True)]
     first = np.arange(2, dtype=index_dtype)
     seeds = [[first + part * ROWS, first[part:] + part * ROWS] for part in range(2)]
-    watched = _Watched(sampler, name)
     keys = np.array([3, 4], np.uint64)
     runs = [sample_parts(watched, parts, book, seeds, keys) for _ in range(2)]
     for part, graphs in enumerate(runs[0]):
@@ -98,6 +97,17 @@ class _Watched(Sampler):
         self._sampler, self._name = sampler, name
         self.num_layers, self.rounds = sampler.num_layers, sampler.rounds
         self.exchanges = tuple(sampler.exchanges)
+
+    def part_data(self, *given: Any) -> dict[str, np.ndarray]:
+        """Call the sampler's, and check that it returns arrays."""
+        data = self._call("part_data", given)
+        arrays = data.values() if isinstance(data, dict) else [None]
+        if not all(isinstance(array, np.ndarray) for array in arrays):
+            raise InputError(
+                f"sampler: {self._name}.part_data returns {_shown(data)}, expected a "
+                "dict of numpy arrays"
+            )
+        return dict(data)
 
     def start(self, *given: Any) -> Any:
         """Call the sampler's."""

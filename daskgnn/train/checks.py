@@ -39,18 +39,11 @@ def check_graph(graph: Any) -> None:
         )
 
 
-def check_trainable(graph: Graph | GraphData) -> None:
-    """Refuse a graph, in memory or stored, that cannot be trained on."""
-    for what in ("features", "labels"):
-        if getattr(graph, what) is None:
-            raise InputError(
-                f"graph {graph.name!r} has no {what}: it can be partitioned, not "
-                "trained"
-            )
-    if not len(graph.splits.get("train", ())):
+def check_features(graph: Graph | GraphData) -> None:
+    """Refuse a graph, in memory or stored, that has no features."""
+    if graph.features is None:
         raise InputError(
-            f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built"
+            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
         )
 
 

@@ -29,7 +29,6 @@ from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.gradients import Gradients
-from daskgnn.train.loss import loss_of
 from daskgnn.train.program import make_program, packed_sampler
 from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
 from daskgnn.train.schedule import optimizer_factory
@@ -41,8 +40,10 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
+    from daskgnn.tasks import Task as LearningTask
     from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
+    from daskgnn.train.targets import GivenTargets
 
 
 @dataclass(eq=False)
@@ -50,11 +51,12 @@ class Deployment:
     """What is loaded and sent once, on first use, and is lost with a cluster."""
 
     executor: Executor
-    graph: Graph
+    targets: GivenTargets
     model: torch.nn.Module
     program: Program
     sampler: Sampler
     batch_size: int
+    """Seeds a step, over all parts."""
     settings: dict[str, Any]
     """Of the blocks: see `load_blocks`."""
     halo_cache: tuple[str, int]
@@ -64,6 +66,11 @@ class Deployment:
 
     def __post_init__(self) -> None:
         self.run = new_name()
+
+    @property
+    def graph(self) -> Graph:
+        """The graph whose blocks are loaded."""
+        return self.targets.graph
 
     @cached_property
     def preparation(self) -> Preparation:
@@ -111,7 +118,7 @@ class Deployment:
         """What computes exact scores."""
         return Evaluator(
             self.executor,
-            self.graph,
+            self.targets,
             self.programs,
             self.preparation,
             self.layered,
@@ -185,7 +192,9 @@ class Deployment:
         return parts_per_worker(self._num_parts, self.executor.num_workers())
 
 
-def program_of(model: torch.nn.Module, graph: Graph, options: TrainOptions) -> Program:
+def program_of(
+    model: torch.nn.Module, task: LearningTask, options: TrainOptions
+) -> Program:
     """Return the program that a trainer's options mean.
 
     Raises
@@ -196,7 +205,7 @@ def program_of(model: torch.nn.Module, graph: Graph, options: TrainOptions) -> P
     named = options["optimizer"], options["lr"], options["weight_decay"]
     return make_program(
         model,
-        loss_of(options["loss"], graph),
+        task,
         optimizer_factory(*named),
         options["threads_per_part"],
         options["precision"],
@@ -205,14 +214,19 @@ def program_of(model: torch.nn.Module, graph: Graph, options: TrainOptions) -> P
 
 
 def deploy(
-    graph: Graph,
+    targets: GivenTargets,
+    batch_size: int,
     model: torch.nn.Module,
     program: Program,
     sampler: Sampler,
     options: TrainOptions,
     layered: bool,
 ) -> Deployment:
-    """Find a run's workers; nothing is sent to them yet."""
+    """Find a run's workers; nothing is sent to them yet.
+
+    `batch_size` is in seeds: the distinct nodes of a step's targets.
+    """
+    graph = targets.graph
     with told_of_losses(lambda: "nothing was done yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
@@ -226,11 +240,11 @@ def deploy(
     cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
     return Deployment(
         executor,
-        graph,
+        targets,
         model,
         program,
         sampler,
-        options["batch_size"],
+        batch_size,
         of_blocks,
         cache,
         layered,

@@ -10,6 +10,7 @@ import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.dataflow.evaluate import (
+    Scoring,
     by_original_id,
     evaluate_layers,
     prepare_whole_graph,
@@ -19,15 +20,20 @@ from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.sampling import NeighborSampler
-from daskgnn.train.exact import evaluate_layer, evaluate_step
+from daskgnn.train.exact import (
+    evaluate_layer,
+    evaluate_step,
+    merge_scores,
+    score_targets,
+)
 from daskgnn.train.program import packed_sampler
-from daskgnn.train.scores import SplitOutputs, reduce_outputs, score_split
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.evaluate import WholeGraph
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.targets import GivenTargets
 
 EVALUATION_PRIORITY = 50
 
@@ -42,7 +48,7 @@ class Evaluator:
     def __init__(
         self,
         executor: Executor,
-        graph: Graph,
+        targets: GivenTargets,
         programs: list[Any],
         preparation: Preparation,
         layered: bool,
@@ -50,7 +56,8 @@ class Evaluator:
     ) -> None:
         self.run = preparation.run
         self.executor = executor
-        self.graph = graph
+        self.graph: Graph = targets.graph
+        self.targets = targets
         self.blocks = preparation.blocks
         self.programs = programs
         self.preparation = preparation
@@ -58,9 +65,6 @@ class Evaluator:
         self.batch_size = batch_size
         self._count = 0
         self._whole: WholeGraph | None = None
-        self._rows = {
-            name: self._rows_of(ids) for name, ids in graph.splits.items() if len(ids)
-        }
 
     def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
@@ -71,21 +75,26 @@ class Evaluator:
                 self.executor.take_over()
 
     def _scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
-        outputs = self._outputs(parameters)
-        rows = [
-            {split: self._rows[split][part] for split in splits}
-            for part in range(self.graph.num_parts)
+        task = self.targets.task
+        wanted = [self.targets.by_part(split) for split in splits]
+        targets = [
+            dict(zip(splits, own, strict=True)) for own in zip(*wanted, strict=True)
         ]
-        tasks, keys = score_parts(outputs, self.blocks, reduce_outputs, rows)
-        self.executor.submit(tasks, keys, priority=EVALUATION_PRIORITY)
+        outputs = self._outputs(parameters)
+        tasks, total = score_parts(
+            outputs,
+            self.blocks,
+            Scoring(score_targets, merge_scores, task.tables),
+            self.programs,
+            self.graph.partition_book,
+            targets,
+        )
+        self.executor.submit(tasks, [total], priority=EVALUATION_PRIORITY)
         try:
-            parts: list[dict[str, SplitOutputs]] = self.executor.result(keys)
+            (found,) = self.executor.result([total])
         finally:
-            self.executor.release([*keys, *outputs])
-        return {
-            split: score_split([part[split] for part in parts], self.graph.metric)
-            for split in splits
-        }
+            self.executor.release([total, *outputs])
+        return {split: task.score(found[split]) for split in splits}
 
     def predict(self, parameters: np.ndarray) -> da.Array:
         """Return the outputs (N, C), a Dask array in original node order."""
@@ -197,14 +206,6 @@ class Evaluator:
         for keys in pieces:
             self.executor.release(keys)
         return list(tasks)
-
-    def _rows_of(self, ids: np.ndarray) -> list[np.ndarray]:
-        """Return a split's rows within each part."""
-        book = self.graph.partition_book
-        cuts = np.searchsorted(ids, book)
-        return [
-            ids[cuts[p] : cuts[p + 1]] - book[p] for p in range(self.graph.num_parts)
-        ]
 
 
 def _part_of_prediction(key: Any) -> int:

@@ -11,6 +11,7 @@ from daskgnn.kernels.features import dense
 from daskgnn.kernels.halo import StreamedPart, part_pieces
 from daskgnn.nn.block import Block
 from daskgnn.nn.device import CPU
+from daskgnn.tasks.task import batch_of
 from daskgnn.train.arithmetic import computing
 from daskgnn.train.program import layer_blocks, load_model
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.targets import PartTargets
     from daskgnn.train.program import Program
 
 
@@ -97,3 +99,19 @@ def evaluate_step(
         model = load_model(program).with_parameters(parameters).eval()
         out = model(CPU.tensor(batch.x), layer_blocks(batch, model))
         return CPU.array(out.float().contiguous())
+
+
+def score_targets(
+    program: Program,
+    h: np.ndarray,
+    tables: dict[str, np.ndarray],
+    targets: PartTargets,
+) -> Any:
+    """Return what a part's targets contribute to the scores; h has float32 [m, C]."""
+    batch = batch_of(targets.rows, len(h), tables, targets.count)
+    return load_model(program).task.partial(h, batch)
+
+
+def merge_scores(program: Program, left: Any, right: Any) -> Any:
+    """Return two contributions to the scores as one."""
+    return load_model(program).task.merge(left, right)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import CheckpointError
 from daskgnn.train.gradients import SYNCHRONOUS
-from daskgnn.train.loss import describe_function, loss_of
 from daskgnn.train.options import TRAINER
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
-    from daskgnn.sampling import Sampler
     from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
     from daskgnn.train.schedule import Schedule
@@ -26,11 +24,14 @@ def fingerprint(
     model: torch.nn.Module,
     graph: Graph,
     program: Program,
-    sampler: Sampler,
+    seams: dict[str, Any],
     schedule: Schedule,
     options: TrainOptions,
 ) -> dict[str, Any]:
-    """Return the facts that decide a run's result, as checkpoints hold them."""
+    """Return the facts that decide a run's result, as checkpoints hold them.
+
+    `seams` are those of the sampler and of the task.
+    """
     given: dict[str, Any] = {**options}
     own = {name: given[name] for name, o in TRAINER.items() if o.fact is True}
     return {
@@ -42,9 +43,8 @@ def fingerprint(
         ],
         "gradients": program.gradients.facts(),
         "optimizer": schedule.describe(),
-        "loss": describe_function(loss_of(options["loss"], graph)),
         **own,
-        **sampler.fingerprint(),
+        **seams,
     }
 
 

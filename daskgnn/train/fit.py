@@ -10,6 +10,7 @@ from daskgnn.train.course import Best, Course, Sums
 from daskgnn.train.gradients import staleness_counts
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.signals import Terminated
+from daskgnn.train.summary import further_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,7 @@ class Fit:
                 "seconds": round(max(done - before, 0.0), 6),
             }
             before = done
-            seeds = self._num_seeds(window.first + i)
+            seeds = self.plan.num_targets(window.first + i)
             for sums in (course.epoch, course.total):
                 sums.loss += loss * seeds
                 sums.seeds += seeds
@@ -197,29 +198,21 @@ class Fit:
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
         """Score the validation split when it is due."""
-        if (
-            not len(self.graph.splits.get("val", ()))
-            or (epoch + 1) % self.options["eval_every"]
-        ):
+        targets = self.evaluator.targets
+        if (epoch + 1) % self.options["eval_every"] or not targets.has("val"):
             return None
         began = time.time()
         with self.signals.released():
             scores = self.evaluator.scores(self.course.state.parameters, ["val"])["val"]
-        record["val_accuracy"] = scores["accuracy"]
-        if "loss" in scores:
-            record["val_loss"] = scores["loss"]
+        for name in ("accuracy", "loss"):
+            if name in scores:
+                record[f"val_{name}"] = scores[name]
         record["eval_seconds"] = round(time.time() - began, 6)
-        metric = self.graph.metric or "accuracy"
+        metric = targets.task.metric(self.graph)
         if metric != "accuracy":
             record["val_metric"] = scores[metric]
+        record.update(further_scores("val", scores, metric))
         return float(scores[metric])
-
-    def _num_seeds(self, step: int) -> int:
-        """Return the seeds of a step, counted from its epoch's begin."""
-        return min(
-            self.plan.batch_size,
-            len(self.plan.original_ids) - step * self.plan.batch_size,
-        )
 
     def _checkpoint_due(self) -> bool:
         every, seconds = (

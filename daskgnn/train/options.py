@@ -23,7 +23,7 @@ from daskgnn.train.plainoptions import (
 )
 
 if TYPE_CHECKING:
-    from daskgnn.train.loss import Loss
+    from daskgnn.tasks.loss import Loss
     from daskgnn.train.recorder import Progress
     from daskgnn.train.schedule import SchedulerFactory
 

@@ -26,6 +26,7 @@ from daskgnn.dataflow.shares import PartGradient, add_gradients, opened
 from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
 from daskgnn.nn.device import CPU
+from daskgnn.tasks.task import target_batch
 from daskgnn.train.arithmetic import computing, half_precision
 from daskgnn.train.gradients import (
     SYNCHRONOUS,
@@ -45,18 +46,18 @@ from daskgnn.train.state import (
 if TYPE_CHECKING:
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
     from daskgnn.sampling import Sampler
+    from daskgnn.tasks.task import Task
     from daskgnn.train.gradients import UpdateOptions
-    from daskgnn.train.loss import Loss
 
 OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
 class Program:
-    """A model without its parameters, its loss and its optimizer, as bytes."""
+    """A model without its parameters, its task and its optimizer, as bytes."""
 
     payload: bytes
-    """cloudpickle of (model with empty parameters, loss, optimizer factory)."""
+    """cloudpickle of (model with empty parameters, task, optimizer factory)."""
     shapes: tuple[tuple[int, ...], ...]
     threads: int
     """Threads of a numeric task: part of the plan, never the worker's cores."""
@@ -72,7 +73,7 @@ class Program:
 
 def make_program(
     model: torch.nn.Module,
-    loss: Loss,
+    task: Task,
     optimizer: OptimizerFactory,
     threads: int,
     precision: str = "float32",
@@ -83,7 +84,7 @@ def make_program(
     Raises
     ------
     ModelError
-        If the model, loss or optimizer factory cannot be pickled.
+        If the model, task or optimizer factory cannot be pickled.
     """
     skeleton = copy.deepcopy(model)
     shapes = tuple(tuple(p.shape) for p in skeleton.parameters())
@@ -92,7 +93,7 @@ def make_program(
         p.grad = None
     try:
         with _user_code_by_value():
-            payload = cloudpickle.dumps((skeleton, loss, optimizer))
+            payload = cloudpickle.dumps((skeleton, task, optimizer))
     except Exception as error:
         raise ModelError(
             f"the model, its loss or its optimizer cannot be sent to workers "
@@ -161,7 +162,7 @@ class _Loaded:
     """A model of this thread, whose parameters are views of one flat vector."""
 
     def __init__(self, program: Program) -> None:
-        self.model, self.loss, self.optimizer = _unpickle(program.payload)
+        self.model, self.task, self.optimizer = _unpickle(program.payload)
         self.parameters = list(self.model.parameters())
         self.trained = [p for p in self.parameters if p.requires_grad]
         sizes = [int(np.prod(shape, dtype=np.int64)) for shape in program.shapes]
@@ -302,8 +303,9 @@ class TrainSession:
                 with half_precision(self.program.precision):
                     blocks = layer_blocks(prepared, model)
                     outputs = model(CPU.tensor(prepared.x), blocks)
-                labels = CPU.tensor(prepared.labels)
-                loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
+                task = loaded.task
+                targets = target_batch(prepared, task.tables).as_tensors(CPU.tensor)
+                loss = task.loss(outputs.float(), targets) / prepared.num_seeds
             with clock.phase("backward"):
                 gradient = self._gradient_of(loss)
         return PartGradient(gradient, float(loss.detach()), {}, nbytes, nbytes)

@@ -25,6 +25,7 @@ from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.features import some_rows
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.kernels.warmup import compiled
 from daskgnn.sampling.check import ROWS, MadeUpSource, made_up_block
 from daskgnn.train.program import TrainSession
@@ -92,7 +93,8 @@ def rehearse_everywhere(
         executor.submit(tasks, list(tasks))
         executor.wait(list(tasks))
         # The driver's own part of a window: who is a seed in which step.
-        SeedPlan(np.arange(1), np.arange(1), 1, seed=0).permutation(0)
+        one = Targets(np.zeros(1, np.int64), np.zeros((1, 1), np.int64))
+        SeedPlan(one, 1, seed=0).permutation(0)
     executor.release(list(tasks))
     notice.progress.event({"event": READY})
 

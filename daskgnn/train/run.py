@@ -20,7 +20,8 @@ from daskgnn.errors import (
 from daskgnn.graph.datasets import is_store, resolve
 from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.graph.graph import open_graph
-from daskgnn.train.checks import check_trainable, check_worker_limit
+from daskgnn.tasks.node import check_labelled
+from daskgnn.train.checks import check_features, check_worker_limit
 from daskgnn.train.cluster import open_client
 from daskgnn.train.option import taken
 from daskgnn.train.options import RUN, RunOptions
@@ -167,7 +168,8 @@ def _write_settings(out: Storage, settings: dict[str, Any]) -> None:
 
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     """Partition a graph in memory and store it for the run."""
-    check_trainable(data)
+    check_features(data)
+    check_labelled(data)
     partitioned = data.partition(
         num_clusters=settings["num_clusters"],
         method=settings["method"],

@@ -12,7 +12,6 @@ import dask
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
-from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, advisor_of
 from daskgnn.train.ahead import Lookahead
@@ -20,13 +19,12 @@ from daskgnn.train.checks import (
     check_count,
     check_graph,
     check_options,
-    check_trainable,
     choose_sampler,
 )
 from daskgnn.train.cluster import told_of_losses
 from daskgnn.train.course import Course
 from daskgnn.train.deployment import deploy, new_name, program_of
-from daskgnn.train.dryrun import try_model
+from daskgnn.train.dryrun import try_model, try_task
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
@@ -46,6 +44,7 @@ from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
+from daskgnn.train.targets import GivenTargets, chosen_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,11 +90,13 @@ class Trainer:
         self, model: torch.nn.Module, graph: Graph, **options: Unpack[TrainOptions]
     ) -> None:
         check_graph(graph)
-        check_trainable(graph)
         self.model = model
         self.graph = graph
         self.options = check_options(options, graph)
         """All options, as they are used."""
+        self.task = chosen_task(self.options, model, graph)
+        targets = GivenTargets(self.task, graph, self.options["seed"])
+        self.plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
         progress = self.options["progress"] or Silent()
         self.recorder = Recorder(
@@ -103,22 +104,26 @@ class Trainer:
         )
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = self._check_model(sampler.num_layers)
+        layered = self._check_model(sampler.num_layers, targets)
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, new_schedule(self.options, model))
-        self.program = program_of(model, graph, self.options)
-        schedule = self.course.schedule
+        self.program = program_of(model, self.task, self.options)
         self._facts = fingerprint(
-            model, graph, self.program, sampler, schedule, self.options
-        )
-        self.plan = SeedPlan(
-            graph.original_ids_of(graph.splits["train"]),
-            graph.splits["train"],
-            self.options["batch_size"],
-            self.options["seed"],
+            model,
+            graph,
+            self.program,
+            {**sampler.fingerprint(), **self.task.fingerprint()},
+            self.course.schedule,
+            self.options,
         )
         self.deployment = deploy(
-            graph, model, self.program, sampler, self.options, layered
+            targets,
+            targets.seeds_of_step(self.plan),
+            model,
+            self.program,
+            sampler,
+            self.options,
+            layered,
         )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
@@ -126,14 +131,20 @@ class Trainer:
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
-    def _check_model(self, num_layers: int) -> bool:
-        """Check the model; return whether it can be evaluated layer by layer."""
+    def _check_model(self, num_layers: int, targets: GivenTargets) -> bool:
+        """Check model and task; return whether it can be evaluated layer by layer."""
         deterministic = self.options["deterministic"]
         check_model(self.model, deterministic=deterministic)
         number_dropouts(self.model)
-        return try_model(
-            self.model, self.graph, num_layers, deterministic=deterministic
+        layered, columns = try_model(
+            self.model,
+            self.graph,
+            num_layers,
+            self.task.num_outputs(self.graph),
+            deterministic=deterministic,
         )
+        try_task(self.task, self.graph, targets.few(self.plan), columns)
+        return layered
 
     @property
     def executor(self) -> Executor:
@@ -311,7 +322,7 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds, exact scores included."""
-        splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
+        splits = [s for s in ("val", "test") if self.deployment.targets.has(s)]
         evaluator, best = self.deployment.evaluator, self.best_parameters
         scores = evaluator.scores(best, splits) if splits else {}
         facts = {
@@ -320,7 +331,8 @@ class Trainer:
             "window": self.window,
             "advice": None if self.advice is None else str(self.advice),
         }
-        return summarize(self.graph, self.course, scores, facts)
+        metric = self.task.metric(self.graph)
+        return summarize(self.graph, metric, self.course, scores, facts)
 
     @property
     def params_sha256(self) -> str:
@@ -348,7 +360,13 @@ class Trainer:
             # Names of its own: results of an earlier fit, whose steps may still be on
             # their way out of the scheduler, are never taken for those of this one.
             replace(self.deployment.preparation, run=new_name()),
-            WindowPlanner(self.plan, self.graph.num_parts, self.graph.index_dtype, way),
+            WindowPlanner(
+                self.plan,
+                self.graph.num_parts,
+                self.graph.index_dtype,
+                way,
+                self.deployment.targets.expand,
+            ),
             int(dask.config.get("gnn.look-ahead")),
         )
         loop = (TrainLoop if way.bound is None else ServerLoop)(
@@ -394,6 +412,7 @@ class Trainer:
         write_parameters(self.model, self.best_parameters)
 
     def _check_split(self, split: str) -> None:
-        if not len(self.graph.splits.get(split, ())):
-            names = ", ".join(s for s, ids in self.graph.splits.items() if len(ids))
+        targets = self.deployment.targets
+        if not targets.has(split):
+            names = ", ".join(filter(targets.has, ("train", "val", "test")))
             raise InputError(f"split={split!r} has no node, expected one of {names}")

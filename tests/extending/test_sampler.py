@@ -82,15 +82,21 @@ class WithReplacement(Sampler):
         keys = np.empty(len(own), np.uint64)
         for s, key in enumerate(step_keys):
             keys[step == s] = keys_below(key, names[step == s])
-        slots = np.empty((len(own), self.k), np.int64)
-        for j in range(self.k):
-            # Beneath the step's key and the node's original id: of the layer, the draw.
-            bits = keys_below(np.uint64(derive_key(round, j)), keys.view(np.int64))
-            slots[:, j] = (bits >> np.uint64(32)) * degree.astype(np.uint64) >> 32
+        slots = self.slots(rows, own, keys, round)
         counts = np.where(degree > 0, self.k, 0)
         found = rows.entries(np.repeat(own, counts), slots[degree > 0].ravel())
         told = (names, degree, block.strength[own], counts)
         return Message(asked.ids, asked.ends, *told, found.columns, found.weights)
+
+    def slots(self, rows, own, keys, round):
+        """Return `k` places in each row, [n, k]."""
+        degree = rows.block.degree[own].astype(np.uint64)
+        slots = np.empty((len(own), self.k), np.int64)
+        for j in range(self.k):
+            # Beneath the step's key and the node's original id: of the layer, the draw.
+            bits = keys_below(np.uint64(derive_key(round, j)), keys.view(np.int64))
+            slots[:, j] = (bits >> np.uint64(32)) * degree >> np.uint64(32)
+        return slots
 
     def merge(self, frontier, answers, round, part, book, threads=1):
         after = []
@@ -267,8 +273,38 @@ def test_parts_can_add_up_what_they_know(path, client):
     assert runs[0].params_sha256 == runs[1].params_sha256
 
 
+class Hubs(WithReplacement):
+    """Takes the neighbours of highest degree, which each part keeps beside its rows."""
+
+    def part_data(self, block, source):
+        ids = block.indices
+        return {"degree": source.degrees(ids), "name": source.rows("original_ids", ids)}
+
+    def slots(self, rows, own, keys, round):
+        block, found = rows.block, np.zeros((len(own), self.k), np.int64)
+        for i, row in enumerate(own):
+            here = slice(block.indptr[row], block.indptr[row + 1])
+            order = np.lexsort((rows.data["name"][here], -rows.data["degree"][here]))
+            if len(order):
+                found[i] = np.resize(order, self.k)
+        return found
+
+
+def test_parts_keep_what_a_sampler_wants(path, client):
+    runs = [trainer(path, c, Hubs(2)) for c in (None, client)]
+    runs.append(trainer(path, None, Hubs(2), parts=3))
+    losses = [[step["loss"] for step in run.fit(1).steps] for run in runs]
+    assert runs[0].params_sha256 == runs[1].params_sha256
+    np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
+
+
 class NoAnswer(WithReplacement):
     answer = Sampler.answer
+
+
+class KeepsList(WithReplacement):
+    def part_data(self, block, source):
+        return [block.degree]
 
 
 class OtherForm(WithReplacement):
@@ -318,6 +354,9 @@ REFUSED = {
     "NoIds.request returns 2 objects, expected an object with ids": NoIds(2),
     "Random gives other samples for the same arguments": Random(2),
     "Failing.start fails on a made-up graph .* KeyError": Failing(2),
+    "KeepsList.part_data returns 1 objects, expected a dict of numpy arrays": KeepsList(
+        2
+    ),
     "WithReplacement.num_layers is 0": WithReplacement(2, 0),
     "Changed.finish returns a list of int": finishing(lambda graph: 3),
     r"graph whose ids is float64 \[": finishing(

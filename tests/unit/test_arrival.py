@@ -9,7 +9,7 @@ from training import AtStep, planted_graph, stop, stored, trainer
 from daskgnn.dataflow.arrival import Pool, Versions
 from daskgnn.dataflow.executor import LocalExecutor, PartsLost
 from daskgnn.errors import InputError
-from daskgnn.train import trainer as trainers
+from daskgnn.train import deployment
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
 from daskgnn.train.state import TrainState
@@ -163,7 +163,7 @@ class Losing(LocalExecutor):
 def test_a_window_served_again_has_gradients_of_its_own(path, monkeypatch):
     wanted = run(path)
     losing = Losing()
-    monkeypatch.setattr(trainers, "make_executor", lambda *_: losing)
+    monkeypatch.setattr(deployment, "make_executor", lambda *_: losing)
     found = run(path)
     assert found.params_sha256 == wanted.params_sha256
     units = [key for key in losing.submitted if key[0] == "unit"]

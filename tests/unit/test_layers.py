@@ -8,12 +8,22 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "daskgnn"
 # A folder may import itself and those before it.
-LAYERS = ["kernels", "sampling", "graph", "partition", "nn", "dataflow", "train", "cli"]
+LAYERS = [
+    "kernels",
+    "sampling",
+    "graph",
+    "partition",
+    "nn",
+    "tasks",
+    "dataflow",
+    "train",
+    "cli",
+]
 BASE = {"errors", "config", "seams"}
 PURE = {"dask", "distributed", "torch"}
 FOREIGN = {"kernels": PURE, "sampling": PURE, "dataflow": {"torch"}}
 # nn comes before dataflow in the order, but task graphs know nothing of models.
-OWN = {"dataflow": {"nn"}}
+OWN = {"tasks": {"partition"}, "dataflow": {"nn", "tasks"}}
 # A data set in memory has the method partition(), which imports when it is called.
 LATE = {("graph", "partition")}
 

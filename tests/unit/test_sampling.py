@@ -11,6 +11,7 @@ from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.hops import Request, answer
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
+from daskgnn.kernels.targets import Targets
 from daskgnn.sampling import NeighborSampler, PartitionBook
 from daskgnn.sampling.rounds import sample_parts
 
@@ -80,7 +81,7 @@ def neighbourhoods(windows, order):
 def test_neighbourhoods_do_not_depend_on_parts_or_order(num_neighbors):
     matrix = graph()
     rng = np.random.default_rng(1)
-    plan = SeedPlan(np.arange(40), np.arange(40), 12, seed=3)
+    plan = SeedPlan(node_targets(np.arange(40)), 12, seed=3)
     keys = np.array([derive_key(1, 2, s) for s in range(3)], np.uint64)
     permutation = plan.permutation(0)
     seen = []
@@ -148,17 +149,28 @@ def test_weighted_draws_follow_the_weights():
     assert stats.chisquare(counts, weights / weights.sum() * 8000).pvalue > 1e-3
 
 
+def node_targets(ids, places=None):
+    return Targets(ids, (ids if places is None else places)[:, None])
+
+
+def visited(plan, epoch):
+    """Return the keys of an epoch's targets in the order in which they come."""
+    return plan.in_order.keys[plan.permutation(epoch)]
+
+
 def test_epochs_permute_all_training_nodes_whatever_their_storage_order():
     ids = np.arange(0, 200, 2)
-    plan = SeedPlan(ids, ids + 1000, 16, seed=4)
+    plan = SeedPlan(node_targets(ids, ids + 1000), 16, seed=4)
     shuffled = np.random.default_rng(0).permutation(len(ids))
-    other = SeedPlan(ids[shuffled], ids[shuffled] + 1000, 16, seed=4)
-    first, second = plan.permutation(0), plan.permutation(1)
-    assert sorted(first) == list(ids + 1000)
+    other = SeedPlan(node_targets(ids, shuffled), 16, seed=4)
+    first, second = (visited(plan, epoch) for epoch in (0, 1))
+    assert sorted(first) == list(ids)
     assert list(first) != list(second)
-    assert list(first) == list(other.permutation(0))
+    assert list(first) == list(visited(other, 0))
     assert plan.steps_per_epoch == 7
-    assert len(plan.step_seeds(first, 6)) == 4
+    last = plan.step_targets(plan.permutation(0), 6)
+    assert list(last.nodes[:, 0]) == sorted(first[96:] + 1000)
+    assert len(last) == plan.num_targets(6) == 4
 
 
 @pytest.mark.parametrize(("seeds", "parts"), [(10, 3), (2, 4), (0, 2), (7, 7)])
