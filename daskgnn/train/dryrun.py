@@ -109,7 +109,7 @@ def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> No
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(len(nodes), num_outputs, generator=generator).requires_grad_()
     _try_loss(f"{name}.loss(h, batch)", task, h, batch)
-    found = _try(f"{name}.partial(h, batch)", task.partial, h.detach().numpy(), batch)
+    found = _try(f"{name}.partial(h, batch)", task.partial, CPU.array(h), batch)
     total = _try(f"{name}.merge(left, right)", task.merge, found, found)
     try:
         scores = task.score(total)
