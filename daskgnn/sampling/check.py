@@ -104,7 +104,7 @@ class _Watched(Sampler):
         arrays = data.values() if isinstance(data, dict) else [None]
         if not all(isinstance(array, np.ndarray) for array in arrays):
             raise InputError(
-                f"sampler: {self._name}.part_data returns {_shown(data)}, expected a "
+                f"sampler: {self._name}.part_data returns {shown(data)}, expected a "
                 "dict of numpy arrays"
             )
         return dict(data)
