@@ -6,7 +6,7 @@
 
 - modes: steps/s, bytes a step and test accuracy of each way on two local workers, on
   Coauthor CS (DASKGNN_DATA_DIR) and a graph of the shape of ogbn-arxiv;
-- sums: milliseconds of a sum alone in a tree, a ring and gloo, by size and parts;
+- sums: milliseconds of a sum alone in a tree and a ring, by size and parts;
 - straggler: seeds/s where one of two workers is four times as slow;
 - precision: step time in bfloat16 against float32;
 - accuracy: test accuracy of each way at the same number of updates, on Cora and
@@ -44,12 +44,11 @@ from ways import (
 from ways_accuracy import measure_accuracy
 
 from daskgnn import nn, open_graph
-from daskgnn.dataflow.chain import Chain
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.shares import PartGradient
+from daskgnn.dataflow.steps import StepMethod
 from daskgnn.train.cluster import own_cluster
-from daskgnn.train.gloo import GlooGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +63,7 @@ class Run:
 
     def __init__(self, trainer: daskgnn.Trainer, mode: str = "tree") -> None:
         self.trainer, self.mode = trainer, mode
-        trainer.eval_every = 1_000_000
+        trainer.options["eval_every"] = 1_000_000
         self.epochs = 0
         self.seconds: list[float] = []
         self.accuracy: float | None = None
@@ -163,10 +162,9 @@ class NoArithmetic:
         return self._steps
 
 
-CHAINS = {
-    "tree": Chain(NoArithmetic),
-    "ring": Chain(NoArithmetic, sums="ring"),
-    "gloo": Chain(NoArithmetic, group=GlooGroup),
+METHODS = {
+    "tree": StepMethod(NoArithmetic),
+    "ring": StepMethod(NoArithmetic, sums="ring"),
 }
 
 
@@ -177,25 +175,25 @@ def measure_sums(workers: list[int], sizes: list[int]) -> list[dict[str, Any]]:
         with own_cluster(count) as client:
             for size in sizes:
                 row: dict[str, Any] = {"parts = workers": count, "parameters": size}
-                times: dict[str, list[float]] = {name: [] for name in CHAINS}
+                times: dict[str, list[float]] = {name: [] for name in METHODS}
                 for _ in range(4):
-                    for name, chain in CHAINS.items():
-                        times[name].append(_sum_seconds(client, count, size, chain))
+                    for name, method in METHODS.items():
+                        times[name].append(_sum_seconds(client, count, size, method))
                 for name, seconds in times.items():
                     row[f"{name} ms"] = 1e3 * float(np.median(seconds[1:]))
                 rows.append(row)
     return rows
 
 
-def _sum_seconds(client: Any, count: int, size: int, chain: Chain) -> float:
+def _sum_seconds(client: Any, count: int, size: int, method: StepMethod) -> float:
     executor = ClusterExecutor(client, count)
     run = f"sums-{time.monotonic_ns()}"
     programs = [("program", run, part) for part in range(count)]
     executor.submit({key: Task(key, int, size) for key in programs}, programs)
     steps, meetings = 40, []
     for number in range(2):
-        outcomes = executor.run_gang(
-            chain, ("window", run, number), 0, programs, programs, [None] * steps
+        outcomes = executor.run_in_order(
+            method, ("window", run, number), 0, programs, programs, [None] * steps
         )
         meetings = [report.work for report in outcomes[0].reports]
     executor.release(programs)
@@ -249,7 +247,7 @@ def measure_straggler(
             }
             in_turns(list(runs.values()), 1 + repeats)
             for name, run in runs.items():
-                seeds = len(run.trainer.plan.original_ids)
+                seeds = len(run.trainer.plan.targets)
                 rows[name][f"{which} seeds/s"] = seeds / float(np.median(run.seconds))
                 print(f"  {which} {name}: {run.seconds} s", flush=True)
                 rows[name]["staleness"] = run.trainer.course.total.staleness or None

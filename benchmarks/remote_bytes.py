@@ -20,14 +20,13 @@ from report import show
 from workloads import WORKLOADS, add_options, store_of
 
 import daskgnn
-from daskgnn.graph.store import load_adjacency
 from daskgnn.kernels.exchange import Asked, answer_rows, ask_rows
 from daskgnn.kernels.half import narrow
 from daskgnn.kernels.halo_cache import HaloCache, choose_static, fill_cache
-from daskgnn.kernels.hops import Sampling, WindowNodes, answer, first_nodes, request
-from daskgnn.kernels.merge import merge
-from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
+from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows, SampledGraph
+from daskgnn.sampling.rounds import sample_parts
 from daskgnn.train.plan import Position, WindowPlanner, windows
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ if TYPE_CHECKING:
 class Parts:
     """A graph's parts, held in this process."""
 
-    sampling: Sampling
+    sampler: Counted
+    book: PartitionBook
     blocks: list[AdjacencyBlock]
     features: list[np.ndarray]
     seeds: list[np.ndarray]
@@ -54,39 +54,33 @@ def load_parts(graph: Graph, fan_out: Sequence[int], batch_size: int) -> Parts:
     book, train = graph.partition_book, graph.splits["train"]
     bounds = [(int(a), int(b)) for a, b in pairwise(book)]
     return Parts(
-        Sampling(FanOut(tuple(fan_out)), book),
-        [load_adjacency(graph.path, a, b, graph.checksum) for a, b in bounds],
+        Counted(fan_out),
+        PartitionBook(book),
+        [graph.source.load_rows(a, b) for a, b in bounds],
         [np.asarray(graph.features[a:b].compute()) for a, b in bounds],
         [train[(train >= a) & (train < b)] for a, b in bounds],
         batch_size,
     )
 
 
-def sample(parts: Parts, seeds: WindowSeeds) -> list[WindowNodes]:
-    """Sample a window; return each part's nodes."""
-    everyone = range(len(parts.blocks))
-    labels = [np.zeros(block.num_rows, np.int64) for block in parts.blocks]
-    keys = seeds.step_keys
-    nodes = [
-        first_nodes(runs, keys, labels[0][:0], len(everyone)) for runs in seeds.runs
-    ]
-    for hop in range(parts.sampling.fan_out.num_hops):
-        grown = []
-        for p in everyone:
-            answers = {
-                q: answer(
-                    parts.blocks[q],
-                    labels[q] if hop == 0 else None,
-                    request(nodes[p], parts.sampling, q),
-                    keys,
-                    parts.sampling,
-                    hop,
-                )
-                for q in everyone
-            }
-            grown.append(merge(nodes[p], answers, parts.sampling, hop, p))
-        nodes = grown
-    return nodes
+class Counted(NeighborSampler):
+    """Counts the bytes of other parts' answers, and of the ids that they were for."""
+
+    nbytes = 0
+
+    def merge(self, frontier: Any, answers: Any, number: int, part: int, *how: Any):
+        """Count, and merge."""
+        for owner, rows in answers.items():
+            if owner != part:
+                self.nbytes += rows.nbytes + len(rows.counts) * rows.columns.itemsize
+        return super().merge(frontier, answers, number, part, *how)
+
+
+def sample(parts: Parts, seeds: WindowSeeds) -> list[list[SampledGraph]]:
+    """Sample a window; return each part's graphs."""
+    rows = [PartRows(block) for block in parts.blocks]
+    given = (rows, parts.book, seeds.runs, seeds.step_keys)
+    return sample_parts(parts.sampler, *given)
 
 
 def static_caches(parts: Parts, nbytes: float) -> list[HaloCache]:
@@ -98,13 +92,18 @@ def static_caches(parts: Parts, nbytes: float) -> list[HaloCache]:
         row = channels * itemsize + block.indices.itemsize
         share = parts.batch_size / count
         ids = choose_static(
-            block, parts.sampling, parts.seeds[p], share, int(nbytes // row)
+            block,
+            parts.book,
+            parts.sampler.neighbors_per_layer(),
+            parts.seeds[p],
+            share,
+            int(nbytes // row),
         )
         answers = [
             answer_rows(
                 parts.blocks[q],
                 parts.features[q],
-                Asked(ids[parts.sampling.owned(ids, q)]),
+                Asked(ids[parts.book.owned(ids, q)]),
                 "mean",
             )
             for q in range(count)
@@ -116,7 +115,7 @@ def static_caches(parts: Parts, nbytes: float) -> list[HaloCache]:
 
 def exchanged(
     parts: Parts,
-    nodes: list[WindowNodes],
+    nodes: list[list[SampledGraph]],
     *,
     aggregate: bool,
     caches: list[HaloCache] | None,
@@ -129,7 +128,7 @@ def exchanged(
                 continue
             cache = None if caches is None else caches[p]
             asked = ask_rows(
-                window, parts.sampling, q, parts.features[p], "mean", aggregate, cache
+                window, parts.book, q, parts.features[p], "mean", aggregate, cache
             )
             got = answer_rows(block, parts.features[q], asked, "mean")
             rows += len(asked.ids)
@@ -138,16 +137,13 @@ def exchanged(
     return rows, sums, nbytes
 
 
-def in_steps(nodes: list[WindowNodes]) -> list[list[WindowNodes]]:
+def in_steps(nodes: list[list[SampledGraph]]) -> list[list[list[SampledGraph]]]:
     """Cut a window into windows of one step."""
-    return [
-        [replace(window, steps=(window.steps[s],)) for window in nodes]
-        for s in range(len(nodes[0].steps))
-    ]
+    return [[[graph] for graph in step] for step in zip(*nodes, strict=True)]
 
 
 def measure(
-    parts: Parts, taken: list[list[WindowNodes]], cache_bytes: float, steps: int
+    parts: Parts, taken: list[list[list[SampledGraph]]], cache_bytes: float, steps: int
 ) -> list[dict[str, Any]]:
     """Return the table's rows: each means alone, and all together."""
     single = [one for nodes in taken for one in in_steps(nodes)]
@@ -184,7 +180,7 @@ def measure(
                 "ratio": nbytes / 1e6 / base,
             }
         )
-    asked = sum(int(window.traffic.nbytes.sum()) for nodes in taken for window in nodes)
+    asked = parts.sampler.nbytes
     rows.append(
         {
             "features": "(sampling, beside these)",
@@ -212,7 +208,8 @@ def main() -> None:
     )
     parts = load_parts(graph, workload.fan_out, workload.batch_size)
     seeds = graph.splits["train"]
-    plan = SeedPlan(graph.original_ids_of(seeds), seeds, workload.batch_size, 0)
+    targets = Targets(graph.original_ids_of(seeds), seeds[:, None])
+    plan = SeedPlan(targets, workload.batch_size, 0)
     planner = WindowPlanner(plan, args.num_parts, graph.index_dtype)
     chosen = list(
         islice(windows(plan, Position(), 100, lambda: args.window, None), args.windows)

@@ -28,13 +28,11 @@ from report import show
 
 import daskgnn
 from daskgnn.graph.generate import planted_partition
-from daskgnn.graph.store import load_adjacency
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import keep_freed_memory
 from daskgnn.kernels.counter import derive_key
-from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
-from daskgnn.kernels.merge import merge
-from daskgnn.kernels.neighbor import FanOut
+from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows
+from daskgnn.sampling.rounds import sample_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,20 +52,15 @@ BATCH, BATCHES = 1024, 8
 
 def ours(block: AdjacencyBlock, seeds: list[np.ndarray], fan_out: list[int]) -> int:
     """Sample one window of all batches; return the edges."""
-    sampling = Sampling(FanOut(tuple(fan_out)), np.array([0, block.num_rows]))
     keys = np.array([derive_key(1, s) for s in range(len(seeds))], np.uint64)
-    labels = np.zeros(block.num_rows, np.int64)
     runs = [ids.astype(block.indices.dtype) for ids in seeds]
-    window = first_nodes(runs, keys, labels[:0], 1)
-    for hop in range(len(fan_out)):
-        asked = request(window, sampling, 0)
-        rows = answer(block, labels if hop == 0 else None, asked, keys, sampling, hop)
-        window = merge(window, {0: rows}, sampling, hop, 0)
-    limits = sampling.fan_out.limits
+    book = PartitionBook(np.array([0, block.num_rows]))
+    given = ([PartRows(block)], book, [runs], keys)
+    (graphs,) = sample_parts(NeighborSampler(fan_out), *given)
     return sum(
-        int(np.minimum(step.counts[: step.sizes[hop]], limits[hop]).sum())
-        for step in window.steps
-        for hop in range(len(fan_out))
+        int((layer.ends - layer.starts).sum())
+        for graph in graphs
+        for layer in map(graph.layer, range(len(fan_out)))
     )
 
 
@@ -135,7 +128,7 @@ def graphs(args: argparse.Namespace) -> Iterator[tuple[str, AdjacencyBlock]]:
         yield args.shape, AdjacencyBlock(0, data.indptr, data.indices, ids)
         return
     graph = daskgnn.open_graph(args.store, num_parts=1)
-    block = load_adjacency(graph.path, 0, graph.num_nodes)
+    block = graph.source.load_rows(0, graph.num_nodes)
     yield "storage order", block
     yield "original order", in_original_order(block)
 

@@ -32,11 +32,11 @@ from report import show, write
 import daskgnn
 from daskgnn import nn
 from daskgnn.dataflow.bundle import bundled
-from daskgnn.dataflow.chain import Chain
+from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.shares import PartGradient
-from daskgnn.dataflow.step import chain_window
+from daskgnn.dataflow.steps import StepMethod
 from daskgnn.dataflow.timing import timed
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.graph.generate import planted_partition
@@ -139,7 +139,7 @@ class Prepared:
             client=self.cluster.client,
         )
         self.trainer.deployment.load()
-        self.loop = self.trainer._new_fit().loop
+        self.lookahead = self.trainer._new_loop().lookahead
         self.plan = windows(self.trainer.plan, Position(), 99, lambda: WINDOW, None)
 
     def run(self, number: int) -> dict[Any, Any]:
@@ -147,12 +147,14 @@ class Prepared:
         executor = self.trainer.executor
         graph: dict[Any, Any] = {}
         for window in (next(self.plan) for _ in range(number)):
-            seeds = self.loop.planner.seeds(window)
-            graph, keys = prepare_window(self.loop.preparation, window.number, seeds)
+            seeds = self.lookahead.planner.seeds(window)
+            graph, keys = prepare_window(
+                self.lookahead.preparation, window.number, seeds
+            )
             graph = timed(graph, keys)
             if self.bundles:
                 places = [executor.worker_of(p) for p in range(self.num_parts)]
-                name = (self.loop.preparation.run, window.number)
+                name = (self.lookahead.preparation.run, window.number)
                 graph = bundled(graph, keys, places, name)
             executor.submit(graph, keys, ahead=True)
             executor.wait(keys)
@@ -224,7 +226,7 @@ def measure_steps(
 ) -> dict[str, Any]:
     """Return what a step costs in one of the two forms."""
     executor = ClusterExecutor(cluster.client, num_parts)
-    chain, run = Chain(NoArithmetic), f"steps-{next(_RUNS)}"
+    method, run = StepMethod(NoArithmetic), f"steps-{next(_RUNS)}"
     programs = [("program", run, part) for part in range(num_parts)]
     executor.submit({key: Task(key, int, num_parameters) for key in programs}, programs)
 
@@ -232,10 +234,10 @@ def measure_steps(
         options = [None] * steps
         given = (programs, programs, options)
         if form == "window":
-            outcomes = executor.run_gang(chain, ("window", run, number), 0, *given)
+            outcomes = executor.run_in_order(method, ("window", run, number), 0, *given)
             assert outcomes
             return list(outcomes[0].reports)
-        tasks, last = chain_window(chain, run, number, 0, *given)
+        tasks, last = chain_window(method, (run, number), 0, *given)
         executor.submit(tasks, [last], priority=100)
         assert executor.result([last]) == [steps]
         executor.release([last])

@@ -21,12 +21,10 @@ import numpy as np
 
 import daskgnn
 from daskgnn.graph.generate import rmat
-from daskgnn.graph.store import load_part_rows
+from daskgnn.graph.stored import ZarrSource
 from daskgnn.kernels.counter import derive_key
-from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
-from daskgnn.kernels.merge import merge
-from daskgnn.kernels.neighbor import FanOut
-from daskgnn.kernels.spread import Drawn, look_up_entries
+from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows
+from daskgnn.sampling.rounds import sample_parts
 
 STEPS = 4
 
@@ -59,14 +57,12 @@ def measure(data, method, path, args):
     """Return the numbers of one method."""
     data.partition(args.num_clusters, method).save(path)
     graph = daskgnn.open_graph(path, args.num_parts)
-    fan_out = FanOut(tuple(int(k) for k in args.num_neighbors.split(",")))
-    quality = graph.quality(
-        num_neighbors=fan_out.num_neighbors, batch_size=args.batch_size
-    )
+    fan_out = [int(k) for k in args.num_neighbors.split(",")]
+    quality = graph.quality(num_neighbors=fan_out, batch_size=args.batch_size)
     book = graph.partition_book
-    blocks = [load_part_rows(path, int(a), int(b)) for a, b in pairwise(book)]
+    blocks = [ZarrSource(path).load_part(int(a), int(b)) for a, b in pairwise(book)]
     sizes = [block_bytes(block) for block in blocks]
-    sampling = Sampling(fan_out, book, graph.held_book)
+    places = PartitionBook(book, graph.held_book)
     rng = np.random.default_rng(0)
     batch = min(args.batch_size, graph.num_nodes)
     draws = [
@@ -76,8 +72,7 @@ def measure(data, method, path, args):
     for _ in range(args.rounds):
         counts.clear()
         began = time.process_time()
-        for part in range(args.num_parts):
-            sample(blocks, sampling, draws, part, graph.index_dtype, counts)
+        sample(blocks, places, draws, Counted(fan_out, counts), graph.index_dtype)
         seconds.append(time.process_time() - began)
     return {
         "replication": round(quality.replication_factor, 3),
@@ -99,29 +94,28 @@ def block_bytes(block):
     return block.indptr.nbytes + block.indices.nbytes + spread
 
 
-def sample(blocks, sampling, draws, part, dtype, counts):
-    """Sample a window for a part, whose seeds are its run of each step's."""
+class Counted(NeighborSampler):
+    """Counts what is sampled, and what of it lies with another part."""
+
+    def __init__(self, num_neighbors, counts):
+        super().__init__(num_neighbors)
+        self.counts = counts
+
+    def answer(self, rows, asked, *given):
+        """Answer, and count."""
+        found = super().answer(rows, asked, *given)
+        self.counts["entries"] += len(found.columns)
+        self.counts["look_ups"] += int((found.columns < 0).sum())
+        return found
+
+
+def sample(blocks, book, draws, sampler, dtype):
+    """Sample a window for all parts, whose seeds are their runs of each step's."""
     num_parts = len(blocks)
     keys = np.array([derive_key(1, s) for s in range(STEPS)], np.uint64)
-    cuts = [
-        len(seeds) * p // num_parts for p in (part, part + 1) for seeds in draws[:1]
-    ]
-    runs = [seeds[cuts[0] : cuts[1]].astype(dtype) for seeds in draws]
-    window = first_nodes(runs, keys, np.empty(0, np.int64), num_parts)
-    for hop in range(sampling.fan_out.num_hops):
-        answers = {}
-        for p, block in enumerate(blocks):
-            asked = request(window, sampling, p)
-            labels = np.zeros(block.num_rows, np.int64) if hop == 0 else None
-            answers[p] = answer(block, labels, asked, keys, sampling, hop)
-            counts["entries"] += len(answers[p].columns)
-        if sampling.held is not None:
-            drawn = Drawn.of(answers)
-            places = [drawn.places(sampling.held, p) for p in range(num_parts)]
-            counts["look_ups"] += sum(map(len, places)) - len(places[part])
-            found = {p: look_up_entries(blocks[p], places[p]) for p in range(num_parts)}
-            answers = drawn.filled(sampling.held, found)
-        window = merge(window, answers, sampling, hop, part)
+    cuts = [len(draws[0]) * p // num_parts for p in range(num_parts + 1)]
+    runs = [[seeds[a:b].astype(dtype) for seeds in draws] for a, b in pairwise(cuts)]
+    sample_parts(sampler, [PartRows(block) for block in blocks], book, runs, keys)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MODES: dict[str, dict[str, Any]] = {
     "tree": {},
     "ring": {"gradients": "ring"},
-    "gloo": {"gradients": "gloo"},
     "async 1": {"gradients": "async", "staleness": 1},
     "async 2 dc-asgd": {
         "gradients": "async",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ways import Setup
 
-ON_WORKERS = ("gloo", "server 8")
+ON_WORKERS = ("server 8",)
 """What has bits of its own there; all others have the same ones in this process."""
 
 
@@ -81,7 +81,7 @@ def _train(name: str, path: str, client: Any, mode: str, seed: int) -> dict[str,
     trainer = trainer_of(
         replace(setup, batch=_batch(setup, mode)), path, client, mode, seed, window=8
     )
-    trainer.eval_every = setup.epochs // setup.evaluations
+    trainer.options["eval_every"] = setup.epochs // setup.evaluations
     each = updates_of(trainer, mode)
     history = trainer.fit(setup.epochs)
     curve = [

@@ -26,15 +26,20 @@ if TYPE_CHECKING:
         from_scipy,
         read_npz,
     )
+    from daskgnn.graph.source import GraphSchema, GraphSource
     from daskgnn.graph.validate import validate
+    from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.train.recorder import History
     from daskgnn.train.trainer import Trainer
 
 # Imported when first used: a command's --help does not wait for torch.
 _HOMES = {
+    "AdjacencyBlock": "daskgnn.kernels.adjacency",
     "DaskGNNError": "daskgnn.errors",
     "Graph": "daskgnn.graph.graph",
     "GraphData": "daskgnn.graph.data",
+    "GraphSchema": "daskgnn.graph.source",
+    "GraphSource": "daskgnn.graph.source",
     "History": "daskgnn.train.recorder",
     "InputError": "daskgnn.errors",
     "Trainer": "daskgnn.train.trainer",
@@ -58,9 +63,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdjacencyBlock",
     "DaskGNNError",
     "Graph",
     "GraphData",
+    "GraphSchema",
+    "GraphSource",
     "History",
     "InputError",
     "Trainer",

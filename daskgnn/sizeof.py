@@ -34,39 +34,43 @@ class _Registration:
 def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.bundle import Bundle
     from daskgnn.dataflow.part import PartBlocks
+    from daskgnn.dataflow.sampling import Drawn, Message, SampledWindow, Sampling
     from daskgnn.dataflow.shares import PartGradient, PartStep
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
+    from daskgnn.kernels.entries import Entries
     from daskgnn.kernels.exchange import Asked, FeatureRows
     from daskgnn.kernels.features import SparseRows
     from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.hops import Request, Rows, WindowNodes
-    from daskgnn.kernels.spread import Drawn, Entries, SpreadRows
+    from daskgnn.kernels.spread import SpreadRows
+    from daskgnn.tasks.scores import ClassScores, Ranking
     from daskgnn.train.state import TrainState
 
     kinds = (
         AdjacencyBlock,
         Asked,
         Bundle,
+        ClassScores,
         Drawn,
         Entries,
         FeatureRows,
         Halo,
         HaloCache,
+        Message,
         PartGradient,
         PartStep,
         PreparedWindow,
-        Request,
-        Rows,
+        Ranking,
+        SampledWindow,
+        Sampling,
         SparseRows,
         SpreadRows,
         StreamedPart,
         Timed,
         TrainState,
         WholePart,
-        WindowNodes,
     )
     for kind in kinds:
         sizeof.register(kind)(array_bytes)

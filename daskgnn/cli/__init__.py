@@ -8,9 +8,10 @@ import click
 
 from daskgnn import __version__
 from daskgnn.cli.chaos import chaos
-from daskgnn.cli.data import datasets, info, partition
+from daskgnn.cli.data import datasets, partition
 from daskgnn.cli.errors import OneLineGroup, debug_option
 from daskgnn.cli.generate import generate
+from daskgnn.cli.info import info
 from daskgnn.cli.runs import evaluate, predict
 from daskgnn.cli.train import train
 

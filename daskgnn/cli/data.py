@@ -1,8 +1,7 @@
-"""Commands on graphs: ``datasets``, ``partition`` and ``info``."""
+"""Commands on graphs: ``datasets`` and ``partition``."""
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from daskgnn.cli.comparison import (
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
-    FEATURES,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
@@ -38,7 +36,6 @@ from daskgnn.graph.book import check_num_parts
 
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
-    from daskgnn.graph.graph import Graph
 
 
 @click.command()
@@ -54,10 +51,10 @@ def datasets() -> None:
 def _row(entry: Any) -> dict[str, str]:
     """Return a data set's entry as words for a table."""
     fields = asdict(entry) if is_dataclass(type(entry)) else dict(entry)
-    return {name: _words(value) for name, value in fields.items()}
+    return {name: words(value) for name, value in fields.items()}
 
 
-def _words(value: Any) -> str:
+def words(value: Any) -> str:
     """Return a value as it is read most easily."""
     if value is None:
         return "-"
@@ -140,19 +137,17 @@ def partition(
     force: bool,
     out_of_core: bool,
     resume: bool,
-    data_dir: str | None,
-    yes: bool,
     estimate: bool,
     compare: list[str] | None,
-    json_path: str | None,
-    plot_path: str | None,
     **options: Any,
 ) -> None:
     """Order GRAPH by clusters and store it as OUT, a Zarr group.
 
     The store is opened later with any number of parts up to the clusters.
     """
-    _refuse_missing(out, estimate, compare, json_path or plot_path)
+    files = [options.pop(name) for name in ("json_path", "plot_path")]
+    place = {name: options.pop(name) for name in ("data_dir", "yes")}
+    _refuse_missing(out, estimate, compare, files[0] or files[1])
     if out is not None:
         refuse_existing(out, force or resume)
     cluster = {name: options.pop(name) for name in CLUSTER}
@@ -161,7 +156,7 @@ def partition(
         _prepare(graph, out, compares, force, resume, cluster, options)
         return
     refuse_cluster(cluster)
-    data = load_graph(graph, data_dir, yes, **taken_reader_options(options))
+    data = load_graph(graph, **place, **taken_reader_options(options))
     if estimate:
         from daskgnn.partition import settle_method
         from daskgnn.partition.estimate import COSTS
@@ -178,10 +173,10 @@ def partition(
             "batch_size",
             "window",
         ]
-        chosen = {name: options[name] for name in names}
-        compare_methods(data, compare, json_path, plot_path, **chosen)
+        asked = {name: options[name] for name in names}
+        compare_methods(data, compare, *files, **asked)
     elif out is not None:
-        store_graph(data, out, force, estimate, **options)
+        store_graph(data, out, force, estimate=estimate, **options)
 
 
 def _prepare(
@@ -212,25 +207,29 @@ def store_graph(
     data: GraphData,
     out: str,
     force: bool,
-    estimate: bool,
     *,
-    method: str,
-    num_clusters: int | None,
-    seed: int,
     num_parts: int,
     feature_dtype: str,
-    **traffic: Any,
+    estimate: bool = False,
+    **options: Any,
 ) -> None:
-    """Partition a graph, store it, and print what came of it."""
+    """Partition a graph, store it, and print what came of it.
+
+    Parameters
+    ----------
+    options
+        Of the partition (method, num_clusters, seed), and of its quality's traffic.
+    """
     from daskgnn.partition import fallback_note, settle_method
 
+    cut = {name: options.pop(name) for name in ("method", "num_clusters", "seed")}
+    method = cut["method"]
     _refuse_half(data, feature_dtype)
     if estimate:
         chosen = settle_method(method, data.num_edges, data.num_nodes)
         refuse_too_large(data, chosen)
     both = "" if data.directed else " (each counted both ways)"
-    clusters = {} if num_clusters is None else {"num_clusters": num_clusters}
-    partitioned = data.partition(method=method, seed=seed, **clusters)
+    partitioned = data.partition(**cut)
     num_parts = _reported_parts(num_parts, partitioned.num_clusters)
     partitioned.save(out, overwrite=force, feature_dtype=feature_dtype)
     click.echo(f"{out}: {data.num_nodes:,} nodes, {data.num_edges:,} edges{both}")
@@ -240,7 +239,7 @@ def store_graph(
     note = fallback_note(method, data.num_edges, partitioned.partitioner["method"])
     if note:
         click.echo(note)
-    quality = partitioned.quality(num_parts, feature_dtype=feature_dtype, **traffic)
+    quality = partitioned.quality(num_parts, feature_dtype=feature_dtype, **options)
     click.echo(str(quality))
 
 
@@ -316,115 +315,14 @@ def load_graph(
     from daskgnn.graph.datasets import is_graph_file, is_store, resolve
 
     if is_store(graph):
-        from daskgnn.graph.restore import read_graph_data
+        from daskgnn.graph.stored import ZarrSource
 
         if options:
             raise GraphFormatError(
                 f"{graph} is a store, which has no option {next(iter(options))!r}: its "
                 "rows are finished"
             )
-        return read_graph_data(graph)
+        return ZarrSource(graph).to_data()
     if sys.stderr.isatty() and is_graph_file(graph):
         options["progress"] = True
     return resolve(graph, data_dir=data_dir, yes=yes, **options)
-
-
-@click.command()
-@click.argument("store", type=PATH)
-@click.option("--num-parts", type=POSITIVE, help="[default: workers, or 2]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--validate", is_flag=True, help="Read everything and prove the store right."
-)
-@click.option(
-    "--workers",
-    type=NOT_NEGATIVE,
-    help="Plan the memory of training on so many; 0 = no cluster.",
-)
-@click.option(
-    "--num-neighbors",
-    type=IntList(),
-    default="15,10",
-    show_default=True,
-    help="Of that training, and of the traffic that is estimated.",
-)
-@click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
-@click.option("--hidden-channels", type=POSITIVE, default=128, show_default=True)
-@click.option(
-    "--features",
-    type=click.Choice(FEATURES),
-    default="memory",
-    show_default=True,
-    help="Where that training has feature rows.",
-)
-@click.option("--feature-dtype", type=click.Choice(FEATURE_DTYPES))
-@click.option("--memory-limit", help="A worker's.  [default: a share of all memory]")
-@debug_option
-def info(
-    store: str,
-    num_parts: int | None,
-    as_json: bool,
-    validate: bool,
-    workers: int | None,
-    features: str,
-    num_neighbors: list[int],
-    batch_size: int,
-    **training: Any,
-) -> None:
-    """Describe STORE and the quality of its partition.
-
-    With --workers: what training GraphSAGE on it will hold in memory.
-    """
-    from daskgnn.graph.graph import open_graph
-
-    num_parts = num_parts or max(workers or 2, 1)
-    graph = open_graph(store, num_parts=num_parts, features=features)
-    facts = describe(graph)
-    shown: dict[str, Any] = {"num_neighbors": num_neighbors, "batch_size": batch_size}
-    plan = None
-    if workers is not None:
-        from daskgnn.cli.plan import plain, plan_training
-
-        plan = plan_training(graph, workers=workers, **shown, **training)
-        facts["memory"] = plain(plan)
-    quality = graph.quality(num_parts, **shown)
-    proof = _prove(store) if validate else None
-    if as_json:
-        facts["quality"] = asdict(quality)
-        facts["valid"] = True if validate else None
-        click.echo(json.dumps(facts, default=_plain))
-        return
-    facts.pop("memory", None)
-    for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' '):14} {_words(value)}")
-    click.echo(str(quality))
-    if plan is not None:
-        click.echo(str(plan))
-    if proof is not None:
-        click.echo(proof)
-
-
-def _prove(store: str) -> str:
-    """Read all of a store, and say what was found right."""
-    from daskgnn.graph.validate import validate
-
-    return str(validate(store))
-
-
-def describe(graph: Graph) -> dict[str, Any]:
-    """Return the facts about an open graph that a table or JSON can show."""
-    names = (
-        "name num_nodes num_edges num_features feature_dtype num_classes directed "
-        "weighted multilabel metric max_degree num_clusters num_parts graph_hash path"
-    )
-    facts = {name: getattr(graph, name) for name in names.split()}
-    facts["method"] = graph.partitioner.get("method")
-    for name in ("spread_from", "spread_rows", "spread_entries"):
-        if name in graph.partitioner:
-            facts[name] = graph.partitioner[name]
-    return facts | {f"{name}_nodes": len(ids) for name, ids in graph.splits.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return numpy's scalars and arrays as JSON knows them."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)

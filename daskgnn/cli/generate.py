@@ -49,10 +49,7 @@ def generate(
     out: str,
     nodes: int,
     edges: int,
-    classes: int | None,
-    features: int | None,
     force: bool,
-    memory_limit: str | None,
     out_of_core: bool,
     resume: bool,
     **options: Any,
@@ -61,7 +58,7 @@ def generate(
 
     planted has communities with power-law degrees; rmat is skewed and has none. From
     25 million edges on, or with --out-of-core, a graph is drawn a chunk at a time and
-    prepared in files beside OUT; edges drawn twice then count once.
+    prepared in files beside OUT; the graph is the same. Edges drawn twice count once.
     """
     refuse_existing(out, force or resume)
     if kind == "rmat" and (nodes & (nodes - 1) or nodes < 2):
@@ -70,30 +67,17 @@ def generate(
             f"{1 << max(nodes.bit_length(), 1)}",
             click.get_current_context(),
         )
-    asked = {"num_classes": classes, "num_features": features}
-    given: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+    names = ("classes", "features")
+    asked = {f"num_{name}": options.pop(name) for name in names}
+    given = {name: value for name, value in asked.items() if value is not None}
     cluster = {name: options.pop(name) for name in CLUSTER}
+    from daskgnn.graph.generate import drawn_graph
+    from daskgnn.graph.synthetic import Synthetic
+
+    source = Synthetic(kind, nodes, edges, seed=options["seed"], **given)
     if out_of_core or resume or edges >= STREAMED_EDGES:
-        from daskgnn.graph.synthetic import Synthetic
-
-        source = Synthetic(kind, nodes, edges, seed=options["seed"], **given)
-        prepare_store(
-            source,
-            out,
-            cluster,
-            overwrite=force,
-            resume=resume,
-            memory_limit=memory_limit,
-            **options,
-        )
+        prepare_store(source, out, cluster, overwrite=force, resume=resume, **options)
         return
+    del options["memory_limit"]
     refuse_cluster(cluster)
-    from daskgnn.graph.datasets import load_dataset
-
-    given["num_edges"], given["seed"] = edges, options["seed"]
-    if kind == "rmat":
-        given["scale"] = nodes.bit_length() - 1
-    else:
-        given["num_nodes"] = nodes
-    data = load_dataset(kind, **given)
-    store_graph(data, out, force, False, num_parts=1, **options)
+    store_graph(drawn_graph(source), out, force, num_parts=1, **options)

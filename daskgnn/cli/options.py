@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from daskgnn.cli.errors import is_debugging
+from daskgnn.train.options import RUN
+from daskgnn.train.plainoptions import GROUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from daskgnn.train.option import Option
 
 
 class IntList(click.ParamType):
@@ -35,19 +40,85 @@ POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 PROBABILITY = click.FloatRange(min=0.0, max=1.0, max_open=True)
 PATH = click.Path()
-FEATURES = ("memory", "disk")
-FEATURE_DTYPES = ("float32", "float16", "bfloat16")
+FEATURES = RUN["features"].words
+FEATURE_DTYPES = RUN["feature_dtype"].words
+
+
+class Setting(click.Option):
+    """An option that stands under a heading."""
+
+    def __init__(self, words: Sequence[str], heading: str, **attrs: Any) -> None:
+        super().__init__(words, **attrs)
+        self.heading = heading
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add every setting of a run to a command: None where it is not given."""
+    for name, option in reversed(RUN.items()):
+        if option.flag:
+            command = _setting(name, option)(command)
+    return command
+
+
+def _setting(name: str, option: Option) -> Callable[[Any], Any]:
+    flag = "--" + name.replace("_", "-")
+    attrs: dict[str, Any] = {"type": _click_type(option), "default": None}
+    if option.kind == "switch":
+        attrs = {"is_flag": True, "default": None}
+        flag = flag if option.optional else f"{flag}/--no-{flag[2:]}"
+    if name == "data_dir":
+        attrs |= {"envvar": "DASKGNN_DATA_DIR", "show_envvar": True}
+    default = option.shown
+    if not default and option.default not in (None, False):
+        default = name if option.default is True else str(option.default)
+    told = f"  [default: {default}]" if default else ""
+    return click.option(
+        flag,
+        cls=Setting,
+        heading=option.group,
+        metavar=option.metavar,
+        help=option.help + told,
+        **attrs,
+    )
+
+
+def _click_type(option: Option) -> click.ParamType:
+    """Return what reads a setting's words."""
+    if option.kind == "choice":
+        return click.Choice(option.words)
+    low, high = option.least, option.below
+    if option.kind == "whole":
+        return click.INT if low is None else click.IntRange(min=int(low))
+    if option.kind == "number":
+        if option.above is not None:
+            return click.FloatRange(min=option.above, min_open=True)
+        return click.FloatRange(low, high, max_open=high is not None)
+    kinds = {"numbers": IntList(), "path": PATH}
+    return kinds.get(option.kind, click.STRING)
+
+
+class HeadedCommand(click.Command):
+    """A command whose help lists options under headings."""
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the options, those without a heading last."""
+        rows: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                heading = getattr(parameter, "heading", "This command")
+                rows.setdefault(heading, []).append(record)
+        for heading, records in rows.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --data-dir to a command."""
-    return click.option(
-        "--data-dir",
-        type=PATH,
-        envvar="DASKGNN_DATA_DIR",
-        show_envvar=True,
-        help="Folder where data sets are looked for first.",
-    )(command)
+    return _setting("data_dir", RUN["data_dir"])(command)
 
 
 def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,10 +196,9 @@ def preparing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Go on with what --out-of-core had begun.",
         ),
     ]
-    command = cluster_options(
-        command,
-        "Of --out-of-core: share the work with a local cluster of N.  [default: none]",
-    )
+    shared = "Of --out-of-core: share the work with a local cluster of N."
+    workers = replace(RUN["workers"], help=shared, shown="none")
+    command = cluster_options(command, workers)
     for option in reversed(options):
         command = option(command)
     return command
@@ -145,40 +215,15 @@ def taken_reader_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def cluster_options(
-    command: Callable[..., Any],
-    workers: str = "Start a local cluster of N; 0 = no cluster.  [default: 2]",
+    command: Callable[..., Any], workers: Option = RUN["workers"]
 ) -> Callable[..., Any]:
     """Add --workers, --scheduler and the options of TLS to a command.
 
     `workers` is what the help says of the first.
     """
-    options = [
-        click.option(
-            "--workers",
-            type=NOT_NEGATIVE,
-            metavar="N",
-            help=workers,
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Use a running cluster, for instance tcp://10.0.0.1:8786.",
-        ),
-        click.option(
-            "--tls",
-            is_flag=True,
-            default=None,
-            help="Encrypt the local cluster, with a certificate made for it.",
-        ),
-        click.option(
-            "--tls-ca-file", type=PATH, help="Authority of a tls:// cluster, PEM."
-        ),
-        click.option("--tls-cert", type=PATH, help="Certificate for it, PEM."),
-        click.option("--tls-key", type=PATH, help="Key of the certificate, PEM."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    for name in ("tls_key", "tls_cert", "tls_ca_file", "tls", "scheduler"):
+        command = _setting(name, RUN[name])(command)
+    return _setting("workers", workers)(command)
 
 
 def check_cluster(workers: int | None, scheduler: str | None) -> None:

@@ -35,9 +35,9 @@ def plan_training(
     from distributed.system import MEMORY_LIMIT
 
     from daskgnn import config as _config  # noqa: F401  (the defaults)
-    from daskgnn.dataflow.memory import estimate_step, plan_memory
+    from daskgnn.dataflow.memory import WindowBudget, estimate_step, plan_memory
     from daskgnn.graph.assemble import limit_bytes
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling import NeighborSampler
 
     limit = MEMORY_LIMIT // max(workers, 1)
     if memory_limit is not None:
@@ -47,14 +47,17 @@ def plan_training(
     for width in widths:
         count += 2 * before * width + width
         before = width
+    budget = WindowBudget(
+        limit,
+        int(dask.config.get("gnn.window")),
+        int(dask.config.get("gnn.look-ahead")),
+        float(dask.config.get("gnn.memory-share")),
+    )
     return plan_memory(
         graph,
-        estimate_step(graph, FanOut(tuple(num_neighbors)), batch_size, "mean"),
+        estimate_step(graph, NeighborSampler(num_neighbors), batch_size, "mean"),
+        budget,
         num_workers=max(workers, 1),
-        memory_limit=limit,
-        wanted=int(dask.config.get("gnn.window")),
-        look_ahead=int(dask.config.get("gnn.look-ahead")),
-        share=float(dask.config.get("gnn.memory-share")),
         feature_dtype=feature_dtype or graph.feature_dtype or "float32",
         num_parameters=count,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
+
+from daskgnn.train.recorder import Silent
 
 Record = dict[str, Any]
 _QUIET_SECONDS = 10.0
@@ -13,57 +15,26 @@ _QUIET_SECONDS = 10.0
 _SILENT_EVENTS = {"checkpoint", "step", "epoch"}
 
 
-class Progress(Protocol):
-    """What a run tells while it goes on."""
+class _Planned(Silent):
+    """Shows nothing, and remembers the plan."""
 
-    def started(self, info: Record) -> None:
-        """Learn the plan: total_steps, first_step, epochs, dashboard, out."""
-
-    def step(self, record: Record) -> None:
-        """Learn of one step, as written to ``metrics.jsonl``."""
-
-    def epoch(self, record: Record) -> None:
-        """Learn of one epoch, as written to ``metrics.jsonl``."""
-
-    def event(self, record: Record) -> None:
-        """Learn of anything else written to ``metrics.jsonl``."""
-
-    def finished(self, summary: Record) -> None:
-        """Learn of the end, as written to ``summary.json``."""
-
-
-class SilentProgress:
-    """Progress that says nothing, and remembers the plan."""
-
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
         self.info: Record = {}
 
     def started(self, info: Record) -> None:
         """Remember the plan."""
         self.info = dict(info)
 
-    def step(self, record: Record) -> None:
-        """Say nothing."""
-
-    def epoch(self, record: Record) -> None:
-        """Say nothing."""
-
-    def event(self, record: Record) -> None:
-        """Say nothing."""
-
-    def finished(self, summary: Record) -> None:
-        """Say nothing."""
-
     def close(self) -> None:
         """Leave the output as it is."""
 
 
-class LineProgress(SilentProgress):
+class LineProgress(_Planned):
     """One line an epoch and an event, and one where nothing came for 10 s."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        super().__init__()
-        self.stream = stream or sys.stdout
+        super().__init__(stream)
         self._last = time.monotonic()
 
     def _say(self, line: str) -> None:
@@ -93,12 +64,11 @@ class LineProgress(SilentProgress):
             self._say(happening(record))
 
 
-class TerminalProgress(SilentProgress):
+class TerminalProgress(_Planned):
     """A bar over the run's steps, with the newest loss and accuracy."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        super().__init__()
-        self.stream = stream or sys.stdout
+        super().__init__(stream)
         self._bar: Any = None
         self._shown: Record = {}
 

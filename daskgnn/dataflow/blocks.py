@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask
 from dask.task_spec import Task, TaskRef
 
-from daskgnn.dataflow.part import PartSource, load_part
+from daskgnn.dataflow.part import PartSource, cut_part, load_part
+from daskgnn.graph.packed import pack
+from daskgnn.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.graph.graph import Graph
+
+_LARGE = "distributed.admin.large-graph-warning-threshold"
 
 
 @dataclass(frozen=True)
@@ -28,16 +35,20 @@ class Blocks:
 def load_blocks(
     executor: Executor,
     graph: Graph,
+    packed: PackedSampler,
     *,
     normalize_features: bool = False,
-    sample_by: str = "uniform",
     feature_dtype: str | None = None,
     share: bool = False,
 ) -> Blocks:
     """Load every part of `graph` on the worker it is placed on.
 
+    Parts of a graph in memory are cut out here, and go with their tasks.
+
     Parameters
     ----------
+    packed : PackedSampler
+        What says what is kept beside a part's rows.
     feature_dtype : {None, "float32", "float16", "bfloat16"}
         What dense features are held and sent as; None is as they are stored.
     share : bool
@@ -45,22 +56,27 @@ def load_blocks(
     """
     kept_as = feature_dtype or graph.feature_dtype or "float32"
     book = [int(bound) for bound in graph.partition_book]
-    kind = "-".join((kept_as, sample_by, *["normalized"] * normalize_features))
+    kind = f"{kept_as}-{_kept_by(packed.sampler)}" + "-normalized" * normalize_features
     kind += "-shared" * share + "-disk" * (graph.features_in == "disk")
     tasks: dict[Any, Any] = {}
+    given_source = pack(graph.source)
     for p in range(graph.num_parts):
-        source = PartSource(
-            graph.path,
-            book[p],
-            book[p + 1],
-            graph.checksum,
-            kept_as,
-            normalize_features,
-            sample_by,
-            graph.features_in,
-        )
+        how = (kept_as, normalize_features, packed, graph.features_in)
+        source = PartSource(given_source, book[p], book[p + 1], *how)
+        given = cut_part(source) if graph.source.in_memory else source
         key = ("load-part", kind, graph.token, p)
-        tasks[key] = Task(key, load_part, source, share=share)
+        tasks[key] = Task(key, load_part, given, share=share)
     blocks = Blocks(tuple(tasks))
-    executor.submit(tasks, blocks.keys, lasting=True)
+    # Parts of a graph in memory are many bytes on purpose: Dask need not warn of them.
+    limit = "1 PB" if graph.source.in_memory else dask.config.get(_LARGE)
+    with dask.config.set({_LARGE: limit}):
+        executor.submit(tasks, blocks.keys, lasting=True)
     return blocks
+
+
+def _kept_by(sampler: Sampler) -> str:
+    """Name what a sampler keeps beside rows: other samplers keep something else."""
+    if type(sampler).part_data is Sampler.part_data:
+        return "rows"
+    made = (type(sampler).__module__, sampler.fingerprint())
+    return hashlib.sha256(repr(made).encode()).hexdigest()[:16]

@@ -1,199 +1,240 @@
-"""What is computed in a chain of steps, unknown to who builds or runs it."""
+"""A window's steps as a task graph: the chain that depends on parameters.
+
+``state -> grad (one a part) -> sum over parts -> state``. The sum's shape is a function
+of the number of parts alone; its last addition is one task with the update.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.dataflow.clock import Clock, Work, here, together
-from daskgnn.dataflow.shares import PartGradient, PartStep
+from daskgnn.dataflow.peers import check_copies
+from daskgnn.dataflow.ring import add_ring
+from daskgnn.dataflow.shares import PartGradient, PartStep, add_gradients
+from daskgnn.dataflow.steps import run_steps
+from daskgnn.dataflow.tree import reduce_known, reduction_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from daskgnn.dataflow.peers import Exchange
-    from daskgnn.dataflow.sums import Sum
+    from daskgnn.dataflow.steps import Step, StepMethod
 
 
-class Session(Protocol):
-    """Steps computed one after another, with the state in hand."""
+def chain_window(
+    method: StepMethod,
+    name: tuple[str, int],
+    state: Any,
+    programs: Sequence[Any],
+    batches: Sequence[Any],
+    options: Sequence[Any],
+) -> tuple[dict[Any, Any], Any]:
+    """Return the graph of a window's steps, and the key of its last state.
 
-    clock: Clock
+    Parameters
+    ----------
+    name : tuple
+        Run and window: what its keys have in common.
+    state : object
+        The state before the window: a literal of the graph, so that the window can
+        be computed again without anything before it.
+    programs, batches : sequence
+        Keys, by part, of the model's program and of the prepared window.
+    options : sequence
+        What the driver says of each step's update (learning rates).
+    """
+    runner = TaskRunner(method, name, state, programs, batches)
+    last = run_steps(method, runner, options)
+    return runner.tasks, last
 
-    def gradient(self, batch: Any, step: int, behind: int = 0) -> PartGradient:
-        """Return a part's share for one step of its prepared window.
 
-        It is taken at the parameters as they were `behind` updates ago.
-        """
+class TaskRunner:
+    """Adds the tasks of a window's steps to a graph; hands out keys."""
 
-    def update(
-        self, left: PartGradient, right: PartGradient | None, options: Any
+    def __init__(
+        self,
+        method: StepMethod,
+        name: tuple[str, int],
+        state: Any,
+        programs: Sequence[Any],
+        batches: Sequence[Any],
     ) -> None:
-        """Add the last two shares and take the optimizer's step."""
+        self.method, self.name = method, name
+        self.programs, self.batches = programs, batches
+        self.parts, self.num_parts = range(len(batches)), len(batches)
+        self.done = getattr(state, "step", 0)
+        self.state: Any = ("state", *name, 0, 0)
+        self.tasks: dict[Any, Any] = {self.state: DataNode(self.state, state)}
+        self._checks: list[Any] = []
 
-    def state(self) -> Any:
-        """Return the state after the steps so far."""
+    def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
+        """Add a part's step; return the keys of its share and of what it carries."""
+        key = ("grad", *self.name, step.number, part)
+        # What is replaced by states needs them only to begin from.
+        needed = carried is None or not self.method.begins_anew
+        self.tasks[key] = Task(
+            key,
+            part_step,
+            self.method,
+            TaskRef(self.programs[part]),
+            TaskRef(self.state) if needed else None,
+            step,
+            part,
+            TaskRef(self.batches[part]),
+            _ref(carried),
+        )
+        if not self.method.carries:
+            return key, None
+        share = ("share", *self.name, step.number, part)
+        if self.method.adds(step.options):
+            self.tasks[share] = Task(share, share_of, TaskRef(key))
+        return share, key
 
-    def checksum(self) -> str:
-        """Return a digest of the parameters as they are now."""
+    def begin_sum(self, step: Step, shares: dict[int, Any]) -> tuple[Any, Any]:
+        """Add the sum of shares; return the keys of the last two, or one and None."""
+        name, tasks = (*self.name, step.number), self.tasks
+        if self.method.sums == "ring":
+            return add_ring(tasks, name, list(shares.values())), None
+        tree = reduction_tree(len(shares))
+        known = {(part, part + 1): share for part, share in shares.items()}
+
+        def add(left: Any, right: Any) -> Any:
+            total = ("reduce", *name, len(tasks), left[-1])
+            tasks[total] = Task(total, reduce_gradients, TaskRef(left), TaskRef(right))
+            return total
+
+        reduce_known(tree, known, add)
+        left, *right = (known[r] for r in tree.last)
+        return left, right[0] if right else None
+
+    def update(self, step: Step, total: tuple[Any, Any], carried: Any) -> None:
+        """Add the update."""
+        left, right = total
+        key = ("state", *self.name, step.number + 1, 0)
+        self.tasks[key] = Task(
+            key,
+            update,
+            self.method,
+            TaskRef(self.programs[0]),
+            TaskRef(self.state),
+            step,
+            TaskRef(left),
+            _ref(right),
+            _ref(carried),
+        )
+        self.state = key
+
+    def compare(self, step: Step, done: int) -> None:
+        """Add a comparison of the copies that the parts' workers have of the state."""
+        copies = []
+        for part, program in enumerate(self.programs):
+            key = ("checksum", *self.name, step.number, part)
+            given = self.method, TaskRef(program), TaskRef(self.state)
+            self.tasks[key] = Task(key, checksum, *given)
+            copies.append(TaskRef(key))
+        check = ("check", *self.name, step.number, 0)
+        self.tasks[check] = Task(check, compare_copies, List(*copies), done)
+        self._checks.append(check)
+
+    def end(self, carried: dict[int, Any]) -> Any:
+        """Return the key of the last state, once all copies are compared."""
+        if carried:
+            kept = []
+            for part, step in carried.items():
+                key = ("carried", *self.name, part)
+                self.tasks[key] = Task(key, carried_of, TaskRef(step))
+                kept.append(TaskRef(key))
+            whole = ("state", *self.name, "carried", 0)
+            keep = self.method.keep
+            self.tasks[whole] = Task(whole, keep, TaskRef(self.state), List(*kept))
+            self.state = whole
+        if self._checks:
+            sound = ("state", *self.name, "checked", 0)
+            checks = List(*map(TaskRef, self._checks))
+            self.tasks[sound] = Task(sound, first_of, TaskRef(self.state), checks)
+            self.state = sound
+        return self.state
 
 
-class Packing(Protocol):
-    """Compresses parts' shares; what it leaves out is carried to the next step."""
-
-    def begin(self, program: Any, state: Any, part: int) -> Any:
-        """Return what a part carries at a window's begin."""
-
-    def pack(
-        self, program: Any, share: PartGradient, carried: Any
-    ) -> tuple[PartGradient, Any]:
-        """Return a share as it is sent, and what is carried on."""
-
-    def keep(self, state: Any, carried: Sequence[Any]) -> Any:
-        """Return a state with what all parts carry, in order."""
+def _ref(key: Any) -> TaskRef | None:
+    return None if key is None else TaskRef(key)
 
 
-class Local(Protocol):
-    """Steps that each part takes by itself, on a replica of the state."""
-
-    def begin(self, state: Any, part: int) -> Any:
-        """Return a part's replica."""
-
-    def step(
-        self,
-        program: Any,
-        replica: Any,
-        batch: Any,
-        step: int,
-        options: Any,
-        num_parts: int,
-    ) -> Any:
-        """Return a replica after a step."""
-
-    def share(self, replica: Any) -> PartGradient:
-        """Return what is averaged of a replica."""
-
-    def average(
-        self,
-        base: Any,
-        replica: Any,
-        left: PartGradient,
-        right: PartGradient | None,
-        num_parts: int,
-    ) -> Any:
-        """Return the averaged state: of some replica, and the last two sums."""
-
-    def keep(self, base: Any, replicas: Sequence[Any]) -> Any:
-        """Return a state that holds all parts' replicas, in order."""
+# -- the tasks
 
 
-class Group(Protocol):
-    """Adds shares among the members of a gang in its own way."""
+def part_step(
+    method: StepMethod,
+    program: Any,
+    state: Any,
+    step: Step,
+    part: int,
+    batch: Any,
+    before: PartStep | None,
+) -> PartStep | PartGradient | None:
+    """Return a part's step, or its share alone where it carries nothing."""
+    began, clock = time.time(), Clock()
+    with clock.phase("state"):
+        session = method.begin(program, state)
+    carried = None if before is None else before.carried
+    found = method.part_step(session, step, part, batch, carried)
+    clock.include(session.clock.take())
+    share = found.share
+    if share is not None and not share.work:
+        work = {here(): Work(clock.spent, began, time.time())}
+        share = replace(share, work=work)
+    return replace(found, share=share) if method.carries else share
 
-    def sum(
-        self,
-        exchange: Exchange,
-        step: int,
-        shares: dict[int, PartGradient],
-        clock: Clock,
-    ) -> Sum:
-        """Begin the sum of a step with a member's shares, by part."""
 
-    def close(self) -> None:
-        """End the group."""
+def reduce_gradients(left: PartGradient, right: PartGradient) -> PartGradient:
+    """Return the sum of two shares, and what it took."""
+    clock = Clock()
+    with clock.phase("reduce"):
+        total = add_gradients(left, right)
+    return replace(total, work=together(total.work, {here(): Work(clock.spent)}))
 
 
-@dataclass(frozen=True)
-class Chain:
-    """What a chain computes, unknown to the graph."""
+def update(
+    method: StepMethod,
+    program: Any,
+    state: Any,
+    step: Step,
+    left: PartGradient,
+    right: PartGradient | None,
+    some: PartStep | None,
+) -> Any:
+    """Return the state after a step."""
+    session = method.begin(program, state)
+    carried = None if some is None else some.carried
+    method.update(session, step, left, right, carried)
+    return session.state()
 
-    begin: Callable[[Any, Any], Session]
-    """(program, state) -> Session"""
-    staleness: int = 0
-    """Updates that a step's gradient does not wait for: those of the steps right
-    before it."""
-    sums: str = "tree"
-    """How shares are added: "tree" or "ring"."""
-    packing: Packing | None = None
-    """How shares are compressed, if they are."""
-    checksum_every: int = 0
-    """Steps between comparisons of all copies of the parameters; 0: none."""
-    local: Local | None = None
-    """How parts take steps of their own, if they do."""
-    together_every: int = 1
-    """Steps between averages of parts that do."""
 
-    group: Callable[[Exchange], Group] | None = None
-    """Makes what adds shares in a gang, if `sums` does not say it."""
+def checksum(method: StepMethod, program: Any, state: Any) -> tuple[str, str]:
+    """Return where a copy of the parameters is, and its digest."""
+    return here(), method.begin(program, state).checksum()
 
-    def gradient(
-        self, program: Any, state: Any, batch: Any, step: int, behind: int
-    ) -> PartGradient:
-        """Return a part's share of a step, and when it was computed."""
-        began, clock = time.time(), Clock()
-        with clock.phase("state"):
-            session = self.begin(program, state)
-        share = session.gradient(batch, step, behind)
-        clock.include(session.clock.take())
-        return replace(share, work={here(): Work(clock.spent, began, time.time())})
 
-    def packed_gradient(
-        self,
-        program: Any,
-        state: Any,
-        batch: Any,
-        step: int,
-        behind: int,
-        part: int,
-        before: PartStep | None,
-    ) -> PartStep:
-        """Return a part's share of a step, compressed, and what it carries on."""
-        assert self.packing is not None
-        share = self.gradient(program, state, batch, step, behind)
-        if before is None:
-            carried = self.packing.begin(program, state, part)
-        else:
-            carried = before.carried
-        clock = Clock()
-        with clock.phase("compress"):
-            share, carried = self.packing.pack(program, share, carried)
-        work = together(share.work, {here(): Work(clock.spent)})
-        return PartStep(replace(share, work=work), carried)
+def share_of(step: PartStep) -> PartGradient | None:
+    """Return what a part sends."""
+    return step.share
 
-    def local_step(
-        self,
-        program: Any,
-        before: Any,
-        part: int | None,
-        batch: Any,
-        step: int,
-        options: Any,
-        num_parts: int,
-    ) -> Any:
-        """Return a part's replica after a step; from a state, if a part is named."""
-        assert self.local is not None
-        replica = before if part is None else self.local.begin(before, part)
-        return self.local.step(program, replica, batch, step, options, num_parts)
 
-    def update(
-        self,
-        program: Any,
-        state: Any,
-        left: PartGradient,
-        right: PartGradient | None,
-        options: Any,
-    ) -> Any:
-        """Return the state after a step."""
-        session = self.begin(program, state)
-        session.update(left, right, options)
-        return session.state()
+def carried_of(step: PartStep) -> Any:
+    """Return what a part carries."""
+    return step.carried
 
-    def checks(self, done: int) -> bool:
-        """Return whether copies are compared when so many steps are done."""
-        every = self.checksum_every
-        return every > 0 and done % every < min(self.together_every, every)
 
-    def checksum(self, program: Any, state: Any) -> tuple[str, str]:
-        """Return where a copy of the parameters is, and its digest: a task."""
-        return here(), self.begin(program, state).checksum()
+def compare_copies(copies: list[tuple[str, str]], done: int) -> None:
+    """Compare the digests of all parts' copies."""
+    named = {f"{where} (part {p})": digest for p, (where, digest) in enumerate(copies)}
+    check_copies(named, done)
+
+
+def first_of(state: Any, _: list[None]) -> Any:
+    """Return a state once its copies have been compared."""
+    return state

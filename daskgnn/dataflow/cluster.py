@@ -12,16 +12,18 @@ from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
 from daskgnn.dataflow.executor import LocalExecutor, PartsLost, last_entry
-from daskgnn.dataflow.gang import AHEAD, Gang, Outcome, install, run_member
+from daskgnn.dataflow.gang import AHEAD, install, run_member
 from daskgnn.dataflow.homes import Homes
+from daskgnn.dataflow.peers import Gang
 from daskgnn.dataflow.residents import Residents
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from daskgnn.dataflow.chain import Chain
     from daskgnn.dataflow.executor import Event, Executor, Graph, PartOf
+    from daskgnn.dataflow.member import Outcome
+    from daskgnn.dataflow.steps import StepMethod
 
 _POLL_SECONDS = 0.5
 """How often it is looked whether the workers of a window are still there."""
@@ -178,9 +180,9 @@ class ClusterExecutor:
             self._kept.pop(key, None)
             self._residents.drop(key)
 
-    def run_gang(
+    def run_in_order(
         self,
-        chain: Chain,
+        method: StepMethod,
         name: tuple[Any, ...],
         state: Any,
         programs: Sequence[Any],
@@ -201,7 +203,7 @@ class ClusterExecutor:
             key: Task(
                 key,
                 run_member,
-                chain,
+                method,
                 gang,
                 i,
                 state,

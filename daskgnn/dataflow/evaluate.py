@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
+from daskgnn.dataflow.tree import reduce_known, reduction_tree
 from daskgnn.kernels.exchange import answer_ids
 from daskgnn.kernels.features import RowReader
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.part import PartBlocks
+    from daskgnn.dataflow.tree import Range
+    from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
-    from daskgnn.kernels.hops import Sampling
+    from daskgnn.kernels.targets import PartTargets
+
+    SplitTargets = dict[str, PartTargets]
+    Rows = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class WholeGraph:
     """Keys of what every evaluation of a run uses, by part."""
 
     run: str
-    sampling: Sampling
+    book: PartitionBook
     blocks: Blocks
     halo: tuple[Any, ...]
     inputs: tuple[Any, ...]
@@ -39,9 +45,21 @@ class WholeGraph:
     @property
     def keys(self) -> list[Any]:
         """The keys to hold between evaluations."""
-        parts = range(self.sampling.num_parts)
+        parts = range(self.book.num_parts)
         wanted = [_halo_key(self.run, q, p) for p in parts for q in parts if p != q]
         return [*self.halo, *self.inputs, *wanted]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How outputs are scored."""
+
+    partial: Callable[..., Any]
+    """``(program, outputs [m, C], table rows, PartTargets) -> contribution``"""
+    merge: Callable[..., Any]
+    """``(program, contribution, contribution) -> contribution``"""
+    tables: tuple[str, ...]
+    """Node tables whose rows go with the outputs."""
 
 
 def _halo_key(run: str, owner: int, part: int) -> Any:
@@ -49,11 +67,11 @@ def _halo_key(run: str, owner: int, part: int) -> Any:
 
 
 def prepare_whole_graph(
-    run: str, sampling: Sampling, blocks: Blocks, first_aggregation: str | None
+    run: str, book: PartitionBook, blocks: Blocks, first_aggregation: str | None
 ) -> tuple[dict[Any, Any], WholeGraph]:
     """Return the graph that finds the halos and gathers the first layer's input."""
     tasks: dict[Any, Any] = {}
-    parts = range(sampling.num_parts)
+    parts = range(book.num_parts)
     halo = tuple(("halo", run, p) for p in parts)
     inputs = tuple(("whole-part", run, p) for p in parts)
     for p in parts:
@@ -63,7 +81,7 @@ def prepare_whole_graph(
             if q == p:
                 continue
             ids = _halo_key(run, q, p)
-            tasks[ids] = Task(ids, halo_of_owner, TaskRef(halo[p]), sampling, q)
+            tasks[ids] = Task(ids, halo_of_owner, TaskRef(halo[p]), book, q)
             rows = ("halo-rows", run, p, q)
             tasks[rows] = Task(
                 rows,
@@ -78,11 +96,11 @@ def prepare_whole_graph(
             blocks.of(p),
             TaskRef(halo[p]),
             List(*replies),
-            sampling,
+            book,
             p,
             first_aggregation,
         )
-    return tasks, WholeGraph(run, sampling, blocks, halo, inputs)
+    return tasks, WholeGraph(run, book, blocks, halo, inputs)
 
 
 def evaluate_layers(
@@ -103,7 +121,7 @@ def evaluate_layers(
     """
     name = ("parameters", whole.run, evaluation, 0)
     tasks: dict[Any, Any] = {name: DataNode(name, parameters)}
-    parts = range(whole.sampling.num_parts)
+    parts = range(whole.book.num_parts)
     before: list[Any] = []
     for i in range(num_layers):
         after = [("hidden", whole.run, evaluation, i, p) for p in parts]
@@ -119,7 +137,7 @@ def evaluate_layers(
                     take_hidden,
                     TaskRef(before[q]),
                     ids,
-                    int(whole.sampling.bounds[q]),
+                    int(whole.book.bounds[q]),
                 )
                 sent.append(TaskRef(key))
             tasks[after[p]] = Task(
@@ -143,7 +161,7 @@ def halo_of(blocks: PartBlocks) -> Halo:
     """Return the halo of a part."""
     whole = blocks.whole_rows()
     halo = find_halo(whole)
-    if blocks.adjacency.spread is None:
+    if blocks.adjacency.is_whole:
         return halo
     return replace(halo, weights=whole.weights)
 
@@ -160,13 +178,13 @@ def gather_part(
     blocks: PartBlocks,
     halo: Halo,
     replies: list[FeatureRows],
-    sampling: Sampling,
+    book: PartitionBook,
     part: int,
     first_aggregation: str | None,
 ) -> WholePart | StreamedPart:
     """Return the input of the first layer for all rows of a part."""
     held = (blocks.adjacency, blocks.features)
-    return whole_part(*held, halo, replies, sampling, part, first_aggregation)
+    return whole_part(*held, halo, replies, book, part, first_aggregation)
 
 
 def take_hidden(hidden: np.ndarray, ids: np.ndarray, start: int) -> np.ndarray:
@@ -189,31 +207,130 @@ def compute_layer(
 def score_parts(
     outputs: list[Any],
     blocks: Blocks,
-    score: Callable[..., Any],
-    rows: list[dict[str, np.ndarray]],
-) -> tuple[dict[Any, Any], list[Any]]:
-    """Return the graph that reduces each part's outputs to what metrics need.
+    scoring: Scoring,
+    programs: list[Any],
+    bounds: np.ndarray,
+    targets: list[SplitTargets],
+) -> tuple[dict[Any, Any], Any]:
+    """Return the graph of the splits' scores, and the key of their total.
 
-    `score` is ``(output, labels, {split: rows of the part}) -> small object``.
+    Only rows of targets' further nodes move between parts, and what parts contribute is
+    merged in the fixed tree over parts.
+
+    Parameters
+    ----------
+    targets : list of dict
+        By part and split, the targets whose first node the part owns.
     """
     tasks: dict[Any, Any] = {}
-    keys: list[Any] = []
+    known: dict[Range, Any] = {}
+    name = outputs[0][1:-1]
     for part, output in enumerate(outputs):
-        key = ("score", *output[1:])
-        given = (TaskRef(output), blocks.of(part), rows[part])
-        tasks[key] = Task(key, score_part, score, *given)
-        keys.append(key)
-    return tasks, keys
+        received = {}
+        for other, foreign in enumerate(outputs):
+            here, stop = (int(bound) for bound in bounds[other : other + 2])
+            wanted = {s: t.between(here, stop) for s, t in targets[part].items()}
+            if other == part or not any(map(len, wanted.values())):
+                continue
+            key: Any = ("send-outputs", *name, part, other)
+            given = (scoring.tables, TaskRef(foreign), blocks.of(other), here, wanted)
+            tasks[key] = Task(key, take_outputs, *given)
+            received[other] = TaskRef(key)
+        key = ("score", *name, part + 1, part)
+        tasks[key] = Task(
+            key,
+            score_part,
+            scoring,
+            TaskRef(programs[part]),
+            TaskRef(output),
+            blocks.of(part),
+            int(bounds[part]),
+            targets[part],
+            tuple(other < part for other in received),
+            List(*received.values()),
+        )
+        known[part, part + 1] = key
+
+    def add(left: Any, right: Any) -> Any:
+        key = ("score-sum", *name, right[-2], left[-1])
+        program = TaskRef(programs[left[-1]])
+        tasks[key] = Task(
+            key, merge_scores, scoring, program, TaskRef(left), TaskRef(right)
+        )
+        return key
+
+    tree = reduction_tree(len(outputs))
+    reduce_known(tree, known, add)
+    last = [known[side] for side in tree.last]
+    return tasks, last[0] if len(last) == 1 else add(*last)
+
+
+def take_outputs(
+    tables: tuple[str, ...],
+    output: np.ndarray,
+    blocks: PartBlocks,
+    start: int,
+    wanted: dict[str, np.ndarray],
+) -> dict[str, Rows]:
+    """Return the outputs and table rows of some of a part's nodes, by split."""
+    return {
+        split: _rows_of(tables, output, blocks, ids - start)
+        for split, ids in wanted.items()
+    }
+
+
+def _rows_of(
+    tables: tuple[str, ...], output: np.ndarray, blocks: PartBlocks, rows: np.ndarray
+) -> Rows:
+    return output[rows], {name: getattr(blocks, name)[rows] for name in tables}
 
 
 def score_part(
-    score: Callable[..., Any],
+    scoring: Scoring,
+    program: Any,
     output: np.ndarray,
     blocks: PartBlocks,
-    rows: dict[str, np.ndarray],
-) -> Any:
-    """Reduce a part's outputs: see `score_parts`."""
-    return score(output, blocks.labels, rows)
+    start: int,
+    targets: SplitTargets,
+    before: tuple[bool, ...],
+    received: list[dict[str, Rows]],
+) -> dict[str, Any]:
+    """Return what a part's targets contribute to each split's scores.
+
+    Parameters
+    ----------
+    before : tuple of bool
+        Which of `received` are of parts before this one.
+    """
+    found = {}
+    for split, own in targets.items():
+        if not own.count:
+            continue
+        ids = own.between(start, start + len(output))
+        mine = take_outputs(scoring.tables, output, blocks, start, {split: ids})
+        first = sum(before)
+        pieces = [*received[:first], mine, *received[first:]]
+        h = _joined([piece[split][0] for piece in pieces])
+        tables = {
+            name: _joined([piece[split][1][name] for piece in pieces])
+            for name in scoring.tables
+        }
+        found[split] = scoring.partial(program, h, tables, own)
+    return found
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def merge_scores(
+    scoring: Scoring, program: Any, left: dict[str, Any], right: dict[str, Any]
+) -> dict[str, Any]:
+    """Return two parts' contributions as one, split by split."""
+    merged = left | right
+    for split in left.keys() & right.keys():
+        merged[split] = scoring.merge(program, left[split], right[split])
+    return merged
 
 
 def by_original_id(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dask.local import get_sync
 from dask.task_spec import DataNode
 
+from daskgnn.dataflow.member import alone, run_in_order
+
 if TYPE_CHECKING:
-    from daskgnn.dataflow.chain import Chain
-    from daskgnn.dataflow.gang import Outcome
+    from daskgnn.dataflow.member import Outcome
+    from daskgnn.dataflow.steps import StepMethod
 
 Key = Hashable
 Graph = Mapping[Any, Any]
@@ -67,16 +69,16 @@ class Executor(Protocol):
     def memories(self, num_parts: int) -> list[Any]:
         """Return, by part, the memory it lies in: parts of one can be read there."""
 
-    def run_gang(
+    def run_in_order(
         self,
-        chain: Chain,
+        method: StepMethod,
         name: tuple[Any, ...],
         state: Any,
         programs: Sequence[Any],
         batches: Sequence[Any],
         options: Sequence[Any],
     ) -> list[Outcome]:
-        """Run a window as one task a worker; [] where that cannot be."""
+        """Run a window's steps in order where the parts are; [] if that cannot be."""
 
     def settle(self, seconds: Sequence[float]) -> list[Event]:
         """Place the parts anew where workers came, went or are slow.
@@ -173,9 +175,18 @@ class LocalExecutor:
         """Return the same for all: this process's."""
         return ["local"] * num_parts
 
-    def run_gang(self, *_: Any) -> list[Outcome]:
-        """Return nothing: there is no worker."""
-        return []
+    def run_in_order(
+        self,
+        method: StepMethod,
+        name: tuple[Any, ...],
+        state: Any,
+        programs: Sequence[Any],
+        batches: Sequence[Any],
+        options: Sequence[Any],
+    ) -> list[Outcome]:
+        """Run a window's steps in this process, which has all parts."""
+        given = self.result(programs), self.result(batches), options
+        return [run_in_order(method, alone(len(batches)), state, *given)]
 
     def settle(self, seconds: Sequence[float]) -> list[Event]:
         """Return nothing: nobody comes or goes."""

@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -25,47 +24,21 @@ from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from daskgnn.config import HUGE_PAGES  # and the defaults, on workers too
-from daskgnn.dataflow.clock import Clock, Work
-from daskgnn.dataflow.local import LocalMember
-from daskgnn.dataflow.member import Member
-from daskgnn.dataflow.peers import (
-    GIVE_UP,
-    HELLO,
-    CopiesDiffer,
-    Exchange,
-    MemberReport,
-    PeerLost,
-)
+from daskgnn.dataflow.member import run_in_order
+from daskgnn.dataflow.peers import GIVE_UP, CopiesDiffer, Exchange, PeerLost
 from daskgnn.kernels.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.dataflow.chain import Chain
+    from daskgnn.dataflow.member import Outcome
+    from daskgnn.dataflow.peers import Gang
+    from daskgnn.dataflow.steps import StepMethod
 
 PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
 """The executor of tasks that prepare later steps."""
 AHEAD_NICENESS = 10
-
-
-@dataclass(frozen=True)
-class Gang:
-    """Who runs a window together."""
-
-    attempt: str
-    """Names this try: a message of another one is never taken for one of it."""
-    members: tuple[tuple[str, tuple[int, ...]], ...]
-    """(address, parts) of each member."""
-    form_seconds: float
-    """How long to wait for all members to begin."""
-    step_seconds: float
-    """How long to wait for a peer's sums of a step."""
-
-    @property
-    def num_parts(self) -> int:
-        """Number of parts."""
-        return sum(len(parts) for _, parts in self.members)
 
 
 class Mailbox:
@@ -111,11 +84,6 @@ class Mailbox:
                 if given_up or sender in self._lost or left <= 0:
                     raise PeerLost(sender)
                 self._changed.wait(left)
-
-    def is_broken(self, attempt: str, senders: Sequence[str]) -> bool:
-        """Return whether an attempt is given up, or one of its senders is gone."""
-        with self._changed:
-            return attempt in self._given_up or not self._lost.isdisjoint(senders)
 
     def close(self, attempt: str) -> None:
         """Give an attempt up, or forget it when it is done."""
@@ -240,18 +208,8 @@ def install(client: Any) -> None:
     client.register_plugin(GangWorkerPlugin())
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a member has after a window."""
-
-    state: Any
-    """The last state: every member has the same."""
-    reports: tuple[MemberReport, ...]
-    """Of this member and of those peers whose reports have come."""
-
-
 def run_member(
-    chain: Chain,
+    method: StepMethod,
     gang: Gang,
     me: int,
     state: Any,
@@ -277,21 +235,8 @@ def run_member(
     if plugin is None:
         return None
     exchange = Exchange(plugin, gang, me)
-    member: Member | None = None
-    clock, began, cpu = Clock(), time.time(), time.thread_time()
     try:
-        with clock.phase("state"):
-            kind = LocalMember if chain.local is not None else Member
-            member = kind(chain, exchange, state, programs, batches, clock)
-        with clock.phase("form"):
-            exchange.all_gather(HELLO, None, gang.form_seconds)
-            member.meet()
-        after = member.run(options)
-        ended, counted = time.time(), clock.total()
-        rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
-        clock.add("other", *(max(seconds, 0.0) for seconds in rest))
-        work = Work(clock.take(), began, ended)
-        return Outcome(after, exchange.all_reports(work, tuple(member.part_seconds)))
+        return run_in_order(method, exchange, state, programs, batches, options)
     except PeerLost:
         exchange.give_up()
         return None
@@ -302,6 +247,4 @@ def run_member(
         exchange.give_up()
         raise
     finally:
-        if member is not None:
-            member.close()
         plugin.mailbox.close(gang.attempt)

@@ -25,15 +25,14 @@ from daskgnn.kernels.halo_cache import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.part import PartBlocks
+    from daskgnn.dataflow.sampling import Near, SampledWindow
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
+    from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import Asked, FeatureRows
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.hops import Sampling, WindowNodes
 
 
 @dataclass(frozen=True)
@@ -130,13 +129,14 @@ def _add_static(
         ids,
         choose_rows,
         plan.blocks.of(part),
-        plan.sampling,
+        plan.book,
+        plan.sampler.sampler.neighbors_per_layer(),
         seeds,
         seeds_per_step,
         plan.cache.capacity,
     )
     replies = []
-    for owner in range(plan.sampling.num_parts):
+    for owner in range(plan.book.num_parts):
         if owner == part:
             continue
         rows = ("halo-cache-rows", plan.run, part, owner)
@@ -145,9 +145,9 @@ def _add_static(
             serve_cache,
             plan.blocks.of(owner),
             TaskRef(ids),
-            plan.sampling,
+            plan.book,
             owner,
-            plan.first_aggregation,
+            plan.inputs.first_aggregation,
         )
         replies.append(TaskRef(rows))
     key = _static_key(plan.run, part)
@@ -156,25 +156,27 @@ def _add_static(
 
 def choose_rows(
     blocks: PartBlocks,
-    sampling: Sampling,
+    book: PartitionBook,
+    limits: tuple[int, ...],
     seeds: np.ndarray,
     seeds_per_step: float,
     capacity: int,
 ) -> np.ndarray:
     """Return the ids of a part's static cache."""
-    return choose_static(blocks.whole_rows(), sampling, seeds, seeds_per_step, capacity)
+    given = (blocks.whole_rows(), book, limits)
+    return choose_static(*given, seeds, seeds_per_step, capacity)
 
 
 def serve_cache(
     blocks: PartBlocks,
     ids: np.ndarray,
-    sampling: Sampling,
+    book: PartitionBook,
     owner: int,
     first_aggregation: str | None,
 ) -> FeatureRows:
     """Return what `owner` has of a cache's rows."""
     held = (blocks.adjacency, blocks.features)
-    return answer_cache(*held, ids, sampling, owner, first_aggregation)
+    return answer_cache(*held, ids, book, owner, first_aggregation)
 
 
 def add_update(
@@ -182,38 +184,33 @@ def add_update(
     plan: CachePlan,
     window: int,
     part: int,
-    nodes: Any,
-    others: Sequence[int],
-    asked: list[Any],
-    replies: list[Any],
+    exchanged: tuple[Any, ...],
 ) -> None:
-    """Add the task of a part's cache after a window, where the next one needs it."""
+    """Add the task of a part's cache after a window, where the next one needs it.
+
+    Parameters
+    ----------
+    exchanged : tuple
+        The sampled window, who was asked, what for, and the replies.
+    """
     if not plan.held(window, 1):
         return
     key = _lru_key(plan.run, window, part)
-    tasks[key] = Task(
-        key,
-        update_cache,
-        plan.before(window, part),
-        nodes,
-        tuple(others),
-        List(*asked),
-        List(*replies),
-        window,
-        plan.capacity,
-    )
+    given = (plan.before(window, part), *exchanged, window, plan.capacity)
+    tasks[key] = Task(key, update_cache, *given)
 
 
 def update_cache(
     before: HaloCache | None,
-    nodes: WindowNodes,
-    others: tuple[int, ...],
+    nodes: SampledWindow,
+    near: Near,
     asked: list[Asked],
     replies: list[FeatureRows],
     window: int,
     capacity: int,
 ) -> HaloCache:
     """Return a part's least-recently-used cache after a window."""
-    wanted = dict(zip(others, asked, strict=True))
-    answers = dict(zip(others, replies, strict=True))
-    return update_lru(before, nodes, wanted, answers, window, capacity)
+    wanted = dict(zip(near.far, asked, strict=True))
+    answers = dict(zip(near.far, replies, strict=True))
+    ids = [graph.ids for graph in nodes.graphs]
+    return update_lru(before, ids, wanted, answers, window, capacity)

@@ -1,121 +1,131 @@
-"""One member's work in a window that a gang runs: its parts' steps, in order."""
+"""A window's steps in order, in one process: alone, or as one of several members.
+
+The state stays in hand between steps. Members exchange sums of their parts' shares; one
+that has all parts exchanges nothing.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.dataflow.peers import CARRIED
+from daskgnn.dataflow.clock import Clock, Work, here
+from daskgnn.dataflow.peers import CARRIED, HELLO, Exchange, Gang
+from daskgnn.dataflow.steps import run_steps
 from daskgnn.dataflow.sums import SUMS
 from daskgnn.sizeof import array_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.dataflow.chain import Chain, Group
-    from daskgnn.dataflow.clock import Clock
-    from daskgnn.dataflow.peers import Exchange
+    from daskgnn.dataflow.peers import MemberReport
     from daskgnn.dataflow.shares import PartGradient
+    from daskgnn.dataflow.steps import Step, StepMethod
     from daskgnn.dataflow.sums import Sum
 
 
-class Member:
-    """Runs the steps of its parts and exchanges sums with the other members."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a member has after a window."""
+
+    state: Any
+    """The last state: every member has the same."""
+    reports: tuple[MemberReport, ...]
+    """Of this member and of those peers whose reports have come."""
+
+
+def run_in_order(
+    method: StepMethod,
+    exchange: Exchange,
+    state: Any,
+    programs: Sequence[Any],
+    batches: Sequence[Any],
+    options: Sequence[Any],
+) -> Outcome:
+    """Run a window's steps, with the other members if there are any.
+
+    Parameters
+    ----------
+    programs, batches : sequence
+        Of this member's parts.
+    options : sequence
+        What the driver says of each step's update.
+
+    Raises
+    ------
+    PeerLost
+        If a member does not come, or is lost.
+    """
+    clock, began, cpu = Clock(), time.time(), time.thread_time()
+    with clock.phase("state"):
+        runner = InOrderRunner(method, exchange, state, programs, batches, clock)
+    with clock.phase("form"):
+        exchange.all_gather(HELLO, None, exchange.gang.form_seconds)
+    after = run_steps(method, runner, options)
+    ended, counted = time.time(), clock.total()
+    rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
+    clock.add("other", *(max(seconds, 0.0) for seconds in rest))
+    work = Work(clock.take(), began, ended)
+    return Outcome(after, exchange.all_reports(work, tuple(runner.part_seconds)))
+
+
+def alone(num_parts: int) -> Exchange:
+    """Return the exchange of a process that has all parts: with nobody."""
+    return Exchange(None, Gang("", ((here(), tuple(range(num_parts))),), 0, 0), 0)
+
+
+class InOrderRunner:
+    """Computes the steps of its parts and exchanges sums with the other members."""
 
     def __init__(
         self,
-        chain: Chain,
+        method: StepMethod,
         exchange: Exchange,
         state: Any,
         programs: Sequence[Any],
         batches: Sequence[Any],
         clock: Clock,
     ) -> None:
-        self.chain, self.exchange, self.clock = chain, exchange, clock
-        self.program, self.state = programs[0], state
-        self.batches = dict(zip(exchange.parts, batches, strict=True))
-        self._took = dict.fromkeys(self.batches, 0.0)
-        self._done = getattr(state, "step", 0)
-        self._session = chain.begin(self.program, state)
-        self._group: Group | None = None
-        self._carried: dict[int, Any] = {}
-        if chain.packing is not None:
-            for part in self.batches:
-                self._carried[part] = chain.packing.begin(self.program, state, part)
+        self.method, self.exchange, self.clock = method, exchange, clock
+        self.parts, self.num_parts = exchange.parts, exchange.gang.num_parts
+        self.done = getattr(state, "step", 0)
+        self._batches = dict(zip(self.parts, batches, strict=True))
+        self._took = dict.fromkeys(self.parts, 0.0)
+        self._session = method.begin(programs[0], state)
 
     @property
     def part_seconds(self) -> list[float]:
         """Seconds of the gradients of each of its parts so far."""
         return list(self._took.values())
 
-    def meet(self) -> None:
-        """Do what can be done only when all members are there."""
-        if self.chain.group is not None:
-            self._group = self.chain.group(self.exchange)
+    def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
+        """Compute a part's share at the present state, and what it carries on."""
+        began = time.perf_counter()
+        batch = self._batches[part]
+        found = self.method.part_step(self._session, step, part, batch, carried)
+        self._took[part] += time.perf_counter() - began
+        return found.share, found.carried
 
-    def close(self) -> None:
-        """Leave the other members."""
-        if self._group is not None:
-            self._group.close()
+    def begin_sum(self, step: Step, shares: dict[int, PartGradient]) -> Sum:
+        """Begin to add shares, by part."""
+        return SUMS[self.method.sums](self.exchange, step.number, shares, self.clock)
 
-    def run(self, options: Sequence[Any]) -> Any:
-        """Run the window's steps; return the state after them, as all members do.
+    def update(self, step: Step, total: Sum, carried: Any) -> None:
+        """Change the state by a sum that was begun."""
+        self.method.update(self._session, step, *total.take(), carried)
 
-        Parameters
-        ----------
-        options : sequence
-            What the driver says of each step's update.
-        """
-        waiting: deque[tuple[int, Sum, Any]] = deque()
-        for step, step_options in enumerate(options):
-            waiting.append((step, self._sum(step), step_options))
-            if len(waiting) > self.chain.staleness:
-                self._update(*waiting.popleft())
-        for each in waiting:
-            self._update(*each)
+    def compare(self, step: Step, done: int) -> None:
+        """Compare all members' copies of the parameters."""
+        with self.clock.phase("exchange"):
+            self.exchange.compare(step.number, self._session.checksum(), done)
+
+    def end(self, carried: dict[int, Any]) -> Any:
+        """Return the state after the steps, as all members do."""
         with self.clock.phase("state"):
             state = self._session.state()
         self.clock.include(self._session.clock.take())
-        if self.chain.packing is not None:
-            state = self.chain.packing.keep(state, self._all_of(self._carried))
-        return state
-
-    def _sum(self, step: int) -> Sum:
-        """Compute this member's shares of a step and begin their sum."""
-        shares = {}
-        behind = max(self.chain.staleness - step, 0)
-        for part, batch in self.batches.items():
-            began = time.perf_counter()
-            share = self._session.gradient(batch, step, behind)
-            shares[part] = self._packed(part, share)
-            self._took[part] += time.perf_counter() - began
-        return self._add(step, shares)
-
-    def _add(self, step: int, shares: dict[int, PartGradient]) -> Sum:
-        """Begin the sum of a step's shares."""
-        given = self.exchange, step, shares, self.clock
-        if self._group is not None:
-            return self._group.sum(*given)
-        kind = "packed" if self.chain.packing is not None else self.chain.sums
-        return SUMS[kind](*given)
-
-    def _packed(self, part: int, share: PartGradient) -> PartGradient:
-        packing = self.chain.packing
-        if packing is None:
-            return share
-        with self.clock.phase("compress"):
-            share, self._carried[part] = packing.pack(
-                self.program, share, self._carried[part]
-            )
-        return share
-
-    def _update(self, step: int, total: Sum, options: Any) -> None:
-        self._session.update(*total.take(), options)
-        done = self._done + step + 1
-        if self.chain.checks(done):
-            with self.clock.phase("exchange"):
-                self.exchange.compare(step, self._session.checksum(), done)
+        return self.method.keep(state, self._all_of(carried)) if carried else state
 
     def _all_of(self, mine: dict[int, Any]) -> list[Any]:
         """Return what all parts have, in order; `mine` are those of this member."""

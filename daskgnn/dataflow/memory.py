@@ -9,14 +9,15 @@ import numpy as np
 from dask.utils import format_bytes
 
 from daskgnn.errors import InputError
+from daskgnn.sampling.sampler import GraphStats
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling.sampler import Sampler
 
 
 PROCESS_BYTES = 430_000_000
-"""A worker with what it has imported and compiled: docs/data.md has the measurement."""
+"""A worker with what it has imported and compiled: see docs/measurements/data.md."""
 
 SPILL_SHARE = 0.7
 """Of its memory limit, what a process is planned to hold: above it Dask's workers write
@@ -42,33 +43,27 @@ class StepSize:
 
 
 def estimate_step(
-    graph: Graph, fan_out: FanOut, batch_size: int, first_aggregation: str | None
+    graph: Graph, sampler: Sampler, batch_size: int, first_aggregation: str | None
 ) -> StepSize:
-    """Estimate a prepared step of one part from the fan-outs and the mean degree.
-
-    Too low where degrees are skewed and the fan-outs do not cut them off.
-    """
-    mean_degree = max(graph.num_edges / max(graph.num_nodes, 1), 1.0)
-    nodes = [float(-(-batch_size // graph.num_parts))]
-    for limit in fan_out.limits:
-        grown = nodes[-1] * (1 + min(limit, mean_degree))
-        nodes.append(min(grown, float(graph.num_nodes)))
-    edges = min(nodes[-2] * min(fan_out.limits[-1], mean_degree), graph.num_edges)
-    rows = 2 * nodes[-2] if first_aggregation else nodes[-1]
-    nbytes = rows * graph.num_features * 4 + edges * 12 + nodes[-1] * 24
-    return StepSize(int(nodes[-1]), int(edges), int(nbytes))
+    """Estimate a prepared step of one part from what its sampler expects."""
+    stats = GraphStats(graph.num_nodes, graph.num_edges)
+    size = sampler.estimate(stats, -(-batch_size // graph.num_parts))
+    rows = 2 * size.computed if first_aggregation else size.nodes
+    nbytes = rows * graph.num_features * 4 + size.edges * 12 + size.nodes * 24
+    return StepSize(int(size.nodes), int(size.edges), int(nbytes))
 
 
 def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of one part's blocks, and of its halo for evaluation.
 
     Evaluation has its own columns, and a copy of the features unless they stay on the
-    disk; of a vertex-cut, it reads the part's rows whole once.
+    disk; of a vertex-cut, or on demand, it reads the part's rows whole once.
     """
     evaluated = 1 if {"val", "test"} & graph.splits.keys() else 0
     entry_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
-    edge_bytes = entry_bytes + evaluated * graph.index_dtype.itemsize
-    if graph.held_book is not None:
+    on_demand = graph.schema.on_demand
+    edge_bytes = entry_bytes * (not on_demand) + evaluated * graph.index_dtype.itemsize
+    if graph.held_book is not None or on_demand:
         edge_bytes += evaluated * entry_bytes
     element = 4 if feature_dtype == "float32" else 2
     copies = (1 + evaluated) * (graph.features_in == "memory")
@@ -80,6 +75,7 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
 def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
     """Estimate the bytes of all parts' blocks: what a worker that reads them maps."""
     edge_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
+    edge_bytes *= not graph.schema.on_demand
     element = 4 if feature_dtype == "float32" else 2
     held = graph.features_in == "memory"
     node_bytes = 8 * 3 + held * graph.num_features * element
@@ -92,13 +88,24 @@ def estimate_cache(policy: str, nbytes: int, look_ahead: int) -> int:
     return nbytes if policy == "static" else nbytes * (look_ahead + 2)
 
 
+@dataclass(frozen=True)
+class WindowBudget:
+    """What windows may take of a worker, and what is wanted of them."""
+
+    memory_limit: int
+    """Bytes that a worker may take; 0 where there is no limit."""
+    wanted: int
+    """Steps that a window is to have."""
+    look_ahead: int
+    """Windows that are prepared beside the one that is trained on."""
+    share: float
+    """Of a worker's memory."""
+
+
 def plan_window(
     step: StepSize,
-    wanted: int,
-    look_ahead: int,
+    budget: WindowBudget,
     parts_per_worker: int,
-    memory_limit: int,
-    share: float,
     block_bytes: int = 0,
     process_bytes: int = 0,
 ) -> int:
@@ -112,16 +119,17 @@ def plan_window(
     InputError
         If not even windows of one step fit.
     """
+    memory_limit, share = budget.memory_limit, budget.share
     if not memory_limit:
-        return wanted
+        return budget.wanted
     blocks = block_bytes * parts_per_worker
-    budget = min(
+    room = min(
         memory_limit * share,
         memory_limit * 2 * share - blocks,
         memory_limit * SPILL_SHARE - blocks - process_bytes,
     )
-    each = step.nbytes * parts_per_worker * (look_ahead + 1)
-    fits = int(budget // max(each, 1))
+    each = step.nbytes * parts_per_worker * (budget.look_ahead + 1)
+    fits = int(room // max(each, 1))
     if fits < 1:
         raise InputError(
             f"one prepared step takes about {each / 2**20:.0f} MiB, beside blocks of "
@@ -130,7 +138,7 @@ def plan_window(
             "lower batch_size or num_neighbors, open the graph with more parts on more "
             "workers, or raise memory_limit"
         )
-    return min(wanted, fits)
+    return min(budget.wanted, fits)
 
 
 def _and_process(nbytes: int) -> str:
@@ -178,12 +186,9 @@ class MemoryPlan:
 def plan_memory(
     graph: Graph,
     step: StepSize,
+    budget: WindowBudget,
     *,
     num_workers: int,
-    memory_limit: int,
-    wanted: int,
-    look_ahead: int,
-    share: float,
     feature_dtype: str = "float32",
     cache_bytes: int = 0,
     num_parameters: int = 0,
@@ -192,8 +197,6 @@ def plan_memory(
 
     Parameters
     ----------
-    wanted
-        Steps that a window is to have.
     cache_bytes
         Of one part's halo cache.
     num_parameters
@@ -206,15 +209,15 @@ def plan_memory(
     """
     parts = parts_per_worker(graph.num_parts, num_workers)
     blocks = estimate_blocks(graph, feature_dtype) + cache_bytes
-    sizes = (step, wanted, look_ahead, parts, memory_limit, share, blocks)
-    window = plan_window(*sizes, PROCESS_BYTES if num_workers else 0)
+    process = PROCESS_BYTES if num_workers else 0
+    window = plan_window(step, budget, parts, blocks, process)
     return MemoryPlan(
         parts,
         blocks * parts,
         window,
-        step.nbytes * parts * window * (look_ahead + 1),
+        step.nbytes * parts * window * (budget.look_ahead + 1),
         STATE_COPIES * 4 * num_parameters,
-        memory_limit,
+        budget.memory_limit,
     )
 
 

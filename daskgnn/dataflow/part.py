@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import GraphFormatError
-from daskgnn.graph.diskrows import open_rows
 from daskgnn.graph.gcxs import csr_block
-from daskgnn.graph.store import (
-    load_adjacency,
-    load_degrees,
-    load_features,
-    load_half_features,
-    load_labels,
-    load_part_rows,
-)
+from daskgnn.graph.packed import opened
+from daskgnn.graph.sourcecheck import load_checked
+from daskgnn.graph.sourceentries import SourceEntries
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
-from daskgnn.kernels.features import RowReader, is_dense, normalize_rows
+from daskgnn.kernels.entries import PartRows
+from daskgnn.kernels.features import RowReader, is_dense
 from daskgnn.kernels.shared import Handle, SharedArrays
 from daskgnn.kernels.spread import SpreadRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from daskgnn.dataflow.sampling import PackedSampler
+    from daskgnn.graph.packed import PackedSource
+    from daskgnn.graph.source import GraphSource
+    from daskgnn.kernels.adjacency import EntryReader
+
+_KEPT = "kept/"
+"""Begins the names of a sampler's arrays among a part's."""
 
 
 @dataclass(frozen=True)
@@ -39,88 +41,69 @@ class PartContent:
     `RowReader`."""
     labels: np.ndarray
     """[n] or [n, C]"""
-    draw_weights: np.ndarray | None
-    """float32 [E], weights of the draws."""
+    data: dict[str, np.ndarray] = field(default_factory=dict)
+    """What the sampler keeps beside the rows: see `Sampler.part_data`."""
 
 
 @dataclass(frozen=True)
 class PartSource:
     """Where a part's blocks are loaded from, and what becomes of them."""
 
-    path: str
+    graph: GraphSource | PackedSource
     start: int
     stop: int
-    checksum: str
     feature_dtype: str
     normalize_features: bool
-    sample_by: str
+    packed: PackedSampler
+    """What says what is kept beside the rows."""
     features_in: str = "memory"
     """"memory", or "disk" for rows that are read when a step needs them."""
 
     def load(self) -> PartContent:
-        """Read the part from the store.
+        """Read the part.
 
         Raises
         ------
         StoreError
-            If the store is damaged.
+            If a store is damaged.
         GraphFormatError
-            If a weight of a draw is not positive.
+            If the sampler cannot draw from the part's rows.
         """
-        rows = (self.path, self.start, self.stop)
-        adjacency = load_part_rows(*rows, self.checksum)
+        graph = opened(self.graph)
+        block = load_checked(graph, self.start, self.stop)
+        labels = np.empty((self.stop - self.start, 0), np.float32)
+        if "labels" in graph.schema.tables:
+            labels = graph.load_table("labels", self.start, self.stop)
         return PartContent(
-            adjacency,
+            block,
             self.load_features(),
-            load_labels(*rows, self.checksum),
-            None if self.sample_by == "uniform" else self._draw_weights(adjacency),
+            labels,
+            self.packed.sampler.part_data(block, graph),
         )
 
     def load_features(self) -> Any:
         """Read the part's feature rows, or open what reads them."""
-        rows = (self.path, self.start, self.stop)
+        how = (self.start, self.stop, self.feature_dtype, self.normalize_features)
         if self.features_in == "disk":
-            how = (self.feature_dtype, self.normalize_features, self.checksum)
-            return open_rows(*rows, *how)
-        if self.feature_dtype != "float32":
-            how = (self.feature_dtype, self.normalize_features, self.checksum)
-            return load_half_features(*rows, *how)
-        features = load_features(*rows, self.checksum)
-        return normalize_rows(features) if self.normalize_features else features
+            return opened(self.graph).row_reader(*how)
+        return opened(self.graph).load_features(*how)
 
     def load_whole_rows(self) -> AdjacencyBlock:
-        """Read the part's rows of the graph, none of them spread."""
-        return load_adjacency(self.path, self.start, self.stop, self.checksum)
-
-    def _draw_weights(self, block: AdjacencyBlock) -> np.ndarray:
-        """Return float32 [E], the weight of each edge of `block` in draws."""
-        if self.sample_by == "degree":
-            # A source that nothing points to counts as having one in-neighbour.
-            degrees = np.maximum(load_degrees(self.path, self.checksum), 1)
-            weights = degrees[block.indices].astype(np.float32)
-        elif block.weights is None:
-            return np.ones(len(block.indices), np.float32)
-        else:
-            weights = block.weights
-        if len(weights) and weights.min() <= 0:
-            raise GraphFormatError(
-                f"sample_by={self.sample_by!r} needs positive weights, and some edge "
-                "weighs 0 or less: use sample_by='uniform' or repair the weights"
-            )
-        return weights
+        """Read the part's rows of the graph, with all of their entries."""
+        return opened(self.graph).load_rows(self.start, self.stop)
 
 
 class PartBlocks:
     """The blocks of one part, as tasks are given them.
 
     What is sent of shared blocks is where they lie. A worker that cannot open them, be
-    it that their holder has died, reads the store: results are the same.
+    it that their holder has died, reads the source: results are the same.
     """
 
     def __init__(
         self,
         content: PartContent | None,
-        source: PartSource | None = None,
+        source: PartSource | WholeRows | None = None,
         shared: SharedArrays | None = None,
         *,
         held_bytes: int = 0,
@@ -146,7 +129,7 @@ class PartBlocks:
             return self._content
 
     def _opened(self) -> PartContent:
-        assert self._source is not None
+        assert isinstance(self._source, PartSource)
         if self._shared is None:
             content = self._source.load()
             self._shared = _share(content)
@@ -177,16 +160,17 @@ class PartBlocks:
         return self.content.labels
 
     @property
-    def draw_weights(self) -> np.ndarray | None:
-        """float32 [E], weights of the draws."""
-        return self.content.draw_weights
+    def rows(self) -> PartRows:
+        """The part's rows of the graph, as a sampler is given them."""
+        return PartRows(self.adjacency, self.content.data)
 
     def whole_rows(self) -> AdjacencyBlock:
         """Return the part's rows of the graph, none of them spread.
 
-        Those of a vertex-cut are read from the store: this takes their memory.
+        Those of a vertex-cut, or on demand, are read from the source: this takes their
+        memory.
         """
-        if self.adjacency.spread is None:
+        if self.adjacency.is_whole:
             return self.adjacency
         assert self._source is not None
         return self._source.load_whole_rows()
@@ -197,14 +181,37 @@ class PartBlocks:
         return _attach, (self._source, self._shared.handle)
 
 
-def load_part(source: PartSource, *, share: bool) -> PartBlocks:
+@dataclass(frozen=True)
+class WholeRows:
+    """What `PartBlocks.whole_rows` returns of a part that nothing can be read of."""
+
+    block: AdjacencyBlock
+
+    def load_whole_rows(self) -> AdjacencyBlock:
+        """Return the rows."""
+        return self.block
+
+
+def cut_part(source: PartSource) -> PartBlocks:
+    """Return a part's blocks as they are sent to who cannot read the source."""
+    content = source.load()
+    if content.adjacency.spread is None:
+        return PartBlocks(content)
+    return PartBlocks(content, WholeRows(source.load_whole_rows()))
+
+
+def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
     """Load a part's blocks; with `share` into memory that others can read.
+
+    Blocks that were sent are as they were.
 
     Raises
     ------
     StoreError, GraphFormatError
         See `PartSource.load`.
     """
+    if isinstance(source, PartBlocks):
+        return source
     content = source.load()
     shared = _share(content) if share else None
     if shared is None:
@@ -225,7 +232,7 @@ def _share(content: PartContent) -> SharedArrays | None:
 
 
 def _attach(source: PartSource, handle: Handle) -> PartBlocks:
-    """Open what another process has loaded; later on the store, if that fails."""
+    """Open what another process has loaded; later on the source, if that fails."""
     try:
         return PartBlocks(None, source, SharedArrays.attach(handle))
     except OSError:
@@ -244,8 +251,7 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
     }
     if block.weights is not None:
         arrays["weights"] = block.weights
-    if content.draw_weights is not None:
-        arrays["draw_weights"] = content.draw_weights
+    arrays |= {_KEPT + name: array for name, array in content.data.items()}
     if block.spread is not None:
         arrays |= _spread_arrays(block.spread)
     if isinstance(features, RowReader):
@@ -281,6 +287,15 @@ def _spread_of(arrays: Mapping[str, np.ndarray]) -> SpreadRows | None:
     )
 
 
+def _reader_of(
+    arrays: Mapping[str, np.ndarray], source: PartSource
+) -> EntryReader | None:
+    """Return what reads the entries of rows that are degrees alone."""
+    if "spread_rows" in arrays or len(arrays["indices"]) == arrays["indptr"][-1]:
+        return None
+    return SourceEntries(opened(source.graph), source.start, "weights" in arrays)
+
+
 def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartContent:
     """Return the part whose arrays these are."""
     block = AdjacencyBlock(
@@ -290,6 +305,7 @@ def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartCon
         arrays["original_ids"],
         arrays.get("weights"),
         _spread_of(arrays),
+        _reader_of(arrays, source),
     )
     vars(block)["strength"] = arrays["strength"]  # what it would compute again
     if source.features_in == "disk":
@@ -304,4 +320,9 @@ def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartCon
             arrays["features_data"],
             (rows, columns),
         )
-    return PartContent(block, features, arrays["labels"], arrays.get("draw_weights"))
+    data = {
+        name.removeprefix(_KEPT): array
+        for name, array in arrays.items()
+        if name.startswith(_KEPT)
+    }
+    return PartContent(block, features, arrays["labels"], data)

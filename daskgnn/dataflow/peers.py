@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from daskgnn.dataflow.clock import Work
-    from daskgnn.dataflow.gang import Gang, GangWorkerPlugin
+    from daskgnn.dataflow.gang import GangWorkerPlugin
 
 HELLO = -1
 GIVE_UP = -2
 GOODBYE = -3
 CARRIED = -4
-FORM = -5
 _GOODBYE_SECONDS = 1.0
 """How long to wait for the peers' reports at the end: nothing else depends on them."""
 
@@ -34,6 +33,25 @@ class PeerLost(Exception):
 
 class CopiesDiffer(TrainingError):
     """Members have other parameters than their peers: all of them find that out."""
+
+
+@dataclass(frozen=True)
+class Gang:
+    """Who runs a window together."""
+
+    attempt: str
+    """Names this try: a message of another one is never taken for one of it."""
+    members: tuple[tuple[str, tuple[int, ...]], ...]
+    """(address, parts) of each member."""
+    form_seconds: float
+    """How long to wait for all members to begin."""
+    step_seconds: float
+    """How long to wait for a peer's sums of a step."""
+
+    @property
+    def num_parts(self) -> int:
+        """Number of parts."""
+        return sum(len(parts) for _, parts in self.members)
 
 
 @dataclass(frozen=True)
@@ -55,8 +73,8 @@ class MemberReport:
 class Exchange:
     """A member's end of the gang."""
 
-    def __init__(self, plugin: GangWorkerPlugin, gang: Gang, me: int) -> None:
-        self.plugin = plugin
+    def __init__(self, plugin: GangWorkerPlugin | None, gang: Gang, me: int) -> None:
+        self._plugin: Any = plugin  # of one that has no peers it is not needed
         self.gang = gang
         self.me = me
         self.address = gang.members[me][0]
@@ -91,10 +109,6 @@ class Exchange:
         """Count what was sent beside shares."""
         self._sent_bytes += nbytes
         self._messages += messages
-
-    def in_trouble(self) -> bool:
-        """Return whether a peer is gone or has given up."""
-        return self.plugin.mailbox.is_broken(self.gang.attempt, self.peers)
 
     def receive(self, step: int, turn: int) -> list[Any]:
         """Return what each peer has sent in a turn of a step."""
@@ -178,7 +192,7 @@ class Exchange:
         deadline = time.monotonic() + seconds
         try:
             received = [
-                self.plugin.mailbox.take(self.gang.attempt, number, peer, deadline)
+                self._plugin.mailbox.take(self.gang.attempt, number, peer, deadline)
                 for peer in peers
             ]
             for future in sent:
@@ -188,14 +202,14 @@ class Exchange:
         return received
 
     def _send(self, peer: str, number: int, content: Any) -> Future[None]:
-        message = self.plugin.send(
+        message = self._plugin.send(
             peer,
             attempt=self.gang.attempt,
             step=number,
             sender=self.address,
             content=to_serialize(content),
         )
-        loop = self.plugin.worker.loop.asyncio_loop
+        loop = self._plugin.worker.loop.asyncio_loop
         return asyncio.run_coroutine_threadsafe(message, loop)
 
 

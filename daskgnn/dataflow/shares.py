@@ -31,8 +31,9 @@ class PartGradient:
 class PartStep:
     """A part's share of a step, and what the part keeps for its next one."""
 
-    share: PartGradient
-    carried: Any
+    share: PartGradient | None
+    """None where nothing is added after the step."""
+    carried: Any = None
 
 
 def add_gradients(left: PartGradient, right: PartGradient) -> PartGradient:

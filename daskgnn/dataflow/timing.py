@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.kernels.hops import Traffic
+    from daskgnn.kernels.traffic import Traffic
 
 _PATIENCE = 5.0
 """Seconds that workers have to tell what they received."""

@@ -11,10 +11,10 @@ import scipy.sparse as sp
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.assemble import Spool, limit_bytes
 from daskgnn.graph.build import build_graph, progress_bar, take_options
+from daskgnn.graph.inputfiles import find_files
 from daskgnn.graph.npz import read_npz
 from daskgnn.graph.parquet import EdgeIds
 from daskgnn.graph.readers import from_scipy
-from daskgnn.graph.sources import find_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import PartitionError
+from daskgnn.graph.data import default_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from daskgnn.graph.source import GraphSource
+
 NODE_SHARE = 0.1
 """Work of all nodes as such, where that of all edges is 1."""
 TOLERANCE = 0.1
-"""Work, in parts, that a cut may stray from its due for a smaller edge cut."""
+"""Work, in parts, that a cut of an older store may stray from its due."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +33,9 @@ class Clusters:
     """int64 [C+1], storage ids; none of the clusters is empty."""
     edges: np.ndarray
     """int64 [C], entries in the rows of each cluster."""
-    crossing: np.ndarray
-    """int64 [C+1], entries whose ends lie on different sides of each bound."""
+    crossing: np.ndarray | None = None
+    """int64 [C+1], entries whose ends lie on different sides of each bound: of older
+    stores, whose runs resume with the parts that they began with."""
 
     def __len__(self) -> int:
         """C."""
@@ -41,7 +45,7 @@ class Clusters:
 def count_clusters(
     block: Callable[[int, int], tuple[np.ndarray, np.ndarray]], bounds: np.ndarray
 ) -> tuple[Clusters, int]:
-    """Count the entries of clusters and across their bounds, a cluster at a time.
+    """Count the entries of clusters and between them, a cluster at a time.
 
     Parameters
     ----------
@@ -55,33 +59,51 @@ def count_clusters(
     Clusters, int
         The counts, and how many entries join different clusters.
     """
-    joined = (
-        joined_clusters(block(int(first), int(last))[1], bounds)
+    counts = (
+        count_entries(block(int(first), int(last))[1], int(first), int(last))
         for first, last in itertools.pairwise(bounds)
     )
-    return add_clusters(bounds, joined)
+    return add_clusters(bounds, counts)
 
 
-def joined_clusters(indices: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Return int64 [C], how many of some neighbours (storage ids) each cluster has."""
-    other = np.searchsorted(bounds, indices, side="right") - 1
-    return np.bincount(other, minlength=len(bounds) - 1)
+def count_entries(indices: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Return int64 [2]: how many neighbours there are, and how many lie outside.
+
+    Parameters
+    ----------
+    indices
+        Storage ids of the neighbours of nodes of a cluster.
+    first, last
+        The cluster's bounds.
+    """
+    outside = np.count_nonzero((indices < first) | (indices >= last))
+    return np.array([len(indices), outside], np.int64)
 
 
 def add_clusters(
-    bounds: np.ndarray, joined: Iterable[np.ndarray]
+    bounds: np.ndarray, counts: Iterable[np.ndarray]
 ) -> tuple[Clusters, int]:
-    """Return what `count_clusters` does, from the `joined_clusters` of each cluster."""
-    count = len(bounds) - 1
-    edges, steps, cut = np.zeros(count, np.int64), np.zeros(count + 2, np.int64), 0
-    for c, found in enumerate(joined):
-        edges[c] = found.sum()
-        cut += int(edges[c] - found[c])
-        # An entry between clusters a < b crosses the bounds a + 1 to b.
-        steps[1 : c + 1] += found[:c]
-        steps[c + 1] += found[c + 1 :].sum() - found[:c].sum()
-        steps[c + 2 : count + 1] -= found[c + 1 :]
-    return Clusters(bounds, edges, np.cumsum(steps)[: count + 1]), cut
+    """Return what `count_clusters` does, from the `count_entries` of each cluster."""
+    edges, outside = np.array(list(counts)).T
+    return Clusters(bounds, np.ascontiguousarray(edges)), int(outside.sum())
+
+
+def equal_clusters(num_nodes: int) -> np.ndarray:
+    """Return int64 [C+1], bounds of equal runs of N nodes, where nobody gives any."""
+    count = default_clusters(num_nodes)
+    return np.arange(count + 1) * num_nodes // count
+
+
+def clusters_of(source: GraphSource) -> Clusters:
+    """Return the clusters that a source gives; what it leaves out is counted."""
+    schema = source.schema
+    bounds, edges = schema.cluster_bounds, schema.cluster_edges
+    if bounds is None:
+        bounds = equal_clusters(schema.num_nodes)
+    if edges is None:
+        degrees = source.degrees(np.arange(schema.num_nodes))
+        edges = np.add.reduceat(degrees, bounds[:-1])
+    return Clusters(bounds, edges, schema.cluster_crossing)
 
 
 def node_work(degree: np.ndarray, seeds: np.ndarray | None) -> np.ndarray:
@@ -101,8 +123,8 @@ def cut_clusters(
 ) -> np.ndarray:
     """Cut the order of the nodes into parts of whole clusters, balanced by work.
 
-    A part ends where the fewest edges cross, among the bounds of clusters where the
-    work so far is near its due, else at the bound that is nearest to it.
+    A part ends at the bound of a cluster where the work so far is nearest to its due;
+    of an older store, near it where the fewest edges cross.
 
     Parameters
     ----------
@@ -130,13 +152,12 @@ def cut_clusters(
         first, last = cuts[-1] + 1, len(clusters) - (num_parts - p)
         stray = np.abs(work[first : last + 1] - p * part)
         near = np.flatnonzero(stray <= TOLERANCE * part)
-        if len(near):
+        best = int(stray.argmin())
+        if clusters.crossing is not None and len(near):
             # A tenth of a part astray must save a tenth of the crossing edges.
             price = clusters.crossing[first + near] * (1 + stray[near] / part)
-            best = near[np.lexsort((stray[near], price))[0]]
-        else:
-            best = stray.argmin()
-        cuts.append(first + int(best))
+            best = int(near[np.lexsort((stray[near], price))[0]])
+        cuts.append(first + best)
     return clusters.bounds[[*cuts, len(clusters)]].astype(np.int64)
 
 

@@ -80,7 +80,7 @@ def _canonical(matrix: Any) -> sp.csr_array:
 
 def _from_torch_sparse(tensor: Any) -> sp.coo_array:
     entries = tensor.detach().cpu().to_sparse_coo().coalesce()
-    values, indices = entries.values().numpy(), entries.indices().numpy()
+    values, indices = np.asarray(entries.values()), np.asarray(entries.indices())
     return sp.coo_array((values, tuple(indices)), shape=tuple(entries.shape))
 
 

@@ -109,7 +109,8 @@ class GraphData:
             A name from ``daskgnn.partition.PARTITIONERS``; "dbh" or "hdrf", which
             spread rows of high degree; "auto", which is METIS, or for many edges
             KaMinPar where it is installed; or an assignment: integers (N,), or the
-            path of an ``.npy`` or text file of them.
+            path of an ``.npy`` or text file of them; or a function of your own,
+            ``(adjacency, num_clusters, seed) -> integers (N,)``.
 
         Raises
         ------

@@ -13,11 +13,11 @@ from daskgnn.errors import DatasetError
 from daskgnn.graph.download import data_folder
 from daskgnn.graph.embedded import load_digits, load_karate
 from daskgnn.graph.generate import planted_partition, rmat
+from daskgnn.graph.inputfiles import plain_suffix
 from daskgnn.graph.ogb import from_ogb
 from daskgnn.graph.open_file import READERS, read_graph
 from daskgnn.graph.planetoid import CHECKSUMS, load_planetoid
 from daskgnn.graph.readers import read_npz
-from daskgnn.graph.sources import plain_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

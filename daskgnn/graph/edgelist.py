@@ -15,7 +15,7 @@ from daskgnn.errors import GraphFormatError
 from daskgnn.graph.assemble import Spool, limit_bytes
 from daskgnn.graph.build import BuildOptions, build_graph, progress_bar, take_options
 from daskgnn.graph.identify import WordIds
-from daskgnn.graph.sources import count_lines, find_files, line_blocks, tidy
+from daskgnn.graph.inputfiles import count_lines, find_files, line_blocks, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

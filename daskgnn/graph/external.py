@@ -218,16 +218,14 @@ def arrange(
         [num_buckets + 1], where each bucket begins, and the self-loops met.
     """
     source, destination, weight = chunk
+    weights = np.empty(0, np.float32) if weight is None else weight
     sizes = np.zeros(num_buckets + 1, np.int64)
     met = _count_entries(source, destination, shift, both, loops, sizes)
     ends = np.cumsum(sizes)
     entries = np.empty(int(ends[-1]), np.uint64)
     values = np.empty(len(entries) if weight is not None else 0, np.float32)
-    given = np.empty(0, np.float32) if weight is None else weight
-    starts = ends.copy()
-    _place_entries(
-        source, destination, given, shift, both, loops, starts, entries, values
-    )
+    given = (source, destination, weights)
+    _place_entries(given, shift, both, loops, ends.copy(), entries, values)
     return entries, values, ends, int(met)
 
 
@@ -265,9 +263,7 @@ def _count_entries(
 
 @njit(cache=True, nogil=True)
 def _place_entries(
-    source: Any,
-    destination: Any,
-    weights: Any,
+    edges: Any,
     shift: int,
     both: bool,
     loops: bool,
@@ -276,6 +272,7 @@ def _place_entries(
     values: Any,
 ) -> None:
     """Write entries, bucket after bucket, each in the order in which they came."""
+    source, destination, weights = edges
     for i in range(len(source)):
         u, v = source[i], destination[i]
         if u == v and not loops:

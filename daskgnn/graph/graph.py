@@ -5,156 +5,229 @@ N nodes, E entries, F features, C classes, P parts.
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 import scipy.sparse as sp
-from dask.task_spec import Task
+from dask.task_spec import DataNode, Task, TaskRef
 
-from daskgnn.errors import StoreError
-from daskgnn.graph.book import cut_clusters
-from daskgnn.graph.diskrows import check_features
+from daskgnn.errors import InputError, StoreError
+from daskgnn.graph.book import clusters_of, cut_clusters
 from daskgnn.graph.gcxs import csr_block, ones
-from daskgnn.graph.identify import unpack_ids
-from daskgnn.graph.spread import (
-    held_book,
-    holder_counts,
-    read_part_rows,
-    spread_bytes,
-)
-from daskgnn.graph.store import (
-    Store,
-    load_adjacency,
-    load_features,
-    load_labels,
-    load_original_ids,
-    open_store,
-)
+from daskgnn.graph.packed import opened, pack
+from daskgnn.graph.source import GraphSchema, GraphSource
+from daskgnn.graph.sourcecheck import check_source
+from daskgnn.graph.sourcerows import check_features
+from daskgnn.graph.stored import MemorySource, ZarrSource
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
 
     from sparse import GCXS
 
     from daskgnn.graph.data import GraphData
-    from daskgnn.partition.holdings import Holdings
+    from daskgnn.partition import PartitionedGraph
     from daskgnn.partition.quality import Quality
 
 
 def open_graph(
-    path: str | os.PathLike[str], num_parts: int = 1, features: str = "memory"
+    graph: str | os.PathLike[str] | GraphSource | PartitionedGraph,
+    num_parts: int = 1,
+    features: str = "memory",
 ) -> Graph:
-    """Open a stored graph with any number of parts.
+    """Open a stored graph, or another source of one, with any number of parts.
 
-    Reads the metadata and sees to it that every chunk is there with its size; the
-    arrays are read, and their checksums compared, when they are computed.
+    Of a store, reads the metadata and sees to it that every chunk is there with its
+    size; the arrays are read, and their checksums compared, when they are computed.
 
     Parameters
     ----------
-    path
-        Of a store written by ``graph.partition(...).save(path)``.
+    graph
+        The path of a store written by ``graph.partition(...).save(path)``; what
+        ``graph.partition(...)`` returned; or a `GraphSource`.
     num_parts
         Runs of whole clusters, balanced by training nodes and edges.
     features : {"memory", "disk"}
-        Where training has feature rows: in the workers' memory, or in the store's
-        files, read when a step needs them. The results are the same.
+        Where training has feature rows: in the workers' memory, or where the source
+        has them, read when a step needs them. The results are the same.
 
     Raises
     ------
     StoreError
         If there is no store, one of a newer format, or an incomplete one.
     InputError
-        If features are to stay on the disk and are not dense.
+        If features are to stay on the disk and are not dense; if it is no graph.
     PartitionError
         If `num_parts` is not in 1..the number of clusters.
     """
-    store = open_store(path)
-    store.check()
-    return Graph(store, num_parts, check_features(features, store))
+    source = _source_of(graph)
+    check_source(source)
+    source.check()
+    return Graph(source, num_parts, check_features(features, source))
+
+
+def _source_of(graph: Any) -> GraphSource:
+    """Return the source that is meant."""
+    kind = graph if isinstance(graph, type) else type(graph)
+    if issubclass(kind, GraphSource):  # of a class `check_source` says what is wrong
+        return graph
+    if isinstance(graph, str | os.PathLike):
+        return ZarrSource(graph)
+    if hasattr(graph, "stored_arrays"):
+        return MemorySource(graph)
+    raise InputError(
+        f"open_graph got {type(graph).__name__}, expected the path of a store, a "
+        "partitioned graph or a GraphSource: open_graph(graph.partition(), num_parts=2)"
+    )
 
 
 class Graph:
-    """A stored graph of N nodes, opened with P parts. Made by `open_graph`.
+    """A graph of N nodes, opened with P parts. Made by `open_graph`.
 
     Attributes
     ----------
-    path : str
-        Absolute path of the store.
+    source : GraphSource
+        What it is read from.
+    schema : GraphSchema
+        What the source says of it.
     num_parts : int
         P.
+    features_in : str
+        Where training has feature rows: "memory" or "disk".
     partition_book : numpy.ndarray
         int64 [P+1]; part p holds storage ids ``book[p]`` to ``book[p+1] - 1``.
     held_book : numpy.ndarray or None
         int64 [P+1] of a vertex-cut: which entries of spread rows each part holds.
-    splits : dict of numpy.ndarray
-        Sorted int64 storage ids of "train", "val", "test", where given.
-    num_nodes, num_edges, num_features, num_classes, max_degree : int
-        Counts; `num_edges` counts an undirected edge twice.
-    multilabel, directed, weighted : bool
-        What kind of graph it is.
-    name, graph_hash : str
-        Its name, and the SHA-256 of its content in original order.
-    checksum : str
-        Names the content of this store, partition included.
-    index_dtype : numpy.dtype
-        Of storage ids in blocks: int32, or int64 from 2**31 nodes on.
-    spread_bytes : int
-        Of what is kept of a vertex-cut's spread rows beside the entries; else 0.
-    feature_dtype : str or None
-        What features are stored as: "float32", "float16" or "bfloat16".
     token : str
         Part of Dask keys: `checksum` and P, shortened.
-    features_in : str
-        Where training has feature rows: "memory" or "disk".
-    metric : str or None
-        How predictions are scored.
-    report, partitioner : dict
-        What the builder met; how the clusters were made.
     """
 
     def __init__(
-        self, store: Store, num_parts: int, features_in: str = "memory"
+        self, source: GraphSource, num_parts: int, features_in: str = "memory"
     ) -> None:
-        found = store.attributes
-        self.path = store.path
-        self.checksum = store.checksum
-        self.graph_hash = str(found["graph_hash"])
-        self.name = str(found["name"])
-        self.metric: str | None = found["metric"]
-        self.num_nodes = int(found["num_nodes"])
-        self.num_edges = int(found["num_edges"])
-        self.num_features = int(found["num_features"])
-        self.num_classes = int(found["num_classes"])
-        self.max_degree = int(found["max_degree"])
-        self.multilabel = bool(found["multilabel"])
-        self.directed = bool(found["directed"])
-        self.weighted = bool(found["weighted"])
-        self.report: dict[str, int] = dict(found["report"])
-        self.partitioner: dict[str, Any] = dict(found["partitioner"])
-        self.splits = {
-            name.removeprefix("splits/"): store.read(name)
-            for name in store.arrays
-            if name.startswith("splits/")
-        }
-        self.index_dtype = np.dtype(store.arrays["indices"].dtype)
-        self.feature_dtype = store.feature_dtype
-        self.spread_bytes = spread_bytes(store)
+        self.source = source
+        self.schema: GraphSchema = source.schema
         self.features_in = features_in
-        self._row_bytes = float(found["feature_row_bytes"])
-        self._names = frozenset(store.arrays)
-        self._clusters = store.clusters()
+        self._clusters = clusters_of(source)
         self.num_parts = num_parts
         self.partition_book = self._cut(num_parts)
-        self.held_book = held_book(store, self.partition_book)
+        self.held_book: np.ndarray | None = None
+        if self.schema.spread_bounds is not None:
+            first = np.searchsorted(self._clusters.bounds, self.partition_book)
+            self.held_book = self.schema.spread_bounds[first]
         self.token = f"{self.graph_hash[:8]}{self.checksum[:16]}-{num_parts}"
+
+    @property
+    def path(self) -> str | None:
+        """Absolute path of the store; None of another source."""
+        return self.source.path or None
+
+    @property
+    def checksum(self) -> str:
+        """Names the content, partition included."""
+        return self.schema.version
+
+    @property
+    def graph_hash(self) -> str:
+        """The SHA-256 of the content in original order, or what the source says."""
+        return self.schema.graph_hash or self.schema.version
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.schema.name
+
+    @property
+    def metric(self) -> str | None:
+        """How predictions are scored."""
+        return self.schema.metric
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return self.schema.num_nodes
+
+    @property
+    def num_edges(self) -> int:
+        """E: an undirected edge counts twice."""
+        return self.schema.num_edges
+
+    @property
+    def num_features(self) -> int:
+        """F, 0 without features."""
+        return self.schema.num_features
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.schema.num_classes
+
+    @property
+    def max_degree(self) -> int:
+        """The most in-neighbours of a node; 0 where that is not known."""
+        return self.schema.max_degree
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether labels are (N, C) yes/no targets."""
+        return self.schema.multilabel
+
+    @property
+    def directed(self) -> bool:
+        """Whether rows may lack the reverse of an edge."""
+        return self.schema.directed
+
+    @property
+    def weighted(self) -> bool:
+        """Whether edges have weights."""
+        return self.schema.weighted
+
+    @property
+    def report(self) -> dict[str, int]:
+        """What the builder met."""
+        return self.schema.report
+
+    @property
+    def partitioner(self) -> dict[str, Any]:
+        """How the clusters were made."""
+        return self.schema.partitioner
+
+    @property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Sorted int64 storage ids of "train", "val", "test", where given."""
+        return self.schema.splits
+
+    @property
+    def index_dtype(self) -> np.dtype:
+        """Of storage ids in blocks: int32, or int64 from 2**31 nodes on."""
+        return self.schema.index_dtype
+
+    @property
+    def feature_dtype(self) -> str | None:
+        """What features are stored as: "float32", "float16" or "bfloat16"."""
+        return self.schema.feature_dtype if self._has_features else None
+
+    @property
+    def spread_bytes(self) -> int:
+        """Of what is kept of a vertex-cut's spread rows beside the entries; else 0."""
+        return self.schema.spread_bytes
 
     @property
     def num_clusters(self) -> int:
         """How many clusters the order has: the most parts it can be opened with."""
         return len(self._clusters)
+
+    @property
+    def sparse_features(self) -> bool:
+        """Whether features are stored as CSR, always of float32."""
+        return self.schema.sparse_features
+
+    @property
+    def _has_features(self) -> bool:
+        return self.sparse_features or "features" in self.schema.tables
 
     @cached_property
     def adjacency(self) -> da.Array:
@@ -164,7 +237,8 @@ class Graph:
         """
         nothing = np.zeros(0, np.int32)
         meta = csr_block(np.zeros(1, np.int64), nothing, ones(0), (0, 0))
-        return self._rows("adjacency", load_matrix, (self.num_nodes,), meta)
+        columns = (self.num_nodes,)
+        return self._rows("adjacency", columns, meta, load_matrix, self.num_nodes)
 
     @cached_property
     def features(self) -> da.Array | None:
@@ -177,29 +251,26 @@ class Graph:
             nothing = np.zeros(0, np.int32)
             empty = np.zeros(0, np.float32)
             meta = csr_block(np.zeros(1, np.int64), nothing, empty, (0, 0))
-        elif "features" not in self._names:
+        elif not self._has_features:
             return None
-        return self._rows("features", load_features, (self.num_features,), meta)
-
-    @property
-    def sparse_features(self) -> bool:
-        """Whether features are stored as CSR, always of float32."""
-        return "features_indptr" in self._names
+        return self._rows("features", (self.num_features,), meta, load_features)
 
     @cached_property
     def labels(self) -> da.Array | None:
         """(N,) int64 with -1, or (N, C) float32 with NaN, for "not given"."""
-        if "labels" not in self._names:
+        if "labels" not in self.schema.tables:
             return None
+        columns: tuple[int, ...] = ()
+        meta: Any = np.zeros(0, np.int64)
         if self.multilabel:
-            meta = np.zeros((0, 0), np.float32)
-            return self._rows("labels", load_labels, (self.num_classes,), meta)
-        return self._rows("labels", load_labels, (), np.zeros(0, np.int64))
+            columns, meta = (self.num_classes,), np.zeros((0, 0), np.float32)
+        return self._rows("labels", columns, meta, load_table, "labels")
 
     @cached_property
     def original_ids(self) -> da.Array:
         """(N,) int64, the original id at each storage id."""
-        return self._rows("original-ids", load_original_ids, (), np.zeros(0, np.int64))
+        meta = np.zeros(0, np.int64)
+        return self._rows("original-ids", (), meta, load_table, "original_ids")
 
     def quality(
         self,
@@ -230,31 +301,10 @@ class Graph:
             self.splits.get("train"),
             num_neighbors=num_neighbors,
             batch_size=batch_size,
-            row_bytes=self._each_row_bytes(),
+            row_bytes=self.source.row_bytes(),
             window=window,
-            holdings=self._holdings(),
+            holdings=self.source.holdings(),
         )
-
-    def _holdings(self) -> Holdings | None:
-        """Return what the clusters of a vertex-cut hold."""
-        if self.held_book is None:
-            return None
-        from daskgnn.partition.holdings import Holdings
-
-        store = open_store(self.path, self.checksum)
-
-        def stored(start: int, stop: int) -> np.ndarray:
-            return read_part_rows(store, start, stop).indices
-
-        bounds = store.read("cluster_bounds")
-        return Holdings(store.read("spread_rows"), holder_counts(store), bounds, stored)
-
-    def _each_row_bytes(self) -> float | np.ndarray:
-        """Return the bytes of a feature row: of all rows, or [N] where they differ."""
-        store = open_store(self.path, self.checksum)
-        if "features_indptr" in store.arrays:
-            return 8.0 * np.diff(store.read("features_indptr")) + 8
-        return self._row_bytes
 
     def node_ids(self) -> np.ndarray | None:
         """Return what the user calls each node, int64 or str [N] by original id.
@@ -266,8 +316,7 @@ class Graph:
         StoreError
             If the store is damaged or was replaced.
         """
-        store = open_store(self.path, self.checksum)
-        return unpack_ids(store.read, store.arrays)
+        return self.source.node_ids()
 
     def original_ids_of(self, storage_ids: np.ndarray) -> np.ndarray:
         """Return the original ids, int64 [m], of storage ids [m], read part by part.
@@ -281,7 +330,7 @@ class Graph:
         owners = np.searchsorted(self.partition_book, storage_ids, side="right") - 1
         for p in np.unique(owners):
             start, stop = (int(b) for b in self.partition_book[p : p + 2])
-            ids = load_original_ids(self.path, start, stop, self.checksum)
+            ids = self.source.load_table("original_ids", start, stop)
             mine = owners == p
             found[mine] = ids[storage_ids[mine] - start]
         return found
@@ -293,10 +342,10 @@ class Graph:
         ------
         StoreError
             If a part of it is missing or damaged.
+        InputError
+            If the source cannot.
         """
-        from daskgnn.graph.restore import read_graph_data
-
-        return read_graph_data(self.path)
+        return self.source.to_data()
 
     def _cut(self, num_parts: int) -> np.ndarray:
         """Return the row bounds of `num_parts` parts."""
@@ -304,20 +353,29 @@ class Graph:
 
     def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the CSR rows of a run of storage ids."""
-        block = load_adjacency(self.path, start, stop, self.checksum)
+        block = self.source.load_rows(start, stop)
         return block.indptr, block.indices
 
     def _rows(
-        self, what: str, load: Callable[..., Any], columns: tuple[int, ...], meta: Any
+        self,
+        what: str,
+        columns: tuple[int, ...],
+        meta: Any,
+        load: Callable[..., Any],
+        *how: Any,
     ) -> da.Array:
         """Return an array whose row chunk p is loaded by one task."""
         name = f"{what}-{self.token}"
         book, zeros = self.partition_book, (0,) * len(columns)
-        tasks = {}
+        tasks: dict[Any, Any] = {}
+        source: Any = pack(self.source)
+        if self.source.in_memory:  # it goes once, not with every task
+            key: Any = f"source-{self.token}"
+            tasks[key], source = DataNode(key, source), TaskRef(key)
         for p in range(self.num_parts):
             key = (name, p, *zeros)
             start, stop = int(book[p]), int(book[p + 1])
-            tasks[key] = Task(key, load, self.path, start, stop, self.checksum)
+            tasks[key] = Task(key, load, source, start, stop, *how)
         sizes = tuple(int(n) for n in np.diff(book))
         chunks = (sizes, *((n,) for n in columns))
         return da.Array(tasks, name, chunks, meta=meta)
@@ -331,21 +389,32 @@ class Graph:
         )
 
 
-def load_matrix(path: str, start: int, stop: int, checksum: str | None = None) -> GCXS:
-    """Read rows of the graph as a CSR block, columns of each row sorted.
+def load_features(source: Any, start: int, stop: int) -> np.ndarray | GCXS:
+    """Load rows of the features: a chunk of `Graph.features`."""
+    found: np.ndarray | GCXS = opened(source).load_features(start, stop)
+    return found
+
+
+def load_table(source: Any, start: int, stop: int, name: str) -> np.ndarray:
+    """Load rows of a table of nodes: a chunk of its Dask array."""
+    return opened(source).load_table(name, start, stop)
+
+
+def load_matrix(source: Any, start: int, stop: int, num_nodes: int) -> GCXS:
+    """Load rows of the graph as a CSR block, columns of each row sorted.
 
     Raises
     ------
     StoreError
-        As for `Store.read`.
+        If they do not fit together.
     """
-    block = load_adjacency(path, start, stop, checksum)
-    num_nodes = int(open_store(path, checksum).attributes["num_nodes"])
+    block = opened(source).load_rows(start, stop)
     count = len(block.indices)
     data = np.ones(count, np.int8) if block.weights is None else block.weights
     shape = (stop - start, num_nodes)
     rows = sp.csr_array((data, block.indices, block.indptr), shape=shape)
     if len(rows.indices) != count:
+        path = opened(source).path
         raise StoreError(f"array 'indptr' in {path!r} does not fit 'indices'")
     rows.sort_indices()
     data = ones(count) if block.weights is None else rows.data

@@ -12,7 +12,7 @@ from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.assemble import Spool, limit_bytes
 from daskgnn.graph.build import build_graph, progress_bar, take_options
 from daskgnn.graph.identify import WordIds
-from daskgnn.graph.sources import BROKEN, find_files, uncompressed
+from daskgnn.graph.inputfiles import BROKEN, find_files, uncompressed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from pyarrow import csv
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.assemble import Spool, limit_bytes
 from daskgnn.graph.build import build_graph, progress_bar, take_options
-from daskgnn.graph.sources import BROKEN, find_files, line_blocks, open_bytes, tidy
+from daskgnn.graph.inputfiles import BROKEN, find_files, line_blocks, open_bytes, tidy
 
 if TYPE_CHECKING:
     from pathlib import Path

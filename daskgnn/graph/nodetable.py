@@ -9,7 +9,7 @@ import numpy as np
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.checks import SPLITS
-from daskgnn.graph.sources import find_files, plain_suffix
+from daskgnn.graph.inputfiles import find_files, plain_suffix
 
 if TYPE_CHECKING:
     from pathlib import Path

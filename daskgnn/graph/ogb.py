@@ -1,10 +1,10 @@
 """Node-property data sets of the Open Graph Benchmark.
 
-Three files of the ``ogb`` package are used: its table of data sets, its download and
-its evaluator. They are loaded as files, for importing the package starts a thread
-that asks the network for newer versions. The raw data are read by this module, every
-time: the copy that ``ogb`` saves after its first reading cannot be loaded again by
-torch >= 2.6.
+Two files of the ``ogb`` package are used: its table of data sets and its download. They
+are loaded as files, for importing the package starts a thread that asks the network for
+newer versions. What its evaluator computes is in `daskgnn.tasks`. The raw data are read
+by this module, every time: the copy that ``ogb`` saves after its first reading cannot
+be loaded again by torch >= 2.6.
 """
 
 from __future__ import annotations
@@ -59,12 +59,6 @@ def _ogb_module(path: str) -> Any:
     return module
 
 
-def ogb_evaluator(name: str) -> Any:
-    """Return ``ogb.nodeproppred.Evaluator(name)``, e.g. for "ogbn-arxiv"."""
-    name = ogb_table(name)["name"]
-    return _ogb_module("nodeproppred/evaluate.py").Evaluator(name)
-
-
 def ogb_folder() -> Path:
     """Return where the ``ogb`` package lies, without importing it.
 
@@ -88,11 +82,6 @@ def _master() -> dict[str, dict[str, str]]:
         for column, name in enumerate(rows[0])
         if name
     }
-
-
-def ogb_names() -> list[str]:
-    """Return the names of all node-property data sets that ``ogb`` knows."""
-    return list(_master())
 
 
 def ogb_table(name: str) -> dict[str, str]:

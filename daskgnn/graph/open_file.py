@@ -8,9 +8,9 @@ from daskgnn.errors import DatasetError
 from daskgnn.graph.arrays import read_numpy
 from daskgnn.graph.edgelist import read_edge_list
 from daskgnn.graph.graphml import read_graphml
+from daskgnn.graph.inputfiles import find_files, plain_suffix
 from daskgnn.graph.matrixmarket import read_matrix_market
 from daskgnn.graph.parquet import read_parquet
-from daskgnn.graph.sources import find_files, plain_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,14 +10,13 @@ import scipy.sparse as sp
 from daskgnn.graph.data import GraphData
 from daskgnn.graph.identify import unpack_ids
 from daskgnn.graph.spread import is_vertex_cut, stored_places
-from daskgnn.graph.store import open_store
 from daskgnn.kernels.half import widen
 
 if TYPE_CHECKING:
-    from daskgnn.graph.store import Store
+    from daskgnn.graph.store import Arrays
 
 
-def read_graph_data(path: str) -> GraphData:
+def read_graph_data(store: Arrays) -> GraphData:
     """Read a whole store as the `GraphData` it was made from.
 
     Raises
@@ -27,7 +26,6 @@ def read_graph_data(path: str) -> GraphData:
     GraphFormatError
         If what is stored is no graph.
     """
-    store = open_store(path)
     original = store.read("original_ids")
     storage = np.argsort(original)
     indptr, slots = _original_rows(store.read("indptr"), storage)
@@ -61,7 +59,7 @@ def read_graph_data(path: str) -> GraphData:
     )
 
 
-def _features(store: Store, storage: np.ndarray) -> Any:
+def _features(store: Arrays, storage: np.ndarray) -> Any:
     """Return the features in original order as float32, dense or CSR as stored."""
     if "features" in store.arrays:
         return widen(store.read("features")[storage])

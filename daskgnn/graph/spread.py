@@ -17,35 +17,21 @@ from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.spread import SpreadRows
 
 if TYPE_CHECKING:
-    from daskgnn.graph.store import Store
+    from daskgnn.graph.store import Arrays
 
 
-def is_vertex_cut(store: Store) -> bool:
+def is_vertex_cut(store: Arrays) -> bool:
     """Return whether rows of the store are spread."""
     return "spread_rows" in store.arrays
 
 
-def spread_bytes(store: Store) -> int:
+def spread_bytes(store: Arrays) -> int:
     """Return the bytes of the arrays about spread rows; 0 if none is spread."""
     found = (a for name, a in store.arrays.items() if name.startswith("spread_"))
     return sum(math.prod(a.shape) * a.dtype.itemsize for a in found)
 
 
-def held_book(store: Store, book: np.ndarray) -> np.ndarray | None:
-    """Return int64 [P + 1], the first held entry of each part; None if none is spread.
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`.
-    """
-    if not is_vertex_cut(store):
-        return None
-    clusters = np.searchsorted(store.read("cluster_bounds"), book)
-    return store.read("spread_bounds")[clusters]
-
-
-def read_part_rows(store: Store, start: int, stop: int) -> AdjacencyBlock:
+def read_part_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
     """Read what a part has: its rows, of which some are spread, and what it holds.
 
     Raises
@@ -72,7 +58,7 @@ def read_part_rows(store: Store, start: int, stop: int) -> AdjacencyBlock:
     )
 
 
-def read_whole_rows(store: Store, start: int, stop: int) -> AdjacencyBlock:
+def read_whole_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
     """Read rows whole, wherever their entries are held.
 
     A cluster's held entries at a time are in memory beside the rows.
@@ -111,7 +97,7 @@ def read_whole_rows(store: Store, start: int, stop: int) -> AdjacencyBlock:
     )
 
 
-def holder_counts(store: Store) -> np.ndarray:
+def holder_counts(store: Arrays) -> np.ndarray:
     """Return int64 [R, C], the entries of each spread row with each cluster.
 
     Raises
@@ -123,7 +109,7 @@ def holder_counts(store: Store) -> np.ndarray:
     return np.diff(np.vstack([starts, bounds[1:]]), axis=0)
 
 
-def held_entries(store: Store, bounds: np.ndarray) -> np.ndarray:
+def held_entries(store: Arrays, bounds: np.ndarray) -> np.ndarray:
     """Return int64 [C], all entries that each cluster holds, of rows spread or not.
 
     Raises
@@ -137,7 +123,7 @@ def held_entries(store: Store, bounds: np.ndarray) -> np.ndarray:
     return own + np.diff(store.read("spread_bounds"))
 
 
-def stored_places(store: Store) -> np.ndarray:
+def stored_places(store: Arrays) -> np.ndarray:
     """Return int64 [E], where each entry is stored, row after row.
 
     Raises
@@ -157,7 +143,7 @@ def stored_places(store: Store) -> np.ndarray:
     return found
 
 
-def _num_kept(store: Store) -> int:
+def _num_kept(store: Arrays) -> int:
     """Return how many entries are in rows that are not spread."""
     return int(
         store.arrays["indices"].shape[0] - store.arrays["spread_holders"].shape[0]
@@ -165,7 +151,7 @@ def _num_kept(store: Store) -> int:
 
 
 def _read_spread(
-    store: Store, start: int, stop: int, indptr: np.ndarray
+    store: Arrays, start: int, stop: int, indptr: np.ndarray
 ) -> tuple[SpreadRows, tuple[int, int]]:
     """Read the spread rows of a run, and where the other rows' entries are stored.
 

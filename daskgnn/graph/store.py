@@ -1,17 +1,14 @@
-"""Read a stored graph: every byte is checked, and any run of rows can be had alone.
-
-The `load_*` functions are what tasks call: pure functions of a path and a run of
-storage ids (rows ``start`` to ``stop - 1``).
-"""
+"""Read a stored graph: every byte is checked, and any run of rows can be had alone."""
 
 from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
@@ -19,7 +16,6 @@ from zarr.storage import LocalStore
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.book import Clusters
-from daskgnn.graph.gcxs import csr_block
 from daskgnn.graph.manifest import (
     METADATA_FILE,
     REMEDY,
@@ -29,18 +25,40 @@ from daskgnn.graph.manifest import (
     check_metadata,
     document_digest,
 )
-from daskgnn.graph.spread import is_vertex_cut, read_part_rows, read_whole_rows
 from daskgnn.graph.writer import FORMAT, FORMAT_VERSION
-from daskgnn.kernels.adjacency import AdjacencyBlock
-from daskgnn.kernels.features import normalize_rows
-from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
 
-if TYPE_CHECKING:
-    from sparse import GCXS
+
+class Arrays(ABC):
+    """The arrays that a graph is stored as, and what is said of it."""
+
+    attributes: dict[str, Any]
+    arrays: dict[str, Any]
+    """By name, each with a `shape` and a `dtype`."""
+
+    @abstractmethod
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows ``start`` to ``stop - 1`` of an array, whole if not given."""
+
+    @property
+    @abstractmethod
+    def checksum(self) -> str:
+        """Names the content."""
+
+    @property
+    def feature_dtype(self) -> str | None:
+        """What features are stored as; stores of format 1 have float32 only."""
+        if not {"features", "features_indptr"} & self.arrays.keys():
+            return None
+        return str(self.attributes.get("feature_dtype", "float32"))
+
+    def clusters(self) -> Clusters:
+        """Return what was stored of the clusters."""
+        names = ("cluster_bounds", "cluster_edges", "cluster_crossing")
+        return Clusters(*(self.read(name) for name in names if name in self.arrays))
 
 
 @dataclass(frozen=True, eq=False)
-class Store:
+class Store(Arrays):
     """A stored graph whose metadata has been read and checked."""
 
     path: str
@@ -52,13 +70,6 @@ class Store:
     def checksum(self) -> str:
         """Names the content: SHA-256 of metadata that vouches for every chunk."""
         return str(self.attributes["checksum"])
-
-    @property
-    def feature_dtype(self) -> str | None:
-        """What features are stored as; stores of format 1 have float32 only."""
-        if not {"features", "features_indptr"} & self.arrays.keys():
-            return None
-        return str(self.attributes.get("feature_dtype", "float32"))
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start`` to ``stop - 1`` of an array, whole if not given.
@@ -86,11 +97,6 @@ class Store:
         """Raise `StoreError` unless every file is still there, chunks by size."""
         check_metadata(self.path, self.manifest)
         check_files(self.path, self.manifest)
-
-    def clusters(self) -> Clusters:
-        """Return what was stored of the clusters."""
-        parts = ("bounds", "edges", "crossing")
-        return Clusters(*(self.read(f"cluster_{part}") for part in parts))
 
     def _chunks(self, name: str, start: int, stop: int) -> list[str]:
         """Name the chunks that hold a run of rows (all of them span all columns)."""
@@ -214,171 +220,3 @@ def _root_attributes(path: str, root: bytes) -> dict[str, Any]:
     if attributes.get("checksum") != document_digest(document):
         raise StoreError(f"{METADATA_FILE!r} in {path!r} is damaged: {REMEDY}")
     return dict(attributes)
-
-
-def load_adjacency(
-    path: str, start: int, stop: int, checksum: str | None = None
-) -> AdjacencyBlock:
-    """Read rows of the graph, neighbours in the order of their original ids.
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`.
-    """
-    store = open_store(path, checksum)
-    if is_vertex_cut(store):
-        return read_whole_rows(store, start, stop)
-    indptr = store.read("indptr", start, stop + 1)
-    first, last = int(indptr[0]), int(indptr[-1])
-    indptr -= first
-    weighted = "edge_weight" in store.arrays
-    return AdjacencyBlock(
-        start=start,
-        indptr=indptr,
-        indices=store.read("indices", first, last),
-        original_ids=store.read("original_ids", start, stop),
-        weights=store.read("edge_weight", first, last) if weighted else None,
-    )
-
-
-def load_part_rows(
-    path: str, start: int, stop: int, checksum: str | None = None
-) -> AdjacencyBlock:
-    """Read what a part has of the graph: of a vertex-cut, with rows that are spread.
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`.
-    """
-    store = open_store(path, checksum)
-    if is_vertex_cut(store):
-        return read_part_rows(store, start, stop)
-    return load_adjacency(path, start, stop, checksum)
-
-
-def load_features(
-    path: str, start: int, stop: int, checksum: str | None = None
-) -> np.ndarray | GCXS:
-    """Read feature rows: float32 (n, F), a CSR `sparse.GCXS` if so stored.
-
-    Rows stored in half precision are widened to float32.
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`, or if there are none.
-    """
-    store = open_store(path, checksum)
-    if "features" in store.arrays:
-        return widen(store.read("features", start, stop))
-    _require(store, "features_indptr", "features")
-    indptr = store.read("features_indptr", start, stop + 1)
-    first, last = int(indptr[0]), int(indptr[-1])
-    return csr_block(
-        indptr - first,
-        store.read("features_indices", first, last),
-        store.read("features_data", first, last),
-        (stop - start, int(store.attributes["num_features"])),
-    )
-
-
-def load_half_features(
-    path: str,
-    start: int,
-    stop: int,
-    feature_dtype: str,
-    normalize: bool = False,
-    checksum: str | None = None,
-) -> np.ndarray:
-    """Read dense feature rows as a half-precision table.
-
-    Parameters
-    ----------
-    feature_dtype : {"float16", "bfloat16"}
-        What they become, whatever they are stored as.
-    normalize
-        Whether to divide each row by its sum, in float32 before it is rounded.
-
-    Returns
-    -------
-    numpy.ndarray
-        int16 (float16 bits) or uint16 (bfloat16 bits), [n, F].
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`.
-    InputError
-        If a number is too large for the dtype, naming its node.
-    """
-    store = open_store(path, checksum)
-    as_stored = store.feature_dtype == feature_dtype and not normalize
-    if as_stored:
-        return store.read("features", start, stop).view(TABLE_DTYPES[feature_dtype])
-    array = store.arrays["features"]
-    shape = (stop - start, array.shape[1])
-    out: np.ndarray = np.empty(shape, TABLE_DTYPES[feature_dtype])
-    # A chunk at a time, so that no part is in memory as float32.
-    step = array.chunks[0]
-    for first in range(start - start % step, stop, step):
-        begin, end = max(first, start), min(first + step, stop)
-        rows = widen(store.read("features", begin, end))
-        if normalize:
-            rows = normalize_rows(rows)
-        check_range(rows, feature_dtype, "node", partial(_original, store, begin))
-        out[begin - start : end - start] = narrow(rows, feature_dtype)
-    return out
-
-
-def _original(store: Store, start: int, row: int) -> int:
-    """Return the original id of a row, counted from a storage id."""
-    return int(store.read("original_ids", start + row, start + row + 1)[0])
-
-
-def load_labels(
-    path: str, start: int, stop: int, checksum: str | None = None
-) -> np.ndarray:
-    """Read labels: int64 (n,), or float32 (n, C) for yes/no targets.
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`, or if there are none.
-    """
-    store = open_store(path, checksum)
-    _require(store, "labels", "labels")
-    return store.read("labels", start, stop)
-
-
-def load_original_ids(
-    path: str, start: int, stop: int, checksum: str | None = None
-) -> np.ndarray:
-    """Read the original ids of nodes, int64 (n,).
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`.
-    """
-    return open_store(path, checksum).read("original_ids", start, stop)
-
-
-def load_degrees(path: str, checksum: str | None = None) -> np.ndarray:
-    """Read the number of in-neighbours of every node, int64 (N,), storage order.
-
-    Raises
-    ------
-    StoreError
-        As for `Store.read`.
-    """
-    return np.diff(open_store(path, checksum).read("indptr"))
-
-
-def _require(store: Store, name: str, what: str) -> None:
-    """Raise `StoreError` if the graph was stored without something."""
-    if name not in store.arrays:
-        raise StoreError(
-            f"the graph in {store.path!r} has no {what}: build it with {what}=..."
-        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.generate import check_shares, check_sizes
+from daskgnn.graph.edges import MAX_NODES
 from daskgnn.graph.rowsource import RowSource
 from daskgnn.kernels.bijection import invert, permute
 from daskgnn.kernels.counter import derive_key
@@ -61,6 +61,8 @@ class Synthetic:
     """Share of the edges that leave their community."""
     exponent: float = 2.65
     """Of the power law, over 2."""
+    max_degree: float | None = None
+    """The largest expected degree; sqrt(mean degree * N) if not given."""
     quadrants: tuple[float, float, float] = (0.57, 0.19, 0.19)
     """Chances a, b, c of "rmat"."""
     signal: float = 1.5
@@ -71,6 +73,8 @@ class Synthetic:
     """Share of the validation split."""
     test: float = 0.25
     """Share of the test split."""
+    shuffle: bool = True
+    """Give the nodes random numbers; else communities are runs of node ids."""
     seed: int = 0
     """The same seed gives the same graph."""
 
@@ -84,9 +88,15 @@ class Synthetic:
         a, b, c = self.quadrants
         check_shares(leave=self.leave, a=a, b=b, c=c, d=1 - a - b - c)
         check_shares(train=self.train, val=self.val, test=self.test)
-        check_shares(splits=self.train + self.val + self.test - 1e-9)
+        check_shares(**{"train + val + test": self.train + self.val + self.test - 1e-9})
         if self.exponent <= 2:
             raise DatasetError(f"exponent is {self.exponent}, expected over 2")
+        mean = 2 * self.num_edges / self.num_nodes
+        if self.max_degree is not None and self.max_degree < mean:
+            raise DatasetError(
+                f"max_degree is {self.max_degree:g}, below the mean degree {mean:g} of "
+                "2 * num_edges / num_nodes: raise max_degree or lower num_edges"
+            )
         if self.seed < 0:
             raise DatasetError(f"seed is {self.seed}, expected 0 or more")
         if self.kind == "rmat" and self.num_nodes & (self.num_nodes - 1):
@@ -114,7 +124,8 @@ class Synthetic:
         power = 1 - 1 / (self.exponent - 1)
         size = self.num_nodes / self.num_classes
         mean = 2 * self.num_edges / self.num_nodes
-        top = min(max(2 * mean, (mean * self.num_nodes) ** 0.5), size / 2 + 1)
+        top = self.max_degree or max(2 * mean, (mean * self.num_nodes) ** 0.5)
+        top = min(top, size / 2 + 1)
         low, high = 1e-6, size * 1e6
         for _ in range(200):
             head = (low * high) ** 0.5
@@ -134,6 +145,8 @@ class Synthetic:
         else:
             scale = self.num_nodes.bit_length() - 1
             ends = rmat_edges(key, first, count, scale, *self.quadrants)
+        if not self.shuffle:
+            return ends[0], ends[1]
         number = self._key(_NUMBERS)
         source, destination = (permute(e, self.num_nodes, number) for e in ends)
         return source, destination
@@ -151,7 +164,9 @@ class Synthetic:
 
     def classes(self, ids: np.ndarray) -> np.ndarray:
         """Return int64 [n], the classes of nodes int64 [n]."""
-        own = invert(ids, self.num_nodes, self._key(_NUMBERS))
+        own = ids
+        if self.shuffle:
+            own = invert(ids, self.num_nodes, self._key(_NUMBERS))
         return own * self.num_classes // self.num_nodes
 
     def features(self) -> DrawnFeatures | None:
@@ -184,6 +199,30 @@ class Synthetic:
                 found[name].append(np.flatnonzero(which == i) + first)
         joined = {name: np.concatenate(ids) for name, ids in found.items()}
         return {name: ids for name, ids in joined.items() if len(ids)}
+
+
+def check_sizes(
+    num_nodes: int, num_edges: int, num_classes: int, num_features: int
+) -> None:
+    """Raise `DatasetError` for numbers that no graph has."""
+    if not 2 <= num_nodes <= MAX_NODES:
+        raise DatasetError(f"num_nodes is {num_nodes}, expected 2 to 2**31")
+    possible = num_nodes * (num_nodes - 1) // 2
+    if not 1 <= num_edges <= possible:
+        raise DatasetError(
+            f"num_edges is {num_edges}, expected 1 to {possible} for {num_nodes} nodes"
+        )
+    if not 1 <= num_classes <= num_nodes:
+        raise DatasetError(f"num_classes is {num_classes}, expected 1 to {num_nodes}")
+    if num_features < 0:
+        raise DatasetError(f"num_features is {num_features}, expected 0 or more")
+
+
+def check_shares(**shares: float) -> None:
+    """Raise `DatasetError` unless each share is in 0..1."""
+    for name, share in shares.items():
+        if not -1e-9 <= share <= 1:
+            raise DatasetError(f"{name} is {share}, expected 0 to 1")
 
 
 class DrawnFeatures(RowSource):

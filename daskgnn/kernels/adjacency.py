@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +11,27 @@ import numpy as np
 
 if TYPE_CHECKING:
     from daskgnn.kernels.spread import SpreadRows
+
+
+class EntryReader(ABC):
+    """Entries of a block's rows that are read when they are wanted, held by nobody."""
+
+    @abstractmethod
+    def entries(
+        self, rows: np.ndarray, slots: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what stands in slot ``slots[i]`` of row ``rows[i]`` of the block.
+
+        Parameters
+        ----------
+        rows, slots : int64 [m]
+
+        Returns
+        -------
+        tuple
+            int [m] storage ids, in the type of `AdjacencyBlock.indices`, and float32
+            [m] weights, None where every edge weighs 1.
+        """
 
 
 @dataclass(frozen=True)
@@ -33,6 +55,14 @@ class AdjacencyBlock:
     spread: SpreadRows | None = None
     """Rows that lie with several parts: `indices` and `weights` are then those of the
     other rows and those that are held here."""
+    reader: EntryReader | None = None
+    """What has the entries where the block has degrees alone: `indices` and `weights`
+    are then empty."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all entries of the rows are here."""
+        return self.spread is None and self.reader is None
 
     @property
     def num_rows(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +15,25 @@ from daskgnn.kernels.aggregate import (
     gcn_coefficients,
 )
 from daskgnn.kernels.coefficients import add_self_loops
-from daskgnn.kernels.exchange import Asked, answer_rows, needs_ids, needs_strength
+from daskgnn.kernels.exchange import (
+    Asked,
+    answer_rows,
+    gather_labels,
+    labels_of,
+    needs_ids,
+    needs_strength,
+    seeds_of,
+)
 from daskgnn.kernels.features import is_dense
 from daskgnn.kernels.tables import Tables, members_of
 
 if TYPE_CHECKING:
-    from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.kernels.exchange import FeatureRows
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.exchange import FeatureRows, HeldPart
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.hops import Sampling, StepNodes, Traffic, WindowNodes
+    from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.targets import TargetRows
+    from daskgnn.kernels.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -40,25 +50,21 @@ class PreparedStep:
     aggregated: np.ndarray | None
     """[sizes[-2], F], the first layer's aggregation where it was asked. Its rows and
     those of `x` lie side by side: one product takes both."""
-    sizes: tuple[int, ...]
-    indptr: np.ndarray
-    """int64 [sizes[-2] + 1], rows of the nodes that some layer computes."""
-    indices: np.ndarray
-    """int32 [indptr[-1]], local node numbers."""
-    weights: np.ndarray | None
-    """float32 [indptr[-1]], edge weights."""
-    ids: np.ndarray
-    """int64 [n], original ids."""
-    degree: np.ndarray
-    """int64 [sizes[-2]], in-neighbours in the whole graph."""
-    strength: np.ndarray
-    """float32 [n], sum of in-edge weights in the whole graph."""
+    graph: SampledGraph
+    """Of storage ids none is left; `original_ids` and `strength` have n entries."""
     labels: np.ndarray
     """[sizes[0]] or [sizes[0], classes]"""
     key: int
     """The step's key for dropout."""
     num_seeds: int
-    """Seeds of the step over all parts."""
+    """Targets of the step over all parts."""
+    targets: TargetRows | None = None
+    """Which seeds each target has, where target i is not simply seed i."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Nodes within 0, 1, ... layers of the seeds."""
+        return self.graph.sizes
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,17 @@ class StepFacts:
 
     dropout_key: int
     num_seeds: int
+    targets: TargetRows | None = None
+    """Of one part: see `PreparedStep`."""
 
 
 def finish(
-    window: WindowNodes,
-    blocks: dict[int, tuple[AdjacencyBlock, Any]],
+    graphs: tuple[SampledGraph, ...],
+    traffic: Traffic,
+    near: dict[int, HeldPart],
     asked: dict[int, Asked],
     answers: dict[int, FeatureRows],
-    sampling: Sampling,
+    book: PartitionBook,
     part: int,
     facts: list[StepFacts],
     first_aggregation: str | None,
@@ -94,10 +103,12 @@ def finish(
 
     Parameters
     ----------
-    window : WindowNodes
-        After the last hop, with local numbers as columns.
-    blocks : dict
-        By part: the rows and the features of `part`, and of others that lie here.
+    graphs : tuple of SampledGraph
+        One a step.
+    traffic : Traffic
+        Of sampling them.
+    near : dict
+        `part`, and other parts that lie here, by number.
     asked, answers : dict
         By each other part: what was asked of it, and what it has answered.
     facts : list of StepFacts
@@ -109,41 +120,56 @@ def finish(
     half : bool
         Round what a first aggregation prepares to bfloat16.
     """
-    ids = [step.ids for step in window.steps]
-    near = set(blocks) - {part}
-    for other in near:
-        block, features = blocks[other]
-        if not is_dense(features):
-            wanted = members_of(sampling, other, ids).members(ids[0].dtype)
-            asked = {**asked, other: Asked(wanted)}
-            rows = answer_rows(block, features, asked[other], first_aggregation)
-            answers = {**answers, other: rows}
-    blocks = {other: held for other, held in blocks.items() if other not in answers}
-    tables = Tables.of(sampling, part, blocks, ids, asked, answers, cache)
+    ids = [graph.ids for graph in graphs]
+    labels = _labels(graphs, near, answers, book)
+    others = set(near) - {part}
+    for other in others:
+        held = near[other]
+        if not is_dense(held.features):
+            wanted = members_of(book, other, ids).members(ids[0].dtype)
+            seeds = seeds_of(graphs, book, other)
+            asked = {**asked, other: Asked(wanted, seeds=seeds)}
+            given = (held.adjacency, held.features, asked[other], first_aggregation)
+            answers = {**answers, other: answer_rows(*given, held.labels)}
+    in_place = {other: held for other, held in near.items() if other not in answers}
+    tables = Tables.of(book, part, in_place, ids, asked, answers, cache)
     ready = tables.groups()
-    limit = sampling.fan_out.limits[-1]
-    channels = blocks[part][1].shape[1]
-    room = _Room(window, first_aggregation, channels, half)
+    channels = near[part].features.shape[1]
+    room = _Room(graphs, first_aggregation, channels, half)
     steps = tuple(
-        _finish_step(
-            step, fact, tables, ready, limit, first_aggregation, room.next(step)
-        )
-        for step, fact in zip(window.steps, facts, strict=True)
+        _finish_step(graph, own, fact, tables, ready, first_aggregation, room)
+        for graph, own, fact in zip(graphs, labels, facts, strict=True)
     )
-    traffic = window.traffic
-    for other in near - set(answers):
-        traffic = traffic.received(
-            other, *tables.read_in_place(other, ids, first_aggregation)
-        )
-    for other, rows in answers.items():
-        count = len(rows.values)
-        if count or asked[other].num_groups:
-            nbytes = asked[other].nbytes + rows.nbytes
-            traffic = traffic.received(other, count, nbytes)
-    traffic = traffic.without_messages(near)
+    for other in others - set(answers):
+        rows, nbytes = tables.read_in_place(other, ids, first_aggregation)
+        seeds = seeds_of(graphs, book, other)
+        label = near[other].labels[:1].nbytes
+        nbytes += len(seeds) * (seeds.itemsize + label)
+        traffic = traffic.received(other, rows, nbytes)
+    for other, found in answers.items():
+        if not asked[other].is_empty:
+            nbytes = asked[other].nbytes + found.nbytes
+            traffic = traffic.received(other, len(found.values), nbytes)
+    traffic = traffic.without_messages(others)
     if cache is not None:
         traffic = traffic.used_cache(tables.cache_hits(), cache.row_bytes)
     return PreparedWindow(steps, traffic)
+
+
+def _labels(
+    graphs: tuple[SampledGraph, ...],
+    near: dict[int, HeldPart],
+    answers: dict[int, FeatureRows],
+    book: PartitionBook,
+) -> list[np.ndarray]:
+    """Return the labels of each step's seeds, read here or received."""
+    given = {
+        owner: labels_of(held.adjacency, held.labels, seeds_of(graphs, book, owner))
+        for owner, held in near.items()
+    }
+    received = {owner: rows.labels for owner, rows in answers.items()}
+    given |= {owner: rows for owner, rows in received.items() if rows is not None}
+    return gather_labels(graphs, book, given)
 
 
 class _Room:
@@ -151,7 +177,7 @@ class _Room:
 
     def __init__(
         self,
-        window: WindowNodes,
+        graphs: tuple[SampledGraph, ...],
         first_aggregation: str | None,
         channels: int,
         half: bool,
@@ -162,12 +188,12 @@ class _Room:
         self._paired = first_aggregation in ("sum", "mean", "max")
         self._lone = first_aggregation == "gcn"
         columns = 2 * channels if first_aggregation else channels
-        rows = sum(step.sizes[self._layer] for step in window.steps)
+        rows = sum(step.sizes[self._layer] for step in graphs)
         dtype = np.uint16 if half and self._paired else np.float32
         self._inputs = np.empty(rows * columns, dtype)
         self._used = 0
 
-    def next(self, step: StepNodes) -> tuple[np.ndarray, np.ndarray | None]:
+    def next(self, step: SampledGraph) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the next step's share: x, and its aggregation."""
         size, width = step.sizes[self._layer], self._channels
         if self._paired:
@@ -182,48 +208,42 @@ class _Room:
 
 
 def _finish_step(
-    step: StepNodes,
+    graph: SampledGraph,
+    labels: np.ndarray,
     facts: StepFacts,
     tables: Tables,
     ready: np.ndarray,
-    limit: int,
     first_aggregation: str | None,
-    room: tuple[np.ndarray, np.ndarray | None],
+    room: _Room,
 ) -> PreparedStep:
-    assert step.indices is not None  # after the last hop
-    x, aggregated = room
-    sources = tables.sources(step.ids, ready)
+    x, aggregated = room.next(graph)
+    sources = tables.sources(graph.ids, ready)
     gather_rows(sources, x)
-    ids, strength = step.original_ids, step.strength
+    ids, strength = graph.original_ids, graph.strength
     if needs_ids(first_aggregation):
-        ids = tables.take(step.ids, "original_ids")
+        ids = tables.take(graph.ids, "original_ids")
     if needs_strength(first_aggregation):
-        strength = tables.take(step.ids, "strength")
+        strength = tables.take(graph.ids, "strength")
     if first_aggregation and aggregated is not None:
+        *rows, weights = graph.outermost
         aggregate_first(
             first_aggregation,
-            (step.starts, step.starts + np.minimum(step.counts, limit), step.indices),
+            (rows[0], rows[1], rows[2]),
             sources,
-            step.weights,
-            step.degree,
+            weights,
+            graph.degree,
             strength,
             x,
             aggregated,
         )
-    return PreparedStep(
-        x,
-        aggregated,
-        step.sizes,
-        np.append(step.starts, len(step.indices)),
-        step.indices,
-        step.weights,
-        ids[: len(x)],
-        step.degree,
-        strength[: len(x)],
-        step.labels,
-        facts.dropout_key,
-        facts.num_seeds,
+    kept = replace(
+        graph,
+        ids=graph.ids[:0],
+        original_ids=ids[: len(x)],
+        strength=strength[: len(x)],
     )
+    said = facts.dropout_key, facts.num_seeds, facts.targets
+    return PreparedStep(x, aggregated, kept, labels, *said)
 
 
 def aggregate_first(

@@ -26,7 +26,9 @@ SAMPLING = 1
 DROPOUT = 2
 """Purpose of a key: dropout masks."""
 PERMUTATION = 3
-"""Purpose of a key: the epoch's order of the training nodes."""
+"""Purpose of a key: the epoch's order of the training targets."""
+EXPANSION = 4
+"""Purpose of a key: what a task adds to its targets, such as negatives."""
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -8,8 +8,8 @@ the choice changes bytes and no bit. It is made by `daskgnn.kernels.choice`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -26,9 +26,28 @@ from daskgnn.kernels.features import SparseRows, is_dense, some_rows
 from daskgnn.kernels.idset import IdSet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.hops import Sampling, StepNodes, WindowNodes
+    from daskgnn.kernels.sampled import SampledGraph
+
+
+class HeldPart(Protocol):
+    """What can be read in place of a part that lies here."""
+
+    @property
+    def adjacency(self) -> AdjacencyBlock:
+        """Its rows of the graph."""
+
+    @property
+    def features(self) -> Any:
+        """Its feature rows: see `daskgnn.kernels.features`."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[n] or [n, C]"""
 
 
 @dataclass(frozen=True)
@@ -58,16 +77,24 @@ class Asked:
     ids: np.ndarray
     """int [m], storage ids of the rows wanted, each once, ascending."""
     groups: Groups | None = None
+    seeds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """int [k], storage ids of the seeds whose labels are wanted, step after step."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return self.ids.nbytes + (self.groups.nbytes if self.groups else 0)
+        groups = self.groups.nbytes if self.groups else 0
+        return self.ids.nbytes + groups + self.seeds.nbytes
 
     @property
     def num_groups(self) -> int:
         """How many groups the owner is to reduce."""
         return len(self.groups.starts) - 1 if self.groups else 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (len(self.ids) or self.num_groups or len(self.seeds))
 
 
 @dataclass(frozen=True)
@@ -82,11 +109,14 @@ class FeatureRows:
     """float32 [m], likewise."""
     ready: np.ndarray | None = None
     """float32 [G, F], the groups that were asked for."""
+    labels: np.ndarray | None = None
+    """[k] or [k, classes], of the seeds that were asked for."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.values, self.original_ids, self.strength, self.ready)
+        nodes = (self.values, self.original_ids, self.strength)
+        arrays = (*nodes, self.ready, self.labels)
         return sum(a.nbytes for a in arrays if a is not None)
 
 
@@ -101,15 +131,15 @@ def needs_strength(first_aggregation: str | None) -> bool:
 
 
 def ask_rows(
-    window: WindowNodes,
-    sampling: Sampling,
+    graphs: Sequence[SampledGraph],
+    book: PartitionBook,
     owner: int,
     features: Any,
     first_aggregation: str | None,
     aggregate: bool,
     cache: HaloCache | None = None,
 ) -> Asked:
-    """Return what the window needs from `owner`, beyond what `cache` holds.
+    """Return what a window's steps need from `owner`, beyond what `cache` holds.
 
     Parameters
     ----------
@@ -118,27 +148,61 @@ def ask_rows(
     aggregate : bool
         Whether the owner may be asked to reduce groups where that takes fewer bytes.
     """
-    first, last = (int(bound) for bound in sampling.bounds[owner : owner + 2])
+    first, last = (int(bound) for bound in book.bounds[owner : owner + 2])
     held = [cache.ids] if cache is not None else []
-    everything = [step.ids for step in window.steps]
+    everything = [graph.ids for graph in graphs]
     wanted = IdSet.of(everything, first, last, without=held)
     ids = wanted.members(everything[0].dtype)
+    seeds = seeds_of(graphs, book, owner)
     if not (aggregate and first_aggregation and is_dense(features)):
-        return Asked(ids)
-    inner = IdSet.of([step.ids[: step.sizes[-2]] for step in window.steps], first, last)
-    starts, members, ranks = _all_groups(window, sampling, wanted)
-    costs = _costs(ids, features, first_aggregation, window)
+        return Asked(ids, seeds=seeds)
+    inner = IdSet.of([graph.ids[: graph.sizes[-2]] for graph in graphs], first, last)
+    starts, members, ranks = _all_groups(graphs, wanted)
+    costs = _costs(ids, features, first_aggregation, _weighted(graphs))
     taken, asked = choose_rows(starts, ranks, inner.flags(ids), costs)
     if not asked.any():
-        return Asked(ids)
+        return Asked(ids, seeds=seeds)
     return Asked(
         ids[taken],
-        _groups(window, sampling, first_aggregation, wanted, starts, members, asked),
+        _groups(graphs, first_aggregation, wanted, starts, members, asked),
+        seeds,
     )
 
 
+def seeds_of(
+    graphs: Sequence[SampledGraph], book: PartitionBook, owner: int
+) -> np.ndarray:
+    """Return the seeds that `owner` has, int [k], step after step."""
+    return np.concatenate([g.seeds[book.owned(g.seeds, owner)] for g in graphs])
+
+
+def gather_labels(
+    graphs: Sequence[SampledGraph], book: PartitionBook, given: dict[int, np.ndarray]
+) -> list[np.ndarray]:
+    """Return the labels of each step's seeds.
+
+    Parameters
+    ----------
+    given : dict
+        By owner, the labels of `seeds_of`.
+    """
+    some = next(iter(given.values()))
+    out = [np.empty((g.sizes[0], *some.shape[1:]), some.dtype) for g in graphs]
+    for owner, labels in given.items():
+        base = 0
+        for graph, own in zip(graphs, out, strict=True):
+            places = np.flatnonzero(book.owned(graph.seeds, owner))
+            own[places] = labels[base : base + len(places)]
+            base += len(places)
+    return out
+
+
+def _weighted(graphs: Sequence[SampledGraph]) -> bool:
+    return graphs[0].outermost.weights is not None
+
+
 def _all_groups(
-    window: WindowNodes, sampling: Sampling, wanted: IdSet
+    graphs: Sequence[SampledGraph], wanted: IdSet
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return all groups of an owner in the window, step after step.
 
@@ -148,18 +212,16 @@ def _all_groups(
         int64 [G + 1] starts; int [M] storage ids of the members; int32 [M] their
         ranks in `wanted`, -1 for those in a cache.
     """
-    steps = window.steps
-    limit = sampling.fan_out.limits[-1]
-    edges = sum(int(np.minimum(step.counts, limit).sum()) for step in steps)
-    rows = sum(len(step.starts) for step in steps)
-    starts = np.zeros(rows + 1, np.int64)
-    members = np.empty(edges, steps[0].ids.dtype)
+    layers = [_first_layer(graph) for graph in graphs]
+    edges = sum(int((ends - starts).sum()) for starts, ends, _ in layers)
+    starts = np.zeros(sum(len(layer[0]) for layer in layers) + 1, np.int64)
+    members = np.empty(edges, graphs[0].ids.dtype)
     ranks = np.empty(edges, np.int32)
     num_groups = 0
-    for step in steps:
+    for graph, layer in zip(graphs, layers, strict=True):
         num_groups = collect_groups(
-            frozen(step.ids),
-            *_first_layer(step, limit),
+            frozen(graph.ids),
+            *layer,
             wanted.first,
             wanted.last,
             frozen(wanted.words),
@@ -173,32 +235,27 @@ def _all_groups(
     return starts[: num_groups + 1], members[:size], ranks[:size]
 
 
-def _first_layer(
-    step: StepNodes, limit: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _first_layer(graph: SampledGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (starts, ends, indices) of the rows that the first layer reduces."""
-    assert step.indices is not None  # after the last hop
-    ends = step.starts + np.minimum(step.counts, limit)
-    return frozen(step.starts), frozen(ends), frozen(step.indices)
+    starts, ends, indices, _ = graph.outermost
+    return frozen(starts), frozen(ends), frozen(indices)
 
 
 def _costs(
-    ids: np.ndarray, features: Any, first_aggregation: str, window: WindowNodes
+    ids: np.ndarray, features: Any, first_aggregation: str, weighted: bool
 ) -> Costs:
     """Return the bytes of a row, a group and a member of a group."""
     gcn = first_aggregation == "gcn"
-    weighted = gcn and window.steps[0].weights is not None
     channels = features.shape[1]
     return Costs(
         row=channels * features.dtype.itemsize + ids.itemsize + 4 * gcn,
         group=channels * 4 + 8 + 8 * gcn,
-        member=ids.itemsize + 4 * weighted,
+        member=ids.itemsize + 4 * (gcn and weighted),
     )
 
 
 def _groups(
-    window: WindowNodes,
-    sampling: Sampling,
+    graphs: Sequence[SampledGraph],
     first_aggregation: str,
     wanted: IdSet,
     starts: np.ndarray,
@@ -211,30 +268,28 @@ def _groups(
     chosen = np.concatenate([[0], np.cumsum(sizes[asked])])
     scale = weights = None
     if first_aggregation == "gcn":
-        scale, weights = _gcn_groups(window, sampling, wanted, asked, places)
+        scale, weights = _gcn_groups(graphs, wanted, asked, places)
     return Groups(chosen, members[places], scale, weights)
 
 
 def _gcn_groups(
-    window: WindowNodes,
-    sampling: Sampling,
+    graphs: Sequence[SampledGraph],
     wanted: IdSet,
     asked: np.ndarray,
     places: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the scales of the asked groups and, where edges weigh, the weights."""
-    limit = sampling.fan_out.limits[-1]
-    weighted = window.steps[0].weights is not None
+    weighted = _weighted(graphs)
     scale = np.empty(len(asked), np.float64)
     weights = np.empty(len(places) if weighted else 0, np.float32)
     group = member = 0
-    for step in window.steps:
-        rows = _first_layer(step, limit)
-        scales = row_scales(*rows[:2], step.degree, step.strength)
-        given = step.weights if step.weights is not None else weights[:0]
+    for graph in graphs:
+        rows, given = _first_layer(graph), graph.outermost.weights
+        scales = row_scales(*rows[:2], graph.degree, graph.strength)
+        given = weights[:0] if given is None else given
         ranges = (wanted.first, wanted.last)
-        counts = count_members(frozen(step.ids), *rows, *ranges)
-        take_groups(frozen(step.ids), *rows, *ranges, frozen(given), weights[member:])
+        counts = count_members(frozen(graph.ids), *rows, *ranges)
+        take_groups(frozen(graph.ids), *rows, *ranges, frozen(given), weights[member:])
         mine = scales[counts > 0]
         scale[group : group + len(mine)] = mine
         group += len(mine)
@@ -247,15 +302,24 @@ def answer_rows(
     features: Any,
     asked: Asked,
     first_aggregation: str | None = None,
+    labels: np.ndarray | None = None,
 ) -> FeatureRows:
-    """Return the rows and groups asked for, which the block's part owns."""
+    """Return the rows, groups and labels asked for, which the block's part owns."""
     rows = asked.ids.astype(np.int64) - block.start
     return FeatureRows(
         some_rows(features, rows),
         block.original_ids[rows] if needs_ids(first_aggregation) else None,
         block.strength[rows] if needs_strength(first_aggregation) else None,
         _reduce_groups(block, features, asked.groups, first_aggregation),
+        None if labels is None else labels_of(block, labels, asked.seeds),
     )
+
+
+def labels_of(
+    block: AdjacencyBlock, labels: np.ndarray, seeds: np.ndarray
+) -> np.ndarray:
+    """Return the labels of some of a block's nodes, named by storage id."""
+    return labels[seeds.astype(np.int64) - block.start]
 
 
 def answer_ids(block: AdjacencyBlock, features: Any, ids: np.ndarray) -> FeatureRows:

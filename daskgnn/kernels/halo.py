@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureRows
-    from daskgnn.kernels.hops import Sampling
 
 
 PIECE_BYTES = 32 << 20
@@ -107,9 +107,9 @@ def find_halo(block: AdjacencyBlock) -> Halo:
     return Halo(indices, ids)
 
 
-def halo_of_owner(halo: Halo, sampling: Sampling, part: int) -> np.ndarray:
+def halo_of_owner(halo: Halo, book: PartitionBook, part: int) -> np.ndarray:
     """Return the halo's nodes that `part` owns, sorted storage ids."""
-    return halo.ids[sampling.owned(halo.ids, part)]
+    return halo.ids[book.owned(halo.ids, part)]
 
 
 def whole_part(
@@ -117,7 +117,7 @@ def whole_part(
     features: Any,
     halo: Halo,
     replies: list[FeatureRows],
-    sampling: Sampling,
+    book: PartitionBook,
     part: int,
     first_aggregation: str | None,
 ) -> WholePart | StreamedPart:
@@ -130,8 +130,8 @@ def whole_part(
     if isinstance(features, RowReader):
         own_ids = np.arange(block.start, block.start + block.num_rows)
         nodes = np.concatenate([own_ids, halo.ids]).astype(np.int64)
-        owner = sampling.owner(nodes).astype(np.int32)
-        reader = features.of_graph(int(sampling.bounds[-1]))
+        owner = book.owner(nodes).astype(np.int32)
+        reader = features.of_graph(int(book.bounds[-1]))
         return StreamedPart(reader, nodes, owner, first_aggregation, ids, strength)
     own = table(features)
     received = np.concatenate([own[:0], *(table(r.values) for r in replies)])
@@ -140,7 +140,7 @@ def whole_part(
         return WholePart(everything, None, ids, strength)
     count = block.num_rows
     owner = np.full(len(ids), part, np.int32)
-    owner[count:] = sampling.owner(halo.ids)
+    owner[count:] = book.owner(halo.ids)
     row = np.arange(len(ids))
     row[count:] -= count
     aggregated = aggregate_first(

@@ -19,10 +19,11 @@ from daskgnn.kernels.features import table
 from daskgnn.kernels.idset import IdSet, rank_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.kernels.hops import Sampling, WindowNodes
+    from daskgnn.kernels.book import PartitionBook
 
 Array = np.ndarray
 
@@ -90,7 +91,11 @@ def _spread(
 
 
 def expected_visits(
-    block: AdjacencyBlock, sampling: Sampling, seeds: Array, seeds_per_step: float
+    block: AdjacencyBlock,
+    book: PartitionBook,
+    limits: Sequence[int],
+    seeds: Array,
+    seeds_per_step: float,
 ) -> tuple[Array, Array]:
     """Return the remote nodes next to a part, and how often a step visits each.
 
@@ -101,6 +106,8 @@ def expected_visits(
 
     Parameters
     ----------
+    limits : sequence of int
+        How many of a node's neighbours each hop visits at most.
     seeds : int [t]
         Storage ids of the part's training nodes.
     seeds_per_step : float
@@ -112,7 +119,7 @@ def expected_visits(
         int [H] storage ids, ascending, and float64 [H].
     """
     start, stop = block.start, block.start + block.num_rows
-    nodes = sampling.num_nodes
+    nodes = book.num_nodes
     halo = IdSet.of(
         [block.indices], 0, nodes, without=[np.arange(start, stop, dtype=np.int64)]
     )
@@ -121,7 +128,7 @@ def expected_visits(
         visits[seeds - start] = min(1.0, seeds_per_step / len(seeds))
     remote = np.zeros(halo.size)
     chance = visits
-    for limit in sampling.fan_out.limits:
+    for limit in limits:
         own, remote = np.zeros(block.num_rows), np.zeros(halo.size)
         _spread(
             frozen(block.indptr),
@@ -141,13 +148,14 @@ def expected_visits(
 
 def choose_static(
     block: AdjacencyBlock,
-    sampling: Sampling,
+    book: PartitionBook,
+    limits: Sequence[int],
     seeds: Array,
     seeds_per_step: float,
     capacity: int,
 ) -> Array:
     """Return the ids, ascending, of the `capacity` remote nodes visited most."""
-    ids, visits = expected_visits(block, sampling, seeds, seeds_per_step)
+    ids, visits = expected_visits(block, book, limits, seeds, seeds_per_step)
     order = np.argsort(-visits, kind="stable")[:capacity]
     return np.sort(ids[order[visits[order] > 0]])
 
@@ -156,12 +164,12 @@ def answer_cache(
     block: AdjacencyBlock,
     features: Any,
     ids: Array,
-    sampling: Sampling,
+    book: PartitionBook,
     owner: int,
     first_aggregation: str | None,
 ) -> FeatureRows:
     """Return the rows of those of a cache's ids that `owner` has."""
-    mine = Asked(ids[sampling.owned(ids, owner)])
+    mine = Asked(ids[book.owned(ids, owner)])
     return answer_rows(block, features, mine, first_aggregation)
 
 
@@ -182,7 +190,7 @@ def _joined(arrays: list[Array | None]) -> Array | None:
 
 def update_lru(
     before: HaloCache | None,
-    window: WindowNodes,
+    steps: Sequence[Array],
     asked: dict[int, Asked],
     answers: dict[int, FeatureRows],
     number: int,
@@ -196,8 +204,8 @@ def update_lru(
     Parameters
     ----------
     before : HaloCache or None
-    window : WindowNodes
-        After the last hop.
+    steps : sequence of int [n]
+        Each step's nodes, storage ids.
     asked, answers : dict
         By other part.
     number : int
@@ -214,12 +222,12 @@ def update_lru(
     )
     held = [new] if before is None else [before, new]
     ids = np.concatenate([cache.ids for cache in held])
-    steps = _steps_wanting(window, ids)
-    used = np.where(steps > 0, number, -1)
+    wanting = _steps_wanting(steps, ids)
+    used = np.where(wanting > 0, number, -1)
     if before is not None and before.used is not None:
-        stale = steps[: len(before.ids)] == 0
+        stale = wanting[: len(before.ids)] == 0
         used[: len(before.ids)][stale] = before.used[stale]
-    keep = np.lexsort((ids, -steps, -used))[:capacity]
+    keep = np.lexsort((ids, -wanting, -used))[:capacity]
     keep = keep[np.argsort(ids[keep])]
     return HaloCache(
         ids[keep],
@@ -230,15 +238,13 @@ def update_lru(
     )
 
 
-def _steps_wanting(window: WindowNodes, ids: Array) -> Array:
+def _steps_wanting(steps: Sequence[Array], ids: Array) -> Array:
     """Return in how many steps each of the ids occurs, int64 [n]."""
     last = int(ids.max()) + 1 if len(ids) else 0
     known = IdSet.of([ids], 0, last)
     counts = np.zeros(known.size, np.int64)
-    for step in window.steps:
-        _count(
-            frozen(step.ids), last, frozen(known.words), frozen(known.before), counts
-        )
+    for step in steps:
+        _count(frozen(step), last, frozen(known.words), frozen(known.before), counts)
     order = np.argsort(ids)
     out = np.empty(len(ids), np.int64)
     out[order] = counts

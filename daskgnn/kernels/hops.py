@@ -16,7 +16,7 @@ import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.frontier import count_between, take_between
-from daskgnn.kernels.neighbor import FanOut, look_up_rows, sample_rows
+from daskgnn.kernels.neighbor import look_up_rows, sample_rows
 from daskgnn.kernels.spread import read_slots
 from daskgnn.kernels.threads import for_each
 
@@ -24,36 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How rows are sampled: the same for every task of a run."""
-
-    fan_out: FanOut
-    bounds: np.ndarray
-    """int64 [P + 1], the partition book: first storage id of each part."""
-    held: np.ndarray | None = None
-    """int64 [P + 1], of a vertex-cut: the first place of the entries of spread rows
-    that each part holds (`daskgnn.kernels.spread`)."""
-
-    @property
-    def num_parts(self) -> int:
-        """Number of parts."""
-        return len(self.bounds) - 1
-
-    @property
-    def num_nodes(self) -> int:
-        """Number of nodes of the graph."""
-        return int(self.bounds[-1])
-
-    def owner(self, ids: np.ndarray) -> np.ndarray:
-        """Return the part that owns each storage id."""
-        return np.searchsorted(self.bounds, ids, side="right") - 1
-
-    def owned(self, ids: np.ndarray, part: int) -> np.ndarray:
-        """Return which storage ids `part` owns, as bool."""
-        return (ids >= self.bounds[part]) & (ids < self.bounds[part + 1])
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.neighbor import FanOut
 
 
 @dataclass(frozen=True)
@@ -74,65 +46,17 @@ class StepNodes:
     """int64 [r], in-neighbours in the whole graph."""
     strength: np.ndarray
     """float32 [r], sum of the in-edges' weights in the whole graph."""
-    labels: np.ndarray
-    """[seeds] or [seeds, classes]"""
     indices: np.ndarray | None = None
     """int32 [sum(counts)], after the last hop: local numbers, row after row."""
     weights: np.ndarray | None = None
     """float32 [sum(counts)], edge weights beside `indices`."""
+    indptr: np.ndarray | None = None
+    """int64 [r + 1], of `indices`: `starts` and the end."""
 
     @property
     def frontier(self) -> np.ndarray:
         """The nodes whose rows are not known yet."""
         return self.ids[len(self.starts) :]
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What one part had from each other part (its own entry is zero).
-
-    Rows and bytes count alike whether they were sent or read where they lay.
-    """
-
-    rows: np.ndarray
-    """int64 [P], feature rows, each once a window."""
-    nbytes: np.ndarray
-    """int64 [P], of requests and answers."""
-    messages: np.ndarray
-    """int64 [P], answers that were sent."""
-    hits: np.ndarray
-    """int64 [P], rows that were in a halo cache."""
-    saved: np.ndarray
-    """int64 [P], bytes of these rows."""
-
-    @classmethod
-    def none(cls, num_parts: int) -> Traffic:
-        """Return the traffic before anything was received."""
-        return cls(*(np.zeros(num_parts, np.int64) for _ in range(5)))
-
-    def received(self, part: int, rows: int, nbytes: int) -> Traffic:
-        """Return the traffic with one more answer from `part`."""
-        here = np.arange(len(self.rows)) == part
-        return replace(
-            self,
-            rows=self.rows + here * rows,
-            nbytes=self.nbytes + here * nbytes,
-            messages=self.messages + here,
-        )
-
-    def without_messages(self, parts: Iterable[int]) -> Traffic:
-        """Return the traffic where nothing was sent by `parts`: it was read there."""
-        messages = self.messages.copy()
-        messages[list(parts)] = 0
-        return replace(self, messages=messages)
-
-    def used_cache(self, hits: np.ndarray, row_bytes: int) -> Traffic:
-        """Return the traffic with cached rows, by owner, counted."""
-        return replace(
-            self,
-            hits=self.hits + hits,
-            saved=self.saved + hits * row_bytes,
-        )
 
 
 @dataclass(frozen=True)
@@ -146,7 +70,6 @@ class WindowNodes:
     """int [*], storage ids; empty after the last hop."""
     weights: np.ndarray | None
     """float32 [*], edge weights beside `columns`."""
-    traffic: Traffic
 
 
 @dataclass(frozen=True)
@@ -157,6 +80,11 @@ class Request:
     """int [n], storage ids, step after step."""
     offsets: np.ndarray
     """int64 [W + 1], where each step's ids begin."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the ids."""
+        return self.ids.nbytes
 
 
 @dataclass(frozen=True)
@@ -169,7 +97,6 @@ class Rows:
     original_ids: np.ndarray
     degree: np.ndarray
     strength: np.ndarray
-    labels: np.ndarray | None
 
     @property
     def nbytes(self) -> int:
@@ -178,12 +105,7 @@ class Rows:
         return sum(a.nbytes for a in arrays if a is not None)
 
 
-def first_nodes(
-    seeds: list[np.ndarray],
-    step_keys: np.ndarray,
-    labels: np.ndarray,
-    num_parts: int,
-) -> WindowNodes:
+def first_nodes(seeds: list[np.ndarray], step_keys: np.ndarray) -> WindowNodes:
     """Return the window before its first hop.
 
     Parameters
@@ -191,24 +113,19 @@ def first_nodes(
     seeds : list of int [run]
         This part's seeds of each step, storage ids.
     step_keys : uint64 [W]
-    labels : array
-        An empty array of the labels' dtype and trailing shape.
     """
     none = np.empty(0, np.int64)
     steps = tuple(
-        StepNodes(
-            run, (len(run),), none, none, none, none, none.astype(np.float32), labels
-        )
+        StepNodes(run, (len(run),), none, none, none, none, none.astype(np.float32))
         for run in seeds
     )
     dtype = seeds[0].dtype if seeds else np.dtype(np.int64)
-    traffic = Traffic.none(num_parts)
-    return WindowNodes(steps, step_keys, np.empty(0, dtype), None, traffic)
+    return WindowNodes(steps, step_keys, np.empty(0, dtype), None)
 
 
-def request(window: WindowNodes, sampling: Sampling, part: int) -> Request:
+def request(window: WindowNodes, book: PartitionBook, part: int) -> Request:
     """Return the rows that the frontier of `window` needs from `part`."""
-    low, high = (int(bound) for bound in sampling.bounds[part : part + 2])
+    low, high = (int(bound) for bound in book.bounds[part : part + 2])
     frontiers = [frozen(step.frontier) for step in window.steps]
     begins = offsets([count_between(ids, low, high) for ids in frontiers])
     wanted = np.empty(begins[-1], window.columns.dtype)
@@ -219,29 +136,25 @@ def request(window: WindowNodes, sampling: Sampling, part: int) -> Request:
 
 def answer(
     block: AdjacencyBlock,
-    labels: np.ndarray | None,
     asked: Request,
     step_keys: np.ndarray,
-    sampling: Sampling,
+    fan_out: FanOut,
     hop: int,
     draw_weights: np.ndarray | None = None,
     threads: int = 1,
 ) -> Rows:
     """Sample the rows that `asked` names from the block that owns them.
 
-    `labels` are those of the block's rows: the seeds' go with hop 0, later hops
-    are given none.
     `draw_weights` (float32 [E], positive) makes the draws weighted.
-    Of a vertex-cut, columns that other parts hold are places (`Drawn`).
+    Of a vertex-cut, columns that other parts hold are places
+    (`daskgnn.kernels.entries`).
     The result does not depend on `threads`, the number of threads to use.
     """
-    first, found = _look_up(block, asked.ids, sampling.fan_out.width(hop), threads)
+    first, found = _look_up(block, asked.ids, fan_out.width(hop), threads)
     columns, weights = _sample(
-        block, draw_weights, asked, step_keys, sampling.fan_out, first, found, threads
+        block, draw_weights, asked, step_keys, fan_out, first, found, threads
     )
-    if labels is not None:
-        labels = labels[asked.ids.astype(np.int64) - block.start]
-    return replace(found, columns=columns, weights=weights, labels=labels)
+    return replace(found, columns=columns, weights=weights)
 
 
 def _look_up(
@@ -261,7 +174,7 @@ def _look_up(
         look_up_rows(*arguments, *cut(outputs, piece))
 
     for_each(look_up, _pieces(m, threads), threads)
-    return first, Rows(counts, ids[:0], None, row_ids, degree, strength, None)
+    return first, Rows(counts, ids[:0], None, row_ids, degree, strength)
 
 
 def _sample(
@@ -302,6 +215,9 @@ def _sample(
             read(where)
 
     for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
+    if block.reader is not None:
+        rows = np.repeat(asked.ids.astype(np.int64) - block.start, found.counts)
+        return block.reader.entries(rows, columns.astype(np.int64))
     return columns, None if block.weights is None else weights
 
 

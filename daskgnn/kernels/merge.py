@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from daskgnn.kernels.frontier import (
 )
 from daskgnn.kernels.hops import (
     Rows,
-    Sampling,
     StepNodes,
     WindowNodes,
     cut,
@@ -25,6 +24,10 @@ from daskgnn.kernels.hops import (
 )
 from daskgnn.kernels.numbering import RowColumns, number_nodes
 from daskgnn.kernels.threads import for_each
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.neighbor import FanOut
 
 
 @dataclass(frozen=True)
@@ -58,23 +61,23 @@ class _Answers:
 def merge(
     window: WindowNodes,
     answers: dict[int, Rows],
-    sampling: Sampling,
+    book: PartitionBook,
+    fan_out: FanOut,
     hop: int,
-    part: int,
     threads: int = 1,
 ) -> WindowNodes:
-    """Add the owners' `answers` to the window of `part` and find the next hop.
+    """Add the owners' `answers` to a part's window and find the next hop.
 
-    `answers` maps every part to its rows, in the order of `request`. After the
-    last hop the columns become local numbers.
+    `answers` maps those parts that own some of the frontier to its rows, in the order
+    of `request`. After the last hop the columns become local numbers.
     The result does not depend on `threads`, the number of threads to use.
     """
     given = _Answers.of(answers)
     groups = for_each(
-        lambda step: _by_owner(step.frontier, sampling.bounds), window.steps, threads
+        lambda step: _by_owner(step.frontier, book.bounds), window.steps, threads
     )
-    taken = np.cumsum([[0] * sampling.num_parts, *(np.diff(e) for _, e in groups)], 0)
-    last = hop + 1 == sampling.fan_out.num_hops
+    taken = np.cumsum([[0] * book.num_parts, *(np.diff(e) for _, e in groups)], 0)
+    last = hop + 1 == fan_out.num_hops
     columns, weights = window.columns, window.weights
     if not last:
         columns = _concatenate([columns, given.columns])
@@ -82,20 +85,15 @@ def merge(
     base = 0 if last else len(window.columns)
 
     def grow(s: int) -> StepNodes:
-        step = _add_rows(window.steps[s], groups[s], taken[s], given, base, hop)
+        step = _add_rows(window.steps[s], groups[s], taken[s], given, base)
         if last:
-            return _number(step, window, given, sampling)
-        return _next_hop(step, columns, sampling, hop)
+            return _number(step, window, given, fan_out.limits[-1], book.num_nodes)
+        return _next_hop(step, columns, fan_out.limits, hop, book.num_nodes)
 
     steps = for_each(grow, range(len(window.steps)), threads)
     if last:
         columns, weights = columns[:0].copy(), None
-    traffic = window.traffic
-    for owner, rows in answers.items():
-        if owner != part and len(rows.counts):
-            asked = len(rows.counts) * window.columns.itemsize
-            traffic = traffic.received(owner, 0, asked + rows.nbytes)
-    return WindowNodes(tuple(steps), window.step_keys, columns, weights, traffic)
+    return WindowNodes(tuple(steps), window.step_keys, columns, weights)
 
 
 def _by_owner(ids: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,21 +104,26 @@ def _by_owner(ids: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _next_hop(
-    step: StepNodes, columns: np.ndarray, sampling: Sampling, hop: int
+    step: StepNodes,
+    columns: np.ndarray,
+    limits: tuple[int, ...],
+    hop: int,
+    num_nodes: int,
 ) -> StepNodes:
     """Find the nodes of the next hop, which is not the last."""
-    limits = sampling.fan_out.limits
     # The hop before has met what it looked at in the rows known before.
     seen = step.sizes[-2] if hop and limits[hop] <= limits[hop - 1] else 0
     rows = RowColumns(columns, step.starts[seen:], step.counts[seen:])
-    ids, _ = number_nodes(
-        step.ids, [rows], limits[hop], sampling.num_nodes, numbered=False
-    )
+    ids, _ = number_nodes(step.ids, [rows], limits[hop], num_nodes, numbered=False)
     return replace(step, ids=ids, sizes=(*step.sizes, len(ids)))
 
 
 def _number(
-    step: StepNodes, window: WindowNodes, given: _Answers, sampling: Sampling
+    step: StepNodes,
+    window: WindowNodes,
+    given: _Answers,
+    limit: int,
+    num_nodes: int,
 ) -> StepNodes:
     """Find the outermost nodes, and give all columns their local numbers."""
     known = step.sizes[-2] if len(step.sizes) > 1 else 0
@@ -129,19 +132,20 @@ def _number(
         RowColumns(window.columns, starts[:known], counts[:known]),
         RowColumns(given.columns, starts[known:], counts[known:]),
     ]
-    limit = sampling.fan_out.limits[-1]
-    ids, local = number_nodes(step.ids, rows, limit, sampling.num_nodes, numbered=True)
+    ids, local = number_nodes(step.ids, rows, limit, num_nodes, numbered=True)
     weights = None
     if given.weights is not None:
         old = given.weights[:0] if window.weights is None else window.weights
         weights = _take_weights(rows, [old, given.weights], len(local))
+    indptr = offsets_of(frozen(counts))
     return replace(
         step,
         ids=ids,
         sizes=(*step.sizes, len(ids)),
-        starts=offsets_of(frozen(counts))[:-1],
+        starts=indptr[:-1],
         indices=local,
         weights=weights,
+        indptr=indptr,
     )
 
 
@@ -164,7 +168,6 @@ def _add_rows(
     taken: np.ndarray,
     given: _Answers,
     base: int,
-    hop: int,
 ) -> StepNodes:
     """Put the owners' rows into the frontier's order, behind the known rows.
 
@@ -182,7 +185,6 @@ def _add_rows(
     grown: dict[str, Any] = {
         name: _longer(getattr(step, name), len(step.ids)) for name in fields
     }
-    labels = _label_room(given, len(step.ids)) if hop == 0 else step.labels
     order, ends = group
     for part, reply, starts in zip(
         given.parts, given.replies, given.starts, strict=True
@@ -196,9 +198,7 @@ def _add_rows(
             *frozen_all(cut(told, span)),
             *cut(grown.values(), slice(known, None)),
         )
-        if hop == 0 and reply.labels is not None:
-            labels[places] = reply.labels[span]
-    return replace(step, **grown, labels=labels)
+    return replace(step, **grown)
 
 
 def _longer(array: np.ndarray, length: int) -> np.ndarray:
@@ -206,12 +206,6 @@ def _longer(array: np.ndarray, length: int) -> np.ndarray:
     out = np.empty(length, array.dtype)
     out[: len(array)] = array
     return out
-
-
-def _label_room(given: _Answers, length: int) -> np.ndarray:
-    """Return room for the labels of the seeds."""
-    labels = next(r.labels for r in given.replies if r.labels is not None)
-    return np.empty((length, *labels.shape[1:]), labels.dtype)
 
 
 def _join_weights(old: np.ndarray | None, new: np.ndarray | None) -> np.ndarray | None:

@@ -1,57 +1,67 @@
-"""Which seeds each step and each part gets: the global plan of an epoch."""
+"""Which targets each step and each part gets: the global plan of an epoch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daskgnn.kernels.counter import PERMUTATION, derive_key, keys_below
 
+if TYPE_CHECKING:
+    from daskgnn.kernels.targets import Targets
+
 
 @dataclass(frozen=True)
 class SeedPlan:
-    """The seeds of every step, a function of ``(seed, epoch)`` alone.
+    """The targets of every step, a function of ``(seed, epoch)`` and their keys alone.
 
-    `storage_ids` and `original_ids` name the same nodes, in any order; the plan
-    does not depend on that order, nor on the partition.
+    It does not depend on the order in which they are given, nor on the partition.
     """
 
-    original_ids: np.ndarray
-    """int64 [n], the training nodes as the user numbers them."""
-    storage_ids: np.ndarray
-    """int64 [n], the same nodes in storage order's numbers."""
+    targets: Targets
     batch_size: int
-    """Seeds a step, over all parts."""
+    """Targets a step, over all parts."""
     seed: int
     shuffle: bool = True
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps, the last short one included."""
-        return -(-len(self.original_ids) // self.batch_size)
+        return -(-len(self.targets) // self.batch_size)
+
+    @cached_property
+    def in_order(self) -> Targets:
+        """The targets in storage order."""
+        return self.targets.in_order()
 
     def permutation(self, epoch: int) -> np.ndarray:
-        """Return the storage ids in the order in which `epoch` visits them."""
-        by_id = np.argsort(self.original_ids, kind="stable")
+        """Return places in `in_order` as `epoch` visits them, int64 [n]."""
+        by_key = np.argsort(self.in_order.keys, kind="stable")
         if not self.shuffle:
-            return self.storage_ids[by_id]
+            return by_key
         key = np.uint64(derive_key(PERMUTATION, self.seed, epoch))
-        keys = keys_below(key, self.original_ids[by_id])
-        return self.storage_ids[by_id[np.argsort(keys, kind="stable")]]
+        keys = keys_below(key, self.in_order.keys[by_key])
+        return by_key[np.argsort(keys, kind="stable")]
 
-    def step_seeds(self, permutation: np.ndarray, step: int) -> np.ndarray:
-        """Return the seeds of step `step` of an epoch, sorted in storage order."""
+    def step_targets(self, permutation: np.ndarray, step: int) -> Targets:
+        """Return the targets of step `step` of an epoch, in storage order."""
         first = step * self.batch_size
-        return np.sort(permutation[first : first + self.batch_size])
+        return self.in_order.take(np.sort(permutation[first : first + self.batch_size]))
+
+    def num_targets(self, step: int) -> int:
+        """Return how many targets a step has, counted from its epoch's begin."""
+        return min(self.batch_size, len(self.targets) - step * self.batch_size)
 
 
-def cut_runs(num_seeds: int, num_parts: int) -> np.ndarray:
-    """Cut `num_seeds` into `num_parts` runs that differ by at most one seed.
+def cut_runs(num_targets: int, num_parts: int) -> np.ndarray:
+    """Cut `num_targets` into `num_parts` runs that differ by at most one.
 
     Returns
     -------
     numpy.ndarray
         int64 [num_parts + 1], where each run begins.
     """
-    return np.arange(num_parts + 1, dtype=np.int64) * num_seeds // num_parts
+    return np.arange(num_parts + 1, dtype=np.int64) * num_targets // num_parts

@@ -11,19 +11,14 @@ Shapes: R spread rows of a block with S slots, C clusters, P parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.prefetch import prefetch_entry
-
-if TYPE_CHECKING:
-    from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.kernels.hops import Rows
 
 _RUN = 64
 """Rows whose entries are named together, then read together."""
@@ -245,98 +240,8 @@ def read_slots(
             _read_held(indices, weights, found, held_first, held_count, slots, out)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """The owners' answers to a part, in which entries held elsewhere are places."""
-
-    parts: tuple[int, ...]
-    rows: tuple[Rows, ...]
-
-    @classmethod
-    def of(cls, answers: dict[int, Rows]) -> Drawn:
-        """Line up the answers of some parts."""
-        parts = tuple(sorted(answers))
-        return cls(parts, tuple(answers[part] for part in parts))
-
-    def places(self, held: np.ndarray, part: int) -> np.ndarray:
-        """Return the places that `part` holds, int [m], in the order of the answers.
-
-        Parameters
-        ----------
-        held : int64 [P + 1]
-            The first place of each part.
-        """
-        first, last = int(held[part]), int(held[part + 1])
-        found = []
-        for rows in self.rows:
-            asked = ~rows.columns[rows.columns < 0]
-            found.append(asked[(asked >= first) & (asked < last)])
-        return np.concatenate(found)
-
-    def filled(self, held: np.ndarray, entries: dict[int, Entries]) -> dict[int, Rows]:
-        """Return the answers with `entries`, by part, where places were."""
-        empty = Entries(self.rows[0].columns[:0], None)
-        given = [entries.get(part, empty) for part in range(len(held) - 1)]
-        following = np.zeros(len(held), np.int64)
-        np.cumsum([len(e.columns) for e in given], out=following[1:])
-        columns = np.concatenate([e.columns for e in given])
-        weights = [e.weights for e in given if e.weights is not None]
-        weight = np.concatenate(weights) if weights else np.empty(0, np.float32)
-        return {
-            part: _fill(rows, held, following, columns, weight)
-            for part, rows in zip(self.parts, self.rows, strict=True)
-        }
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Entries that were looked up."""
-
-    columns: np.ndarray
-    """int [m], storage ids."""
-    weights: np.ndarray | None
-    """float32 [m], None where every edge weighs 1."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.columns.nbytes + (
-            0 if self.weights is None else self.weights.nbytes
-        )
-
-
-def look_up_entries(block: AdjacencyBlock, places: np.ndarray) -> Entries:
-    """Return the entries at some places that a block holds."""
-    assert block.spread is not None
-    begin = len(block.indices) - block.spread.count - block.spread.first
-    there = places.astype(np.int64) + begin
-    weights = None if block.weights is None else block.weights[there]
-    return Entries(block.indices[there], weights)
-
-
-def _fill(
-    rows: Rows,
-    held: np.ndarray,
-    following: np.ndarray,
-    entries: np.ndarray,
-    entry_weights: np.ndarray,
-) -> Rows:
-    """Return an answer with the next entries of each part where places were.
-
-    `following` [P + 1] moves on.
-    """
-    if not len(rows.columns) or rows.columns.min() >= 0:
-        return rows
-    columns = rows.columns.copy()
-    weights = None if rows.weights is None else rows.weights.copy()
-    none = np.empty(0, np.float32)
-    given = (frozen(held), frozen(entries), frozen(entry_weights))
-    _fill_columns(*given, following, columns, none if weights is None else weights)
-    return replace(rows, columns=columns, weights=weights)
-
-
 @njit(cache=True, nogil=True)
-def _fill_columns(
+def fill_columns(
     held: Any, entries: Any, weights: Any, following: Any, columns: Any, out: Any
 ) -> None:
     """Replace each place by the next entry of the part that holds it."""

@@ -12,6 +12,7 @@ from daskgnn.kernels.aggregate import Sources, frozen
 from daskgnn.kernels.exchange import (
     Asked,
     FeatureRows,
+    HeldPart,
     answer_rows,
     needs_ids,
     needs_strength,
@@ -21,9 +22,8 @@ from daskgnn.kernels.grouped import TAG, copy_items
 from daskgnn.kernels.idset import IdSet, rank_of
 
 if TYPE_CHECKING:
-    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.hops import Sampling
 
 Array = np.ndarray
 
@@ -106,7 +106,7 @@ def _locate(
 class Tables:
     """The tables of a window; addresses in them are good as long as it lives."""
 
-    sampling: Sampling
+    book: PartitionBook
     part: int
     whole: np.ndarray
     """bool [P], of which parts the table has all rows."""
@@ -125,9 +125,9 @@ class Tables:
     @classmethod
     def of(
         cls,
-        sampling: Sampling,
+        book: PartitionBook,
         part: int,
-        blocks: dict[int, tuple[AdjacencyBlock, Any]],
+        held_parts: dict[int, HeldPart],
         ids: list[np.ndarray],
         asked: dict[int, Asked],
         answers: dict[int, FeatureRows],
@@ -137,8 +137,8 @@ class Tables:
 
         Parameters
         ----------
-        blocks : dict
-            By part: the rows and features of those parts that lie here.
+        held_parts : dict
+            By part: those that lie here.
         ids : list of int [n]
             The nodes of each step.
         asked, answers : dict
@@ -147,22 +147,23 @@ class Tables:
         """
         given = {other: what.ids for other, what in asked.items()}
         rows = {other: _with_dense(answer) for other, answer in answers.items()}
-        whole = np.zeros(sampling.num_parts, np.bool_)
-        for owner, (block, features) in blocks.items():
+        whole = np.zeros(book.num_parts, np.bool_)
+        for owner, part_here in held_parts.items():
+            block, features = part_here.adjacency, part_here.features
             whole[owner] = is_dense(features)
             if whole[owner]:
                 dense = np.ascontiguousarray(features)
                 rows[owner] = FeatureRows(dense, block.original_ids, block.strength)
                 continue
-            given[owner] = members_of(sampling, owner, ids).members(ids[0].dtype)
+            given[owner] = members_of(book, owner, ids).members(ids[0].dtype)
             some = answer_rows(block, features, Asked(given[owner]))
             rows[owner] = _with_dense(some)
-        nodes = sampling.num_nodes
+        nodes = book.num_nodes
         known = IdSet.of(list(given.values()), 0, nodes)
         held = [] if cache is None else [cache.ids]
         cached = IdSet.of(held, 0, nodes if held else 0)
         hits = np.zeros(cached.size, np.uint8)
-        return cls(sampling, part, whole, rows, given, known, cache, cached, hits)
+        return cls(book, part, whole, rows, given, known, cache, cached, hits)
 
     def read_in_place(
         self, owner: int, ids: list[np.ndarray], first_aggregation: str | None
@@ -171,7 +172,7 @@ class Tables:
 
         The bytes are those of asking the owner for them and of its answer.
         """
-        count = members_of(self.sampling, owner, ids).size
+        count = members_of(self.book, owner, ids).size
         rows = table(self.rows[owner].values)
         row = rows.shape[1] * rows.itemsize + ids[0].itemsize
         row += 8 * needs_ids(first_aggregation) + 4 * needs_strength(first_aggregation)
@@ -179,7 +180,7 @@ class Tables:
 
     def numbers(self, ids: np.ndarray, name: str) -> np.ndarray:
         """Return int64 [n], where each node's entry of the rows' field `name` lies."""
-        parts = self.sampling.num_parts
+        parts = self.book.num_parts
         bases, ranks = np.zeros(parts, np.int64), np.zeros(parts, np.int64)
         for part, rows in self.rows.items():
             bases[part] = getattr(rows, name).ctypes.data
@@ -192,7 +193,7 @@ class Tables:
         out = np.empty(len(ids), np.int64)
         _locate(
             frozen(ids),
-            frozen(self.sampling.bounds, np.int64),
+            frozen(self.book.bounds, np.int64),
             self.part,
             frozen(self.whole),
             bases,
@@ -217,7 +218,7 @@ class Tables:
 
     def groups(self) -> np.ndarray:
         """Return int64 [P, 2]: where the groups that owners have reduced lie."""
-        out = np.zeros((self.sampling.num_parts, 2), np.int64)
+        out = np.zeros((self.book.num_parts, 2), np.int64)
         for part, rows in self.rows.items():
             if rows.ready is not None:
                 first = rows.ready.ctypes.data
@@ -227,7 +228,7 @@ class Tables:
     def cache_hits(self) -> np.ndarray:
         """Return how many cached rows of each owner were used, int64 [P]."""
         used = self.cached.members(np.int64)[self.hits > 0]
-        return np.diff(np.searchsorted(used, self.sampling.bounds))
+        return np.diff(np.searchsorted(used, self.book.bounds))
 
     def take(self, ids: np.ndarray, name: str) -> np.ndarray:
         """Return the nodes' entries [n] of `original_ids` or `strength`.
@@ -239,9 +240,9 @@ class Tables:
         return out
 
 
-def members_of(sampling: Sampling, owner: int, ids: list[np.ndarray]) -> IdSet:
+def members_of(book: PartitionBook, owner: int, ids: list[np.ndarray]) -> IdSet:
     """Return the set of those of `ids` that `owner` has."""
-    first, last = (int(bound) for bound in sampling.bounds[owner : owner + 2])
+    first, last = (int(bound) for bound in book.bounds[owner : owner + 2])
     return IdSet.of(ids, first, last)
 
 

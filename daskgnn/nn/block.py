@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch.nn import functional
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import frozen, gcn_coefficients
 from daskgnn.nn import fused, ops
+from daskgnn.nn.device import CPU
+
+if TYPE_CHECKING:
+    import torch
 
 REDUCTIONS = ("sum", "mean", "max")
 """What `Block.aggregate` computes."""
@@ -155,14 +158,14 @@ class Block:
     def edge_index(self) -> torch.Tensor:
         """int64 [2, E]: source and destination of every edge, row by row."""
         row = np.repeat(np.arange(self.num_dst), np.diff(self.indptr))
-        return torch.from_numpy(np.stack([self.compact.indices.astype(np.int64), row]))
+        return CPU.tensor(np.stack([self.compact.indices.astype(np.int64), row]))
 
     @cached_property
     def compact_edge_weight(self) -> torch.Tensor | None:
         """float32 [E], the edges' weights in the order of `edge_index`, or None."""
         if self.edge_weight is None:
             return None
-        return torch.from_numpy(self.edge_weight[ops.edge_places(self.rows)[1]])
+        return CPU.tensor(self.edge_weight[ops.edge_places(self.rows)[1]])
 
     @cached_property
     def with_self_loops(self) -> Block:
@@ -388,9 +391,9 @@ class Block:
                 f"features have {tuple(array.shape[1:])}: set first_aggregation = None "
                 "where a layer changes its input first"
             )
-        return ops.as_tensor(array).to(h)
+        return CPU.tensor(array).to(h)
 
 
 def as_weight(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """Return `array` [L] as a column [L, 1] of the type and device of `like`."""
-    return ops.as_tensor(array).to(like).unsqueeze(1)
+    return CPU.tensor(array).to(like).unsqueeze(1)

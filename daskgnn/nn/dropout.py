@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from daskgnn.errors import ModelError
 from daskgnn.kernels import dropout as kernels
 from daskgnn.kernels.aggregate import frozen
+from daskgnn.nn.device import CPU
 from daskgnn.nn.ops import has_kernels, values
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class _DropRows(torch.autograd.Function):
         ctx.mask, ctx.scale = np.empty(x.shape, np.uint8), kernels.scale_of(p)
         threshold = kernels.threshold_of(p)
         kernels.dropout_rows(
-            values(x), ids, key, threshold, ctx.scale, out.numpy(), ctx.mask
+            values(x), ids, key, threshold, ctx.scale, CPU.array(out), ctx.mask
         )
         return out
 
@@ -36,7 +37,7 @@ class _DropRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         out = torch.empty_like(grad, memory_format=torch.contiguous_format)
-        kernels.apply_mask(values(grad), frozen(ctx.mask), ctx.scale, out.numpy())
+        kernels.apply_mask(values(grad), frozen(ctx.mask), ctx.scale, CPU.array(out))
         return out, None, None, None
 
 
@@ -112,7 +113,7 @@ class Dropout(torch.nn.Module):
         return self._masked(weight, mask.reshape(weight.shape))
 
     def _masked(self, x: torch.Tensor, mask: np.ndarray) -> torch.Tensor:
-        keep = torch.from_numpy(mask).to(x.device, torch.bool)
+        keep = CPU.tensor(mask).to(x.device, torch.bool)
         return (x * kernels.scale_of(self.p)).masked_fill(~keep, 0)
 
     def extra_repr(self) -> str:

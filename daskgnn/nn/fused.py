@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from daskgnn.kernels import rectify
 from daskgnn.nn import ops
+from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,7 @@ class _SageLayer(torch.autograd.Function):
         added = both.new_zeros(len(both)) if bias is None else bias
         for chunk, x in inputs.chunks():
             torch.mm(x, product, out=out[chunk])
-            rectify.add_bias(ops.array_of(out[chunk]), ops.values(added), layer.relu)
+            rectify.add_bias(CPU.array(out[chunk]), ops.values(added), layer.relu)
         ctx.layer, ctx.num_src, ctx.dtype = layer, len(h), h.dtype
         ctx.rooted, ctx.biased = root is not None, bias is not None
         ctx.save_for_backward(h, near, both, out if layer.relu else None)
@@ -159,7 +160,7 @@ def _rectified(
         return grad
     kept = torch.empty_like(grad, memory_format=torch.contiguous_format)
     rectify.relu_backward(
-        ops.values(grad), ops.values(out[chunk]), ops.array_of(kept), by_bias.numpy()
+        ops.values(grad), ops.values(out[chunk]), CPU.array(kept), CPU.array(by_bias)
     )
     return kept
 
@@ -232,8 +233,8 @@ def _side_by_side(near: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
         return None
     # Each tensor's storage ends with its own last number: numpy does not mind.
     both = as_strided(
-        ops.array_of(near),
+        CPU.array(near),
         (len(near), 2 * width),
         tuple(s * near.element_size() for s in strides),
     )
-    return torch.from_numpy(both).view(near.dtype)
+    return CPU.tensor(both)

@@ -17,8 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from daskgnn.kernels import segment
 from daskgnn.kernels.aggregate import frozen
-
-BFLOAT16 = torch.bfloat16
+from daskgnn.nn.device import BFLOAT16, CPU
 
 _segment: Any = segment  # numba's types do not see through *rows
 
@@ -34,15 +33,6 @@ class Rows(NamedTuple):
     """int32 [L], source numbers."""
 
 
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """Return a CPU tensor that shares the array's memory, if that is writeable.
-
-    uint16 arrays are the bits of bfloat16.
-    """
-    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-    return tensor.view(BFLOAT16) if tensor.dtype == torch.uint16 else tensor
-
-
 def has_kernels(x: torch.Tensor) -> bool:
     """Return whether the kernels can work on `x`."""
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
@@ -54,16 +44,9 @@ def widened(x: torch.Tensor) -> torch.Tensor:
     return x.float() if half and x.device.type == "cpu" else x
 
 
-def array_of(x: torch.Tensor) -> np.ndarray:
-    """Return an array that shares a CPU tensor's memory; bfloat16 as its bits."""
-    x = x.detach()
-    found: np.ndarray = (x.view(torch.uint16) if x.dtype == BFLOAT16 else x).numpy()
-    return found
-
-
 def values(x: torch.Tensor) -> np.ndarray:
     """Return the numbers of a CPU tensor as a C-contiguous read-only array."""
-    return frozen(array_of(x.contiguous()))
+    return frozen(CPU.array(x.contiguous()))
 
 
 def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +64,7 @@ def sum_rows(x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
     """
     dtype = torch.float32 if x.dtype == BFLOAT16 else x.dtype
     out = x.new_empty(len(rows.starts), x.shape[1], dtype=dtype)
-    _segment.segment_sum(values(x), *rows, mean, out.numpy())
+    _segment.segment_sum(values(x), *rows, mean, CPU.array(out))
     return out
 
 
@@ -107,7 +90,7 @@ def sum_rows_backward(
     if mean:
         scale = np.divide(1, np.maximum(rows.ends - rows.starts, 1), dtype=exact)
     _segment.segment_sum_backward(
-        values(grad), *by_source, scale, rooted, array_of(out)
+        values(grad), *by_source, scale, rooted, CPU.array(out)
     )
     return out
 
@@ -134,14 +117,14 @@ class _Max(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, rows: Rows) -> torch.Tensor:
         out = x.new_empty(len(rows.starts), x.shape[1])
         ctx.argmax, ctx.num_src = np.empty(out.shape, np.int32), len(x)
-        _segment.segment_max(values(x), *rows, out.numpy(), ctx.argmax)
+        _segment.segment_max(values(x), *rows, CPU.array(out), ctx.argmax)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         out = grad.new_zeros(ctx.num_src, grad.shape[1])
-        _segment.segment_max_backward(values(grad), frozen(ctx.argmax), out.numpy())
+        _segment.segment_max_backward(values(grad), frozen(ctx.argmax), CPU.array(out))
         return out, None
 
 
@@ -155,7 +138,7 @@ class _Weighted(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.rows = rows
         out = x.new_empty(len(rows.starts), x.shape[1])
-        _segment.segment_weighted(values(x), values(weight), *rows, out.numpy())
+        _segment.segment_weighted(values(x), values(weight), *rows, CPU.array(out))
         return out
 
     @staticmethod
@@ -166,12 +149,12 @@ class _Weighted(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             by_x = x.new_zeros(x.shape)
             _segment.segment_weighted_backward(
-                values(grad), values(weight), *ctx.rows, by_x.numpy()
+                values(grad), values(weight), *ctx.rows, CPU.array(by_x)
             )
         if ctx.needs_input_grad[1]:
             by_weight = weight.new_zeros(weight.shape)
             _segment.segment_weighted_backward_weight(
-                values(grad), values(x), *ctx.rows, by_weight.numpy()
+                values(grad), values(x), *ctx.rows, CPU.array(by_weight)
             )
         return by_x, by_weight, None
 
@@ -185,7 +168,7 @@ class _EdgeAdd(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.rows, ctx.num_src = rows, len(source)
         out = source.new_empty(len(rows.indices), source.shape[1])
-        _segment.edge_add(values(source), values(target), *rows, out.numpy())
+        _segment.edge_add(values(source), values(target), *rows, CPU.array(out))
         return out
 
     @staticmethod
@@ -194,7 +177,7 @@ class _EdgeAdd(torch.autograd.Function):
         by_source = grad.new_zeros(ctx.num_src, grad.shape[1])
         by_target = grad.new_zeros(len(ctx.rows.starts), grad.shape[1])
         _segment.edge_add_backward(
-            values(grad), *ctx.rows, by_source.numpy(), by_target.numpy()
+            values(grad), *ctx.rows, CPU.array(by_source), CPU.array(by_target)
         )
         return by_source, by_target, None
 
@@ -206,9 +189,11 @@ class _Softmax(torch.autograd.Function):
     def forward(ctx: Any, scores: torch.Tensor, rows: Rows) -> torch.Tensor:
         ctx.rows = rows
         out = torch.empty_like(scores, memory_format=torch.contiguous_format)
-        _segment.subtract_row_max(values(scores), rows.starts, rows.ends, out.numpy())
+        _segment.subtract_row_max(
+            values(scores), rows.starts, rows.ends, CPU.array(out)
+        )
         out.exp_()
-        _segment.divide_by_row_sum(out.numpy(), rows.starts, rows.ends)
+        _segment.divide_by_row_sum(CPU.array(out), rows.starts, rows.ends)
         ctx.save_for_backward(out)
         return out
 
@@ -218,7 +203,7 @@ class _Softmax(torch.autograd.Function):
         (alpha,) = ctx.saved_tensors
         out = torch.empty_like(alpha)
         _segment.softmax_backward(
-            values(grad), values(alpha), ctx.rows.starts, ctx.rows.ends, out.numpy()
+            values(grad), values(alpha), ctx.rows.starts, ctx.rows.ends, CPU.array(out)
         )
         return out, None
 
@@ -227,7 +212,7 @@ def _edges(rows: Rows, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Return each edge's source, row and place in `indices`, on `device`."""
     row, place = edge_places(rows)
     source = rows.indices[place].astype(np.int64)
-    return tuple(torch.from_numpy(a).to(device) for a in (source, row, place))
+    return tuple(CPU.tensor(a).to(device) for a in (source, row, place))
 
 
 def _plain_reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
@@ -239,7 +224,7 @@ def _plain_reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
         return out.scatter_reduce(0, row, messages, "amax", include_self=False)
     out = out.index_add(0, row, messages)
     if op == "mean":
-        counts = torch.from_numpy(rows.ends - rows.starts).to(x)
+        counts = CPU.tensor(rows.ends - rows.starts).to(x)
         out = out / counts.clamp(min=1).unsqueeze(1)
     return out
 

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import PartitionError
-from daskgnn.partition.assignment import assigned_clusters, is_assignment
+from daskgnn.partition.assignment import (
+    assigned_clusters,
+    called_clusters,
+    check_partitioner,
+    is_assignment,
+    partitioner_name,
+)
 from daskgnn.partition.cutgraph import VertexCutGraph, check_spreadable
 from daskgnn.partition.estimate import estimate as estimate_cost
 from daskgnn.partition.hash import hash_clusters
@@ -52,7 +58,7 @@ _PACKAGES = {"kaminpar": "kaminpar", "terapart": "kaminpar", "metis": "pymetis"}
 
 
 AUTO_EDGES = 10_000_000
-"""Entries from which on "auto" takes KaMinPar: see docs/partitioning.md."""
+"""Entries from which on "auto" takes KaMinPar (docs/measurements/partitioning.md)."""
 
 
 def settle_method(
@@ -105,7 +111,9 @@ def partition_graph(
         A name from `PARTITIONERS` or `VERTEX_CUTS`; "auto", which is METIS, or from
         `AUTO_EDGES` entries on what fits of KaMinPar, its compressed form, and
         "cluster"; or an assignment: integers (N,), or the path of an ``.npy`` or text
-        file of them; nodes with equal numbers stay together.
+        file of them; nodes with equal numbers stay together; or a function
+        ``(adjacency, num_clusters, seed) -> integers (N,)`` of a scipy CSR matrix, see
+        `daskgnn.partition.assignment.called_clusters`.
     seed
         Of the method's own choices: the same seed gives the same clusters.
 
@@ -122,10 +130,17 @@ def partition_graph(
         clusters = assigned_clusters(graph, method)
         partitioner = {"method": "assignment", "seed": int(seed)}
         return PartitionedGraph.from_clusters(graph, clusters, partitioner)
-    if method not in VERTEX_CUTS:
+    if callable(method):
+        check_partitioner(method)
+    elif method not in VERTEX_CUTS:
         find = find_partitioner(method)
         check_installed(method)
     _check_count(graph, num_clusters)
+    if callable(method):
+        clusters = called_clusters(graph, method, int(num_clusters), int(seed))
+        name = partitioner_name(method)
+        partitioner = {"method": name, "seed": int(seed), "asked": int(num_clusters)}
+        return PartitionedGraph.from_clusters(graph, clusters, partitioner)
     partitioner = {"method": method, "seed": int(seed), "asked": int(num_clusters)}
     if method in VERTEX_CUTS:
         check_spreadable(graph, 0, partitioner)

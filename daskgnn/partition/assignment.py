@@ -1,12 +1,14 @@
-"""A user's own assignment of nodes to clusters, as an array or in a file."""
+"""A user's own clusters: an array, a file, or a function that makes them."""
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.hierarchy import order_clusters
@@ -53,8 +55,74 @@ def assigned_clusters(graph: GraphData, given: Any) -> np.ndarray:
             f"{label} is an array {values.dtype} {values.shape}, expected one integer "
             f"a node: ({graph.num_nodes},)"
         )
+    return _ordered(graph, values)
+
+
+def _ordered(graph: GraphData, values: np.ndarray) -> np.ndarray:
+    """Return int64 [N], hierarchical numbers of the clusters that there are."""
     numbers, clusters = np.unique(values, return_inverse=True)
     return order_clusters(graph, clusters, len(numbers), work_of(graph))
+
+
+def partitioner_name(function: Any) -> str:
+    """Return what an own partitioner is called in stores and messages."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def check_partitioner(function: Any) -> None:
+    """Raise `PartitionError` unless an own partitioner takes what it is given."""
+    name = partitioner_name(function)
+    if isinstance(function, type):
+        raise PartitionError(
+            f"method={name} is a class, expected an object of it: method={name}()"
+        )
+    try:
+        inspect.signature(function).bind(None, 1, 0)
+    except TypeError:
+        raise PartitionError(
+            f"method: {name}{inspect.signature(function)} is not of the form "
+            f"{name}(adjacency, num_clusters, seed)"
+        ) from None
+    except ValueError:  # of built-in functions nothing is known
+        return
+
+
+def called_clusters(
+    graph: GraphData, function: Any, num_clusters: int, seed: int
+) -> np.ndarray:
+    """Return int64 [N], the clusters of an own partitioner, numbered hierarchically.
+
+    Parameters
+    ----------
+    function
+        Called with the graph as a float32 CSR matrix (N, N), whose row v has the edges
+        that end in v and whose values are the edges' weights, or 1; with the number of
+        clusters; and with a seed. It returns integers [N] in ``0..num_clusters - 1``.
+
+    Raises
+    ------
+    PartitionError
+        If it returns anything else.
+    """
+    weights = graph.edge_weight
+    if weights is None:
+        weights = np.ones(graph.num_edges, np.float32)
+    shape = (graph.num_nodes, graph.num_nodes)
+    adjacency = sp.csr_array((weights, graph.indices, graph.indptr), shape=shape)
+    values = np.asarray(function(adjacency, num_clusters, seed))
+    name = partitioner_name(function)
+    if values.shape != (graph.num_nodes,) or values.dtype.kind not in "iu":
+        raise PartitionError(
+            f"{name} returned an array {values.dtype} {values.shape}, expected the "
+            f"cluster of each node: integers ({graph.num_nodes},)"
+        )
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= num_clusters:
+        raise PartitionError(
+            f"{name} returned cluster {low if low < 0 else high}, expected "
+            f"0..{num_clusters - 1} for num_clusters={num_clusters}"
+        )
+    return _ordered(graph, values)
 
 
 def _read(path: Path) -> np.ndarray:

@@ -68,10 +68,8 @@ def compare(
     num_parts: int = 2,
     num_clusters: int | None = None,
     seed: int = 0,
-    num_neighbors: Sequence[int] = (15, 10),
-    batch_size: int = 1024,
-    window: int = 1,
     started: Callable[[str], None] | None = None,
+    **traffic: Any,
 ) -> list[Compared]:
     """Run methods on a graph, each in a process of its own, and measure their cuts.
 
@@ -85,10 +83,11 @@ def compare(
         P, the number of parts that the numbers are for.
     num_clusters
         As for ``graph.partition``.
-    num_neighbors, batch_size, window
-        Of the training whose traffic is estimated.
     started
         Called with the name of each method before it runs.
+    traffic
+        Of the training whose traffic is estimated: num_neighbors, batch_size, window,
+        as of `PartitionedGraph.quality`.
 
     Raises
     ------
@@ -105,7 +104,7 @@ def compare(
             started(method)
         run = run_measured(graph, method, count, seed)
         ordered = _ordered(graph, method, run)
-        quality = ordered.quality(num_parts, num_neighbors, batch_size, window=window)
+        quality = ordered.quality(num_parts, **traffic)
         found.append(_row(method, ordered.num_clusters, quality, run))
     return found
 

@@ -162,13 +162,25 @@ class PartitionedGraph:
             If the features are sparse, or too large for `feature_dtype`.
         """
         check_target(os.path.abspath(os.fspath(path)), overwrite)
+        sources, attributes = self.stored_arrays(feature_dtype)
+        return write_store(path, sources, attributes, overwrite, temporary, told, fill)
+
+    def stored_arrays(
+        self, feature_dtype: str = "float32"
+    ) -> tuple[list[ArraySource], dict[str, Any]]:
+        """Return what a store of the graph holds: arrays, and what is said of them.
+
+        Raises
+        ------
+        InputError
+            If the features are sparse, or too large for `feature_dtype`.
+        """
         features = stored_features(self.data)
         check_half(features, feature_dtype, self.data.name)
         sources = self._edge_sources()
         sources += self._feature_sources(features, feature_dtype)
         sources += self._node_sources()
-        attributes = self._attributes(features, feature_dtype)
-        return write_store(path, sources, attributes, overwrite, temporary, told, fill)
+        return sources, self._attributes(features, feature_dtype)
 
     def quality(
         self,
@@ -283,7 +295,6 @@ class PartitionedGraph:
             plain("original_ids", self.original_ids),
             plain("cluster_bounds", self.cluster_bounds),
             plain("cluster_edges", self._counts[0].edges),
-            plain("cluster_crossing", self._counts[0].crossing),
         ]
         labels = self.data.labels
         if labels is not None:

@@ -18,8 +18,8 @@ from daskgnn.errors import ClusterError, InputError, StoreError
 from daskgnn.graph.assemble import LEAST_LIMIT, limit_bytes, spools_in
 from daskgnn.graph.data import GraphData, default_clusters
 from daskgnn.graph.everywhere import check_path_everywhere
+from daskgnn.graph.inputfiles import find_files
 from daskgnn.graph.rowfiles import RowFiles, RowState
-from daskgnn.graph.sources import find_files
 from daskgnn.graph.synthetic import CHUNK, Synthetic
 from daskgnn.graph.workfolder import WorkFolder, load_nodes, save_nodes
 from daskgnn.graph.writer import check_target
@@ -29,7 +29,7 @@ from daskgnn.partition import (
     find_partitioner,
     partition_graph,
 )
-from daskgnn.partition.assignment import is_assignment
+from daskgnn.partition.assignment import is_assignment, partitioner_name
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
 from daskgnn.partition.mapper import Mapper
 from daskgnn.partition.ordered import PartitionedGraph
@@ -140,15 +140,7 @@ def prepare(
         tell("partition")
         ordered = _ordered(folder, data, limit, method, num_clusters, seed)
         folder.save(placing=True)
-        tell("rows to the store")
-        with bar("rows to the store", ordered.nbytes, progress) as told:
-            fill = None
-            if mapper is not None:
-                store = StoreStage(folder.path, mapper)
-                ordered = store.counted(ordered)
-                fill = store.fill(ordered, feature_dtype)
-            where = folder.path / f"store-{uuid4().hex}"
-            ordered.save(target, overwrite, feature_dtype, where, told.update, fill)
+        _write(folder, ordered, stage, target, overwrite, feature_dtype)
         folder.remove()
     except (StoreError, ClusterError):
         raise
@@ -163,6 +155,26 @@ def prepare(
     finally:
         folder.close()
     return target
+
+
+def _write(
+    folder: WorkFolder,
+    ordered: PartitionedGraph,
+    stage: RowStage,
+    target: str,
+    overwrite: bool,
+    feature_dtype: str,
+) -> None:
+    """Write the rows, in order, to the store."""
+    stage.tell("rows to the store")
+    with bar("rows to the store", ordered.nbytes, stage.shown) as told:
+        fill = None
+        if stage.mapper is not None:
+            store = StoreStage(folder.path, stage.mapper)
+            ordered = store.counted(ordered)
+            fill = store.fill(ordered, feature_dtype)
+        where = folder.path / f"store-{uuid4().hex}"
+        ordered.save(target, overwrite, feature_dtype, where, told.update, fill)
 
 
 def _check_folder(folder: WorkFolder, mapper: Mapper | None) -> None:
@@ -197,6 +209,8 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "shape"):
         digest = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
         return [str(value.dtype), list(value.shape), digest]
+    if callable(value):
+        return partitioner_name(value)
     return value if isinstance(value, int | str | float | list | None) else str(value)
 
 
@@ -285,7 +299,7 @@ def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> A
     PartitionError
         If the method does not fit.
     """
-    if is_assignment(method):
+    if is_assignment(method) or callable(method):
         return method
     if method != "auto":
         find_partitioner(method)

@@ -250,36 +250,28 @@ def contract(level: Level, labels: np.ndarray, folder: str | None = None) -> Lev
     count = int(labels.max()) + 1
     members = np.argsort(labels, kind="stable").astype(np.int32)
     bounds = np.searchsorted(labels[members], np.arange(count + 1))
-    shape = (level.indptr, level.indices, level.links, labels, members, bounds)
+    rows, groups = (level.indptr, level.indices, level.links), (labels, members, bounds)
     indptr = np.zeros(count + 1, np.int64)
     none = np.empty(0, np.int64)
-    _join_rows(*shape, indptr, none.astype(np.int32), none)
+    _join_rows(rows, groups, indptr, none.astype(np.int32), none)
     np.cumsum(indptr, out=indptr)
     total = int(indptr[-1])
     indices = empty(total, np.int32, folder)
     links = empty(total, np.int64, folder)
-    _join_rows(*shape, indptr, indices, links)
+    _join_rows(rows, groups, indptr, indices, links)
     weights = np.zeros(count, np.int64)
     np.add.at(weights, labels, level.weights)
     return Level(indptr, indices, links, weights)
 
 
 @njit(cache=True, nogil=True)
-def _join_rows(
-    indptr: Any,
-    indices: Any,
-    links: Any,
-    labels: Any,
-    members: Any,
-    bounds: Any,
-    joined: Any,
-    columns: Any,
-    totals: Any,
-) -> None:
+def _join_rows(rows: Any, groups: Any, joined: Any, columns: Any, totals: Any) -> None:
     """Count the entries of joined rows into ``joined[1:]``, or write them.
 
     They are written, by the bounds in `joined`, where `columns` is not empty.
     """
+    indptr, indices, links = rows
+    labels, members, bounds = groups
     count = len(bounds) - 1
     rating = np.zeros(count, np.int64)
     touched = np.empty(count, np.int32)

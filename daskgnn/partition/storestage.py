@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.graph.book import add_clusters, joined_clusters
+from daskgnn.graph.book import add_clusters, count_entries
 from daskgnn.graph.rowfiles import INDICES, INDPTR, WEIGHTS
 from daskgnn.graph.rowsource import RowSource
 from daskgnn.graph.writer import (
@@ -57,14 +58,13 @@ class OrderedFiles:
         found = self._mapped(_STORAGE_IDS)[indices]
         return np.asarray(found)
 
-    def joined(self, bounds: np.ndarray, cluster: int) -> np.ndarray:
-        """Return int64 [C], how many neighbours of a cluster's rows each has."""
-        ordered = self._mapped(_ORDERED)
-        first, last = (int(ordered[bounds[cluster + i]]) for i in (0, 1))
-        total = np.zeros(len(bounds) - 1, np.int64)
-        for start in range(first, last, _STEP):
-            found = self.rows("indices", start, min(start + _STEP, last))
-            total += joined_clusters(found, bounds)
+    def counted(self, first: int, last: int) -> np.ndarray:
+        """Return int64 [2], the `count_entries` of the cluster with these bounds."""
+        ordered, total = self._mapped(_ORDERED), np.zeros(2, np.int64)
+        begin, end = int(ordered[first]), int(ordered[last])
+        for start in range(begin, end, _STEP):
+            found = self.rows("indices", start, min(start + _STEP, end))
+            total += count_entries(found, first, last)
         return total
 
     def _mapped(self, name: str) -> np.ndarray:
@@ -113,9 +113,9 @@ class StoreStage:
         np.save(self.folder / _STORAGE_IDS, graph.storage_ids)
         bounds = np.array(graph.cluster_bounds)
         files = self._files(graph, "float32")
-        calls = [(files, bounds, c) for c in range(graph.num_clusters)]
-        joined = self.mapper.map("count-clusters", OrderedFiles.joined, calls)
-        return replace(graph, counted=add_clusters(bounds, joined))
+        calls = [(files, *pair) for pair in pairwise(bounds.tolist())]
+        counts = self.mapper.map("count-clusters", OrderedFiles.counted, calls)
+        return replace(graph, counted=add_clusters(bounds, counts))
 
     def fill(self, graph: PartitionedGraph, feature_dtype: str) -> Any:
         """Return what `write_store` calls to write the arrays."""

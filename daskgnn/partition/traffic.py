@@ -31,7 +31,9 @@ STEPS = (8, 24)
 """Fewest and most steps that are drawn, but for whole windows."""
 SAMPLED_ROW_BYTES = 32
 """Of a sampled row beside its neighbours: its id is asked for; its length, original id,
-degree and strength are answered. Labels of seeds are 8 more."""
+degree and strength are answered."""
+LABEL_BYTES = 12
+"""Of a seed's label: its id is asked for, its class is answered."""
 NEIGHBOUR_BYTES = 4
 """Of a storage id."""
 LOOK_UP_BYTES = 8
@@ -91,7 +93,9 @@ def remote_traffic(
         width = _widest(num_neighbors[hop:])
         fresh = ~np.isin(reached, before, assume_unique=True)
         asked, nodes = fresh & lanes.remote(reached), reached % num_nodes
-        sampled += int(asked.sum()) * (SAMPLED_ROW_BYTES + (8 if hop == 0 else 0))
+        sampled += int(asked.sum()) * (
+            SAMPLED_ROW_BYTES + (LABEL_BYTES if hop == 0 else 0)
+        )
         found = [reached]
         for start, stop in runs:
             here = (nodes >= start) & (nodes < stop)

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.placement import Loads, balance, finish, in_runs
+from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from daskgnn.dataflow.executor import Executor
 
 WORTH = 1.1
 """How many times faster a step must be for more workers to be worth it."""
@@ -157,3 +161,36 @@ class Advisor:
         if workers in self._seen:
             return median(self._seen[workers])
         return expected_seconds(present, self._parts, self._workers, workers)
+
+
+def advisor_of(
+    adapt: Sequence[int] | None, executor: Callable[[], Executor]
+) -> Advisor:
+    """Return what advises, or between the fewest and the most workers also scales.
+
+    Parameters
+    ----------
+    executor : callable
+        Returns the executor of the moment.
+
+    Raises
+    ------
+    InputError
+        If the cluster cannot start workers.
+    """
+    if adapt is None:
+        return Advisor()
+    used = executor()
+    if not isinstance(used, ClusterExecutor) or used.client.cluster is None:
+        raise InputError(
+            f"adapt={adapt!r} needs a cluster that can start workers: give "
+            "client=Client(LocalCluster(...)), or no adapt"
+        )
+
+    def scale(workers: int) -> None:
+        used = executor()
+        assert isinstance(used, ClusterExecutor)
+        used.scale(workers)
+
+    least, most = adapt
+    return Advisor(least, most, scale)

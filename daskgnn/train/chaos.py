@@ -8,12 +8,12 @@ import signal
 import threading
 import time
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import ClusterError, InputError
-from daskgnn.train.run import RunConfig, train
+from daskgnn.train.run import RunOptions, train
 
 if TYPE_CHECKING:
     from daskgnn.train.recorder import Progress
@@ -58,7 +58,7 @@ class ChaosReport:
 
 
 def chaos(
-    config: RunConfig,
+    given: RunOptions,
     kill_every: float,
     seed: int = 0,
     progress: Progress | None = None,
@@ -72,7 +72,7 @@ def chaos(
 
     Parameters
     ----------
-    config : RunConfig
+    given : RunOptions
         ``out`` is a directory for both runs.
     kill_every : float
         Mean seconds between kills.
@@ -88,16 +88,15 @@ def chaos(
     InputError
         If `kill` is none of them, or names the scheduler of another's cluster.
     """
-    check_victims(kill, config.scheduler)
-    watch = Watch(progress)
-    first = train(
-        replace(config, out=str(Path(config.out, "undisturbed"))), progress=watch
+    check_victims(kill, given.get("scheduler"))
+    undisturbed, disturbed = (
+        str(Path(given["out"] or "", name)) for name in ("undisturbed", "disturbed")
     )
+    watch = Watch(progress)
+    first = train({**given, "out": undisturbed}, progress=watch)
     killer = Killer(kill_every, seed, progress, kill)
     try:
-        second = train(
-            replace(config, out=str(Path(config.out, "disturbed"))), progress=killer
-        )
+        second = train({**given, "out": disturbed}, progress=killer)
     finally:
         killer.stop()
     recovered = killer.told("recovered")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from daskgnn import __version__
-from daskgnn.errors import CheckpointError
 from daskgnn.train.checkpoint import Checkpoint
-from daskgnn.train.gradients import SYNCHRONOUS
+from daskgnn.train.fingerprint import check_same
 from daskgnn.train.plan import Position
 from daskgnn.train.state import TrainState
 
@@ -22,13 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskgnn.train.schedule import Schedule
-
-_BEFORE = {
-    "feature_dtype": "float32",
-    "precision": "float32",
-    "gradients": SYNCHRONOUS.facts(),
-}
-"""Facts that older checkpoints lack, and what they stood at."""
 
 
 @dataclass
@@ -154,16 +145,7 @@ class Course:
             If its plan is another one; the difference is named.
         """
         facts, arrays = checkpoint.facts, checkpoint.arrays
-        for name, mine in plan.items():
-            theirs = facts["plan"].get(name, _BEFORE.get(name, mine))
-            if name == "gradients":
-                theirs = SYNCHRONOUS.facts() | theirs
-            if theirs != mine:
-                was, now = _difference(theirs, mine)
-                raise CheckpointError(
-                    f"the checkpoint of step {checkpoint.step} was written with "
-                    f"{name}={was}, this run has {name}={now}"
-                )
+        check_same(facts["plan"], plan, checkpoint.step)
         _warn_of_other_versions(facts.get("versions", {}))
         state = TrainState(
             arrays["parameters"], _named(arrays, "optimizer/"), checkpoint.step
@@ -213,14 +195,3 @@ def _warn_of_other_versions(theirs: dict[str, str]) -> None:
                 f"{mine[name]}: the steps from here on may have other bits",
                 stacklevel=2,
             )
-
-
-def _difference(theirs: Any, mine: Any) -> tuple[Any, Any]:
-    """Return two values, or of long ones the first lines or entries that differ."""
-    if isinstance(theirs, str) and isinstance(mine, str):
-        pairs = zip_longest(theirs.splitlines(), mine.splitlines(), fillvalue="")
-        was, now = next(pair for pair in pairs if pair[0] != pair[1])
-        return was.strip(), now.strip()
-    if isinstance(theirs, list) and isinstance(mine, list) and len(mine) > 8:
-        return next(pair for pair in zip_longest(theirs, mine) if pair[0] != pair[1])
-    return theirs, mine

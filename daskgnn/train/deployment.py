@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numpy as np
 from dask.task_spec import Task
+from dask.utils import parse_bytes
 
 from daskgnn.dataflow.blocks import load_blocks
+from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
+    WindowBudget,
     estimate_cache,
     estimate_mapped,
     estimate_step,
@@ -21,11 +23,16 @@ from daskgnn.dataflow.memory import (
     parts_per_worker,
     plan_memory,
 )
-from daskgnn.dataflow.window import Preparation
-from daskgnn.kernels.hops import Sampling
+from daskgnn.dataflow.window import InputPlan, Preparation
+from daskgnn.graph.everywhere import check_source_everywhere
+from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
+from daskgnn.train.cluster import told_of_losses, warn_of_cluster
 from daskgnn.train.evaluator import Evaluator
+from daskgnn.train.gradients import Gradients
+from daskgnn.train.program import make_program, packed_sampler
 from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
+from daskgnn.train.schedule import optimizer_factory
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +40,11 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
+    from daskgnn.sampling import Sampler
+    from daskgnn.tasks import Task as LearningTask
+    from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import Program
+    from daskgnn.train.targets import GivenTargets
 
 
 @dataclass(eq=False)
@@ -41,10 +52,12 @@ class Deployment:
     """What is loaded and sent once, on first use, and is lost with a cluster."""
 
     executor: Executor
-    graph: Graph
+    targets: GivenTargets
     model: torch.nn.Module
     program: Program
+    sampler: Sampler
     batch_size: int
+    """Seeds a step, over all parts."""
     settings: dict[str, Any]
     """Of the blocks: see `load_blocks`."""
     halo_cache: tuple[str, int]
@@ -55,27 +68,32 @@ class Deployment:
     def __post_init__(self) -> None:
         self.run = new_name()
 
+    @property
+    def graph(self) -> Graph:
+        """The graph whose blocks are loaded."""
+        return self.targets.graph
+
     @cached_property
     def preparation(self) -> Preparation:
         """How windows are prepared; the blocks are on their way from then on."""
-        assert self.graph.labels is not None  # checked when the trainer was made
-        labels = self.graph.labels
+        packed = packed_sampler(self.sampler)
         blocks = load_blocks(
             self.executor,
             self.graph,
+            packed,
             **self.settings,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
         preparation = Preparation(
             self.run,
-            Sampling(
-                self.program.fan_out, self.graph.partition_book, self.graph.held_book
-            ),
+            packed,
+            PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
-            self._first_aggregation,
-            np.empty((0, *labels.shape[1:]), labels.dtype),
-            self.program.precision == "bf16",
-            remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+            InputPlan(
+                self._first_aggregation,
+                self.program.precision == "bf16",
+                remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+            ),
             plan_cache(
                 self.graph,
                 self.settings["feature_dtype"],
@@ -101,7 +119,7 @@ class Deployment:
         """What computes exact scores."""
         return Evaluator(
             self.executor,
-            self.graph,
+            self.targets,
             self.programs,
             self.preparation,
             self.layered,
@@ -119,6 +137,8 @@ class Deployment:
     @property
     def shares_memory(self) -> bool:
         """Whether workers of a machine read each other's blocks in place."""
+        if self.graph.source.in_memory and self.executor.num_workers():
+            return False  # who could not open them would have nothing to read
         limit = self.executor.memory_limit()
         mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
         return share_memory(
@@ -141,14 +161,17 @@ class Deployment:
             If not even windows of one step fit into the workers' memory.
         """
         look_ahead = int(dask.config.get("gnn.look-ahead"))
+        budget = WindowBudget(
+            self.executor.memory_limit(),
+            wanted or int(dask.config.get("gnn.window")),
+            look_ahead,
+            _share_of_memory(),
+        )
         plan = plan_memory(
             self.graph,
             self._step_size,
+            budget,
             num_workers=self.executor.num_workers(),
-            memory_limit=self.executor.memory_limit(),
-            wanted=wanted or int(dask.config.get("gnn.window")),
-            look_ahead=look_ahead,
-            share=_share_of_memory(),
             feature_dtype=self.settings["feature_dtype"],
             cache_bytes=estimate_cache(*self.halo_cache, look_ahead),
         )
@@ -165,12 +188,71 @@ class Deployment:
     @property
     def _step_size(self) -> StepSize:
         return estimate_step(
-            self.graph, self.program.fan_out, self.batch_size, self._first_aggregation
+            self.graph, self.sampler, self.batch_size, self._first_aggregation
         )
 
     @property
     def _parts_per_worker(self) -> int:
         return parts_per_worker(self._num_parts, self.executor.num_workers())
+
+
+def program_of(
+    model: torch.nn.Module, task: LearningTask, options: TrainOptions
+) -> Program:
+    """Return the program that a trainer's options mean.
+
+    Raises
+    ------
+    InputError
+        If they do not go together.
+    """
+    named = options["optimizer"], options["lr"], options["weight_decay"]
+    return make_program(
+        model,
+        task,
+        optimizer_factory(*named),
+        options["threads_per_part"],
+        options["precision"],
+        Gradients.of(options),
+    )
+
+
+def deploy(
+    targets: GivenTargets,
+    batch_size: int,
+    model: torch.nn.Module,
+    program: Program,
+    sampler: Sampler,
+    options: TrainOptions,
+    layered: bool,
+) -> Deployment:
+    """Find a run's workers; nothing is sent to them yet.
+
+    `batch_size` is in seeds: the distinct nodes of a step's targets.
+    """
+    graph = targets.graph
+    with told_of_losses(lambda: "nothing was done yet: try again"):
+        executor = make_executor(options["client"], graph.num_parts, options["standby"])
+        if isinstance(executor, ClusterExecutor):
+            warn_of_cluster(executor.client)
+            if not graph.path:
+                check_source_everywhere(executor.client, graph.source)
+    of_blocks = {
+        "normalize_features": options["normalize_features"],
+        "feature_dtype": options["feature_dtype"],
+    }
+    cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
+    return Deployment(
+        executor,
+        targets,
+        model,
+        program,
+        sampler,
+        batch_size,
+        of_blocks,
+        cache,
+        layered,
+    )
 
 
 def new_name() -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.dataflow.evaluate import (
+    Scoring,
     by_original_id,
     evaluate_layers,
     prepare_whole_graph,
@@ -18,15 +19,21 @@ from daskgnn.dataflow.evaluate import (
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
-from daskgnn.kernels.neighbor import FanOut
-from daskgnn.train.exact import evaluate_layer, evaluate_step
-from daskgnn.train.scores import SplitOutputs, reduce_outputs, score_split
+from daskgnn.sampling import NeighborSampler
+from daskgnn.train.exact import (
+    evaluate_layer,
+    evaluate_step,
+    merge_scores,
+    score_targets,
+)
+from daskgnn.train.program import packed_sampler
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.evaluate import WholeGraph
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.targets import GivenTargets
 
 EVALUATION_PRIORITY = 50
 
@@ -41,7 +48,7 @@ class Evaluator:
     def __init__(
         self,
         executor: Executor,
-        graph: Graph,
+        targets: GivenTargets,
         programs: list[Any],
         preparation: Preparation,
         layered: bool,
@@ -49,7 +56,8 @@ class Evaluator:
     ) -> None:
         self.run = preparation.run
         self.executor = executor
-        self.graph = graph
+        self.graph: Graph = targets.graph
+        self.targets = targets
         self.blocks = preparation.blocks
         self.programs = programs
         self.preparation = preparation
@@ -57,9 +65,6 @@ class Evaluator:
         self.batch_size = batch_size
         self._count = 0
         self._whole: WholeGraph | None = None
-        self._rows = {
-            name: self._rows_of(ids) for name, ids in graph.splits.items() if len(ids)
-        }
 
     def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
@@ -70,21 +75,26 @@ class Evaluator:
                 self.executor.take_over()
 
     def _scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
-        outputs = self._outputs(parameters)
-        rows = [
-            {split: self._rows[split][part] for split in splits}
-            for part in range(self.graph.num_parts)
+        task = self.targets.task
+        wanted = [self.targets.by_part(split) for split in splits]
+        targets = [
+            dict(zip(splits, own, strict=True)) for own in zip(*wanted, strict=True)
         ]
-        tasks, keys = score_parts(outputs, self.blocks, reduce_outputs, rows)
-        self.executor.submit(tasks, keys, priority=EVALUATION_PRIORITY)
+        outputs = self._outputs(parameters)
+        tasks, total = score_parts(
+            outputs,
+            self.blocks,
+            Scoring(score_targets, merge_scores, task.tables),
+            self.programs,
+            self.graph.partition_book,
+            targets,
+        )
+        self.executor.submit(tasks, [total], priority=EVALUATION_PRIORITY)
         try:
-            parts: list[dict[str, SplitOutputs]] = self.executor.result(keys)
+            (found,) = self.executor.result([total])
         finally:
-            self.executor.release([*keys, *outputs])
-        return {
-            split: score_split([part[split] for part in parts], self.graph.metric)
-            for split in splits
-        }
+            self.executor.release([total, *outputs])
+        return {split: task.score(found[split]) for split in splits}
 
     def predict(self, parameters: np.ndarray) -> da.Array:
         """Return the outputs (N, C), a Dask array in original node order."""
@@ -118,15 +128,15 @@ class Evaluator:
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
                 self.run,
-                self.preparation.sampling,
+                self.preparation.book,
                 self.blocks,
-                self.preparation.first_aggregation,
+                self.preparation.inputs.first_aggregation,
             )
             self.executor.submit(tasks, self._whole.keys, lasting=True)
         tasks, outputs = evaluate_layers(
             self._whole,
             self._count,
-            self.preparation.sampling.fan_out.num_hops,
+            self._num_layers,
             evaluate_layer,
             self.programs,
             parameters,
@@ -140,13 +150,12 @@ class Evaluator:
         One window is prepared while another is evaluated, so memory is bounded.
         """
         name = f"{self.run}-whole-{self._count}"
-        hops = self.preparation.sampling.fan_out.num_hops
         plan = replace(
             self.preparation,
             run=name,
-            sampling=replace(self.preparation.sampling, fan_out=FanOut((-1,) * hops)),
+            sampler=packed_sampler(NeighborSampler((-1,) * self._num_layers)),
+            inputs=replace(self.preparation.inputs, half=False),
             cache=None,
-            half=False,
         )
         longest = int(np.diff(self.graph.partition_book).max())
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
@@ -173,6 +182,10 @@ class Evaluator:
             previous = outputs
         return self._joined(name, pieces)
 
+    @property
+    def _num_layers(self) -> int:
+        return self.preparation.sampler.sampler.num_layers
+
     def _whole_runs(self, first: int) -> list[list[np.ndarray]]:
         """Return, by part, the rows from `first` of one batch."""
         book, dtype = self.graph.partition_book, self.graph.index_dtype
@@ -193,14 +206,6 @@ class Evaluator:
         for keys in pieces:
             self.executor.release(keys)
         return list(tasks)
-
-    def _rows_of(self, ids: np.ndarray) -> list[np.ndarray]:
-        """Return a split's rows within each part."""
-        book = self.graph.partition_book
-        cuts = np.searchsorted(ids, book)
-        return [
-            ids[cuts[p] : cuts[p + 1]] - book[p] for p in range(self.graph.num_parts)
-        ]
 
 
 def _part_of_prediction(key: Any) -> int:

@@ -9,8 +9,9 @@ import torch
 
 from daskgnn.kernels.features import dense
 from daskgnn.kernels.halo import StreamedPart, part_pieces
-from daskgnn.kernels.neighbor import FanOut
 from daskgnn.nn.block import Block
+from daskgnn.nn.device import CPU
+from daskgnn.tasks.task import batch_of
 from daskgnn.train.arithmetic import computing
 from daskgnn.train.program import layer_blocks, load_model
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.targets import PartTargets
     from daskgnn.train.program import Program
 
 
@@ -56,8 +58,8 @@ def evaluate_layer(
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
     with computing(program.threads), torch.no_grad():
-        out = model.layer(number, torch.from_numpy(table), bipartite)
-        return out.float().contiguous().numpy()
+        out = model.layer(number, CPU.tensor(table), bipartite)
+        return CPU.array(out.float().contiguous())
 
 
 def _first_layer_in_pieces(
@@ -80,8 +82,8 @@ def _first_layer_in_pieces(
             aggregated_op=whole.first_aggregation,
         )
         with computing(threads), torch.no_grad():
-            found = model.layer(0, torch.from_numpy(piece.x), bipartite)
-            out.append(found.float().contiguous().numpy())
+            found = model.layer(0, CPU.tensor(piece.x), bipartite)
+            out.append(CPU.array(found.float().contiguous()))
     return np.concatenate(out)
 
 
@@ -93,8 +95,23 @@ def evaluate_step(
     The window must have been sampled with all neighbours.
     """
     batch = window.steps[0]
-    everything = FanOut((-1,) * program.fan_out.num_hops)
     with computing(program.threads), torch.no_grad():
         model = load_model(program).with_parameters(parameters).eval()
-        out = model(torch.from_numpy(batch.x), layer_blocks(batch, everything, model))
-        return out.float().contiguous().numpy()
+        out = model(CPU.tensor(batch.x), layer_blocks(batch, model))
+        return CPU.array(out.float().contiguous())
+
+
+def score_targets(
+    program: Program,
+    h: np.ndarray,
+    tables: dict[str, np.ndarray],
+    targets: PartTargets,
+) -> Any:
+    """Return what a part's targets contribute to the scores; h has float32 [m, C]."""
+    batch = batch_of(targets.rows, len(h), tables, targets.count)
+    return load_model(program).task.partial(h, batch)
+
+
+def merge_scores(program: Program, left: Any, right: Any) -> Any:
+    """Return two contributions to the scores as one."""
+    return load_model(program).task.merge(left, right)

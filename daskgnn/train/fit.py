@@ -10,6 +10,7 @@ from daskgnn.train.course import Best, Course, Sums
 from daskgnn.train.gradients import staleness_counts
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.signals import Terminated
+from daskgnn.train.summary import further_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,11 +18,27 @@ if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.seeds import SeedPlan
     from daskgnn.train.checkpoint import Checkpoint
-    from daskgnn.train.checks import CheckpointOptions
     from daskgnn.train.evaluator import Evaluator
     from daskgnn.train.loop import TrainLoop, WindowResult
+    from daskgnn.train.options import TrainOptions
     from daskgnn.train.recorder import Recorder
     from daskgnn.train.signals import Signals
+
+
+def tell_start(
+    recorder: Recorder, plan: SeedPlan, course: Course, epochs: int, dashboard: Any
+) -> None:
+    """Tell a run's progress how much there is to do."""
+    recorder.progress.started(
+        {
+            "total_steps": epochs * plan.steps_per_epoch,
+            "first_step": course.state.step,
+            "epochs": epochs,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "out": recorder.place,
+            "dashboard": dashboard,
+        }
+    )
 
 
 @dataclass
@@ -34,10 +51,9 @@ class Fit:
     recorder: Recorder
     loop: TrainLoop
     evaluator: Evaluator
+    options: TrainOptions
     window: int
-    checkpoints: CheckpointOptions
-    eval_every: int
-    patience: int | None
+    """Most steps of one."""
     plan_facts: dict[str, Any]
     """What a checkpoint must agree with to be continued."""
     signals: Signals
@@ -74,7 +90,7 @@ class Fit:
             course.position,
             epochs,
             lambda: self.loop.window_size(self.window),
-            self.checkpoints.every,
+            self.options["checkpoint_every"],
         )
         results = self.loop.run(plan, course.state, course.schedule)
         while (result := self._next(results)) is not None:
@@ -93,7 +109,7 @@ class Fit:
         """Wait for a window, or for a signal."""
         with self.signals.released():
             result = next(results, None)
-            every = self.checkpoints.every
+            every = self.options["checkpoint_every"]
             if result is not None and every is not None:
                 # No more than an interval is ever on record without a checkpoint.
                 end = self.course.state.step + result.window.size
@@ -116,7 +132,7 @@ class Fit:
                 "seconds": round(max(done - before, 0.0), 6),
             }
             before = done
-            seeds = self._num_seeds(window.first + i)
+            seeds = self.plan.num_targets(window.first + i)
             for sums in (course.epoch, course.total):
                 sums.loss += loss * seeds
                 sums.seeds += seeds
@@ -155,7 +171,7 @@ class Fit:
             "gradient_bytes": sums.gradient_bytes,
             "sent_gradient_bytes": sums.sent_gradient_bytes,
         }
-        staleness = self.loop.planner.gradients.staleness
+        staleness = self.loop.method.staleness
         if staleness:
             first = epoch * self.plan.steps_per_epoch
             last = first + self.plan.steps_per_epoch
@@ -176,34 +192,33 @@ class Fit:
             course.evaluations_since_best = 0
             return
         course.evaluations_since_best += 1
-        if self.patience is not None:
-            course.stopped = course.evaluations_since_best >= self.patience
+        patience = self.options["patience"]
+        if patience is not None:
+            course.stopped = course.evaluations_since_best >= patience
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
         """Score the validation split when it is due."""
-        if not len(self.graph.splits.get("val", ())) or (epoch + 1) % self.eval_every:
+        targets = self.evaluator.targets
+        if (epoch + 1) % self.options["eval_every"] or not targets.has("val"):
             return None
         began = time.time()
         with self.signals.released():
             scores = self.evaluator.scores(self.course.state.parameters, ["val"])["val"]
-        record["val_accuracy"] = scores["accuracy"]
-        if "loss" in scores:
-            record["val_loss"] = scores["loss"]
+        for name in ("accuracy", "loss"):
+            if name in scores:
+                record[f"val_{name}"] = scores[name]
         record["eval_seconds"] = round(time.time() - began, 6)
-        metric = self.graph.metric or "accuracy"
+        metric = targets.task.metric(self.graph)
         if metric != "accuracy":
             record["val_metric"] = scores[metric]
+        record.update(further_scores("val", scores, metric))
         return float(scores[metric])
 
-    def _num_seeds(self, step: int) -> int:
-        """Return the seeds of a step, counted from its epoch's begin."""
-        return min(
-            self.plan.batch_size,
-            len(self.plan.original_ids) - step * self.plan.batch_size,
-        )
-
     def _checkpoint_due(self) -> bool:
-        every, seconds = self.checkpoints.every, self.checkpoints.seconds
+        every, seconds = (
+            self.options["checkpoint_every"],
+            self.options["checkpoint_seconds"],
+        )
         if every is not None and self.course.state.step % every == 0:
             return True
         return seconds is not None and time.monotonic() - self._saved_at >= seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,9 +14,8 @@ from daskgnn.kernels.compress import HALVES, Compression
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WAYS = ("tree", "ring", "gloo", "async", "server")
-SUMS = ("tree", "ring", "gloo")
-"""Ways that differ in the order of additions alone."""
+    from daskgnn.train.options import TrainOptions
+
 _APART = (
     ("accumulate", "staleness"),
     ("local_steps", "accumulate"),
@@ -29,8 +28,11 @@ _APART = (
     ("server", "local_steps"),
 )
 """What cannot go together."""
+_FELT_LATER = {"staleness", "local_steps", "compress", "server"}
+"""Where a step that float16 leaves out would be felt later."""
+_LATE = {"async": 1, "server": 8}
+"""Ways whose gradients are late, and by how many updates unless it is given."""
 COMPRESSIONS = "topk:SHARE, powersgd:RANK, fp16, bf16 or int8"
-COMPENSATIONS = ("none", "linear", "inverse", "dc-asgd")
 _DC_ASGD_LAMBDA = 0.04
 """As in the paper's experiments."""
 
@@ -54,7 +56,7 @@ class Gradients:
     "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al.,
     "Asynchronous Stochastic Gradient Descent with Delay Compensation", ICML 2017)."""
     sums: str = "tree"
-    """The order in which parts' gradients are added: "tree", "ring" or gloo's."""
+    """The order in which parts' gradients are added: "tree" or "ring"."""
     compress: str | None = None
     """How each part's gradient is compressed before it is sent: see `compression`."""
     local_steps: int = 0
@@ -66,28 +68,40 @@ class Gradients:
     """Steps between comparisons of all copies of the parameters: not a bit depends on
     it."""
 
-    def __post_init__(self) -> None:
-        if self.accumulate < 1 or self.staleness < 0:
+    @classmethod
+    def of(cls, options: TrainOptions) -> Gradients:
+        """Return what a trainer's options, checked one by one, mean together.
+
+        Raises
+        ------
+        InputError
+            If they do not go together.
+        """
+        given: dict[str, Any] = {**options}
+        way, staleness = options["gradients"], options["staleness"]
+        if way not in _LATE and staleness is not None:
             raise InputError(
-                f"accumulate={self.accumulate}, staleness={self.staleness}: expected "
-                "at least 1 and at least 0"
+                f"staleness={staleness} needs gradients='async' or 'server', not "
+                f"{way!r}"
             )
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"clip_norm={self.clip_norm}, expected above 0, or None")
-        if self.compensation not in COMPENSATIONS:
-            raise InputError(
-                f"compensation={self.compensation!r}, expected one of "
-                f"{', '.join(COMPENSATIONS)}"
-            )
+        late = _LATE.get(way, 0) if staleness is None else staleness
+        found: dict[str, Any] = {
+            **{f.name: given[f.name] for f in fields(cls) if f.name in given},
+            "staleness": late if way == "async" else 0,
+            "bound": late if way == "server" else None,
+            "sums": "tree" if way in _LATE else way,
+            "local_steps": options["local_steps"] or 0,
+        }
+        gradients = cls(**found)
+        gradients._check(options["precision"])
+        return gradients
+
+    def _check(self, precision: str) -> None:
+        """Refuse what cannot go together."""
         if self.compensation != "none" and not (self.staleness or self.bound):
             raise InputError(
                 f"compensation={self.compensation!r} is for staleness: give "
                 "staleness=1 or more, too"
-            )
-        if self.local_steps < 0 or (self.bound is not None and self.bound < 0):
-            raise InputError(
-                f"local_steps={self.local_steps}, staleness={self.bound}: expected at "
-                "least 1 and at least 0"
             )
         if self.compress is not None:
             compression(self.compress)
@@ -97,6 +111,11 @@ class Gradients:
                 raise InputError(
                     f"{used[one]} and {used[other]} cannot go together: use one of them"
                 )
+        felt = ", ".join(used[name] for name in sorted(_FELT_LATER & used.keys()))
+        if precision == "fp16" and felt:
+            raise InputError(
+                f"precision='fp16' and {felt} cannot go together: use precision='bf16'"
+            )
 
     def asked_for(self) -> dict[str, str]:
         """Return what is asked for beyond plain sums, as it was given."""
@@ -127,68 +146,6 @@ class Gradients:
 
 SYNCHRONOUS = Gradients()
 """One update a step, of the gradient as it is."""
-
-
-def choose(
-    way: str,
-    staleness: int | None,
-    compensation: str,
-    accumulate: int,
-    clip_norm: float | None,
-    compress: str | None = None,
-    local_steps: int | None = None,
-    checksum_every: int | None = None,
-) -> Gradients:
-    """Return what `Trainer`'s options mean.
-
-    Raises
-    ------
-    InputError
-        If they do not go together.
-    """
-    if way not in WAYS:
-        raise InputError(
-            f"gradients={way!r}, expected one of {', '.join(map(repr, WAYS))}"
-        )
-    if way not in ("async", "server") and staleness is not None:
-        raise InputError(
-            f"staleness={staleness} needs gradients='async' or 'server', not {way!r}"
-        )
-    late = (1 if staleness is None else staleness) if way == "async" else 0
-    bound = (8 if staleness is None else staleness) if way == "server" else None
-    sums = way if way in SUMS else "tree"
-    return Gradients(
-        accumulate,
-        clip_norm,
-        late,
-        compensation,
-        sums,
-        compress,
-        local_steps or 0,
-        bound,
-        checksum_every,
-    )
-
-
-def check_half(gradients: Gradients, precision: str) -> Gradients:
-    """Refuse float16 where a step that is left out would be felt later.
-
-    Raises
-    ------
-    InputError
-    """
-    used = gradients.asked_for().keys() & {
-        "staleness",
-        "local_steps",
-        "compress",
-        "server",
-    }
-    if precision == "fp16" and used:
-        names = ", ".join(gradients.asked_for()[name] for name in sorted(used))
-        raise InputError(
-            f"precision='fp16' and {names} cannot go together: use precision='bf16'"
-        )
-    return gradients
 
 
 def compression(text: str) -> Compression:

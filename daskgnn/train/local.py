@@ -9,20 +9,21 @@ step, so that with k = 1 plain SGD is what it is synchronously, but for rounding
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from daskgnn.dataflow.clock import Work, here, together
-from daskgnn.dataflow.shares import PartGradient, add_gradients
-from daskgnn.train.program import TrainSession
-from daskgnn.train.state import TrainState
+from daskgnn.dataflow.clock import Clock, Work, here, together
+from daskgnn.dataflow.shares import PartGradient, PartStep, add_gradients
+from daskgnn.dataflow.steps import StepMethod
+from daskgnn.train.state import TrainState, hash_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskgnn.dataflow.clock import Works
+    from daskgnn.dataflow.steps import Step
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.gradients import UpdateOptions
     from daskgnn.train.program import Program
@@ -32,11 +33,98 @@ _OF_STEPS = ("step", "eta", "mu", "mu_product")
 """Entries of `torch.optim`'s states that follow from the number of steps alone."""
 
 
-class LocalTraining:
-    """A `daskgnn.dataflow.chain.Local`: a replica is the state of one part."""
+@dataclass(frozen=True)
+class LocalSteps(StepMethod):
+    """What a part carries is its replica: a state of its own."""
 
-    def begin(self, state: TrainState, part: int) -> TrainState:
-        """Return a part's replica: the common state, or the part's own."""
+    together_every: int = 1
+    """Steps between averages."""
+
+    carries: ClassVar[bool] = True
+    begins_anew: ClassVar[bool] = True
+
+    def begin(self, program: Program, state: TrainState) -> Replicas:
+        """Return the common state in hand."""
+        return Replicas(program, state)
+
+    def part_step(
+        self,
+        session: Replicas,
+        step: Step,
+        part: int,
+        batch: PreparedWindow,
+        carried: TrainState | None,
+    ) -> PartStep:
+        """Return a part's replica after a step, and its share if it is averaged."""
+        began, replica = time.time(), carried or session.replica(part)
+        own: Any = self.session(session.program, replica)
+        share = own.gradient(batch, step.number)
+        work = {here(): Work(own.clock.take(), began, time.time())}
+        share = replace(share, work=work, sent_bytes=0)
+        own.update(share, None, replace(step.options, weight=float(step.num_parts)))
+        replica = own.state()
+        for did in replica.work[-1].values():
+            session.clock.include(did.spent)
+        return PartStep(share_of(replica) if self.adds(step.options) else None, replica)
+
+    def adds(self, options: UpdateOptions) -> bool:
+        """Return whether replicas are averaged after a step."""
+        return options.averages
+
+    def update(
+        self,
+        session: Replicas,
+        step: Step,
+        left: PartGradient,
+        right: PartGradient | None,
+        carried: TrainState,
+    ) -> None:
+        """Replace the common state by the average of all replicas."""
+        session.average(carried, left, right, step.num_parts)
+
+    def keep(self, state: TrainState, carried: Sequence[TrainState]) -> TrainState:
+        """Return a state that holds all parts' replicas, before they are averaged."""
+        first = carried[0]
+        by_part = {_PARAMETERS: np.stack([r.parameters for r in carried])}
+        for name in first.optimizer:
+            arrays = [replica.optimizer[name] for replica in carried]
+            by_part[f"{_OPTIMIZER}{name}"] = np.stack(arrays)
+        losses = np.sum([replica.losses for replica in carried], axis=0)
+        works = [
+            together(*(replica.work[i] for replica in carried))
+            for i in range(len(first.losses))
+        ]
+        dense = sum(replica.sent[0][0] for replica in carried)
+        sent = [(dense, 0)] * len(works)
+        # Parameters and optimizer stay those that the parts began from.
+        after = replace(state.cleared(), step=first.step, by_part=by_part)
+        return _told(after, state, losses, first.finished, works, sent)
+
+    def checks(self, done: int) -> bool:
+        """Return whether copies are compared: at the first average when it is due."""
+        every = self.checksum_every
+        return every > 0 and done % every < min(self.together_every, every)
+
+
+class Replicas:
+    """The state that parts begin their own steps from, and their averages."""
+
+    def __init__(self, program: Program, state: TrainState) -> None:
+        self.program = program
+        self.clock = Clock()
+        self._state = state
+
+    def state(self) -> TrainState:
+        """Return the state: of the last average."""
+        return self._state
+
+    def checksum(self) -> str:
+        """Return the SHA-256 of its parameters."""
+        return hash_parameters(self._state.parameters)
+
+    def replica(self, part: int) -> TrainState:
+        """Return a part's first replica: the common state, or the part's own."""
+        state = self._state
         arrays = {name: array[part] for name, array in state.by_part.items()}
         if not arrays:
             return TrainState(state.parameters, state.optimizer, state.step)
@@ -44,85 +132,47 @@ class LocalTraining:
         optimizer = {n.removeprefix(_OPTIMIZER): a for n, a in arrays.items()}
         return TrainState(parameters, optimizer, state.step)
 
-    def step(
-        self,
-        program: Program,
-        replica: TrainState,
-        batch: PreparedWindow,
-        step: int,
-        options: UpdateOptions,
-        num_parts: int,
-    ) -> TrainState:
-        """Return a replica after one step of its part."""
-        began = time.time()
-        session = TrainSession(program, replica)
-        share = session.gradient(batch, step)
-        spent = session.clock.take()
-        work = {here(): Work(spent, began, time.time())}
-        share = replace(share, work=work, sent_bytes=0)
-        session.update(share, None, replace(options, weight=float(num_parts)))
-        return session.state()
-
-    def share(self, replica: TrainState) -> PartGradient:
-        """Return what is averaged of a replica, as one vector; and its losses."""
-        moments = [array.ravel() for array in _moments(replica).values()]
-        vector = np.concatenate([replica.parameters, *moments], dtype=np.float32)
-        dense = sum(sent[0] for sent in replica.sent)
-        losses = np.array(replica.losses)
-        work = together(*replica.work)
-        return PartGradient(vector, losses, work, dense, vector.nbytes)
-
     def average(
         self,
-        base: TrainState,
         replica: TrainState,
         left: PartGradient,
         right: PartGradient | None,
         num_parts: int,
-    ) -> TrainState:
-        """Return the state of the averages.
+    ) -> None:
+        """Take the averages of all replicas.
 
         Parameters
         ----------
-        base : TrainState
-            Before these steps of the window.
         replica : TrainState
             Any part's: counts of steps and the like are the same in all.
         left, right : PartGradient
-            The last two sums of what `share` returned.
+            The last two sums of what `share_of` returned.
         """
-        total = left if right is None else add_gradients(left, right)
-        mean = total.gradient / np.float32(num_parts)
-        place = length = len(replica.parameters)
-        optimizer = dict(replica.optimizer)
-        for name, array in _moments(replica).items():
-            piece = mean[place : place + array.size].reshape(array.shape)
-            optimizer[name] = piece.astype(array.dtype, copy=False)
-            place += array.size
+        with self.clock.phase("reduce"):
+            total = left if right is None else add_gradients(left, right)
+            mean = total.gradient / np.float32(num_parts)
+            place = length = len(replica.parameters)
+            optimizer = dict(replica.optimizer)
+            for name, array in _moments(replica).items():
+                piece = mean[place : place + array.size].reshape(array.shape)
+                optimizer[name] = piece.astype(array.dtype, copy=False)
+                place += array.size
         steps = len(replica.losses)
         dense = total.dense_bytes // steps
         sent = [(dense, 0)] * (steps - 1) + [(dense, total.sent_bytes)]
         works: list[Works] = [{}] * (steps - 1) + [total.work]
         after = TrainState(mean[:length], optimizer, replica.step)
-        return _told(after, base, total.loss, replica.finished, works, sent)
+        finished = replica.finished
+        self._state = _told(after, self._state, total.loss, finished, works, sent)
 
-    def keep(self, base: TrainState, replicas: Sequence[TrainState]) -> TrainState:
-        """Return a state that holds all parts' replicas, before they are averaged."""
-        first = replicas[0]
-        by_part = {_PARAMETERS: np.stack([r.parameters for r in replicas])}
-        for name in first.optimizer:
-            arrays = [replica.optimizer[name] for replica in replicas]
-            by_part[f"{_OPTIMIZER}{name}"] = np.stack(arrays)
-        losses = np.sum([replica.losses for replica in replicas], axis=0)
-        works = [
-            together(*(replica.work[i] for replica in replicas))
-            for i in range(len(first.losses))
-        ]
-        dense = sum(replica.sent[0][0] for replica in replicas)
-        sent = [(dense, 0)] * len(works)
-        # Parameters and optimizer stay those that the parts began from.
-        after = replace(base.cleared(), step=first.step, by_part=by_part)
-        return _told(after, base, losses, first.finished, works, sent)
+
+def share_of(replica: TrainState) -> PartGradient:
+    """Return what is averaged of a replica, as one vector; and its losses."""
+    moments = [array.ravel() for array in _moments(replica).values()]
+    vector = np.concatenate([replica.parameters, *moments], dtype=np.float32)
+    dense = sum(sent[0] for sent in replica.sent)
+    losses, work = np.array(replica.losses), together(*replica.work)
+    return PartGradient(vector, losses, work, dense, vector.nbytes)
 
 
 def _moments(replica: TrainState) -> dict[str, np.ndarray]:

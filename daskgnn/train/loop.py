@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.task_spec import Task, TaskRef
 
-from daskgnn.dataflow.bundle import bundled
+from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.executor import PartsLost
-from daskgnn.dataflow.step import Chain, chain_window
-from daskgnn.dataflow.timing import report_of, timed
-from daskgnn.dataflow.window import Preparation, prepare_window
+from daskgnn.dataflow.timing import report_of
 from daskgnn.train.account import CROSSED, Account
 from daskgnn.train.advice import Advisor
 from daskgnn.train.ledger import Ledger
-from daskgnn.train.program import TrainSession
 from daskgnn.train.recovery import Recoveries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.dataflow.executor import Event, Executor
-    from daskgnn.dataflow.gang import Outcome
-    from daskgnn.kernels.hops import Traffic
+    from daskgnn.dataflow.executor import Event
+    from daskgnn.dataflow.member import Outcome
+    from daskgnn.dataflow.peers import MemberReport
+    from daskgnn.dataflow.steps import StepMethod
+    from daskgnn.kernels.traffic import Traffic
+    from daskgnn.train.ahead import Lookahead, PreparedAhead
     from daskgnn.train.gradients import UpdateOptions
-    from daskgnn.train.plan import Window, WindowPlanner
+    from daskgnn.train.plan import Window
     from daskgnn.train.schedule import Schedule
     from daskgnn.train.state import TrainState
 
@@ -40,29 +39,14 @@ WINDOW_SECONDS = 0.6
 Long steps make shorter ones: they take less memory, and find more of it in caches."""
 
 TASK_SECONDS = 0.00125
-"""Processor time of a task of preparation beside its kernel (docs/scaling.md)."""
+"""Processor time of a task of preparation beside its kernel: measured in
+docs/measurements/scaling.md."""
 
 LARGEST_OVERHEAD = 0.1
 """Of those tasks, as a share of the time of the window's steps."""
 
 LONG_STEP = 2.0
 """Seconds of a step from which on the chain of tasks costs under 1 % beside it."""
-
-
-@dataclass(frozen=True)
-class PreparedAhead:
-    """A window whose preparation has been submitted."""
-
-    window: Window
-    batches: list[Any]
-    """Keys by part."""
-    submitted: float
-    """Seconds since the epoch."""
-    num_tasks: int
-    run: str
-    """The name in its keys."""
-    takeovers: int
-    """How many times standbys had taken parts over before."""
 
 
 @dataclass(frozen=True)
@@ -98,52 +82,34 @@ class TrainLoop:
 
     def __init__(
         self,
-        executor: Executor,
-        preparation: Preparation,
-        planner: WindowPlanner,
+        lookahead: Lookahead,
         programs: list[Any],
-        look_ahead: int,
+        method: StepMethod,
         form: str,
         first_window: int,
         recoveries: Recoveries | None = None,
         advisor: Advisor | None = None,
     ) -> None:
-        self.executor = executor
-        self.preparation = preparation
-        self.planner = planner
+        self.executor = lookahead.executor
+        self.lookahead = lookahead
         self.programs = programs
-        self.look_ahead = look_ahead
+        self.method = method
         self.form = form
-        self.ledger = Ledger(inline=executor.num_workers() == 0)
+        self.ledger = Ledger(inline=self.executor.num_workers() == 0)
         self._first_window = first_window
         self._step_seconds = 0.0
-        self._window_tasks = 0
-        self._caches: list[Any] = []
-        self._prepared: deque[PreparedAhead] = deque()
-        self._attempt = 0
         self._recoveries = recoveries or Recoveries()
         self._advisor = advisor or Advisor()
         self._events: list[Event] = []
-        self.chain = Chain(TrainSession, planner.gradients.staleness)
 
     def run(
         self, windows: Iterator[Window], state: TrainState, schedule: Schedule
     ) -> Iterator[WindowResult]:
         """Yield each window when it is trained."""
-        prepared = self._prepared
-        exhausted, first = False, True
+        first = True
         self.ledger.begin()
         try:
-            while True:
-                while not exhausted and len(prepared) <= self.look_ahead:
-                    window = next(windows, None)
-                    if window is None:
-                        exhausted = True
-                    else:
-                        prepared.append(self._prepare(window))
-                if not prepared:
-                    return
-                ahead = prepared.popleft()
+            while (ahead := self.lookahead.next(windows)) is not None:
                 if first:
                     # Loading and compiling are not part of the first step.
                     self.executor.wait([*self.programs, *ahead.batches])
@@ -157,68 +123,25 @@ class TrainLoop:
                 yield result
                 self.ledger.resume()
         finally:
-            for ahead in prepared:
-                self.executor.release(ahead.batches)
-            prepared.clear()
-            self.executor.release(self._caches)
-            self._caches = []
+            self.lookahead.close()
 
     def window_size(self, most: int) -> int:
         """Return how many steps the next window is to have: not a bit depends on it."""
         wanted = self._first_window
         if self._step_seconds:
-            tasks = self._window_tasks * TASK_SECONDS
+            tasks = self.lookahead.num_tasks * TASK_SECONDS
             seconds = max(WINDOW_SECONDS, tasks / LARGEST_OVERHEAD)
             wanted = max(1, round(seconds / self._step_seconds))
         return min(most, wanted)
-
-    def _prepare(self, window: Window) -> PreparedAhead:
-        """Start the preparation of a window."""
-        submitted = time.time()
-        seeds = self.planner.seeds(window)
-        plan = self.preparation
-        if self._attempt:
-            plan = replace(plan, run=f"{plan.run}-{self._attempt}")
-        memories = self.executor.memories(plan.sampling.num_parts)
-        tasks, keys = prepare_window(plan, window.number, seeds, memories)
-        tasks = timed(tasks, keys)
-        caches = self.preparation.caches_after(window.number)
-        places = [self.executor.worker_of(part) for part in range(len(keys))]
-        together = memories if plan.read_in_place else places
-        if len(set(together)) < len(places) and self.executor.num_workers():
-            name = (plan.run, window.number)
-            tasks = bundled(tasks, [*keys, *caches], places, name)
-        self.executor.submit(
-            tasks, [*keys, *caches], priority=-window.number, ahead=True
-        )
-        # Only now does nobody need the caches of the window before by name.
-        self.executor.release(self._caches)
-        self._caches = caches
-        self._window_tasks = len(tasks)
-        takeovers = self.executor.takeovers
-        return PreparedAhead(window, keys, submitted, len(tasks), plan.run, takeovers)
-
-    def _prepare_again(self, ahead: PreparedAhead) -> PreparedAhead:
-        """Prepare a window, and those after it, from what standbys hold."""
-        self._attempt += 1
-        windows = [ahead, *self._prepared]
-        for old in windows:
-            self.executor.release(old.batches)
-        again = [self._prepare(old.window) for old in windows]
-        self._prepared.clear()
-        self._prepared.extend(again[1:])
-        return again[0]
 
     def _train_through(
         self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
     ) -> WindowResult:
         """Train a window, again where standbys have to take parts over."""
         before = schedule.state()
-        options = schedule.window(self.planner.updates(ahead.window))
+        options = schedule.window(self.lookahead.planner.updates(ahead.window))
         while True:
-            changed = ahead.takeovers != self.executor.takeovers
-            if changed and self._can_prepare_again():
-                ahead = self._prepare_again(ahead)
+            ahead = self.lookahead.after_takeover(ahead)
             try:
                 return self._train(ahead, state, options)
             except PartsLost:
@@ -235,17 +158,17 @@ class TrainLoop:
         self._recoveries.in_flight = ahead.window.size
         keys = self._ask_for_reports(ahead)
         window = ahead.window
-        outcomes = self._run_gang(ahead, state, options)
+        outcomes = self._run_in_order(ahead, state, options)
         batches = ahead.batches
-        form = "window" if outcomes else "tasks"
         num_tasks = ahead.num_tasks + len(keys)
+        members: tuple[MemberReport, ...] = ()
         if outcomes:
             after, members = outcomes[0].state, outcomes[0].reports
             num_tasks += len(members)
         else:
             after, count = self._run_tasks(ahead, state, options)
-            members = ()
             num_tasks += count
+        form = "window" if outcomes and self.executor.num_workers() else "tasks"
         self._recoveries.in_flight = 0
         self._step_seconds = (time.time() - began) / window.size
         reports = self.executor.result(keys)
@@ -273,20 +196,16 @@ class TrainLoop:
         self.executor.submit(tasks, list(tasks), priority=CHAIN_PRIORITY)
         return list(tasks)
 
-    def _run_gang(
+    def _run_in_order(
         self, ahead: PreparedAhead, state: TrainState, options: list[Any]
     ) -> list[Outcome]:
-        """Run a window's steps as one task a worker, if that is the form."""
-        if not self._takes_gang():
+        """Run a window's steps in order where the parts are, if that is the form."""
+        if not self._goes_in_order():
             return []
         name = ("window", ahead.run, ahead.window.number)
-        return self.executor.run_gang(
-            self.chain, name, state, self.programs, ahead.batches, options
+        return self.executor.run_in_order(
+            self.method, name, state, self.programs, ahead.batches, options
         )
-
-    def _can_prepare_again(self) -> bool:
-        """Return whether windows depend on nothing that windows before them left."""
-        return self.preparation.cache is None or not self._caches
 
     def take_events(self) -> list[Event]:
         """Return what has happened to workers since this was called last."""
@@ -306,14 +225,16 @@ class TrainLoop:
             result.began,
             result.state.finished,
             step_seconds,
-            abandoned=result.form == "tasks" and self._takes_gang(),
+            abandoned=result.form == "tasks" and self._goes_in_order(),
         )
         advice = self._advisor.add(workers, self._step_seconds, part_seconds)
         if advice is not None:
             self._events.append({"event": "scaled", **asdict(advice)})
 
-    def _takes_gang(self) -> bool:
-        """Return whether the next window is to be one task a worker."""
+    def _goes_in_order(self) -> bool:
+        """Return whether the next window is to be one task a worker, or none."""
+        if not self.executor.num_workers():
+            return True
         if self.form != "auto":
             return self.form == "window"
         return self._step_seconds < LONG_STEP
@@ -326,9 +247,8 @@ class TrainLoop:
     ) -> tuple[TrainState, int]:
         """Run a window's steps as tasks of their own; return how many, too."""
         tasks, last = chain_window(
-            self.chain,
-            ahead.run,
-            ahead.window.number,
+            self.method,
+            (ahead.run, ahead.window.number),
             state,
             self.programs,
             ahead.batches,
@@ -351,5 +271,5 @@ class TrainLoop:
             messages += int(received.messages[away].sum())
         hits = sum(int(t.hits.sum()) for t in traffic)
         saved = sum(int(t.saved.sum()) for t in traffic)
-        misses = 0 if self.preparation.cache is None else halo
+        misses = 0 if self.lookahead.preparation.cache is None else halo
         return halo, rows, nbytes, messages, hits, misses, saved

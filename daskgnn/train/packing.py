@@ -1,41 +1,51 @@
-"""Compression of parts' gradients, as a chain of steps needs it."""
+"""Steps whose parts compress their gradients before they are sent."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+from daskgnn.dataflow.shares import PartStep
+from daskgnn.dataflow.steps import StepMethod
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.dataflow.shares import PartGradient
+    from daskgnn.dataflow.steps import Step
+    from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.kernels.compress import Carried, Compression
-    from daskgnn.train.program import Program
     from daskgnn.train.state import TrainState
 
 
 @dataclass(frozen=True)
-class GradientPacking:
-    """A `daskgnn.dataflow.chain.Packing`: residuals belong to parts."""
+class PackedSteps(StepMethod):
+    """What a message leaves out is carried to the part's next step."""
 
-    compression: Compression
+    compression: Compression = field(kw_only=True)
 
-    def begin(self, program: Program, state: TrainState, part: int) -> Carried:
-        """Return what a part carries at a window's begin."""
-        if not state.by_part:
-            return self.compression.first(program.shapes)
-        return {name: array[part] for name, array in state.by_part.items()}
+    carries: ClassVar[bool] = True
 
-    def pack(
-        self, program: Program, share: PartGradient, carried: Carried
-    ) -> tuple[PartGradient, Carried]:
-        """Return a share with its gradient compressed, and what is carried on."""
-        message, carried = self.compression.compress(
-            share.gradient, carried, program.shapes
-        )
-        return replace(share, gradient=message, sent_bytes=message.nbytes), carried
+    def part_step(
+        self,
+        session: Any,
+        step: Step,
+        part: int,
+        batch: PreparedWindow,
+        carried: Carried | None,
+    ) -> PartStep:
+        """Return a part's share with its gradient compressed, and what is left out."""
+        share = session.gradient(batch, step.number, step.behind)
+        shapes = session.program.shapes
+        with session.clock.phase("compress"):
+            if carried is None:
+                carried = session.carried(part) or self.compression.first(shapes)
+            message, carried = self.compression.compress(
+                share.gradient, carried, shapes
+            )
+        share = replace(share, gradient=message, sent_bytes=message.nbytes)
+        return PartStep(share, carried)
 
     def keep(self, state: TrainState, carried: Sequence[Carried]) -> TrainState:
         """Return a state with what all parts carry, in order."""

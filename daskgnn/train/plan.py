@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daskgnn.dataflow.window import WindowSeeds
 from daskgnn.kernels.batch import StepFacts
-from daskgnn.kernels.counter import DROPOUT, SAMPLING, derive_key
+from daskgnn.kernels.counter import DROPOUT, EXPANSION, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
+from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.train.gradients import SYNCHRONOUS, Gradients, StepUse, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from daskgnn.kernels.targets import TargetRows, Targets
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,9 @@ class WindowPlanner:
     dtype : numpy dtype
         Of the graph's node ids.
     gradients : Gradients
+    expand : callable, optional
+        ``(targets of a step, key) -> targets``; they are cut into parts thereafter, so
+        they are the same for any number of parts.
     """
 
     def __init__(
@@ -96,11 +103,13 @@ class WindowPlanner:
         num_parts: int,
         dtype: np.dtype,
         gradients: Gradients = SYNCHRONOUS,
+        expand: Callable[[Targets, int], Targets] | None = None,
     ) -> None:
         self.plan = plan
         self.gradients = gradients
         self.num_parts = num_parts
         self.dtype = dtype
+        self.expand = expand
         self._epoch = -1
         self._permutation = np.empty(0, np.int64)
 
@@ -109,23 +118,47 @@ class WindowPlanner:
         if window.epoch != self._epoch:
             self._permutation = self.plan.permutation(window.epoch)
             self._epoch = window.epoch
-        runs: list[list[np.ndarray]] = [[] for _ in range(self.num_parts)]
+        parts = range(self.num_parts)
+        runs: list[list[np.ndarray]] = [[] for _ in parts]
+        rows: list[list[TargetRows | None]] = [[] for _ in parts]
         keys, facts = [], []
         for step in range(window.first, window.first + window.size):
-            seeds = self.plan.step_seeds(self._permutation, step).astype(self.dtype)
-            cuts = cut_runs(len(seeds), self.num_parts)
-            for part in range(self.num_parts):
-                runs[part].append(seeds[cuts[part] : cuts[part + 1]])
             counter = (self.plan.seed, window.epoch, step)
+            targets = self._targets(step, derive_key(EXPANSION, *counter))
+            for part, (nodes, which) in enumerate(self._cut(targets)):
+                runs[part].append(nodes)
+                rows[part].append(which)
             keys.append(derive_key(SAMPLING, *counter))
-            facts.append(StepFacts(derive_key(DROPOUT, *counter), len(seeds)))
-        return WindowSeeds(runs, np.array(keys, np.uint64), facts)
+            count = self.plan.num_targets(step)
+            facts.append(StepFacts(derive_key(DROPOUT, *counter), count))
+        simple = all(which is None for part in rows for which in part)
+        given = None if simple else rows
+        return WindowSeeds(runs, np.array(keys, np.uint64), facts, given)
+
+    def _cut(self, targets: Targets) -> Iterator[tuple[np.ndarray, TargetRows | None]]:
+        """Yield each part's run of a step's targets: nodes, and which has which."""
+        runs = list(pairwise(cut_runs(len(targets), self.num_parts)))
+        if targets.are_nodes():
+            nodes = targets.nodes[:, 0].astype(self.dtype)
+            yield from ((nodes[first:last], None) for first, last in runs)
+            return
+        for first, last in runs:
+            nodes, which = distinct_nodes(targets.take(slice(first, last)))
+            yield nodes.astype(self.dtype), which
+
+    def _targets(self, step: int, key: int) -> Targets:
+        """Return the targets of a step, in storage order."""
+        targets = self.plan.step_targets(self._permutation, step)
+        if self.expand is None:
+            return targets
+        expanded = self.expand(targets, key)
+        return targets if expanded is targets else expanded.in_order()
 
     def updates(self, window: Window) -> Iterator[StepUse]:
         """Yield how each step's gradient is used."""
-        per_epoch, batch = self.plan.steps_per_epoch, self.plan.batch_size
-        seeds = [batch] * per_epoch
-        seeds[-1] = len(self.plan.original_ids) - batch * (per_epoch - 1)
+        per_epoch = self.plan.steps_per_epoch
+        seeds = [self.plan.batch_size] * (per_epoch - 1)
+        seeds.append(self.plan.num_targets(per_epoch - 1))
         first = window.epoch * per_epoch + window.first
         found = shares(self.gradients, seeds, window.first, window.size)
         for i, (weight, applies) in enumerate(found):

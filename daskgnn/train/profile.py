@@ -32,13 +32,13 @@ def table(figures: dict[str, Any]) -> str:
 
 def _head(figures: dict[str, Any]) -> str:
     forms = ", ".join(f"{count} as {form}" for form, count in figures["forms"].items())
-    where = "in this process"
-    if not figures["inline"]:
-        where = f"{_many(len(figures['workers']), 'worker')}, "
-        where += _many(figures["parts"], "part")
+    where = f" ({forms}), {_many(len(figures['workers']), 'worker')}, "
+    where += _many(figures["parts"], "part")
+    if figures["inline"]:
+        where = ", in this process"
     skipped = " after the first window" if figures["without_first_window"] else ""
     return (
-        f"{_many(figures['steps'], 'step')}{skipped} ({forms}), {where}: "
+        f"{_many(figures['steps'], 'step')}{skipped}{where}: "
         f"{figures['wall_ms']:.2f} ms a step"
     )
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
-import sys
-import sysconfig
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -21,10 +17,12 @@ import numpy as np
 import torch
 
 from daskgnn.dataflow.clock import Clock, Work, Works, here, together
+from daskgnn.dataflow.sampling import PackedSampler
 from daskgnn.dataflow.shares import PartGradient, add_gradients, opened
-from daskgnn.errors import ModelError, TrainingError
+from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
-from daskgnn.nn.ops import as_tensor
+from daskgnn.nn.device import CPU
+from daskgnn.tasks.task import target_batch
 from daskgnn.train.arithmetic import computing, half_precision
 from daskgnn.train.gradients import (
     SYNCHRONOUS,
@@ -40,24 +38,24 @@ from daskgnn.train.state import (
     hash_parameters,
     import_optimizer,
 )
+from daskgnn.train.usercode import user_code_by_value
 
 if TYPE_CHECKING:
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
-    from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.sampling import Sampler
+    from daskgnn.tasks.task import Task
     from daskgnn.train.gradients import UpdateOptions
-    from daskgnn.train.loss import Loss
 
 OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
 class Program:
-    """A model without its parameters, its loss and its optimizer, as bytes."""
+    """A model without its parameters, its task and its optimizer, as bytes."""
 
     payload: bytes
-    """cloudpickle of (model with empty parameters, loss, optimizer factory)."""
+    """cloudpickle of (model with empty parameters, task, optimizer factory)."""
     shapes: tuple[tuple[int, ...], ...]
-    fan_out: FanOut
     threads: int
     """Threads of a numeric task: part of the plan, never the worker's cores."""
     precision: str = "float32"
@@ -72,9 +70,8 @@ class Program:
 
 def make_program(
     model: torch.nn.Module,
-    loss: Loss,
+    task: Task,
     optimizer: OptimizerFactory,
-    fan_out: FanOut,
     threads: int,
     precision: str = "float32",
     gradients: Gradients = SYNCHRONOUS,
@@ -84,7 +81,7 @@ def make_program(
     Raises
     ------
     ModelError
-        If the model, loss or optimizer factory cannot be pickled.
+        If the model, task or optimizer factory cannot be pickled.
     """
     skeleton = copy.deepcopy(model)
     shapes = tuple(tuple(p.shape) for p in skeleton.parameters())
@@ -92,59 +89,40 @@ def make_program(
         p.data = torch.empty(0)
         p.grad = None
     try:
-        with _user_code_by_value():
-            payload = cloudpickle.dumps((skeleton, loss, optimizer))
+        with user_code_by_value():
+            payload = cloudpickle.dumps((skeleton, task, optimizer))
     except Exception as error:
         raise ModelError(
             f"the model, its loss or its optimizer cannot be sent to workers "
             f"({type(error).__name__}: {error}): keep open files, locks and clients "
             "out of them"
         ) from error
-    return Program(payload, shapes, fan_out, threads, precision, gradients)
+    return Program(payload, shapes, threads, precision, gradients)
 
 
-@contextmanager
-def _user_code_by_value() -> Iterator[None]:
-    """Have cloudpickle send modules that are not installed by value."""
-    mine = [m for m in list(sys.modules.values()) if _is_user_module(m)]
-    registered = []
-    for module in mine:
-        try:
-            cloudpickle.register_pickle_by_value(module)
-        except ValueError:
-            continue
-        registered.append(module)
+def packed_sampler(sampler: Sampler) -> PackedSampler:
+    """Pickle a sampler by value, so that workers need no code of the user's.
+
+    Raises
+    ------
+    InputError
+        If it cannot be pickled.
+    """
     try:
-        yield
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_user_module(module: Any) -> bool:
-    """Return whether a module is neither installed, nor ours, nor ``__main__``."""
-    name = getattr(module, "__name__", "")
-    path = getattr(module, "__file__", None)
-    if not path or name in ("__main__", "__mp_main__") or sys.modules.get(name) is None:
-        return False
-    if name.partition(".")[0] == "daskgnn":
-        return False
-    installed = "site-packages" in path or "dist-packages" in path
-    return not installed and not path.startswith(_installed_roots())
-
-
-@cache
-def _installed_roots() -> tuple[str, ...]:
-    """Return the folders of Python and of what is installed for it."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple({sysconfig.get_path(name) + os.sep for name in names})
+        with user_code_by_value():
+            return PackedSampler(cloudpickle.dumps(sampler))
+    except Exception as error:
+        raise InputError(
+            f"the sampler cannot be sent to workers ({type(error).__name__}: {error}): "
+            "keep open files, locks and clients out of it"
+        ) from error
 
 
 class _Loaded:
     """A model of this thread, whose parameters are views of one flat vector."""
 
     def __init__(self, program: Program) -> None:
-        self.model, self.loss, self.optimizer = _unpickle(program.payload)
+        self.model, self.task, self.optimizer = _unpickle(program.payload)
         self.parameters = list(self.model.parameters())
         self.trained = [p for p in self.parameters if p.requires_grad]
         sizes = [int(np.prod(shape, dtype=np.int64)) for shape in program.shapes]
@@ -168,7 +146,7 @@ class _Loaded:
 
     def give_gradient(self, gradient: np.ndarray | None) -> None:
         """Let the trained parameters' gradients be views of one, float32 [n]."""
-        flat = None if gradient is None else torch.from_numpy(gradient)
+        flat = None if gradient is None else CPU.tensor(gradient)
         place = 0
         for p in self.parameters:
             if p.requires_grad:
@@ -178,7 +156,7 @@ class _Loaded:
 
     def with_parameters(self, parameters: np.ndarray) -> torch.nn.Module:
         """Return the model with the given parameters, float32 [n]."""
-        np.copyto(self.flat.numpy(), parameters)
+        np.copyto(CPU.array(self.flat), parameters)
         return self.model
 
 
@@ -207,28 +185,24 @@ def _unpickle(payload: bytes) -> Any:
         ) from error
 
 
-def layer_blocks(
-    batch: PreparedStep, fan_out: FanOut, model: torch.nn.Module
-) -> list[Block]:
-    """Return a step's blocks, outermost first: prefixes of one local CSR."""
+def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
+    """Return a step's blocks, outermost first."""
     first_aggregation = getattr(model, "first_aggregation", None)
-    counts = np.diff(batch.indptr)
-    blocks = []
-    for hop in reversed(range(fan_out.num_hops)):
-        num_dst, num_src = batch.sizes[hop], batch.sizes[hop + 1]
-        starts = batch.indptr[:num_dst]
-        outermost = hop + 1 == fan_out.num_hops
+    graph, blocks = batch.graph, []
+    for number in reversed(range(graph.num_layers)):
+        rows = graph.layer(number)
+        outermost = number + 1 == graph.num_layers
         blocks.append(
             Block(
-                num_src=num_src,
-                num_dst=num_dst,
-                starts=starts,
-                ends=starts + np.minimum(counts[:num_dst], fan_out.limits[hop]),
-                indices=batch.indices,
-                edge_weight=batch.weights,
-                ids=batch.ids,
-                degree=batch.degree,
-                strength=batch.strength,
+                num_src=graph.sizes[number + 1],
+                num_dst=graph.sizes[number],
+                starts=rows.starts,
+                ends=rows.ends,
+                indices=rows.indices,
+                edge_weight=rows.weights,
+                ids=graph.original_ids,
+                degree=graph.degree,
+                strength=graph.strength,
                 dropout_key=batch.key,
                 aggregated=batch.aggregated if outermost else None,
                 aggregated_op=first_aggregation if outermost else None,
@@ -238,7 +212,7 @@ def layer_blocks(
 
 
 class TrainSession:
-    """Steps of training one after another: a `daskgnn.dataflow.chain.Session`.
+    """Steps of training one after another: a `daskgnn.dataflow.steps.Session`.
 
     The state stays in this thread's copy of the model between steps.
     """
@@ -270,7 +244,7 @@ class TrainSession:
         behind = min(behind, len(self._past))
         if not behind:
             return self._gradient(batch, step)
-        now = self._loaded.flat.numpy().copy()
+        now = CPU.array(self._loaded.flat).copy()
         self._loaded.with_parameters(self._past[-behind])
         share = self._gradient(batch, step)
         self._loaded.with_parameters(now)
@@ -287,10 +261,11 @@ class TrainSession:
         with computing(self.program.threads, self.program.precision):
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
-                    blocks = layer_blocks(prepared, self.program.fan_out, model)
-                    outputs = model(as_tensor(prepared.x), blocks)
-                labels = torch.from_numpy(prepared.labels)
-                loss = loaded.loss(outputs.float(), labels) / prepared.num_seeds
+                    blocks = layer_blocks(prepared, model)
+                    outputs = model(CPU.tensor(prepared.x), blocks)
+                task = loaded.task
+                targets = target_batch(prepared, task.tables).as_tensors(CPU.tensor)
+                loss = task.loss(outputs.float(), targets) / prepared.num_seeds
             with clock.phase("backward"):
                 gradient = self._gradient_of(loss)
         return PartGradient(gradient, float(loss.detach()), {}, nbytes, nbytes)
@@ -345,10 +320,10 @@ class TrainSession:
     def _apply(self, gradient: np.ndarray, options: UpdateOptions) -> None:
         way, loaded = self.program.gradients, self._loaded
         if way.compensation == "dc-asgd" and self._past:
-            now = loaded.flat.numpy()
+            now = CPU.array(loaded.flat)
             gradient = delay_compensated(gradient, now, self._past[0])
         if way.staleness:
-            self._past.append(loaded.flat.numpy().copy())
+            self._past.append(CPU.array(loaded.flat).copy())
         if self._scale is not None:
             finite = bool(np.isfinite(gradient).all())
             step = self._before.step + len(self._losses)
@@ -370,7 +345,11 @@ class TrainSession:
 
     def checksum(self) -> str:
         """Return the SHA-256 of the parameters as they are now."""
-        return hash_parameters(self._loaded.flat.numpy())
+        return hash_parameters(CPU.array(self._loaded.flat))
+
+    def carried(self, part: int) -> dict[str, np.ndarray]:
+        """Return what a part has kept for itself when these steps began."""
+        return {name: array[part] for name, array in self._before.by_part.items()}
 
     def state(self) -> TrainState:
         """Return the state after the steps so far."""
@@ -382,7 +361,7 @@ class TrainSession:
             loaded.give_gradient(None)
             arrays = export_optimizer(self._optimizer, loaded.parameters)
         return TrainState(
-            loaded.flat.numpy().copy(),
+            CPU.array(loaded.flat).copy(),
             arrays,
             before.step + len(self._losses),
             self._accumulated,

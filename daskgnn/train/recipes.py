@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-DEFAULTS: dict[str, Any] = {
-    "num_parts": None,
-    "num_clusters": None,
-    "method": "auto",
-    "normalize_features": False,
-    "features": "memory",
-    "model": "sage",
-    "aggr": "mean",
-    "heads": 8,
-    "hidden_channels": 128,
-    "num_layers": None,
-    "dropout": 0.0,
-    "input_dropout": 0.0,
-    "norm": "none",
-    "num_neighbors": None,
-    "sample_by": "uniform",
-    "batch_size": 1024,
-    "epochs": 20,
-    "optimizer": "adam",
-    "lr": 0.01,
-    "weight_decay": 0.0,
-    "patience": None,
-    "keep_checkpoints": 2,
-    "seed": 0,
-    "steps": "auto",
-    "precision": "float32",
-    "gradients": "tree",
-    "staleness": None,
-    "compensation": "none",
-    "accumulate": 1,
-    "clip_norm": None,
-    "compress": None,
-    "local_steps": None,
-    "checksum_every": None,
-    "halo_cache": "0",
-    "halo_cache_policy": "static",
-}
-"""Where neither the command nor a recipe says otherwise."""
+from daskgnn.train.options import RUN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FAN_OUTS = [15, 10, 5]
 """Default fan-outs of up to three layers; further ones take the last."""
@@ -57,18 +23,6 @@ _CITATION = {
     "dropout": 0.5,
     "input_dropout": 0.5,
 }
-
-SAMPLE_BY = ("uniform", "edge_weight", "degree")
-"""What a neighbour's chance to be drawn may follow."""
-
-PRECISIONS = ("float32", "medium", "bf16", "fp16")
-"""Precisions of the dense products in training: see `Trainer`."""
-
-CACHE_POLICIES = ("static", "lru")
-"""How the rows of a halo cache are chosen."""
-
-STEPS = ("auto", "tasks", "window")
-"""The forms of the parameter chain."""
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "cora": {
@@ -103,7 +57,7 @@ RECIPES["citeseer"] = RECIPES["cora"]
 RECIPES["pubmed"] = RECIPES["cora"]
 
 
-def settle(name: str, given: dict[str, Any], *, use_recipe: bool) -> dict[str, Any]:
+def settle(name: str, given: Mapping[str, Any], *, use_recipe: bool) -> dict[str, Any]:
     """Return all settings: what is given, else the recipe's, else the default.
 
     Parameters
@@ -115,12 +69,13 @@ def settle(name: str, given: dict[str, Any], *, use_recipe: bool) -> dict[str, A
     use_recipe : bool
     """
     chosen = {k: v for k, v in given.items() if v is not None}
-    model = chosen.get("model", DEFAULTS["model"])
+    defaults = {name: option.default for name, option in RUN.items()}
+    model = chosen.get("model", defaults["model"])
     recipe = RECIPES.get(name.lower(), {}).get(model, {}) if use_recipe else {}
     recipe = dict(recipe)
     if "num_layers" in chosen and "num_neighbors" not in chosen:
         recipe.pop("num_neighbors", None)
-    out = {**given, **DEFAULTS, **recipe, **chosen}
+    out = {**defaults, **recipe, **chosen}
     if out["num_neighbors"] is None:
         layers = out["num_layers"] or 2
         out["num_neighbors"] = [

@@ -19,14 +19,15 @@ from dask.task_spec import DataNode, Task, TaskRef
 from torch.random import fork_rng
 
 from daskgnn.dataflow.blocks import Blocks
-from daskgnn.dataflow.part import PartBlocks
+from daskgnn.dataflow.part import PartBlocks, PartContent
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
-from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.batch import StepFacts
+from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.features import some_rows
-from daskgnn.kernels.hops import Sampling
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.kernels.warmup import compiled
+from daskgnn.sampling.check import ROWS, MadeUpSource, made_up_block
 from daskgnn.train.program import TrainSession
 from daskgnn.train.state import TrainState
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.dataflow.part import PartContent
     from daskgnn.dataflow.window import Preparation
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.program import Program
@@ -44,8 +44,6 @@ COMPILING = "compiling kernels, once for this version and machine: 10 to 20 s"
 READY = "blocks loaded, kernels ready"
 _PATIENCE = 2.0
 """Seconds that kernels take at most if they only have to be read."""
-_ROWS, _DEGREE = 8, 5
-"""Nodes of each made-up part, and neighbours of each node."""
 
 
 class CompileNotice:
@@ -84,7 +82,7 @@ def rehearse_everywhere(
 ) -> None:
     """Have every worker that holds parts `rehearse`, and wait for all."""
     first_parts: dict[str, int] = {}
-    for part in range(plan.sampling.num_parts):
+    for part in range(plan.book.num_parts):
         first_parts.setdefault(executor.worker_of(part), part)
     tasks = {}
     for part in first_parts.values():
@@ -95,7 +93,8 @@ def rehearse_everywhere(
         executor.submit(tasks, list(tasks))
         executor.wait(list(tasks))
         # The driver's own part of a window: who is a seed in which step.
-        SeedPlan(np.arange(1), np.arange(1), 1, seed=0).permutation(0)
+        one = Targets(np.zeros(1, np.int64), np.zeros((1, 1), np.int64))
+        SeedPlan(one, 1, seed=0).permutation(0)
     executor.release(list(tasks))
     notice.progress.event({"event": READY})
 
@@ -119,41 +118,27 @@ def rehearse(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
 
 def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     """Prepare a window of one step on the made-up graph, and return part 0's."""
-    some = np.arange(_ROWS) % content.adjacency.num_rows
+    dtype = content.adjacency.indices.dtype
+    some = np.arange(ROWS) % content.adjacency.num_rows
     nodes = {}
     for part in range(2):
-        tiny = replace(
-            content,
-            adjacency=_tiny_block(content.adjacency, part),
-            features=some_rows(content.features, some),
-            labels=np.zeros_like(content.labels[some]),
+        weighted = content.adjacency.weights is not None
+        block = made_up_block(part, weighted, dtype)
+        tiny = PartContent(
+            block,
+            some_rows(content.features, some),
+            np.zeros_like(content.labels[some]),
+            plan.sampler.sampler.part_data(block, MadeUpSource()),
         )
-        if content.draw_weights is not None:
-            ones = np.ones(_ROWS * _DEGREE, np.float32)
-            tiny = replace(tiny, draw_weights=ones)
         nodes[("part", part)] = DataNode(("part", part), PartBlocks(tiny))
-    book = np.arange(3) * _ROWS
     small = replace(
         plan,
         cache=None,
-        sampling=Sampling(plan.sampling.fan_out, book),
+        book=PartitionBook(np.arange(3) * ROWS),
         blocks=Blocks(tuple(nodes)),
     )
-    dtype = content.adjacency.indices.dtype
-    runs = [[np.arange(2, dtype=dtype) + part * _ROWS] for part in range(2)]
+    runs = [[np.arange(2, dtype=dtype) + part * ROWS] for part in range(2)]
     seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepFacts(0, 4)])
     tasks, windows = prepare_window(small, 0, seeds)
     window: PreparedWindow = get_sync({**tasks, **nodes}, windows)[0]
     return window
-
-
-def _tiny_block(block: AdjacencyBlock, part: int) -> AdjacencyBlock:
-    """Return one of the two made-up parts: rows of neighbours in both."""
-    size = _ROWS * _DEGREE
-    return AdjacencyBlock(
-        part * _ROWS,
-        np.arange(_ROWS + 1) * _DEGREE,
-        (np.arange(size) * 7 % (2 * _ROWS)).astype(block.indices.dtype),
-        np.arange(_ROWS) + part * _ROWS,
-        None if block.weights is None else np.ones(size, np.float32),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,14 @@ from daskgnn.errors import (
     TrainingError,
 )
 from daskgnn.graph.datasets import is_store, resolve
-from daskgnn.graph.everywhere import check_path_everywhere
+from daskgnn.graph.everywhere import check_source_everywhere
 from daskgnn.graph.graph import open_graph
-from daskgnn.train.checks import check_adapt, check_trainable, check_worker_limit
+from daskgnn.tasks.node import check_labelled
+from daskgnn.train.checks import check_features, check_worker_limit
 from daskgnn.train.cluster import open_client
+from daskgnn.train.option import taken
+from daskgnn.train.options import RUN, RunOptions
+from daskgnn.train.plainoptions import PlainOptions
 from daskgnn.train.recipes import settle
 from daskgnn.train.recorder import Progress, Silent
 from daskgnn.train.signals import Terminated
@@ -37,7 +41,7 @@ from daskgnn.train.trainer import Trainer
 from daskgnn.train.where import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from daskgnn.graph.data import GraphData
     from daskgnn.graph.graph import Graph
@@ -48,106 +52,21 @@ SETTINGS = "run.json"
 STORE = "graph.zarr"
 """The store in a run's directory, of a graph that was not stored before."""
 
-_TRAINER_OPTIONS = (
-    "num_neighbors",
-    "batch_size",
-    "lr",
-    "weight_decay",
-    "optimizer",
-    "seed",
-    "normalize_features",
-    "feature_dtype",
-    "sample_by",
-    "patience",
-    "checkpoint_every",
-    "checkpoint_seconds",
-    "keep_checkpoints",
-    "steps",
-    "precision",
-    "gradients",
-    "staleness",
-    "compensation",
-    "accumulate",
-    "clip_norm",
-    "compress",
-    "local_steps",
-    "checksum_every",
-    "halo_cache",
-    "halo_cache_policy",
-    "adapt",
-)
-
-
-@dataclass
-class RunConfig:
-    """A run's settings; None stands for the recipe's or the default value."""
-
-    graph: str
-    out: str
-    data_dir: str | None = None
-    num_parts: int | None = None
-    num_clusters: int | None = None
-    method: str | None = None
-    normalize_features: bool | None = None
-    features: str | None = None
-    feature_dtype: str | None = None
-    model: str | None = None
-    aggr: str | None = None
-    heads: int | None = None
-    hidden_channels: int | None = None
-    num_layers: int | None = None
-    dropout: float | None = None
-    input_dropout: float | None = None
-    norm: str | None = None
-    num_neighbors: list[int] | None = None
-    sample_by: str | None = None
-    batch_size: int | None = None
-    epochs: int | None = None
-    optimizer: str | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    patience: int | None = None
-    seed: int | None = None
-    checkpoint_every: int | None = None
-    checkpoint_seconds: float | None = None
-    keep_checkpoints: int | None = None
-    steps: str | None = None
-    precision: str | None = None
-    gradients: str | None = None
-    staleness: int | None = None
-    compensation: str | None = None
-    accumulate: int | None = None
-    clip_norm: float | None = None
-    compress: str | None = None
-    local_steps: int | None = None
-    checksum_every: int | None = None
-    halo_cache: str | None = None
-    halo_cache_policy: str | None = None
-    recipe: bool = True
-    standby: int | None = None
-    adapt: list[int] | None = None
-    """Fewest and most workers."""
-    workers: int | None = None
-    memory_limit: str | None = None
-    """Of each worker that is started."""
-    scheduler: str | None = None
-    tls: bool | None = None
-    tls_ca_file: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-
 
 def train(
-    config: RunConfig,
+    given: RunOptions,
     *,
     progress: Progress | None = None,
     yes: bool = False,
     profile: bool = False,
 ) -> dict[str, Any]:
-    """Train as `config` says and write ``config.out``.
+    """Train as it is said and write the directory ``given["out"]``.
 
     Parameters
     ----------
+    given : RunOptions
+        A dict of settings. None stands for "not given": then the recipe's value
+        holds, or the default.
     progress : Progress, optional
     yes : bool
         Whether a large download may begin without asking.
@@ -168,38 +87,21 @@ def train(
         If the run fails.
     """
     progress = progress or Silent()
-    out = open_storage(config.out)
-    if out.exists(SETTINGS) or out.exists(METRICS):
-        raise InputError(
-            f"{config.out} already holds a run: give another --out, or continue it "
-            f"with daskgnn train --resume {config.out}"
-        )
-    if out.exists(STORE):
-        raise InputError(
-            f"{out.path_of(STORE)} is already there, and a run would write its own: "
-            "give another --out"
-        )
-    encryption = Encryption.of(asdict(config)).absolute()
-    encryption.check(config.scheduler)
-    check_worker_limit(config.memory_limit, config.workers, config.scheduler)
-    store, name, data = _find_graph(config, yes)
-    if data is not None and is_url(config.out):
-        raise InputError(
-            f"--out {config.out} takes no graph, only what is trained: store the graph "
-            f"where all workers see it (daskgnn partition {config.graph} graph.zarr) "
-            "and train graph.zarr"
-        )
-    settings = settle(name, asdict(config), use_recipe=config.recipe)
-    workers = config.workers if config.workers is not None else 2
-    least, most = check_adapt(config.adapt) if config.adapt else (workers, workers)
-    workers = min(max(workers, least), most)
-    if settings["num_parts"] is None:
-        settings["num_parts"] = 2 if config.scheduler else max(most, 1)
+    asked = check_run(given)
+    out = _free(asked["out"])
+    encryption = Encryption.of(asked).absolute()
+    encryption.check(asked["scheduler"])
+    check_worker_limit(asked["memory_limit"], asked["workers"], asked["scheduler"])
+    store, name, data = _find_graph(asked, yes)
+    settings = settle(name, given, use_recipe=asked["recipe"])
+    workers = _count_workers(settings)
     with ExitStack() as stack:
-        stack.enter_context(encryption.configured(config.scheduler))
+        stack.enter_context(encryption.configured(settings["scheduler"]))
         client = stack.enter_context(
             open_client(
-                workers + (config.standby or 0), config.scheduler, config.memory_limit
+                workers + settings["standby"],
+                settings["scheduler"],
+                settings["memory_limit"],
             )
         )
         stack.enter_context(_nothing_left(out))
@@ -207,23 +109,67 @@ def train(
             store = out.path_of(STORE)
             _store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"], settings["features"])
-        check_path_everywhere(client, graph.path)
+        check_source_everywhere(client, graph.source)
         trainer = _trainer(settings, graph, client, out, progress)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
-        try:
-            out.write_json(SETTINGS, settings)
-        except OSError as error:
-            raise TrainingError(
-                f"{out.path_of(SETTINGS)} cannot be written "
-                f"({error.strerror or error}): make room, or give another --out"
-            ) from error
+        _write_settings(out, settings)
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)
 
 
+def check_run(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a run, checked; defaults where nothing is given.
+
+    Raises
+    ------
+    InputError
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    for name in ("graph", "out"):
+        if name not in said:
+            raise InputError(f"{name} is missing: a run needs graph=... and out=...")
+    return taken(RUN, said, "a run")
+
+
+def _free(place: str) -> Storage:
+    """Return a run's directory, which must not hold one yet."""
+    out = open_storage(place)
+    if out.exists(SETTINGS) or out.exists(METRICS):
+        raise InputError(
+            f"{place} already holds a run: give another --out, or continue it "
+            f"with daskgnn train --resume {place}"
+        )
+    if out.exists(STORE):
+        raise InputError(
+            f"{out.path_of(STORE)} is already there, and a run would write its own: "
+            "give another --out"
+        )
+    return out
+
+
+def _count_workers(settings: dict[str, Any]) -> int:
+    """Return how many workers a run begins with; settle its number of parts."""
+    workers = 2 if settings["workers"] is None else settings["workers"]
+    least, most = settings["adapt"] or (workers, workers)
+    if settings["num_parts"] is None:
+        settings["num_parts"] = 2 if settings["scheduler"] else max(most, 1)
+    return int(min(max(workers, least), most))
+
+
+def _write_settings(out: Storage, settings: dict[str, Any]) -> None:
+    try:
+        out.write_json(SETTINGS, settings)
+    except OSError as error:
+        raise TrainingError(
+            f"{out.path_of(SETTINGS)} cannot be written "
+            f"({error.strerror or error}): make room, or give another --out"
+        ) from error
+
+
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     """Partition a graph in memory and store it for the run."""
-    check_trainable(data)
+    check_features(data)
+    check_labelled(data)
     partitioned = data.partition(
         num_clusters=settings["num_clusters"],
         method=settings["method"],
@@ -314,18 +260,25 @@ def predict(
         return write_predictions(trainer.predict(), out)
 
 
-def _find_graph(config: RunConfig, yes: bool) -> tuple[str, str, Any]:
+def _find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
     """Return (store or "", name, graph in memory or None)."""
-    if is_store(config.graph):
+    place = asked["graph"]
+    if is_store(place):
         for option in ("method", "num_clusters"):
-            if getattr(config, option) is not None:
+            if asked[option] != RUN[option].default:
                 raise InputError(
-                    f"{config.graph} is partitioned already, so {option} cannot be "
-                    f"given: daskgnn partition {config.graph} OUT makes another store"
+                    f"{place} is partitioned already, so {option} cannot be given: "
+                    f"daskgnn partition {place} OUT makes another store"
                 )
-        graph = open_graph(config.graph, 1)
-        return config.graph, graph.name, None
-    data = resolve(config.graph, data_dir=config.data_dir, yes=yes)
+        graph = open_graph(place, 1)
+        return place, graph.name, None
+    data = resolve(place, data_dir=asked["data_dir"], yes=yes)
+    if is_url(asked["out"]):
+        raise InputError(
+            f"--out {asked['out']} takes no graph, only what is trained: store the "
+            f"graph where all workers see it (daskgnn partition {place} graph.zarr) "
+            "and train graph.zarr"
+        )
     return "", data.name, data
 
 
@@ -358,7 +311,7 @@ def _reopened(
         where.encryption.configured(scheduler),
         open_client(workers, scheduler, where.memory_limit) as client,
     ):
-        check_path_everywhere(client, graph.path)
+        check_source_everywhere(client, graph.source)
         yield _trainer(settings, graph, client, out, progress), settings
 
 
@@ -369,16 +322,11 @@ def _trainer(
     out: Storage,
     progress: Progress,
 ) -> Trainer:
-    return Trainer(
-        build_model(settings, graph),
-        graph,
-        client=client,
-        out=out.place,
-        progress=progress,
-        standby=settings.get("standby") or 0,
-        # A run of an older version lacks what came later.
-        **{name: settings[name] for name in _TRAINER_OPTIONS if name in settings},
-    )
+    # A run of an older version lacks what came later, or has null for it.
+    names = [n for n in PlainOptions.__annotations__ if settings.get(n) is not None]
+    options: Any = {name: settings[name] for name in names}
+    options |= {"client": client, "out": out.place, "progress": progress}
+    return Trainer(build_model(settings, graph), graph, **options)
 
 
 def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
@@ -421,4 +369,4 @@ def _summary(trainer: Trainer, profile: bool) -> dict[str, Any]:
     return summary
 
 
-__all__ = ["RunConfig", "evaluate", "predict", "resume", "train"]
+__all__ = ["RunOptions", "evaluate", "predict", "resume", "train"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from daskgnn.train.gradients import StepUse
+    from daskgnn.train.options import TrainOptions
     from daskgnn.train.program import OptimizerFactory
 
 SCHEDULED = ("lr", "momentum", "betas")
@@ -99,6 +100,19 @@ def check_optimizer(
     return optimizer
 
 
+def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
+    """Return the schedule of a run that has not begun.
+
+    Raises
+    ------
+    ModelError
+        If the optimizer cannot be made or used.
+    """
+    named = options["optimizer"], options["lr"], options["weight_decay"]
+    optimizer = check_optimizer(optimizer_factory(*named), model)
+    return Schedule(optimizer, options["scheduler"], options["scheduler_interval"])
+
+
 class Schedule:
     """The options of each step's update.
 
@@ -118,10 +132,6 @@ class Schedule:
         factory: SchedulerFactory | None,
         interval: str = "epoch",
     ) -> None:
-        if interval not in ("epoch", "step"):
-            raise ModelError(
-                f"scheduler_interval={interval!r}, expected 'epoch' or 'step'"
-            )
         self.optimizer = optimizer
         self.interval = interval
         self.scheduler = None if factory is None else factory(optimizer)

@@ -18,22 +18,25 @@ import numpy as np
 from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.dataflow.arrival import Pool, Unit, Versions
+from daskgnn.dataflow.chain import checksum, part_step, update
 from daskgnn.dataflow.clock import together
 from daskgnn.dataflow.peers import check_copies
+from daskgnn.dataflow.steps import Step
 from daskgnn.errors import TrainingError
 from daskgnn.train.gradients import delay_compensated
 from daskgnn.train.loop import CHAIN_PRIORITY, TrainLoop
-from daskgnn.train.state import TrainState, hash_parameters
+from daskgnn.train.state import TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daskgnn.dataflow.chain import Chain
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.shares import PartGradient
+    from daskgnn.dataflow.steps import StepMethod
     from daskgnn.kernels.batch import PreparedWindow
-    from daskgnn.train.gradients import Gradients, UpdateOptions
-    from daskgnn.train.loop import PreparedAhead, WindowResult
+    from daskgnn.train.ahead import PreparedAhead
+    from daskgnn.train.gradients import UpdateOptions
+    from daskgnn.train.loop import WindowResult
     from daskgnn.train.program import Program
 
 
@@ -55,7 +58,7 @@ class ServerLoop(TrainLoop):
         """Return `most`: workers wait for each other only at windows' ends."""
         return most
 
-    def _takes_gang(self) -> bool:
+    def _goes_in_order(self) -> bool:
         return False
 
     def _settle(
@@ -69,114 +72,60 @@ class ServerLoop(TrainLoop):
         self, ahead: PreparedAhead, state: TrainState, options: list[Any]
     ) -> tuple[TrainState, int]:
         """Serve a window's units; return the state after them, and how many tasks."""
-        service = _Service(self, ahead, state, options)
+        count = len(ahead.batches)
+        updates = _Updates(self.method, self.program, state, options, count)
+        service = _Service(self.executor, self.programs, ahead, updates)
         service.pool.remember(self._seconds or {})
         after = service.run()
         self._seconds = service.pool.seconds()
         return after, service.num_tasks
 
 
-class _Service:
-    """One window's units."""
+class _Updates:
+    """The state, and the gradients that have come for it."""
 
     def __init__(
         self,
-        loop: ServerLoop,
-        ahead: PreparedAhead,
+        method: StepMethod,
+        program: Program,
         state: TrainState,
         options: Sequence[UpdateOptions],
+        num_parts: int,
     ) -> None:
-        self.executor: Executor = loop.executor
-        self.chain: Chain = loop.chain
-        self.program, self.programs = loop.program, loop.programs
-        self.way: Gradients = loop.program.gradients
-        self.ahead, self.options, self.before = ahead, options, state
+        self.method, self.program, self.num_parts = method, program, num_parts
+        self.before, self.options = state, options
         self.state = TrainState(state.parameters, state.optimizer, state.step)
-        parts = range(len(ahead.batches))
-        self.places = [self.executor.worker_of(part) for part in parts]
-        assert self.way.bound is not None
-        self.pool = Pool.of(self.places, len(options), self.way.bound)
-        self.versions = Versions(self.way.bound)
-        self.num_tasks = 0
-        self._name = (ahead.run, ahead.window.number, next(_services))
-        self._under_way: dict[Any, tuple[Unit, str, float]] = {}
+        assert program.gradients.bound is not None
+        self.versions = Versions(program.gradients.bound)
         self._read: dict[Unit, np.ndarray] = {}
         self._arrived: dict[Unit, PartGradient] = {}
         self._shares: list[list[PartGradient]] = [[] for _ in options]
         self._finished = [0.0] * len(options)
         self._late: list[int] = []
 
-    def run(self) -> TrainState:
-        """Serve all units; return the state after them."""
-        try:
-            while True:
-                self._hand_out()
-                if not self._under_way:
-                    return self._after()
-                for key in self.executor.wait_any(list(self._under_way)):
-                    self._receive(key)
-                self._apply_what_may_be()
-        finally:
-            # Where something was lost, nobody asks for the rest any more.
-            self.executor.release(self._under_way)
-
-    def _hand_out(self) -> None:
-        """Give free workers their next units."""
-        while self.versions.may_start():
-            found = self.pool.take()
-            if found is None:
-                return
-            worker, unit = found
-            self._submit(worker, unit)
-
-    def _submit(self, worker: str, unit: Unit) -> None:
-        step, part = unit
-        name = (*self._name, step)
-        key = ("unit", *name, part)
-        tasks: dict[Any, Any] = {}
-        batch = self.ahead.batches[part]
-        if worker != self.places[part]:
-            # Another's unit: only its step travels.
-            alone = ("unit-batch", *name, part)
-            tasks[alone] = Task(alone, one_step, TaskRef(batch), step)
-            batch, step = alone, 0
-        state = ("unit-state", *name, part)
-        copy = TrainState(self.state.parameters, {}, self.before.step)
-        tasks[state] = DataNode(state, copy)
-        checks = self.chain.checks(self.before.step + unit[0] + 1)
-        given = TaskRef(self.programs[part]), TaskRef(state), TaskRef(batch)
-        tasks[key] = Task(key, unit_gradient, self.chain, *given, step, checks)
-        self.executor.submit(
-            tasks, [key], priority=CHAIN_PRIORITY, part_of=self._home(worker)
-        )
-        self.num_tasks += len(tasks)
+    def start(self, unit: Unit) -> TrainState:
+        """Return the state that a unit's gradient is to be taken at."""
         self.versions.start(unit)
         self._read[unit] = self.state.parameters
-        self._under_way[key] = (unit, worker, time.monotonic())
+        return self._state_of(unit)
 
-    def _home(self, worker: str) -> Callable[[Any], int]:
-        """Return what says by which part's worker a task of a unit is run."""
-        home = self.places.index(worker)
-        return lambda key: int(key[-1]) if key[0] == "unit-batch" else home
-
-    def _receive(self, key: Any) -> None:
-        """Take a gradient that has come."""
-        ((share, digest),) = self.executor.result([key])
-        unit, worker, began = self._under_way.pop(key)
-        self.executor.release([key])
-        self.pool.done(worker, time.monotonic() - began)
+    def receive(
+        self, unit: Unit, share: PartGradient, digest: str | None, worker: str
+    ) -> None:
+        """Take a gradient, and the digest of what the worker took it at."""
+        step, part = unit
         if not np.isfinite(share.loss):
             raise TrainingError(
-                f"the loss of part {unit[1]} in step {self.before.step + unit[0]} is "
+                f"the loss of part {part} in step {self.before.step + step} is "
                 f"{share.loss}: lower the learning rate or normalise the features"
             )
         if digest is not None:
-            mine = hash_parameters(self._read[unit])
-            done = self.before.step + unit[0] + 1
+            _, mine = checksum(self.method, self.program, self._state_of(unit))
+            done = self.before.step + step + 1
             check_copies({"this process": mine, worker: digest}, done)
         self._arrived[unit] = share
 
-    def _apply_what_may_be(self) -> None:
+    def apply_what_may_be(self) -> None:
         """Apply what has come, the oldest first, but for what others must precede."""
         while True:
             oldest = sorted(self._arrived, key=self.versions.read_at)
@@ -185,28 +134,8 @@ class _Service:
                 return
             self._apply(unit, self._arrived.pop(unit))
 
-    def _apply(self, unit: Unit, share: PartGradient) -> None:
-        step, _ = unit
-        late = self.versions.apply(unit)
-        then = self._read.pop(unit)
-        gradient = share.gradient
-        if self.way.compensation == "dc-asgd" and late:
-            gradient = delay_compensated(gradient, self.state.parameters, then)
-        rate = self.way.rate(late)
-        groups = [dict(group) for group in self.options[step].groups]
-        for group in groups if rate != 1.0 else ():
-            group["lr"] *= rate
-        # The mean over a run's seeds, where runs are of equal length.
-        weight = float(len(self.places))
-        options = replace(self.options[step], groups=groups, weight=weight)
-        self.state = self.chain.update(
-            self.program, self.state, replace(share, gradient=gradient), None, options
-        ).cleared()
-        self._late.append(late)
-        self._shares[step].append(share)
-        self._finished[step] = time.time()
-
-    def _after(self) -> TrainState:
+    def after(self) -> TrainState:
+        """Return the state, with the reports of the window's steps."""
         shares = self._shares
         return replace(
             self.state,
@@ -221,19 +150,126 @@ class _Service:
             late=tuple(self._late),
         )
 
+    def _state_of(self, unit: Unit) -> TrainState:
+        return TrainState(self._read[unit], {}, self.before.step)
+
+    def _apply(self, unit: Unit, share: PartGradient) -> None:
+        number, _ = unit
+        way = self.program.gradients
+        late = self.versions.apply(unit)
+        then = self._read.pop(unit)
+        gradient = share.gradient
+        if way.compensation == "dc-asgd" and late:
+            gradient = delay_compensated(gradient, self.state.parameters, then)
+        rate = way.rate(late)
+        groups = [dict(group) for group in self.options[number].groups]
+        for group in groups if rate != 1.0 else ():
+            group["lr"] *= rate
+        # The mean over a run's seeds, where runs are of equal length.
+        weight = float(self.num_parts)
+        options = replace(self.options[number], groups=groups, weight=weight)
+        step = Step(number, 0, options, self.num_parts)
+        whole = replace(share, gradient=gradient), None, None
+        after = update(self.method, self.program, self.state, step, *whole)
+        self.state = after.cleared()
+        self._late.append(late)
+        self._shares[number].append(share)
+        self._finished[number] = time.time()
+
+
+class _Service:
+    """One window's units, and who computes them."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        programs: Sequence[Any],
+        ahead: PreparedAhead,
+        updates: _Updates,
+    ) -> None:
+        self.executor, self.programs, self.ahead = executor, programs, ahead
+        self.updates = updates
+        self.places = [executor.worker_of(p) for p in range(len(ahead.batches))]
+        bound = updates.versions.bound
+        self.pool = Pool.of(self.places, len(updates.options), bound)
+        self.num_tasks = 0
+        self._name = (ahead.run, ahead.window.number, next(_services))
+        self._under_way: dict[Any, tuple[Unit, str, float]] = {}
+
+    def run(self) -> TrainState:
+        """Serve all units; return the state after them."""
+        try:
+            while True:
+                self._hand_out()
+                if not self._under_way:
+                    return self.updates.after()
+                for key in self.executor.wait_any(list(self._under_way)):
+                    self._receive(key)
+                self.updates.apply_what_may_be()
+        finally:
+            # Where something was lost, nobody asks for the rest any more.
+            self.executor.release(self._under_way)
+
+    def _hand_out(self) -> None:
+        """Give free workers their next units."""
+        while self.updates.versions.may_start():
+            found = self.pool.take()
+            if found is None:
+                return
+            worker, unit = found
+            self._submit(worker, unit)
+
+    def _submit(self, worker: str, unit: Unit) -> None:
+        number, part = unit
+        name = (*self._name, number)
+        key = ("unit", *name, part)
+        tasks: dict[Any, Any] = {}
+        batch = self.ahead.batches[part]
+        step = Step(number, num_parts=len(self.places))
+        if worker != self.places[part]:
+            # Another's unit: only its step travels.
+            alone = ("unit-batch", *name, part)
+            tasks[alone] = Task(alone, one_step, TaskRef(batch), number)
+            batch, step = alone, replace(step, number=0)
+        state = ("unit-state", *name, part)
+        tasks[state] = DataNode(state, self.updates.start(unit))
+        method = self.updates.method
+        checks = method.checks(self.updates.before.step + number + 1)
+        given = TaskRef(self.programs[part]), TaskRef(state), step, part
+        tasks[key] = Task(key, unit_gradient, method, *given, TaskRef(batch), checks)
+        self.executor.submit(
+            tasks, [key], priority=CHAIN_PRIORITY, part_of=self._home(worker)
+        )
+        self.num_tasks += len(tasks)
+        self._under_way[key] = (unit, worker, time.monotonic())
+
+    def _home(self, worker: str) -> Callable[[Any], int]:
+        """Return what says by which part's worker a task of a unit is run."""
+        home = self.places.index(worker)
+        return lambda key: int(key[-1]) if key[0] == "unit-batch" else home
+
+    def _receive(self, key: Any) -> None:
+        """Take a gradient that has come."""
+        ((share, digest),) = self.executor.result([key])
+        unit, worker, began = self._under_way.pop(key)
+        self.executor.release([key])
+        self.pool.done(worker, time.monotonic() - began)
+        self.updates.receive(unit, share, digest, worker)
+
 
 def unit_gradient(
-    chain: Chain,
+    method: StepMethod,
     program: Program,
     state: TrainState,
+    step: Step,
+    part: int,
     batch: PreparedWindow,
-    step: int,
     checks: bool,
-) -> tuple[PartGradient, str | None]:
+) -> tuple[Any, str | None]:
     """Return a unit's share, and the digest of the parameters as they came: a task."""
     with _one_at_a_time:
-        share = chain.gradient(program, state, batch, step, 0)
-    return share, hash_parameters(state.parameters) if checks else None
+        share = part_step(method, program, state, step, part, batch, None)
+    return share, checksum(method, program, state)[1] if checks else None
 
 
 def one_step(window: PreparedWindow, step: int) -> PreparedWindow:

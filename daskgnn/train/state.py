@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from daskgnn.nn.device import CPU
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -81,7 +83,7 @@ class TrainState:
 
 def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:
     """Return float32 [n], the tensors' entries one after another."""
-    flat = [t.detach().to("cpu", torch.float32).reshape(-1).numpy() for t in tensors]
+    flat = [CPU.array(t.detach().to(torch.float32).reshape(-1)) for t in tensors]
     return np.concatenate(flat) if flat else np.empty(0, np.float32)
 
 
@@ -90,7 +92,7 @@ def write_parameters(model: torch.nn.Module, flat: np.ndarray) -> None:
     place = 0
     with torch.no_grad():
         for p in model.parameters():
-            p.copy_(torch.tensor(flat[place : place + p.numel()]).view(p.shape))
+            p.copy_(CPU.copy(flat[place : place + p.numel()]).view(p.shape))
             place += p.numel()
 
 
@@ -135,7 +137,7 @@ def import_optimizer(
         place = 0
         for p in parameters:
             piece = array[place : place + p.numel()]
-            optimizer.state[p][name] = torch.tensor(piece).view(p.shape)
+            optimizer.state[p][name] = CPU.copy(piece).view(p.shape)
             place += p.numel()
 
 
@@ -151,7 +153,7 @@ def _is_flat(values: list[Any], parameters: Sequence[torch.Tensor]) -> bool:
 
 def _to_array(value: Any) -> np.ndarray:
     if isinstance(value, torch.Tensor):
-        return np.array(value.detach().cpu().numpy())
+        return np.array(CPU.array(value))
     # Python numbers come back as such: kept apart by one more dimension.
     return np.array([value])
 
@@ -159,4 +161,4 @@ def _to_array(value: Any) -> np.ndarray:
 def _from_array(array: np.ndarray) -> Any:
     if array.shape == (1,) and array.dtype in (np.float64, np.int64, np.bool_):
         return array[0].item()
-    return torch.tensor(array)
+    return CPU.copy(array)

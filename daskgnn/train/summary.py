@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def summarize(
     graph: Graph,
+    metric: str,
     course: Course,
     scores: dict[str, dict[str, Any]],
     facts: dict[str, Any],
@@ -26,7 +27,6 @@ def summarize(
     facts : dict
         What the trainer knows besides: workers, seed, window.
     """
-    metric = graph.metric or "accuracy"
     total, parameters = course.total, course.state.parameters
     out: dict[str, Any] = {
         "dataset": graph.name,
@@ -51,7 +51,20 @@ def summarize(
     }
     for split in ("val", "test"):
         found = scores.get(split, {})
-        out[f"{split}_accuracy"] = found.get("accuracy")
+        if split not in scores or "accuracy" in found:
+            out[f"{split}_accuracy"] = found.get("accuracy")
         if metric != "accuracy":
             out[f"{split}_metric"] = found.get(metric)
+        out.update(further_scores(split, found, metric))
     return out
+
+
+def further_scores(split: str, scores: dict[str, Any], metric: str) -> dict[str, float]:
+    """Return what a task scores beyond accuracy, loss, counts and its metric.
+
+    The metric of a task without accuracy is among them, under its own name.
+    """
+    known = {"accuracy", "loss", "num_nodes", "num_targets"}
+    if "accuracy" in scores:
+        known.add(metric)
+    return {f"{split}_{name}": v for name, v in scores.items() if name not in known}

@@ -3,70 +3,50 @@
 from __future__ import annotations
 
 import time
-from asyncio import CancelledError
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import dask
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.timing import transfers
-from daskgnn.errors import (
-    CheckpointError,
-    ClusterError,
-    DaskGNNError,
-    InputError,
-    TrainingError,
-)
-from daskgnn.kernels.seeds import SeedPlan
-from daskgnn.nn import check_model, number_dropouts
-from daskgnn.train.advice import Advice, Advisor
-from daskgnn.train.chains import chain_of
+from daskgnn.errors import CheckpointError, InputError, TrainingError
+from daskgnn.train.advice import Advice, advisor_of
+from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import (
-    check_adapt,
-    check_checkpoints,
-    check_choice,
     check_count,
-    check_fan_out,
-    check_feature_dtype,
     check_graph,
-    check_halo_cache,
-    check_optional_count,
-    check_sample_by,
-    check_seed,
-    check_trainable,
+    check_options,
+    choose_sampler,
 )
-from daskgnn.train.cluster import told_of_losses, warn_of_cluster
-from daskgnn.train.connection import has_lost_scheduler, successor
+from daskgnn.train.cluster import told_of_losses
 from daskgnn.train.course import Course
-from daskgnn.train.deployment import Deployment, new_name
-from daskgnn.train.dryrun import try_model
-from daskgnn.train.fit import Fit
-from daskgnn.train.gloo import check_gloo
-from daskgnn.train.gradients import check_half, choose
+from daskgnn.train.deployment import deploy, new_name, program_of
+from daskgnn.train.dryrun import try_both
+from daskgnn.train.fingerprint import fingerprint
+from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
-from daskgnn.train.loss import LOSSES, Loss, describe_function
+from daskgnn.train.methods import method_of
+from daskgnn.train.optiondocs import documented
 from daskgnn.train.plan import WindowPlanner, some_windows
-from daskgnn.train.program import OptimizerFactory, make_program
-from daskgnn.train.recipes import PRECISIONS, STEPS
-from daskgnn.train.recorder import History, Progress, Recorder, Silent
+from daskgnn.train.recorder import History, Recorder, Silent
 from daskgnn.train.recovery import Recoveries
 from daskgnn.train.rehearsal import CompileNotice
-from daskgnn.train.schedule import (
-    Schedule,
-    SchedulerFactory,
-    check_optimizer,
-    optimizer_factory,
+from daskgnn.train.renewal import (
+    another_executor,
+    how_to_continue,
+    outlive_schedulers,
 )
+from daskgnn.train.schedule import new_schedule
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
+from daskgnn.train.targets import GivenTargets, chosen_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     import dask.array as da
@@ -76,13 +56,12 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
     from daskgnn.train.ledger import Ledger
+    from daskgnn.train.options import TrainOptions
 
 T = TypeVar("T")
 
-_RENEWALS = 3
-"""Clusters that are started for one that is lost: the next may be lost as it starts."""
 
-
+@documented
 class Trainer:
     """Trains a model on a graph, on a Dask cluster or in this process.
 
@@ -94,107 +73,6 @@ class Trainer:
         fit ends.
     graph : Graph
         From `daskgnn.open_graph`, with features, labels and a training split.
-    num_neighbors : sequence of int
-        Fan-out of each hop, hop 1 first; -1 takes all neighbours.
-    batch_size : int
-        Seeds a step, over all parts (the global batch).
-    lr, weight_decay : float
-        Given to `optimizer` if that is a name.
-    optimizer : str or callable
-        A name of `torch.optim` ("adam", "adamw", "sgd"), or a function from a list
-        of parameters to an optimizer that needs no closure and no sparse gradients.
-    scheduler : callable, optional
-        From an optimizer to any of `torch.optim.lr_scheduler`; it runs on the driver.
-    scheduler_interval : {"epoch", "step"}
-    loss : callable, optional
-        (outputs, labels) -> the sum over the seeds. Default: cross entropy, or binary
-        cross entropy for several labels a node.
-    seed : int
-        Of the epochs' order, the neighbour draws and dropout. The model's first
-        parameters are the caller's (``torch.manual_seed``).
-    client : distributed.Client, None or "auto"
-        "auto" takes the current client if there is one; None trains in this process.
-    normalize_features : bool
-        Divide each feature row by its sum.
-    feature_dtype : {None, "float32", "float16", "bfloat16"}
-        What workers hold dense features as and send them as; None is as they are
-        stored. Sums over them are of float32 whatever it is.
-    sample_by : {"uniform", "edge_weight", "degree"}
-        Draw neighbours uniformly, or in proportion to edge weights or degrees.
-    threads_per_part : int
-        Threads of a numeric task. Bits depend on it, so it belongs to the plan.
-    deterministic : bool
-        False allows layers that draw from torch's generator; bits then vary.
-    out : path or URL, optional
-        Directory for ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``, or a
-        folder of an object store by a URL that fsspec knows, as in ``"s3://a/run"``.
-    checkpoint_every : int, optional
-        Steps between checkpoints, beyond the one at each epoch's end. Training goes on
-        while one is written.
-    checkpoint_seconds : float, optional
-        Seconds between checkpoints, beside or in place of steps.
-    keep_checkpoints : int
-        How many of the newest are kept; the best epoch's is kept besides.
-    eval_every : int
-        Epochs between evaluations of the validation split.
-    patience : int, optional
-        Stop after so many evaluations without a better validation score.
-    window : int, optional
-        Most steps prepared as one task graph (``gnn.window`` of Dask's configuration).
-    steps : {"auto", "tasks", "window"}
-        Run each step as tasks of its own, or a window's steps as one task a worker:
-        the same bits. "auto" takes windows where steps are short.
-    precision : {"float32", "medium", "bf16", "fp16"}
-        Of the dense products in training. "medium" lets torch round the factors of
-        float32 products to bfloat16, "bf16" keeps hidden rows in bfloat16 as well:
-        faster where the processor has instructions for it. "fp16" is float16 with a
-        scaled loss, for what a layer leaves to torch's autocast; updates whose gradient
-        is not finite are left out. Parameters, their gradients, sums over neighbours
-        and evaluation stay float32.
-    gradients : {"tree", "ring", "gloo", "async", "server"}
-        Each step waits for the sum of all parts' gradients, added in a tree over parts,
-        piece by piece around them ("ring": other last bits), or, where steps run as
-        windows, by a process group of torch.distributed among the workers ("gloo": the
-        last bits depend on the workers, too). With "async" it is
-        taken at the parameters of `staleness` updates before: always as many, so the
-        bits are as reproducible, and sums travel while the next step is computed.
-        With "server" workers that are free take the next part's seeds of a step, and
-        each such gradient makes an update when it comes: slow workers hold nobody up,
-        and the bits depend on time.
-    staleness : int, optional
-        With "async": how late gradients are (default 1; 0 is the same as "tree", to the
-        bit). With "server": how late they may be at most (default 8).
-    compensation : {"none", "linear", "inverse", "dc-asgd"}
-        Against staleness t: divide the learning rate by 1 + 0.1 t or by max(1, t), or
-        correct the gradient (Zheng et al. 2017).
-    accumulate : int
-        Steps whose gradients, weighted by their seeds, make one update. Updates do
-        not reach over an epoch's end.
-    clip_norm : float, optional
-        Shorten an update's gradient to this norm if it is longer.
-    compress : str, optional
-        Compress each part's gradient before it is sent: ``"topk:0.01"`` (its largest
-        hundredth), ``"powersgd:2"`` (two factors of rank 2 a matrix), ``"fp16"``,
-        ``"bf16"`` or ``"int8"``. What is left out is added to the part's next gradient.
-    local_steps : int, optional
-        Each part takes so many steps of the optimizer by itself, with its own seeds;
-        then, and at an epoch's end, parameters and moments are averaged over parts.
-    checksum_every : int, optional
-        Steps between comparisons of all workers' copies of the parameters. A run whose
-        copies differ is stopped, naming the step and the worker.
-    halo_cache : int or str
-        Bytes, as in ``"64 MB"``, that each part may keep of other parts' feature
-        rows; 0 keeps none. Not a bit depends on it.
-    halo_cache_policy : {"static", "lru"}
-        Keep the rows that steps are expected to visit most, chosen before the first
-        step, or those that were wanted last.
-    standby : int
-        Workers, of those there are, that hold copies of all blocks and no part, so
-        that they can go on at once for one that is lost.
-    adapt : (int, int), optional
-        Fewest and most workers: the client's cluster is scaled between them while
-        that makes steps faster. Without it, `advice` says what would.
-    progress : Progress, optional
 
     Raises
     ------
@@ -208,128 +86,51 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        model: torch.nn.Module,
-        graph: Graph,
-        *,
-        num_neighbors: Sequence[int],
-        batch_size: int = 1024,
-        lr: float = 0.01,
-        weight_decay: float = 0.0,
-        optimizer: str | OptimizerFactory = "adam",
-        scheduler: SchedulerFactory | None = None,
-        scheduler_interval: str = "epoch",
-        loss: Loss | None = None,
-        seed: int = 0,
-        client: Any = "auto",
-        normalize_features: bool = False,
-        feature_dtype: str | None = None,
-        sample_by: str = "uniform",
-        threads_per_part: int = 1,
-        deterministic: bool = True,
-        out: str | Path | None = None,
-        checkpoint_every: int | None = None,
-        checkpoint_seconds: float | None = None,
-        keep_checkpoints: int = 2,
-        eval_every: int = 1,
-        patience: int | None = None,
-        window: int | None = None,
-        steps: str = "auto",
-        precision: str = "float32",
-        gradients: str = "tree",
-        staleness: int | None = None,
-        compensation: str = "none",
-        accumulate: int = 1,
-        clip_norm: float | None = None,
-        compress: str | None = None,
-        local_steps: int | None = None,
-        checksum_every: int | None = None,
-        halo_cache: int | str = 0,
-        halo_cache_policy: str = "static",
-        standby: int = 0,
-        adapt: tuple[int, int] | None = None,
-        progress: Progress | None = None,
+        self, model: torch.nn.Module, graph: Graph, **options: Unpack[TrainOptions]
     ) -> None:
         check_graph(graph)
-        check_trainable(graph)
-        check_choice("steps", steps, STEPS)
-        check_choice("precision", precision, PRECISIONS)
-        check_sample_by(sample_by, graph)
         self.model = model
         self.graph = graph
-        self.steps = steps
-        self.batch_size = check_count("batch_size", batch_size)
-        self.seed = check_seed(seed)
-        self.fan_out = check_fan_out(num_neighbors, model)
-        self.eval_every = check_count("eval_every", eval_every)
-        self.patience = check_optional_count("patience", patience)
-        self.checkpoints = check_checkpoints(
-            checkpoint_every, checkpoint_seconds, keep_checkpoints
+        self.options = check_options(options, graph)
+        """All options, as they are used."""
+        self.task = chosen_task(self.options, model, graph)
+        targets = GivenTargets(self.task, graph, self.options["seed"])
+        self.plan = targets.plan(self.options["batch_size"])
+        sampler = choose_sampler(self.options, graph, model)
+        progress = self.options["progress"] or Silent()
+        self.recorder = Recorder(
+            self.options["out"], progress, self.options["keep_checkpoints"]
         )
-        self.recorder = Recorder(out, progress or Silent(), self.checkpoints.keep)
-        self._settings: dict[str, Any] = {
-            "normalize_features": normalize_features,
-            "feature_dtype": check_feature_dtype(feature_dtype, graph),
-            "sample_by": sample_by,
-        }
-        self._notice = CompileNotice(self.recorder.progress)
+        self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = self._check_model(deterministic)
-        self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
-        self._schedule_options = (scheduler, scheduler_interval)
-        schedule = self._new_schedule()
-        kind = "binary_cross_entropy" if graph.multilabel else "cross_entropy"
-        self.program = make_program(
+        layered = try_both(
             model,
-            loss or LOSSES[kind],
-            self._optimizer,
-            self.fan_out,
-            check_count("threads_per_part", threads_per_part),
-            precision,
-            check_half(
-                choose(
-                    gradients,
-                    staleness,
-                    compensation,
-                    accumulate,
-                    clip_norm,
-                    compress,
-                    check_optional_count("local_steps", local_steps),
-                    check_optional_count("checksum_every", checksum_every),
-                ),
-                precision,
-            ),
-        )
-        self.plan = SeedPlan(
-            graph.original_ids_of(graph.splits["train"]),
-            graph.splits["train"],
-            self.batch_size,
-            self.seed,
-        )
-        with told_of_losses(lambda: "nothing was done yet: try again"):
-            executor = make_executor(client, graph.num_parts, standby)
-            if isinstance(executor, ClusterExecutor):
-                warn_of_cluster(executor.client)
-        self.deployment = Deployment(
-            executor,
+            self.task,
             graph,
+            targets.few(self.plan),
+            sampler.num_layers,
+            deterministic=self.options["deterministic"],
+        )
+        start = TrainState(flatten(list(model.parameters())), {})
+        self.course = Course(start, new_schedule(self.options, model))
+        self.program = program_of(model, self.task, self.options)
+        seams = {**sampler.fingerprint(), **self.task.fingerprint()}
+        schedule = self.course.schedule
+        self._facts = fingerprint(
+            model, graph, self.program, seams, schedule, self.options
+        )
+        self.deployment = deploy(
+            targets,
+            targets.seeds_of_step(self.plan),
             model,
             self.program,
-            self.batch_size,
-            self._settings,
-            (halo_cache_policy, check_halo_cache(halo_cache, halo_cache_policy)),
+            sampler,
+            self.options,
             layered,
         )
-        self.window = self.deployment.window(check_optional_count("window", window))
-        start = TrainState(flatten(list(model.parameters())), {})
-        self.course = Course(start, schedule)
-        self._description = {
-            "optimizer": schedule.describe(),
-            "scheduler_interval": scheduler_interval,
-            "loss": describe_function(loss or LOSSES[kind]),
-        }
+        self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
-        self._advisor = self._new_advisor(adapt)
+        self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
 
@@ -337,14 +138,6 @@ class Trainer:
     def executor(self) -> Executor:
         """Where the run's tasks run."""
         return self.deployment.executor
-
-    def _check_model(self, deterministic: bool) -> bool:
-        """Check the model; return whether it can be evaluated layer by layer."""
-        check_model(self.model, deterministic=deterministic)
-        number_dropouts(self.model)
-        return try_model(
-            self.model, self.graph, self.fan_out, deterministic=deterministic
-        )
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
         """Train until `epochs` epochs are done, from where the trainer stands.
@@ -390,9 +183,11 @@ class Trainer:
             self.recorder.event("resume", step=self.course.state.step)
         else:
             # A run that is killed before its first checkpoint can be resumed too.
-            self.recorder.save(self.course.to_checkpoint(self._plan_facts()))
+            self.recorder.save(self.course.to_checkpoint(self._facts))
         self.recorder.settle()
-        self._tell_start(epochs)
+        tell_start(
+            self.recorder, self.plan, self.course, epochs, self.executor.dashboard()
+        )
         try:
             if not self.course.stopped:
                 with told_of_losses(self._how_to_continue):
@@ -417,55 +212,17 @@ class Trainer:
         fit.run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
-        """Do some work; do it again on another cluster if the scheduler is lost.
-
-        Whatever the work raises then, for instance that a client is closed, is of the
-        loss.
-        """
-        while True:
-            try:
-                return work()
-            except (Exception, CancelledError) as error:
-                if isinstance(error, DaskGNNError) or not self._lost_scheduler():
-                    raise
-                self._renew()
-
-    def _lost_scheduler(self) -> bool:
-        executor = self.executor
-        return isinstance(executor, ClusterExecutor) and has_lost_scheduler(
-            executor.client, executor.scheduler_id
-        )
+        return outlive_schedulers(work, lambda: self.executor, self._renew)
 
     def _renew(self) -> None:
-        """Go over to another cluster with the state that this process holds.
-
-        Raises
-        ------
-        TrainingError
-            If there is none in time.
-        """
-        assert isinstance(self.executor, ClusterExecutor)
+        """Go over to another cluster with the state that this process holds."""
         self._recoveries.lost_scheduler(time.time())
         self.recorder.event("scheduler_lost", step=self.course.state.step)
         self.recorder.flush()
-        executor = self._another_executor(self.executor)
+        executor = another_executor(
+            self.executor, self.graph.num_parts, self._how_to_continue
+        )
         self.deployment = replace(self.deployment, executor=executor)
-
-    def _another_executor(self, lost: ClusterExecutor) -> ClusterExecutor:
-        """Return an executor on another cluster, which may be lost as it starts."""
-        for attempts_left in reversed(range(_RENEWALS)):
-            try:
-                client = successor(lost.client)
-                return ClusterExecutor(client, self.graph.num_parts, lost.num_standbys)
-            except ClusterError as error:
-                # Another's scheduler has been waited for already.
-                if not attempts_left or lost.client.cluster is None:
-                    said = f"{error}; {self._how_to_continue()}"
-                    raise TrainingError(said) from error
-            except (Exception, CancelledError) as error:
-                if isinstance(error, DaskGNNError) or not attempts_left:
-                    raise
-        raise AssertionError
 
     def profile(self, steps: int = 64) -> Ledger:
         """Train some steps for their times alone, and return where the time went.
@@ -492,7 +249,7 @@ class Trainer:
         with told_of_losses(lambda: "a profile writes nothing: try again"):
             self.deployment.load()
             self.deployment.rehearse(self._notice)
-            schedule = self._new_schedule()
+            schedule = new_schedule(self.options, self.model)
             schedule.load(self.course.schedule.state())
             loop = self._new_loop()
             plan = some_windows(
@@ -537,7 +294,7 @@ class Trainer:
         InputError
             If the graph has no such split.
         """
-        self._check_split(split)
+        self.deployment.targets.check(split)
         scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
         return {"split": split, **scores}
 
@@ -553,19 +310,17 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds, exact scores included."""
-        splits = [s for s in ("val", "test") if len(self.graph.splits.get(s, ()))]
-        scores = (
-            self.deployment.evaluator.scores(self.best_parameters, splits)
-            if splits
-            else {}
-        )
+        splits = [s for s in ("val", "test") if self.deployment.targets.has(s)]
+        evaluator, best = self.deployment.evaluator, self.best_parameters
+        scores = evaluator.scores(best, splits) if splits else {}
         facts = {
             "num_workers": self.executor.num_workers(),
-            "seed": self.seed,
+            "seed": self.options["seed"],
             "window": self.window,
             "advice": None if self.advice is None else str(self.advice),
         }
-        return summarize(self.graph, self.course, scores, facts)
+        metric = self.task.metric(self.graph)
+        return summarize(self.graph, metric, self.course, scores, facts)
 
     @property
     def params_sha256(self) -> str:
@@ -582,42 +337,12 @@ class Trainer:
         """Whether more workers would help; None if nothing was measured."""
         return self._advisor.advice()
 
-    def _new_advisor(self, adapt: tuple[int, int] | None) -> Advisor:
-        if adapt is None:
-            return Advisor()
-        least, most = check_adapt(adapt)
-        if (
-            not isinstance(self.executor, ClusterExecutor)
-            or self.executor.client.cluster is None
-        ):
-            raise InputError(
-                f"adapt={adapt!r} needs a cluster that can start workers: give "
-                "client=Client(LocalCluster(...)), or no adapt"
-            )
-
-        def scale(workers: int) -> None:
-            assert isinstance(self.executor, ClusterExecutor)
-            self.executor.scale(workers)
-
-        return Advisor(least, most, scale)
-
     def _how_to_continue(self) -> str:
-        """Say how far the run has come and what continues it."""
-        done = f"{self.course.state.step} steps were done"
-        kills = 0
-        if isinstance(self.executor, ClusterExecutor):
-            kills = self.executor.memory_kills()
-        if kills:
-            done = (
-                f"workers were killed {kills} times because their memory was full: "
-                "lower batch_size or num_neighbors, open the graph with more parts on "
-                f"more workers, or raise memory_limit; {done}"
-            )
-        return f"{done}, {self.recorder.how_to_continue()}"
+        return how_to_continue(self.executor, self.recorder, self.course.state.step)
 
     def _new_loop(self) -> TrainLoop:
         way = self.program.gradients
-        loop = (TrainLoop if way.bound is None else ServerLoop)(
+        lookahead = Lookahead(
             self.executor,
             # Names of its own: results of an earlier fit, whose steps may still be on
             # their way out of the scheduler, are never taken for those of this one.
@@ -626,18 +351,20 @@ class Trainer:
                 self.plan,
                 self.graph.num_parts,
                 self.graph.index_dtype,
-                self.program.gradients,
+                way,
+                self.deployment.targets.expand,
             ),
-            self.deployment.programs,
             int(dask.config.get("gnn.look-ahead")),
-            self.steps,
+        )
+        loop = (TrainLoop if way.bound is None else ServerLoop)(
+            lookahead,
+            self.deployment.programs,
+            method_of(way),
+            self.options["steps"],
             self.deployment.first_window,
             self._recoveries,
             self._advisor,
         )
-        if way.sums == "gloo":
-            check_gloo(self.executor.worker_of(0))
-        loop.chain = chain_of(way)
         if isinstance(loop, ServerLoop):
             loop.program = self.program
         return loop
@@ -650,50 +377,11 @@ class Trainer:
             self.recorder,
             self._new_loop(),
             self.deployment.evaluator,
+            self.options,
             self.window,
-            self.checkpoints,
-            self.eval_every,
-            self.patience,
-            self._plan_facts(),
+            self._facts,
             signals or Signals(),
         )
-
-    def _new_schedule(self) -> Schedule:
-        optimizer = check_optimizer(self._optimizer, self.model)
-        return Schedule(optimizer, *self._schedule_options)
-
-    def _tell_start(self, epochs: int) -> None:
-        self.recorder.progress.started(
-            {
-                "total_steps": epochs * self.plan.steps_per_epoch,
-                "first_step": self.course.state.step,
-                "epochs": epochs,
-                "steps_per_epoch": self.plan.steps_per_epoch,
-                "out": self.recorder.place,
-                "dashboard": self.executor.dashboard(),
-            }
-        )
-
-    # -- checkpoints
-
-    def _plan_facts(self) -> dict[str, Any]:
-        """Return what a checkpoint must agree with to be continued."""
-        return {
-            "graph_hash": self.graph.graph_hash,
-            "num_parts": self.graph.num_parts,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "num_neighbors": list(self.fan_out.num_neighbors),
-            "threads_per_part": self.program.threads,
-            "precision": self.program.precision,
-            "gradients": self.program.gradients.facts(),
-            "model": repr(self.model),
-            "parameters": [
-                f"{name} {list(p.shape)}" for name, p in self.model.named_parameters()
-            ],
-            **self._description,
-            **self._settings,
-        }
 
     def restore(self) -> None:
         """Stand where the newest checkpoint in `out` was written.
@@ -706,11 +394,6 @@ class Trainer:
         checkpoint = self.recorder.newest()
         if checkpoint is None:
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
-        self.course.schedule = self._new_schedule()
-        self.course.restore(checkpoint, self._plan_facts())
+        self.course.schedule = new_schedule(self.options, self.model)
+        self.course.restore(checkpoint, self._facts)
         write_parameters(self.model, self.best_parameters)
-
-    def _check_split(self, split: str) -> None:
-        if not len(self.graph.splits.get(split, ())):
-            names = ", ".join(s for s, ids in self.graph.splits.items() if len(ids))
-            raise InputError(f"split={split!r} has no node, expected one of {names}")

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 def undisturbed(folder):
     """The hash of a run that nothing disturbed."""
     words = dict(zip(SETTINGS[::2], SETTINGS[1::2], strict=True))
-    config = runs.RunConfig(
+    config = runs.RunOptions(
         graph=str(folder / "g.zarr"),
         out=str(folder / "whole"),
         workers=0,

@@ -67,7 +67,7 @@ class Interrupting(Silent):
 def test_a_run_with_a_standby_resumes_without_workers(path, tmp_path):
     def config(name, **where):
         options = {"num_parts": 2, "epochs": EPOCHS, "batch_size": 20}
-        return runs.RunConfig(graph=path, out=str(tmp_path / name), **options, **where)
+        return runs.RunOptions(graph=path, out=str(tmp_path / name), **options, **where)
 
     whole = runs.train(config("whole", workers=0))
     with pytest.raises(KeyboardInterrupt):

@@ -25,8 +25,6 @@ WAYS = [
 DETERMINISTIC = [
     {},
     {"gradients": "ring"},
-    # In this process, and where no gang forms, it is the tree.
-    {"gradients": "gloo"},
     {"gradients": "async", "staleness": 1},
     {"gradients": "async", "staleness": 2, "compensation": "dc-asgd"},
     {"compress": "topk:0.05"},

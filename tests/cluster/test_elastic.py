@@ -3,7 +3,6 @@
 import fcntl
 import os
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -192,10 +191,10 @@ class Crowded(nn.GraphSAGE):
 @pytest.mark.chaos
 def test_adapt_adds_workers_and_takes_them_away(path, tmp_path, monkeypatch):
     """One more while that helps; none of them once they are in each other's way."""
-    config = runs.RunConfig(
+    config = runs.RunOptions(
         graph=path, out=str(tmp_path / "alone"), workers=0, num_parts=4, epochs=20
     )
-    config.batch_size, config.recipe = 20, False
+    config |= {"batch_size": 20, "recipe": False}
     alone = runs.train(config)
     crowd = tmp_path / "crowd"
 
@@ -208,8 +207,8 @@ def test_adapt_adds_workers_and_takes_them_away(path, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "build_model", crowded)
     monkeypatch.setattr(loop_module, "WINDOW_SECONDS", 0.2)
     seen = At({70: crowd.touch})
-    found = replace(config, out=str(tmp_path / "run"), workers=1, adapt=[1, 2])
-    summary = runs.train(found, progress=seen)
+    there = {"out": str(tmp_path / "run"), "workers": 1, "adapt": [1, 2]}
+    summary = runs.train({**config, **there}, progress=seen)
     assert summary["params_sha256"] == alone["params_sha256"]
     assert [record["best"] for record in seen.named("scaled")][:2] == [2, 1]
     assert seen.named("worker_joined")

@@ -197,15 +197,15 @@ def test_short_steps_run_as_windows_by_themselves(path, alone, workers):
 def gangs(monkeypatch):
     """Return the list of (seconds, whether it went through) of the gangs tried."""
     tried = []
-    run_gang = ClusterExecutor.run_gang
+    run_in_order = ClusterExecutor.run_in_order
 
     def timed(self, *args):
         began = time.monotonic()
-        outcomes = run_gang(self, *args)
+        outcomes = run_in_order(self, *args)
         tried.append((time.monotonic() - began, bool(outcomes)))
         return outcomes
 
-    monkeypatch.setattr(ClusterExecutor, "run_gang", timed)
+    monkeypatch.setattr(ClusterExecutor, "run_in_order", timed)
     return tried
 
 

@@ -188,8 +188,8 @@ def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
 
 
 def test_the_option_alone_is_enough(path, tmp_path):
-    config = runs.RunConfig(graph=path, out=str(tmp_path / "plain"), epochs=2)
-    config.workers, config.num_parts = 0, 2
+    config = runs.RunOptions(graph=path, out=str(tmp_path / "plain"), epochs=2)
+    config |= {"workers": 0, "num_parts": 2}
     plain = runs.train(config)["params_sha256"]
     words = ["--epochs", "2", "--num-parts", "2", "--tls", "--out", "run"]
     done = command(tmp_path, "train", path, *words)

@@ -80,14 +80,13 @@ def test_the_staleness_on_record_is_that_of_the_parameters(
     """Workers hash what they computed with; here is hashed what it is applied to."""
     said, found = [], []
 
-    class Witness(server._Service):
-        def run(self):
+    class Witness(server._Updates):
+        def __init__(self, *given):
+            super().__init__(*given)
             self.used, self.hashes = {}, [hash_parameters(self.before.parameters)]
-            return super().run()
 
-        def _receive(self, key):
-            unit = self._under_way[key][0]
-            super()._receive(key)
+        def receive(self, unit, *found):
+            super().receive(unit, *found)
             self.used[unit] = said.pop()
 
         def _apply(self, unit, share):
@@ -100,7 +99,7 @@ def test_the_staleness_on_record_is_that_of_the_parameters(
         (digest,) = (d for name, d in copies.items() if name != "this process")
         said.append(digest)
 
-    monkeypatch.setattr(server, "_Service", Witness)
+    monkeypatch.setattr(server, "_Updates", Witness)
     monkeypatch.setattr(server, "check_copies", keep_digest)
     SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
     run = fitted(path, client, staleness=bound, checksum_every=1)

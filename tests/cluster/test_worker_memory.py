@@ -9,8 +9,12 @@ from training import planted_graph, stored
 
 from daskgnn.dataflow import part
 from daskgnn.dataflow.part import PartSource, load_part
-from daskgnn.graph.store import open_store
+from daskgnn.graph.stored import ZarrSource
+from daskgnn.sampling import NeighborSampler
 from daskgnn.train.cluster import own_cluster
+from daskgnn.train.program import packed_sampler
+
+SAMPLER = packed_sampler(NeighborSampler([2, 2]))
 
 
 def limits(dask_worker):
@@ -61,7 +65,6 @@ def test_what_loading_took_is_returned(tmp_path, monkeypatch):
     path = stored(planted_graph(), tmp_path / "g.zarr")
     done = []
     monkeypatch.setattr(part, "return_freed_memory", lambda: done.append(True))
-    checksum = open_store(path).checksum
-    source = PartSource(path, 0, 400, checksum, "float32", False, "uniform")
+    source = PartSource(ZarrSource(path), 0, 400, "float32", False, SAMPLER)
     load_part(source, share=False)
     assert done == [True]

@@ -50,7 +50,8 @@ def steps_of(run, epoch):
     book = run.graph.original_ids.compute()
     plan = run.plan
     order = plan.permutation(epoch)
-    return [book[plan.step_seeds(order, s)] for s in range(plan.steps_per_epoch)]
+    steps = [plan.step_targets(order, s) for s in range(plan.steps_per_epoch)]
+    return [book[targets.nodes[:, 0]] for targets in steps]
 
 
 def plainly(graph, run, names, first, *, count=1, clip=None, late=0, by_part=False):

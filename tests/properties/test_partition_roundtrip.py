@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.readers import from_edge_index
-from daskgnn.graph.store import load_adjacency
 from daskgnn.graph.validate import validate
 
 
@@ -55,7 +54,7 @@ def neighbours_by_slot(graph):
     found = {}
     for p in range(graph.num_parts):
         start, stop = (int(b) for b in graph.partition_book[p : p + 2])
-        block = load_adjacency(graph.path, start, stop)
+        block = graph.source.load_rows(start, stop)
         for row, node in enumerate(block.original_ids):
             ids = block.indices[block.indptr[row] : block.indptr[row + 1]]
             assert int(node) not in found

@@ -1,7 +1,6 @@
 """Sampling against a few lines of plain Python, on any graph."""
 
 import math
-from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -12,9 +11,10 @@ from hypothesis import strategies as st
 from daskgnn.kernels import numbering
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.counter import derive_key
-from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
-from daskgnn.kernels.merge import merge
+from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.neighbor import FanOut
+from daskgnn.sampling import NeighborSampler, PartitionBook
+from daskgnn.sampling.rounds import sample_parts
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -108,27 +108,16 @@ def cut_into(graph, bounds):
 
 
 def sample(graph, seeds, keys, num_neighbors, *, weighted=False, parts=1, threads=1):
-    """Return the window of a part that has all the seeds, of so many parts."""
+    """Return the graphs of a part that has all the seeds, of so many parts."""
     bounds = np.arange(parts + 1) * graph.num_rows // parts
-    blocks = cut_into(graph, bounds)
-    sampling = Sampling(FanOut(num_neighbors), bounds)
-    labels = np.arange(graph.num_rows)
-    window = first_nodes(seeds, keys, labels[:0], parts)
-    for hop in range(len(num_neighbors)):
-        answers = {}
-        for p, block in enumerate(blocks):
-            answers[p] = answer(
-                block,
-                labels[bounds[p] : bounds[p + 1]] if hop == 0 else None,
-                request(window, sampling, p),
-                keys,
-                sampling,
-                hop,
-                block.weights if weighted else None,
-                threads,
-            )
-        window = merge(window, answers, sampling, hop, 0, threads)
-    return window
+    rows = [
+        PartRows(block, {"draw_weights": block.weights} if weighted else {})
+        for block in cut_into(graph, bounds)
+    ]
+    none = [run[:0] for run in seeds]
+    runs = [seeds, *[none] * (parts - 1)]
+    given = (NeighborSampler(num_neighbors), rows, PartitionBook(bounds), runs, keys)
+    return sample_parts(*given, threads)[0]
 
 
 FAN_OUTS = st.lists(st.sampled_from([-1, 1, 2, 3, 5]), min_size=1, max_size=3)
@@ -150,7 +139,7 @@ def test_samples_are_those_of_plain_python(graph, fan_out, key, weighted, parts)
     fan_out = FanOut(tuple(fan_out))
     keys = np.array([derive_key(key, s) for s in range(3)], np.uint64)
     seeds = seeds_of(graph, key)
-    window = sample(
+    steps = sample(
         graph, seeds, keys, fan_out.num_neighbors, weighted=weighted, parts=parts
     )
     weight_of = {
@@ -158,25 +147,33 @@ def test_samples_are_those_of_plain_python(graph, fan_out, key, weighted, parts)
         for v in range(graph.num_rows)
         for e in range(graph.indptr[v], graph.indptr[v + 1])
     }
-    for step, run, step_key in zip(window.steps, seeds, keys, strict=True):
+    for step, run, step_key in zip(steps, seeds, keys, strict=True):
         ids, sizes, rows = naive(graph, run, int(step_key), fan_out, weighted)
         assert list(step.ids) == ids
         assert step.sizes == sizes
-        assert list(step.labels) == list(run)
+        assert list(step.seeds) == list(run)
+        (local,) = step.rows
         edges = [(v, c) for v, row in zip(ids, rows, strict=False) for c in row]
-        assert [ids[j] for j in step.indices] == [c for _, c in edges]
-        assert list(step.weights) == [weight_of[edge] for edge in edges]
-        assert list(step.counts) == [len(row) for row in rows]
+        assert [ids[j] for j in local.indices] == [c for _, c in edges]
+        assert list(local.weights) == [weight_of[edge] for edge in edges]
+        assert list(np.diff(local.indptr)) == [len(row) for row in rows]
         assert list(step.original_ids) == list(graph.original_ids[ids[: sizes[-2]]])
         assert list(step.degree) == list(graph.degree[ids[: sizes[-2]]])
         assert list(step.strength) == list(graph.strength[ids[: sizes[-2]]])
 
 
-def assert_equal(window, other):
+def arrays_of(step):
+    """Return all that a step's graph holds, by name."""
+    (rows,) = step.rows
+    return {**vars(step), **vars(rows), "rows": len(step.rows)}
+
+
+def assert_equal(steps, others):
     """Check that two windows hold the same bits."""
-    for step, twin in zip(window.steps, other.steps, strict=True):
-        for field in fields(step):
-            a, b = getattr(step, field.name), getattr(twin, field.name)
+    for step, twin in zip(steps, others, strict=True):
+        known = arrays_of(twin)
+        for name, a in arrays_of(step).items():
+            b = known[name]
             if isinstance(a, np.ndarray):
                 assert a.dtype == b.dtype
                 np.testing.assert_array_equal(a, b)

@@ -5,14 +5,14 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sampling_properties import FAN_OUTS, graphs, sample, seeds_of
+from test_sampling_properties import FAN_OUTS, assert_equal, graphs, sample, seeds_of
 
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.counter import derive_key
-from daskgnn.kernels.hops import Sampling, answer, first_nodes, request
-from daskgnn.kernels.merge import merge
-from daskgnn.kernels.neighbor import FanOut
-from daskgnn.kernels.spread import Drawn, SpreadRows, look_up_entries
+from daskgnn.kernels.entries import PartRows, completed, references
+from daskgnn.kernels.spread import SpreadRows
+from daskgnn.sampling import NeighborSampler, PartitionBook
+from daskgnn.sampling.rounds import sample_parts
 
 
 @st.composite
@@ -78,26 +78,13 @@ def blocks_of(graph, clusters, book, spread, holders):
 
 
 def sample_spread(graph, cut, seeds, keys, fan_out, part, threads):
-    """Return the window of a part that has all the seeds."""
+    """Return the graphs of a part that has all the seeds."""
     blocks, places = blocks_of(graph, *cut)
-    sampling = Sampling(FanOut(tuple(fan_out)), cut[1], places)
-    labels = np.arange(graph.num_rows)
-    window = first_nodes(seeds, keys, labels[:0], len(blocks))
-    for hop in range(len(fan_out)):
-        answers = {}
-        for p, block in enumerate(blocks):
-            asked = request(window, sampling, p)
-            own = labels[block.start :][: block.num_rows] if hop == 0 else None
-            given = (block, own, asked, keys, sampling, hop)
-            answers[p] = answer(*given, threads=threads)
-        drawn = Drawn.of(answers)
-        found = {
-            p: look_up_entries(block, drawn.places(places, p))
-            for p, block in enumerate(blocks)
-        }
-        filled = drawn.filled(places, found)
-        window = merge(window, filled, sampling, hop, part, threads)
-    return window
+    none = [run[:0] for run in seeds]
+    runs = [seeds if p == part else none for p in range(len(blocks))]
+    book = PartitionBook(cut[1], places)
+    given = ([PartRows(block) for block in blocks], book, runs, keys)
+    return sample_parts(NeighborSampler(fan_out), *given, threads)[part]
 
 
 @settings(deadline=None)
@@ -108,11 +95,35 @@ def test_slots_are_those_of_plain_rows(drawn, fan_out, key, threads, last):
     seeds = seeds_of(graph, key)
     plain = sample(graph, seeds, keys, tuple(fan_out))
     part = len(cut[1]) - 2 if last else 0
-    spread = sample_spread(graph, cut, seeds, keys, fan_out, part, threads)
-    assert (spread.traffic.rows == 0).all()
-    for one, other in zip(plain.steps, spread.steps, strict=True):
-        assert one.sizes == other.sizes
-        for name in ("ids", "starts", "counts", "degree", "original_ids", "indices"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        np.testing.assert_array_equal(one.weights, other.weights)
-        np.testing.assert_array_equal(one.strength, other.strength)
+    assert_equal(plain, sample_spread(graph, cut, seeds, keys, fan_out, part, threads))
+
+
+@settings(deadline=None)
+@given(cuts(), st.integers(0, 99))
+def test_entries_by_slot_are_those_of_the_whole_rows(drawn, key):
+    graph, *cut = drawn
+    blocks, places = blocks_of(graph, *cut)
+    rng = np.random.default_rng(key)
+    filled = np.flatnonzero(graph.degree)
+    if not len(filled):
+        return
+    rows = rng.choice(filled, 9)
+    slots = rng.integers(0, graph.degree[rows])
+    there = graph.indptr[rows] + slots
+    whole = PartRows(graph).entries(rows, slots)
+    np.testing.assert_array_equal(whole.columns, graph.indices[there])
+    np.testing.assert_array_equal(whole.weights, graph.weights[there])
+    found = {}
+    for p, block in enumerate(blocks):
+        own = (rows >= block.start) & (rows < block.start + block.num_rows)
+        found[p] = PartRows(block).entries(rows[own] - block.start, slots[own])
+    looked_up = {
+        p: PartRows(block).held(references(found, places, p))
+        for p, block in enumerate(blocks)
+    }
+    filled = completed(found, places, looked_up)
+    order = np.argsort(np.searchsorted(cut[1], rows, side="right"), kind="stable")
+    columns = np.concatenate([filled[p].columns for p in range(len(blocks))])
+    weights = np.concatenate([filled[p].weights for p in range(len(blocks))])
+    np.testing.assert_array_equal(columns, graph.indices[there][order])
+    np.testing.assert_array_equal(weights, graph.weights[there][order])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from daskgnn.train.cluster import own_cluster
-from daskgnn.train.run import RunConfig, train
+from daskgnn.train.run import RunOptions, train
 
 SEEDS = range(5)
 
@@ -37,9 +37,9 @@ def check_mean(client, folder, name, model, least, data_dir=None):
     found = []
     for seed in SEEDS:
         summary = train(
-            RunConfig(
-                name,
-                str(folder / f"{name}-{model}-{seed}"),
+            RunOptions(
+                graph=name,
+                out=str(folder / f"{name}-{model}-{seed}"),
                 data_dir=data_dir and str(data_dir),
                 model=model,
                 seed=seed,

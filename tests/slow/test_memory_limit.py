@@ -9,7 +9,7 @@ import pytest
 
 import daskgnn
 from daskgnn.graph.rowsource import RowSource
-from daskgnn.train.run import RunConfig, build_model, train
+from daskgnn.train.run import RunOptions, build_model, train
 
 NODES, COLUMNS = 2600, 100_000
 LIMIT = 900 << 20
@@ -50,7 +50,7 @@ def test_a_store_beyond_the_limits_gives_the_same_bits(path, tmp_path):
     settings = {"num_parts": 2, "hidden_channels": 4, "num_neighbors": [2, 2]}
     settings |= {"batch_size": 16, "epochs": 2, "num_layers": 2, "dropout": 0.0}
     out = tmp_path / "run"
-    config = RunConfig(
+    config = RunOptions(
         graph=path,
         out=str(out),
         features="disk",

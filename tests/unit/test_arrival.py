@@ -9,7 +9,7 @@ from training import AtStep, planted_graph, stop, stored, trainer
 from daskgnn.dataflow.arrival import Pool, Versions
 from daskgnn.dataflow.executor import LocalExecutor, PartsLost
 from daskgnn.errors import InputError
-from daskgnn.train import trainer as trainers
+from daskgnn.train import deployment
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.program import TrainSession
 from daskgnn.train.state import TrainState
@@ -106,7 +106,7 @@ def test_alone_it_is_plain_sgd_over_the_units(path, parts):
     planned = trainer(path, parts, None, **OPTIONS)
     loop = planned._new_loop()
     (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
-    batches = planned.executor.result(loop._prepare(window).batches)
+    batches = planned.executor.result(loop.lookahead.next(iter([window])).batches)
     now, losses = planned.course.state.parameters, []
     for step in range(window.size):
         losses.append(0.0)
@@ -163,7 +163,7 @@ class Losing(LocalExecutor):
 def test_a_window_served_again_has_gradients_of_its_own(path, monkeypatch):
     wanted = run(path)
     losing = Losing()
-    monkeypatch.setattr(trainers, "make_executor", lambda *_: losing)
+    monkeypatch.setattr(deployment, "make_executor", lambda *_: losing)
     found = run(path)
     assert found.params_sha256 == wanted.params_sha256
     units = [key for key in losing.submitted if key[0] == "unit"]

@@ -43,9 +43,6 @@ class FakeRun(types.ModuleType):
         self.told: dict[str, Any] = {}
         self.error: BaseException | None = None
 
-    def RunConfig(self, **settings: Any) -> dict[str, Any]:
-        return settings
-
     def train(self, config: dict, *, progress: Any, yes: bool, profile: bool) -> dict:
         self.told = config | {"yes": yes, "profile": profile}
         out = Path(config["out"])

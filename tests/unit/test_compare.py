@@ -174,9 +174,16 @@ def test_generate(kind, tmp_path, capsys):
     out = tmp_path / "g.zarr"
     words = ["generate", kind, str(out), "--nodes", "1_024", "--edges", "4_000"]
     assert run(*words, "--features", "5", "--method", "ldg", "--num-clusters", "8") == 0
-    assert "1,024 nodes, 8,000 edges" in capsys.readouterr().out
     graph = open_graph(out, num_parts=4)
-    assert (graph.num_nodes, graph.num_edges, graph.num_features) == (1024, 8000, 5)
+    said = f"1,024 nodes, {graph.num_edges:,} edges"
+    assert said in capsys.readouterr().out
+    assert (graph.num_nodes, graph.num_features) == (1024, 5)
+    assert 6000 < graph.num_edges <= 8000
+    streamed = tmp_path / "streamed.zarr"
+    drawn = ["generate", kind, str(streamed), *words[3:], "--features", "5"]
+    drawn += ["--method", "ldg", "--num-clusters", "8", "--out-of-core"]
+    assert run(*drawn) == 0
+    assert open_graph(streamed).checksum == graph.checksum
     assert graph.partitioner["method"] == "ldg"
     assert run(*words) == 2
     assert "--force" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from training import ROOT, planted_graph, small_sage, stored
 import daskgnn
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph import writer
-from daskgnn.graph.diskrows import open_rows
-from daskgnn.graph.store import load_features, load_half_features, open_store
+from daskgnn.graph.store import open_store
+from daskgnn.graph.stored import ZarrSource
 from daskgnn.kernels.features import dense_rows, normalize_rows, some_rows, table
 from daskgnn.kernels.preads import read_rows
 
@@ -33,12 +33,12 @@ def store(request, tmp_path, monkeypatch):
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_rows_are_those_in_memory(store, dtype, normalize):
-    rows = open_rows(store.path, 7, 51, dtype, normalize, store.checksum)
+    rows = ZarrSource(store.path).row_reader(7, 51, dtype, normalize)
     if dtype == "float32":
-        held = load_features(store.path, 7, 51)
+        held = ZarrSource(store.path).load_features(7, 51)
         held = normalize_rows(held) if normalize else held
     else:
-        held = load_half_features(store.path, 7, 51, dtype, normalize)
+        held = ZarrSource(store.path).load_features(7, 51, dtype, normalize)
     assert rows.shape == held.shape
     assert rows.dtype == held.dtype
     np.testing.assert_array_equal(table(rows), held)
@@ -51,21 +51,21 @@ def test_rows_are_those_in_memory(store, dtype, normalize):
 
 
 def test_rows_outside_the_part_are_refused(store):
-    rows = open_rows(store.path, 7, 51, "float32", False, store.checksum)
+    rows = ZarrSource(store.path).row_reader(7, 51, "float32", False)
     for wrong in (-1, 44):
         with pytest.raises(IndexError):
             rows.take(np.array([wrong]))
 
 
 def test_a_chunk_that_is_cut_short_or_gone_is_named(store):
-    rows = open_rows(store.path, 0, 60, "float32", False, store.checksum)
+    rows = ZarrSource(store.path).row_reader(0, 60, "float32", False)
     chunk = Path(store.path, "features/c/1/0")
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[:30])
     with pytest.raises(StoreError, match="chunk 'c/1/0' of array 'features'"):
         table(rows)
     with pytest.raises(StoreError, match="chunk 'c/1/0' of array 'features'"):
-        open_rows(store.path, 0, 60, "float32", False, store.checksum)
+        ZarrSource(store.path).row_reader(0, 60, "float32", False)
     chunk.unlink()
     with pytest.raises(StoreError, match="chunk 'c/1/0' of array 'features'"):
         table(rows)

@@ -90,7 +90,8 @@ def prepared(path, model, num_parts, **changes):
     """Return the prepared windows of a trainer's first window, and its traffic."""
     run = trainer(path, num_parts, None, model=model)
     deployment = run.deployment
-    deployment.preparation = replace(deployment.preparation, **changes)
+    plan = deployment.preparation
+    deployment.preparation = replace(plan, inputs=replace(plan.inputs, **changes))
     planner = WindowPlanner(run.plan, num_parts, run.graph.index_dtype)
     seeds = planner.seeds(Window(0, 0, 0, 3, False))
     tasks, keys = prepare_window(deployment.preparation, 0, seeds)
@@ -123,7 +124,9 @@ def test_owners_sums_change_bytes_and_no_bit(paths, name, model, kind, num_parts
 def test_what_no_layer_reads_is_not_sent(paths):
     def width(model):
         windows = prepared(paths["plain"], model, 2, remote_aggregation=False)
-        return [len(w.steps[0].ids) == w.steps[0].sizes[-1] for w in windows]
+        return [
+            len(w.steps[0].graph.original_ids) == w.steps[0].sizes[-1] for w in windows
+        ]
 
     assert not any(width(small_sage))
     assert not any(width(small_gcn))

@@ -1,31 +1,25 @@
 """Members of a gang and their mailboxes, in threads of this process."""
 
-import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from members import LATE, running_members
 
-from daskgnn.dataflow import gang as module
 from daskgnn.dataflow import sums
-from daskgnn.dataflow.chain import Chain
 from daskgnn.dataflow.clock import Clock
-from daskgnn.dataflow.gang import (
-    PLUGIN,
-    Gang,
-    GangWorkerPlugin,
-    Mailbox,
-    run_member,
-)
+from daskgnn.dataflow.gang import Mailbox
+from daskgnn.dataflow.member import Outcome
 from daskgnn.dataflow.peers import HELLO, Exchange, PeerLost
-from daskgnn.dataflow.shares import PartGradient, add_gradients
+from daskgnn.dataflow.shares import PartGradient, PartStep, add_gradients
+from daskgnn.dataflow.steps import StepMethod
 from daskgnn.errors import TrainingError
 
-SOON, LATE = 0.05, 20.0
+SOON = 0.05
 
 
 def at(seconds):
@@ -127,71 +121,22 @@ def test_a_closed_attempt_keeps_nothing_and_drops_late_letters():
 # -- whole members, one a thread; a peer is reached through its mailbox
 
 
-class Member(GangWorkerPlugin):
-    """A plugin whose worker is a thread."""
-
-    def __init__(self, loop, others):
-        self.worker = SimpleNamespace(loop=SimpleNamespace(asyncio_loop=loop))
-        self.mailbox = Mailbox()
-        self.others = others
-
-    async def send(self, address, **message):
-        content = message.pop("content").data
-        self.others[address].put(**message, content=content)
-
-
-async def delivered():
-    """Wait for messages that nobody waits for: members give up and go."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.gather(*others)
-
-
 @pytest.fixture
-def loop():
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield loop
-    asyncio.run_coroutine_threadsafe(delivered(), loop).result(LATE)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+def run_gang(monkeypatch):
+    """Return a function that runs a gang and returns each member's state."""
+    with running_members(monkeypatch) as members:
 
+        def run(method, parts, steps=3, **how):
+            count = range(sum(map(len, parts)))
+            given = list(count), [f"batch-{p}" for p in count]
+            outcomes = members.run(method, parts, "s", given, range(steps), **how)
+            return [state_of(outcome) for outcome in outcomes]
 
-@pytest.fixture
-def run_gang(loop, monkeypatch):
-    """Return a function that runs a gang and returns each member's outcome."""
-    here = threading.local()
-    monkeypatch.setattr(
-        module, "get_worker", lambda: SimpleNamespace(plugins={PLUGIN: here.plugin})
-    )
-
-    def run(chain, parts, steps=3, *, absent=(), form_seconds=LATE):
-        addresses = [f"member-{i}" for i in range(len(parts))]
-        members = tuple(zip(addresses, parts, strict=True))
-        gang = Gang("attempt", members, form_seconds, step_seconds=LATE)
-        plugins = {}
-        plugins.update({a: Member(loop, plugins) for a in addresses})
-
-        def member(me):
-            here.plugin = plugins[addresses[me]]
-            mine = parts[me]
-            batches = [f"batch-{p}" for p in mine]
-            return run_member(chain, gang, me, "s", list(mine), batches, range(steps))
-
-        present = [i for i in range(len(parts)) if i not in absent]
-        with ThreadPoolExecutor(len(parts)) as pool:
-            futures = [pool.submit(member, i) for i in present]
-            outcomes = [f.exception(LATE) or state_of(f.result()) for f in futures]
-        asyncio.run_coroutine_threadsafe(delivered(), loop).result(LATE)
-        assert not any(plugins[addresses[i]].mailbox._letters for i in present)
-        return outcomes
-
-    return run
+        yield run
 
 
 def state_of(outcome):
-    return None if outcome is None else outcome.state
+    return outcome.state if isinstance(outcome, Outcome) else outcome
 
 
 class Talk:
@@ -223,7 +168,7 @@ class Words:
         return Words(f"({self.text}+{other.text})")
 
 
-WORDS = Chain(Talk)
+WORDS = StepMethod(Talk)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +206,7 @@ def test_an_error_of_a_member_frees_the_others(run_gang):
                 raise ZeroDivisionError("part 1, step 1")
             return super().gradient(batch, step, behind)
 
-    outcomes = run_gang(Chain(Failing), [(0,), (1,), (2,)])
+    outcomes = run_gang(StepMethod(Failing), [(0,), (1,), (2,)])
     assert outcomes[0] is None
     assert isinstance(outcomes[1], ZeroDivisionError)
     assert outcomes[2] is None
@@ -289,13 +234,13 @@ def numbers_of(part, step):
 
 @pytest.mark.parametrize("parts", [[(0, 1, 2), (3, 4)], [(p,) for p in range(9)]])
 def test_slices_give_the_same_bits(run_gang, monkeypatch, parts):
-    chain = Chain(Numbers)
-    whole = run_gang(chain, parts)
+    method = StepMethod(Numbers)
+    whole = run_gang(method, parts)
     assert len(set(whole)) == 1
     monkeypatch.setattr(sums, "SLICED_BYTES", -1)
-    assert run_gang(chain, parts) == whole
+    assert run_gang(method, parts) == whole
     alone = [tuple(range(sum(map(len, parts))))]
-    assert run_gang(chain, alone) == whole[:1]
+    assert run_gang(method, alone) == whole[:1]
 
 
 def test_slices_send_less(monkeypatch, run_gang):
@@ -310,11 +255,11 @@ def test_slices_send_less(monkeypatch, run_gang):
     monkeypatch.setattr(Exchange, "send", counted)
     monkeypatch.setattr(f"{__name__}.LENGTH", 800)
     parts = [(p,) for p in range(8)]
-    run_gang(Chain(Numbers), parts, steps=1)
+    run_gang(StepMethod(Numbers), parts, steps=1)
     assert sent == dict.fromkeys(range(8), 7 * 800 * 4)
     sent.clear()
     monkeypatch.setattr(sums, "SLICED_BYTES", -1)
-    run_gang(Chain(Numbers), parts, steps=1)
+    run_gang(StepMethod(Numbers), parts, steps=1)
     assert sent == dict.fromkeys(range(8), 2 * 7 * 100 * 4)
 
 
@@ -330,7 +275,7 @@ def test_slices_send_less(monkeypatch, run_gang):
 )
 @pytest.mark.parametrize("staleness", [0, 2])
 def test_a_ring_gives_the_same_bits_whoever_holds_the_parts(run_gang, parts, staleness):
-    found = run_gang(Chain(Numbers, staleness, "ring"), parts)
+    found = run_gang(StepMethod(Numbers, staleness, "ring"), parts)
     vectors = [numbers_of(part, 0) for part in range(5)]
     total = []
     for chunk in range(5):
@@ -354,28 +299,31 @@ def test_a_ring_sends_pieces(run_gang, monkeypatch):
     send_to = Exchange.send_to
     monkeypatch.setattr(Exchange, "send_to", counted)
     monkeypatch.setattr(f"{__name__}.LENGTH", 800)
-    run_gang(Chain(Numbers, 0, "ring"), [(p,) for p in range(8)], steps=1)
+    run_gang(StepMethod(Numbers, 0, "ring"), [(p,) for p in range(8)], steps=1)
     assert sent == dict.fromkeys(range(8), 2 * 7 * 100 * 4)
 
 
-class Rounding:
-    """A packing that sends whole numbers and carries the rest."""
+class Rounding(StepMethod):
+    """A method whose parts send whole numbers and carry the rest."""
 
-    def begin(self, program, state, part):
-        return {"rest": np.zeros(LENGTH)}
+    carries: ClassVar[bool] = True
 
-    def pack(self, program, share, carried):
-        wanted = share.gradient + carried["rest"]
+    def part_step(self, session, step, part, batch, carried):
+        share = session.gradient(batch, step.number)
+        wanted = share.gradient + (
+            np.zeros(LENGTH) if carried is None else carried["rest"]
+        )
         whole = np.rint(wanted).astype(np.float32)
-        return replace(share, gradient=whole), {"rest": wanted - whole}
+        return PartStep(replace(share, gradient=whole), {"rest": wanted - whole})
 
     def keep(self, state, carried):
         return state + "".join(each["rest"].tobytes().hex() for each in carried)
 
 
 @pytest.mark.parametrize("parts", [[(0, 2, 1)], [(0, 2), (1,)], [(0,), (1,), (2,)]])
-def test_what_parts_carry_comes_together(run_gang, parts):
-    chain = Chain(Numbers, packing=Rounding())
+@pytest.mark.parametrize("sums", ["tree", "packed"])
+def test_what_parts_carry_comes_together(run_gang, parts, sums):
+    method = Rounding(Numbers, sums=sums)
     shares, rest = [], [np.zeros(LENGTH)] * 3
     said = "s"
     for step in range(3):
@@ -386,7 +334,7 @@ def test_what_parts_carry_comes_together(run_gang, parts):
         a, b, c = shares[-3:]
         said += ((a + b) + c).tobytes().hex() + "|3.0|"
     said += "".join(r.tobytes().hex() for r in rest)
-    assert run_gang(chain, parts) == [said] * len(parts)
+    assert run_gang(method, parts) == [said] * len(parts)
 
 
 def test_a_member_with_other_parameters_stops_the_gang(run_gang):
@@ -403,8 +351,8 @@ def test_a_member_with_other_parameters_stops_the_gang(run_gang):
             return super().gradient(batch, step, behind)
 
     damaged = None
-    chain = Chain(Marking, checksum_every=2)
-    for error in run_gang(chain, [(0,), (1,), (2,)]):
+    method = StepMethod(Marking, checksum_every=2)
+    for error in run_gang(method, [(0,), (1,), (2,)]):
         assert isinstance(error, TrainingError)
         assert "after step 2" in str(error)
         assert "those of member-1 differ" in str(error)
@@ -421,7 +369,7 @@ def test_gradients_wait_for_no_more_updates_than_they_must(run_gang, parts, stal
             return PartGradient(Words(f"{seen}"), 1.0)
 
     updates = 5
-    states = run_gang(Chain(Late, staleness), parts, steps=updates)
+    states = run_gang(StepMethod(Late, staleness), parts, steps=updates)
     seen = [step - staleness for step in range(updates)]
     wanted = "s" + "".join(f"|{i}:(({n}+{n})+{n})" for i, n in enumerate(seen))
     assert states == [wanted] * len(parts)

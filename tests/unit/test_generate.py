@@ -1,15 +1,22 @@
 """Synthetic graphs: counts, degrees, communities and features as asked for."""
 
-import networkx as nx
 import numpy as np
 import pytest
 
-from daskgnn.errors import DatasetError
 from daskgnn.graph.generate import planted_partition, rmat
+from daskgnn.graph.graph import open_graph
+from daskgnn.graph.synthetic import Synthetic
+from daskgnn.partition.prepare import prepare
 
 
 def ends(graph):
     return np.repeat(np.arange(graph.num_nodes), np.diff(graph.indptr)), graph.indices
+
+
+def distinct(drawn):
+    """Return how many pairs of different nodes a synthetic graph draws."""
+    pairs = np.sort(np.stack(drawn.edges(0, drawn.num_edges)), axis=0)
+    return len(np.unique(pairs[:, pairs[0] != pairs[1]], axis=1).T)
 
 
 @pytest.fixture(scope="module")
@@ -17,20 +24,41 @@ def planted():
     return planted_partition(20000, 200000, 10, num_features=16, seed=3)
 
 
-def test_planted_counts_are_exact(planted):
+def test_planted_counts(planted):
     assert planted.num_nodes == 20000
-    assert planted.num_edges == 400000
-    assert planted.num_features == 16
-    assert planted.report["duplicates_dropped"] == 0
+    assert planted.report["input_edges"] == 200000
+    drawn = Synthetic("planted", 20000, 200000, 10, 16, seed=3)
+    assert planted.num_edges == 2 * distinct(drawn) > 390000
     assert planted.report["self_loops_dropped"] == 0
+    assert planted.num_features == 16
     assert np.bincount(planted.labels).tolist() == [2000] * 10
 
 
 @pytest.mark.parametrize("leave", [0.0, 0.1, 0.24, 1.0])
-def test_the_share_of_leaving_edges_is_exact(leave):
+def test_the_share_of_leaving_edges_is_that_asked_for(leave):
     graph = planted_partition(1000, 5000, 4, leave=leave)
     row, column = ends(graph)
-    assert (graph.labels[row] != graph.labels[column]).mean() == pytest.approx(leave)
+    share = (graph.labels[row] != graph.labels[column]).mean()
+    # Repeats are left out, and within communities there are more of them.
+    assert share == pytest.approx(leave, abs=0.02)
+    assert share in (0.0, 1.0) or 0 < leave < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "graph"),
+    [
+        ("planted", lambda **o: planted_partition(1024, 4000, 4, **o)),
+        ("rmat", lambda **o: rmat(10, 4000, num_classes=4, **o)),
+    ],
+)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_graph_is_the_same_in_memory_and_in_files(kind, graph, shuffle, tmp_path):
+    options = {"num_features": 3, "signal": 2.0, "shuffle": shuffle, "seed": 7}
+    options |= {"train": 0.2, "val": 0.3, "test": 0.1}
+    here = graph(**options).partition(8, "metis").save(tmp_path / "memory.zarr")
+    drawn = Synthetic(kind, 1024, 4000, 4, **options)
+    there = prepare(drawn, tmp_path / "files.zarr", method="metis", num_clusters=8)
+    assert open_graph(here).checksum == open_graph(there).checksum
 
 
 def test_degrees_follow_the_power_law(planted):
@@ -62,12 +90,12 @@ def test_neighbours_features_tell_the_class(planted):
 
 
 def test_splits_have_their_shares():
-    graph = planted_partition(1000, 3000, train=0.08, val=0.02, test=0.9)
-    assert {name: len(ids) for name, ids in graph.splits.items()} == {
-        "train": 80,
-        "val": 20,
-        "test": 900,
-    }
+    graph = planted_partition(10000, 30000, train=0.08, val=0.02, test=0.9)
+    sizes = {name: len(ids) for name, ids in graph.splits.items()}
+    assert sum(sizes.values()) == 10000
+    # Some five standard deviations of a binomial count.
+    assert sizes["train"] == pytest.approx(800, abs=140)
+    assert sizes["val"] == pytest.approx(200, abs=70)
     assert list(planted_partition(99, 300, train=1, val=0, test=0).splits) == ["train"]
 
 
@@ -87,22 +115,19 @@ def test_a_seed_gives_one_graph(seed):
     assert not np.array_equal(first.indices, other.indices)
 
 
-def test_small_and_dense_corners():
+def test_small_corners():
     full = planted_partition(6, 15, 1, num_features=0)
-    assert nx.density(nx.Graph(list(zip(*ends(full), strict=True)))) == 1
-    assert planted_partition(2, 1, 2, leave=1.0).num_edges == 2
     assert full.features is None
+    row, column = ends(full)
+    assert (row != column).all()
+    assert planted_partition(4, 1, 2, leave=1.0).num_edges == 2
 
 
-def test_edges_that_do_not_fit_are_said():
-    with pytest.raises(DatasetError, match="only 180 of 300 different edges"):
-        planted_partition(40, 300, 4, leave=0.0)
-
-
-def test_rmat_is_skewed_and_exact():
+def test_rmat_is_skewed():
     graph = rmat(12, 30000, num_features=8, num_classes=5)
     degree = np.diff(graph.indptr)
-    assert (graph.num_nodes, graph.num_edges) == (4096, 60000)
+    assert graph.num_nodes == 4096
+    assert graph.num_edges == 2 * distinct(Synthetic("rmat", 4096, 30000, 5)) > 48000
     assert degree.max() > 15 * degree.mean()
     assert graph.report["isolated_nodes"] == (degree == 0).sum()
     assert graph.num_classes == 5
@@ -113,7 +138,8 @@ def test_rmat_quadrants_have_their_chances():
     row, column = ends(graph)
     high = (row >= 512) & (column >= 512)
     low = (row < 512) & (column < 512)
-    assert low.mean() == pytest.approx(0.4, abs=0.05)
+    # Repeats are left out, most of them in the first quadrant.
+    assert low.mean() == pytest.approx(0.4, abs=0.06)
     assert high.mean() == pytest.approx(0.1, abs=0.03)
 
 

@@ -5,16 +5,16 @@ from collections import Counter
 
 import pytest
 from click.testing import CliRunner
-from training import inside, planted_graph, stored
+from training import inside, planted_graph, stored, trainer
 
 from daskgnn.cli import gnn
+from daskgnn.errors import CheckpointError
 
 SHOWN = {
     "--gradients async --staleness 2": {"0": 1, "1": 1, "2": 10},
     "--gradients ring": {},
     # Two updates a step, and nobody to compete with.
     "--gradients server --staleness 1": {"0": 24},
-    "--gradients gloo": {},
     "--compress topk:0.01": {},
     "--accumulate 4": {},
     "--local-steps 2": {},
@@ -68,6 +68,7 @@ def test_every_way_trains_and_resumes_from_the_shell(path, words, tmp_path):
     [
         ("--staleness 2", "needs gradients='async' or 'server'"),
         ("--gradients sync", "'sync' is not one of"),
+        ("--gradients gloo", "'gloo' is not one of 'tree'"),
         ("--gradients async --accumulate 4", "accumulate=4 and staleness=1 cannot"),
         ("--gradients ring --compress topk:0.01", "cannot go together"),
         ("--gradients server --local-steps 4", "cannot go together"),
@@ -86,3 +87,25 @@ def test_what_cannot_be_is_said_in_one_line(path, words, said, tmp_path):
     assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_run_that_was_begun_with_gloo_is_refused_in_one_line(path, tmp_path):
+    inside("train", path, *TRAIN, "--epochs", "1", "--out", str(tmp_path))
+    settings = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**settings, "gradients": "gloo"}))
+    line = ["train", "--resume", str(tmp_path)]
+    result = CliRunner().invoke(gnn, line, prog_name="daskgnn")
+    assert result.exit_code == 2
+    assert "gradients='gloo', expected one of 'tree'" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_of_gloo_is_refused_in_one_line(path):
+    run = trainer(path, 2, None)
+    plan = run._facts
+    old = {**plan, "gradients": {**plan["gradients"], "sums": "gloo"}}
+    with pytest.raises(CheckpointError) as refused:
+        run.course.restore(run.course.to_checkpoint(old), plan)
+    assert "gradients={'sums': 'gloo'}" in str(refused.value)
+    assert "gradients={'sums': 'tree'}" in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -17,7 +17,8 @@ from daskgnn.cli.options import FEATURE_DTYPES
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.store import load_features, load_half_features, open_store
+from daskgnn.graph.store import open_store
+from daskgnn.graph.stored import ZarrSource
 from daskgnn.graph.validate import validate
 from daskgnn.kernels.exchange import FeatureRows
 from daskgnn.kernels.features import dense_rows, normalize_rows, some_rows
@@ -105,9 +106,9 @@ def test_what_is_too_large_is_named_by_its_node(tmp_path):
     assert list(tmp_path.iterdir()) == []
     path = save(data, tmp_path)
     with pytest.raises(InputError, match=r"node 17, column 3"):
-        load_half_features(path, 0, 60, "float16")
+        ZarrSource(path).load_features(0, 60, "float16")
     # Rows divided by their sums fit.
-    assert load_half_features(path, 0, 60, "float16", True).shape == (60, 5)
+    assert ZarrSource(path).load_features(0, 60, "float16", True).shape == (60, 5)
     validate(save(data, tmp_path, "bfloat16"))
 
 
@@ -133,13 +134,13 @@ def test_features_that_round_to_zeros_stay_valid(tmp_path):
 @pytest.mark.parametrize("asked", HALVES)
 def test_blocks_are_tables_of_what_was_asked(stored, asked, tmp_path, small_chunks):
     path = save(make_graph(), tmp_path, stored)
-    whole = load_features(path, 0, 60)
+    whole = ZarrSource(path).load_features(0, 60)
     assert whole.dtype == np.float32
     for start, stop in [(0, 60), (17, 43), (20, 20), (59, 60)]:
-        block = load_half_features(path, start, stop, asked)
+        block = ZarrSource(path).load_features(start, stop, asked)
         assert block.dtype == TABLE_DTYPES[asked]
         np.testing.assert_array_equal(block, narrow(whole[start:stop], asked))
-        block = load_half_features(path, start, stop, asked, normalize=True)
+        block = ZarrSource(path).load_features(start, stop, asked, normalize=True)
         expected = narrow(normalize_rows(whole[start:stop]), asked)
         np.testing.assert_array_equal(block, expected)
 
@@ -148,8 +149,8 @@ def test_blocks_are_tables_of_what_was_asked(stored, asked, tmp_path, small_chun
 def test_half_of_a_half_store_is_read_as_it_is(name, tmp_path):
     data = make_graph()
     full, half = save(data, tmp_path), save(data, tmp_path, name)
-    one = load_half_features(full, 0, 60, name)
-    np.testing.assert_array_equal(one, load_half_features(half, 0, 60, name))
+    one = ZarrSource(full).load_features(0, 60, name)
+    np.testing.assert_array_equal(one, ZarrSource(half).load_features(0, 60, name))
 
 
 @pytest.mark.parametrize("name", TABLE_DTYPES)
@@ -191,7 +192,7 @@ def test_damage_to_half_features_is_named(name, tmp_path, small_chunks):
     damaged[7] ^= 1
     for wrong in (bytes(damaged), content[:-6], b""):
         file.write_bytes(wrong)
-        for read in (validate, lambda p: load_half_features(p, 0, 60, name)):
+        for read in (validate, lambda p: ZarrSource(p).load_features(0, 60, name)):
             with pytest.raises(StoreError, match="'c/1/0' of array 'features'"):
                 read(path)
     file.unlink()

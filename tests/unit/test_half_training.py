@@ -10,7 +10,6 @@ import torch
 from training import planted_graph, small_sage, stored, trainer
 
 import daskgnn
-import daskgnn.graph.store as stores
 from daskgnn import nn
 from daskgnn.dataflow.memory import estimate_blocks
 from daskgnn.errors import CheckpointError, InputError
@@ -106,7 +105,7 @@ def test_blocks_are_not_widened_when_they_are_loaded(paths, monkeypatch):
     def refuse(*args):
         raise AssertionError("the whole block was read as float32")
 
-    monkeypatch.setattr(stores, "load_features", refuse)
+    monkeypatch.setattr("daskgnn.graph.stored.widen", refuse)
     fitted(paths["bfloat16"], epochs=1)
 
 
@@ -124,7 +123,7 @@ def test_another_feature_dtype_is_another_run(paths, tmp_path):
 
 
 def test_what_cannot_be_is_refused_before_any_work(paths, tmp_path):
-    with pytest.raises(InputError, match="feature_dtype is 'half', expected one"):
+    with pytest.raises(InputError, match="feature_dtype='half', expected one"):
         trainer(paths["float32"], 2, None, feature_dtype="half")
     bags = np.zeros((400, 40), np.float32)
     bags[:, 0] = 1
@@ -144,26 +143,26 @@ def test_a_checkpoint_of_before_is_one_of_float32(paths, tmp_path):
     run = fitted(paths["float32"], epochs=1, out=tmp_path / "run")
     facts = newest_checkpoint(tmp_path / "run" / "checkpoints").facts
     assert facts["plan"]["feature_dtype"] == "float32"
-    checkpoint = run.course.to_checkpoint(run._plan_facts())
+    checkpoint = run.course.to_checkpoint(run._facts)
     del checkpoint.facts["plan"]["feature_dtype"]
-    run.course.restore(checkpoint, run._plan_facts())
+    run.course.restore(checkpoint, run._facts)
     half = trainer(paths["float32"], 2, None, feature_dtype="bfloat16")
     with pytest.raises(CheckpointError, match="feature_dtype=float32"):
-        half.course.restore(checkpoint, half._plan_facts())
+        half.course.restore(checkpoint, half._facts)
 
 
 def test_the_command_line_trains_and_resumes(paths, tmp_path):
     from daskgnn.train import run
 
-    config = run.RunConfig(
+    config = run.RunOptions(
         graph=paths["float32"], out=str(tmp_path / "a"), workers=0, epochs=2
     )
-    config.feature_dtype = "bfloat16"
+    config["feature_dtype"] = "bfloat16"
     first = run.train(config)
     settings = json.loads((tmp_path / "a" / "run.json").read_text())
     assert settings["feature_dtype"] == "bfloat16"
-    config.graph, config.out = paths["bfloat16"], str(tmp_path / "b")
-    config.feature_dtype = None
+    config |= {"graph": paths["bfloat16"], "out": str(tmp_path / "b")}
+    config["feature_dtype"] = None
     second = run.train(config)
     assert first["params_sha256"] == second["params_sha256"]
     assert run.evaluate(tmp_path / "a") == run.evaluate(tmp_path / "b")

@@ -11,14 +11,13 @@ from daskgnn.dataflow.halo_cache import CachePlan
 from daskgnn.dataflow.memory import estimate_cache
 from daskgnn.errors import InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock
+from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.exchange import Asked, FeatureRows
 from daskgnn.kernels.halo_cache import (
     choose_static,
     expected_visits,
     update_lru,
 )
-from daskgnn.kernels.hops import Sampling, first_nodes
-from daskgnn.kernels.neighbor import FanOut
 
 
 def block():
@@ -28,13 +27,13 @@ def block():
     return AdjacencyBlock(0, indptr, np.concatenate(rows), np.arange(4))
 
 
-def sampling(*fan_outs):
-    return Sampling(FanOut(fan_outs), np.array([0, 4, 8]))
+def how(*fan_outs):
+    return PartitionBook(np.array([0, 4, 8])), fan_outs
 
 
 def test_visits_of_one_hop_are_draws_over_degrees():
     seeds = np.array([0, 1, 2])
-    ids, visits = expected_visits(block(), sampling(2), seeds, 1.5)
+    ids, visits = expected_visits(block(), *how(2), seeds, 1.5)
     assert ids.tolist() == [4, 5, 6, 7]
     # Each training node is a seed in half of the steps.
     expected = 0.5 * np.array([2 / 3 + 1 + 2 / 4, 2 / 3 + 2 / 4, 2 / 4, 0])
@@ -42,7 +41,7 @@ def test_visits_of_one_hop_are_draws_over_degrees():
 
 
 def test_visits_of_two_hops_go_through_own_rows():
-    ids, visits = expected_visits(block(), sampling(1, 1), np.array([0]), 1.0)
+    ids, visits = expected_visits(block(), *how(1, 1), np.array([0]), 1.0)
     # Node 0 surely, node 1 by one of node 0's three draws.
     reached = 1 - np.exp(-1 / 3)
     sure = 1 - np.exp(-1)
@@ -52,15 +51,14 @@ def test_visits_of_two_hops_go_through_own_rows():
 
 def test_static_keeps_the_most_visited():
     seeds = np.array([0, 1, 2])
-    assert choose_static(block(), sampling(2), seeds, 3, 2).tolist() == [4, 5]
+    assert choose_static(block(), *how(2), seeds, 3, 2).tolist() == [4, 5]
     # Nobody visits node 7.
-    assert choose_static(block(), sampling(2), seeds, 3, 9).tolist() == [4, 5, 6]
-    assert len(choose_static(block(), sampling(2), seeds[:0], 3, 9)) == 0
+    assert choose_static(block(), *how(2), seeds, 3, 9).tolist() == [4, 5, 6]
+    assert len(choose_static(block(), *how(2), seeds[:0], 3, 9)) == 0
 
 
 def window_of(*steps):
-    runs = [np.array(ids) for ids in steps]
-    return first_nodes(runs, np.zeros(len(runs), np.uint64), np.empty(0), 2)
+    return [np.array(ids) for ids in steps]
 
 
 def rows_of(ids):

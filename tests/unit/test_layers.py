@@ -8,11 +8,22 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "daskgnn"
 # A folder may import itself and those before it.
-LAYERS = ["kernels", "graph", "partition", "nn", "dataflow", "train", "cli"]
-BASE = {"errors", "config"}
-FOREIGN = {"kernels": {"dask", "distributed", "torch"}, "dataflow": {"torch"}}
+LAYERS = [
+    "kernels",
+    "sampling",
+    "graph",
+    "partition",
+    "nn",
+    "tasks",
+    "dataflow",
+    "train",
+    "cli",
+]
+BASE = {"errors", "config", "seams"}
+PURE = {"dask", "distributed", "torch"}
+FOREIGN = {"kernels": PURE, "sampling": PURE, "dataflow": {"torch"}}
 # nn comes before dataflow in the order, but task graphs know nothing of models.
-OWN = {"dataflow": {"nn"}}
+OWN = {"tasks": {"partition"}, "dataflow": {"nn", "tasks"}}
 # A data set in memory has the method partition(), which imports when it is called.
 LATE = {("graph", "partition")}
 
@@ -76,6 +87,38 @@ def test_folders_keep_away_from_libraries(layer: str) -> None:
         if module.split(".")[0] in FOREIGN[layer]
     ]
     assert not wrong
+
+
+CROSSINGS = {"from_numpy", "as_tensor", "numpy", "tensor", "from_dlpack", "asarray"}
+"""How tensors are made of arrays and come back, as methods or of ``torch``."""
+
+
+def crossings(tree: ast.AST) -> list[str]:
+    """Return the calls of a module that torch answers with a tensor's other form."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        owner = ast.unparse(node.func.value)
+        is_torch = owner == "torch" and node.func.attr in CROSSINGS
+        if is_torch or (node.func.attr == "numpy" and not node.args):
+            found.append(ast.unparse(node.func))
+    return found
+
+
+def test_arrays_become_tensors_in_one_file() -> None:
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if crossings(ast.parse(path.read_text()))
+    }
+    assert found == {"nn/device.py"}
+
+
+def test_crossings_are_seen() -> None:
+    lines = "x.detach().numpy()", "torch.tensor(a)", "CPU.tensor(a)", "torch.zeros(3)"
+    found = [crossings(ast.parse(line)) for line in lines]
+    assert found == [["x.detach().numpy"], ["torch.tensor"], [], []]
 
 
 def test_the_base_imports_no_folder() -> None:

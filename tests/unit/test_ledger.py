@@ -22,6 +22,7 @@ from daskgnn.dataflow.timing import (
 from daskgnn.errors import InputError
 from daskgnn.kernels.batch import PreparedWindow
 from daskgnn.kernels.seeds import SeedPlan
+from daskgnn.kernels.targets import Targets
 from daskgnn.train.account import CROSSED, Account
 from daskgnn.train.ledger import Ledger
 from daskgnn.train.plan import Position, some_windows
@@ -370,7 +371,7 @@ def test_no_profile_before_a_fit(path, tmp_path):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 9, 10])
 def test_windows_of_some_steps(steps):
-    plan = SeedPlan(np.arange(10), np.arange(10), 3, seed=0)
+    plan = SeedPlan(Targets(np.arange(10), np.arange(10)[:, None]), 3, seed=0)
     found = list(some_windows(plan, Position(1, 1), steps, lambda: 2))
     assert sum(window.size for window in found) == steps
     assert (found[0].epoch, found[0].first) == (1, 1)

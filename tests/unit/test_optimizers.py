@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from daskgnn.dataflow.chain import Chain
+from daskgnn.dataflow.chain import update
 from daskgnn.dataflow.shares import PartGradient
+from daskgnn.dataflow.steps import Step, StepMethod
 from daskgnn.errors import ModelError, TrainingError
-from daskgnn.kernels.neighbor import FanOut
+from daskgnn.tasks import NodeClassification
 from daskgnn.train.gradients import StepUse, UpdateOptions
-from daskgnn.train.loss import cross_entropy
 from daskgnn.train.program import TrainSession, make_program
 from daskgnn.train.schedule import Schedule, check_optimizer, optimizer_factory
 from daskgnn.train.state import TrainState, flatten, hash_parameters
@@ -25,7 +25,7 @@ def small_model():
     return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
 
 
-CHAIN = Chain(TrainSession)
+METHOD = StepMethod(TrainSession)
 
 
 def gradients(model, count):
@@ -42,12 +42,13 @@ def set_gradient(parameters, flat):
 
 
 def by_tasks(model, factory, grads, options=None):
-    program = make_program(model, cross_entropy, factory, FanOut((1,)), 1)
+    program = make_program(model, NodeClassification(), factory, 1)
     state = TrainState(flatten(list(model.parameters())), {})
     for i, grad in enumerate(grads):
         left = PartGradient(grad / 2, 0.5)
         given = UpdateOptions([{}]) if options is None else options[i]
-        state = CHAIN.update(program, state, left, left, given)
+        step = Step(0, options=given)
+        state = update(METHOD, program, state, step, left, left, None)
     return state
 
 
@@ -170,7 +171,7 @@ def test_steps_in_one_session_equal_steps_one_by_one(name):
     model = small_model()
     grads = gradients(model, 4)
     one_by_one = by_tasks(model, factory, grads)
-    program = make_program(model, cross_entropy, factory, FanOut((1,)), 1)
+    program = make_program(model, NodeClassification(), factory, 1)
     start = TrainState(flatten(list(model.parameters())), {})
     session = TrainSession(program, start)
     assert session.state() is start
@@ -188,11 +189,12 @@ def test_steps_in_one_session_equal_steps_one_by_one(name):
 def test_a_loss_that_is_not_finite_stops_the_run():
     model = small_model()
     factory = optimizer_factory("sgd", 0.1, 0.0)
-    program = make_program(model, cross_entropy, factory, FanOut((1,)), 1)
+    program = make_program(model, NodeClassification(), factory, 1)
     state = TrainState(flatten(list(model.parameters())), {})
     bad = PartGradient(np.zeros_like(state.parameters), float("nan"))
+    given = UpdateOptions([{}])
     with pytest.raises(TrainingError, match="step 0"):
-        CHAIN.update(program, state, bad, None, UpdateOptions([{}]))
+        update(METHOD, program, state, Step(0, options=given), bad, None, None)
 
 
 def test_the_hash_is_of_little_endian_float32():

@@ -7,16 +7,13 @@ from scipy import stats
 
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.counter import derive_key, keys_below
-from daskgnn.kernels.hops import (
-    Request,
-    Sampling,
-    answer,
-    first_nodes,
-    request,
-)
-from daskgnn.kernels.merge import merge
+from daskgnn.kernels.entries import PartRows
+from daskgnn.kernels.hops import Request, answer
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
+from daskgnn.kernels.targets import Targets
+from daskgnn.sampling import NeighborSampler, PartitionBook
+from daskgnn.sampling.rounds import sample_parts
 
 
 def ordered_blocks(matrix, order, num_parts, weights=None):
@@ -52,54 +49,30 @@ def graph(n=60, seed=0):
 
 
 def whole_window(blocks, bounds, seeds, step_keys, num_neighbors):
-    """Run all hops for every part without Dask; return each part's window."""
-    parts = range(len(blocks))
-    sampling = Sampling(FanOut(num_neighbors), bounds)
-    labels = [np.arange(b.num_rows) + b.start for b in blocks]
-    windows = []
-    for p in parts:
-        runs = [
-            s[cut_runs(len(s), len(blocks))[p] :][: _run(s, blocks, p)] for s in seeds
-        ]
-        windows.append(first_nodes(runs, step_keys, labels[0][:0], len(blocks)))
-    for hop in range(len(num_neighbors)):
-        after = []
-        for p in parts:
-            answers = {
-                q: answer(
-                    blocks[q],
-                    labels[q],
-                    request(windows[p], sampling, q),
-                    step_keys,
-                    sampling,
-                    hop,
-                )
-                for q in parts
-            }
-            after.append(merge(windows[p], answers, sampling, hop, p))
-        windows = after
-    return windows
+    """Run all hops for every part without Dask; return each part's graphs."""
+    runs = []
+    for p in range(len(blocks)):
+        cuts = [cut_runs(len(s), len(blocks))[p : p + 2] for s in seeds]
+        runs.append([s[a:b] for s, (a, b) in zip(seeds, cuts, strict=True)])
+    parts = [PartRows(block) for block in blocks]
+    sampler = NeighborSampler(num_neighbors)
+    return sample_parts(sampler, parts, PartitionBook(bounds), runs, step_keys)
 
 
-def _run(seeds, blocks, part):
-    cuts = cut_runs(len(seeds), len(blocks))
-    return cuts[part + 1] - cuts[part]
-
-
-def neighbourhoods(windows, order, num_neighbors):
+def neighbourhoods(windows, order):
     """Return, a step, the set of (layer, destination, sources), in original ids."""
-    out = [set() for _ in windows[0].steps]
-    limits = FanOut(num_neighbors).limits
-    for window in windows:
-        for s, step in enumerate(window.steps):
-            ids = order[step.ids]
+    out = [set() for _ in windows[0]]
+    for graphs in windows:
+        for s, graph in enumerate(graphs):
+            ids = order[graph.ids]
             assert len(set(ids)) == len(ids)
-            for hop, limit in enumerate(limits):
-                for i in range(step.sizes[hop]):
-                    k = min(step.counts[i], limit)
-                    row = step.indices[step.starts[i] : step.starts[i] + k]
+            for hop in range(graph.num_layers):
+                starts, ends, indices, _ = graph.layer(hop)
+                assert len(starts) == graph.sizes[hop]
+                for i, (begin, end) in enumerate(zip(starts, ends, strict=True)):
+                    row = indices[begin:end]
                     assert len(set(row)) == len(row)
-                    assert (row < step.sizes[hop + 1]).all()
+                    assert (row < graph.sizes[hop + 1]).all()
                     out[s].add((hop, ids[i], tuple(sorted(ids[row]))))
     return out
 
@@ -108,7 +81,7 @@ def neighbourhoods(windows, order, num_neighbors):
 def test_neighbourhoods_do_not_depend_on_parts_or_order(num_neighbors):
     matrix = graph()
     rng = np.random.default_rng(1)
-    plan = SeedPlan(np.arange(40), np.arange(40), 12, seed=3)
+    plan = SeedPlan(node_targets(np.arange(40)), 12, seed=3)
     keys = np.array([derive_key(1, 2, s) for s in range(3)], np.uint64)
     permutation = plan.permutation(0)
     seen = []
@@ -117,7 +90,7 @@ def test_neighbourhoods_do_not_depend_on_parts_or_order(num_neighbors):
         blocks, bounds, place = ordered_blocks(matrix, order, num_parts)
         seeds = [np.sort(place[permutation[s * 12 : s * 12 + 12]]) for s in range(3)]
         windows = whole_window(blocks, bounds, seeds, keys, num_neighbors)
-        seen.append(neighbourhoods(windows, order, num_neighbors))
+        seen.append(neighbourhoods(windows, order))
     assert seen[0] == seen[1] == seen[2]
     for step in seen[0]:
         for hop, node, sources in step:
@@ -129,14 +102,13 @@ def test_neighbourhoods_do_not_depend_on_parts_or_order(num_neighbors):
 
 def test_a_smaller_fan_out_takes_a_prefix_of_the_larger():
     matrix = graph()
-    blocks, bounds, _ = ordered_blocks(matrix, np.arange(60), 1)
+    blocks, _, _ = ordered_blocks(matrix, np.arange(60), 1)
     keys = np.array([derive_key(9)], np.uint64)
     asked = Request(np.arange(60), np.array([0, 60]))
     rows = {}
     # The least fan-out is the same, so no row is taken whole by one alone.
     for k in (3, 5):
-        sampling = Sampling(FanOut((k, 2)), bounds)
-        got = answer(blocks[0], np.arange(60), asked, keys, sampling, 0)
+        got = answer(blocks[0], asked, keys, FanOut((k, 2)), 0)
         ends = np.cumsum(got.counts)
         rows[k] = [
             got.columns[e - c : e] for e, c in zip(ends, got.counts, strict=True)
@@ -155,19 +127,11 @@ def draw_counts(weights, sample, trials=4000):
         np.array([17]),
         np.asarray(weights, np.float32),
     )
-    sampling = Sampling(FanOut((sample,)), np.array([0, 1]))
     keys = np.array([derive_key(5, t) for t in range(trials)], np.uint64)
     asked = Request(np.zeros(trials, np.int64), np.arange(trials + 1))
     uniform = len(set(weights)) == 1
-    got = answer(
-        block,
-        np.zeros(1, np.int64),
-        asked,
-        keys,
-        sampling,
-        0,
-        None if uniform else block.weights,
-    )
+    by = None if uniform else block.weights
+    got = answer(block, asked, keys, FanOut((sample,)), 0, by)
     return np.bincount(got.columns, minlength=degree), got
 
 
@@ -185,17 +149,28 @@ def test_weighted_draws_follow_the_weights():
     assert stats.chisquare(counts, weights / weights.sum() * 8000).pvalue > 1e-3
 
 
+def node_targets(ids, places=None):
+    return Targets(ids, (ids if places is None else places)[:, None])
+
+
+def visited(plan, epoch):
+    """Return the keys of an epoch's targets in the order in which they come."""
+    return plan.in_order.keys[plan.permutation(epoch)]
+
+
 def test_epochs_permute_all_training_nodes_whatever_their_storage_order():
     ids = np.arange(0, 200, 2)
-    plan = SeedPlan(ids, ids + 1000, 16, seed=4)
+    plan = SeedPlan(node_targets(ids, ids + 1000), 16, seed=4)
     shuffled = np.random.default_rng(0).permutation(len(ids))
-    other = SeedPlan(ids[shuffled], ids[shuffled] + 1000, 16, seed=4)
-    first, second = plan.permutation(0), plan.permutation(1)
-    assert sorted(first) == list(ids + 1000)
+    other = SeedPlan(node_targets(ids, shuffled), 16, seed=4)
+    first, second = (visited(plan, epoch) for epoch in (0, 1))
+    assert sorted(first) == list(ids)
     assert list(first) != list(second)
-    assert list(first) == list(other.permutation(0))
+    assert list(first) == list(visited(other, 0))
     assert plan.steps_per_epoch == 7
-    assert len(plan.step_seeds(first, 6)) == 4
+    last = plan.step_targets(plan.permutation(0), 6)
+    assert list(last.nodes[:, 0]) == sorted(first[96:] + 1000)
+    assert len(last) == plan.num_targets(6) == 4
 
 
 @pytest.mark.parametrize(("seeds", "parts"), [(10, 3), (2, 4), (0, 2), (7, 7)])

@@ -15,7 +15,9 @@ from daskgnn.dataflow.part import PartBlocks, PartSource, load_part
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.kernels.shared import SharedArrays, memory_name
+from daskgnn.sampling import NeighborSampler
 from daskgnn.train.plan import Window, WindowPlanner
+from daskgnn.train.program import packed_sampler
 
 pytestmark = pytest.mark.skipif(
     memory_name() is None, reason="no memory that processes can share here"
@@ -119,17 +121,20 @@ def paths(tmp_path_factory):
     }
 
 
+def by(sample_by):
+    return packed_sampler(NeighborSampler([4, 3], sample_by))
+
+
 def source_of(path, **changes):
     run = trainer(path, 2, None)
     book = run.graph.partition_book
     source = PartSource(
-        path,
+        run.graph.source,
         int(book[1]),
         int(book[2]),
-        run.graph.checksum,
         "float32",
         False,
-        "uniform",
+        by("uniform"),
     )
     return replace(source, **changes)
 
@@ -145,8 +150,7 @@ def arrays_of(blocks):
     }
     if block.weights is not None:
         found["weights"] = block.weights
-    if blocks.draw_weights is not None:
-        found["draws"] = blocks.draw_weights
+    found |= blocks.rows.data
     if isinstance(features, np.ndarray):
         return {**found, "features": features}
     return {**found, "features": features.todense()}
@@ -157,8 +161,8 @@ def arrays_of(blocks):
     [
         ("plain", {}),
         ("plain", {"feature_dtype": "bfloat16"}),
-        ("plain", {"sample_by": "degree", "normalize_features": True}),
-        ("weighted", {"sample_by": "weight"}),
+        ("plain", {"packed": by("degree"), "normalize_features": True}),
+        ("weighted", {"packed": by("edge_weight")}),
         ("sparse", {}),
     ],
 )
@@ -230,8 +234,9 @@ def test_reading_in_place_changes_no_bit_and_no_count(paths, kind, model, memori
         options["model"] = lambda graph: small_sage(graph, input_dropout=0.3)
     run = trainer(paths[kind], 4, None, **options)
     deployment = run.deployment
-    plan = replace(deployment.preparation, remote_aggregation=False)
-    deployment.preparation = plan
+    plan = deployment.preparation
+    inputs = replace(plan.inputs, remote_aggregation=False)
+    deployment.preparation = replace(plan, inputs=inputs)
     tasks, sent = prepared(run, None)
     fewer, read = prepared(run, memories)
     assert len(fewer) < len(tasks)
@@ -240,8 +245,13 @@ def test_reading_in_place_changes_no_bit_and_no_count(paths, kind, model, memori
             assert step.x.tobytes() == same.x.tobytes()
             if step.aggregated is not None:
                 assert step.aggregated.tobytes() == same.aggregated.tobytes()
-            for name in ("indptr", "indices", "ids", "labels", "strength", "degree"):
-                np.testing.assert_array_equal(getattr(step, name), getattr(same, name))
+            np.testing.assert_array_equal(step.labels, same.labels)
+            for name in ("original_ids", "strength", "degree"):
+                found, again = getattr(step.graph, name), getattr(same.graph, name)
+                np.testing.assert_array_equal(found, again)
+            for name in ("indptr", "indices"):
+                found, again = (getattr(s.graph.rows[0], name) for s in (step, same))
+                np.testing.assert_array_equal(found, again)
         np.testing.assert_array_equal(one.traffic.rows, other.traffic.rows)
         np.testing.assert_array_equal(one.traffic.nbytes, other.traffic.nbytes)
         near = np.array([m == memories[part] for m in memories])

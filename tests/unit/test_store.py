@@ -18,14 +18,8 @@ from daskgnn.graph import store as stores
 from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.readers import from_edge_index
-from daskgnn.graph.store import (
-    load_adjacency,
-    load_degrees,
-    load_features,
-    load_labels,
-    load_original_ids,
-    open_store,
-)
+from daskgnn.graph.store import open_store
+from daskgnn.graph.stored import ZarrSource
 from daskgnn.graph.validate import validate
 
 
@@ -144,7 +138,7 @@ def test_rows_read_alone_equal_the_whole(tmp_path, small_chunks):
     order = partitioned.original_ids
     features = graph.features.toarray()[order]
     for start, stop in [(0, 60), (0, 1), (59, 60), (17, 43), (20, 20)]:
-        block = load_adjacency(path, start, stop)
+        block = ZarrSource(path).load_rows(start, stop)
         assert (block.start, block.num_rows) == (start, stop - start)
         assert block.indptr.dtype == np.int64
         assert block.indices.dtype == np.int32
@@ -154,23 +148,25 @@ def test_rows_read_alone_equal_the_whole(tmp_path, small_chunks):
             own = graph.indices[graph.indptr[node] : graph.indptr[node + 1]]
             # Slot j of a node is the same neighbour under every partition.
             np.testing.assert_array_equal(order[found], own)
-        found = load_features(path, start, stop)
+        found = ZarrSource(path).load_features(start, stop)
         assert found.shape == (stop - start, 40)
         np.testing.assert_array_equal(found.todense(), features[start:stop])
-        found = load_labels(path, start, stop)
+        found = ZarrSource(path).load_table("labels", start, stop)
         np.testing.assert_array_equal(found, graph.labels[order[start:stop]])
-        found = load_original_ids(path, start, stop)
+        found = ZarrSource(path).load_table("original_ids", start, stop)
         np.testing.assert_array_equal(found, order[start:stop])
-    np.testing.assert_array_equal(load_degrees(path), np.diff(graph.indptr)[order])
+    np.testing.assert_array_equal(
+        ZarrSource(path).degrees(np.arange(60)), np.diff(graph.indptr)[order]
+    )
 
 
 def test_a_run_of_rows_reads_its_chunks_only(tmp_path, small_chunks):
     path = make_graph().partition(8).save(tmp_path / "g.zarr")
     rows = zarr.open_array(path, path="features", mode="r").chunks[0]
     Path(path, "features", "c", "1", "0").unlink()
-    assert load_features(path, 0, rows).shape == (rows, 5)
+    assert ZarrSource(path).load_features(0, rows).shape == (rows, 5)
     with pytest.raises(StoreError, match="'c/1/0' of array 'features' is missing"):
-        load_features(path, 0, rows + 1)
+        ZarrSource(path).load_features(0, rows + 1)
 
 
 def test_opening_is_kept_while_the_store_stays(tmp_path):
@@ -180,17 +176,17 @@ def test_opening_is_kept_while_the_store_stays(tmp_path):
     make_graph(seed=1).partition(8).save(path, overwrite=True)
     assert open_store(path).checksum != first.checksum
     with pytest.raises(StoreError, match="was replaced since it was opened"):
-        load_adjacency(path, 0, 5, first.checksum)
+        ZarrSource(path, first.checksum).load_rows(0, 5)
 
 
 def test_what_was_not_stored_is_named(tmp_path):
     path = GRAPHS["bare"]().partition(4).save(tmp_path / "g.zarr")
     with pytest.raises(StoreError, match="has no features"):
-        load_features(path, 0, 5)
+        ZarrSource(path).load_features(0, 5)
     with pytest.raises(StoreError, match="has no labels"):
-        load_labels(path, 0, 5)
+        ZarrSource(path).load_table("labels", 0, 5)
     with pytest.raises(StoreError, match=r"rows 50:61 of array 'original_ids'"):
-        load_original_ids(path, 50, 61)
+        ZarrSource(path).load_table("original_ids", 50, 61)
     graph = open_graph(path)
     assert graph.features is None
     assert graph.labels is None

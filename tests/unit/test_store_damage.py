@@ -31,7 +31,6 @@ ARRAYS = [
     "original_ids",
     "cluster_bounds",
     "cluster_edges",
-    "cluster_crossing",
     "splits/train",
     "splits/test",
 ]

@@ -119,7 +119,7 @@ def test_seeds_make_different_graphs():
         ({"num_nodes": 1}, "num_nodes is 1"),
         ({"leave": 2.0}, "leave is 2.0"),
         ({"exponent": 2.0}, "exponent is 2.0"),
-        ({"train": 0.9}, "splits is 1.3"),
+        ({"train": 0.9}, r"train \+ val \+ test is 1\.3"),
         ({"seed": -1}, "seed is -1"),
         ({"kind": "rmat"}, "is no power of 2"),
         ({"num_classes": 60}, "at most half of 100 nodes"),

@@ -6,6 +6,7 @@ from stored_graphs import make_graph
 
 from daskgnn.errors import PartitionError, StoreError
 from daskgnn.graph import writer
+from daskgnn.graph.graph import open_graph
 from daskgnn.graph.store import open_store
 from daskgnn.graph.validate import pair_sum, validate
 
@@ -45,7 +46,6 @@ def changes(store):
     outside[5] = 60
     twice = ids.copy()
     twice[7] = twice[9]
-    crossing = store.read("cluster_crossing")
     bent = indptr.copy()
     bent[10] = bent[12] + 1
     return {
@@ -63,7 +63,6 @@ def changes(store):
             {"cluster_bounds": store.read("cluster_bounds")[::-1].copy()},
             "'cluster_bounds'",
         ),
-        "crossing": ({"cluster_crossing": crossing + 1}, "'cluster_crossing'"),
         "edges": (
             {"cluster_edges": store.read("cluster_edges") + 1},
             "'cluster_edges'",
@@ -76,7 +75,7 @@ def changes(store):
 
 KINDS = [
     "order", "repeat", "outside", "node twice", "no node", "short", "split",
-    "split id", "pointers", "few rows", "bounds", "crossing", "edges", "labels",
+    "split id", "pointers", "few rows", "bounds", "edges", "labels",
     "features", "nan",
 ]  # fmt: skip
 
@@ -94,6 +93,16 @@ def test_wrong_content_is_named(kind, good, tmp_path):
 
 def test_an_untouched_copy_is_right(good, tmp_path):
     assert validate(forge(good, tmp_path / "copy.zarr")).num_nodes == 60
+
+
+def test_a_store_that_counts_crossing_edges_is_right(good, tmp_path):
+    crossing = np.zeros(7, np.int64)
+    old = forge(good, tmp_path / "old.zarr", cluster_crossing=crossing)
+    assert validate(old).num_nodes == 60
+    book, expected = (
+        open_graph(path, num_parts=3).partition_book for path in (old, good)
+    )
+    np.testing.assert_array_equal(book, expected)
 
 
 def test_an_edge_without_its_reverse(good, tmp_path):

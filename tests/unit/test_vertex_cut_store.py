@@ -12,12 +12,16 @@ import daskgnn
 from daskgnn.dataflow.memory import estimate_blocks, estimate_mapped
 from daskgnn.dataflow.part import PartSource
 from daskgnn.errors import InputError, PartitionError, StoreError
-from daskgnn.graph.store import load_adjacency, open_store
+from daskgnn.graph.store import open_store
+from daskgnn.graph.stored import ZarrSource
 from daskgnn.graph.validate import validate
 from daskgnn.partition.cutgraph import VertexCutGraph, spread_from
 from daskgnn.partition.prepare import prepare
 from daskgnn.partition.vertexcut import VERTEX_CUTS
+from daskgnn.sampling import NeighborSampler
+from daskgnn.train.program import packed_sampler
 
+SAMPLER = packed_sampler(NeighborSampler([2, 2]))
 SPREAD = ["rows", "indptr", "holders", "starts", "bounds"]
 
 
@@ -116,7 +120,7 @@ def test_whole_rows_are_those_of_other_stores(data, path, tmp_path):
     rows = []
     for where in (path, other):
         parts = [
-            load_adjacency(where, int(start), int(stop))
+            ZarrSource(where).load_rows(int(start), int(stop))
             for start, stop in zip(*bounds_of(where), strict=True)
         ]
         ids = np.concatenate([part.original_ids for part in parts])
@@ -152,7 +156,7 @@ def test_strengths_are_those_of_whole_rows(path):
 def source_of(path, part):
     graph = daskgnn.open_graph(path, 3)
     rows = [int(n) for n in graph.partition_book[part : part + 2]]
-    return PartSource(path, *rows, graph.checksum, "float32", False, "uniform")
+    return PartSource(graph.source, *rows, "float32", False, SAMPLER)
 
 
 def test_memory_is_planned(data, path):

@@ -1,0 +1,242 @@
+"""A sampler's rounds between parts, as the tasks of a window run them.
+
+Nothing here knows how a sampler samples: it asks owners, answers for those whose
+blocks lie here, looks up entries that other parts hold, and counts bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from daskgnn.kernels.entries import Entries, completed, references
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from daskgnn.dataflow.part import PartBlocks
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.traffic import Traffic
+    from daskgnn.sampling.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class PackedSampler:
+    """A sampler as bytes, so that a user's own class can go to any worker."""
+
+    payload: bytes
+    """Of cloudpickle."""
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler, unpickled once a process."""
+        return _unpacked(self.payload)
+
+
+@lru_cache(maxsize=16)
+def _unpacked(payload: bytes) -> Sampler:
+    sampler: Sampler = cloudpickle.loads(payload)
+    return sampler
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a window: the same for all its parts."""
+
+    packed: PackedSampler
+    book: PartitionBook
+    number: int
+    step_keys: np.ndarray
+    """uint64 [W]"""
+    threads: int = 1
+
+    @property
+    def sampler(self) -> Sampler:
+        """The run's sampler."""
+        return self.packed.sampler
+
+    @property
+    def exchanges(self) -> bool:
+        """Whether parts give each other what they request, and nobody answers."""
+        return self.number in self.sampler.exchanges
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the window is sampled then."""
+        return self.number + 1 == self.sampler.rounds
+
+    def request(self, window: Sampling, owner: int) -> Any:
+        """Return what a part's window asks of `owner`."""
+        return self.sampler.request(window.frontier, self.number, owner, self.book)
+
+    def answer(self, blocks: PartBlocks, asked: Any) -> Any:
+        """Return the answer of the part whose blocks these are."""
+        how = (self.step_keys, self.number, self.book, self.threads)
+        return self.sampler.answer(blocks.rows, asked, *how)
+
+
+@dataclass(frozen=True)
+class Near:
+    """A part, and those whose blocks its tasks can read in place."""
+
+    part: int
+    parts: tuple[int, ...]
+    """Ascending; the part itself is one of them."""
+    far: tuple[int, ...]
+    """All others; or those of them that are asked."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A sampler's request or answer on its way; None where there is nothing to say."""
+
+    value: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the value, as the sampler tells them."""
+        return 0 if self.value is None else int(self.value.nbytes)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A part's window between two rounds."""
+
+    frontier: Any
+    traffic: Traffic
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The answers to a part of a vertex-cut, with references to others' entries."""
+
+    answers: dict[int, Any]
+    traffic: Traffic
+
+
+@dataclass(frozen=True)
+class SampledWindow:
+    """A part's window after the last round."""
+
+    graphs: tuple[SampledGraph, ...]
+    """One a step."""
+    traffic: Traffic = field(repr=False)
+
+
+def ask(window: Sampling, how: Round, owner: int) -> Message:
+    """Return what a part asks of `owner`."""
+    return Message(how.request(window, owner))
+
+
+def serve(blocks: PartBlocks, asked: Message, how: Round) -> Message:
+    """Answer what a part is asked, if it is asked for something."""
+    if not len(asked.value.ids):
+        return Message(None)
+    return Message(how.answer(blocks, asked.value))
+
+
+def sample_round(
+    window: Sampling,
+    near: Near,
+    blocks: list[PartBlocks],
+    asked: list[Message],
+    replies: list[Message],
+    how: Round,
+) -> Sampling | SampledWindow:
+    """Answer for the blocks at hand; merge with the replies of those far away."""
+    drawn = draw_round(window, near, blocks, asked, replies, how)
+    return _merged(window, drawn, near, how)
+
+
+def draw_round(
+    window: Sampling,
+    near: Near,
+    blocks: list[PartBlocks],
+    asked: list[Message],
+    replies: list[Message],
+    how: Round,
+) -> Drawn:
+    """Return all owners' answers to a part."""
+    answers, traffic = {}, window.traffic
+    requests: dict[int, Any] = {}
+    for owner, held in zip(near.parts, blocks, strict=True):
+        requests[owner] = how.request(window, owner)
+        if owner == near.part or len(requests[owner].ids):
+            answers[owner] = how.answer(held, requests[owner])
+    requests |= {p: a.value for p, a in zip(near.far, asked, strict=True)}
+    received = {p: r.value for p, r in zip(near.far, replies, strict=True)}
+    answers |= {p: value for p, value in received.items() if value is not None}
+    for owner, found in answers.items():
+        if owner != near.part:
+            nbytes = requests[owner].nbytes + found.nbytes
+            traffic = traffic.received(owner, 0, nbytes)
+    return Drawn(answers, traffic)
+
+
+def _merged(
+    window: Sampling, drawn: Drawn, near: Near, how: Round
+) -> Sampling | SampledWindow:
+    sampler, part = how.sampler, near.part
+    given = (window.frontier, drawn.answers, how.number, part, how.book, how.threads)
+    frontier = sampler.merge(*given)
+    if how.is_last:
+        return SampledWindow(tuple(sampler.finish(frontier)), drawn.traffic)
+    return Sampling(frontier, drawn.traffic)
+
+
+def exchange_round(
+    window: Sampling, part: int, given: list[Message], how: Round
+) -> Sampling | SampledWindow:
+    """Merge what all parts, in their order, have requested of `part`."""
+    answers, traffic = {}, window.traffic
+    for other, message in enumerate(given):
+        answers[other] = message.value
+        if other != part and message.nbytes:
+            traffic = traffic.received(other, 0, message.nbytes)
+    near = Near(part, (part,), ())
+    return _merged(window, Drawn(answers, traffic), near, how)
+
+
+def refer(drawn: Drawn, book: PartitionBook, other: int) -> np.ndarray | None:
+    """Return the places of the entries that a part needs of another."""
+    assert book.held is not None
+    return references(drawn.answers, book.held, other)
+
+
+def look_up(blocks: PartBlocks, places: np.ndarray | None) -> Entries | None:
+    """Return the entries at some places that a part holds."""
+    return None if places is None else blocks.rows.held(places)
+
+
+def complete_round(
+    window: Sampling,
+    drawn: Drawn,
+    near: Near,
+    blocks: list[PartBlocks],
+    asked: list[np.ndarray | None],
+    replies: list[Entries | None],
+    how: Round,
+) -> Sampling | SampledWindow:
+    """Put the entries that were looked up in their places; merge."""
+    wanted = {p: refer(drawn, how.book, p) for p in near.parts}
+    entries = {
+        p: look_up(held, wanted[p]) for p, held in zip(near.parts, blocks, strict=True)
+    }
+    wanted |= dict(zip(near.far, asked, strict=True))
+    entries |= dict(zip(near.far, replies, strict=True))
+    known = {p: found for p, found in entries.items() if found is not None}
+    if known:
+        assert how.book.held is not None
+        traffic = drawn.traffic
+        for other, found in known.items():
+            places = wanted[other]
+            if other != near.part and len(found.columns) and places is not None:
+                nbytes = places.nbytes + found.nbytes
+                traffic = traffic.received(other, 0, nbytes)
+        answers = completed(drawn.answers, how.book.held, known)
+        drawn = replace(drawn, answers=answers, traffic=traffic)
+    return _merged(window, drawn, near, how)

@@ -1,0 +1,152 @@
+"""Entries by slot: what stands in some places of some rows, wherever it lies.
+
+A sampler needs a row's degree to draw slots of it, then just the entries in these.
+`PartRows.entries` gives them. Of a vertex-cut some lie with another part: these are
+references, ``~place`` for a place among the held entries of all parts, until the
+answers that hold them are completed with what that part says of its places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.spread import fill_columns, read_slots
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries that were looked up."""
+
+    columns: np.ndarray
+    """int [m], storage ids; of a vertex-cut some may be references, below 0."""
+    weights: np.ndarray | None
+    """float32 [m], None where every edge weighs 1."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.columns.nbytes + (
+            0 if self.weights is None else self.weights.nbytes
+        )
+
+
+@dataclass(frozen=True)
+class PartRows:
+    """The rows of one part, as their owner gives them to a sampler."""
+
+    block: AdjacencyBlock
+    data: dict[str, np.ndarray] = field(default_factory=dict)
+    """What the sampler's `part_data` has returned for the part."""
+
+    def entries(self, rows: np.ndarray, slots: np.ndarray) -> Entries:
+        """Return what stands in slot ``slots[i]`` of row ``rows[i]`` of the block.
+
+        Parameters
+        ----------
+        rows, slots : int64 [m]
+            Rows are counted from the block's first.
+        """
+        block = self.block
+        if block.reader is not None:
+            return Entries(*block.reader.entries(rows, slots))
+        first = block.indptr[rows]
+        spread = block.spread
+        if spread is None:
+            there = first + slots
+            weights = None if block.weights is None else block.weights[there]
+            return Entries(block.indices[there], weights)
+        numbers, first = spread.locate(rows, first)
+        columns = slots.astype(block.indices.dtype)
+        none = np.empty(0, np.float32)
+        known = block.indices, none if block.weights is None else block.weights
+        ones = np.ones(len(rows), np.int64)
+        tables = (spread.indptr, spread.holders, spread.starts)
+        given: list[Any] = [frozen(a) for a in (*known, first, ones, numbers, *tables)]
+        weights = none if block.weights is None else np.empty(len(rows), np.float32)
+        given += [spread.first, spread.count, 0, len(rows), 0, columns, weights]
+        read_slots(*given)
+        return Entries(columns, None if block.weights is None else weights)
+
+    def held(self, places: np.ndarray) -> Entries:
+        """Return the entries at some places that the part holds, of a vertex-cut."""
+        block = self.block
+        assert block.spread is not None
+        begin = len(block.indices) - block.spread.count - block.spread.first
+        there = places.astype(np.int64) + begin
+        weights = None if block.weights is None else block.weights[there]
+        return Entries(block.indices[there], weights)
+
+
+def references(
+    answers: dict[int, Any], held: np.ndarray, part: int
+) -> np.ndarray | None:
+    """Return the places that `part` holds of those that answers refer to.
+
+    Parameters
+    ----------
+    answers : dict
+        By part; entries are in their `columns` and `weights`, if they have such.
+    held : int64 [P + 1]
+        The first place of each part.
+
+    Returns
+    -------
+    int [m]
+        Answer after answer, in the order of parts; None if none has columns.
+    """
+    first, last = int(held[part]), int(held[part + 1])
+    found = []
+    for owner in sorted(answers):
+        columns = getattr(answers[owner], "columns", None)
+        if columns is not None:
+            asked = ~columns[columns < 0]
+            found.append(asked[(asked >= first) & (asked < last)])
+    return np.concatenate(found) if found else None
+
+
+def completed(
+    answers: dict[int, Any], held: np.ndarray, entries: dict[int, Entries]
+) -> dict[int, Any]:
+    """Return answers with `entries`, by holder, where they had references."""
+    given = [entries[part] for part in sorted(entries)]
+    following = np.zeros(len(held), np.int64)
+    counts = [len(entries[p].columns) if p in entries else 0 for p in range(len(held))]
+    np.cumsum(counts[:-1], out=following[1:])
+    columns = np.concatenate([e.columns for e in given])
+    weights = [e.weights for e in given if e.weights is not None]
+    weight = np.concatenate(weights) if weights else np.empty(0, np.float32)
+    return {
+        owner: _filled(answers[owner], held, following, columns, weight)
+        for owner in sorted(answers)
+    }
+
+
+def _filled(
+    answer: Any,
+    held: np.ndarray,
+    following: np.ndarray,
+    entries: np.ndarray,
+    entry_weights: np.ndarray,
+) -> Any:
+    """Return an answer with the next entries of each part where references were.
+
+    `following` [P + 1] moves on.
+    """
+    columns = getattr(answer, "columns", None)
+    if columns is None or not len(columns) or columns.min() >= 0:
+        return answer
+    columns, weights = columns.copy(), getattr(answer, "weights", None)
+    given = (frozen(held), frozen(entries), frozen(entry_weights))
+    if weights is None:
+        fill_columns(*given, following, columns, np.empty(0, np.float32))
+        return replace(answer, columns=columns)
+    weights = weights.copy()
+    fill_columns(*given, following, columns, weights)
+    return replace(answer, columns=columns, weights=weights)

@@ -1,0 +1,94 @@
+"""What a user's own object must have, found before any work."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, TypeVar
+
+import numpy as np
+
+from daskgnn.errors import InputError
+
+F = TypeVar("F")
+
+
+def required(method: F) -> F:
+    """Mark a method of a base class as one that every subclass must define."""
+    method.required = True  # type: ignore[attr-defined]
+    return method
+
+
+def check_seam(what: str, given: object, wanted: type) -> None:
+    """Refuse an object that lacks a method of `wanted`, or whose takes other arguments.
+
+    Parameters
+    ----------
+    what : str
+        The option it was given as, e.g. "task".
+    given : object
+        An instance of a subclass of `wanted`, or anything that has its methods.
+    wanted : type
+        A base class; what its `required` methods are, subclasses must define.
+
+    Raises
+    ------
+    InputError
+        In one line: the class, the method, and the arguments expected.
+    """
+    described = f"which {wanted.__module__.rpartition('.')[0]}.{wanted.__name__}"
+    if isinstance(given, type):
+        raise InputError(
+            f"{what}={given.__name__} is a class, expected an object of it: "
+            f"{what}={given.__name__}()"
+        )
+    name = type(given).__name__
+    for method, model in inspect.getmembers(wanted):
+        if method.startswith("_"):
+            continue
+        own = getattr(given, method, None)
+        signature = inspect.signature(model) if callable(model) else None
+        expected = f"{method}{'' if signature is None else _shown(signature)}"
+        if own is None or getattr(own, "required", False):
+            raise InputError(f"{what}: {name} lacks {expected}, {described} describes")
+        if signature is not None and not _takes(own, signature):
+            raise InputError(
+                f"{what}: {name}.{method} is not of the form {expected}, {described} "
+                "describes"
+            )
+
+
+def shown(value: Any) -> str:
+    """Return a few words for what an object's method has returned."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    if isinstance(value, list | tuple):
+        return f"{len(value)} objects"
+    return "None" if value is None else type(value).__name__
+
+
+def _shown(signature: inspect.Signature) -> str:
+    """Return a signature without its types."""
+    plain = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in signature.parameters.values()
+    ]
+    bare = inspect.Signature.empty
+    return str(signature.replace(parameters=plain, return_annotation=bare))
+
+
+def _takes(own: Any, signature: inspect.Signature) -> bool:
+    """Return whether a bound method can be called as a model's signature says."""
+    if not callable(own):
+        return False
+    needed = [
+        parameter
+        for parameter in list(signature.parameters.values())[1:]
+        if parameter.default is inspect.Parameter.empty
+    ]
+    try:
+        inspect.signature(own).bind(*needed)
+    except TypeError:
+        return False
+    except ValueError:  # of built-in functions nothing is known
+        return True
+    return True

@@ -1,0 +1,243 @@
+"""What parts contribute to scores: small, and the same however nodes are cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from daskgnn.errors import InputError
+
+MOST_SCORES = 1 << 20
+"""Distinct scores that a `Ranking` keeps; from there on they are rounded."""
+
+_RANKED = ("rocauc", "ap")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How many positives and negatives have each distinct score: of ROC AUC and AP.
+
+    Scores are float32. Where more than `most` of them differ, low bits of all are
+    dropped, as few as it takes, so that neighbouring scores become ties; how a split is
+    cut into parts makes no difference. `error` bounds what that changes.
+    """
+
+    scores: np.ndarray
+    """uint32 [m], ascending as the scores are."""
+    negatives: np.ndarray
+    """int64 [m]"""
+    positives: np.ndarray
+    """int64 [m]"""
+    dropped: int = 0
+    """Low bits that were dropped."""
+    most: int = MOST_SCORES
+
+    @classmethod
+    def of(
+        cls, scores: np.ndarray, truth: np.ndarray, most: int = MOST_SCORES
+    ) -> Ranking:
+        """Count scores, float32 [n], of positives and negatives, bool [n].
+
+        Raises
+        ------
+        InputError
+            If a score is NaN.
+        """
+        scores = np.asarray(scores, np.float32)
+        if np.isnan(scores).any():
+            raise InputError("the model's outputs hold NaN, which have no rank")
+        bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
+        sign = np.uint32(1 << 31)
+        ordered = np.where(bits & sign, ~bits, bits | sign)
+        truth = np.asarray(truth, bool)
+        return cls(ordered, ~truth * 1, truth * 1, 0, most)._reduced()
+
+    def merge(self, other: Ranking) -> Ranking:
+        """Return the counts of both."""
+        return Ranking(
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.negatives, other.negatives]),
+            np.concatenate([self.positives, other.positives]),
+            max(self.dropped, other.dropped),
+            self.most,
+        )._reduced()
+
+    def _reduced(self) -> Ranking:
+        """Return distinct scores, of which there are not too many."""
+        order = np.argsort(self.scores, kind="stable")
+        scores, dropped = self.scores[order], self.dropped
+        scores = _without_low_bits(scores, dropped)
+        while (first := _firsts(scores)).sum() > self.most and dropped < 32:
+            dropped += 1
+            scores = _without_low_bits(scores, dropped)
+        starts = np.flatnonzero(first)
+        counts = [
+            np.add.reduceat(counts[order], starts) if len(starts) else counts
+            for counts in (self.negatives, self.positives)
+        ]
+        return Ranking(scores[starts], counts[0], counts[1], dropped, self.most)
+
+    @cached_property
+    def has_both(self) -> bool:
+        """Whether there are positives and negatives: else nothing can be ranked."""
+        return bool(self.negatives.any() and self.positives.any())
+
+    def measure(self, name: str) -> float:
+        """Return the area under the ROC curve, "rocauc", or average precision, "ap".
+
+        Equal to that of scikit-learn for all scores.
+        """
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
+        function = roc_auc_score if name == "rocauc" else average_precision_score
+        counts = np.concatenate([self.negatives, self.positives])
+        truth = np.repeat([0, 1], len(self.scores))
+        place = np.tile(np.arange(len(self.scores)), 2)
+        there = counts > 0
+        weights = counts[there].astype(np.float64)
+        return float(function(truth[there], place[there], sample_weight=weights))
+
+    def error(self, name: str) -> float:
+        """Return how far `measure` may be from that of scores that are not rounded."""
+        if not self.dropped:
+            return 0.0
+        total = int(self.positives.sum())
+        if name == "rocauc":
+            # A pair whose order was lost counts as one half.
+            lost = float((self.negatives * self.positives).sum())
+            return lost / (2.0 * total * float(self.negatives.sum()))
+        positives, negatives = self.positives[::-1], self.negatives[::-1]
+        with_them, false = np.cumsum(positives), np.cumsum(negatives)
+        before = with_them - positives
+        # Precision at a positive, wherever it stands among scores that became one.
+        lowest = (before + 1) / (before + 1 + false)
+        highest = with_them / np.maximum(with_them + false - negatives, 1)
+        given = with_them / (with_them + false)
+        furthest = np.maximum(highest - given, given - lowest)
+        return float((positives * furthest).sum() / total)
+
+
+def _without_low_bits(scores: np.ndarray, dropped: int) -> np.ndarray:
+    return scores & np.uint32((0xFFFFFFFF << dropped) & 0xFFFFFFFF)
+
+
+def _firsts(ordered: np.ndarray) -> np.ndarray:
+    """Return where, in an ascending array, another value begins: bool [n]."""
+    return np.diff(ordered, prepend=ordered[:1] ^ np.uint32(1)) != 0
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How often each class is given, is predicted, and is both: of F1."""
+
+    both: np.ndarray
+    """int64 [C]"""
+    given: np.ndarray
+    predicted: np.ndarray
+
+    @classmethod
+    def of_classes(
+        cls, labels: np.ndarray, predictions: np.ndarray, num_classes: int
+    ) -> ClassCounts:
+        """Count class numbers, int64 [n]."""
+        found = (labels[labels == predictions], labels, predictions)
+        return cls(*(np.bincount(each, minlength=num_classes) for each in found))
+
+    @classmethod
+    def of_labels(cls, labels: np.ndarray, predictions: np.ndarray) -> ClassCounts:
+        """Count labels of which a node can have several, bool [n, C]."""
+        found = (labels & predictions, labels, predictions)
+        return cls(*(each.sum(axis=0) for each in found))
+
+    def merge(self, other: ClassCounts) -> ClassCounts:
+        """Return the counts of both."""
+        return ClassCounts(
+            self.both + other.both,
+            self.given + other.given,
+            self.predicted + other.predicted,
+        )
+
+    def f1(self, average: str, *, every: bool) -> float:
+        """Return F1, "micro" or "macro"; classes that never occur count if `every`."""
+        both, all_of_them = self.both, self.given + self.predicted
+        if average == "micro":
+            both, all_of_them = both.sum(keepdims=True), all_of_them.sum(keepdims=True)
+        elif not every:
+            both, all_of_them = both[all_of_them > 0], all_of_them[all_of_them > 0]
+        return float(np.mean(2.0 * both / np.maximum(all_of_them, 1)))
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """What some nodes contribute to the scores of their classes."""
+
+    count: int
+    right: int
+    """Labels that are predicted, of `given`."""
+    given: int
+    losses: tuple[float, ...] = ()
+    """Sums of the cross entropy, one a part: added in that order."""
+    classes: ClassCounts | None = None
+    rankings: tuple[Ranking, ...] = ()
+    """One a column."""
+
+    def merge(self, other: ClassScores) -> ClassScores:
+        """Return the contributions of both."""
+        classes = self.classes
+        if classes is not None and other.classes is not None:
+            classes = classes.merge(other.classes)
+        pairs = zip(self.rankings, other.rankings, strict=True)
+        return ClassScores(
+            self.count + other.count,
+            self.right + other.right,
+            self.given + other.given,
+            self.losses + other.losses,
+            classes,
+            tuple(left.merge(right) for left, right in pairs),
+        )
+
+
+def score_classes(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores:
+    """Return what nodes of one class each contribute.
+
+    Parameters
+    ----------
+    h : float32 [n, C]
+    labels : int64 [n]
+    measure : {"accuracy", "f1_micro", "f1_macro"}
+    """
+    count = len(labels)
+    predictions = h.argmax(axis=1)
+    shifted = h.astype(np.float64) - h.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    loss = float((log_sum - shifted[np.arange(count), labels]).sum())
+    classes = None
+    if measure != "accuracy":
+        classes = ClassCounts.of_classes(labels, predictions, h.shape[1])
+    right = int((labels == predictions).sum())
+    return ClassScores(count, right, count, (loss,), classes)
+
+
+def score_labels(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores:
+    """Return what nodes of several labels each contribute.
+
+    Parameters
+    ----------
+    h : float32 [n, C]
+        Above 0 a label is predicted.
+    labels : float32 [n, C]
+        0, 1, or NaN for not given.
+    measure : {"accuracy", "f1_micro", "f1_macro", "rocauc", "ap"}
+    """
+    given, truth, predictions = ~np.isnan(labels), labels > 0.5, h > 0
+    classes, rankings = None, []
+    if measure.startswith("f1"):
+        classes = ClassCounts.of_labels(truth, predictions)
+    if measure in _RANKED:
+        for column, known in enumerate(given.T):
+            rankings.append(Ranking.of(h[known, column], truth[known, column]))
+    right = int((predictions == truth)[given].sum())
+    given_labels = int(given.sum())
+    return ClassScores(len(labels), right, given_labels, (), classes, tuple(rankings))

@@ -1,0 +1,128 @@
+"""Windows that are prepared while steps of earlier ones run."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from daskgnn.dataflow.bundle import bundled
+from daskgnn.dataflow.timing import timed
+from daskgnn.dataflow.window import prepare_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.window import Preparation
+    from daskgnn.train.plan import Window, WindowPlanner
+
+
+@dataclass(frozen=True)
+class PreparedAhead:
+    """A window whose preparation has been submitted."""
+
+    window: Window
+    batches: list[Any]
+    """Keys by part."""
+    submitted: float
+    """Seconds since the epoch."""
+    num_tasks: int
+    run: str
+    """The name in its keys."""
+    takeovers: int
+    """How many times standbys had taken parts over before."""
+
+
+class Lookahead:
+    """Has windows prepared, some of them before their turn.
+
+    Parameters
+    ----------
+    executor : Executor
+    preparation : Preparation
+    planner : WindowPlanner
+    depth : int
+        Windows that are prepared beside the one whose turn it is.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        preparation: Preparation,
+        planner: WindowPlanner,
+        depth: int,
+    ) -> None:
+        self.executor = executor
+        self.preparation = preparation
+        self.planner = planner
+        self.depth = depth
+        self.num_tasks = 0
+        """Of the window that was prepared last."""
+        self._caches: list[Any] = []
+        self._prepared: deque[PreparedAhead] = deque()
+        self._attempt = 0
+
+    def next(self, windows: Iterator[Window]) -> PreparedAhead | None:
+        """Return the window whose turn it is, with enough of them on their way."""
+        while len(self._prepared) <= self.depth:
+            window = next(windows, None)
+            if window is None:
+                break
+            self._prepared.append(self._prepare(window))
+        return self._prepared.popleft() if self._prepared else None
+
+    def close(self) -> None:
+        """Forget what was prepared and nobody has taken."""
+        for ahead in self._prepared:
+            self.executor.release(ahead.batches)
+        self._prepared.clear()
+        self.executor.release(self._caches)
+        self._caches = []
+
+    def _prepare(self, window: Window) -> PreparedAhead:
+        """Start the preparation of a window."""
+        submitted = time.time()
+        seeds = self.planner.seeds(window)
+        plan = self.preparation
+        if self._attempt:
+            plan = replace(plan, run=f"{plan.run}-{self._attempt}")
+        memories = self.executor.memories(plan.book.num_parts)
+        tasks, keys = prepare_window(plan, window.number, seeds, memories)
+        tasks = timed(tasks, keys)
+        caches = self.preparation.caches_after(window.number)
+        places = [self.executor.worker_of(part) for part in range(len(keys))]
+        together = memories if plan.read_in_place else places
+        if len(set(together)) < len(places) and self.executor.num_workers():
+            name = (plan.run, window.number)
+            tasks = bundled(tasks, [*keys, *caches], places, name)
+        self.executor.submit(
+            tasks, [*keys, *caches], priority=-window.number, ahead=True
+        )
+        # Only now does nobody need the caches of the window before by name.
+        self.executor.release(self._caches)
+        self._caches = caches
+        self.num_tasks = len(tasks)
+        takeovers = self.executor.takeovers
+        return PreparedAhead(window, keys, submitted, len(tasks), plan.run, takeovers)
+
+    def after_takeover(self, ahead: PreparedAhead) -> PreparedAhead:
+        """Return a window, prepared again if standbys have taken parts over since.
+
+        So are those after it, from what standbys hold.
+        """
+        if ahead.takeovers == self.executor.takeovers or not self._can_do_again():
+            return ahead
+        self._attempt += 1
+        windows = [ahead, *self._prepared]
+        for old in windows:
+            self.executor.release(old.batches)
+        again = [self._prepare(old.window) for old in windows]
+        self._prepared.clear()
+        self._prepared.extend(again[1:])
+        return again[0]
+
+    def _can_do_again(self) -> bool:
+        """Return whether windows depend on nothing that windows before them left."""
+        return self.preparation.cache is None or not self._caches

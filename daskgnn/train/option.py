@@ -1,0 +1,248 @@
+"""One setting: its type, its default, its check and what is said of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from daskgnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is declared of a setting beside its name and its Python type."""
+
+    help: str
+    """A sentence: for ``--help``, the docstring and the page of options."""
+    default: Any = None
+    group: str = ""
+    """The heading that it stands under; by default, that of the option before."""
+    notes: str = ""
+    """More, for the docstring and the page."""
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    run_least: float | None = None
+    """Of a run's settings, where a trainer takes less as well."""
+    check: Callable[[str, Any], Any] | None = None
+    """Returns the value to use, or raises `InputError`; after the type's own check."""
+    kind: str = ""
+    """"whole", "number", "switch", "choice", "text", "path", "numbers", "size", "name"
+    (or a function), or "object" (of Python alone); by the type."""
+    type_name: str = ""
+    """As documented; by the type."""
+    annotation: Any = None
+    """The Python type."""
+    words: tuple[str, ...] = ()
+    """Of a choice; by the type."""
+    optional: bool = False
+    """Whether None can be given; by the type."""
+    flag: bool = True
+    """Whether the command line has it."""
+    metavar: str | None = None
+    shown: str = ""
+    """What ``--help`` says of the default, if not the default itself."""
+    fact: bool | str = False
+    """Whether a checkpoint must agree with it to be continued: as a fact of its own
+    name, or as part of another fact."""
+    before: Any = None
+    """What checkpoints without that fact stood at; None: at the default."""
+
+    def checked(self, name: str, value: Any) -> Any:
+        """Return the value to use.
+
+        Raises
+        ------
+        InputError
+            In one line: what was given, and what is expected.
+        """
+        if value is None and self.optional:
+            return None
+        if not _CHECKS[self.kind](self, value):
+            raise InputError(f"{name}={value!r}, expected {self.expected}")
+        if self.kind == "whole":
+            value = int(value)
+        return value if self.check is None else self.check(name, value)
+
+    @property
+    def expected(self) -> str:
+        """What can be given, in words."""
+        said = _EXPECTED[self.kind]
+        if self.kind == "choice":
+            said = f"one of {', '.join(map(repr, self.words))}"
+        limits = {"of at least": self.least, "above": self.above, "below": self.below}
+        told = [f"{w} {limit:g}" for w, limit in limits.items() if limit is not None]
+        said = " ".join([said, " and ".join(told)]).strip()
+        return f"{said}, or None" if self.optional else said
+
+    def in_run(self) -> Option:
+        """Return the option as one of a run's settings."""
+        least = self.least if self.run_least is None else self.run_least
+        return replace(self, least=least)
+
+    def within(self, value: Any) -> bool:
+        """Return whether a number is within the limits."""
+        return (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+
+_EXPECTED = {
+    "whole": "a whole number",
+    "number": "a number",
+    "switch": "True or False",
+    "choice": "",
+    "text": "a word",
+    "path": "a path",
+    "numbers": "a list of whole numbers, as in [15, 10]",
+    "size": "bytes, as in '64 MB'",
+    "name": "a name or a function",
+    "object": "",
+}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_switch(value: Any) -> bool:
+    # numpy's truth values, too: numpy is not imported for them.
+    return type(value).__name__ in ("bool", "bool_")
+
+
+_CHECKS: dict[str, Callable[[Option, Any], bool]] = {
+    "whole": lambda option, value: _is_whole(value) and option.within(value),
+    "number": lambda option, value: _is_number(value) and option.within(value),
+    "switch": lambda _, value: _is_switch(value),
+    "choice": lambda option, value: value in option.words,
+    "text": lambda _, value: isinstance(value, str),
+    "path": lambda _, value: isinstance(value, str | os.PathLike),
+    # What is in it is told by the check of its own, in better words.
+    "numbers": lambda _, value: (
+        not isinstance(value, str | Mapping) and isinstance(value, Iterable)
+    ),
+    "size": lambda _, value: not isinstance(value, bool),
+    "name": lambda _, value: isinstance(value, str) or callable(value),
+    "object": lambda *_: True,
+}
+
+
+def fan_outs(name: str, value: Any) -> list[int]:
+    """Return fan-outs as a list of int."""
+    values = list(value)
+    for k in values:
+        if not _is_whole(k) or (k < 1 and k != -1):
+            raise InputError(
+                f"{name}={values} has {k!r}, expected at least 1, or -1 for all "
+                "neighbours"
+            )
+    return [int(k) for k in values]
+
+
+def fewest_and_most(name: str, value: Any) -> tuple[int, int]:
+    """Return the fewest and the most workers."""
+    try:
+        least, most = (int(number) for number in value)
+    except (TypeError, ValueError):
+        least, most = 0, 0
+    if not 1 <= least <= most:
+        raise InputError(
+            f"{name}={value!r}, expected the fewest and the most workers, as in (1, 4)"
+        )
+    return least, most
+
+
+def cache_bytes(name: str, value: Any) -> Any:
+    """Refuse what is no size of a cache."""
+    from dask.utils import parse_bytes
+
+    try:
+        size = int(parse_bytes(value))
+    except (ValueError, TypeError, AttributeError):
+        size = -1
+    if size < 0:
+        raise InputError(
+            f"{name}={value!r}, expected bytes, as in {name}='64 MB', or 0 for no cache"
+        )
+    return value
+
+
+_KINDS: dict[frozenset[Any], tuple[str, str]] = {
+    frozenset([int]): ("whole", "int"),
+    frozenset([float]): ("number", "float"),
+    frozenset([bool]): ("switch", "bool"),
+    frozenset([str]): ("text", "str"),
+    frozenset([str, Path]): ("path", "path"),
+    frozenset([int, str]): ("size", "int or str"),
+    frozenset([Sequence[int]]): ("numbers", "sequence of int"),
+}
+"""Kinds and their names in the documentation, by Python types."""
+
+
+def declared(names: type) -> dict[str, Option]:
+    """Return the options that a `TypedDict` declares, in its order."""
+    found: dict[str, Option] = {}
+    group = ""
+    for name, said in names.__annotations__.items():
+        found[name] = _typed(group, *get_args(said))
+        group = found[name].group
+    return found
+
+
+def _typed(group: str, said: Any, option: Option) -> Option:
+    """Return an option with its heading, and what its Python type says."""
+    members = get_args(said) if get_origin(said) in (Union, UnionType) else (said,)
+    plain = [member for member in members if member is not NoneType]
+    words = get_args(plain[0]) if get_origin(plain[0]) is Literal else ()
+    kind, name = _KINDS.get(frozenset(plain), ("object", "object"))
+    if words:
+        kind, name = "choice", "{" + ", ".join(f'"{word}"' for word in words) + "}"
+    return replace(
+        option,
+        group=option.group or group,
+        annotation=said,
+        kind=option.kind or kind,
+        type_name=option.type_name or name,
+        words=words,
+        optional=len(plain) < len(members),
+    )
+
+
+def taken(
+    options: Mapping[str, Option], given: Mapping[str, Any], who: str
+) -> dict[str, Any]:
+    """Return all options' values: what is given, checked, and defaults.
+
+    Raises
+    ------
+    InputError
+        If a name is none of theirs, naming the nearest, or a value cannot be used.
+    """
+    for name in given:
+        if name not in options:
+            raise InputError(
+                f"{who} has no {name!r}: did you mean {nearest(name, options)!r}?"
+            )
+    return {
+        name: option.checked(name, given[name]) if name in given else option.default
+        for name, option in options.items()
+    }
+
+
+def nearest(name: str, options: Mapping[str, Option]) -> str:
+    """Return the option whose help begins so, or whose name is most like another."""
+    words = name.replace("_", " ").lower()
+    meant = [n for n, o in options.items() if o.help.lower().startswith(words)]
+    return (meant or get_close_matches(name, list(options), 1, 0.0))[0]
