@@ -42,6 +42,14 @@ class Clusters:
         return len(self.edges)
 
 
+def csr_rows(
+    source: GraphSource, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row pointers and storage ids of a run of a source's rows."""
+    block = source.load_rows(start, stop)
+    return block.indptr, block.indices
+
+
 def count_clusters(
     block: Callable[[int, int], tuple[np.ndarray, np.ndarray]], bounds: np.ndarray
 ) -> tuple[Clusters, int]:

@@ -34,6 +34,12 @@ def csr_block(
     return block
 
 
+NO_ROWS = csr_block(
+    np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), (0, 0)
+)
+"""What Dask knows of chunks before they are computed."""
+
+
 def is_constant(data: np.ndarray) -> bool:
     """Return whether all elements of a 1-D array are one number in memory."""
     return data.size > 1 and data.strides == (0,)

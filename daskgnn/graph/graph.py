@@ -6,7 +6,7 @@ N nodes, E entries, F features, C classes, P parts.
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.errors import InputError, StoreError
-from daskgnn.graph.book import clusters_of, cut_clusters
-from daskgnn.graph.gcxs import csr_block, ones
+from daskgnn.graph.book import clusters_of, csr_rows, cut_clusters
+from daskgnn.graph.gcxs import NO_ROWS, csr_block, ones
 from daskgnn.graph.packed import opened, pack
 from daskgnn.graph.source import GraphSchema, GraphSource
 from daskgnn.graph.sourcecheck import check_source
@@ -24,7 +24,7 @@ from daskgnn.graph.sourcerows import check_features
 from daskgnn.graph.stored import MemorySource, ZarrSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sparse import GCXS
 
@@ -202,13 +202,15 @@ class Graph:
 
     @property
     def index_dtype(self) -> np.dtype:
-        """Of storage ids in blocks: int32, or int64 where a store or source has it so."""
+        """Of storage ids in blocks: int32, or int64 where the source has it so."""
         return self.schema.index_dtype
 
     @property
     def feature_dtype(self) -> str | None:
         """What features are stored as: "float32", "float16" or "bfloat16"."""
-        return self.schema.feature_dtype if self._has_features else None
+        known = self.schema
+        there = known.sparse_features or "features" in known.tables
+        return known.feature_dtype if there else None
 
     @property
     def spread_bytes(self) -> int:
@@ -225,20 +227,13 @@ class Graph:
         """Whether features are stored as CSR, always of float32."""
         return self.schema.sparse_features
 
-    @property
-    def _has_features(self) -> bool:
-        return self.sparse_features or "features" in self.schema.tables
-
     @cached_property
     def adjacency(self) -> da.Array:
         """(N, N) float32 of `sparse.GCXS` CSR chunks: row v = in-neighbours of v.
 
         Elements are edge weights, or ones; columns are storage ids.
         """
-        nothing = np.zeros(0, np.int32)
-        meta = csr_block(np.zeros(1, np.int64), nothing, ones(0), (0, 0))
-        columns = (self.num_nodes,)
-        return self._rows("adjacency", columns, meta, load_matrix, self.num_nodes)
+        return self._rows("adjacency", (self.num_nodes,), NO_ROWS)
 
     @cached_property
     def features(self) -> da.Array | None:
@@ -246,31 +241,25 @@ class Graph:
 
         Features stored in half precision are widened when chunks are computed.
         """
-        meta: Any = np.zeros((0, 0), np.float32)
-        if self.sparse_features:
-            nothing = np.zeros(0, np.int32)
-            empty = np.zeros(0, np.float32)
-            meta = csr_block(np.zeros(1, np.int64), nothing, empty, (0, 0))
-        elif not self._has_features:
+        if self.feature_dtype is None:
             return None
-        return self._rows("features", (self.num_features,), meta, load_features)
+        meta = NO_ROWS if self.sparse_features else np.zeros((0, 0), np.float32)
+        return self._rows("features", (self.num_features,), meta)
 
     @cached_property
     def labels(self) -> da.Array | None:
         """(N,) int64 with -1, or (N, C) float32 with NaN, for "not given"."""
         if "labels" not in self.schema.tables:
             return None
-        columns: tuple[int, ...] = ()
-        meta: Any = np.zeros(0, np.int64)
         if self.multilabel:
-            columns, meta = (self.num_classes,), np.zeros((0, 0), np.float32)
-        return self._rows("labels", columns, meta, load_table, "labels")
+            meta = np.zeros((0, 0), np.float32)
+            return self._rows("labels", (self.num_classes,), meta)
+        return self._rows("labels", (), np.zeros(0, np.int64))
 
     @cached_property
     def original_ids(self) -> da.Array:
         """(N,) int64, the original id at each storage id."""
-        meta = np.zeros(0, np.int64)
-        return self._rows("original-ids", (), meta, load_table, "original_ids")
+        return self._rows("original_ids", (), np.zeros(0, np.int64))
 
     def quality(
         self,
@@ -296,7 +285,7 @@ class Graph:
         from daskgnn.partition.quality import measure
 
         return measure(
-            self._block,
+            partial(csr_rows, self.source),
             self.partition_book if num_parts is None else self._cut(num_parts),
             self.splits.get("train"),
             num_neighbors=num_neighbors,
@@ -351,21 +340,9 @@ class Graph:
         """Return the row bounds of `num_parts` parts."""
         return cut_clusters(self._clusters, self.splits.get("train"), num_parts)
 
-    def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the CSR rows of a run of storage ids."""
-        block = self.source.load_rows(start, stop)
-        return block.indptr, block.indices
-
-    def _rows(
-        self,
-        what: str,
-        columns: tuple[int, ...],
-        meta: Any,
-        load: Callable[..., Any],
-        *how: Any,
-    ) -> da.Array:
+    def _rows(self, what: str, columns: tuple[int, ...], meta: Any) -> da.Array:
         """Return an array whose row chunk p is loaded by one task."""
-        name = f"{what}-{self.token}"
+        name = f"{what.replace('_', '-')}-{self.token}"
         book, zeros = self.partition_book, (0,) * len(columns)
         tasks: dict[Any, Any] = {}
         source: Any = pack(self.source)
@@ -375,7 +352,7 @@ class Graph:
         for p in range(self.num_parts):
             key = (name, p, *zeros)
             start, stop = int(book[p]), int(book[p + 1])
-            tasks[key] = Task(key, load, source, start, stop, *how)
+            tasks[key] = Task(key, load_chunk, source, start, stop, what)
         sizes = tuple(int(n) for n in np.diff(book))
         chunks = (sizes, *((n,) for n in columns))
         return da.Array(tasks, name, chunks, meta=meta)
@@ -389,33 +366,25 @@ class Graph:
         )
 
 
-def load_features(source: Any, start: int, stop: int) -> np.ndarray | GCXS:
-    """Load rows of the features: a chunk of `Graph.features`."""
-    found: np.ndarray | GCXS = opened(source).load_features(start, stop)
-    return found
+def load_chunk(source: Any, start: int, stop: int, what: str) -> Any:
+    """Load a chunk of one of a graph's arrays: these rows of it."""
+    graph = opened(source)
+    if what == "adjacency":
+        return _load_matrix(graph, start, stop)
+    if what == "features":
+        return graph.load_features(start, stop)
+    return graph.load_table(what, start, stop)
 
 
-def load_table(source: Any, start: int, stop: int, name: str) -> np.ndarray:
-    """Load rows of a table of nodes: a chunk of its Dask array."""
-    return opened(source).load_table(name, start, stop)
-
-
-def load_matrix(source: Any, start: int, stop: int, num_nodes: int) -> GCXS:
-    """Load rows of the graph as a CSR block, columns of each row sorted.
-
-    Raises
-    ------
-    StoreError
-        If they do not fit together.
-    """
-    block = opened(source).load_rows(start, stop)
+def _load_matrix(source: GraphSource, start: int, stop: int) -> GCXS:
+    """Load rows of the graph as a CSR block, columns of each row sorted."""
+    block = source.load_rows(start, stop)
     count = len(block.indices)
     data = np.ones(count, np.int8) if block.weights is None else block.weights
-    shape = (stop - start, num_nodes)
+    shape = (stop - start, source.schema.num_nodes)
     rows = sp.csr_array((data, block.indices, block.indptr), shape=shape)
     if len(rows.indices) != count:
-        path = opened(source).path
-        raise StoreError(f"array 'indptr' in {path!r} does not fit 'indices'")
+        raise StoreError(f"array 'indptr' in {source.path!r} does not fit 'indices'")
     rows.sort_indices()
     data = ones(count) if block.weights is None else rows.data
     return csr_block(block.indptr, rows.indices, data, shape)

@@ -12,6 +12,8 @@ from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daskgnn.graph.source import GraphSource
 
 FEATURES = ("memory", "disk")
@@ -80,18 +82,31 @@ class SourceRows(RowReader):
         found = np.require(found, requirements=["C", "W"])  # torch takes no other
         if self.stored_dtype == self.feature_dtype and not self.normalize:
             return found.view(self.dtype)
-        values = widen(found)
-        if self.normalize:
-            values = normalize_rows(values)
-        if self.feature_dtype == "float32":
-            return values
 
         def name(row: int) -> int:
             node = int(ids[row])
             return int(self.source.load_table("original_ids", node, node + 1)[0])
 
-        check_range(values, self.feature_dtype, "node", name)
-        return narrow(values, self.feature_dtype)
+        return in_dtype(found, self.feature_dtype, self.normalize, name)
+
+
+def in_dtype(
+    stored: np.ndarray, dtype: str, normalize: bool, name: Callable[[int], int]
+) -> np.ndarray:
+    """Return feature rows as `dtype`, each divided by its sum if `normalize`.
+
+    Raises
+    ------
+    InputError
+        If a number is too large for the dtype, naming its node: ``name(row)``.
+    """
+    values = widen(stored)
+    if normalize:
+        values = normalize_rows(values)
+    if dtype == "float32":
+        return values
+    check_range(values, dtype, "node", name)
+    return narrow(values, dtype)
 
 
 def check_features(where: str, source: GraphSource) -> str:

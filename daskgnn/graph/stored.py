@@ -14,7 +14,7 @@ from daskgnn.graph.diskrows import check_row_chunks, read_stored_rows
 from daskgnn.graph.gcxs import csr_block
 from daskgnn.graph.identify import unpack_ids
 from daskgnn.graph.source import GraphSchema, GraphSource
-from daskgnn.graph.sourcerows import SourceRows
+from daskgnn.graph.sourcerows import in_dtype
 from daskgnn.graph.spread import (
     holder_counts,
     is_vertex_cut,
@@ -26,7 +26,7 @@ from daskgnn.graph.store import Arrays, Store, open_store
 from daskgnn.graph.writer import ArraySource, chunk_rows
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.features import RowReader, normalize_rows
-from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
+from daskgnn.kernels.half import TABLE_DTYPES
 
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
@@ -95,12 +95,12 @@ class StoredSource(GraphSource):
         """Return a run of feature rows: see `GraphSource.load_features`."""
         arrays = self.arrays
         if "features" not in arrays.arrays:
-            found: Any = self._sparse_features(start, stop)
-        elif dtype != "float32":
+            rows = self._sparse_features(start, stop)
+            return normalize_rows(rows) if normalize else rows
+        if dtype != "float32":
             return self._half_features(start, stop, dtype, normalize)
-        else:
-            found = widen(arrays.read("features", start, stop))
-        return normalize_rows(found) if normalize else found
+        name = partial(_original, arrays, start)
+        return in_dtype(arrays.read("features", start, stop), dtype, normalize, name)
 
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
         """Return the rows of some nodes in a table."""
@@ -172,11 +172,9 @@ class StoredSource(GraphSource):
         step = chunk_rows(array.shape, array.dtype.itemsize)
         for first in range(start - start % step, stop, step):
             begin, end = max(first, start), min(first + step, stop)
-            rows = widen(arrays.read("features", begin, end))
-            if normalize:
-                rows = normalize_rows(rows)
-            check_range(rows, dtype, "node", partial(_original, arrays, begin))
-            out[begin - start : end - start] = narrow(rows, dtype)
+            rows = arrays.read("features", begin, end)
+            name = partial(_original, arrays, begin)
+            out[begin - start : end - start] = in_dtype(rows, dtype, normalize, name)
         return out
 
     def _require(self, name: str, what: str) -> None:
@@ -236,11 +234,8 @@ class ZarrSource(StoredSource):
         self, start: int, stop: int, dtype: str, normalize: bool
     ) -> RowReader:
         """Return what reads feature rows from the store's files when wanted."""
-        store = self.arrays
-        check_row_chunks(store, start, stop)
-        columns = int(store.arrays["features"].shape[1])
-        kinds = (columns, str(store.feature_dtype), dtype, normalize)
-        return SourceRows(self, start, stop, *kinds)
+        check_row_chunks(self.arrays, start, stop)
+        return super().row_reader(start, stop, dtype, normalize)
 
 
 class MemorySource(StoredSource):

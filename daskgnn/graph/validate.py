@@ -6,13 +6,14 @@ N nodes, E entries, P parts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from daskgnn.errors import GraphFormatError, StoreError
-from daskgnn.graph.book import count_clusters, cut_clusters
+from daskgnn.graph.book import count_clusters, csr_rows, cut_clusters
 from daskgnn.graph.content import graph_hash
 from daskgnn.graph.manifest import REMEDY
 from daskgnn.graph.restore import read_graph_data
@@ -211,12 +212,7 @@ def _check_clusters(store: Store) -> None:
     """Prove the counts that the order is cut by."""
     clusters = store.clusters()
     source = ZarrSource(store.path, store.checksum)
-
-    def block(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = source.load_rows(start, stop)
-        return rows.indptr, rows.indices
-
-    expected, _ = count_clusters(block, clusters.bounds)
+    expected, _ = count_clusters(partial(csr_rows, source), clusters.bounds)
     if is_vertex_cut(store):
         expected = replace(expected, edges=held_entries(store, clusters.bounds))
     _compare(store, "cluster_edges", expected.edges, "does not count the edges")
