@@ -181,13 +181,7 @@ def build_rows(
         in an undirected graph, the first that came counts.
     """
     kept = np.float32 if spool.weighted else None
-    return _build(
-        spool.chunks,
-        num_nodes,
-        kept,
-        directed=directed,
-        keep_self_loops=keep_self_loops,
-    )
+    return _build(spool.chunks, num_nodes, kept, directed, keep_self_loops)
 
 
 def to_rows(
@@ -218,9 +212,7 @@ def to_rows(
             yield part[0], part[1], places
 
     kept = np.int64 if track else None
-    rows, places = _build(
-        chunks, num_nodes, kept, directed=directed, keep_self_loops=keep_self_loops
-    )
+    rows, places = _build(chunks, num_nodes, kept, directed, keep_self_loops)
     return replace(rows, positions=places)
 
 
@@ -228,7 +220,6 @@ def _build(
     chunks: Callable[[], Iterator[Chunk]],
     num_nodes: int,
     kept: type | None,
-    *,
     directed: bool,
     keep_self_loops: bool,
 ) -> tuple[Rows, np.ndarray | None]:
