@@ -13,12 +13,7 @@ PUBLIC_MODULES += ("tasks/__init__.py",)
 DOCUMENTED = {"planted_partition", "rmat", "prepare"}
 """Public functions that the docs tell to import from where they are."""
 
-OFFENDERS = {
-    "graph/graph.py: Graph, attributes",
-    "kernels/grouped.py: lines",
-    "train/program.py: lines",
-    "train/trainer.py: lines",
-}
+OFFENDERS = {"kernels/grouped.py: lines"}
 """What is still over a limit; an entry that no longer is fails."""
 
 
