@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _STATE = "state.json"
 _LOCK = "lock"
+_FACTS = ("num_classes", "directed", "name", "metric", "report")
 
 
 class WorkFolder:
@@ -139,10 +140,9 @@ def save_nodes(folder: Path, data: GraphData) -> dict[str, Any]:
     return {
         "arrays": sorted(arrays),
         "sparse_features": sparse,
+        **{name: getattr(data, name) for name in _FACTS},
         "num_classes": int(data.num_classes),
         "directed": bool(data.directed),
-        "name": data.name,
-        "metric": data.metric,
         "report": {name: int(count) for name, count in data.report.items()},
     }
 
@@ -170,9 +170,5 @@ def load_nodes(folder: Path, found: Mapping[str, Any], features: Any) -> dict[st
         "labels": arrays.get("labels"),
         "splits": {s: arrays[f"split-{s}"] for s in splits if f"split-{s}" in arrays},
         "node_ids": arrays.get("node_ids"),
-        "num_classes": found["num_classes"],
-        "directed": found["directed"],
-        "name": found["name"],
-        "metric": found["metric"],
-        "report": dict(found["report"]),
+        **{name: found[name] for name in _FACTS},
     }
