@@ -22,7 +22,7 @@ from uuid import uuid4
 import numpy as np
 from numba import njit
 
-from daskgnn.graph.assemble import read_edges, write_edges
+from daskgnn.graph.assemble import count_entries, read_edges, write_edges
 from daskgnn.graph.rowfiles import SortedRows, sort_bucket
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def arrange(
     source, destination, weight = chunk
     weights = np.empty(0, np.float32) if weight is None else weight
     sizes = np.zeros(num_buckets + 1, np.int64)
-    met = _count_entries(source, destination, shift, both, loops, sizes)
+    met = count_entries(source, destination, shift, both, loops, sizes)
     ends = np.cumsum(sizes)
     entries = np.empty(int(ends[-1]), np.uint64)
     values = np.empty(len(entries) if weight is not None else 0, np.float32)
@@ -287,25 +287,6 @@ def remove_sorted(work: PieceWork, count: int) -> None:
     for bucket in range(count):
         for kind in ("columns", "row-weights"):
             work.path(kind, bucket).unlink(missing_ok=True)
-
-
-@njit(cache=True, nogil=True)
-def _count_entries(
-    source: Any, destination: Any, shift: int, both: bool, loops: bool, sizes: Any
-) -> int:
-    """Add the entries of each bucket b to ``sizes[b + 1]``; return the self-loops."""
-    met = 0
-    for i in range(len(source)):
-        u, v = source[i], destination[i]
-        if u == v:
-            met += 1
-            if loops:
-                sizes[(v >> shift) + 1] += 1
-            continue
-        sizes[(v >> shift) + 1] += 1
-        if both:
-            sizes[(u >> shift) + 1] += 1
-    return met
 
 
 @njit(cache=True, nogil=True)

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import StoreError
+from daskgnn.graph.pieces import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,12 +98,8 @@ class WorkFolder:
     def save(self, **changes: Any) -> None:
         """Change entries of the state and write it down, as a whole or not at all."""
         self.state |= changes
-        fresh = self.path / f"{_STATE}.new"
-        with fresh.open("w") as file:
-            json.dump(self.state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self.path / _STATE)
+        with whole_file(self.path / _STATE) as file:
+            file.write(json.dumps(self.state).encode())
 
     def remove(self) -> None:
         """Remove the folder."""

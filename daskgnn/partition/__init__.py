@@ -17,6 +17,7 @@ from daskgnn.errors import PartitionError
 from daskgnn.partition.assignment import (
     assigned_clusters,
     called_clusters,
+    check_clusters,
     check_partitioner,
     is_assignment,
     partitioner_name,
@@ -145,11 +146,7 @@ def partition_graph(
         cut = VERTEX_CUTS[method](graph, *asked)
         return VertexCutGraph.from_cut(graph, cut, partitioner)
     clusters = np.asarray(find(graph, *asked))
-    if clusters.shape != (graph.num_nodes,) or clusters.dtype.kind not in "iu":
-        raise PartitionError(
-            f"method {method!r} gave an array {clusters.dtype} {clusters.shape}, "
-            f"expected the cluster of each node: integers ({graph.num_nodes},)"
-        )
+    check_clusters(clusters, f"method {method!r} gave", graph.num_nodes)
     return PartitionedGraph.from_clusters(graph, clusters, partitioner)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from daskgnn.partition.metis import linked_structure
+from daskgnn.partition.metis import cut_recursively, linked_structure
 from daskgnn.partition.scratch import empty, folder_of
 from daskgnn.partition.weights import work_of
 
@@ -275,19 +275,10 @@ def _join_rows(rows: Any, groups: Any, joined: Any, columns: Any, totals: Any) -
 
 def _cut_smallest(level: Level, num_clusters: int, seed: int) -> np.ndarray:
     """Return int32 [n], clusters of the smallest graph by METIS."""
-    import pymetis
-
     count = min(num_clusters, level.num_nodes)
     if count == 1 or not len(level.indices):
         spread = np.arange(level.num_nodes) * num_clusters // level.num_nodes
         return spread.astype(np.int32)
     links = np.broadcast_to(level.links, level.indices.shape)
-    found = pymetis.part_graph(
-        count,
-        pymetis.CSRAdjacency(level.indptr, level.indices.astype(np.int64)),
-        vweights=level.weights,
-        eweights=links,
-        recursive=True,
-        options=pymetis.Options(seed=seed),
-    )
-    return np.asarray(found.vertex_part, np.int32)
+    graph = (level.indptr, level.indices.astype(np.int64), level.weights, links)
+    return cut_recursively(count, *graph, seed=seed).astype(np.int32)
