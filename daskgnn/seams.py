@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
+import numpy as np
+
 from daskgnn.errors import InputError
 
 F = TypeVar("F")
@@ -53,6 +55,15 @@ def check_seam(what: str, given: object, wanted: type) -> None:
                 f"{what}: {name}.{method} is not of the form {expected}, {described} "
                 "describes"
             )
+
+
+def shown(value: Any) -> str:
+    """Return a few words for what an object's method has returned."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    if isinstance(value, list | tuple):
+        return f"{len(value)} objects"
+    return "None" if value is None else type(value).__name__
 
 
 def _shown(signature: inspect.Signature) -> str:

@@ -36,7 +36,7 @@ def plan_training(
     from distributed.system import MEMORY_LIMIT
 
     from daskgnn import config as _config  # noqa: F401  (the defaults)
-    from daskgnn.dataflow.memory import estimate_step, plan_memory
+    from daskgnn.dataflow.memory import WindowBudget, estimate_step, plan_memory
     from daskgnn.graph.assemble import limit_bytes
     from daskgnn.sampling import NeighborSampler
 
@@ -46,14 +46,17 @@ def plan_training(
     hidden = [hidden_channels] * (len(num_neighbors) - 1)
     widths = [graph.num_features, *hidden, graph.num_classes]
     count = sum((2 * before + 1) * width for before, width in pairwise(widths))
+    budget = WindowBudget(
+        limit,
+        int(dask.config.get("gnn.window")),
+        int(dask.config.get("gnn.look-ahead")),
+        float(dask.config.get("gnn.memory-share")),
+    )
     return plan_memory(
         graph,
         estimate_step(graph, NeighborSampler(num_neighbors), batch_size, "mean"),
+        budget,
         num_workers=max(workers, 1),
-        memory_limit=limit,
-        wanted=int(dask.config.get("gnn.window")),
-        look_ahead=int(dask.config.get("gnn.look-ahead")),
-        share=float(dask.config.get("gnn.memory-share")),
         feature_dtype=feature_dtype or graph.feature_dtype or "float32",
         num_parameters=count,
     )

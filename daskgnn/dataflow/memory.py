@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 PROCESS_BYTES = 430_000_000
-"""A worker with what it has imported and compiled: docs/data.md has the measurement."""
+"""A worker with what it has imported and compiled: see docs/measurements/data.md."""
 
 SPILL_SHARE = 0.7
 """Of its memory limit, what a process is planned to hold: above it Dask's workers write
@@ -88,13 +88,24 @@ def estimate_cache(policy: str, nbytes: int, look_ahead: int) -> int:
     return nbytes if policy == "static" else nbytes * (look_ahead + 2)
 
 
+@dataclass(frozen=True)
+class WindowBudget:
+    """What windows may take of a worker, and what is wanted of them."""
+
+    memory_limit: int
+    """Bytes that a worker may take; 0 where there is no limit."""
+    wanted: int
+    """Steps that a window is to have."""
+    look_ahead: int
+    """Windows that are prepared beside the one that is trained on."""
+    share: float
+    """Of a worker's memory."""
+
+
 def plan_window(
     step: StepSize,
-    wanted: int,
-    look_ahead: int,
+    budget: WindowBudget,
     parts_per_worker: int,
-    memory_limit: int,
-    share: float,
     block_bytes: int = 0,
     process_bytes: int = 0,
 ) -> int:
@@ -108,16 +119,17 @@ def plan_window(
     InputError
         If not even windows of one step fit.
     """
+    memory_limit, share = budget.memory_limit, budget.share
     if not memory_limit:
-        return wanted
+        return budget.wanted
     blocks = block_bytes * parts_per_worker
-    budget = min(
+    room = min(
         memory_limit * share,
         memory_limit * 2 * share - blocks,
         memory_limit * SPILL_SHARE - blocks - process_bytes,
     )
-    each = step.nbytes * parts_per_worker * (look_ahead + 1)
-    fits = int(budget // max(each, 1))
+    each = step.nbytes * parts_per_worker * (budget.look_ahead + 1)
+    fits = int(room // max(each, 1))
     if fits < 1:
         raise InputError(
             f"one prepared step takes about {each / 2**20:.0f} MiB, beside blocks of "
@@ -126,7 +138,7 @@ def plan_window(
             "lower batch_size or num_neighbors, open the graph with more parts on more "
             "workers, or raise memory_limit"
         )
-    return min(wanted, fits)
+    return min(budget.wanted, fits)
 
 
 def _and_process(nbytes: int) -> str:
@@ -174,12 +186,9 @@ class MemoryPlan:
 def plan_memory(
     graph: Graph,
     step: StepSize,
+    budget: WindowBudget,
     *,
     num_workers: int,
-    memory_limit: int,
-    wanted: int,
-    look_ahead: int,
-    share: float,
     feature_dtype: str = "float32",
     cache_bytes: int = 0,
     num_parameters: int = 0,
@@ -188,8 +197,6 @@ def plan_memory(
 
     Parameters
     ----------
-    wanted
-        Steps that a window is to have.
     cache_bytes
         Of one part's halo cache.
     num_parameters
@@ -202,15 +209,15 @@ def plan_memory(
     """
     parts = parts_per_worker(graph.num_parts, num_workers)
     blocks = estimate_blocks(graph, feature_dtype) + cache_bytes
-    sizes = (step, wanted, look_ahead, parts, memory_limit, share, blocks)
-    window = plan_window(*sizes, PROCESS_BYTES if num_workers else 0)
+    process = PROCESS_BYTES if num_workers else 0
+    window = plan_window(step, budget, parts, blocks, process)
     return MemoryPlan(
         parts,
         blocks * parts,
         window,
-        step.nbytes * parts * window * (look_ahead + 1),
+        step.nbytes * parts * window * (budget.look_ahead + 1),
         STATE_COPIES * 4 * num_parameters,
-        memory_limit,
+        budget.memory_limit,
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SLICED_BYTES = 600_000
 """What slices are to save a member, at least: bytes cost 0.8 ms a megabyte, a message
-0.5 ms (docs/scaling.md)."""
+0.5 ms (docs/measurements/scaling.md)."""
 
 Total = tuple[PartGradient, PartGradient | None]
 """The last one or two sums: adding them is done with the update."""
@@ -87,7 +87,8 @@ class TreeSum(SumOfMembers):
                 ]
                 self._known = pieces.pop(exchange.me)
             else:
-                pieces = [known] * len(exchange.peers)
+                # A copy: peers in this process are handed it, and `known` changes.
+                pieces = [dict(known)] * len(exchange.peers)
             exchange.send(self._step, 0, pieces)
 
     def take(self) -> Total:
@@ -183,7 +184,7 @@ class RingSum(SumOfMembers):
                 self._pass_on(turn)
         with self._clock.phase("exchange"):
             whole = {(p + 1) % count: piece for p, piece in self._pieces.items()}
-            exchange.send(self._step, count, [whole] * len(exchange.peers))
+            exchange.send(self._step, count, [dict(whole)] * len(exchange.peers))
             for theirs in exchange.receive_from(self._step, count, exchange.peers):
                 whole.update(theirs)
             exchange.met(came)

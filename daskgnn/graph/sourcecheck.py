@@ -12,7 +12,7 @@ from daskgnn.graph.sourceentries import check_entries
 from daskgnn.graph.stored import StoredSource
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.seams import check_seam
+from daskgnn.seams import check_seam, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def check_source(source: Any) -> None:
         raise _failed(name, "schema", error) from error
     if not isinstance(schema, GraphSchema):
         raise InputError(
-            f"graph: {name}.schema is {_shown(schema)}, expected a "
+            f"graph: {name}.schema is {shown(schema)}, expected a "
             "daskgnn.GraphSchema(num_nodes=..., num_edges=..., version=...)"
         )
     for field, found, expected in _schema_faults(schema):
@@ -86,7 +86,7 @@ def check_table(source: GraphSource, table: str, found: Any, count: int) -> None
     right = isinstance(found, np.ndarray) and found.shape == shape
     if not right or found.dtype not in {dtype, _bits_of(schema, table, dtype)}:
         raise InputError(
-            f"graph: {name}.rows returns {_shown(found)} of {table!r}, expected "
+            f"graph: {name}.rows returns {shown(found)} of {table!r}, expected "
             f"{dtype} {list(shape)}"
         )
     if table == "labels" and not schema.multilabel and count:
@@ -146,7 +146,7 @@ def _check_block(
     name = type(source).__name__
     if not isinstance(block, AdjacencyBlock):
         raise InputError(
-            f"graph: {name}.{method} returns {_shown(block)}, expected a "
+            f"graph: {name}.{method} returns {shown(block)}, expected a "
             "daskgnn.AdjacencyBlock"
         )
     for field, found, expected in _block_faults(source, block, start, stop):
@@ -174,7 +174,7 @@ def _block_faults(
     yield from _array("indices", block.indices, schema.index_dtype, edges)
     yield from _array("original_ids", block.original_ids, np.dtype(np.int64), count)
     if (block.weights is not None) != schema.weighted:
-        given = "None" if block.weights is None else _shown(block.weights)
+        given = "None" if block.weights is None else shown(block.weights)
         yield "weights", given, f"as the schema has it: weighted={schema.weighted}"
     if block.weights is not None:
         yield from _array("weights", block.weights, np.dtype(np.float32), edges)
@@ -204,7 +204,7 @@ def _array(field: str, array: Any, dtype: np.dtype, count: int) -> Iterator[Faul
         or array.dtype != dtype
         or array.shape != (count,)
     ):
-        yield field, _shown(array), f"{dtype} [{count}]"
+        yield field, shown(array), f"{dtype} [{count}]"
 
 
 def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
@@ -227,7 +227,7 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
         if not right or (np.diff(ids) <= 0).any() or not _within(ids, schema):
             yield (
                 f"splits[{split!r}]",
-                _shown(ids),
+                shown(ids),
                 f"ascending int64 storage ids in 0..{schema.num_nodes - 1}",
             )
     bounds = schema.cluster_bounds
@@ -241,7 +241,7 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
     ):
         yield (
             "cluster_bounds",
-            _shown(bounds),
+            shown(bounds),
             f"int64 numbers that ascend from 0 to {schema.num_nodes}",
         )
 
@@ -265,13 +265,6 @@ def _failed(name: str, method: str, error: Exception) -> InputError:
     return InputError(f"graph: {name}.{method} fails: {type(error).__name__}: {said}")
 
 
-def _shown(value: Any) -> str:
-    """Return a few words for what was returned."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {list(value.shape)}"
-    return "None" if value is None else type(value).__name__
-
-
 def _listed(values: Any) -> str:
     """Return some numbers, or what stands in their stead."""
-    return f"{values.tolist()}" if isinstance(values, np.ndarray) else _shown(values)
+    return f"{values.tolist()}" if isinstance(values, np.ndarray) else shown(values)

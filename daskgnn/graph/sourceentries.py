@@ -9,6 +9,7 @@ import numpy as np
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock, EntryReader
+from daskgnn.seams import shown
 
 if TYPE_CHECKING:
     from daskgnn.graph.source import GraphSource
@@ -61,18 +62,11 @@ def check_entries(
         or array.dtype != dtype
         or array.shape != (count,)
     ):
-        given = type(found).__name__ if array is None else _shown(array)
+        given = type(found).__name__ if array is None else shown(array)
         raise InputError(
             f"graph: {type(source).__name__}.entries returns {given}, expected a dict "
             f"whose {column!r} is {dtype} [{count}]"
         )
-
-
-def _shown(array: object) -> str:
-    """Return a few words for an array."""
-    if isinstance(array, np.ndarray):
-        return f"{array.dtype} {list(array.shape)}"
-    return type(array).__name__
 
 
 def degrees_only(source: GraphSource, start: int, stop: int) -> AdjacencyBlock:

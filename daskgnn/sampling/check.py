@@ -14,7 +14,7 @@ from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.rounds import sample_parts
 from daskgnn.sampling.sampler import Sampler
-from daskgnn.seams import check_seam
+from daskgnn.seams import check_seam, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ class _Watched(Sampler):
         arrays = data.values() if isinstance(data, dict) else [None]
         if not all(isinstance(array, np.ndarray) for array in arrays):
             raise InputError(
-                f"sampler: {self._name}.part_data returns {_shown(data)}, expected a "
+                f"sampler: {self._name}.part_data returns {shown(data)}, expected a "
                 "dict of numpy arrays"
             )
         return dict(data)
@@ -123,7 +123,7 @@ class _Watched(Sampler):
             or ids.dtype.kind not in "iu"
         ):
             raise InputError(
-                f"sampler: {self._name}.request returns {_shown(asked)}, expected an "
+                f"sampler: {self._name}.request returns {shown(asked)}, expected an "
                 "object with ids, an array of storage ids [n]"
             )
         return self._sized("request", asked)
@@ -146,7 +146,7 @@ class _Watched(Sampler):
     def _sized(self, method: str, message: Any) -> Any:
         if not isinstance(getattr(message, "nbytes", None), int | np.integer):
             raise InputError(
-                f"sampler: {self._name}.{method} returns {_shown(message)}, expected "
+                f"sampler: {self._name}.{method} returns {shown(message)}, expected "
                 "an object with nbytes, the bytes that are sent"
             )
         return message
@@ -172,13 +172,13 @@ def _check_graphs(
     """Refuse what `finish` has returned if it is not a graph for each step."""
     if not isinstance(graphs, list | tuple) or len(graphs) != len(seeds):
         raise InputError(
-            f"sampler: {name}.finish returns {_shown(graphs)} for {len(seeds)} steps, "
+            f"sampler: {name}.finish returns {shown(graphs)} for {len(seeds)} steps, "
             "expected a list of as many daskgnn.sampling.SampledGraph"
         )
     for graph, run in zip(graphs, seeds, strict=True):
         if not isinstance(graph, SampledGraph):
             raise InputError(
-                f"sampler: {name}.finish returns a list of {_shown(graph)}, expected "
+                f"sampler: {name}.finish returns a list of {shown(graph)}, expected "
                 "daskgnn.sampling.SampledGraph"
             )
         for field, found, expected in _faults(graph, run, num_layers, num_nodes):
@@ -259,20 +259,11 @@ def _array(
 ) -> Iterator[Fault]:
     """Yield what is wrong with one array: `dtype` is a name, or kinds of numbers."""
     if not isinstance(array, np.ndarray):
-        yield field, _shown(array), expected
+        yield field, shown(array), expected
         return
     right = array.dtype.kind in dtype if len(dtype) < 3 else array.dtype == dtype
     if not right or array.ndim != 1 or len(array) < (length or 0):
-        yield field, _shown(array), expected
-
-
-def _shown(value: Any) -> str:
-    """Return a few words for what was returned."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {list(value.shape)}"
-    if isinstance(value, list | tuple):
-        return f"{len(value)} objects"
-    return "None" if value is None else type(value).__name__
+        yield field, shown(array), expected
 
 
 def _bytes_of(graphs: list[SampledGraph]) -> list[Any]:

@@ -15,6 +15,7 @@ from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
+    WindowBudget,
     estimate_cache,
     estimate_mapped,
     estimate_step,
@@ -160,14 +161,17 @@ class Deployment:
             If not even windows of one step fit into the workers' memory.
         """
         look_ahead = int(dask.config.get("gnn.look-ahead"))
+        budget = WindowBudget(
+            self.executor.memory_limit(),
+            wanted or int(dask.config.get("gnn.window")),
+            look_ahead,
+            _share_of_memory(),
+        )
         plan = plan_memory(
             self.graph,
             self._step_size,
+            budget,
             num_workers=self.executor.num_workers(),
-            memory_limit=self.executor.memory_limit(),
-            wanted=wanted or int(dask.config.get("gnn.window")),
-            look_ahead=look_ahead,
-            share=_share_of_memory(),
             feature_dtype=self.settings["feature_dtype"],
             cache_bytes=estimate_cache(*self.halo_cache, look_ahead),
         )

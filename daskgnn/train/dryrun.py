@@ -9,7 +9,7 @@ import torch
 
 from daskgnn.errors import InputError, ModelError
 from daskgnn.kernels.targets import distinct_nodes
-from daskgnn.nn import Block, pure_step
+from daskgnn.nn import Block, check_model, number_dropouts, pure_step
 from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import batch_of
 
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.targets import Targets
     from daskgnn.tasks.task import TargetBatch, Task
+
+
+def try_both(
+    model: torch.nn.Module,
+    task: Task,
+    graph: Graph,
+    targets: Targets,
+    num_layers: int,
+    *,
+    deterministic: bool,
+) -> bool:
+    """Check model and task; return whether it can be evaluated layer by layer."""
+    check_model(model, deterministic=deterministic)
+    number_dropouts(model)
+    wanted = task.num_outputs(graph)
+    layered, columns = try_model(
+        model, graph, num_layers, wanted, deterministic=deterministic
+    )
+    try_task(task, graph, targets, columns)
+    return layered
 
 
 def try_model(

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
-import sys
-import sysconfig
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -42,6 +38,7 @@ from daskgnn.train.state import (
     hash_parameters,
     import_optimizer,
 )
+from daskgnn.train.usercode import user_code_by_value
 
 if TYPE_CHECKING:
     from daskgnn.kernels.batch import PreparedStep, PreparedWindow
@@ -92,7 +89,7 @@ def make_program(
         p.data = torch.empty(0)
         p.grad = None
     try:
-        with _user_code_by_value():
+        with user_code_by_value():
             payload = cloudpickle.dumps((skeleton, task, optimizer))
     except Exception as error:
         raise ModelError(
@@ -112,50 +109,13 @@ def packed_sampler(sampler: Sampler) -> PackedSampler:
         If it cannot be pickled.
     """
     try:
-        with _user_code_by_value():
+        with user_code_by_value():
             return PackedSampler(cloudpickle.dumps(sampler))
     except Exception as error:
         raise InputError(
             f"the sampler cannot be sent to workers ({type(error).__name__}: {error}): "
             "keep open files, locks and clients out of it"
         ) from error
-
-
-@contextmanager
-def _user_code_by_value() -> Iterator[None]:
-    """Have cloudpickle send modules that are not installed by value."""
-    mine = [m for m in list(sys.modules.values()) if _is_user_module(m)]
-    registered = []
-    for module in mine:
-        try:
-            cloudpickle.register_pickle_by_value(module)
-        except ValueError:
-            continue
-        registered.append(module)
-    try:
-        yield
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_user_module(module: Any) -> bool:
-    """Return whether a module is neither installed, nor ours, nor ``__main__``."""
-    name = getattr(module, "__name__", "")
-    path = getattr(module, "__file__", None)
-    if not path or name in ("__main__", "__mp_main__") or sys.modules.get(name) is None:
-        return False
-    if name.partition(".")[0] == "daskgnn":
-        return False
-    installed = "site-packages" in path or "dist-packages" in path
-    return not installed and not path.startswith(_installed_roots())
-
-
-@cache
-def _installed_roots() -> tuple[str, ...]:
-    """Return the folders of Python and of what is installed for it."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple({sysconfig.get_path(name) + os.sep for name in names})
 
 
 class _Loaded:

@@ -87,6 +87,12 @@ class GivenTargets:
         """Return whether a split has a target."""
         return any(part.count for part in self.by_part(split))
 
+    def check(self, split: str) -> None:
+        """Refuse a split without a target."""
+        if not self.has(split):
+            names = ", ".join(filter(self.has, ("train", "val", "test")))
+            raise InputError(f"split={split!r} has no node, expected one of {names}")
+
     def by_part(self, split: str) -> list[PartTargets]:
         """Return the targets that each part scores: its first nodes own them."""
         if split not in self._by_part:

@@ -12,7 +12,6 @@ import dask
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
-from daskgnn.nn import check_model, number_dropouts
 from daskgnn.train.advice import Advice, advisor_of
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import (
@@ -24,7 +23,7 @@ from daskgnn.train.checks import (
 from daskgnn.train.cluster import told_of_losses
 from daskgnn.train.course import Course
 from daskgnn.train.deployment import deploy, new_name, program_of
-from daskgnn.train.dryrun import try_model, try_task
+from daskgnn.train.dryrun import try_both
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
@@ -104,17 +103,21 @@ class Trainer:
         )
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = self._check_model(sampler.num_layers, targets)
+        layered = try_both(
+            model,
+            self.task,
+            graph,
+            targets.few(self.plan),
+            sampler.num_layers,
+            deterministic=self.options["deterministic"],
+        )
         start = TrainState(flatten(list(model.parameters())), {})
         self.course = Course(start, new_schedule(self.options, model))
         self.program = program_of(model, self.task, self.options)
+        seams = {**sampler.fingerprint(), **self.task.fingerprint()}
+        schedule = self.course.schedule
         self._facts = fingerprint(
-            model,
-            graph,
-            self.program,
-            {**sampler.fingerprint(), **self.task.fingerprint()},
-            self.course.schedule,
-            self.options,
+            model, graph, self.program, seams, schedule, self.options
         )
         self.deployment = deploy(
             targets,
@@ -130,21 +133,6 @@ class Trainer:
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.ledger: Ledger | None = None
         """Where the time of the last `fit` went."""
-
-    def _check_model(self, num_layers: int, targets: GivenTargets) -> bool:
-        """Check model and task; return whether it can be evaluated layer by layer."""
-        deterministic = self.options["deterministic"]
-        check_model(self.model, deterministic=deterministic)
-        number_dropouts(self.model)
-        layered, columns = try_model(
-            self.model,
-            self.graph,
-            num_layers,
-            self.task.num_outputs(self.graph),
-            deterministic=deterministic,
-        )
-        try_task(self.task, self.graph, targets.few(self.plan), columns)
-        return layered
 
     @property
     def executor(self) -> Executor:
@@ -306,7 +294,7 @@ class Trainer:
         InputError
             If the graph has no such split.
         """
-        self._check_split(split)
+        self.deployment.targets.check(split)
         scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
         return {"split": split, **scores}
 
@@ -350,8 +338,7 @@ class Trainer:
         return self._advisor.advice()
 
     def _how_to_continue(self) -> str:
-        step = self.course.state.step
-        return how_to_continue(self.executor, self.recorder, step)
+        return how_to_continue(self.executor, self.recorder, self.course.state.step)
 
     def _new_loop(self) -> TrainLoop:
         way = self.program.gradients
@@ -410,9 +397,3 @@ class Trainer:
         self.course.schedule = new_schedule(self.options, self.model)
         self.course.restore(checkpoint, self._facts)
         write_parameters(self.model, self.best_parameters)
-
-    def _check_split(self, split: str) -> None:
-        targets = self.deployment.targets
-        if not targets.has(split):
-            names = ", ".join(filter(targets.has, ("train", "val", "test")))
-            raise InputError(f"split={split!r} has no node, expected one of {names}")

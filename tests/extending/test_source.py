@@ -343,7 +343,7 @@ REFUSED = {
     r"OtherForm.rows is not of the form rows\(self, table, ids\)": OtherForm,
     "graph=Rows is a class": lambda file: Rows,
     "Rows.schema fails: OperationalError": lambda file: Rows("/nowhere.db"),
-    r"load_rows returns list, expected a daskgnn.AdjacencyBlock": changed(
+    r"load_rows returns 0 objects, expected a daskgnn.AdjacencyBlock": changed(
         "load_rows", lambda block: []
     ),
     r"block whose indices is int64 \[": block_with(indices=lambda a: a.astype(int)),

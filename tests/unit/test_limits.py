@@ -14,7 +14,6 @@ DOCUMENTED = {"planted_partition", "rmat", "prepare"}
 """Public functions that the docs tell to import from where they are."""
 
 OFFENDERS = {
-    "dataflow/memory.py: plan_memory, parameters",
     "graph/graph.py: Graph, attributes",
     "kernels/grouped.py: lines",
     "train/program.py: lines",

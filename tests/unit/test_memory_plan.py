@@ -9,6 +9,7 @@ import daskgnn
 from daskgnn.cli import main
 from daskgnn.dataflow.memory import (
     PROCESS_BYTES,
+    WindowBudget,
     estimate_blocks,
     estimate_step,
     plan_memory,
@@ -52,11 +53,8 @@ def test_the_plan_is_that_of_the_trainer(path):
     plan = plan_memory(
         graph,
         estimate_step(graph, NeighborSampler([4, 3]), 48, "mean"),
+        WindowBudget(0, wanted=64, look_ahead=1, share=0.3),
         num_workers=1,
-        memory_limit=0,
-        wanted=64,
-        look_ahead=1,
-        share=0.3,
     )
     assert plan.window == there.window
     assert plan.parts == 4
@@ -75,23 +73,24 @@ def test_what_does_not_fit_is_refused_naming_the_knob(path, tmp_path, capsys):
         plan_memory(
             graph,
             step,
+            WindowBudget(10**5, wanted=8, look_ahead=1, share=0.3),
             num_workers=2,
-            memory_limit=10**5,
-            wanted=8,
-            look_ahead=1,
-            share=0.3,
         )
 
 
 def test_a_worker_that_has_room_for_its_process_alone_is_refused(path):
     graph = daskgnn.open_graph(path, 2)
     step = estimate_step(graph, NeighborSampler([4, 3]), 48, "mean")
-    rest = {"num_workers": 2, "wanted": 8, "look_ahead": 1, "share": 0.3}
+
+    def plan(memory_limit):
+        budget = WindowBudget(memory_limit, wanted=8, look_ahead=1, share=0.3)
+        return plan_memory(graph, step, budget, num_workers=2)
+
     with pytest.raises(InputError, match=r"a process of .* raise memory_limit"):
-        plan_memory(graph, step, memory_limit=PROCESS_BYTES, **rest)
-    assert plan_memory(graph, step, memory_limit=2 * PROCESS_BYTES, **rest).window == 8
+        plan(PROCESS_BYTES)
+    assert plan(2 * PROCESS_BYTES).window == 8
     # In this process there is nobody who would kill it.
-    plan_memory(graph, step, memory_limit=0, **rest)
+    plan(0)
 
 
 def test_a_limit_of_workers_needs_workers_of_ones_own(path, capsys):

@@ -13,7 +13,7 @@ from training import planted_graph, scaled_sage, stored, trainer
 
 from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.executor import LocalExecutor
-from daskgnn.dataflow.member import alone, run_in_order
+from daskgnn.dataflow.member import Outcome, alone, run_in_order
 from daskgnn.dataflow.steps import StepMethod, run_steps
 from daskgnn.train.plan import Position, windows
 
@@ -86,6 +86,7 @@ def test_all_runners_give_the_same_bits(path, members, way, draw):
         outcome = run_in_order(loop.method, alone(num_parts), *given[1:])
         assert bits(outcome.state) == bits(as_tasks(*given))
         outcomes = members.run(loop.method, parts, state, (programs, batches), said)
+        assert all(isinstance(each, Outcome) for each in outcomes), outcomes
         for each in outcomes:
             assert bits(each.state) == bits(outcome.state)
         state = outcome.state.cleared()

@@ -6,7 +6,7 @@ import torch
 from training import hub_graph, hub_weights, planted_graph, small_sage, stored
 
 import daskgnn
-from daskgnn.graph.diskrows import DiskRows
+from daskgnn.graph.sourcerows import SourceRows
 from daskgnn.kernels import halo
 from daskgnn.nn import GAT, GCN
 
@@ -34,13 +34,13 @@ def gat(graph):
 def read(monkeypatch):
     """Rows of each read."""
     counts = []
-    real = DiskRows.take
+    real = SourceRows.take
 
     def take(self, rows):
         counts.append(len(rows))
         return real(self, rows)
 
-    monkeypatch.setattr(DiskRows, "take", take)
+    monkeypatch.setattr(SourceRows, "take", take)
     return counts
 
 

@@ -296,13 +296,13 @@ def test_an_absent_split_is_named(path):
 
 
 def test_memory_is_planned_before_the_run(path):
-    from daskgnn.dataflow.memory import StepSize, plan_window
+    from daskgnn.dataflow.memory import StepSize, WindowBudget, plan_window
 
     step = StepSize(nodes=1000, edges=1000, nbytes=10 * 2**20)
-    assert plan_window(step, 8, 1, 1, 10**12, 0.3) == 8
-    assert plan_window(step, 8, 1, 1, 200 * 2**20, 0.3) == 3
+    assert plan_window(step, WindowBudget(10**12, 8, 1, 0.3), 1) == 8
+    assert plan_window(step, WindowBudget(200 * 2**20, 8, 1, 0.3), 1) == 3
     with pytest.raises(InputError, match="lower batch_size"):
-        plan_window(step, 8, 1, 2, 50 * 2**20, 0.3)
+        plan_window(step, WindowBudget(50 * 2**20, 8, 1, 0.3), 2)
 
 
 class Negated(nn.GraphSAGE):

@@ -1,0 +1,52 @@
+"""Modules of the user's own, which workers do not have: sent by value."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def user_code_by_value() -> Iterator[None]:
+    """Have cloudpickle send modules that are not installed by value."""
+    mine = [m for m in list(sys.modules.values()) if _is_user_module(m)]
+    registered = []
+    for module in mine:
+        try:
+            cloudpickle.register_pickle_by_value(module)
+        except ValueError:
+            continue
+        registered.append(module)
+    try:
+        yield
+    finally:
+        for module in registered:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_user_module(module: Any) -> bool:
+    """Return whether a module is neither installed, nor ours, nor ``__main__``."""
+    name = getattr(module, "__name__", "")
+    path = getattr(module, "__file__", None)
+    if not path or name in ("__main__", "__mp_main__") or sys.modules.get(name) is None:
+        return False
+    if name.partition(".")[0] == "daskgnn":
+        return False
+    installed = "site-packages" in path or "dist-packages" in path
+    return not installed and not path.startswith(_installed_roots())
+
+
+@cache
+def _installed_roots() -> tuple[str, ...]:
+    """Return the folders of Python and of what is installed for it."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({sysconfig.get_path(name) + os.sep for name in names})
