@@ -255,38 +255,9 @@ def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:
     return found
 
 
-def sort_piece(work: PieceWork, bucket: int) -> None:
-    """Sort a bucket into files of its own, if that was not done before."""
-    facts = work.path("rows.npy", bucket)
-    if facts.exists():
-        return
-    lengths, given = [], 0
-    columns, weights = work.path("columns", bucket), work.path("row-weights", bucket)
-    with whole_file(columns) as to_columns, whole_file(weights) as to_weights:
-        for found in sort_bucket(work, bucket):
-            found.columns.tofile(to_columns)
-            found.weights.tofile(to_weights)
-            lengths.append(np.diff(found.indptr))
-            given += found.given
-    with whole_file(facts) as file:
-        np.save(file, np.concatenate(([given], *lengths)))
-
-
-def sorted_piece(work: PieceWork, bucket: int) -> SortedRows:
-    """Return what `sort_piece` made of a bucket."""
-    facts = np.load(work.path("rows.npy", bucket))
-    indptr = np.concatenate(([0], np.cumsum(facts[1:])))
-    columns = np.fromfile(work.path("columns", bucket), np.int32)
-    weights = np.fromfile(work.path("row-weights", bucket), np.float32)
-    first, last = work.bounds(bucket)
-    return SortedRows(first, last, indptr, columns, weights, int(facts[0]))
-
-
-def remove_sorted(work: PieceWork, count: int) -> None:
-    """Remove the files of the first sorted buckets, but what says they were done."""
-    for bucket in range(count):
-        for kind in ("columns", "row-weights"):
-            work.path(kind, bucket).unlink(missing_ok=True)
+def sort_whole(work: PieceWork, bucket: int) -> list[SortedRows]:
+    """Return all of a bucket's rows, for a task."""
+    return list(sort_bucket(work, bucket))
 
 
 @njit(cache=True, nogil=True)
