@@ -37,6 +37,7 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.sampling import Drawn, Message, SampledWindow, Sampling
     from daskgnn.dataflow.shares import PartGradient, PartStep
     from daskgnn.dataflow.timing import Timed
+    from daskgnn.graph.rowfiles import SortedRows
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.kernels.entries import Entries
@@ -65,6 +66,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         Ranking,
         SampledWindow,
         Sampling,
+        SortedRows,
         SparseRows,
         SpreadRows,
         StreamedPart,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from daskgnn.cli.options import (
     taken_reader_options,
     yes_option,
 )
-from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster
+from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster, tell_stored
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.book import check_num_parts
 
@@ -44,14 +44,10 @@ def datasets() -> None:
     """List the data sets that are known by name."""
     from daskgnn.graph.datasets import list_datasets
 
-    rows = [_row(entry) for entry in list_datasets()]
-    click.echo(table(rows))
-
-
-def _row(entry: Any) -> dict[str, str]:
-    """Return a data set's entry as words for a table."""
-    fields = asdict(entry) if is_dataclass(type(entry)) else dict(entry)
-    return {name: words(value) for name, value in fields.items()}
+    entries = [asdict(entry) for entry in list_datasets()]
+    click.echo(
+        table([{name: words(v) for name, v in entry.items()} for entry in entries])
+    )
 
 
 def words(value: Any) -> str:
@@ -165,15 +161,8 @@ def partition(
         chosen = COSTS if out is None else [method]
         print_estimates(data, compare or chosen)
     if compare:
-        names = [
-            "num_parts",
-            "num_clusters",
-            "seed",
-            "num_neighbors",
-            "batch_size",
-            "window",
-        ]
-        asked = {name: options[name] for name in names}
+        names = "num_parts num_clusters seed num_neighbors batch_size window"
+        asked = {name: options[name] for name in names.split()}
         compare_methods(data, compare, *files, **asked)
     elif out is not None:
         store_graph(data, out, force, estimate=estimate, **options)
@@ -192,8 +181,7 @@ def _prepare(
     if out is None or compares:
         raise click.UsageError(
             "--out-of-core makes a store: give OUT, and neither --estimate nor "
-            "--compare",
-            click.get_current_context(),
+            "--compare"
         )
     taken = ("method", "num_clusters", "seed", "feature_dtype")
     chosen = {name: options.pop(name) for name in taken}
@@ -226,16 +214,11 @@ def store_graph(
     method = cut["method"]
     _refuse_half(data, feature_dtype)
     if estimate:
-        chosen = settle_method(method, data.num_edges, data.num_nodes)
-        refuse_too_large(data, chosen)
-    both = "" if data.directed else " (each counted both ways)"
+        refuse_too_large(data, settle_method(method, data.num_edges, data.num_nodes))
     partitioned = data.partition(**cut)
     num_parts = _reported_parts(num_parts, partitioned.num_clusters)
     partitioned.save(out, overwrite=force, feature_dtype=feature_dtype)
-    click.echo(f"{out}: {data.num_nodes:,} nodes, {data.num_edges:,} edges{both}")
-    for name, count in data.report.items():
-        if count:
-            click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    tell_stored(out, data.num_nodes, data.num_edges, data.directed, data.report)
     note = fallback_note(method, data.num_edges, partitioned.partitioner["method"])
     if note:
         click.echo(note)
@@ -266,15 +249,14 @@ def _refuse_missing(
     elif files is not None and not compare:
         said = f"{files} is what --compare writes: add --compare hash,metis"
     if said is not None:
-        raise click.UsageError(said, click.get_current_context())
+        raise click.UsageError(said)
 
 
 def refuse_existing(out: str, force: bool) -> None:
     """Say early, before any work, that OUT is there."""
     if not force and Path(out).exists():
         raise click.UsageError(
-            f"{out} exists: choose another OUT, or replace it with --force",
-            click.get_current_context(),
+            f"{out} exists: choose another OUT, or replace it with --force"
         )
 
 

@@ -64,8 +64,7 @@ def generate(
     if kind == "rmat" and (nodes & (nodes - 1) or nodes < 2):
         raise click.UsageError(
             f"--nodes {nodes} is no power of 2, as rmat needs: give "
-            f"{1 << max(nodes.bit_length(), 1)}",
-            click.get_current_context(),
+            f"{1 << max(nodes.bit_length(), 1)}"
         )
     names = ("classes", "features")
     asked = {f"num_{name}": options.pop(name) for name in names}

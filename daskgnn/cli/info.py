@@ -82,7 +82,11 @@ def info(
         plan = plan_training(graph, workers=workers, **shown, **training)
         facts["memory"] = plain(plan)
     quality = graph.quality(num_parts, **shown)
-    proof = _prove(store) if validate else None
+    proof = None
+    if validate:
+        from daskgnn.graph.validate import validate as prove
+
+        proof = str(prove(store))
     if as_json:
         facts["quality"] = asdict(quality)
         facts["valid"] = True if validate else None
@@ -96,13 +100,6 @@ def info(
         click.echo(str(plan))
     if proof is not None:
         click.echo(proof)
-
-
-def _prove(store: str) -> str:
-    """Read all of a store, and say what was found right."""
-    from daskgnn.graph.validate import validate
-
-    return str(validate(store))
 
 
 def describe(graph: Graph) -> dict[str, Any]:

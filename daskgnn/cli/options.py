@@ -231,8 +231,7 @@ def check_cluster(workers: int | None, scheduler: str | None) -> None:
     if workers is not None and scheduler is not None:
         raise click.UsageError(
             f"--workers {workers} starts a cluster and --scheduler {scheduler} uses a "
-            "running one: give one of them",
-            click.get_current_context(),
+            "running one: give one of them"
         )
 
 

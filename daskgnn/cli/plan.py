@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,11 +43,9 @@ def plan_training(
     limit = MEMORY_LIMIT // max(workers, 1)
     if memory_limit is not None:
         limit = limit_bytes(memory_limit)
-    widths = [hidden_channels] * (len(num_neighbors) - 1) + [graph.num_classes]
-    count, before = 0, graph.num_features
-    for width in widths:
-        count += 2 * before * width + width
-        before = width
+    hidden = [hidden_channels] * (len(num_neighbors) - 1)
+    widths = [graph.num_features, *hidden, graph.num_classes]
+    count = sum((2 * before + 1) * width for before, width in pairwise(widths))
     budget = WindowBudget(
         limit,
         int(dask.config.get("gnn.window")),

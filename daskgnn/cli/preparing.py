@@ -32,7 +32,7 @@ def prepare_store(source: Any, out: str, cluster: dict[str, Any], **given: Any) 
     with _client(**cluster) as client:
         shown = sys.stderr.isatty()
         prepare(source, out, progress=shown, tell=tell_stage, client=client, **given)
-    tell_prepared(out)
+    _tell_prepared(out)
 
 
 @contextmanager
@@ -63,8 +63,7 @@ def refuse_cluster(cluster: dict[str, Any]) -> None:
         if cluster[name] is not None:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} is for --out-of-core, which shares its "
-                "work with a cluster: add --out-of-core, or leave it out",
-                click.get_current_context(),
+                "work with a cluster: add --out-of-core, or leave it out"
             )
 
 
@@ -74,18 +73,24 @@ def tell_stage(stage: str) -> None:
         click.echo(f"{stage} ...", err=True)
 
 
-def tell_prepared(out: str) -> None:
+def tell_stored(
+    out: str, num_nodes: int, num_edges: int, directed: bool, report: dict[str, int]
+) -> None:
+    """Print what a store holds, and what was dropped or added on the way."""
+    both = "" if directed else " (each counted both ways)"
+    click.echo(f"{out}: {num_nodes:,} nodes, {num_edges:,} edges{both}")
+    for name, count in report.items():
+        if count:
+            click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+
+
+def _tell_prepared(out: str) -> None:
     """Print what came of a preparation out of core."""
     from daskgnn.graph.store import open_store
 
     found = open_store(out).attributes
-    both = "" if found["directed"] else " (each counted both ways)"
-    click.echo(
-        f"{out}: {found['num_nodes']:,} nodes, {found['num_edges']:,} edges{both}"
-    )
-    for name, count in found["report"].items():
-        if count:
-            click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    names = ("num_nodes", "num_edges", "directed", "report")
+    tell_stored(out, *(found[name] for name in names))
     how = found["partitioner"]
     click.echo(
         f"{how['num_clusters']} clusters by {how['method']}, edge cut "

@@ -233,7 +233,8 @@ def _build(
     counts = np.zeros(num_nodes + 1, np.int64)
     loops = edges = 0
     for source, destination, _ in chunks():
-        loops += _count(source, destination, counts, not directed, keep_self_loops)
+        chosen = (not directed, keep_self_loops)
+        loops += count_entries(source, destination, 0, *chosen, counts)
         edges += len(source)
     indptr = np.cumsum(counts)
     total = int(indptr[-1])
@@ -298,18 +299,24 @@ def count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> i
 
 
 @njit(cache=True, nogil=True)
-def _count(source: Any, destination: Any, counts: Any, both: bool, loops: bool) -> int:
-    """Count the entries of every row v into ``counts[v + 1]``; return the loops."""
+def count_entries(
+    source: Any, destination: Any, shift: int, both: bool, loops: bool, sizes: Any
+) -> int:
+    """Add the entries of each bucket b to ``sizes[b + 1]``; return the self-loops.
+
+    A bucket has the rows that differ in their lowest `shift` bits alone.
+    """
     met = 0
     for i in range(len(source)):
-        if source[i] == destination[i]:
+        u, v = source[i], destination[i]
+        if u == v:
             met += 1
             if loops:
-                counts[destination[i] + 1] += 1
+                sizes[(v >> shift) + 1] += 1
             continue
-        counts[destination[i] + 1] += 1
+        sizes[(v >> shift) + 1] += 1
         if both:
-            counts[source[i] + 1] += 1
+            sizes[(u >> shift) + 1] += 1
     return met
 
 

@@ -67,23 +67,9 @@ def planted_partition(
     DatasetError
         If an option is out of its range.
     """
-    graph = Synthetic(
-        "planted",
-        num_nodes,
-        num_edges,
-        num_classes,
-        num_features,
-        leave=leave,
-        exponent=exponent,
-        max_degree=max_degree,
-        signal=signal,
-        train=train,
-        val=val,
-        test=test,
-        shuffle=shuffle,
-        seed=seed,
-    )
-    return drawn_graph(graph, name)
+    given = dict(locals())  # called as the fields of `Synthetic`
+    del given["name"]
+    return drawn_graph(Synthetic("planted", **given), name)
 
 
 def rmat(
@@ -124,23 +110,13 @@ def rmat(
     DatasetError
         If an option is out of its range.
     """
+    given = dict(locals())  # called as the fields of `Synthetic`
     if not 1 <= scale <= 31:
         raise DatasetError(f"scale is {scale}, expected 1 to 31: N is 2 ** scale")
-    graph = Synthetic(
-        "rmat",
-        2**scale,
-        num_edges,
-        num_classes or 1,
-        num_features,
-        quadrants=(a, b, c),
-        signal=signal,
-        train=train,
-        val=val,
-        test=test,
-        shuffle=shuffle,
-        seed=seed,
-    )
-    found = drawn_graph(graph, name)
+    for own in ("scale", "a", "b", "c", "name"):
+        del given[own]
+    given |= {"num_classes": num_classes or 1, "quadrants": (a, b, c)}
+    found = drawn_graph(Synthetic("rmat", 2**scale, **given), name)
     if num_classes:
         return found
     return replace(found, labels=None, num_classes=0, metric=None)

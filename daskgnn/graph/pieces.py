@@ -22,7 +22,7 @@ from uuid import uuid4
 import numpy as np
 from numba import njit
 
-from daskgnn.graph.assemble import read_edges, write_edges
+from daskgnn.graph.assemble import count_entries, read_edges, write_edges
 from daskgnn.graph.rowfiles import SortedRows, sort_bucket
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def arrange(
     source, destination, weight = chunk
     weights = np.empty(0, np.float32) if weight is None else weight
     sizes = np.zeros(num_buckets + 1, np.int64)
-    met = _count_entries(source, destination, shift, both, loops, sizes)
+    met = count_entries(source, destination, shift, both, loops, sizes)
     ends = np.cumsum(sizes)
     entries = np.empty(int(ends[-1]), np.uint64)
     values = np.empty(len(entries) if weight is not None else 0, np.float32)
@@ -255,57 +255,9 @@ def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:
     return found
 
 
-def sort_piece(work: PieceWork, bucket: int) -> None:
-    """Sort a bucket into files of its own, if that was not done before."""
-    facts = work.path("rows.npy", bucket)
-    if facts.exists():
-        return
-    lengths, given = [], 0
-    columns, weights = work.path("columns", bucket), work.path("row-weights", bucket)
-    with whole_file(columns) as to_columns, whole_file(weights) as to_weights:
-        for found in sort_bucket(work, bucket):
-            found.columns.tofile(to_columns)
-            found.weights.tofile(to_weights)
-            lengths.append(np.diff(found.indptr))
-            given += found.given
-    with whole_file(facts) as file:
-        np.save(file, np.concatenate(([given], *lengths)))
-
-
-def sorted_piece(work: PieceWork, bucket: int) -> SortedRows:
-    """Return what `sort_piece` made of a bucket."""
-    facts = np.load(work.path("rows.npy", bucket))
-    indptr = np.concatenate(([0], np.cumsum(facts[1:])))
-    columns = np.fromfile(work.path("columns", bucket), np.int32)
-    weights = np.fromfile(work.path("row-weights", bucket), np.float32)
-    first, last = work.bounds(bucket)
-    return SortedRows(first, last, indptr, columns, weights, int(facts[0]))
-
-
-def remove_sorted(work: PieceWork, count: int) -> None:
-    """Remove the files of the first sorted buckets, but what says they were done."""
-    for bucket in range(count):
-        for kind in ("columns", "row-weights"):
-            work.path(kind, bucket).unlink(missing_ok=True)
-
-
-@njit(cache=True, nogil=True)
-def _count_entries(
-    source: Any, destination: Any, shift: int, both: bool, loops: bool, sizes: Any
-) -> int:
-    """Add the entries of each bucket b to ``sizes[b + 1]``; return the self-loops."""
-    met = 0
-    for i in range(len(source)):
-        u, v = source[i], destination[i]
-        if u == v:
-            met += 1
-            if loops:
-                sizes[(v >> shift) + 1] += 1
-            continue
-        sizes[(v >> shift) + 1] += 1
-        if both:
-            sizes[(u >> shift) + 1] += 1
-    return met
+def sort_whole(work: PieceWork, bucket: int) -> list[SortedRows]:
+    """Return all of a bucket's rows, for a task."""
+    return list(sort_bucket(work, bucket))
 
 
 @njit(cache=True, nogil=True)

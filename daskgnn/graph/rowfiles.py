@@ -42,13 +42,13 @@ class RowFiles:
     """CSR rows in the files of a folder, written from the first row to the last."""
 
     def __init__(
-        self, folder: Path, num_nodes: int, weighted: bool, state: RowState | None
+        self, folder: Path, num_nodes: int, weighted: bool, state: RowState
     ) -> None:
         """Open the files as `state` left them."""
         self.folder = folder
         self.weighted = weighted
         self.num_nodes = num_nodes
-        self.state = state or RowState()
+        self.state = state
         folder.mkdir(exist_ok=True)
         if not self.state.buckets:
             fresh = np.lib.format.open_memmap(

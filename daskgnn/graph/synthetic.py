@@ -6,9 +6,9 @@ it is cut into chunks, and any chunk can be drawn again. N nodes, C classes, F f
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -110,11 +110,7 @@ class Synthetic:
                 f"{self.num_nodes} nodes"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all that the graph depends on, as plain content for JSON."""
-        return asdict(self)
-
-    def _key(self, purpose: int) -> np.uint64:
+    def key(self, purpose: int) -> np.uint64:
         """Return the key of one kind of draws."""
         return np.uint64(derive_key(self.seed, KINDS.index(self.kind), purpose))
 
@@ -136,7 +132,7 @@ class Synthetic:
 
     def edges(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return int64 [count] ends of the edges from `first` on, ids shuffled."""
-        key = self._key(_EDGES)
+        key = self.key(_EDGES)
         if self.kind == "planted":
             apart = self.num_classes > 1
             inside = self.num_edges - round(self.num_edges * self.leave) * apart
@@ -147,7 +143,7 @@ class Synthetic:
             ends = rmat_edges(key, first, count, scale, *self.quadrants)
         if not self.shuffle:
             return ends[0], ends[1]
-        number = self._key(_NUMBERS)
+        number = self.key(_NUMBERS)
         source, destination = (permute(e, self.num_nodes, number) for e in ends)
         return source, destination
 
@@ -166,7 +162,7 @@ class Synthetic:
         """Return int64 [n], the classes of nodes int64 [n]."""
         own = ids
         if self.shuffle:
-            own = invert(ids, self.num_nodes, self._key(_NUMBERS))
+            own = invert(ids, self.num_nodes, self.key(_NUMBERS))
         return own * self.num_classes // self.num_nodes
 
     def features(self) -> DrawnFeatures | None:
@@ -175,15 +171,11 @@ class Synthetic:
 
     def centres(self) -> np.ndarray:
         """Return float32 [C, F], the classes' mean features."""
-        rng = np.random.default_rng(int(self._key(_CENTRES)))
+        rng = np.random.default_rng(int(self.key(_CENTRES)))
         shape = (self.num_classes, self.num_features)
         centres: np.ndarray = rng.standard_normal(shape, dtype=np.float32)
         centres *= np.float32(self.signal / max(self.num_features, 1) ** 0.5)
         return centres
-
-    def draw_features(self, ids: np.ndarray, centres: np.ndarray) -> np.ndarray:
-        """Return float32 [n, F], the features of nodes int64 [n]."""
-        return noisy_features(self._key(_FEATURES), ids, self.classes(ids), centres)
 
     def splits(self) -> dict[str, np.ndarray]:
         """Return the sorted node ids of each split that has any."""
@@ -193,7 +185,7 @@ class Synthetic:
         for first in range(0, self.num_nodes, CHUNK):
             count = min(CHUNK, self.num_nodes - first)
             which = np.searchsorted(
-                bounds, shares_of(self._key(_SPLITS), first, count), side="right"
+                bounds, shares_of(self.key(_SPLITS), first, count), side="right"
             )
             for i, name in enumerate(names):
                 found[name].append(np.flatnonzero(which == i) + first)
@@ -235,4 +227,5 @@ class DrawnFeatures(RowSource):
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Return float32 [n, F], the rows of nodes, int64 [n]."""
-        return self._graph.draw_features(ids, self._centres)
+        key, classes = self._graph.key(_FEATURES), self._graph.classes(ids)
+        return noisy_features(key, ids, classes, self._centres)

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import StoreError
+from daskgnn.graph.pieces import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _STATE = "state.json"
 _LOCK = "lock"
+_FACTS = ("num_classes", "directed", "name", "metric", "report")
 
 
 class WorkFolder:
@@ -96,12 +98,8 @@ class WorkFolder:
     def save(self, **changes: Any) -> None:
         """Change entries of the state and write it down, as a whole or not at all."""
         self.state |= changes
-        fresh = self.path / f"{_STATE}.new"
-        with fresh.open("w") as file:
-            json.dump(self.state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self.path / _STATE)
+        with whole_file(self.path / _STATE) as file:
+            file.write(json.dumps(self.state).encode())
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -139,10 +137,9 @@ def save_nodes(folder: Path, data: GraphData) -> dict[str, Any]:
     return {
         "arrays": sorted(arrays),
         "sparse_features": sparse,
+        **{name: getattr(data, name) for name in _FACTS},
         "num_classes": int(data.num_classes),
         "directed": bool(data.directed),
-        "name": data.name,
-        "metric": data.metric,
         "report": {name: int(count) for name, count in data.report.items()},
     }
 
@@ -170,9 +167,5 @@ def load_nodes(folder: Path, found: Mapping[str, Any], features: Any) -> dict[st
         "labels": arrays.get("labels"),
         "splits": {s: arrays[f"split-{s}"] for s in splits if f"split-{s}" in arrays},
         "node_ids": arrays.get("node_ids"),
-        "num_classes": found["num_classes"],
-        "directed": found["directed"],
-        "name": found["name"],
-        "metric": found["metric"],
-        "report": dict(found["report"]),
+        **{name: found[name] for name in _FACTS},
     }

@@ -17,6 +17,7 @@ from daskgnn.errors import PartitionError
 from daskgnn.partition.assignment import (
     assigned_clusters,
     called_clusters,
+    check_clusters,
     check_partitioner,
     is_assignment,
     partitioner_name,
@@ -83,10 +84,8 @@ def settle_method(
 
 def fallback_note(method: Any, num_edges: int, used: str = "metis") -> str:
     """Return a line where "auto" would rather take what is not installed, else ""."""
-    large = num_edges >= AUTO_EDGES
-    if not isinstance(method, str) or method != "auto" or not large:
-        return ""
-    if _installed("kaminpar"):
+    auto = isinstance(method, str) and method == "auto"
+    if not auto or num_edges < AUTO_EDGES or _installed("kaminpar"):
         return ""
     return (
         f"{'METIS' if used == 'metis' else used} was used because KaMinPar, which is "
@@ -136,22 +135,18 @@ def partition_graph(
         find = find_partitioner(method)
         check_installed(method)
     _check_count(graph, num_clusters)
+    asked = int(num_clusters), int(seed)
+    name = partitioner_name(method) if callable(method) else method
+    partitioner = {"method": name, "seed": int(seed), "asked": int(num_clusters)}
     if callable(method):
-        clusters = called_clusters(graph, method, int(num_clusters), int(seed))
-        name = partitioner_name(method)
-        partitioner = {"method": name, "seed": int(seed), "asked": int(num_clusters)}
+        clusters = called_clusters(graph, method, *asked)
         return PartitionedGraph.from_clusters(graph, clusters, partitioner)
-    partitioner = {"method": method, "seed": int(seed), "asked": int(num_clusters)}
     if method in VERTEX_CUTS:
         check_spreadable(graph, 0, partitioner)
-        cut = VERTEX_CUTS[method](graph, int(num_clusters), int(seed))
+        cut = VERTEX_CUTS[method](graph, *asked)
         return VertexCutGraph.from_cut(graph, cut, partitioner)
-    clusters = np.asarray(find(graph, int(num_clusters), int(seed)))
-    if clusters.shape != (graph.num_nodes,) or clusters.dtype.kind not in "iu":
-        raise PartitionError(
-            f"method {method!r} gave an array {clusters.dtype} {clusters.shape}, "
-            f"expected the cluster of each node: integers ({graph.num_nodes},)"
-        )
+    clusters = np.asarray(find(graph, *asked))
+    check_clusters(clusters, f"method {method!r} gave", graph.num_nodes)
     return PartitionedGraph.from_clusters(graph, clusters, partitioner)
 
 

@@ -111,11 +111,7 @@ def called_clusters(
     adjacency = sp.csr_array((weights, graph.indices, graph.indptr), shape=shape)
     values = np.asarray(function(adjacency, num_clusters, seed))
     name = partitioner_name(function)
-    if values.shape != (graph.num_nodes,) or values.dtype.kind not in "iu":
-        raise PartitionError(
-            f"{name} returned an array {values.dtype} {values.shape}, expected the "
-            f"cluster of each node: integers ({graph.num_nodes},)"
-        )
+    check_clusters(values, f"{name} returned", graph.num_nodes)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= num_clusters:
         raise PartitionError(
@@ -123,6 +119,15 @@ def called_clusters(
             f"0..{num_clusters - 1} for num_clusters={num_clusters}"
         )
     return _ordered(graph, values)
+
+
+def check_clusters(values: np.ndarray, said: str, num_nodes: int) -> None:
+    """Raise `PartitionError` unless there is an integer for each node."""
+    if values.shape != (num_nodes,) or values.dtype.kind not in "iu":
+        raise PartitionError(
+            f"{said} an array {values.dtype} {values.shape}, expected the cluster of "
+            f"each node: integers ({num_nodes},)"
+        )
 
 
 def _read(path: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.graph.data import default_clusters
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.graph.data import GraphData
-    from daskgnn.partition.quality import Quality
 
 
 COMPARABLE = (*PARTITIONERS, *VERTEX_CUTS)
@@ -105,7 +104,13 @@ def compare(
         run = run_measured(graph, method, count, seed)
         ordered = _ordered(graph, method, run)
         quality = ordered.quality(num_parts, **traffic)
-        found.append(_row(method, ordered.num_clusters, quality, run))
+        told: dict[str, Any] = {
+            field.name: getattr(source, field.name)
+            for source in (quality, run)
+            for field in fields(Compared)
+            if hasattr(source, field.name)
+        }
+        found.append(Compared(method, num_clusters=ordered.num_clusters, **told))
     return found
 
 
@@ -123,22 +128,3 @@ def check_method(method: str) -> None:
     if method not in VERTEX_CUTS:
         find_partitioner(method, COMPARABLE)
         check_installed(method)
-
-
-def _row(method: str, num_clusters: int, quality: Quality, run: Measured) -> Compared:
-    """Put a method's numbers together."""
-    return Compared(
-        method=method,
-        num_parts=quality.num_parts,
-        num_clusters=num_clusters,
-        edge_cut=quality.edge_cut,
-        halo_share=quality.halo_share,
-        replication_factor=quality.replication_factor,
-        node_balance=quality.node_balance,
-        edge_balance=quality.edge_balance,
-        seed_balance=quality.seed_balance,
-        remote_rows_per_step=quality.remote_rows_per_step,
-        remote_bytes_per_step=quality.remote_bytes_per_step,
-        seconds=run.seconds,
-        peak_bytes=run.peak_bytes,
-    )

@@ -13,6 +13,7 @@ import psutil
 from distributed.system import MEMORY_LIMIT
 
 from daskgnn.errors import PartitionError
+from daskgnn.partition.quality import size_text
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,14 @@ class Estimate:
 
     def __str__(self) -> str:
         """Return one line."""
-        end = "" if self.fits else f": does not fit, {_size(self.free_bytes)} are free"
-        return f"{self.method}: about {_time(self.seconds)}, {_size(self.bytes)}{end}"
+        end = (
+            ""
+            if self.fits
+            else f": does not fit, {size_text(self.free_bytes)} are free"
+        )
+        return (
+            f"{self.method}: about {_time(self.seconds)}, {size_text(self.bytes)}{end}"
+        )
 
 
 def estimate(
@@ -139,8 +146,8 @@ def check_fits(
     others = [estimate(m, *size, mapped=mapped) for m in PREFERRED]
     good = [other.method for other in others if other.fits]
     raise PartitionError(
-        f"method {found.method!r} needs about {_size(found.bytes)} beside the graph, "
-        f"{_size(found.free_bytes)} are free: "
+        f"method {found.method!r} needs about {size_text(found.bytes)} beside the "
+        f"graph, {size_text(found.free_bytes)} are free: "
         + (f"use --method {good[0]}" if good else "use a machine with more memory")
     )
 
@@ -149,15 +156,6 @@ def free_memory() -> int:
     """Return the bytes that this process may still take."""
     own = psutil.Process().memory_info().rss
     return max(min(psutil.virtual_memory().available, MEMORY_LIMIT - own), 0)
-
-
-def _size(count: float) -> str:
-    """Return bytes in a readable unit."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.1f} {unit}"
 
 
 def _time(seconds: float) -> str:

@@ -19,12 +19,8 @@ def hash_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray:
     compare with, or where nothing but balance matters.
     """
     num_nodes = graph.num_nodes
-    order = np.argsort(hash_ids(num_nodes, seed), kind="stable")
+    hashes = keys_below(np.uint64(derive_key(seed)), np.arange(num_nodes))
+    order = np.argsort(hashes, kind="stable")
     clusters = np.empty(num_nodes, np.int64)
     clusters[order] = np.arange(num_nodes) * num_clusters // num_nodes
     return clusters
-
-
-def hash_ids(count: int, seed: int) -> np.ndarray:
-    """Return uint64 [count], a hash of each id and the seed."""
-    return keys_below(np.uint64(derive_key(seed)), np.arange(count))

@@ -13,6 +13,8 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from daskgnn.partition.metis import cut_recursively
+
 if TYPE_CHECKING:
     from daskgnn.graph.data import GraphData
 
@@ -180,20 +182,11 @@ def _refine(links: np.ndarray, weights: np.ndarray, second: np.ndarray) -> np.nd
 
 def _bisect_large(links: sp.csr_array, weights: np.ndarray) -> np.ndarray:
     """Bisect where a dense matrix would be too large: by METIS."""
-    import pymetis
-
     scaled = np.maximum(np.rint(weights * (1000 / weights.mean())), 1)
     largest = max(float(links.data.max(initial=0)), 1.0)
     cuts = np.maximum(np.rint(links.data * min(1.0, 1e6 / largest)), 1)
-    found = pymetis.part_graph(
-        2,
-        pymetis.CSRAdjacency(links.indptr, links.indices),
-        vweights=scaled.astype(np.int64),
-        eweights=cuts.astype(np.int64),
-        recursive=True,
-        options=pymetis.Options(seed=0),
-    )
-    second = np.asarray(found.vertex_part) == 1
+    weigh = (scaled.astype(np.int64), cuts.astype(np.int64))
+    second = cut_recursively(2, links.indptr, links.indices, *weigh, seed=0) == 1
     if second.all() or not second.any():
         return _split_along(np.arange(len(weights)), weights)
     return second

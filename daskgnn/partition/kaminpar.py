@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskgnn.graph.book import node_work
-from daskgnn.partition.metis import WEIGHT_SCALE, linked_structure
+from daskgnn.partition.metis import linked_structure, scaled_work
 from daskgnn.partition.scratch import folder_of
 
 if TYPE_CHECKING:
@@ -62,11 +61,9 @@ def _clusters(
     if num_clusters == 1 or not graph.num_edges:
         return np.arange(graph.num_nodes) * num_clusters // max(graph.num_nodes, 1)
     indptr, indices = linked_structure(graph)
-    work = node_work(np.diff(graph.indptr), graph.splits.get("train"))
-    weights = np.rint(WEIGHT_SCALE * graph.num_nodes * work)
     with tempfile.TemporaryDirectory(prefix="daskgnn-", dir=folder_of(graph)) as folder:
         path = Path(folder) / "graph.parhip"
-        write_parhip(path, indptr, indices, np.maximum(weights, 1))
+        write_parhip(path, indptr, indices, np.maximum(scaled_work(graph), 1))
         del indptr, indices
         # The copy on disk is as large as the graph: gone as soon as it is read.
         loaded = kaminpar.load_graph(

@@ -35,20 +35,24 @@ def metis_clusters(graph: GraphData, num_clusters: int, seed: int) -> np.ndarray
     clusters = np.zeros(graph.num_nodes, np.int64)
     count = int(linked.sum())
     if num_clusters > 1 and count > 1:
-        work = node_work(np.diff(graph.indptr), graph.splits.get("train"))
-        weights = np.rint(WEIGHT_SCALE * graph.num_nodes * work[linked])
-        clusters[linked] = _cut(
-            indptr,
-            indices,
-            linked,
-            weights.astype(np.int64),
-            num_parts=min(num_clusters, count),
+        number = np.cumsum(linked) - 1
+        clusters[linked] = cut_recursively(
+            min(num_clusters, count),
+            np.append(indptr[:-1][linked], indptr[-1]),
+            number[indices],
+            scaled_work(graph)[linked].astype(np.int64),
             seed=seed,
         )
     if count < graph.num_nodes:
         sizes = np.bincount(clusters[linked], minlength=num_clusters)
         clusters[~linked] = fill_clusters(sizes, graph.num_nodes - count)
     return clusters
+
+
+def scaled_work(graph: GraphData) -> np.ndarray:
+    """Return float64 [N], whole numbers: what the nodes weigh."""
+    work = node_work(np.diff(graph.indptr), graph.splits.get("train"))
+    return np.rint(WEIGHT_SCALE * graph.num_nodes * work)
 
 
 def linked_structure(graph: GraphData) -> tuple[np.ndarray, np.ndarray]:
@@ -85,25 +89,30 @@ def fill_clusters(sizes: np.ndarray, count: int) -> np.ndarray:
     return room[np.arange(count) * len(room) // max(count, 1)]
 
 
-def _cut(
+def cut_recursively(
+    count: int,
     indptr: np.ndarray,
     indices: np.ndarray,
-    linked: np.ndarray,
     weights: np.ndarray,
+    links: np.ndarray | None = None,
     *,
-    num_parts: int,
     seed: int,
 ) -> np.ndarray:
-    """Cut the nodes that have edges with METIS."""
+    """Return int [n], the parts of an undirected graph by METIS's recursive bisection.
+
+    Parameters
+    ----------
+    weights, links
+        int64 [n] and [m], what nodes and entries weigh; entries weigh 1 if not given.
+    """
     import pymetis
 
-    number = np.cumsum(linked) - 1
-    starts = np.append(indptr[:-1][linked], indptr[-1])
     found = pymetis.part_graph(
-        num_parts,
-        pymetis.CSRAdjacency(starts, number[indices]),
+        count,
+        pymetis.CSRAdjacency(indptr, indices),
         vweights=weights,
+        eweights=links,
         recursive=True,
         options=pymetis.Options(seed=seed),
     )
-    return np.asarray(found.vertex_part, np.int64)
+    return np.asarray(found.vertex_part)

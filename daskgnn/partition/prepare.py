@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -199,7 +200,7 @@ def _check_folder(folder: WorkFolder, mapper: Mapper | None) -> None:
 def _describe(source: Any) -> Any:
     """Return what tells one input from another."""
     if isinstance(source, Synthetic):
-        return source.to_dict()
+        return asdict(source)
     found = [(str(path.resolve()), path.stat()) for path in find_files(source)]
     return [[name, about.st_size, about.st_mtime_ns] for name, about in found]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from daskgnn.partition.metis import linked_structure
+from daskgnn.partition.metis import cut_recursively, linked_structure
 from daskgnn.partition.scratch import empty, folder_of
 from daskgnn.partition.weights import work_of
 
@@ -101,19 +101,7 @@ def coarse_labels(
     labels = np.arange(level.num_nodes, dtype=np.int32)
     sizes = level.weights.copy()
     favourites = labels.copy()
-    for _ in range(PASSES):
-        moved = _propagate(
-            level.indptr,
-            level.indices,
-            level.links,
-            level.weights,
-            labels,
-            sizes,
-            limit,
-            favourites,
-        )
-        if moved <= level.num_nodes // 100:
-            break
+    _pass_often(level, labels, sizes, limit, favourites, few=level.num_nodes // 100)
     _join_alone(level.weights, labels, sizes, limit, favourites)
     return _number(labels)
 
@@ -124,39 +112,27 @@ def refine(level: Level, clusters: np.ndarray, num_clusters: int) -> None:
     np.add.at(sizes, clusters, level.weights)
     limit = int((1 + IMBALANCE) * level.weights.sum() / num_clusters)
     limit += int(level.weights.max()) if level.num_nodes < 100 * num_clusters else 0
-    favourites = np.empty(0, np.int32)
+    none = np.empty(0, np.int32)
+    _pass_often(level, clusters, sizes, limit, none, few=level.num_nodes // 1000)
+
+
+def _pass_often(level: Level, *state: Any, few: int) -> None:
+    """Look at all labels, as `_propagate` does, until no more than few nodes move."""
+    arrays = (level.indptr, level.indices, level.links, level.weights)
     for _ in range(PASSES):
-        moved = _propagate(
-            level.indptr,
-            level.indices,
-            level.links,
-            level.weights,
-            clusters,
-            sizes,
-            limit,
-            favourites,
-        )
-        if moved <= level.num_nodes // 1000:
+        if _propagate(arrays, *state) <= few:
             break
 
 
 @njit(cache=True, nogil=True)
-def _propagate(
-    indptr: Any,
-    indices: Any,
-    links: Any,
-    weights: Any,
-    labels: Any,
-    sizes: Any,
-    limit: int,
-    favourites: Any,
-) -> int:
+def _propagate(level: Any, labels: Any, sizes: Any, limit: int, favourites: Any) -> int:
     """Give every node in turn the label it is linked to most, if there is room.
 
     A node whose label holds too much may leave it for any that has room. `favourites`
     [n], or empty, gets the best label whether it has room or not. Returns how many
     nodes moved.
     """
+    indptr, indices, links, weights = level
     rating = np.zeros(len(sizes), np.int64)
     touched = np.empty(len(sizes), np.int32)
     moved = 0
@@ -299,19 +275,10 @@ def _join_rows(rows: Any, groups: Any, joined: Any, columns: Any, totals: Any) -
 
 def _cut_smallest(level: Level, num_clusters: int, seed: int) -> np.ndarray:
     """Return int32 [n], clusters of the smallest graph by METIS."""
-    import pymetis
-
     count = min(num_clusters, level.num_nodes)
     if count == 1 or not len(level.indices):
         spread = np.arange(level.num_nodes) * num_clusters // level.num_nodes
         return spread.astype(np.int32)
     links = np.broadcast_to(level.links, level.indices.shape)
-    found = pymetis.part_graph(
-        count,
-        pymetis.CSRAdjacency(level.indptr, level.indices.astype(np.int64)),
-        vweights=level.weights,
-        eweights=links,
-        recursive=True,
-        options=pymetis.Options(seed=seed),
-    )
-    return np.asarray(found.vertex_part, np.int32)
+    graph = (level.indptr, level.indices.astype(np.int64), level.weights, links)
+    return cut_recursively(count, *graph, seed=seed).astype(np.int32)

@@ -87,24 +87,17 @@ class Quality:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and lists, for JSON."""
+        names = (
+            "num_parts edge_cut cut_edges node_balance edge_balance seed_balance "
+            "halo_share replication_factor nodes edges seeds halo_nodes num_neighbors "
+            "batch_size window remote_rows_per_step remote_bytes_per_step"
+        )
+        values = {name: getattr(self, name) for name in names.split()}
         return {
-            "num_parts": self.num_parts,
-            "edge_cut": self.edge_cut,
-            "cut_edges": self.cut_edges,
-            "node_balance": self.node_balance,
-            "edge_balance": self.edge_balance,
-            "seed_balance": self.seed_balance,
-            "halo_share": self.halo_share,
-            "replication_factor": self.replication_factor,
-            "nodes": self.nodes.tolist(),
-            "edges": self.edges.tolist(),
-            "seeds": None if self.seeds is None else self.seeds.tolist(),
-            "halo_nodes": self.halo_nodes.tolist(),
-            "num_neighbors": list(self.num_neighbors),
-            "batch_size": self.batch_size,
-            "window": self.window,
-            "remote_rows_per_step": self.remote_rows_per_step,
-            "remote_bytes_per_step": self.remote_bytes_per_step,
+            name: np.asarray(value).tolist()
+            if isinstance(value, np.ndarray | tuple)
+            else value
+            for name, value in values.items()
         }
 
     def __str__(self) -> str:
@@ -123,7 +116,7 @@ class Quality:
                 f"{self.edge_balance:.3f}, training nodes {seed_balance}",
                 f"replication factor  {self.replication_factor:.3f}",
                 f"remote rows a step  about {self.remote_rows_per_step:,.0f} "
-                f"({_size(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
+                f"({size_text(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
                 f"batch {self.batch_size}, {_steps(self.window)}, without cache",
             ]
         )
@@ -240,7 +233,7 @@ def _steps(window: int) -> str:
     return "each step by itself" if window == 1 else f"windows of {window} steps"
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
     """Return bytes in a readable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":

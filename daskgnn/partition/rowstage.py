@@ -18,10 +18,8 @@ from daskgnn.graph.pieces import (
     cut_pieces,
     join_pieces,
     put_piece,
-    remove_sorted,
     save_edges,
-    sort_piece,
-    sorted_piece,
+    sort_whole,
 )
 from daskgnn.graph.rowfiles import RowFiles, RowState, sort_bucket
 
@@ -142,24 +140,18 @@ class RowStage:
 
         def save(state: RowState) -> None:
             self.folder.save(rows=asdict(state))
-            remove_sorted(work, state.buckets)
 
         self.tell("buckets to rows")
         done = sum(sizes[: state.buckets])
         with bar("buckets to rows", sum(sizes), self.shown, done) as at:
-            files.take(sizes, self._rows(work, state.buckets), save, at.update)
+            calls = [(work, bucket) for bucket in range(state.buckets, work.count)]
+            rows: Iterator[Iterable[SortedRows]] = (
+                starmap(sort_bucket, calls)
+                if self.mapper is None
+                else self.mapper.map("buckets-to-rows", sort_whole, calls)
+            )
+            files.take(sizes, rows, save, at.update)
         return files
-
-    def _rows(self, work: PieceWork, first: int) -> Iterator[Iterable[SortedRows]]:
-        """Yield the rows of each bucket, from one on."""
-        if self.mapper is None:
-            for bucket in range(first, work.count):
-                yield sort_bucket(work, bucket)
-            return
-        calls = [(work, bucket) for bucket in range(first, work.count)]
-        done = self.mapper.map("buckets-to-rows", sort_piece, calls)
-        for call, _ in zip(calls, done, strict=True):
-            yield [sorted_piece(*call)]
 
 
 def sort_budget(num_nodes: int, limit: int, slots: int = 1) -> int:

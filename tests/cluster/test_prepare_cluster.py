@@ -137,10 +137,9 @@ def test_a_task_that_runs_again_does_nothing(tmp_path):
     facts = pieces.join_pieces(work, 1)
     assert (facts.edges, facts.loops, sum(facts.sizes)) == (4, 1, 6)
     for _ in range(2):
-        pieces.sort_piece(work, 0)
-    found = pieces.sorted_piece(work, 0)
-    assert found.columns.tolist() == [1, 0, 2]
-    assert found.indptr.tolist() == [0, 1, 3]
+        (found,) = pieces.sort_whole(work, 0)
+        assert found.columns.tolist() == [1, 0, 2]
+        assert found.indptr.tolist() == [0, 1, 3]
 
 
 def test_the_memory_limit_is_for_all_tasks_together(tmp_path, client):
