@@ -25,6 +25,7 @@ from daskgnn.kernels.exchange import (
     seeds_of,
 )
 from daskgnn.kernels.features import is_dense
+from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.tables import Tables, members_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class PreparedStep:
 
 
 @dataclass(frozen=True)
-class PreparedWindow:
+class PreparedWindow(ArrayRecord):
     """All prepared steps of one part."""
 
     steps: tuple[PreparedStep, ...]

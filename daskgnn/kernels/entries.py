@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.spread import fill_columns, read_slots
 
 if TYPE_CHECKING:
@@ -21,20 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entries:
+class Entries(ArrayRecord):
     """Entries that were looked up."""
 
     columns: np.ndarray
     """int [m], storage ids; of a vertex-cut some may be references, below 0."""
     weights: np.ndarray | None
     """float32 [m], None where every edge weighs 1."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.columns.nbytes + (
-            0 if self.weights is None else self.weights.nbytes
-        )
 
 
 @dataclass(frozen=True)

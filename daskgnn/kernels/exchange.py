@@ -24,6 +24,7 @@ from daskgnn.kernels.choice import (
 from daskgnn.kernels.coefficients import group_coefficients, row_scales
 from daskgnn.kernels.features import SparseRows, is_dense, some_rows
 from daskgnn.kernels.idset import IdSet
+from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ class HeldPart(Protocol):
 
 
 @dataclass(frozen=True)
-class Groups:
+class Groups(ArrayRecord):
     """Neighbours that one owner is to reduce, group by group."""
 
     starts: np.ndarray
@@ -63,15 +64,9 @@ class Groups:
     weights: np.ndarray | None
     """float32 [M], for "gcn" on weighted graphs: the edges' weights."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = (self.starts, self.members, self.scale, self.weights)
-        return sum(a.nbytes for a in arrays if a is not None)
-
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(ArrayRecord):
     """What a part asks one owner for, for a whole window."""
 
     ids: np.ndarray
@@ -79,12 +74,6 @@ class Asked:
     groups: Groups | None = None
     seeds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """int [k], storage ids of the seeds whose labels are wanted, step after step."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        groups = self.groups.nbytes if self.groups else 0
-        return self.ids.nbytes + groups + self.seeds.nbytes
 
     @property
     def num_groups(self) -> int:
@@ -98,7 +87,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class FeatureRows:
+class FeatureRows(ArrayRecord):
     """Feature rows of some nodes, with what belongs to the nodes."""
 
     values: np.ndarray | SparseRows
@@ -111,13 +100,6 @@ class FeatureRows:
     """float32 [G, F], the groups that were asked for."""
     labels: np.ndarray | None = None
     """[k] or [k, classes], of the seeds that were asked for."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        nodes = (self.values, self.original_ids, self.strength)
-        arrays = (*nodes, self.ready, self.labels)
-        return sum(a.nbytes for a in arrays if a is not None)
 
 
 def needs_ids(first_aggregation: str | None) -> bool:

@@ -12,21 +12,17 @@ from typing import Any
 import numpy as np
 
 from daskgnn.kernels.half import dtype_name, narrow, widen
+from daskgnn.kernels.record import ArrayRecord
 
 
 @dataclass(frozen=True)
-class SparseRows:
+class SparseRows(ArrayRecord):
     """Some rows of sparse features, as CSR arrays."""
 
     indptr: np.ndarray
     indices: np.ndarray
     data: np.ndarray
     shape: tuple[int, int]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
 
     def __len__(self) -> int:
         return self.shape[0]

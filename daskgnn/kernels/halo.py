@@ -14,6 +14,7 @@ import numpy as np
 from daskgnn.kernels.aggregate import Sources
 from daskgnn.kernels.batch import aggregate_first
 from daskgnn.kernels.features import RowReader, dense, table
+from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ PIECE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class Halo:
+class Halo(ArrayRecord):
     """A part's columns as local numbers: own rows first, then the halo nodes."""
 
     indices: np.ndarray
@@ -45,7 +46,7 @@ class Halo:
 
 
 @dataclass(frozen=True)
-class WholePart:
+class WholePart(ArrayRecord):
     """The input of a model's first layer for all rows of a part."""
 
     x: np.ndarray
@@ -60,7 +61,7 @@ class WholePart:
 
 
 @dataclass(frozen=True)
-class StreamedPart:
+class StreamedPart(ArrayRecord):
     """What a `WholePart` is where features are read when they are wanted."""
 
     reader: RowReader

@@ -17,6 +17,7 @@ from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows
 from daskgnn.kernels.features import table
 from daskgnn.kernels.idset import IdSet, rank_of
+from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class HaloCache:
+class HaloCache(ArrayRecord):
     """Rows of some remote nodes."""
 
     ids: np.ndarray
@@ -43,12 +44,6 @@ class HaloCache:
     used: np.ndarray | None = None
     """int64 [C], the window that each row was last wanted in; None if that plays no
     part."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = (self.ids, self.values, self.original_ids, self.strength, self.used)
-        return sum(a.nbytes for a in arrays if a is not None)
 
     @property
     def row_bytes(self) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.frontier import count_between, take_between
 from daskgnn.kernels.neighbor import look_up_rows, sample_rows
+from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.spread import read_slots
 from daskgnn.kernels.threads import for_each
 
@@ -73,7 +74,7 @@ class WindowNodes:
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(ArrayRecord):
     """Rows wanted from one owner, for every step of a window."""
 
     ids: np.ndarray
@@ -81,14 +82,9 @@ class Request:
     offsets: np.ndarray
     """int64 [W + 1], where each step's ids begin."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the ids."""
-        return self.ids.nbytes
-
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(ArrayRecord):
     """An owner's answer: sampled rows and what belongs to their nodes."""
 
     counts: np.ndarray
@@ -97,12 +93,6 @@ class Rows:
     original_ids: np.ndarray
     degree: np.ndarray
     strength: np.ndarray
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = (getattr(self, name) for name in self.__dataclass_fields__)
-        return sum(a.nbytes for a in arrays if a is not None)
 
 
 def first_nodes(seeds: list[np.ndarray], step_keys: np.ndarray) -> WindowNodes:

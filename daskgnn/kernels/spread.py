@@ -12,13 +12,13 @@ Shapes: R spread rows of a block with S slots, C clusters, P parts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from daskgnn.kernels.prefetch import prefetch_entry
+from daskgnn.kernels.record import ArrayRecord
 
 _RUN = 64
 """Rows whose entries are named together, then read together."""
@@ -27,7 +27,7 @@ _FEW = 32
 
 
 @dataclass(frozen=True)
-class SpreadRows:
+class SpreadRows(ArrayRecord):
     """What a block has of the spread rows: the own ones', and the entries it holds.
 
     The held entries are the last of the block's `indices` and `weights`; the rows that
@@ -48,12 +48,6 @@ class SpreadRows:
     """Entries that the block holds."""
     strength: np.ndarray | None = None
     """float32 [R], sums of the rows' weights; None where every edge weighs 1."""
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Bytes of all arrays, without the held entries."""
-        arrays = (self.rows, self.indptr, self.holders, self.starts, self.strength)
-        return sum(a.nbytes for a in arrays if a is not None)
 
     def locate(
         self, rows: np.ndarray, first: np.ndarray
