@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.spread import fill_columns, read_slots
 
@@ -110,9 +111,8 @@ def completed(
 ) -> dict[int, Any]:
     """Return answers with `entries`, by holder, where they had references."""
     given = [entries[part] for part in sorted(entries)]
-    following = np.zeros(len(held), np.int64)
     counts = [len(entries[p].columns) if p in entries else 0 for p in range(len(held))]
-    np.cumsum(counts[:-1], out=following[1:])
+    following = offsets(counts[:-1])
     columns = np.concatenate([e.columns for e in given])
     weights = [e.weights for e in given if e.weights is not None]
     weight = np.concatenate(weights) if weights else np.empty(0, np.float32)

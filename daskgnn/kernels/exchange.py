@@ -23,6 +23,7 @@ from daskgnn.kernels.choice import (
 )
 from daskgnn.kernels.coefficients import group_coefficients, row_scales
 from daskgnn.kernels.features import SparseRows, is_dense, some_rows
+from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.idset import IdSet
 from daskgnn.kernels.record import ArrayRecord
 
@@ -247,7 +248,7 @@ def _groups(
     """Return those of all groups that are asked for, bool [G]."""
     sizes = np.diff(starts)
     places = np.repeat(asked, sizes)
-    chosen = np.concatenate([[0], np.cumsum(sizes[asked])])
+    chosen = offsets(sizes[asked])
     scale = weights = None
     if first_aggregation == "gcn":
         scale, weights = _gcn_groups(graphs, wanted, asked, places)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.half import dtype_name, narrow, widen
 from daskgnn.kernels.record import ArrayRecord
 
@@ -75,7 +76,7 @@ def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
         return features.take(rows)
     first = features.indptr[rows].astype(np.int64)
     counts = features.indptr[rows + 1].astype(np.int64) - first
-    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indptr = offsets(counts)
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
     slots = np.repeat(first, counts) + within
     shape = (len(rows), features.shape[1])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.frontier import count_between, take_between
+from daskgnn.kernels.frontier import count_between, offsets, take_between
 from daskgnn.kernels.neighbor import look_up_rows, sample_rows
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.spread import read_slots
@@ -252,10 +252,3 @@ def frozen_all(arrays: Iterable[np.ndarray]) -> list[Any]:
 def cut(arrays: Iterable[Any], piece: slice) -> list[Any]:
     """Return a piece of each of `arrays`."""
     return [array[piece] for array in arrays]
-
-
-def offsets(counts: np.ndarray | list[int]) -> np.ndarray:
-    """Return where each of adjacent runs of such lengths begins, and the end."""
-    out = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=out[1:])
-    return out

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import frozen, gcn_coefficients
+from daskgnn.kernels.frontier import offsets
 from daskgnn.nn import fused, ops
 from daskgnn.nn.device import CPU
 
@@ -141,9 +142,7 @@ class Block:
     @cached_property
     def indptr(self) -> np.ndarray:
         """int64 [num_dst + 1], bounds of the rows laid end to end."""
-        indptr = np.zeros(self.num_dst + 1, np.int64)
-        np.cumsum(self.rows.ends - self.rows.starts, out=indptr[1:])
-        return frozen(indptr)
+        return frozen(offsets(self.rows.ends - self.rows.starts))
 
     @cached_property
     def compact(self) -> ops.Rows:
