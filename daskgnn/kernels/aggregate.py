@@ -34,10 +34,6 @@ def frozen(array: Array, dtype: type | None = None) -> Array:
     return view
 
 
-def _no_groups() -> Array:
-    return np.zeros((1, 2), np.int64)
-
-
 @dataclass(frozen=True)
 class Sources:
     """Where the rows of source nodes lie, and who owns them.
@@ -49,7 +45,7 @@ class Sources:
     """int64 [n], owner and address: see `daskgnn.kernels.grouped.reduce_grouped`."""
     tables: tuple[Array, ...]
     """The tables [*, F] that hold the rows, all of one dtype; at least one."""
-    ready: Array = field(default_factory=_no_groups)
+    ready: Array = field(default_factory=lambda: np.zeros((1, 2), np.int64))
     """int64 [P, 2], by owner: the address of the next group (float32 [F]) that it has
     reduced, and where they end; the former moves on as they are used."""
 

@@ -209,12 +209,8 @@ def update_lru(
         Rows.
     """
     parts = sorted(asked)
-    new = HaloCache(
-        np.concatenate([asked[q].ids for q in parts]),
-        np.concatenate([table(answers[q].values) for q in parts]),
-        _joined([answers[q].original_ids for q in parts]),
-        _joined([answers[q].strength for q in parts]),
-    )
+    wanted = np.concatenate([asked[q].ids for q in parts])
+    new = fill_cache(wanted, [answers[q] for q in parts])
     held = [new] if before is None else [before, new]
     ids = np.concatenate([cache.ids for cache in held])
     wanting = _steps_wanting(steps, ids)
