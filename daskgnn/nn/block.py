@@ -269,31 +269,18 @@ class Block:
         ModelError
             As `aggregate`.
         """
-        near, rows = None, None
         if not fused.can_fuse(h, weight):
-            return self._plain_sage(h, op, weight, bias, root, relu=relu)
+            out = functional.linear(self.aggregate(h, op), weight, bias)
+            if root is not None:
+                out = out + functional.linear(self.dst(h), root)
+            return out.relu() if relu else out
+        near, rows = None, None
         if self.aggregated is None and op in ("sum", "mean"):
             h, rows = self._sources(h), self.rows
         else:
             near = self.aggregate(h, op)
         layer = fused.Layer(self.num_dst, rows, op == "mean", relu)
-        return fused.sage_layer(h, near, layer, weight, bias, root)
-
-    def _plain_sage(
-        self,
-        h: torch.Tensor,
-        op: str,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        root: torch.Tensor | None,
-        *,
-        relu: bool,
-    ) -> torch.Tensor:
-        """Return what `sage` does, by plain torch."""
-        out = functional.linear(self.aggregate(h, op), weight, bias)
-        if root is not None:
-            out = out + functional.linear(self.dst(h), root)
-        return out.relu() if relu else out
+        return fused.SageLayer.apply(h, near, weight, bias, root, layer)
 
     def propagate_gcn(self, h: torch.Tensor) -> torch.Tensor:
         """Return the GCN propagation of `h`, self loop of weight 1 included.
