@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.coefficients import edge_coefficients
+from daskgnn.kernels.coefficients import edge_coefficients, weights_or_empty
 from daskgnn.kernels.grouped import TAG, copy_rows, reduce_grouped
 
 Array = np.ndarray
@@ -118,7 +118,7 @@ def aggregate_grouped(
         raise InputError(f"op is {op!r}, expected one of {', '.join(AGGREGATIONS)}")
     if op == "gcn" and weight is None:
         raise InputError('op "gcn" needs weight=gcn_coefficients(...)')
-    used = weight if op == "gcn" and weight is not None else np.empty(0, np.float32)
+    used = weights_or_empty(weight if op == "gcn" else None)
     lacking = reduce_grouped(
         frozen(starts, np.int64),
         frozen(ends, np.int64),
@@ -190,13 +190,12 @@ def gcn_coefficients(
     numpy.ndarray
         float32 [L]; zero at places that belong to no row.
     """
-    weight = np.empty(0, np.float32) if edge_weight is None else edge_weight
     out = np.zeros(len(indices), np.float32)
     edge_coefficients(
         frozen(starts, np.int64),
         frozen(ends, np.int64),
         frozen(indices, np.int32),
-        frozen(weight, np.float32),
+        frozen(weights_or_empty(edge_weight), np.float32),
         frozen(degree, np.int64),
         frozen(strength, np.float32),
         out,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.record import ArrayRecord
-from daskgnn.kernels.spread import fill_columns, read_slots
+from daskgnn.kernels.spread import fill_columns, read_slots, slot_arguments
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -52,20 +53,14 @@ class PartRows:
         if block.reader is not None:
             return Entries(*block.reader.entries(rows, slots))
         first = block.indptr[rows]
-        spread = block.spread
-        if spread is None:
+        if block.spread is None:
             there = first + slots
             weights = None if block.weights is None else block.weights[there]
             return Entries(block.indices[there], weights)
-        numbers, first = spread.locate(rows, first)
+        given = slot_arguments(block, rows, first, np.ones(len(rows), np.int64))
         columns = slots.astype(block.indices.dtype)
-        none = np.empty(0, np.float32)
-        known = block.indices, none if block.weights is None else block.weights
-        ones = np.ones(len(rows), np.int64)
-        tables = (spread.indptr, spread.holders, spread.starts)
-        given: list[Any] = [frozen(a) for a in (*known, first, ones, numbers, *tables)]
-        weights = none if block.weights is None else np.empty(len(rows), np.float32)
-        given += [spread.first, spread.count, 0, len(rows), 0, columns, weights]
+        weights = np.empty(0 if block.weights is None else len(rows), np.float32)
+        given += [0, len(rows), 0, columns, weights]
         read_slots(*given)
         return Entries(columns, None if block.weights is None else weights)
 
@@ -115,7 +110,7 @@ def completed(
     following = offsets(counts[:-1])
     columns = np.concatenate([e.columns for e in given])
     weights = [e.weights for e in given if e.weights is not None]
-    weight = np.concatenate(weights) if weights else np.empty(0, np.float32)
+    weight = weights_or_empty(np.concatenate(weights) if weights else None)
     return {
         owner: _filled(answers[owner], held, following, columns, weight)
         for owner in sorted(answers)
@@ -137,10 +132,9 @@ def _filled(
     if columns is None or not len(columns) or columns.min() >= 0:
         return answer
     columns, weights = columns.copy(), getattr(answer, "weights", None)
+    filled = weights_or_empty(weights).copy()
     given = (frozen(held), frozen(entries), frozen(entry_weights))
+    fill_columns(*given, following, columns, filled)
     if weights is None:
-        fill_columns(*given, following, columns, np.empty(0, np.float32))
         return replace(answer, columns=columns)
-    weights = weights.copy()
-    fill_columns(*given, following, columns, weights)
-    return replace(answer, columns=columns, weights=weights)
+    return replace(answer, columns=columns, weights=filled)
