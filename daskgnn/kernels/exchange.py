@@ -18,7 +18,6 @@ from daskgnn.kernels.choice import (
     Costs,
     choose_rows,
     collect_groups,
-    count_members,
     take_groups,
 )
 from daskgnn.kernels.coefficients import group_coefficients, row_scales
@@ -75,16 +74,6 @@ class Asked(ArrayRecord):
     groups: Groups | None = None
     seeds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """int [k], storage ids of the seeds whose labels are wanted, step after step."""
-
-    @property
-    def num_groups(self) -> int:
-        """How many groups the owner is to reduce."""
-        return len(self.groups.starts) - 1 if self.groups else 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is asked for."""
-        return not (len(self.ids) or self.num_groups or len(self.seeds))
 
 
 @dataclass(frozen=True)
@@ -271,8 +260,8 @@ def _gcn_groups(
         scales = row_scales(*rows[:2], graph.degree, graph.strength)
         given = weights[:0] if given is None else given
         ranges = (wanted.first, wanted.last)
-        counts = count_members(frozen(graph.ids), *rows, *ranges)
-        take_groups(frozen(graph.ids), *rows, *ranges, frozen(given), weights[member:])
+        taken = (frozen(given), weights[member:])
+        counts = take_groups(frozen(graph.ids), *rows, *ranges, *taken)
         mine = scales[counts > 0]
         scale[group : group + len(mine)] = mine
         group += len(mine)
@@ -303,11 +292,6 @@ def labels_of(
 ) -> np.ndarray:
     """Return the labels of some of a block's nodes, named by storage id."""
     return labels[seeds.astype(np.int64) - block.start]
-
-
-def answer_ids(block: AdjacencyBlock, features: Any, ids: np.ndarray) -> FeatureRows:
-    """Return the rows of some nodes with all that belongs to them."""
-    return answer_rows(block, features, Asked(ids))
 
 
 def _reduce_groups(

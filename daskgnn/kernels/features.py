@@ -59,15 +59,6 @@ def is_dense(features: Any) -> bool:
     return isinstance(features, np.ndarray)
 
 
-def dense_rows(features: Any, rows: np.ndarray) -> np.ndarray:
-    """Return the given rows as a float32 array [m, F].
-
-    `features` is a dense table or has CSR arrays `indptr`, `indices`, `data` and a
-    `shape`, as `sparse.GCXS` and SciPy's CSR arrays do.
-    """
-    return dense(some_rows(features, rows))
-
-
 def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
     """Return the given rows in the form and dtype that `features` has."""
     if is_dense(features):

@@ -15,6 +15,7 @@ from daskgnn.kernels.aggregate import Sources
 from daskgnn.kernels.batch import aggregate_first
 from daskgnn.kernels.features import RowReader, dense, table
 from daskgnn.kernels.record import ArrayRecord
+from daskgnn.kernels.sampled import LayerRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,14 +145,14 @@ def whole_part(
     owner[count:] = book.owner(halo.ids)
     row = np.arange(len(ids))
     row[count:] -= count
+    ends = block.indptr[:-1], block.indptr[1:]
     aggregated = aggregate_first(
         first_aggregation,
-        (block.indptr[:-1], block.indptr[1:], halo.indices),
+        LayerRows(*ends, halo.indices, halo.weights_of(block)),
         Sources.in_two_tables(owner, row, part, own, received),
-        halo.weights_of(block),
         block.degree,
         strength,
-        dense(own) if first_aggregation == "gcn" else own,
+        own,
         np.empty((count, own.shape[1]), np.float32),
     )
     return WholePart(own, aggregated, ids, strength)
@@ -195,12 +196,11 @@ def _piece(
         owner = whole.owner[sources]
         aggregated = aggregate_first(
             whole.first_aggregation,
-            (indptr[:-1], indptr[1:], indices),
+            LayerRows(indptr[:-1], indptr[1:], indices, weights),
             Sources.in_two_tables(owner, np.arange(len(sources)), -1, held, held),
-            weights,
             np.diff(indptr),
             whole.strength[sources],
-            dense(held[:count]) if whole.first_aggregation == "gcn" else held,
+            held,
             np.empty((count, held.shape[1]), np.float32),
         )
         held = held[:count]

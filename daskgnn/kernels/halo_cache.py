@@ -14,17 +14,16 @@ import numpy as np
 from numba import njit
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows
 from daskgnn.kernels.features import table
 from daskgnn.kernels.idset import IdSet, rank_of
 from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.exchange import Asked, FeatureRows
 
 Array = np.ndarray
 
@@ -153,19 +152,6 @@ def choose_static(
     ids, visits = expected_visits(block, book, limits, seeds, seeds_per_step)
     order = np.argsort(-visits, kind="stable")[:capacity]
     return np.sort(ids[order[visits[order] > 0]])
-
-
-def answer_cache(
-    block: AdjacencyBlock,
-    features: Any,
-    ids: Array,
-    book: PartitionBook,
-    owner: int,
-    first_aggregation: str | None,
-) -> FeatureRows:
-    """Return the rows of those of a cache's ids that `owner` has."""
-    mine = Asked(ids[book.owned(ids, owner)])
-    return answer_rows(block, features, mine, first_aggregation)
 
 
 def fill_cache(ids: Array, answers: list[FeatureRows]) -> HaloCache:
