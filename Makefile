@@ -16,7 +16,7 @@ PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale options lint format type check clean base-given
+.PHONY: help env install demo test test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -105,10 +105,13 @@ format: $(VENV)/.dev  ## Rewrite the code in the project's style
 type: $(VENV)/.dev  ## Check types
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs  ## Build the documentation as a site, in site/
+	$(BIN)/python -m mkdocs build --quiet
+
 check: lint type test  ## What must pass before a push
 
 clean:  ## Remove the environment and what tools left behind (runs/ stays)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -136,6 +139,10 @@ $(VENV)/.pyg: $(VENV)/.test
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
 		torch-scatter==2.1.2 torch-sparse==0.6.18 && touch $@ || \
 		echo "PyG cannot be measured: torch-sparse was not built" >&2
+
+$(VENV)/.docs: $(VENV)/.made $(METADATA)
+	$(PIP) -e '.[docs]'
+	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: $(VENV)/.made $(METADATA)
 	$(PIP) -e '.[dev]'

@@ -28,6 +28,8 @@ from report import machine, show
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = ("base", "this")
+COMPARISONS = ("against base", "among places")
+"""Columns: this side with the base, and a case's places with its first one."""
 Results = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -131,11 +133,19 @@ def difference(
         wrong = [k for k in at if not _agree(mine[k], theirs.get(k))]
         if wrong:
             k = wrong[0]
-            said.append(f"{name} from {k}: {mine[k]} / {theirs.get(k)}")
+            said.append(f"{name} from {k}: {_clash(mine[k], theirs.get(k))}")
     for name in ("params_sha256", "predictions"):
         if one.get(name) != other.get(name):
             said.append(name)
     return "; ".join(said)
+
+
+def _clash(mine: Any, theirs: Any) -> str:
+    """Return two values that differ; of records, the entries that do."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        wrong = [k for k, v in mine.items() if not _agree(v, theirs.get(k))]
+        return ", ".join(f"{k} {mine[k]} / {theirs.get(k)}" for k in wrong)
+    return f"{mine} / {theirs}"
 
 
 def _agree(mine: Any, theirs: Any) -> bool:
@@ -154,7 +164,7 @@ def row_of(case: Case, place: str, sides: dict[str, Results]) -> dict[str, Any]:
         runs["base"] = sides["base"].get((case.name, place.replace("old", "stop")))
     for side, run in runs.items():
         row[f"{side} s"] = None if run is None else run["seconds"]
-    row |= {"against base": None, "among places": None}
+    row |= dict.fromkeys(COMPARISONS)
     missing = [side for side, run in runs.items() if run is None]
     failed = [
         f"{side}: {run['error']}"
@@ -220,11 +230,20 @@ def main() -> None:
     ]
     others = [about for about, _ in ran.values() if about != machine()]
     notes += [f"another side ran with {about}" for about in others]
+    for row in wrong:
+        where = f"{row['case']}, {row['where']}"
+        said = [f"{name}: {row[name]}" for name in COMPARISONS if row[name]]
+        notes.append(f"{where}: {'; '.join(said)}")
+    rows = [{k: _clipped(v) for k, v in row.items()} for row in rows]
     title = f"{' and '.join(chosen)}: parameters, losses, scores, predictions"
     show(title, rows, args.json, notes=notes, extra={"runs": _listed(sides)})
     if wrong:
-        show("what differs", wrong, facts=False)
         raise SystemExit(1)
+
+
+def _clipped(cell: Any) -> Any:
+    """Return what a table has room for: the notes have the rest."""
+    return f"{cell[:40]}..." if isinstance(cell, str) and len(cell) > 43 else cell
 
 
 def _listed(sides: dict[str, Results]) -> dict[str, list[dict[str, Any]]]:

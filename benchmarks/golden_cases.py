@@ -104,7 +104,7 @@ SAMPLING = (
         num_parts=4,
         places=_places("0", "2 tasks", "2 window", "2 window kill"),
     ),
-    Case("dbh, by degree", {"sample_by": "degree"}, graph="hubs", method="dbh"),
+    Case("dbh", graph="hubs", method="dbh"),
 )
 
 FEATURES = (

@@ -2,7 +2,7 @@
 
 ``python benchmarks/partitioners.py --json out.json`` runs every method on planted
 communities of growing size (and on graphs named by --graphs), each in a process of its
-own, and prints the table of docs/partitioning.md and the constants that
+own, and prints the table of docs/measurements/partitioning.md and the constants that
 ``daskgnn.partition.estimate`` holds.
 """
 

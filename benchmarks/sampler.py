@@ -57,8 +57,11 @@ def ours(block: AdjacencyBlock, seeds: list[np.ndarray], fan_out: list[int]) -> 
     book = PartitionBook(np.array([0, block.num_rows]))
     given = ([PartRows(block)], book, [runs], keys)
     (graphs,) = sample_parts(NeighborSampler(fan_out), *given)
-    layers = [graph.layer(n) for graph in graphs for n in range(len(fan_out))]
-    return sum(int((layer.ends - layer.starts).sum()) for layer in layers)
+    return sum(
+        int((layer.ends - layer.starts).sum())
+        for graph in graphs
+        for layer in map(graph.layer, range(len(fan_out)))
+    )
 
 
 def bind_to_one_core() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 PROCESS_BYTES = 430_000_000
-"""A worker with what it has imported and compiled: docs/data.md has the measurement."""
+"""A worker with what it has imported and compiled: see docs/measurements/data.md."""
 
 SPILL_SHARE = 0.7
 """Of its memory limit, what a process is planned to hold: above it Dask's workers write

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SLICED_BYTES = 600_000
 """What slices are to save a member, at least: bytes cost 0.8 ms a megabyte, a message
-0.5 ms (docs/scaling.md)."""
+0.5 ms (docs/measurements/scaling.md)."""
 
 Total = tuple[PartGradient, PartGradient | None]
 """The last one or two sums: adding them is done with the update."""

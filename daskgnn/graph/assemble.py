@@ -22,7 +22,7 @@ from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     Chunk = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -112,25 +112,25 @@ class Spool:
                 prefix="daskgnn-edges-", dir=_spool_folder.get()
             )
             weakref.finalize(self, self._file.close)
-        for source, destination, weight in self._kept:
-            for array in (source, destination, weight):
-                if array is not None:
-                    self._file.write(np.ascontiguousarray(array).view(np.uint8).data)
-            self._lengths.append(len(source))
+        self._lengths += write_edges(self._file, self._kept)
         self._kept, self._held = [], 0
 
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield every chunk again, in order."""
+    @property
+    def lengths(self) -> list[int]:
+        """Edges of each chunk."""
+        return [*self._lengths, *(len(chunk[0]) for chunk in self._kept)]
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """Yield every chunk from one on again, in order."""
         if self._file is not None:
-            self._file.seek(0)
-            for length in self._lengths:
-                source = np.fromfile(self._file, np.int64, length)
-                destination = np.fromfile(self._file, np.int64, length)
-                weight = None
-                if self.weighted:
-                    weight = np.fromfile(self._file, np.float32, length)
-                yield source, destination, weight
-        yield from self._kept
+            yield from read_edges(self._file, self._lengths, self.weighted, first)
+        yield from self._kept[max(first - len(self._lengths), 0) :]
+
+    def drop(self) -> None:
+        """Give back what the edges take, in memory and on the disk."""
+        if self._file is not None:
+            self._file.truncate(0)
+        self._kept, self._lengths, self._held = [], [], 0
 
     def renumber(self, number: Callable[[np.ndarray], np.ndarray]) -> Spool:
         """Return a spool with every id replaced by `number` of it."""
@@ -138,6 +138,29 @@ class Spool:
         for source, destination, weight in self.chunks():
             found.append(number(source), number(destination), weight)
         return found
+
+
+def write_edges(file: IO[bytes], chunks: Iterable[Chunk]) -> list[int]:
+    """Write chunks of edges where a file stands; return how many edges each has."""
+    lengths = []
+    for chunk in chunks:
+        for array in chunk:
+            if array is not None:
+                file.write(np.ascontiguousarray(array).view(np.uint8).data)
+        lengths.append(len(chunk[0]))
+    return lengths
+
+
+def read_edges(
+    file: IO[bytes], lengths: list[int], weighted: bool, first: int
+) -> Iterator[Chunk]:
+    """Yield what `write_edges` wrote to a file, from chunk number `first` on."""
+    file.seek(sum(lengths[:first]) * (20 if weighted else 16))
+    for length in lengths[first:]:
+        source = np.fromfile(file, np.int64, length)
+        destination = np.fromfile(file, np.int64, length)
+        weight = np.fromfile(file, np.float32, length) if weighted else None
+        yield source, destination, weight
 
 
 def build_rows(

@@ -202,7 +202,7 @@ class Graph:
 
     @property
     def index_dtype(self) -> np.dtype:
-        """Of storage ids in blocks: int32, or int64 from 2**31 nodes on."""
+        """Of storage ids in blocks: int32, or int64 where a store or source has it so."""
         return self.schema.index_dtype
 
     @property

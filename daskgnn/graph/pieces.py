@@ -1,29 +1,28 @@
-"""Edges to rows in tasks for any process that sees one folder.
+"""Edges to rows in steps that any process can do that sees one folder.
 
-A task's files are there as a whole or not at all, and say the same however often it
-runs: a task that was killed, or runs twice, changes nothing. First pieces of the edges
-are put in the order of buckets of rows, then each bucket is gathered and sorted.
+First pieces of the edges are put in the order of buckets of rows, then each bucket is
+gathered and sorted. A step's files are there as a whole or not at all, and say the same
+however often it is done: one that was killed, or is done twice, changes nothing.
+
+An entry is 8 bytes: the row, the column, and whether it is the reverse of a given edge.
+Entries keep the order in which they came, so that what is left of repeated edges is
+what `daskgnn.graph.assemble.build_rows` leaves. N nodes, E entries.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import numpy as np
+from numba import njit
 
-from daskgnn.graph.external import (
-    WEIGHT_BYTES,
-    EdgeSource,
-    arrange,
-    bucket_bounds,
-    bucket_shift,
-)
+from daskgnn.graph.assemble import read_edges, write_edges
 from daskgnn.graph.rowfiles import SortedRows, sort_bucket
 
 if TYPE_CHECKING:
@@ -51,6 +50,20 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         fresh.unlink(missing_ok=True)
 
 
+class EdgeSource(Protocol):
+    """Edges that come a chunk at a time, always the same chunks."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Edges of each chunk."""
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """Yield int64 sources and destinations [n] and float32 weights, or None.
+
+        Chunks before the first are left out.
+        """
+
+
 @dataclass(frozen=True)
 class SavedEdges:
     """Chunks of edges in a file."""
@@ -62,27 +75,14 @@ class SavedEdges:
 
     def chunks(self, first: int = 0) -> Iterator[Chunk]:
         """Yield all chunks from one on."""
-        size = 16 + WEIGHT_BYTES * self.weighted
         with open(self.path, "rb") as file:
-            file.seek(sum(self.lengths[:first]) * size)
-            for length in self.lengths[first:]:
-                source = np.fromfile(file, np.int64, length)
-                destination = np.fromfile(file, np.int64, length)
-                weight = None
-                if self.weighted:
-                    weight = np.fromfile(file, np.float32, length)
-                yield source, destination, weight
+            yield from read_edges(file, self.lengths, self.weighted, first)
 
 
 def save_edges(spool: Spool, path: Path) -> SavedEdges:
     """Write all that a reader has read to a file that other processes can open."""
-    lengths = []
     with whole_file(path) as file:
-        for chunk in spool.chunks():
-            lengths.append(len(chunk[0]))
-            for array in chunk:
-                if array is not None:
-                    file.write(np.ascontiguousarray(array).view(np.uint8).data)
+        lengths = write_edges(file, spool.chunks())
     return SavedEdges(str(path), lengths, spool.weighted)
 
 
@@ -112,12 +112,11 @@ class PieceWork:
     keep_self_loops: bool
     budget: int
     """Bytes that sorting a bucket may take."""
-    source: EdgeSource = field(repr=False)
 
     @cached_property
     def shift(self) -> int:
         """By how many bits a row is shifted to tell its bucket."""
-        return bucket_shift(self.num_nodes, self.num_buckets)
+        return max((-(-self.num_nodes // self.num_buckets) - 1).bit_length(), 0)
 
     @property
     def count(self) -> int:
@@ -128,8 +127,75 @@ class PieceWork:
         """Return a file of the folder."""
         return self.folder / f"{number}.{kind}"
 
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        """int64 [pieces, buckets + 1]."""
+        found: np.ndarray = np.load(self.folder / _FACTS)
+        return found
 
-def put_piece(work: PieceWork, number: int, first: int, chunks: int) -> int:
+    def bounds(self, bucket: int) -> tuple[int, int]:
+        """Return the first row of a bucket and that after its last."""
+        first = bucket << self.shift
+        return first, min(first + (1 << self.shift), self.num_nodes)
+
+    def size(self, bucket: int) -> int:
+        """Return how many entries a bucket has."""
+        return int((self._begins[:, bucket + 1] - self._begins[:, bucket]).sum())
+
+    def read(
+        self, bucket: int, start: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return some entries of a bucket, piece after piece, and their weights."""
+        entries = np.empty(count, np.uint64)
+        values = np.empty(count if self.weighted else 0, np.float32)
+        place = 0
+        for piece, begins in enumerate(self._begins):
+            first, last = int(begins[bucket]), int(begins[bucket + 1])
+            low, high = max(start, place), min(start + count, place + last - first)
+            if low < high:
+                at, into = first + low - place, slice(low - start, high - start)
+                path = self.path("entries", piece)
+                entries[into] = _read(path, np.uint64, at, high - low)
+                if self.weighted:
+                    path = self.path("weights", piece)
+                    values[into] = _read(path, np.float32, at, high - low)
+            place += last - first
+        return entries, values
+
+
+def arrange(
+    chunk: Chunk, shift: int, num_buckets: int, both: bool, loops: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return the entries of a chunk of edges, bucket after bucket.
+
+    Parameters
+    ----------
+    both
+        Whether an edge is entered both ways.
+    loops
+        Whether self-loops are.
+
+    Returns
+    -------
+    np.ndarray, np.ndarray, np.ndarray, int
+        uint64 entries [n], their float32 weights if there are any, int64
+        [num_buckets + 1], where each bucket begins, and the self-loops met.
+    """
+    source, destination, weight = chunk
+    weights = np.empty(0, np.float32) if weight is None else weight
+    sizes = np.zeros(num_buckets + 1, np.int64)
+    met = _count_entries(source, destination, shift, both, loops, sizes)
+    ends = np.cumsum(sizes)
+    entries = np.empty(int(ends[-1]), np.uint64)
+    values = np.empty(len(entries) if weight is not None else 0, np.float32)
+    given = (source, destination, weights)
+    _place_entries(given, shift, both, loops, ends.copy(), entries, values)
+    return entries, values, ends, int(met)
+
+
+def put_piece(
+    work: PieceWork, source: EdgeSource, number: int, first: int, chunks: int
+) -> int:
     """Put some chunks of the edges in the order of their buckets; return the edges.
 
     Nothing is done where that was done before.
@@ -137,17 +203,9 @@ def put_piece(work: PieceWork, number: int, first: int, chunks: int) -> int:
     facts = work.path("piece.npy", number)
     if facts.exists():
         return int(np.load(facts)[_EDGES])
-    found = list(islice(work.source.chunks(first), chunks))
-    ends = [np.concatenate([chunk[i] for chunk in found]) for i in (0, 1)]
-    weights = [chunk[2] for chunk in found if chunk[2] is not None]
-    weight = np.concatenate(weights) if weights else None
-    entries, values, begins, loops = arrange(
-        (ends[0], ends[1], weight),
-        work.shift,
-        work.count,
-        not work.directed,
-        work.keep_self_loops,
-    )
+    chunk = _joined(list(islice(source.chunks(first), chunks)))
+    both, loops = not work.directed, work.keep_self_loops
+    entries, values, begins, met = arrange(chunk, work.shift, work.count, both, loops)
     with whole_file(work.path("entries", number)) as file:
         entries.tofile(file)
     if work.weighted:
@@ -155,8 +213,17 @@ def put_piece(work: PieceWork, number: int, first: int, chunks: int) -> int:
             values.tofile(file)
     # What says that the others are there comes last.
     with whole_file(facts) as file:
-        np.save(file, np.concatenate(([len(ends[0]), loops], begins)))
-    return len(ends[0])
+        np.save(file, np.concatenate(([len(chunk[0]), met], begins)))
+    return len(chunk[0])
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    """Return some chunks as one; a single one is not copied."""
+    if len(chunks) == 1:
+        return chunks[0]
+    source, destination = (np.concatenate([c[i] for c in chunks]) for i in (0, 1))
+    weights = [chunk[2] for chunk in chunks if chunk[2] is not None]
+    return source, destination, np.concatenate(weights) if weights else None
 
 
 @dataclass(frozen=True)
@@ -179,52 +246,6 @@ def join_pieces(work: PieceWork, count: int) -> PieceFacts:
     return PieceFacts(int(edges), int(loops), sizes.tolist())
 
 
-@dataclass(frozen=True)
-class PieceBuckets:
-    """Buckets whose entries lie in all pieces, to be sorted."""
-
-    work: PieceWork
-
-    @property
-    def weighted(self) -> bool:
-        """Whether entries have weights."""
-        return self.work.weighted
-
-    @cached_property
-    def _begins(self) -> np.ndarray:
-        """int64 [pieces, buckets + 1]."""
-        found: np.ndarray = np.load(self.work.folder / _FACTS)
-        return found
-
-    def bounds(self, bucket: int) -> tuple[int, int]:
-        """Return the first row of a bucket and that after its last."""
-        return bucket_bounds(bucket, self.work.shift, self.work.num_nodes)
-
-    def size(self, bucket: int) -> int:
-        """Return how many entries a bucket has."""
-        return int((self._begins[:, bucket + 1] - self._begins[:, bucket]).sum())
-
-    def read(
-        self, bucket: int, start: int, count: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return some entries of a bucket, piece after piece, and their weights."""
-        entries = np.empty(count, np.uint64)
-        values = np.empty(count if self.weighted else 0, np.float32)
-        place = 0
-        for piece, begins in enumerate(self._begins):
-            first, last = int(begins[bucket]), int(begins[bucket + 1])
-            low, high = max(start, place), min(start + count, place + last - first)
-            if low < high:
-                at, into = first + low - place, slice(low - start, high - start)
-                path = self.work.path("entries", piece)
-                entries[into] = _read(path, np.uint64, at, high - low)
-                if self.weighted:
-                    path = self.work.path("weights", piece)
-                    values[into] = _read(path, np.float32, at, high - low)
-            place += last - first
-        return entries, values
-
-
 def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:
     """Return some numbers of a file."""
     offset = first * np.dtype(dtype).itemsize
@@ -242,7 +263,7 @@ def sort_piece(work: PieceWork, bucket: int) -> None:
     lengths, given = [], 0
     columns, weights = work.path("columns", bucket), work.path("row-weights", bucket)
     with whole_file(columns) as to_columns, whole_file(weights) as to_weights:
-        for found in sort_bucket(PieceBuckets(work), bucket, work.budget):
+        for found in sort_bucket(work, bucket):
             found.columns.tofile(to_columns)
             found.weights.tofile(to_weights)
             lengths.append(np.diff(found.indptr))
@@ -257,7 +278,7 @@ def sorted_piece(work: PieceWork, bucket: int) -> SortedRows:
     indptr = np.concatenate(([0], np.cumsum(facts[1:])))
     columns = np.fromfile(work.path("columns", bucket), np.int32)
     weights = np.fromfile(work.path("row-weights", bucket), np.float32)
-    first, last = bucket_bounds(bucket, work.shift, work.num_nodes)
+    first, last = work.bounds(bucket)
     return SortedRows(first, last, indptr, columns, weights, int(facts[0]))
 
 
@@ -266,3 +287,51 @@ def remove_sorted(work: PieceWork, count: int) -> None:
     for bucket in range(count):
         for kind in ("columns", "row-weights"):
             work.path(kind, bucket).unlink(missing_ok=True)
+
+
+@njit(cache=True, nogil=True)
+def _count_entries(
+    source: Any, destination: Any, shift: int, both: bool, loops: bool, sizes: Any
+) -> int:
+    """Add the entries of each bucket b to ``sizes[b + 1]``; return the self-loops."""
+    met = 0
+    for i in range(len(source)):
+        u, v = source[i], destination[i]
+        if u == v:
+            met += 1
+            if loops:
+                sizes[(v >> shift) + 1] += 1
+            continue
+        sizes[(v >> shift) + 1] += 1
+        if both:
+            sizes[(u >> shift) + 1] += 1
+    return met
+
+
+@njit(cache=True, nogil=True)
+def _place_entries(
+    edges: Any,
+    shift: int,
+    both: bool,
+    loops: bool,
+    ends: Any,
+    entries: Any,
+    values: Any,
+) -> None:
+    """Write entries, bucket after bucket, each in the order in which they came."""
+    source, destination, weights = edges
+    for i in range(len(source)):
+        u, v = source[i], destination[i]
+        if u == v and not loops:
+            continue
+        at = ends[v >> shift]
+        ends[v >> shift] += 1
+        entries[at] = np.uint64((v << 32) | (u << 1))
+        if len(weights):
+            values[at] = weights[i]
+        if both and u != v:
+            at = ends[u >> shift]
+            ends[u >> shift] += 1
+            entries[at] = np.uint64((u << 32) | (v << 1) | 1)
+            if len(weights):
+                values[at] = weights[i]

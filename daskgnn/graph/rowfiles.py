@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
-from daskgnn.graph import external
 from daskgnn.graph.assemble import sort_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from daskgnn.graph.pieces import PieceWork
+
+SAVE_SECONDS = 10.0
+"""How often it is written down how far a stage is."""
 # Of an entry while its bucket is sorted: itself, its column, and room for sorting.
 _SORT_BYTES = 20
 _LEAST_STEP = 1 << 16
@@ -57,9 +60,8 @@ class RowFiles:
     def take(
         self,
         sizes: Sequence[int],
-        sort: Callable[[int], Iterator[SortedRows]],
+        rows: Iterator[Iterable[SortedRows]],
         save: Callable[[RowState], None],
-        remove: Callable[[int], None],
         told: Callable[[int], Any] = int,
     ) -> None:
         """Write the rows of all buckets that are not yet done.
@@ -68,19 +70,17 @@ class RowFiles:
         ----------
         sizes
             Entries of each bucket.
-        sort
-            Returns the sorted rows of a bucket; called with each in turn.
+        rows
+            The sorted rows of each bucket that is not done.
         save
             Called every few seconds, when all that the state says is on the disk.
-        remove
-            Called after it with the number of buckets that are not needed any more.
         told
             Called with the entries of each bucket.
         """
         indptr, saved = np.load(self.folder / INDPTR, mmap_mode="r+"), time.monotonic()
         with self._open(INDICES, 4) as indices, self._open(WEIGHTS, 4) as weights:
-            for bucket in range(self.state.buckets, len(sizes)):
-                for found in sort(bucket):
+            for size, bucket in zip(sizes[self.state.buckets :], rows, strict=True):
+                for found in bucket:
                     indptr[found.first + 1 : found.last + 1] = (
                         found.indptr[1:] + self.state.entries
                     )
@@ -89,16 +89,15 @@ class RowFiles:
                     self.state.entries += len(found.columns)
                     self.state.given += found.given
                 self.state.buckets += 1
-                told(sizes[bucket])
+                told(size)
                 last_one = self.state.buckets == len(sizes)
-                if last_one or time.monotonic() - saved > external.SAVE_SECONDS:
+                if last_one or time.monotonic() - saved > SAVE_SECONDS:
                     for file in (indices, weights):
                         file.flush()
                         os.fsync(file.fileno())
                     indptr.flush()
                     save(self.state)
                     saved = time.monotonic()
-                    remove(self.state.buckets)
 
     def _open(self, name: str, size: int) -> Any:
         """Open a file, cut back to the entries that count."""
@@ -137,53 +136,28 @@ class SortedRows:
     """Entries that were given in their own direction."""
 
 
-class Buckets(Protocol):
-    """What of buckets is needed to sort them."""
-
-    @property
-    def weighted(self) -> bool:
-        """Whether entries have weights."""
-
-    def bounds(self, bucket: int) -> tuple[int, int]:
-        """Return the first row of a bucket and that after its last."""
-
-    def size(self, bucket: int) -> int:
-        """Return how many entries a bucket has."""
-
-    def read(
-        self, bucket: int, start: int, count: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return some entries of a bucket, and their weights if there are any."""
-
-
-def sort_bucket(buckets: Buckets, bucket: int, budget: int) -> Iterator[SortedRows]:
-    """Yield a bucket's rows.
-
-    Parameters
-    ----------
-    budget
-        Bytes that sorting may take; a bucket that needs more is sorted in pieces.
-    """
-    for first, last, entries, values in _pieces(buckets, bucket, budget):
+def sort_bucket(work: PieceWork, bucket: int) -> Iterator[SortedRows]:
+    """Yield a bucket's rows, in runs where it takes more than the budget."""
+    for first, last, entries, values in _runs(work, bucket):
         yield SortedRows(first, last, *_sort(first, last, entries, values))
 
 
-def _pieces(
-    buckets: Buckets, bucket: int, budget: int
+def _runs(
+    work: PieceWork, bucket: int
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Yield runs of a bucket's rows with their entries and weights, as they came.
 
-    All at once where they fit; else the file is read once for each run of rows.
+    All at once where they fit; else the bucket is read once for each run of rows.
     """
-    first, last = buckets.bounds(bucket)
-    count = buckets.size(bucket)
-    if count * _SORT_BYTES <= budget or last - first == 1:
-        yield first, last, *buckets.read(bucket, 0, count)
+    first, last = work.bounds(bucket)
+    count = work.size(bucket)
+    if count * _SORT_BYTES <= work.budget or last - first == 1:
+        yield first, last, *work.read(bucket, 0, count)
         return
-    step = max(budget // (2 * _SORT_BYTES), _LEAST_STEP)
+    step = max(work.budget // (2 * _SORT_BYTES), _LEAST_STEP)
     sizes = np.zeros(last - first, np.int64)
     for start in range(0, count, step):
-        entries, _ = buckets.read(bucket, start, min(step, count - start))
+        entries, _ = work.read(bucket, start, min(step, count - start))
         rows = (entries >> np.uint64(32)).astype(np.int64) - first
         sizes += np.bincount(rows, minlength=len(sizes))
     begin = 0
@@ -191,15 +165,15 @@ def _pieces(
         fits = np.searchsorted(np.cumsum(sizes[begin:]), step, side="right")
         end = begin + max(int(fits), 1)
         entries = np.empty(int(sizes[begin:end].sum()), np.uint64)
-        values = np.empty(len(entries) if buckets.weighted else 0, np.float32)
+        values = np.empty(len(entries) if work.weighted else 0, np.float32)
         at = 0
         for start in range(0, count, step):
-            found, weights = buckets.read(bucket, start, min(step, count - start))
+            found, weights = work.read(bucket, start, min(step, count - start))
             owner = (found >> np.uint64(32)).astype(np.int64)
             mine = (owner >= first + begin) & (owner < first + end)
             found = found[mine]
             entries[at : at + len(found)] = found
-            if buckets.weighted:
+            if work.weighted:
                 values[at : at + len(found)] = weights[mine]
             at += len(found)
         yield first + begin, first + end, entries, values

@@ -58,7 +58,7 @@ _PACKAGES = {"kaminpar": "kaminpar", "terapart": "kaminpar", "metis": "pymetis"}
 
 
 AUTO_EDGES = 10_000_000
-"""Entries from which on "auto" takes KaMinPar: see docs/partitioning.md."""
+"""Entries from which on "auto" takes KaMinPar (docs/measurements/partitioning.md)."""
 
 
 def settle_method(

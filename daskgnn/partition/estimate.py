@@ -1,7 +1,8 @@
 """What a partitioner will take, before it starts: from constants that were measured.
 
-``python benchmarks/partitioners.py`` measures them; `docs/partitioning.md` has the
-table. Memory is that beside the graph in memory.
+``python benchmarks/partitioners.py`` measures them, and
+``docs/measurements/partitioning.md`` has the table. Memory is that beside the graph in
+memory.
 """
 
 from __future__ import annotations

@@ -94,9 +94,8 @@ def write_parhip(
         Whole numbers from 1 below 2**31, one a node.
     """
     num_nodes = len(indptr) - 1
-    long = num_nodes >= 2**31
-    flags = _NO_EDGE_WEIGHTS | _SHORT_NODE_WEIGHTS | (0 if long else _SHORT_NODE_IDS)
-    ids = np.dtype(np.uint64 if long else np.uint32)
+    flags = _NO_EDGE_WEIGHTS | _SHORT_NODE_WEIGHTS | _SHORT_NODE_IDS
+    ids = np.dtype(np.uint32)
     first = _HEADER_BYTES + 8 * (num_nodes + 1)
     with path.open("wb") as file:
         np.array([flags, num_nodes, len(indices)], np.uint64).tofile(file)

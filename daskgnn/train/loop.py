@@ -39,7 +39,8 @@ WINDOW_SECONDS = 0.6
 Long steps make shorter ones: they take less memory, and find more of it in caches."""
 
 TASK_SECONDS = 0.00125
-"""Processor time of a task of preparation beside its kernel (docs/scaling.md)."""
+"""Processor time of a task of preparation beside its kernel: measured in
+docs/measurements/scaling.md."""
 
 LARGEST_OVERHEAD = 0.1
 """Of those tasks, as a share of the time of the window's steps."""

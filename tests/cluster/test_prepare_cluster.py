@@ -131,8 +131,8 @@ def test_a_task_that_runs_again_does_nothing(tmp_path):
             yield ends[0], ends[1], None
 
     source = Edges()
-    work = pieces.PieceWork(tmp_path, 4, 2, False, False, False, 1 << 20, source)
-    assert [pieces.put_piece(work, 0, 0, 1) for _ in range(2)] == [4, 4]
+    work = pieces.PieceWork(tmp_path, 4, 2, False, False, False, 1 << 20)
+    assert [pieces.put_piece(work, source, 0, 0, 1) for _ in range(2)] == [4, 4]
     assert source.calls == 1
     facts = pieces.join_pieces(work, 1)
     assert (facts.edges, facts.loops, sum(facts.sizes)) == (4, 1, 6)

@@ -11,7 +11,7 @@ import pytest
 from preparing import assert_same_store, edge_list
 
 from daskgnn.errors import GraphFormatError, PartitionError, StoreError
-from daskgnn.graph import external, rowfiles
+from daskgnn.graph import pieces, rowfiles
 from daskgnn.graph.assemble import Spool, spools_in
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.open_file import read_graph
@@ -99,16 +99,16 @@ def test_a_drawn_graph_is_stored_as_it_is_drawn(tmp_path, kind, dtype):
 
 KILLED = """
 import os, signal, sys
-from daskgnn.graph import external, rowfiles, synthetic, workfolder, writer
+from daskgnn.graph import pieces, rowfiles, synthetic, workfolder, writer
 from daskgnn.graph.synthetic import Synthetic
 from daskgnn.partition import prepare, rowstage
 
-external.SAVE_SECONDS = 0
-synthetic.CHUNK = 1000
+rowfiles.SAVE_SECONDS = 0
+synthetic.CHUNK = rowstage.PIECE_EDGES = 1000
 rowstage.BUCKETS_IN_BUDGET = 10000
 where, times, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 places = {
-    "fill": (external.RowBuckets, "_put"),
+    "fill": (pieces, "arrange"),
     "sort": (rowfiles, "_sort"),
     "state": (workfolder.WorkFolder, "save"),
     "partition": (prepare, "partition_graph"),
@@ -227,7 +227,7 @@ def test_a_full_disk_is_said_and_gone_on_from(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(external, "_write", full)
+        patch.setattr(pieces, "whole_file", full)
         with pytest.raises(StoreError, match=r"No space left.*with resume"):
             prepare(drawn, tmp_path / "x.zarr")
     prepare(drawn, tmp_path / "x.zarr", resume=True)
