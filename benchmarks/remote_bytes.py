@@ -132,7 +132,7 @@ def exchanged(
             )
             got = answer_rows(block, parts.features[q], asked, "mean")
             rows += len(asked.ids)
-            sums += asked.num_groups
+            sums += len(asked.groups.starts) - 1 if asked.groups else 0
             nbytes += asked.nbytes + got.nbytes
     return rows, sums, nbytes
 

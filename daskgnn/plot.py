@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 Record = dict[str, Any]
-_INK, _QUIET, _BLUE, _LIGHT, _ORANGE, _GREEN = (
-    "#222222",
-    "#d9d9d9",
-    "#1f5fa8",
-    "#a9c6e6",
-    "#d9730d",
-    "#2e8b57",
-)
+_INK, _QUIET, _BLUE = "#222222", "#d9d9d9", "#1f5fa8"
+_LIGHT, _ORANGE, _GREEN = "#a9c6e6", "#d9730d", "#2e8b57"
 _LINE_COLOURS = {
     "sample": "#2e8b57",
     "gather": "#8fcfa8",
@@ -62,19 +57,17 @@ def plot_curves(metrics: str | Path, out: str | Path) -> Path:
     FileNotFoundError
         If there is no such ``metrics.jsonl``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     records = read_records(metrics)
     steps, epochs = newest(records, "step"), newest(records, "epoch")
-    # No pyplot: it would choose a backend for the whole process.
-    figure = Figure(figsize=(10, 4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure(10, 4)
     left, right = figure.subplots(1, 2)
     _draw_loss(left, steps, epochs)
     _draw_scores(right, epochs)
     for axes in (left, right):
-        _tidy(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _tidy(axes, "y", 0.02)
     figure.savefig(out)
     return Path(out)
 
@@ -94,16 +87,12 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     Path
         ``out``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     lines = figures.get("lines", {})
     workers = figures.get("workers", [])[:_MOST_ROWS]
     parts = range(min(figures.get("parts", 0), _MOST_ROWS))
     ahead = {} if figures.get("inline") else figures.get("ahead", {}).get("lines", {})
     rows = len(workers) + (len(parts) + 0.4 if ahead else 0)
-    figure = Figure(figsize=(11, 2.1 + 0.5 * rows), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure(11, 2.1 + 0.5 * rows)
     axes = figure.subplots()
     names: list[tuple[float, str]] = []
     for number, worker in enumerate(workers):
@@ -112,9 +101,8 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
         names.append((number, f"w{number}" if len(workers) > 1 else worker))
     for part in parts if ahead else ():
         place = len(workers) + 0.4 + part
-        _stack(
-            axes, place, {k: line["by_part"][part] for k, line in ahead.items()}, 0.4
-        )
+        taken = {name: line["by_part"][part] for name, line in ahead.items()}
+        _stack(axes, place, taken, 0.4)
         cpu = {name: line["cpu_by_part"][part] for name, line in ahead.items()}
         _stack(axes, place, cpu, height=0.3)
         names.append((place, f"ahead, part {part}"))
@@ -148,25 +136,26 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
     Path
         ``out``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    out = Path(out)
-    height = 2 * (1.3 + 0.3 * len(rows))
-    figure = Figure(figsize=(11, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure(11, 2 * (1.3 + 0.3 * len(rows)))
     names = [row["method"] for row in rows]
     for place, (name, title, unit) in enumerate(_PANELS):
         axes = figure.add_subplot(2, 3, place + 1)
         bars = axes.barh(names, [row[name] * unit for row in rows], color=_BLUE)
         axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8, color=_INK)
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=_INK)
+        _title(axes, title, 10)
         axes.invert_yaxis()
         axes.margins(x=0.18)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     figure.savefig(out)
-    return out
+    return Path(out)
+
+
+def _new_figure(width: float, height: float) -> Any:
+    """Return a figure without pyplot, which would choose a backend for all."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def _stack(
@@ -179,15 +168,8 @@ def _stack(
     """Draw one horizontal bar of coloured pieces, in milliseconds."""
     left = 0.0
     for name, length in lengths.items():
-        axes.barh(
-            place,
-            length,
-            left=left,
-            height=height,
-            color=_LINE_COLOURS[name],
-            alpha=alpha,
-            linewidth=0,
-        )
+        look = {"color": _LINE_COLOURS[name], "alpha": alpha, "linewidth": 0}
+        axes.barh(place, length, left=left, height=height, **look)
         left += length
 
 
@@ -204,14 +186,8 @@ def _finish_profile(
         "milliseconds a step"
         + ("; ahead: in other threads, narrow: processor time" if ahead else "")
     )
-    axes.set_title(
-        f"Where a step's time goes: {figures.get('wall_ms', 0.0):.1f} ms"
-        + (f", {len(figures['workers'])} workers" if ahead else ""),
-        loc="left",
-        fontsize=12,
-        fontweight="bold",
-        color=_INK,
-    )
+    title = f"Where a step's time goes: {figures.get('wall_ms', 0.0):.1f} ms"
+    _title(axes, title + (f", {len(figures['workers'])} workers" if ahead else ""))
     prepared = figures.get("ahead", {}).get("lines", {}) if ahead else {}
     shown = [n for n, line in lines.items() if line["share"] >= 0.0005]
     labels = {n: f"{lines[n]['label']} {lines[n]['ms']:.1f}" for n in shown}
@@ -225,20 +201,15 @@ def _finish_profile(
         frameon=False,
         fontsize=9,
     )
-    axes.grid(axis="x", color=_QUIET, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.01)
+    _tidy(axes, "x", 0.01)
 
 
 def read_records(metrics: str | Path) -> list[Record]:
     """Return the records of a ``metrics.jsonl``, but for a torn last line."""
     records = []
     for line in Path(metrics).read_text().splitlines():
-        try:
+        with suppress(json.JSONDecodeError):
             records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
     return records
 
 
@@ -325,7 +296,7 @@ def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
 
 def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:
     """Write what an axes shows, or that it shows nothing."""
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK)
+    _title(axes, title)
     axes.set_xlabel("epochs done")
     axes.set_ylabel(measure)
     if drawn:
@@ -334,12 +305,14 @@ def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
 
 
-def _tidy(axes: Any) -> None:
-    """Leave only the lines that help to read."""
-    from matplotlib.ticker import MaxNLocator
+def _title(axes: Any, text: str, size: int = 12) -> None:
+    """Write what an axes shows above it."""
+    axes.set_title(text, loc="left", fontsize=size, fontweight="bold", color=_INK)
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y", color=_QUIET, linewidth=0.6)
+
+def _tidy(axes: Any, across: str, margin: float) -> None:
+    """Leave only the lines that help to read: those `across` an axis."""
+    axes.grid(axis=across, color=_QUIET, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02)
+    axes.margins(x=margin)

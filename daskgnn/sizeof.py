@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def register(sizeof: Any) -> None:
@@ -16,19 +14,8 @@ def register(sizeof: Any) -> None:
 
     So nothing of ours is imported before Dask meets the first object of a kind.
     """
-    sizeof.register_lazy("daskgnn")(_Registration(sizeof, _register_dataclasses))
-    sizeof.register_lazy("sparse")(_Registration(sizeof, _register_sparse))
-
-
-class _Registration:
-    """What Dask calls when it first meets an object of a package."""
-
-    def __init__(self, sizeof: Any, register: Callable[[Any], None]) -> None:
-        self.sizeof = sizeof
-        self.register = register
-
-    def __call__(self) -> None:
-        self.register(self.sizeof)
+    sizeof.register_lazy("daskgnn")(partial(_register_dataclasses, sizeof))
+    sizeof.register_lazy("sparse")(partial(_register_sparse, sizeof))
 
 
 def _register_dataclasses(sizeof: Any) -> None:
@@ -38,41 +25,24 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.shares import PartGradient, PartStep
     from daskgnn.dataflow.timing import Timed
     from daskgnn.graph.rowfiles import SortedRows
-    from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.kernels.batch import PreparedWindow
-    from daskgnn.kernels.entries import Entries
-    from daskgnn.kernels.exchange import Asked, FeatureRows
-    from daskgnn.kernels.features import SparseRows
-    from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
-    from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.spread import SpreadRows
+    from daskgnn.kernels.record import ArrayRecord
     from daskgnn.tasks.scores import ClassScores, Ranking
     from daskgnn.train.state import TrainState
 
     kinds = (
-        AdjacencyBlock,
-        Asked,
+        ArrayRecord,
         Bundle,
         ClassScores,
         Drawn,
-        Entries,
-        FeatureRows,
-        Halo,
-        HaloCache,
         Message,
         PartGradient,
         PartStep,
-        PreparedWindow,
         Ranking,
         SampledWindow,
         Sampling,
         SortedRows,
-        SparseRows,
-        SpreadRows,
-        StreamedPart,
         Timed,
         TrainState,
-        WholePart,
     )
     for kind in kinds:
         sizeof.register(kind)(array_bytes)

@@ -13,7 +13,7 @@ import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
-from daskgnn.kernels.exchange import answer_ids
+from daskgnn.kernels.exchange import Asked, answer_rows
 from daskgnn.kernels.features import RowReader
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
 
@@ -171,7 +171,7 @@ def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureRows:
     features = blocks.features
     if isinstance(features, RowReader):
         features = np.empty((len(features), 0), np.float32)  # who asks reads them too
-    return answer_ids(blocks.adjacency, features, ids)
+    return answer_rows(blocks.adjacency, features, Asked(ids))
 
 
 def gather_part(

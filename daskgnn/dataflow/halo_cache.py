@@ -15,10 +15,9 @@ import dask
 import numpy as np
 from dask.task_spec import List, Task, TaskRef
 
-from daskgnn.kernels.exchange import needs_ids, needs_strength
+from daskgnn.kernels.exchange import Asked, answer_rows, needs_ids, needs_strength
 from daskgnn.kernels.half import TABLE_DTYPES
 from daskgnn.kernels.halo_cache import (
-    answer_cache,
     choose_static,
     fill_cache,
     update_lru,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import Asked, FeatureRows
+    from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.halo_cache import HaloCache
 
 
@@ -175,8 +174,8 @@ def serve_cache(
     first_aggregation: str | None,
 ) -> FeatureRows:
     """Return what `owner` has of a cache's rows."""
-    held = (blocks.adjacency, blocks.features)
-    return answer_cache(*held, ids, book, owner, first_aggregation)
+    mine = Asked(ids[book.owned(ids, owner)])
+    return answer_rows(blocks.adjacency, blocks.features, mine, first_aggregation)
 
 
 def add_update(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daskgnn.kernels.record import ArrayRecord
+
 if TYPE_CHECKING:
     from daskgnn.kernels.spread import SpreadRows
 
@@ -35,7 +37,7 @@ class EntryReader(ABC):
 
 
 @dataclass(frozen=True)
-class AdjacencyBlock:
+class AdjacencyBlock(ArrayRecord):
     """CSR rows ``start`` to ``start + len(indptr) - 1`` of a graph in storage order.
 
     Row *v* lists the in-neighbours of *v*, ordered by their original id, so that

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.coefficients import edge_coefficients
+from daskgnn.kernels.coefficients import edge_coefficients, weights_or_empty
 from daskgnn.kernels.grouped import TAG, copy_rows, reduce_grouped
 
 Array = np.ndarray
@@ -34,10 +34,6 @@ def frozen(array: Array, dtype: type | None = None) -> Array:
     return view
 
 
-def _no_groups() -> Array:
-    return np.zeros((1, 2), np.int64)
-
-
 @dataclass(frozen=True)
 class Sources:
     """Where the rows of source nodes lie, and who owns them.
@@ -49,7 +45,7 @@ class Sources:
     """int64 [n], owner and address: see `daskgnn.kernels.grouped.reduce_grouped`."""
     tables: tuple[Array, ...]
     """The tables [*, F] that hold the rows, all of one dtype; at least one."""
-    ready: Array = field(default_factory=_no_groups)
+    ready: Array = field(default_factory=lambda: np.zeros((1, 2), np.int64))
     """int64 [P, 2], by owner: the address of the next group (float32 [F]) that it has
     reduced, and where they end; the former moves on as they are used."""
 
@@ -122,7 +118,7 @@ def aggregate_grouped(
         raise InputError(f"op is {op!r}, expected one of {', '.join(AGGREGATIONS)}")
     if op == "gcn" and weight is None:
         raise InputError('op "gcn" needs weight=gcn_coefficients(...)')
-    used = weight if op == "gcn" and weight is not None else np.empty(0, np.float32)
+    used = weights_or_empty(weight if op == "gcn" else None)
     lacking = reduce_grouped(
         frozen(starts, np.int64),
         frozen(ends, np.int64),
@@ -194,13 +190,12 @@ def gcn_coefficients(
     numpy.ndarray
         float32 [L]; zero at places that belong to no row.
     """
-    weight = np.empty(0, np.float32) if edge_weight is None else edge_weight
     out = np.zeros(len(indices), np.float32)
     edge_coefficients(
         frozen(starts, np.int64),
         frozen(ends, np.int64),
         frozen(indices, np.int32),
-        frozen(weight, np.float32),
+        frozen(weights_or_empty(edge_weight), np.float32),
         frozen(degree, np.int64),
         frozen(strength, np.float32),
         out,

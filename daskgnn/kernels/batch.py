@@ -24,14 +24,15 @@ from daskgnn.kernels.exchange import (
     needs_strength,
     seeds_of,
 )
-from daskgnn.kernels.features import is_dense
+from daskgnn.kernels.features import dense, is_dense
+from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.tables import Tables, members_of
 
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureRows, HeldPart
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.sampled import LayerRows, SampledGraph
     from daskgnn.kernels.targets import TargetRows
     from daskgnn.kernels.traffic import Traffic
 
@@ -68,7 +69,7 @@ class PreparedStep:
 
 
 @dataclass(frozen=True)
-class PreparedWindow:
+class PreparedWindow(ArrayRecord):
     """All prepared steps of one part."""
 
     steps: tuple[PreparedStep, ...]
@@ -147,8 +148,8 @@ def finish(
         nbytes += len(seeds) * (seeds.itemsize + label)
         traffic = traffic.received(other, rows, nbytes)
     for other, found in answers.items():
-        if not asked[other].is_empty:
-            nbytes = asked[other].nbytes + found.nbytes
+        if nbytes := asked[other].nbytes:
+            nbytes += found.nbytes
             traffic = traffic.received(other, len(found.values), nbytes)
     traffic = traffic.without_messages(others)
     if cache is not None:
@@ -225,17 +226,8 @@ def _finish_step(
     if needs_strength(first_aggregation):
         strength = tables.take(graph.ids, "strength")
     if first_aggregation and aggregated is not None:
-        *rows, weights = graph.outermost
-        aggregate_first(
-            first_aggregation,
-            (rows[0], rows[1], rows[2]),
-            sources,
-            weights,
-            graph.degree,
-            strength,
-            x,
-            aggregated,
-        )
+        known = (sources, graph.degree, strength, x)
+        aggregate_first(first_aggregation, graph.outermost, *known, aggregated)
     kept = replace(
         graph,
         ids=graph.ids[:0],
@@ -248,9 +240,8 @@ def _finish_step(
 
 def aggregate_first(
     kind: str,
-    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rows: LayerRows,
     sources: Sources,
-    weights: np.ndarray | None,
     degree: np.ndarray,
     strength: np.ndarray,
     own_rows: np.ndarray,
@@ -262,19 +253,18 @@ def aggregate_first(
     ----------
     kind : {"mean", "sum", "max", "gcn"}
         "gcn" adds the row's own features with the weight of the self loop.
-    rows : (starts, ends, indices)
+    rows : LayerRows
     sources
         See `daskgnn.kernels.aggregate.aggregate_grouped`.
-    weights, degree, strength
+    degree, strength
         See `daskgnn.kernels.aggregate.gcn_coefficients`.
-    own_rows : float32 [>= r, F]
+    own_rows : [>= r, F]
         Features of the rows' own nodes, for "gcn".
     out : float32 [r, F]
     """
-    coefficients = None
-    if kind == "gcn":
-        coefficients = gcn_coefficients(*rows, weights, degree, strength)
-    aggregate_grouped(*rows, sources, kind, out, coefficients)
-    if kind == "gcn":
-        add_self_loops(out, frozen(own_rows), frozen(strength))
+    if kind != "gcn":
+        return aggregate_grouped(*rows[:3], sources, kind, out)
+    coefficients = gcn_coefficients(*rows, degree, strength)
+    aggregate_grouped(*rows[:3], sources, kind, out, coefficients)
+    add_self_loops(out, frozen(dense(own_rows[: len(out)])), frozen(strength))
     return out

@@ -15,11 +15,13 @@ from numba.extending import intrinsic
 _FLOAT, _INT, _SHORT = ir.FloatType(), ir.IntType(32), ir.IntType(16)
 
 
-def _itself(_context: Any, _builder: Any, _signature: Any, args: Any) -> Any:
+def itself(_context: Any, _builder: Any, _signature: Any, args: Any) -> Any:
+    """Emit a number that is an element already."""
     return args[0]
 
 
-def _widen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+def widen_bits(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+    """Put the 16 bits before 16 zeros: bfloat16 is a float32 cut short."""
     bits = builder.shl(builder.zext(args[0], _INT), _INT(16))
     return builder.bitcast(bits, _FLOAT)
 
@@ -39,16 +41,16 @@ def _round(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
 def _read(_typing: Any, value: Any) -> Any:
     """Return an element of a row as a number."""
     if value in (types.float32, types.float64):
-        return value(value), _itself
+        return value(value), itself
     if value == types.uint16:
-        return types.float32(value), _widen
+        return types.float32(value), widen_bits
     return None
 
 
 def _written(_typing: Any, value: Any, like: Any) -> Any:
     """Return a number as an element of a row that `like` is an element of."""
     if value == like and value in (types.float32, types.float64):
-        return value(value, like), _itself
+        return value(value, like), itself
     if value == types.float32 and like == types.uint16:
         return types.uint16(value, like), _round
     return None

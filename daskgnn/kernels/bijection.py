@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.counter import GOLDEN
+from daskgnn.kernels.counter import FIRST, GOLDEN, SECOND
 
 _ROUNDS = 6
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
 _S32 = np.uint64(32)
 _S29 = np.uint64(29)
 
@@ -24,8 +22,8 @@ _S29 = np.uint64(29)
 @njit(cache=True, nogil=True, inline="always")
 def _scramble(value: Any, key: Any) -> Any:
     """Return 64 bits that depend on all of `value`: what a round adds to a half."""
-    x = (value + key) * _FIRST
-    x = (x ^ (x >> _S32)) * _SECOND
+    x = (value + key) * FIRST
+    x = (x ^ (x >> _S32)) * SECOND
     return x ^ (x >> _S29)
 
 
@@ -71,35 +69,32 @@ def _halves(size: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _walk(numbers: Any, size: int, key: Any, back: bool) -> Any:
+    """Map each number once, or more often until it is in 0..size-1."""
+    low_bits, low_mask, high_mask = _halves(size)
+    out = np.empty(len(numbers), np.int64)
+    key = np.uint64(key)
+    for i in range(len(numbers)):
+        x = np.uint64(numbers[i])
+        while True:
+            if back:
+                x = _decrypt(x, key, low_bits, low_mask, high_mask)
+            else:
+                x = _encrypt(x, key, low_bits, low_mask, high_mask)
+            if x < np.uint64(size):
+                break
+        out[i] = np.int64(x)
+    return out
+
+
 def permute(numbers: Any, size: int, key: Any) -> Any:
     """Return int64 [n], the images of int64 `numbers` in 0..size-1 (size < 2**62).
 
     Each `key`, a uint64, is another permutation of 0..size-1.
     """
-    low_bits, low_mask, high_mask = _halves(size)
-    out = np.empty(len(numbers), np.int64)
-    key = np.uint64(key)
-    for i in range(len(numbers)):
-        x = np.uint64(numbers[i])
-        while True:
-            x = _encrypt(x, key, low_bits, low_mask, high_mask)
-            if x < np.uint64(size):
-                break
-        out[i] = np.int64(x)
-    return out
+    return _walk(numbers, size, key, False)
 
 
-@njit(cache=True, nogil=True)
 def invert(numbers: Any, size: int, key: Any) -> Any:
     """Return int64 [n], the numbers whose images `permute` makes `numbers`."""
-    low_bits, low_mask, high_mask = _halves(size)
-    out = np.empty(len(numbers), np.int64)
-    key = np.uint64(key)
-    for i in range(len(numbers)):
-        x = np.uint64(numbers[i])
-        while True:
-            x = _decrypt(x, key, low_bits, low_mask, high_mask)
-            if x < np.uint64(size):
-                break
-        out[i] = np.int64(x)
-    return out
+    return _walk(numbers, size, key, True)

@@ -73,18 +73,6 @@ def collect_groups(
 
 
 @njit(cache=True, nogil=True)
-def count_members(
-    ids: Array, starts: Array, ends: Array, indices: Array, first: int, last: int
-) -> Array:
-    """Return int64 [r], how many of each row's neighbours lie in [first, last)."""
-    out = np.zeros(len(starts), np.int64)
-    for i in range(len(starts)):
-        for e in range(starts[i], ends[i]):
-            out[i] += first <= ids[indices[e]] < last
-    return out
-
-
-@njit(cache=True, nogil=True)
 def take_groups(
     ids: Array,
     starts: Array,
@@ -94,19 +82,21 @@ def take_groups(
     last: int,
     values: Array,
     out: Array,
-) -> None:
+) -> Array:
     """Write the `values` [L] of the neighbours in [first, last) to `out`, in order.
 
-    Without values nothing is written.
+    Without values nothing is written. Returns int64 [r], how many each row has.
     """
+    counts = np.zeros(len(starts), np.int64)
     place = 0
-    if not len(values):
-        return
     for i in range(len(starts)):
         for e in range(starts[i], ends[i]):
             if first <= ids[indices[e]] < last:
-                out[place] = values[e]
-                place += 1
+                counts[i] += 1
+                if len(values):
+                    out[place] = values[e]
+                    place += 1
+    return counts
 
 
 @njit(cache=True, nogil=True)

@@ -15,6 +15,11 @@ from numba import njit
 Array = np.ndarray
 
 
+def weights_or_empty(weights: Array | None) -> Array:
+    """Return weights as kernels take them: float32 [0] where every edge weighs 1."""
+    return np.empty(0, np.float32) if weights is None else weights
+
+
 @njit(cache=True, nogil=True)
 def _scale(degree: int, count: int, strength: float) -> float:
     """Return a destination's share of its edges' weights; 0 where it has none."""
@@ -91,8 +96,7 @@ def group_coefficients(
         The members' strengths.
     """
     out = np.empty(len(strength), np.float32)
-    given = np.empty(0, np.float32) if weight is None else weight
-    _group_coefficients(starts, scale, given, strength, out)
+    _group_coefficients(starts, scale, weights_or_empty(weight), strength, out)
     return out
 
 

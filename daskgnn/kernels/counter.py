@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
+FIRST = np.uint64(0xBF58476D1CE4E5B9)
+SECOND = np.uint64(0x94D049BB133111EB)
 _S27 = np.uint64(27)
 _S30 = np.uint64(30)
 _S31 = np.uint64(31)
@@ -35,8 +35,8 @@ EXPANSION = 4
 def mix64(x: Any) -> Any:
     """Return 64 well-mixed bits of the uint64 `x` (a bijection)."""
     x = np.uint64(x)
-    x = (x ^ (x >> _S30)) * _FIRST
-    x = (x ^ (x >> _S27)) * _SECOND
+    x = (x ^ (x >> _S30)) * FIRST
+    x = (x ^ (x >> _S27)) * SECOND
     return x ^ (x >> _S31)
 
 

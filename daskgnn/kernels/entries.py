@@ -14,27 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.spread import fill_columns, read_slots
+from daskgnn.kernels.coefficients import weights_or_empty
+from daskgnn.kernels.frontier import offsets
+from daskgnn.kernels.record import ArrayRecord
+from daskgnn.kernels.spread import fill_columns, read_slots, slot_arguments
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
 
 
 @dataclass(frozen=True)
-class Entries:
+class Entries(ArrayRecord):
     """Entries that were looked up."""
 
     columns: np.ndarray
     """int [m], storage ids; of a vertex-cut some may be references, below 0."""
     weights: np.ndarray | None
     """float32 [m], None where every edge weighs 1."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.columns.nbytes + (
-            0 if self.weights is None else self.weights.nbytes
-        )
 
 
 @dataclass(frozen=True)
@@ -57,20 +53,14 @@ class PartRows:
         if block.reader is not None:
             return Entries(*block.reader.entries(rows, slots))
         first = block.indptr[rows]
-        spread = block.spread
-        if spread is None:
+        if block.spread is None:
             there = first + slots
             weights = None if block.weights is None else block.weights[there]
             return Entries(block.indices[there], weights)
-        numbers, first = spread.locate(rows, first)
+        given = slot_arguments(block, rows, first, np.ones(len(rows), np.int64))
         columns = slots.astype(block.indices.dtype)
-        none = np.empty(0, np.float32)
-        known = block.indices, none if block.weights is None else block.weights
-        ones = np.ones(len(rows), np.int64)
-        tables = (spread.indptr, spread.holders, spread.starts)
-        given: list[Any] = [frozen(a) for a in (*known, first, ones, numbers, *tables)]
-        weights = none if block.weights is None else np.empty(len(rows), np.float32)
-        given += [spread.first, spread.count, 0, len(rows), 0, columns, weights]
+        weights = np.empty(0 if block.weights is None else len(rows), np.float32)
+        given += [0, len(rows), 0, columns, weights]
         read_slots(*given)
         return Entries(columns, None if block.weights is None else weights)
 
@@ -116,12 +106,11 @@ def completed(
 ) -> dict[int, Any]:
     """Return answers with `entries`, by holder, where they had references."""
     given = [entries[part] for part in sorted(entries)]
-    following = np.zeros(len(held), np.int64)
     counts = [len(entries[p].columns) if p in entries else 0 for p in range(len(held))]
-    np.cumsum(counts[:-1], out=following[1:])
+    following = offsets(counts[:-1])
     columns = np.concatenate([e.columns for e in given])
     weights = [e.weights for e in given if e.weights is not None]
-    weight = np.concatenate(weights) if weights else np.empty(0, np.float32)
+    weight = weights_or_empty(np.concatenate(weights) if weights else None)
     return {
         owner: _filled(answers[owner], held, following, columns, weight)
         for owner in sorted(answers)
@@ -143,10 +132,9 @@ def _filled(
     if columns is None or not len(columns) or columns.min() >= 0:
         return answer
     columns, weights = columns.copy(), getattr(answer, "weights", None)
+    filled = weights_or_empty(weights).copy()
     given = (frozen(held), frozen(entries), frozen(entry_weights))
+    fill_columns(*given, following, columns, filled)
     if weights is None:
-        fill_columns(*given, following, columns, np.empty(0, np.float32))
         return replace(answer, columns=columns)
-    weights = weights.copy()
-    fill_columns(*given, following, columns, weights)
-    return replace(answer, columns=columns, weights=weights)
+    return replace(answer, columns=columns, weights=filled)

@@ -18,12 +18,13 @@ from daskgnn.kernels.choice import (
     Costs,
     choose_rows,
     collect_groups,
-    count_members,
     take_groups,
 )
 from daskgnn.kernels.coefficients import group_coefficients, row_scales
 from daskgnn.kernels.features import SparseRows, is_dense, some_rows
+from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.idset import IdSet
+from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ class HeldPart(Protocol):
 
 
 @dataclass(frozen=True)
-class Groups:
+class Groups(ArrayRecord):
     """Neighbours that one owner is to reduce, group by group."""
 
     starts: np.ndarray
@@ -63,15 +64,9 @@ class Groups:
     weights: np.ndarray | None
     """float32 [M], for "gcn" on weighted graphs: the edges' weights."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = (self.starts, self.members, self.scale, self.weights)
-        return sum(a.nbytes for a in arrays if a is not None)
-
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(ArrayRecord):
     """What a part asks one owner for, for a whole window."""
 
     ids: np.ndarray
@@ -80,25 +75,9 @@ class Asked:
     seeds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """int [k], storage ids of the seeds whose labels are wanted, step after step."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        groups = self.groups.nbytes if self.groups else 0
-        return self.ids.nbytes + groups + self.seeds.nbytes
-
-    @property
-    def num_groups(self) -> int:
-        """How many groups the owner is to reduce."""
-        return len(self.groups.starts) - 1 if self.groups else 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is asked for."""
-        return not (len(self.ids) or self.num_groups or len(self.seeds))
-
 
 @dataclass(frozen=True)
-class FeatureRows:
+class FeatureRows(ArrayRecord):
     """Feature rows of some nodes, with what belongs to the nodes."""
 
     values: np.ndarray | SparseRows
@@ -111,13 +90,6 @@ class FeatureRows:
     """float32 [G, F], the groups that were asked for."""
     labels: np.ndarray | None = None
     """[k] or [k, classes], of the seeds that were asked for."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        nodes = (self.values, self.original_ids, self.strength)
-        arrays = (*nodes, self.ready, self.labels)
-        return sum(a.nbytes for a in arrays if a is not None)
 
 
 def needs_ids(first_aggregation: str | None) -> bool:
@@ -265,7 +237,7 @@ def _groups(
     """Return those of all groups that are asked for, bool [G]."""
     sizes = np.diff(starts)
     places = np.repeat(asked, sizes)
-    chosen = np.concatenate([[0], np.cumsum(sizes[asked])])
+    chosen = offsets(sizes[asked])
     scale = weights = None
     if first_aggregation == "gcn":
         scale, weights = _gcn_groups(graphs, wanted, asked, places)
@@ -288,8 +260,8 @@ def _gcn_groups(
         scales = row_scales(*rows[:2], graph.degree, graph.strength)
         given = weights[:0] if given is None else given
         ranges = (wanted.first, wanted.last)
-        counts = count_members(frozen(graph.ids), *rows, *ranges)
-        take_groups(frozen(graph.ids), *rows, *ranges, frozen(given), weights[member:])
+        taken = (frozen(given), weights[member:])
+        counts = take_groups(frozen(graph.ids), *rows, *ranges, *taken)
         mine = scales[counts > 0]
         scale[group : group + len(mine)] = mine
         group += len(mine)
@@ -320,11 +292,6 @@ def labels_of(
 ) -> np.ndarray:
     """Return the labels of some of a block's nodes, named by storage id."""
     return labels[seeds.astype(np.int64) - block.start]
-
-
-def answer_ids(block: AdjacencyBlock, features: Any, ids: np.ndarray) -> FeatureRows:
-    """Return the rows of some nodes with all that belongs to them."""
-    return answer_rows(block, features, Asked(ids))
 
 
 def _reduce_groups(

@@ -11,22 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.half import dtype_name, narrow, widen
+from daskgnn.kernels.record import ArrayRecord
 
 
 @dataclass(frozen=True)
-class SparseRows:
+class SparseRows(ArrayRecord):
     """Some rows of sparse features, as CSR arrays."""
 
     indptr: np.ndarray
     indices: np.ndarray
     data: np.ndarray
     shape: tuple[int, int]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -62,15 +59,6 @@ def is_dense(features: Any) -> bool:
     return isinstance(features, np.ndarray)
 
 
-def dense_rows(features: Any, rows: np.ndarray) -> np.ndarray:
-    """Return the given rows as a float32 array [m, F].
-
-    `features` is a dense table or has CSR arrays `indptr`, `indices`, `data` and a
-    `shape`, as `sparse.GCXS` and SciPy's CSR arrays do.
-    """
-    return dense(some_rows(features, rows))
-
-
 def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
     """Return the given rows in the form and dtype that `features` has."""
     if is_dense(features):
@@ -79,7 +67,7 @@ def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
         return features.take(rows)
     first = features.indptr[rows].astype(np.int64)
     counts = features.indptr[rows + 1].astype(np.int64) - first
-    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indptr = offsets(counts)
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
     slots = np.repeat(first, counts) + within
     shape = (len(rows), features.shape[1])

@@ -11,6 +11,13 @@ import numpy as np
 from numba import njit
 
 
+def offsets(counts: np.ndarray | list[int]) -> np.ndarray:
+    """Return where each of adjacent runs of such lengths begins, and the end."""
+    out = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=out[1:])
+    return out
+
+
 @njit(cache=True, nogil=True)
 def count_between(ids: Any, low: int, high: int) -> int:
     """Return how many of `ids` are at least `low` and below `high`."""
@@ -33,7 +40,7 @@ def take_between(ids: Any, low: int, high: int, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _owner(bounds: Any, node: Any) -> Any:
+def owner_of(bounds: Any, node: Any) -> Any:
     """Return the last part whose first node is not beyond `node`."""
     low, high = 0, len(bounds) - 1
     while high - low > 1:
@@ -62,12 +69,12 @@ def group_by_owner(ids: Any, bounds: Any, order: Any, ends: Any) -> None:
     """
     ends[:] = 0
     for node in ids:
-        ends[_owner(bounds, node) + 1] += 1
+        ends[owner_of(bounds, node) + 1] += 1
     for part in range(1, len(ends)):
         ends[part] += ends[part - 1]
     place = ends[:-1].copy()
     for i in range(len(ids)):
-        owner = _owner(bounds, ids[i])
+        owner = owner_of(bounds, ids[i])
         order[place[owner]] = i
         place[owner] += 1
 
@@ -116,13 +123,3 @@ def take_rows(values: Any, starts: Any, counts: Any, out: Any) -> None:
         for e in range(starts[i], starts[i] + counts[i]):
             out[place] = values[e]
             place += 1
-
-
-@njit(cache=True, nogil=True)
-def offsets_of(counts: Any) -> Any:
-    """Return where each row begins if rows follow each other, int64 [n + 1]."""
-    out = np.empty(len(counts) + 1, np.int64)
-    out[0] = 0
-    for i in range(len(counts)):
-        out[i + 1] = out[i] + counts[i]
-    return out

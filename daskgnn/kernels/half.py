@@ -15,6 +15,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from daskgnn.errors import InputError
+from daskgnn.kernels.bfloat import itself, widen_bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,16 +40,6 @@ _LIMITS = {
 }
 
 _FLOAT, _HALF, _INT = ir.FloatType(), ir.HalfType(), ir.IntType(32)
-
-
-def _widen_float32(_context: Any, _builder: Any, _signature: Any, args: Any) -> Any:
-    return args[0]
-
-
-def _widen_bfloat16(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-    """Put the 16 bits before 16 zeros: bfloat16 is a float32 cut short."""
-    bits = builder.shl(builder.zext(args[0], _INT), _INT(16))
-    return builder.bitcast(bits, _FLOAT)
 
 
 def _widen_float16(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -77,8 +68,8 @@ def _widen_float16_bits(builder: Any, half: Any) -> Any:
 
 
 _WIDEN = {
-    types.float32: _widen_float32,
-    types.uint16: _widen_bfloat16,
+    types.float32: itself,
+    types.uint16: widen_bits,
     types.int16: _widen_float16,
 }
 

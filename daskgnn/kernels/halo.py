@@ -14,6 +14,8 @@ import numpy as np
 from daskgnn.kernels.aggregate import Sources
 from daskgnn.kernels.batch import aggregate_first
 from daskgnn.kernels.features import RowReader, dense, table
+from daskgnn.kernels.record import ArrayRecord
+from daskgnn.kernels.sampled import LayerRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +30,7 @@ PIECE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class Halo:
+class Halo(ArrayRecord):
     """A part's columns as local numbers: own rows first, then the halo nodes."""
 
     indices: np.ndarray
@@ -45,7 +47,7 @@ class Halo:
 
 
 @dataclass(frozen=True)
-class WholePart:
+class WholePart(ArrayRecord):
     """The input of a model's first layer for all rows of a part."""
 
     x: np.ndarray
@@ -60,7 +62,7 @@ class WholePart:
 
 
 @dataclass(frozen=True)
-class StreamedPart:
+class StreamedPart(ArrayRecord):
     """What a `WholePart` is where features are read when they are wanted."""
 
     reader: RowReader
@@ -143,14 +145,14 @@ def whole_part(
     owner[count:] = book.owner(halo.ids)
     row = np.arange(len(ids))
     row[count:] -= count
+    ends = block.indptr[:-1], block.indptr[1:]
     aggregated = aggregate_first(
         first_aggregation,
-        (block.indptr[:-1], block.indptr[1:], halo.indices),
+        LayerRows(*ends, halo.indices, halo.weights_of(block)),
         Sources.in_two_tables(owner, row, part, own, received),
-        halo.weights_of(block),
         block.degree,
         strength,
-        dense(own) if first_aggregation == "gcn" else own,
+        own,
         np.empty((count, own.shape[1]), np.float32),
     )
     return WholePart(own, aggregated, ids, strength)
@@ -194,12 +196,11 @@ def _piece(
         owner = whole.owner[sources]
         aggregated = aggregate_first(
             whole.first_aggregation,
-            (indptr[:-1], indptr[1:], indices),
+            LayerRows(indptr[:-1], indptr[1:], indices, weights),
             Sources.in_two_tables(owner, np.arange(len(sources)), -1, held, held),
-            weights,
             np.diff(indptr),
             whole.strength[sources],
-            dense(held[:count]) if whole.first_aggregation == "gcn" else held,
+            held,
             np.empty((count, held.shape[1]), np.float32),
         )
         held = held[:count]

@@ -14,22 +14,22 @@ import numpy as np
 from numba import njit
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows
 from daskgnn.kernels.features import table
 from daskgnn.kernels.idset import IdSet, rank_of
+from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.exchange import Asked, FeatureRows
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class HaloCache:
+class HaloCache(ArrayRecord):
     """Rows of some remote nodes."""
 
     ids: np.ndarray
@@ -43,12 +43,6 @@ class HaloCache:
     used: np.ndarray | None = None
     """int64 [C], the window that each row was last wanted in; None if that plays no
     part."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = (self.ids, self.values, self.original_ids, self.strength, self.used)
-        return sum(a.nbytes for a in arrays if a is not None)
 
     @property
     def row_bytes(self) -> int:
@@ -160,19 +154,6 @@ def choose_static(
     return np.sort(ids[order[visits[order] > 0]])
 
 
-def answer_cache(
-    block: AdjacencyBlock,
-    features: Any,
-    ids: Array,
-    book: PartitionBook,
-    owner: int,
-    first_aggregation: str | None,
-) -> FeatureRows:
-    """Return the rows of those of a cache's ids that `owner` has."""
-    mine = Asked(ids[book.owned(ids, owner)])
-    return answer_rows(block, features, mine, first_aggregation)
-
-
 def fill_cache(ids: Array, answers: list[FeatureRows]) -> HaloCache:
     """Return the cache of some ids; `answers` are the owners', in part order."""
     return HaloCache(
@@ -214,12 +195,8 @@ def update_lru(
         Rows.
     """
     parts = sorted(asked)
-    new = HaloCache(
-        np.concatenate([asked[q].ids for q in parts]),
-        np.concatenate([table(answers[q].values) for q in parts]),
-        _joined([answers[q].original_ids for q in parts]),
-        _joined([answers[q].strength for q in parts]),
-    )
+    wanted = np.concatenate([asked[q].ids for q in parts])
+    new = fill_cache(wanted, [answers[q] for q in parts])
     held = [new] if before is None else [before, new]
     ids = np.concatenate([cache.ids for cache in held])
     wanting = _steps_wanting(steps, ids)

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.frontier import count_between, take_between
+from daskgnn.kernels.coefficients import weights_or_empty
+from daskgnn.kernels.frontier import count_between, offsets, take_between
 from daskgnn.kernels.neighbor import look_up_rows, sample_rows
-from daskgnn.kernels.spread import read_slots
+from daskgnn.kernels.record import ArrayRecord
+from daskgnn.kernels.spread import read_slots, slot_arguments
 from daskgnn.kernels.threads import for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
@@ -73,7 +75,7 @@ class WindowNodes:
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(ArrayRecord):
     """Rows wanted from one owner, for every step of a window."""
 
     ids: np.ndarray
@@ -81,14 +83,9 @@ class Request:
     offsets: np.ndarray
     """int64 [W + 1], where each step's ids begin."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the ids."""
-        return self.ids.nbytes
-
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(ArrayRecord):
     """An owner's answer: sampled rows and what belongs to their nodes."""
 
     counts: np.ndarray
@@ -97,12 +94,6 @@ class Rows:
     original_ids: np.ndarray
     degree: np.ndarray
     strength: np.ndarray
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = (getattr(self, name) for name in self.__dataclass_fields__)
-        return sum(a.nbytes for a in arrays if a is not None)
 
 
 def first_nodes(seeds: list[np.ndarray], step_keys: np.ndarray) -> WindowNodes:
@@ -162,11 +153,10 @@ def _look_up(
 ) -> tuple[np.ndarray, Rows]:
     """Return where the rows of `ids` begin, and `Rows` without any columns."""
     m = len(ids)
-    none = np.empty(0, np.float32)
     first, counts, row_ids, degree = (np.empty(m, np.int64) for _ in range(4))
     strength = np.empty(m, np.float32)
     outputs = (first, counts, row_ids, degree, strength)
-    given = none if block.weights is None else block.strength
+    given = weights_or_empty(None if block.weights is None else block.strength)
     known = (block.indptr, block.original_ids, given)
 
     def look_up(piece: slice) -> None:
@@ -188,64 +178,40 @@ def _sample(
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the sampled columns, and their weights, of the rows looked up."""
-    none = np.empty(0, np.float32)
     pieces = _pieces(len(first), threads)
     bases = offsets([int(found.counts[piece].sum()) for piece in pieces])
     columns = np.empty(bases[-1], block.indices.dtype)
-    weights = none if block.weights is None else np.empty(bases[-1], np.float32)
-    read = _slot_reader(block, asked.ids, first, found)
-    given = (
-        block.indices if read is None else columns[:0],
-        none if block.weights is None else block.weights,
-        none if draw_weights is None else draw_weights,
-        first,
-        found.degree,
-        found.counts,
-        found.original_ids,
-        asked.offsets,
-        step_keys,
+    weights = np.empty(0 if block.weights is None else bases[-1], np.float32)
+    rows = asked.ids.astype(np.int64) - block.start
+    spread = block.spread and slot_arguments(block, rows, first, found.counts)
+    given = frozen_all(
+        (
+            columns[:0] if spread else block.indices,
+            weights_or_empty(block.weights),
+            weights_or_empty(draw_weights),
+            first,
+            found.degree,
+            found.counts,
+            found.original_ids,
+            asked.offsets,
+            step_keys,
+        )
     )
+
+    draws = [fan_out.whole, fan_out.drawn]
 
     def sample(piece: tuple[slice, int]) -> None:
         rows, base = piece
-        arguments = [*frozen_all(given), fan_out.whole, fan_out.drawn]
-        where = [rows.start, rows.stop, base, columns, weights]
-        sample_rows(*arguments, *where)
-        if read is not None:
-            read(where)
+        where: list[Any] = [rows.start, rows.stop, base, columns, weights]
+        sample_rows(*given, *draws, *where)
+        if spread:
+            read_slots(*spread, *where)
 
     for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
     if block.reader is not None:
-        rows = np.repeat(asked.ids.astype(np.int64) - block.start, found.counts)
-        return block.reader.entries(rows, columns.astype(np.int64))
+        repeated = np.repeat(rows, found.counts)
+        return block.reader.entries(repeated, columns.astype(np.int64))
     return columns, None if block.weights is None else weights
-
-
-def _slot_reader(
-    block: AdjacencyBlock, ids: np.ndarray, first: np.ndarray, found: Rows
-) -> Callable[[list[Any]], None] | None:
-    """Return what puts entries in the place of slots, where rows are spread."""
-    spread = block.spread
-    if spread is None:
-        return None
-    numbers, first = spread.locate(ids.astype(np.int64) - block.start, first)
-    given = (
-        block.indices,
-        np.empty(0, np.float32) if block.weights is None else block.weights,
-        first,
-        found.counts,
-        numbers,
-        spread.indptr,
-        spread.holders,
-        spread.starts,
-    )
-    held = (spread.first, spread.count)
-
-    def read(where: list[Any]) -> None:
-        arguments = [*frozen_all(given), *held, *where]
-        read_slots(*arguments)
-
-    return read
 
 
 def _pieces(length: int, threads: int) -> list[slice]:
@@ -262,10 +228,3 @@ def frozen_all(arrays: Iterable[np.ndarray]) -> list[Any]:
 def cut(arrays: Iterable[Any], piece: slice) -> list[Any]:
     """Return a piece of each of `arrays`."""
     return [array[piece] for array in arrays]
-
-
-def offsets(counts: np.ndarray | list[int]) -> np.ndarray:
-    """Return where each of adjacent runs of such lengths begins, and the end."""
-    out = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=out[1:])
-    return out

@@ -10,7 +10,7 @@ import numpy as np
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.frontier import (
     group_by_owner,
-    offsets_of,
+    offsets,
     place_rows,
     take_rows,
 )
@@ -20,7 +20,6 @@ from daskgnn.kernels.hops import (
     WindowNodes,
     cut,
     frozen_all,
-    offsets,
 )
 from daskgnn.kernels.numbering import RowColumns, number_nodes
 from daskgnn.kernels.threads import for_each
@@ -49,8 +48,7 @@ class _Answers:
         replies = tuple(answers[part] for part in parts)
         bases = offsets([len(r.columns) for r in replies])
         starts = tuple(
-            base + offsets_of(frozen(r.counts))
-            for base, r in zip(bases, replies, strict=False)
+            base + offsets(r.counts) for base, r in zip(bases, replies, strict=False)
         )
         given = [r.weights for r in replies if r.weights is not None]
         weights = _concatenate(given) if given else None
@@ -137,7 +135,7 @@ def _number(
     if given.weights is not None:
         old = given.weights[:0] if window.weights is None else window.weights
         weights = _take_weights(rows, [old, given.weights], len(local))
-    indptr = offsets_of(frozen(counts))
+    indptr = offsets(counts)
     return replace(
         step,
         ids=ids,

@@ -173,33 +173,28 @@ def _longest(degree: Any, counts: Any, begin: int, end: int, whole: int) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _read_rows(
+def read_row(
     indices: Any,
     weights: Any,
-    first: Any,
-    counts: Any,
-    begin: int,
-    end: int,
-    base: int,
+    first: int,
     columns: Any,
+    base: int,
+    count: int,
     out_weights: Any,
 ) -> None:
-    """Replace places within rows by what is there."""
-    for i in range(begin, end):
-        row, stop = first[i], base + counts[i]
-        if len(weights) > 0:
-            for e in range(base, stop):
-                out_weights[e] = weights[np.uint64(row + columns[e])]
-        for e in range(base, stop):
-            columns[e] = indices[np.uint64(row + columns[e])]
-        base = stop
+    """Replace places within a row by what is there."""
+    if len(weights) > 0:
+        for e in range(base, base + count):
+            out_weights[e] = weights[np.uint64(first + columns[e])]
+    for e in range(base, base + count):
+        columns[e] = indices[np.uint64(first + columns[e])]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _prefetch_row(
+def prefetch_row(
     indices: Any, weights: Any, first: int, columns: Any, base: int, count: int
 ) -> None:
-    """Prefetch what `_read_rows` reads of one row."""
+    """Prefetch what `read_row` reads."""
     for e in range(base, base + count):
         prefetch_entry(indices, first + columns[e])
     if len(weights) > 0:
@@ -270,10 +265,11 @@ def sample_rows(
             else:
                 _draw_row(key, degree[i], k, drawn, order, swapped, columns, place)
             if len(indices) > 0:
-                _prefetch_row(indices, weights, first[i], columns, place, k)
+                prefetch_row(indices, weights, first[i], columns, place, k)
             place += k
         if len(indices) > 0:
-            _read_rows(
-                indices, weights, first, counts, run, stop, base, columns, out_weights
-            )
+            for i in range(run, stop):
+                k = counts[i]
+                read_row(indices, weights, first[i], columns, base, k, out_weights)
+                base += k
         base = place

@@ -17,8 +17,17 @@ AHEAD = 12
 """How many rows ahead kernels prefetch."""
 
 _INT32 = ir.IntType(32)
-_POINTER = ir.IntType(8).as_pointer()
-_SIGNATURE = ir.FunctionType(ir.VoidType(), [_POINTER, _INT32, _INT32, _INT32])
+POINTER = ir.IntType(8).as_pointer()
+_SIGNATURE = ir.FunctionType(ir.VoidType(), [POINTER, _INT32, _INT32, _INT32])
+
+
+def emit_prefetch(context: Any, builder: Any, line: Any) -> Any:
+    """Emit a prefetch, for reading, of the cache line at a pointer."""
+    name = "llvm.prefetch"
+    prefetch = builder.module.declare_intrinsic(name, (POINTER,), _SIGNATURE)
+    read, keep, data = _INT32(0), _INT32(3), _INT32(1)
+    builder.call(prefetch, [line, read, keep, data])
+    return context.get_dummy_value()
 
 
 def _emit(context: Any, builder: Any, array: Any, value: Any, place: list[Any]) -> Any:
@@ -35,13 +44,7 @@ def _emit(context: Any, builder: Any, array: Any, value: Any, place: list[Any]) 
         wraparound=False,
         boundscheck=False,
     )
-    prefetch = builder.module.declare_intrinsic(
-        "llvm.prefetch", (_POINTER,), _SIGNATURE
-    )
-    read, keep, data = _INT32(0), _INT32(3), _INT32(1)
-    line = builder.bitcast(pointer, _POINTER)
-    builder.call(prefetch, [line, read, keep, data])
-    return context.get_dummy_value()
+    return emit_prefetch(context, builder, builder.bitcast(pointer, POINTER))
 
 
 def _prefetch_2d(_typing: Any, array: Any, row: Any, column: Any) -> Any:

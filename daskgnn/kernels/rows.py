@@ -11,15 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
 from daskgnn.kernels.half import as_float32
-
-_INT32 = ir.IntType(32)
-_POINTER = ir.IntType(8).as_pointer()
-_PREFETCH = ir.FunctionType(ir.VoidType(), [_POINTER, _INT32, _INT32, _INT32])
+from daskgnn.kernels.prefetch import POINTER, emit_prefetch
 
 
 def _pointer(context: Any, builder: Any, kind: Any, address: Any, item: Any) -> Any:
@@ -53,13 +49,7 @@ def _prefetch_at(_typing: Any, address: Any) -> Any:
     """Prefetch, for reading, the cache line of an address."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", (_POINTER,), _PREFETCH
-        )
-        line = builder.inttoptr(args[0], _POINTER)
-        read, keep, data = _INT32(0), _INT32(3), _INT32(1)
-        builder.call(prefetch, [line, read, keep, data])
-        return context.get_dummy_value()
+        return emit_prefetch(context, builder, builder.inttoptr(args[0], POINTER))
 
     return types.void(types.int64), generate
 

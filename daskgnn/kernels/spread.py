@@ -12,13 +12,18 @@ Shapes: R spread rows of a block with S slots, C clusters, P parts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.prefetch import prefetch_entry
+from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.coefficients import weights_or_empty
+from daskgnn.kernels.neighbor import prefetch_row, read_row
+from daskgnn.kernels.record import ArrayRecord
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.adjacency import AdjacencyBlock
 
 _RUN = 64
 """Rows whose entries are named together, then read together."""
@@ -27,7 +32,7 @@ _FEW = 32
 
 
 @dataclass(frozen=True)
-class SpreadRows:
+class SpreadRows(ArrayRecord):
     """What a block has of the spread rows: the own ones', and the entries it holds.
 
     The held entries are the last of the block's `indices` and `weights`; the rows that
@@ -48,12 +53,6 @@ class SpreadRows:
     """Entries that the block holds."""
     strength: np.ndarray | None = None
     """float32 [R], sums of the rows' weights; None where every edge weighs 1."""
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Bytes of all arrays, without the held entries."""
-        arrays = (self.rows, self.indptr, self.holders, self.starts, self.strength)
-        return sum(a.nbytes for a in arrays if a is not None)
 
     def locate(
         self, rows: np.ndarray, first: np.ndarray
@@ -134,37 +133,6 @@ def _room(indptr: Any, counts: Any, numbers: Any, begin: int, end: int) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _name_entries(
-    indices: Any,
-    first: Any,
-    counts: Any,
-    numbers: Any,
-    begin: int,
-    end: int,
-    base: int,
-    columns: Any,
-) -> None:
-    """Prefetch the sampled entries of those of some rows that are not spread."""
-    for i in range(begin, end):
-        if numbers[i] < 0:
-            for e in range(base, base + counts[i]):
-                prefetch_entry(indices, first[i] + columns[e])
-        base += counts[i]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _read_row(
-    indices: Any, weights: Any, first: int, columns: Any, out_weights: Any
-) -> None:
-    """Replace a row's slots by its entries."""
-    for e in range(len(columns)):
-        place = first + columns[e]
-        columns[e] = indices[place]
-        if len(weights) > 0:
-            out_weights[e] = weights[place]
-
-
-@njit(cache=True, nogil=True, inline="always")
 def _read_held(
     indices: Any,
     weights: Any,
@@ -222,22 +190,44 @@ def read_slots(
     following = np.empty(starts.shape[1], np.int64)
     for run in range(begin, end, _RUN):
         stop = min(run + _RUN, end)
-        _name_entries(indices, first, counts, numbers, run, stop, base, columns)
+        place = base
         for i in range(run, stop):
-            slots = columns[base : base + counts[i]]
-            out = out_weights[base : base + counts[i]]
-            base += counts[i]
-            number = numbers[i]
+            if numbers[i] < 0:
+                prefetch_row(indices, weights, first[i], columns, place, counts[i])
+            place += counts[i]
+        for i in range(run, stop):
+            number, here, k = numbers[i], base, counts[i]
+            base += k
             if number < 0:
-                _read_row(indices, weights, first[i], slots, out)
+                read_row(indices, weights, first[i], columns, here, k, out_weights)
                 continue
-            found, begins = places[: counts[i]], starts[number]
+            slots, out = columns[here:base], out_weights[here:base]
+            found, begins = places[:k], starts[number]
             own = holders[indptr[number] : indptr[number + 1]]
-            if counts[i] > _FEW:
+            if k > _FEW:
                 _many_places(own, begins, slots, following, row, found)
             else:
                 _few_places(own, begins, slots, found)
             _read_held(indices, weights, found, held_first, held_count, slots, out)
+
+
+def slot_arguments(
+    block: AdjacencyBlock, rows: np.ndarray, first: np.ndarray, counts: np.ndarray
+) -> list[Any]:
+    """Return what `read_slots` takes of a block, some of whose rows are spread.
+
+    Parameters
+    ----------
+    rows, first, counts : int64 [m]
+        Rows of the block, where they would begin if none were spread, and how many
+        slots of each were sampled.
+    """
+    spread = block.spread
+    assert spread is not None
+    numbers, first = spread.locate(rows, first)
+    known = (block.indices, weights_or_empty(block.weights), first, counts, numbers)
+    arrays = (*known, spread.indptr, spread.holders, spread.starts)
+    return [*map(frozen, arrays), spread.first, spread.count]
 
 
 @njit(cache=True, nogil=True)

@@ -18,6 +18,7 @@ from daskgnn.kernels.exchange import (
     needs_strength,
 )
 from daskgnn.kernels.features import is_dense, table
+from daskgnn.kernels.frontier import owner_of
 from daskgnn.kernels.grouped import TAG, copy_items
 from daskgnn.kernels.idset import IdSet, rank_of
 
@@ -26,19 +27,6 @@ if TYPE_CHECKING:
     from daskgnn.kernels.halo_cache import HaloCache
 
 Array = np.ndarray
-
-
-@njit(cache=True, nogil=True)
-def _owner_of(bounds: Array, node: Any) -> int:
-    """Return the part that owns a storage id."""
-    low, high = 0, len(bounds) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if bounds[middle] <= node:
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 @njit(cache=True, nogil=True)
@@ -86,7 +74,7 @@ def _locate(
         if own_whole and np.uint64(node - first) < size:
             out[j] = own | (own_base + (node - first) * width)
             continue
-        owner = _owner_of(bounds, node)
+        owner = owner_of(bounds, node)
         if whole[owner]:
             out[j] = (owner << TAG) | (bases[owner] + (node - bounds[owner]) * width)
             continue

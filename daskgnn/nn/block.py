@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import frozen, gcn_coefficients
+from daskgnn.kernels.frontier import offsets
 from daskgnn.nn import fused, ops
 from daskgnn.nn.device import CPU
 
@@ -141,9 +142,7 @@ class Block:
     @cached_property
     def indptr(self) -> np.ndarray:
         """int64 [num_dst + 1], bounds of the rows laid end to end."""
-        indptr = np.zeros(self.num_dst + 1, np.int64)
-        np.cumsum(self.rows.ends - self.rows.starts, out=indptr[1:])
-        return frozen(indptr)
+        return frozen(offsets(self.rows.ends - self.rows.starts))
 
     @cached_property
     def compact(self) -> ops.Rows:
@@ -270,31 +269,18 @@ class Block:
         ModelError
             As `aggregate`.
         """
-        near, rows = None, None
         if not fused.can_fuse(h, weight):
-            return self._plain_sage(h, op, weight, bias, root, relu=relu)
+            out = functional.linear(self.aggregate(h, op), weight, bias)
+            if root is not None:
+                out = out + functional.linear(self.dst(h), root)
+            return out.relu() if relu else out
+        near, rows = None, None
         if self.aggregated is None and op in ("sum", "mean"):
             h, rows = self._sources(h), self.rows
         else:
             near = self.aggregate(h, op)
         layer = fused.Layer(self.num_dst, rows, op == "mean", relu)
-        return fused.sage_layer(h, near, layer, weight, bias, root)
-
-    def _plain_sage(
-        self,
-        h: torch.Tensor,
-        op: str,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        root: torch.Tensor | None,
-        *,
-        relu: bool,
-    ) -> torch.Tensor:
-        """Return what `sage` does, by plain torch."""
-        out = functional.linear(self.aggregate(h, op), weight, bias)
-        if root is not None:
-            out = out + functional.linear(self.dst(h), root)
-        return out.relu() if relu else out
+        return fused.SageLayer.apply(h, near, weight, bias, root, layer)
 
     def propagate_gcn(self, h: torch.Tensor) -> torch.Tensor:
         """Return the GCN propagation of `h`, self loop of weight 1 included.

@@ -43,7 +43,7 @@ class Layer(NamedTuple):
 
 
 def can_fuse(h: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Return whether `sage_layer` can work on `h` with such a weight."""
+    """Return whether `SageLayer` can work on `h` with such a weight."""
     if h.device.type != "cpu" or not ops.has_kernels(weight):
         return False
     if _autocast():
@@ -60,15 +60,10 @@ def _autocast() -> bool:
     )
 
 
-def sage_layer(
-    h: torch.Tensor,
-    near: torch.Tensor | None,
-    layer: Layer,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    root: torch.Tensor | None,
-) -> torch.Tensor:
-    """Return ``near @ weight.T + h[:r] @ root.T + bias``, after ReLU where asked.
+class SageLayer(torch.autograd.Function):
+    """``near @ weight.T + h[:r] @ root.T + bias``, after ReLU where asked.
+
+    The result is [r, H], differentiable in all tensors.
 
     Parameters
     ----------
@@ -76,22 +71,13 @@ def sage_layer(
         [n, F], or its first r rows if `near` is given.
     near
         [r, F], the neighbours' reduction; None to reduce the rows of `layer`.
-    layer
     weight, root
         [H, F]; `root` may be None.
     bias
         [H] or None.
-
-    Returns
-    -------
-    torch.Tensor
-        [r, H], differentiable in all tensors.
+    layer
     """
-    out: torch.Tensor = _SageLayer.apply(h, near, weight, bias, root, layer)
-    return out
 
-
-class _SageLayer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -102,6 +88,7 @@ class _SageLayer(torch.autograd.Function):
         root: torch.Tensor | None,
         layer: Layer,
     ) -> torch.Tensor:
+        """Reduce the neighbours where they are not, and multiply chunk by chunk."""
         if near is None:
             assert layer.rows is not None  # one of the two is given
             near = ops.sum_rows(h, layer.rows, layer.mean)
@@ -122,6 +109,7 @@ class _SageLayer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients by all tensors, chunk by chunk."""
         h, near, both, out = ctx.saved_tensors
         layer: Layer = ctx.layer
         inputs = _Inputs(near, h[: layer.num_dst] if ctx.rooted else None, grad.dtype)

@@ -154,13 +154,8 @@ def _bridge(width: int, after: int) -> torch.nn.Module:
 
 def _widths(first: int, hidden: int, last: int, num_layers: int) -> list[int]:
     """Return the widths between layers, or say which number is no width."""
-    given = {
-        "in_channels": first,
-        "hidden_channels": hidden,
-        "out_channels": last,
-        "num_layers": num_layers,
-    }
-    for name, number in given.items():
+    names = ("in_channels", "hidden_channels", "out_channels", "num_layers")
+    for name, number in zip(names, (first, hidden, last, num_layers), strict=True):
         if not isinstance(number, int) or number < 1:
             raise ModelError(f"{name} is {number!r}, expected a whole number from 1")
     return [first, *[hidden] * (num_layers - 1), last]
