@@ -11,7 +11,7 @@ from dask.task_spec import List, Task, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
-from daskgnn.dataflow.executor import LocalExecutor, PartsLost, last_entry
+from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
 from daskgnn.dataflow.gang import AHEAD, install, run_member
 from daskgnn.dataflow.homes import Homes
 from daskgnn.dataflow.peers import Gang
@@ -21,7 +21,7 @@ from daskgnn.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from daskgnn.dataflow.executor import Event, Executor, Graph, PartOf
+    from daskgnn.dataflow.executor import Event, Graph, PartOf
     from daskgnn.dataflow.member import Outcome
     from daskgnn.dataflow.steps import StepMethod
 
@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.5
 """How often it is looked whether the workers of a window are still there."""
 
 
-class ClusterExecutor:
+class ClusterExecutor(Executor):
     """Runs graphs on a cluster; parts are pinned to workers, loosely.
 
     Parameters
