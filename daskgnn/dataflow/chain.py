@@ -110,8 +110,7 @@ class TaskRunner:
             return total
 
         reduce_known(tree, known, add)
-        left, *right = (known[r] for r in tree.last)
-        return left, right[0] if right else None
+        return tree.rest(known)
 
     def update(self, step: Step, total: tuple[Any, Any], carried: Any) -> None:
         """Add the update."""

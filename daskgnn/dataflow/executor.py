@@ -110,6 +110,7 @@ class Executor(Protocol):
 
         What is in flight refers to what was lost: it is to be submitted again.
         """
+        return
 
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
