@@ -21,55 +21,30 @@ from daskgnn.dataflow.steps import run_steps
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from daskgnn.dataflow.steps import Step, StepMethod
+    from daskgnn.dataflow.steps import Step, StepMethod, WindowSteps
 
 
-def chain_window(
-    method: StepMethod,
-    name: tuple[str, int],
-    state: Any,
-    programs: Sequence[Any],
-    batches: Sequence[Any],
-    options: Sequence[Any],
-) -> tuple[dict[Any, Any], Any]:
+def chain_window(steps: WindowSteps) -> tuple[dict[Any, Any], Any]:
     """Return the graph of a window's steps, and the key of its last state.
 
-    Parameters
-    ----------
-    name : tuple
-        Run and window: what its keys have in common.
-    state : object
-        The state before the window: a literal of the graph, so that the window can
-        be computed again without anything before it.
-    programs, batches : sequence
-        Keys, by part, of the model's program and of the prepared window.
-    options : sequence
-        What the driver says of each step's update (learning rates).
+    The state before the window is a literal of the graph, so that the window can be
+    computed again without anything before it.
     """
-    runner = TaskRunner(method, name, state, programs, batches)
-    last = run_steps(method, runner, options)
+    runner = TaskRunner(steps)
+    last = run_steps(steps.method, runner, steps.options)
     return runner.tasks, last
 
 
 class TaskRunner:
     """Adds the tasks of a window's steps to a graph; hands out keys."""
 
-    def __init__(
-        self,
-        method: StepMethod,
-        name: tuple[str, int],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-    ) -> None:
-        self.method, self.name = method, name
-        self.programs, self.batches = programs, batches
-        self.parts, self.num_parts = range(len(batches)), len(batches)
-        self.done = getattr(state, "step", 0)
-        self.state: Any = ("state", *name, 0, 0)
-        self.tasks: dict[Any, Any] = {self.state: DataNode(self.state, state)}
+    def __init__(self, steps: WindowSteps) -> None:
+        self.method, self.name = steps.method, steps.name
+        self.programs, self.batches = steps.programs, steps.batches
+        self.parts, self.num_parts = range(len(steps.batches)), len(steps.batches)
+        self.done = getattr(steps.state, "step", 0)
+        self.state: Any = ("state", *steps.name, 0, 0)
+        self.tasks: dict[Any, Any] = {self.state: DataNode(self.state, steps.state)}
         self._checks: list[Any] = []
 
     def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:

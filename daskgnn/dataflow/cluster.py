@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Event, Graph, PartOf
     from daskgnn.dataflow.member import Outcome
-    from daskgnn.dataflow.steps import StepMethod
+    from daskgnn.dataflow.steps import WindowSteps
 
 _POLL_SECONDS = 0.5
 """How often it is looked whether the workers of a window are still there."""
@@ -180,15 +180,7 @@ class ClusterExecutor(Executor):
             self._kept.pop(key, None)
             self._residents.drop(key)
 
-    def run_in_order(
-        self,
-        method: StepMethod,
-        name: tuple[Any, ...],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-        options: Sequence[Any],
-    ) -> list[Outcome]:
+    def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window as one task on each worker that holds parts.
 
         Returns
@@ -198,18 +190,19 @@ class ClusterExecutor(Executor):
             lost a member, and the window is to be run in another way.
         """
         gang = self._new_gang()
-        keys = [(*name, gang.attempt, i) for i in range(len(gang.members))]
+        name = ("window", *steps.name, gang.attempt)
+        keys = [(*name, i) for i in range(len(gang.members))]
         tasks = {
             key: Task(
                 key,
                 run_member,
-                method,
+                steps.method,
                 gang,
                 i,
-                state,
-                List(*(TaskRef(programs[p]) for p in parts)),
-                List(*(TaskRef(batches[p]) for p in parts)),
-                options,
+                steps.state,
+                List(*(TaskRef(steps.programs[p]) for p in parts)),
+                List(*(TaskRef(steps.batches[p]) for p in parts)),
+                steps.options,
             )
             for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True))
         }

@@ -12,7 +12,7 @@ from daskgnn.dataflow.member import alone, run_in_order
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.member import Outcome
-    from daskgnn.dataflow.steps import StepMethod
+    from daskgnn.dataflow.steps import WindowSteps
 
 Key = Hashable
 Graph = Mapping[Any, Any]
@@ -74,15 +74,7 @@ class Executor(Protocol):
         """Return, by part, the memory it lies in: parts of one can be read there."""
         return ["local"] * num_parts
 
-    def run_in_order(
-        self,
-        method: StepMethod,
-        name: tuple[Any, ...],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-        options: Sequence[Any],
-    ) -> list[Outcome]:
+    def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window's steps in order where the parts are; [] if that cannot be."""
 
     def settle(self, seconds: Sequence[float]) -> list[Event]:
@@ -172,15 +164,8 @@ class LocalExecutor(Executor):
         for key in keys:
             self._kept.pop(key, None)
 
-    def run_in_order(
-        self,
-        method: StepMethod,
-        name: tuple[Any, ...],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-        options: Sequence[Any],
-    ) -> list[Outcome]:
+    def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window's steps in this process, which has all parts."""
-        given = self.result(programs), self.result(batches), options
-        return [run_in_order(method, alone(len(batches)), state, *given)]
+        given = self.result(steps.programs), self.result(steps.batches), steps.options
+        exchange = alone(len(steps.batches))
+        return [run_in_order(steps.method, exchange, steps.state, *given)]
