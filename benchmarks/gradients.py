@@ -47,7 +47,7 @@ from daskgnn import nn, open_graph
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.shares import PartGradient
-from daskgnn.dataflow.steps import StepMethod
+from daskgnn.dataflow.steps import StepMethod, WindowSteps
 from daskgnn.train.cluster import own_cluster
 
 if TYPE_CHECKING:
@@ -192,9 +192,9 @@ def _sum_seconds(client: Any, count: int, size: int, method: StepMethod) -> floa
     executor.submit({key: Task(key, int, size) for key in programs}, programs)
     steps, meetings = 40, []
     for number in range(2):
-        outcomes = executor.run_in_order(
-            method, ("window", run, number), 0, programs, programs, [None] * steps
-        )
+        given = (programs, programs, [None] * steps)
+        taken = WindowSteps(method, (run, number), 0, *given)
+        outcomes = executor.run_in_order(taken)
         meetings = [report.work for report in outcomes[0].reports]
     executor.release(programs)
     work = meetings[0]

@@ -36,7 +36,7 @@ from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.shares import PartGradient
-from daskgnn.dataflow.steps import StepMethod
+from daskgnn.dataflow.steps import StepMethod, WindowSteps
 from daskgnn.dataflow.timing import timed
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.graph.generate import planted_partition
@@ -233,11 +233,12 @@ def measure_steps(
     def window(number: int) -> list[Any]:
         options = [None] * steps
         given = (programs, programs, options)
+        taken = WindowSteps(method, (run, number), 0, *given)
         if form == "window":
-            outcomes = executor.run_in_order(method, ("window", run, number), 0, *given)
+            outcomes = executor.run_in_order(taken)
             assert outcomes
             return list(outcomes[0].reports)
-        tasks, last = chain_window(method, (run, number), 0, *given)
+        tasks, last = chain_window(taken)
         executor.submit(tasks, [last], priority=100)
         assert executor.result([last]) == [steps]
         executor.release([last])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from daskgnn.errors import InputError
+from daskgnn.errors import DaskGNNError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 F = TypeVar("F")
+Fault = tuple[str, str, str]
+"""What is wrong: a field, what it is, what was expected."""
 
 
 def required(method: F) -> F:
@@ -64,6 +69,50 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"{len(value)} objects"
     return "None" if value is None else type(value).__name__
+
+
+def called(
+    what: str, given: object, method: str, *arguments: Any, where: str = ""
+) -> Any:
+    """Call a method of a user's object; tell in one line where it fails.
+
+    Parameters
+    ----------
+    what : str
+        The option it was given as.
+    where : str
+        What it is tried on, e.g. " on a made-up graph".
+    """
+    try:
+        return getattr(given, method)(*arguments)
+    except DaskGNNError:
+        raise
+    except Exception as error:
+        raise failed(
+            f"{what}: {type(given).__name__}.{method}", error, where
+        ) from error
+
+
+def failed(name: str, error: Exception, where: str = "") -> InputError:
+    """Return what to raise for a user's method that has raised `error`."""
+    said = str(error).partition("\n")[0]
+    return InputError(f"{name} fails{where}: {type(error).__name__}: {said}")
+
+
+def refuse(described: str, faults: Iterable[Fault]) -> None:
+    """Raise the first of some faults, if there is one.
+
+    Parameters
+    ----------
+    described : str
+        Whose fields these are, e.g. "graph: Mine.load_rows returns a block whose ".
+
+    Raises
+    ------
+    InputError
+    """
+    for field, found, expected in faults:
+        raise InputError(f"{described}{field} is {found}, expected {expected}")
 
 
 def _shown(signature: inspect.Signature) -> str:

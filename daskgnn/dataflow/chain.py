@@ -10,8 +10,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dask.task_spec import DataNode, List, Task, TaskRef
+from dask.task_spec import DataNode, List, TaskRef
 
+from daskgnn.dataflow.adding import add_task
 from daskgnn.dataflow.clock import Clock, Work, here, together
 from daskgnn.dataflow.peers import check_copies
 from daskgnn.dataflow.ring import add_ring
@@ -20,55 +21,30 @@ from daskgnn.dataflow.steps import run_steps
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from daskgnn.dataflow.steps import Step, StepMethod
+    from daskgnn.dataflow.steps import Step, StepMethod, WindowSteps
 
 
-def chain_window(
-    method: StepMethod,
-    name: tuple[str, int],
-    state: Any,
-    programs: Sequence[Any],
-    batches: Sequence[Any],
-    options: Sequence[Any],
-) -> tuple[dict[Any, Any], Any]:
+def chain_window(steps: WindowSteps) -> tuple[dict[Any, Any], Any]:
     """Return the graph of a window's steps, and the key of its last state.
 
-    Parameters
-    ----------
-    name : tuple
-        Run and window: what its keys have in common.
-    state : object
-        The state before the window: a literal of the graph, so that the window can
-        be computed again without anything before it.
-    programs, batches : sequence
-        Keys, by part, of the model's program and of the prepared window.
-    options : sequence
-        What the driver says of each step's update (learning rates).
+    The state before the window is a literal of the graph, so that the window can be
+    computed again without anything before it.
     """
-    runner = TaskRunner(method, name, state, programs, batches)
-    last = run_steps(method, runner, options)
+    runner = TaskRunner(steps)
+    last = run_steps(steps.method, runner, steps.options)
     return runner.tasks, last
 
 
 class TaskRunner:
     """Adds the tasks of a window's steps to a graph; hands out keys."""
 
-    def __init__(
-        self,
-        method: StepMethod,
-        name: tuple[str, int],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-    ) -> None:
-        self.method, self.name = method, name
-        self.programs, self.batches = programs, batches
-        self.parts, self.num_parts = range(len(batches)), len(batches)
-        self.done = getattr(state, "step", 0)
-        self.state: Any = ("state", *name, 0, 0)
-        self.tasks: dict[Any, Any] = {self.state: DataNode(self.state, state)}
+    def __init__(self, steps: WindowSteps) -> None:
+        self.method, self.name = steps.method, steps.name
+        self.programs, self.batches = steps.programs, steps.batches
+        self.parts, self.num_parts = range(len(steps.batches)), len(steps.batches)
+        self.done = getattr(steps.state, "step", 0)
+        self.state: Any = ("state", *steps.name, 0, 0)
+        self.tasks: dict[Any, Any] = {self.state: DataNode(self.state, steps.state)}
         self._checks: list[Any] = []
 
     def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
@@ -76,7 +52,8 @@ class TaskRunner:
         key = ("grad", *self.name, step.number, part)
         # What is replaced by states needs them only to begin from.
         needed = carried is None or not self.method.begins_anew
-        self.tasks[key] = Task(
+        done = add_task(
+            self.tasks,
             key,
             part_step,
             self.method,
@@ -91,7 +68,7 @@ class TaskRunner:
             return key, None
         share = ("share", *self.name, step.number, part)
         if self.method.adds(step.options):
-            self.tasks[share] = Task(share, share_of, TaskRef(key))
+            add_task(self.tasks, share, share_of, done)
         return share, key
 
     def begin_sum(self, step: Step, shares: dict[int, Any]) -> tuple[Any, Any]:
@@ -104,18 +81,18 @@ class TaskRunner:
 
         def add(left: Any, right: Any) -> Any:
             total = ("reduce", *name, len(tasks), left[-1])
-            tasks[total] = Task(total, reduce_gradients, TaskRef(left), TaskRef(right))
+            add_task(tasks, total, reduce_gradients, TaskRef(left), TaskRef(right))
             return total
 
         reduce_known(tree, known, add)
-        left, *right = (known[r] for r in tree.last)
-        return left, right[0] if right else None
+        return tree.rest(known)
 
     def update(self, step: Step, total: tuple[Any, Any], carried: Any) -> None:
         """Add the update."""
         left, right = total
         key = ("state", *self.name, step.number + 1, 0)
-        self.tasks[key] = Task(
+        add_task(
+            self.tasks,
             key,
             update,
             self.method,
@@ -134,30 +111,29 @@ class TaskRunner:
         for part, program in enumerate(self.programs):
             key = ("checksum", *self.name, step.number, part)
             given = self.method, TaskRef(program), TaskRef(self.state)
-            self.tasks[key] = Task(key, checksum, *given)
-            copies.append(TaskRef(key))
+            copies.append(add_task(self.tasks, key, checksum, *given))
         check = ("check", *self.name, step.number, 0)
-        self.tasks[check] = Task(check, compare_copies, List(*copies), done)
+        add_task(self.tasks, check, compare_copies, List(*copies), done)
         self._checks.append(check)
 
     def end(self, carried: dict[int, Any]) -> Any:
         """Return the key of the last state, once all copies are compared."""
         if carried:
-            kept = []
-            for part, step in carried.items():
-                key = ("carried", *self.name, part)
-                self.tasks[key] = Task(key, carried_of, TaskRef(step))
-                kept.append(TaskRef(key))
-            whole = ("state", *self.name, "carried", 0)
-            keep = self.method.keep
-            self.tasks[whole] = Task(whole, keep, TaskRef(self.state), List(*kept))
-            self.state = whole
+            kept = [
+                add_task(
+                    self.tasks, ("carried", *self.name, p), carried_of, TaskRef(step)
+                )
+                for p, step in carried.items()
+            ]
+            self._replace_state("carried", self.method.keep, kept)
         if self._checks:
-            sound = ("state", *self.name, "checked", 0)
-            checks = List(*map(TaskRef, self._checks))
-            self.tasks[sound] = Task(sound, first_of, TaskRef(self.state), checks)
-            self.state = sound
+            self._replace_state("checked", first_of, [*map(TaskRef, self._checks)])
         return self.state
+
+    def _replace_state(self, word: str, function: Any, given: list[TaskRef]) -> None:
+        key = ("state", *self.name, word, 0)
+        add_task(self.tasks, key, function, TaskRef(self.state), List(*given))
+        self.state = key
 
 
 def _ref(key: Any) -> TaskRef | None:

@@ -11,7 +11,7 @@ from dask.task_spec import List, Task, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
-from daskgnn.dataflow.executor import LocalExecutor, PartsLost, last_entry
+from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
 from daskgnn.dataflow.gang import AHEAD, install, run_member
 from daskgnn.dataflow.homes import Homes
 from daskgnn.dataflow.peers import Gang
@@ -21,15 +21,15 @@ from daskgnn.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from daskgnn.dataflow.executor import Event, Executor, Graph, PartOf
+    from daskgnn.dataflow.executor import Event, Graph, PartOf
     from daskgnn.dataflow.member import Outcome
-    from daskgnn.dataflow.steps import StepMethod
+    from daskgnn.dataflow.steps import WindowSteps
 
 _POLL_SECONDS = 0.5
 """How often it is looked whether the workers of a window are still there."""
 
 
-class ClusterExecutor:
+class ClusterExecutor(Executor):
     """Runs graphs on a cluster; parts are pinned to workers, loosely.
 
     Parameters
@@ -180,15 +180,7 @@ class ClusterExecutor:
             self._kept.pop(key, None)
             self._residents.drop(key)
 
-    def run_in_order(
-        self,
-        method: StepMethod,
-        name: tuple[Any, ...],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-        options: Sequence[Any],
-    ) -> list[Outcome]:
+    def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window as one task on each worker that holds parts.
 
         Returns
@@ -198,18 +190,19 @@ class ClusterExecutor:
             lost a member, and the window is to be run in another way.
         """
         gang = self._new_gang()
-        keys = [(*name, gang.attempt, i) for i in range(len(gang.members))]
+        name = ("window", *steps.name, gang.attempt)
+        keys = [(*name, i) for i in range(len(gang.members))]
         tasks = {
             key: Task(
                 key,
                 run_member,
-                method,
+                steps.method,
                 gang,
                 i,
-                state,
-                List(*(TaskRef(programs[p]) for p in parts)),
-                List(*(TaskRef(batches[p]) for p in parts)),
-                options,
+                steps.state,
+                List(*(TaskRef(steps.programs[p]) for p in parts)),
+                List(*(TaskRef(steps.batches[p]) for p in parts)),
+                steps.options,
             )
             for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True))
         }

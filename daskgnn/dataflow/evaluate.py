@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask.task_spec import DataNode, List, Task, TaskRef
+from dask.task_spec import DataNode, List, TaskRef
 
+from daskgnn.dataflow.adding import add_task
 from daskgnn.dataflow.tree import reduce_known, reduction_tree
 from daskgnn.kernels.exchange import Asked, answer_rows
 from daskgnn.kernels.features import RowReader
@@ -75,31 +76,17 @@ def prepare_whole_graph(
     halo = tuple(("halo", run, p) for p in parts)
     inputs = tuple(("whole-part", run, p) for p in parts)
     for p in parts:
-        tasks[halo[p]] = Task(halo[p], halo_of, blocks.of(p))
+        found = add_task(tasks, halo[p], halo_of, blocks.of(p))
         replies = []
         for q in parts:
             if q == p:
                 continue
             ids = _halo_key(run, q, p)
-            tasks[ids] = Task(ids, halo_of_owner, TaskRef(halo[p]), book, q)
+            wanted = add_task(tasks, ids, halo_of_owner, found, book, q)
             rows = ("halo-rows", run, p, q)
-            tasks[rows] = Task(
-                rows,
-                serve_halo,
-                blocks.of(q),
-                TaskRef(ids),
-            )
-            replies.append(TaskRef(rows))
-        tasks[inputs[p]] = Task(
-            inputs[p],
-            gather_part,
-            blocks.of(p),
-            TaskRef(halo[p]),
-            List(*replies),
-            book,
-            p,
-            first_aggregation,
-        )
+            replies.append(add_task(tasks, rows, serve_halo, blocks.of(q), wanted))
+        given = (blocks.of(p), found, List(*replies), book, p, first_aggregation)
+        add_task(tasks, inputs[p], gather_part, *given)
     return tasks, WholeGraph(run, book, blocks, halo, inputs)
 
 
@@ -132,15 +119,10 @@ def evaluate_layers(
                     continue
                 key = ("send-hidden", whole.run, evaluation, i, p, q)
                 ids = TaskRef(_halo_key(whole.run, q, p))
-                tasks[key] = Task(
-                    key,
-                    take_hidden,
-                    TaskRef(before[q]),
-                    ids,
-                    int(whole.book.bounds[q]),
-                )
-                sent.append(TaskRef(key))
-            tasks[after[p]] = Task(
+                hidden, start = TaskRef(before[q]), int(whole.book.bounds[q])
+                sent.append(add_task(tasks, key, take_hidden, hidden, ids, start))
+            add_task(
+                tasks,
                 after[p],
                 compute_layer,
                 layer,
@@ -234,10 +216,10 @@ def score_parts(
                 continue
             key: Any = ("send-outputs", *name, part, other)
             given = (scoring.tables, TaskRef(foreign), blocks.of(other), here, wanted)
-            tasks[key] = Task(key, take_outputs, *given)
-            received[other] = TaskRef(key)
+            received[other] = add_task(tasks, key, take_outputs, *given)
         key = ("score", *name, part + 1, part)
-        tasks[key] = Task(
+        add_task(
+            tasks,
             key,
             score_part,
             scoring,
@@ -253,10 +235,8 @@ def score_parts(
 
     def add(left: Any, right: Any) -> Any:
         key = ("score-sum", *name, right[-2], left[-1])
-        program = TaskRef(programs[left[-1]])
-        tasks[key] = Task(
-            key, merge_scores, scoring, program, TaskRef(left), TaskRef(right)
-        )
+        sources = map(TaskRef, (programs[left[-1]], left, right))
+        add_task(tasks, key, merge_scores, scoring, *sources)
         return key
 
     tree = reduction_tree(len(outputs))
@@ -351,12 +331,10 @@ def by_original_id(
         picked = []
         for part, output in enumerate(outputs):
             key = ("pick-predictions", token, c, part)
-            tasks[key] = Task(
-                key, pick_rows, TaskRef(output), blocks.of(part), first, last
-            )
-            picked.append(TaskRef(key))
+            given = (TaskRef(output), blocks.of(part), first, last)
+            picked.append(add_task(tasks, key, pick_rows, *given))
         chunk = ("predict-" + token, c, 0)
-        tasks[chunk] = Task(chunk, assemble_rows, List(*picked), last - first)
+        add_task(tasks, chunk, assemble_rows, List(*picked), last - first)
         keys.append(chunk)
     return tasks, keys
 

@@ -12,7 +12,7 @@ from daskgnn.dataflow.member import alone, run_in_order
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.member import Outcome
-    from daskgnn.dataflow.steps import StepMethod
+    from daskgnn.dataflow.steps import WindowSteps
 
 Key = Hashable
 Graph = Mapping[Any, Any]
@@ -27,7 +27,10 @@ def last_entry(key: Any) -> int:
 
 
 class Executor(Protocol):
-    """Runs graphs whose keys name parts, and keeps results until released."""
+    """Runs graphs whose keys name parts, and keeps results until released.
+
+    What it says of places and workers holds of one process, where nobody comes or goes.
+    """
 
     def submit(
         self,
@@ -65,19 +68,13 @@ class Executor(Protocol):
 
     def worker_of(self, part: int) -> str:
         """Return where the tasks of a part are meant to run."""
+        return "local"
 
     def memories(self, num_parts: int) -> list[Any]:
         """Return, by part, the memory it lies in: parts of one can be read there."""
+        return ["local"] * num_parts
 
-    def run_in_order(
-        self,
-        method: StepMethod,
-        name: tuple[Any, ...],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-        options: Sequence[Any],
-    ) -> list[Outcome]:
+    def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window's steps in order where the parts are; [] if that cannot be."""
 
     def settle(self, seconds: Sequence[float]) -> list[Event]:
@@ -93,52 +90,48 @@ class Executor(Protocol):
         list of dict
             What happened since the last call: see `Homes.settle`.
         """
+        return []
 
     @property
     def takeovers(self) -> int:
         """How many times standbys have taken lost parts over."""
+        return 0
 
     def take_over(self) -> None:
         """Let standbys take lost parts over, if they have copies of all of them.
 
         What is in flight refers to what was lost: it is to be submitted again.
         """
+        return
 
     def num_workers(self) -> int:
         """Return how many workers there are (0: this process)."""
+        return 0
 
     def num_hosts(self) -> int:
         """Return how many machines hold parts."""
+        return 1
 
     def memory_limit(self) -> int:
         """Return the smallest worker's memory limit in bytes (0: none)."""
+        return 0
 
     def dashboard(self) -> str | None:
         """Return the address of the dashboard."""
+        return None
 
 
 class PartsLost(Exception):
     """What was submitted lacks parts that standbys can take over at once."""
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Runs graphs at once in this process, one task at a time."""
-
-    takeovers = 0
 
     def __init__(self) -> None:
         self._kept: dict[Any, Any] = {}
 
-    def submit(
-        self,
-        graph: Graph,
-        keys: Sequence[Any],
-        *,
-        priority: int = 0,
-        part_of: PartOf = last_entry,
-        ahead: bool = False,
-        lasting: bool = False,
-    ) -> None:
+    def submit(self, graph: Graph, keys: Sequence[Any], **how: Any) -> None:
         """Run `graph` to its end and keep the results of `keys`."""
         needed: set[Any] = set()
         for node in graph.values():
@@ -171,46 +164,8 @@ class LocalExecutor:
         for key in keys:
             self._kept.pop(key, None)
 
-    def memories(self, num_parts: int) -> list[Any]:
-        """Return the same for all: this process's."""
-        return ["local"] * num_parts
-
-    def run_in_order(
-        self,
-        method: StepMethod,
-        name: tuple[Any, ...],
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-        options: Sequence[Any],
-    ) -> list[Outcome]:
+    def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window's steps in this process, which has all parts."""
-        given = self.result(programs), self.result(batches), options
-        return [run_in_order(method, alone(len(batches)), state, *given)]
-
-    def settle(self, seconds: Sequence[float]) -> list[Event]:
-        """Return nothing: nobody comes or goes."""
-        return []
-
-    def take_over(self) -> None:
-        """Do nothing: there is no standby."""
-
-    def worker_of(self, part: int) -> str:
-        """Return the one place there is."""
-        return "local"
-
-    def num_workers(self) -> int:
-        """Return 0: no worker, this process does all."""
-        return 0
-
-    def num_hosts(self) -> int:
-        """Return 1: this machine."""
-        return 1
-
-    def memory_limit(self) -> int:
-        """Return 0: this process has no limit of its own."""
-        return 0
-
-    def dashboard(self) -> str | None:
-        """Return None: there is none."""
-        return None
+        given = self.result(steps.programs), self.result(steps.batches), steps.options
+        exchange = alone(len(steps.batches))
+        return [run_in_order(steps.method, exchange, steps.state, *given)]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import List, TaskRef
 
+from daskgnn.dataflow.adding import add_task
 from daskgnn.kernels.exchange import Asked, answer_rows, needs_ids, needs_strength
 from daskgnn.kernels.half import TABLE_DTYPES
 from daskgnn.kernels.halo_cache import (
@@ -123,9 +124,9 @@ def _add_static(
 ) -> None:
     """Add the tasks of one part's static cache."""
     assert plan.cache is not None
-    ids = ("halo-cache-ids", plan.run, part)
-    tasks[ids] = Task(
-        ids,
+    ids = add_task(
+        tasks,
+        ("halo-cache-ids", plan.run, part),
         choose_rows,
         plan.blocks.of(part),
         plan.book,
@@ -139,18 +140,10 @@ def _add_static(
         if owner == part:
             continue
         rows = ("halo-cache-rows", plan.run, part, owner)
-        tasks[rows] = Task(
-            rows,
-            serve_cache,
-            plan.blocks.of(owner),
-            TaskRef(ids),
-            plan.book,
-            owner,
-            plan.inputs.first_aggregation,
-        )
-        replies.append(TaskRef(rows))
-    key = _static_key(plan.run, part)
-    tasks[key] = Task(key, fill_cache, TaskRef(ids), List(*replies))
+        given = (plan.blocks.of(owner), ids, plan.book, owner)
+        how = plan.inputs.first_aggregation
+        replies.append(add_task(tasks, rows, serve_cache, *given, how))
+    add_task(tasks, _static_key(plan.run, part), fill_cache, ids, List(*replies))
 
 
 def choose_rows(
@@ -196,7 +189,7 @@ def add_update(
         return
     key = _lru_key(plan.run, window, part)
     given = (plan.before(window, part), *exchanged, window, plan.capacity)
-    tasks[key] = Task(key, update_cache, *given)
+    add_task(tasks, key, update_cache, *given)
 
 
 def update_cache(

@@ -123,6 +123,23 @@ class StepMethod:
         return self.checksum_every > 0 and done % self.checksum_every == 0
 
 
+@dataclass(frozen=True)
+class WindowSteps:
+    """A window's steps: how they are taken, from what state, on what."""
+
+    method: StepMethod
+    name: tuple[Any, ...]
+    """Run and window: what its keys have in common."""
+    state: Any
+    """The state before the window."""
+    programs: Sequence[Any]
+    """Keys, by part, of the model's program."""
+    batches: Sequence[Any]
+    """Keys, by part, of the prepared window."""
+    options: Sequence[Any]
+    """What the driver says of each step's update (learning rates)."""
+
+
 class Runner(Protocol):
     """Carries a window's steps out; what it hands out only it needs to understand."""
 

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,14 +31,7 @@ Total = tuple[PartGradient, PartGradient | None]
 """The last one or two sums: adding them is done with the update."""
 
 
-class Sum(Protocol):
-    """A sum under way."""
-
-    def take(self) -> Total:
-        """Wait for the peers' shares and return the whole."""
-
-
-class SumOfMembers(ABC):
+class Sum(ABC):
     """A sum under way that the exchange of a gang carries."""
 
     def __init__(
@@ -61,7 +54,7 @@ class SumOfMembers(ABC):
         """Wait for the peers' shares and return the whole."""
 
 
-class TreeSum(SumOfMembers):
+class TreeSum(Sum):
     """The sum of a step's shares over all parts: what is ours is sent at once.
 
     Own pairs are added first, then what the peers have. Where each member sums a slice
@@ -99,10 +92,10 @@ class TreeSum(SumOfMembers):
             self._known.update(theirs)
         with self._clock.phase("reduce"):
             reduce_known(self._tree, self._known, add_gradients)
-        left, *right = (self._known[r] for r in self._tree.last)
+        left, right = self._tree.rest(self._known)
         if self._sliced:
-            return self._whole(add_gradients(left, right[0]) if right else left), None
-        return left, right[0] if right else None
+            return self._whole(add_gradients(left, right) if right else left), None
+        return left, right
 
     def _takes_slices(self) -> bool:
         """Return whether each member had better sum a slice of the gradient.
@@ -130,7 +123,7 @@ class TreeSum(SumOfMembers):
             return replace(piece, gradient=np.concatenate(sums))
 
 
-class PackedSum(SumOfMembers):
+class PackedSum(Sum):
     """The sum of compressed shares: every member opens all of them, and adds."""
 
     def _begin(self, shares: dict[int, PartGradient]) -> None:
@@ -148,11 +141,10 @@ class PackedSum(SumOfMembers):
             tree = reduction_tree(len(self._shares))
             known = {(p, p + 1): opened(s) for p, s in self._shares.items()}
             reduce_known(tree, known, add_gradients)
-        left, *right = (known[r] for r in tree.last)
-        return left, right[0] if right else None
+        return tree.rest(known)
 
 
-class RingSum(SumOfMembers):
+class RingSum(Sum):
     """Pieces of the vector go around the parts, each part adding its own.
 
     What a member holds several parts of, it adds without a message.
@@ -219,7 +211,7 @@ class RingSum(SumOfMembers):
         return found
 
 
-SUMS: dict[str, type[SumOfMembers]] = {
+SUMS: dict[str, type[Sum]] = {
     "tree": TreeSum,
     "packed": PackedSum,
     "ring": RingSum,

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Range = tuple[int, int]
 T = TypeVar("T")
@@ -24,6 +24,11 @@ class Tree:
     """Pairs of neighbours that are added."""
     last: tuple[Range, ...]
     """The one or two ranges left: adding them is fused with the update."""
+
+    def rest(self, known: Mapping[Range, T]) -> tuple[T, T | None]:
+        """Return the last one or two of `known`, once all sums are made."""
+        left, *right = (known[side] for side in self.last)
+        return left, right[0] if right else None
 
 
 @lru_cache(maxsize=64)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import List, TaskRef
 
+from daskgnn.dataflow.adding import add_task
 from daskgnn.dataflow.halo_cache import add_update
 from daskgnn.dataflow.sampling import (
     Near,
@@ -161,27 +162,23 @@ def _add_round(
                 continue
         else:
             key = ("want", plan.run, window, number, other, part)
-            tasks[key] = Task(key, ask, state, how, other)
-            wanted = TaskRef(key)
+            wanted = add_task(tasks, key, ask, state, how, other)
         key = ("serve", plan.run, window, number, part, other)
-        tasks[key] = Task(key, serve, plan.blocks.of(other), wanted, how)
         others.append(other)
         asked.append(wanted)
-        replies.append(TaskRef(key))
+        served = add_task(tasks, key, serve, plan.blocks.of(other), wanted, how)
+        replies.append(served)
     held = List(*(plan.blocks.of(p) for p in near.parts))
     asking = replace(near, far=tuple(others))
     sources = (state, asking, held, List(*asked), List(*replies), how)
     key = ("sample", plan.run, window, number, part)
     if plan.book.held is None:
-        tasks[key] = Task(key, sample_round, *sources)
-        return TaskRef(key)
-    draw: Any = ("draw", plan.run, window, number, part)
-    tasks[draw] = Task(draw, draw_round, *sources)
-    found = _add_look_ups(tasks, plan, (window, number), near, TaskRef(draw))
-    tasks[key] = Task(
-        key, complete_round, state, TaskRef(draw), near, held, *found, how
-    )
-    return TaskRef(key)
+        return add_task(tasks, key, sample_round, *sources)
+    draw = ("draw", plan.run, window, number, part)
+    drawn = add_task(tasks, draw, draw_round, *sources)
+    found = _add_look_ups(tasks, plan, (window, number), near, drawn)
+    given = (state, drawn, near, held, *found, how)
+    return add_task(tasks, key, complete_round, *given)
 
 
 def _add_look_ups(
@@ -201,11 +198,10 @@ def _add_look_ups(
     asked, replies = [], []
     for other in near.far:
         key: Any = ("refer", plan.run, *when, other, near.part)
-        tasks[key] = Task(key, refer, drawn, plan.book, other)
-        asked.append(TaskRef(key))
+        asked.append(add_task(tasks, key, refer, drawn, plan.book, other))
         key = ("look-up", plan.run, *when, near.part, other)
-        tasks[key] = Task(key, look_up, plan.blocks.of(other), asked[-1])
-        replies.append(TaskRef(key))
+        blocks = plan.blocks.of(other)
+        replies.append(add_task(tasks, key, look_up, blocks, asked[-1]))
     return List(*asked), List(*replies)
 
 
@@ -221,14 +217,13 @@ def _add_exchange(
     for part in parts:
         for other in parts:
             key: Any = ("want", plan.run, window, how.number, other, part)
-            tasks[key] = Task(key, ask, states[part], how, other)
+            add_task(tasks, key, ask, states[part], how, other)
     after = []
     for part in parts:
         wants = [("want", plan.run, window, how.number, part, q) for q in parts]
         key = ("sample", plan.run, window, how.number, part)
-        given = List(*map(TaskRef, wants))
-        tasks[key] = Task(key, exchange_round, states[part], part, given, how)
-        after.append(TaskRef(key))
+        given = (states[part], part, List(*map(TaskRef, wants)), how)
+        after.append(add_task(tasks, key, exchange_round, *given))
     return after
 
 
@@ -247,19 +242,17 @@ def _add_batch(
     for other in others:
         want = ("want", plan.run, window, "rows", other, part)
         given = (nodes, plan.book, other, plan.blocks.of(part), inputs, cache)
-        tasks[want] = Task(want, want_rows, *given)
+        asked.append(add_task(tasks, want, want_rows, *given))
         rows = ("rows", plan.run, window, part, other)
-        wanted = (plan.blocks.of(other), TaskRef(want), inputs.first_aggregation)
-        tasks[rows] = Task(rows, serve_rows, *wanted)
-        asked.append(TaskRef(want))
-        replies.append(TaskRef(rows))
+        wanted = (plan.blocks.of(other), asked[-1], inputs.first_aggregation)
+        replies.append(add_task(tasks, rows, serve_rows, *wanted))
     exchanged = (nodes, near, List(*asked), List(*replies))
     if plan.cache is not None:
         add_update(tasks, plan.cache, window, part, exchanged)
     key = ("gather", plan.run, window, part)
     held = List(*(plan.blocks.of(p) for p in near.parts))
     how = (GatherPlan(plan.book, facts, inputs), cache)
-    tasks[key] = Task(key, gather_window, *exchanged, held, *how)
+    add_task(tasks, key, gather_window, *exchanged, held, *how)
     return key
 
 

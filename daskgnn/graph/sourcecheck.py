@@ -12,10 +12,12 @@ from daskgnn.graph.sourceentries import check_entries
 from daskgnn.graph.stored import StoredSource
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.seams import check_seam, shown
+from daskgnn.seams import called, check_seam, failed, refuse, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from daskgnn.seams import Fault
 
 FEW = 8
 """Rows at either end of the graph that are tried."""
@@ -38,16 +40,13 @@ def check_source(source: Any) -> None:
     except DaskGNNError:
         raise
     except Exception as error:
-        raise _failed(name, "schema", error) from error
+        raise failed(f"graph: {name}.schema", error) from error
     if not isinstance(schema, GraphSchema):
         raise InputError(
             f"graph: {name}.schema is {shown(schema)}, expected a "
             "daskgnn.GraphSchema(num_nodes=..., num_edges=..., version=...)"
         )
-    for field, found, expected in _schema_faults(schema):
-        raise InputError(
-            f"graph: {name}.schema.{field} is {found}, expected {expected}"
-        )
+    refuse(f"graph: {name}.schema.", _schema_faults(schema))
     last = schema.num_nodes
     for start, stop in {(0, min(FEW, last)), (max(last - FEW, 0), last)}:
         _try_rows(source, start, stop)
@@ -113,13 +112,15 @@ def _bits_of(schema: GraphSchema, table: str, dtype: np.dtype) -> np.dtype:
 def _try_rows(source: GraphSource, start: int, stop: int) -> None:
     """Read a few rows in every way, and compare."""
     schema, ids = source.schema, np.arange(start, stop)
-    block = _called(source, "load_rows", start, stop)
+    block = called("graph", source, "load_rows", start, stop)
     _check_block(source, block, start, stop, "load_rows")
     for table in schema.tables:
         if table != "features" or not schema.sparse_features:
-            check_table(source, table, _called(source, "rows", table, ids), len(ids))
+            check_table(
+                source, table, called("graph", source, "rows", table, ids), len(ids)
+            )
     name = type(source).__name__
-    degree = _called(source, "degrees", ids)
+    degree = called("graph", source, "degrees", ids)
     if not np.array_equal(degree, block.degree):
         raise InputError(
             f"graph: {name}.degrees of nodes {start} to {stop - 1} is {_listed(degree)}"
@@ -128,7 +129,7 @@ def _try_rows(source: GraphSource, start: int, stop: int) -> None:
     rows = np.repeat(ids, block.degree)
     slots = np.arange(len(rows)) - np.repeat(block.indptr[:-1], block.degree)
     columns = ("source", "weight") if schema.weighted else ("source",)
-    found = _called(source, "entries", rows, slots, columns)
+    found = called("graph", source, "entries", rows, slots, columns)
     for column, expected in zip(columns, (block.indices, block.weights), strict=False):
         assert expected is not None
         check_entries(source, column, found, expected.dtype, len(rows))
@@ -149,14 +150,8 @@ def _check_block(
             f"graph: {name}.{method} returns {shown(block)}, expected a "
             "daskgnn.AdjacencyBlock"
         )
-    for field, found, expected in _block_faults(source, block, start, stop):
-        raise InputError(
-            f"graph: {name}.{method} returns a block whose {field} is {found}, "
-            f"expected {expected}"
-        )
-
-
-Fault = tuple[str, str, str]
+    faults = _block_faults(source, block, start, stop)
+    refuse(f"graph: {name}.{method} returns a block whose ", faults)
 
 
 def _block_faults(
@@ -248,21 +243,6 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
 
 def _within(ids: np.ndarray, schema: GraphSchema) -> bool:
     return not len(ids) or bool(ids[0] >= 0 and ids[-1] < schema.num_nodes)
-
-
-def _called(source: GraphSource, method: str, *given: Any) -> Any:
-    """Call a method of the user's; tell in one line where it fails."""
-    try:
-        return getattr(source, method)(*given)
-    except DaskGNNError:
-        raise
-    except Exception as error:
-        raise _failed(type(source).__name__, method, error) from error
-
-
-def _failed(name: str, method: str, error: Exception) -> InputError:
-    said = str(error).partition("\n")[0]
-    return InputError(f"graph: {name}.{method} fails: {type(error).__name__}: {said}")
 
 
 def _listed(values: Any) -> str:

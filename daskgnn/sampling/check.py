@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DaskGNNError, InputError
+from daskgnn.errors import InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import PartRows
@@ -14,12 +14,14 @@ from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.rounds import sample_parts
 from daskgnn.sampling.sampler import Sampler
-from daskgnn.seams import check_seam, shown
+from daskgnn.seams import called, check_seam, refuse, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import DTypeLike
+
+    from daskgnn.seams import Fault
 
 ROWS, DEGREE = 8, 5
 """Nodes of each made-up part, and neighbours of each node."""
@@ -141,7 +143,8 @@ class _Watched(Sampler):
         return self._call("finish", given)
 
     def _call(self, method: str, given: tuple[Any, ...]) -> Any:
-        return _named(self._sampler, method, *given)
+        tried = f" on a made-up graph of {2 * ROWS} nodes"
+        return called("sampler", self._sampler, method, *given, where=tried)
 
     def _sized(self, method: str, message: Any) -> Any:
         if not isinstance(getattr(message, "nbytes", None), int | np.integer):
@@ -150,20 +153,6 @@ class _Watched(Sampler):
                 "an object with nbytes, the bytes that are sent"
             )
         return message
-
-
-def _named(sampler: Any, method: str, *given: Any) -> Any:
-    """Call a method of the user's; tell in one line where it fails."""
-    try:
-        return getattr(sampler, method)(*given)
-    except DaskGNNError:
-        raise
-    except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise InputError(
-            f"sampler: {type(sampler).__name__}.{method} fails on a made-up graph of "
-            f"{2 * ROWS} nodes: {type(error).__name__}: {said}"
-        ) from error
 
 
 def _check_graphs(
@@ -181,14 +170,8 @@ def _check_graphs(
                 f"sampler: {name}.finish returns a list of {shown(graph)}, expected "
                 "daskgnn.sampling.SampledGraph"
             )
-        for field, found, expected in _faults(graph, run, num_layers, num_nodes):
-            raise InputError(
-                f"sampler: {name}.finish returns a graph whose {field} is {found}, "
-                f"expected {expected}"
-            )
-
-
-Fault = tuple[str, str, str]
+        faults = _faults(graph, run, num_layers, num_nodes)
+        refuse(f"sampler: {name}.finish returns a graph whose ", faults)
 
 
 def _faults(

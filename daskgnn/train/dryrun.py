@@ -11,6 +11,7 @@ from daskgnn.errors import InputError, ModelError
 from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.nn import Block, check_model, number_dropouts, pure_step
 from daskgnn.nn.device import CPU
+from daskgnn.seams import failed
 from daskgnn.tasks.task import batch_of
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> No
     except InputError:
         return  # of what is scored, which here is made up
     except Exception as error:
-        raise _failure(f"{name}.score(total)", error) from error
+        raise failed(f"{name}.score(total)", error) from error
     metric = task.metric(graph)
     if not isinstance(scores, dict) or not isinstance(
         scores.get(metric), float | int | np.number
@@ -160,12 +161,7 @@ def _try(name: str, function: Callable[..., Any], *given: Any) -> Any:
     try:
         return function(*given)
     except Exception as error:
-        raise _failure(name, error) from error
-
-
-def _failure(name: str, error: Exception) -> InputError:
-    said = (str(error).splitlines() or [""])[0]
-    return InputError(f"{name} fails: {type(error).__name__}: {said}")
+        raise failed(name, error) from error
 
 
 def _some_labels(graph: Graph, count: int) -> np.ndarray:

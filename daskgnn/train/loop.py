@@ -11,6 +11,7 @@ from dask.task_spec import Task, TaskRef
 
 from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.executor import PartsLost
+from daskgnn.dataflow.steps import WindowSteps
 from daskgnn.dataflow.timing import report_of
 from daskgnn.train.account import CROSSED, Account
 from daskgnn.train.advice import Advisor
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.dataflow.executor import Event
-    from daskgnn.dataflow.member import Outcome
     from daskgnn.dataflow.peers import MemberReport
     from daskgnn.dataflow.steps import StepMethod
     from daskgnn.kernels.traffic import Traffic
@@ -158,7 +158,12 @@ class TrainLoop:
         self._recoveries.in_flight = ahead.window.size
         keys = self._ask_for_reports(ahead)
         window = ahead.window
-        outcomes = self._run_in_order(ahead, state, options)
+        name = (ahead.run, window.number)
+        steps = WindowSteps(
+            self.method, name, state, self.programs, ahead.batches, options
+        )
+        in_order = self._goes_in_order()
+        outcomes = self.executor.run_in_order(steps) if in_order else []
         batches = ahead.batches
         num_tasks = ahead.num_tasks + len(keys)
         members: tuple[MemberReport, ...] = ()
@@ -166,7 +171,7 @@ class TrainLoop:
             after, members = outcomes[0].state, outcomes[0].reports
             num_tasks += len(members)
         else:
-            after, count = self._run_tasks(ahead, state, options)
+            after, count = self._run_tasks(ahead, steps)
             num_tasks += count
         form = "window" if outcomes and self.executor.num_workers() else "tasks"
         self._recoveries.in_flight = 0
@@ -195,17 +200,6 @@ class TrainLoop:
             tasks[key] = Task(key, report_of, TaskRef(batch))
         self.executor.submit(tasks, list(tasks), priority=CHAIN_PRIORITY)
         return list(tasks)
-
-    def _run_in_order(
-        self, ahead: PreparedAhead, state: TrainState, options: list[Any]
-    ) -> list[Outcome]:
-        """Run a window's steps in order where the parts are, if that is the form."""
-        if not self._goes_in_order():
-            return []
-        name = ("window", ahead.run, ahead.window.number)
-        return self.executor.run_in_order(
-            self.method, name, state, self.programs, ahead.batches, options
-        )
 
     def take_events(self) -> list[Event]:
         """Return what has happened to workers since this was called last."""
@@ -240,20 +234,10 @@ class TrainLoop:
         return self._step_seconds < LONG_STEP
 
     def _run_tasks(
-        self,
-        ahead: PreparedAhead,
-        state: TrainState,
-        options: list[Any],
+        self, ahead: PreparedAhead, steps: WindowSteps
     ) -> tuple[TrainState, int]:
         """Run a window's steps as tasks of their own; return how many, too."""
-        tasks, last = chain_window(
-            self.method,
-            (ahead.run, ahead.window.number),
-            state,
-            self.programs,
-            ahead.batches,
-            options,
-        )
+        tasks, last = chain_window(steps)
         self.executor.submit(tasks, [last], priority=CHAIN_PRIORITY)
         (after,) = self.executor.result([last])
         self.executor.release([last])

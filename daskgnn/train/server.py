@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.shares import PartGradient
-    from daskgnn.dataflow.steps import StepMethod
+    from daskgnn.dataflow.steps import StepMethod, WindowSteps
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.ahead import PreparedAhead
     from daskgnn.train.gradients import UpdateOptions
@@ -69,11 +69,12 @@ class ServerLoop(TrainLoop):
         super()._settle(replace(result, account=account), state, step_seconds)
 
     def _run_tasks(
-        self, ahead: PreparedAhead, state: TrainState, options: list[Any]
+        self, ahead: PreparedAhead, steps: WindowSteps
     ) -> tuple[TrainState, int]:
         """Serve a window's units; return the state after them, and how many tasks."""
         count = len(ahead.batches)
-        updates = _Updates(self.method, self.program, state, options, count)
+        given = steps.state, steps.options, count
+        updates = _Updates(self.method, self.program, *given)
         service = _Service(self.executor, self.programs, ahead, updates)
         service.pool.remember(self._seconds or {})
         after = service.run()

@@ -14,7 +14,7 @@ from training import planted_graph, scaled_sage, stored, trainer
 from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.executor import LocalExecutor
 from daskgnn.dataflow.member import Outcome, alone, run_in_order
-from daskgnn.dataflow.steps import StepMethod, run_steps
+from daskgnn.dataflow.steps import StepMethod, WindowSteps, run_steps
 from daskgnn.train.plan import Position, windows
 
 WAYS = {
@@ -52,7 +52,8 @@ def members(monkeypatch):
 def as_tasks(method, state, programs, batches, options):
     """Return the state that a graph of tasks ends with."""
     names = [[(word, p) for p in range(len(batches))] for word in ("program", "batch")]
-    tasks, last = chain_window(method, ("run", 0), state, *names, options)
+    steps = WindowSteps(method, ("run", 0), state, *names, options)
+    tasks, last = chain_window(steps)
     for keys, values in zip(names, (programs, batches), strict=True):
         tasks.update((k, DataNode(k, v)) for k, v in zip(keys, values, strict=True))
     return get_sync(tasks, last)
