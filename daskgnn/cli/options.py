@@ -38,7 +38,6 @@ class IntList(click.ParamType):
 
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
-PROBABILITY = click.FloatRange(min=0.0, max=1.0, max_open=True)
 PATH = click.Path()
 FEATURES = RUN["features"].words
 FEATURE_DTYPES = RUN["feature_dtype"].words

@@ -28,23 +28,18 @@ def evaluate(
     /,
     run: str,
     split: str,
-    workers: int | None,
-    scheduler: str | None,
-    **tls: Any,
+    **cluster: Any,
 ) -> None:
     """Score the best parameters of RUN, as one JSON object.
 
     Scores are exact: every layer takes all neighbours. RUN is the directory that
     "train --out" wrote.
     """
-    check_cluster(workers, scheduler)
+    where = _where(cluster)
     hush(ctx)
     from daskgnn.train import run as runs
 
-    result = runs.evaluate(
-        run, split, workers=workers, scheduler=scheduler, encryption=Encryption(**tls)
-    )
-    click.echo(json.dumps(result))
+    click.echo(json.dumps(runs.evaluate(run, split, **where)))
 
 
 @click.command()
@@ -58,15 +53,13 @@ def predict(
     /,
     run: str,
     out: str,
-    workers: int | None,
-    scheduler: str | None,
-    **tls: Any,
+    **cluster: Any,
 ) -> None:
     """Predict every node with the best parameters of RUN.
 
     Rows are in original node order. RUN is the directory that "train --out" wrote.
     """
-    check_cluster(workers, scheduler)
+    where = _where(cluster)
     if not out.endswith((".zarr", ".parquet")):
         raise click.BadParameter(
             f"{out!r} should end in .zarr or .parquet", ctx=ctx, param_hint="'--out'"
@@ -74,7 +67,11 @@ def predict(
     hush(ctx)
     from daskgnn.train import run as runs
 
-    path = runs.predict(
-        run, out, workers=workers, scheduler=scheduler, encryption=Encryption(**tls)
-    )
-    click.echo(str(path))
+    click.echo(str(runs.predict(run, out, **where)))
+
+
+def _where(cluster: dict[str, Any]) -> dict[str, Any]:
+    """Return the cluster that is asked for, as `daskgnn.train.run` takes it."""
+    where = {name: cluster[name] for name in ("workers", "scheduler")}
+    check_cluster(**where)
+    return {**where, "encryption": Encryption.of(cluster)}

@@ -57,10 +57,11 @@ class Account:
 
     steps: int
     form: str
+    """"tasks" or "window": how its steps ran."""
     submitted: float
     """When its preparation was, seconds since the epoch."""
     began: float
-    """When its steps were submitted."""
+    """When its steps were submitted, seconds since the epoch."""
     tasks: int
     prepared: tuple[WindowReport, ...]
     """By part."""

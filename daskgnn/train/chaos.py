@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import ClusterError, InputError
+from daskgnn.train.recorder import Silent
 from daskgnn.train.run import RunOptions, train
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def chaos(
     undisturbed, disturbed = (
         str(Path(given["out"] or "", name)) for name in ("undisturbed", "disturbed")
     )
+    progress = progress or Silent()
     watch = Watch(progress)
     first = train({**given, "out": undisturbed}, progress=watch)
     killer = Killer(kill_every, seed, progress, kill)
@@ -136,7 +138,7 @@ def check_victims(kill: str, scheduler: str | None) -> None:
 class Watch:
     """A progress that takes the time from the first step to the last."""
 
-    shown: Progress | None
+    shown: Progress
     events: list[Record] = field(default_factory=list)
     seconds: float = 0.0
     _began: float = 0.0
@@ -144,30 +146,25 @@ class Watch:
     def started(self, info: Record) -> None:
         """Pass it on."""
         self._began = time.monotonic()
-        if self.shown is not None:
-            self.shown.started(info)
+        self.shown.started(info)
 
     def step(self, record: Record) -> None:
         """Take the time."""
         self.seconds = time.monotonic() - self._began
-        if self.shown is not None:
-            self.shown.step(record)
+        self.shown.step(record)
 
     def epoch(self, record: Record) -> None:
         """Pass it on."""
-        if self.shown is not None:
-            self.shown.epoch(record)
+        self.shown.epoch(record)
 
     def event(self, record: Record) -> None:
         """Keep it."""
         self.events.append(record)
-        if self.shown is not None:
-            self.shown.event(record)
+        self.shown.event(record)
 
     def finished(self, summary: Record) -> None:
         """Pass it on."""
-        if self.shown is not None:
-            self.shown.finished(summary)
+        self.shown.finished(summary)
 
     def told(self, name: str) -> list[Record]:
         """Return the events of a name."""
@@ -178,7 +175,7 @@ class Killer(Watch):
     """A progress that kills random processes from the first step to the last."""
 
     def __init__(
-        self, every: float, seed: int, shown: Progress | None, kill: str = "workers"
+        self, every: float, seed: int, shown: Progress, kill: str = "workers"
     ) -> None:
         super().__init__(shown)
         self.kills = self.scheduler_kills = 0

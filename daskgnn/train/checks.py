@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import dask
-import numpy as np
 
 from daskgnn.errors import InputError, ModelError
 from daskgnn.graph.assemble import limit_bytes
@@ -13,11 +12,11 @@ from daskgnn.graph.content import refuse_sparse
 from daskgnn.graph.graph import Graph
 from daskgnn.sampling import NeighborSampler
 from daskgnn.sampling.check import check_sampler
-from daskgnn.train.option import taken
+from daskgnn.train.option import Option, taken
 from daskgnn.train.options import TRAINER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import torch
 
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 
 _SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
 """Objects, and the options that stand for them."""
+
+_COUNT = Option("A count.", kind="whole", least=1)
+_SWITCH = Option("On, off, or as it fits.", kind="choice", words=("auto", "on", "off"))
 
 
 def check_graph(graph: Any) -> None:
@@ -68,16 +70,7 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
 
 def check_count(name: str, value: Any) -> int:
     """Return a count of at least 1 as int; refuse anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name}={value!r}, expected a whole number of at least 1")
-    return int(value)
-
-
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse a word that is not among the choices."""
-    if value not in choices:
-        words = ", ".join(map(repr, choices))
-        raise InputError(f"{name}={value!r}, expected one of {words}")
+    return int(_COUNT.checked(name, value))
 
 
 def check_feature_dtype(value: str | None, graph: Graph) -> str:
@@ -115,8 +108,7 @@ def _switch(name: str) -> str:
     value = dask.config.get(name)
     # YAML reads a bare on or off as a truth value.
     word = {False: "off", True: "on"}.get(value, value)
-    check_choice(name, word, ("auto", "on", "off"))
-    return str(word)
+    return str(_SWITCH.checked(name, word))
 
 
 def choose_sampler(

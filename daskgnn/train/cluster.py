@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import warnings
@@ -11,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.utils import parse_timedelta
-from distributed import rpc
 from distributed.comm.addressing import get_address_host_port
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
 from daskgnn.graph.assemble import limit_bytes
-from daskgnn.train.connection import Connection, wait_for_cluster
+from daskgnn.train.connection import Connection, identity, wait_for_cluster
 from daskgnn.train.prefork import METHOD, deaf_to_interrupts, start_importing
 from daskgnn.train.tls import connection_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 OWN_CLUSTER = {
     # Parts are placed by us; a stolen task would drag its block along.
@@ -80,7 +77,7 @@ def open_client(
     """
     if scheduler is not None:
         with Connection(
-            lambda: _connected(scheduler), lambda: _connected_again(scheduler)
+            lambda: _connected(scheduler), lambda: wait_for_cluster(scheduler)
         ) as client:
             yield client
     elif workers == 0:
@@ -171,25 +168,13 @@ def _connected(address: str) -> Iterator[Any]:
         yield client
 
 
-@contextmanager
-def _connected_again(address: str) -> Iterator[Any]:
-    with wait_for_cluster(address) as client:
-        yield client
-
-
 def _ask_scheduler(address: str, timeout: float) -> None:
     """Make sure within `timeout` seconds that a Dask scheduler answers.
 
     A client would wait for ever for the greeting of something else that listens.
     """
     remedy = "start one with 'dask scheduler' and give --scheduler tcp://HOST:8786"
-
     known = connection_args(address)
-
-    async def identity() -> Any:
-        async with rpc(address, connection_args=known) as remote:
-            return await asyncio.wait_for(remote.identity(), timeout)
-
     try:
         host, port = get_address_host_port(address, strict=True)
     except (TypeError, ValueError) as error:
@@ -201,8 +186,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
             f"nothing listens at {address} ({error.strerror or error}): {remedy}"
         ) from error
     try:
-        with ThreadPoolExecutor(1) as pool:
-            kind = pool.submit(asyncio.run, identity()).result()["type"]
+        kind = identity(address, known, timeout)["type"]
     except Exception as error:
         raise ClusterError(
             f"what listens at {address} does not answer as a Dask scheduler within "

@@ -124,16 +124,33 @@ def has_lost_scheduler(client: Any, identity: str | None) -> bool:
 def scheduler_id(address: str, security: Any = None) -> str | None:
     """Return the name that the scheduler at an address has given itself, or None."""
     options = {} if security is None else security.get_connection_args("client")
-
-    async def ask() -> Any:
-        async with rpc(address, connection_args=options) as remote:
-            return await asyncio.wait_for(remote.identity(n_workers=0), _ANSWER_SECONDS)
-
     try:
         # Dask would try again for long where nothing listens.
         host = get_address_host_port(address)
         socket.create_connection(host, _ANSWER_SECONDS).close()
-        with ThreadPoolExecutor(1) as pool:
-            return str(pool.submit(asyncio.run, ask()).result()["id"])
+        return str(identity(address, options, _ANSWER_SECONDS, n_workers=0)["id"])
     except Exception:
         return None
+
+
+def identity(
+    address: str, options: dict[str, Any], seconds: float, **given: Any
+) -> dict[str, Any]:
+    """Return what a server of Dask's at an address says of itself, in time.
+
+    Parameters
+    ----------
+    options : dict
+        Of the connection.
+    seconds : float
+        That it has to answer.
+    given
+        What it is told of the question.
+    """
+
+    async def ask() -> dict[str, Any]:
+        async with rpc(address, connection_args=options) as remote:
+            return dict(await asyncio.wait_for(remote.identity(**given), seconds))
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, ask()).result()

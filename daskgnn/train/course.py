@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from daskgnn import __version__
+from daskgnn.train.account import CROSSED
 from daskgnn.train.checkpoint import Checkpoint
 from daskgnn.train.fingerprint import check_same
 from daskgnn.train.plan import Position
-from daskgnn.train.state import TrainState
+from daskgnn.train.state import TrainState, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,16 +57,7 @@ class Sums:
 
     def traffic(self) -> dict[str, int]:
         """Return what crossed."""
-        names = (
-            "halo_rows",
-            "remote_rows",
-            "remote_bytes",
-            "messages",
-            "cache_hits",
-            "cache_misses",
-            "cache_saved_bytes",
-        )
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in CROSSED}
 
 
 @dataclass
@@ -148,9 +140,9 @@ class Course:
         check_same(facts["plan"], plan, checkpoint.step)
         _warn_of_other_versions(facts.get("versions", {}))
         state = TrainState(
-            arrays["parameters"], _named(arrays, "optimizer/"), checkpoint.step
+            arrays["parameters"], named(arrays, "optimizer/"), checkpoint.step
         )
-        self.state = state.with_carried(_named(arrays, "gradients/"))
+        self.state = state.with_carried(named(arrays, "gradients/"))
         self.position = Position(*facts["position"])
         self.best = None
         if facts["best"] is not None:
@@ -164,15 +156,6 @@ class Course:
         self.last_loss = facts["last_loss"]
         self.forms = dict(facts["forms"])
         self.schedule.load(facts["schedule"])
-
-
-def _named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """Return the arrays whose names begin so, without that."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
 
 
 def versions() -> dict[str, str]:

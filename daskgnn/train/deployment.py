@@ -109,7 +109,8 @@ class Deployment:
     @cached_property
     def programs(self) -> list[Any]:
         """Keys of the program, by part."""
-        keys: list[Any] = [("program", self.run, p) for p in range(self._num_parts)]
+        parts = range(self.graph.num_parts)
+        keys: list[Any] = [("program", self.run, part) for part in parts]
         tasks = {key: Task(key, same_program, self.program) for key in keys}
         self.executor.submit(tasks, keys, lasting=True)
         return keys
@@ -150,7 +151,8 @@ class Deployment:
     @property
     def first_window(self) -> int:
         """Steps of a window until it is known how long one takes."""
-        return first_window(self._step_size, self._parts_per_worker)
+        held = parts_per_worker(self.graph.num_parts, self.executor.num_workers())
+        return first_window(self._step_size, held)
 
     def window(self, wanted: int | None) -> int:
         """Return how many steps a window may have.
@@ -178,10 +180,6 @@ class Deployment:
         return plan.window
 
     @property
-    def _num_parts(self) -> int:
-        return self.graph.num_parts
-
-    @property
     def _first_aggregation(self) -> str | None:
         return getattr(self.model, "first_aggregation", None)
 
@@ -190,10 +188,6 @@ class Deployment:
         return estimate_step(
             self.graph, self.sampler, self.batch_size, self._first_aggregation
         )
-
-    @property
-    def _parts_per_worker(self) -> int:
-        return parts_per_worker(self._num_parts, self.executor.num_workers())
 
 
 def program_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 EVALUATION_PRIORITY = 50
 
 
+@dataclass(eq=False)
 class Evaluator:
     """Evaluates parameters exactly, over all neighbours.
 
@@ -45,26 +46,20 @@ class Evaluator:
     by full neighbourhoods of batches of nodes, which costs more and says the same.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        targets: GivenTargets,
-        programs: list[Any],
-        preparation: Preparation,
-        layered: bool,
-        batch_size: int,
-    ) -> None:
-        self.run = preparation.run
-        self.executor = executor
-        self.graph: Graph = targets.graph
-        self.targets = targets
-        self.blocks = preparation.blocks
-        self.programs = programs
-        self.preparation = preparation
-        self.layered = layered
-        self.batch_size = batch_size
-        self._count = 0
-        self._whole: WholeGraph | None = None
+    executor: Executor
+    targets: GivenTargets
+    programs: list[Any]
+    """Keys of the program, by part."""
+    preparation: Preparation
+    layered: bool
+    batch_size: int
+    _count: int = 0
+    _whole: WholeGraph | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """The graph whose nodes are evaluated."""
+        return self.targets.graph
 
     def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
@@ -83,7 +78,7 @@ class Evaluator:
         outputs = self._outputs(parameters)
         tasks, total = score_parts(
             outputs,
-            self.blocks,
+            self.preparation.blocks,
             Scoring(score_targets, merge_scores, task.tables),
             self.programs,
             self.graph.partition_book,
@@ -101,8 +96,8 @@ class Evaluator:
         outputs = self._outputs(parameters)
         bounds = np.linspace(0, self.graph.num_nodes, self.graph.num_parts + 1)
         bounds = bounds.astype(np.int64)
-        token = f"{self.run}-{self._count}"
-        tasks, keys = by_original_id(outputs, self.blocks, bounds, token)
+        token = f"{self.preparation.run}-{self._count}"
+        tasks, keys = by_original_id(outputs, self.preparation.blocks, bounds, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
         # The chunks stay where they are: the array refers to them.
         graph = self.executor.kept(keys)
@@ -127,9 +122,9 @@ class Evaluator:
             return self._outputs_by_batches(parameters)
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
-                self.run,
+                self.preparation.run,
                 self.preparation.book,
-                self.blocks,
+                self.preparation.blocks,
                 self.preparation.inputs.first_aggregation,
             )
             self.executor.submit(tasks, self._whole.keys, lasting=True)
@@ -149,7 +144,7 @@ class Evaluator:
 
         One window is prepared while another is evaluated, so memory is bounded.
         """
-        name = f"{self.run}-whole-{self._count}"
+        name = f"{self.preparation.run}-whole-{self._count}"
         plan = replace(
             self.preparation,
             run=name,

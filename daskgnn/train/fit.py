@@ -119,8 +119,9 @@ class Fit:
     def _after_window(self, result: WindowResult) -> None:
         """Take the state, record the steps, add up."""
         window, course = result.window, self.course
-        course.forms[result.form] = course.forms.get(result.form, 0) + window.size
-        before = result.began
+        account = result.account
+        course.forms[account.form] = course.forms.get(account.form, 0) + window.size
+        before = account.began
         state = result.state
         for i, (loss, done, sent) in enumerate(
             zip(state.losses, state.finished, state.sent, strict=True)
@@ -140,15 +141,14 @@ class Fit:
                 sums.gradient_bytes += sent[0]
                 sums.sent_gradient_bytes += sent[1]
             self.recorder.step(record)
-        for sums in (course.epoch, course.total):
-            sums.count_staleness(state.late)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)
         for sums in (course.epoch, course.total):
-            for name in sums.traffic():
-                setattr(sums, name, getattr(sums, name) + getattr(result, name))
-        course.state = result.state.cleared()
+            sums.count_staleness(state.late)
+            for name, count in account.crossed.items():
+                setattr(sums, name, getattr(sums, name) + count)
+        course.state = state.cleared()
         course.position = Position(window.epoch, window.first + window.size)
         if window.last_of_epoch:
             course.position = Position(window.epoch + 1)

@@ -8,7 +8,7 @@ on their way to workers, and results on their way back.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +52,8 @@ class _Sums:
     ahead: dict[int, Spent] = field(default_factory=dict)
     """By part."""
     latency: float = 0.0
-    forms: dict[str, int] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    forms: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     exchanges: deque[float] = field(
         default_factory=lambda: deque(maxlen=_MOST_EXCHANGES)
     )
@@ -63,7 +63,7 @@ class _Sums:
         """Add a window; `gaps` are the driver's lines before it."""
         self.windows += 1
         self.steps += account.steps
-        self.forms[account.form] = self.forms.get(account.form, 0) + account.steps
+        self.forms[account.form] += account.steps
         columns, cpu = account.lines(wall)
         include(self.cpu, cpu)
         for worker, lines in columns.items():
@@ -87,8 +87,7 @@ class _Sums:
             "gradient_bytes": sum(m.sent_bytes for m in account.members),
             "gradient_messages": sum(m.messages for m in account.members),
         }
-        for name, count in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
+        self.counts.update(counts)
 
 
 class Ledger:
@@ -116,16 +115,15 @@ class Ledger:
         """What workers fetched from each other, where it was asked for."""
         self._first: _Sums | None = None
         self._sums = _Sums()
-        self._start = self._end = self._mark = time.perf_counter()
         self._outside = self._driver = 0.0
-        self.began = time.time()
-        """Of what counts, seconds since the epoch."""
+        self.begin()
 
     # -- told by the loop, in this order
 
     def begin(self) -> None:
         """Take note that the loop begins."""
         self.began = time.time()
+        """Of what counts, seconds since the epoch."""
         self._start = self._end = self._mark = time.perf_counter()
 
     def enter(self) -> None:

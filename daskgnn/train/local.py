@@ -17,7 +17,7 @@ import numpy as np
 from daskgnn.dataflow.clock import Clock, Work, here, together
 from daskgnn.dataflow.shares import PartGradient, PartStep, add_gradients
 from daskgnn.dataflow.steps import StepMethod
-from daskgnn.train.state import TrainState, hash_parameters
+from daskgnn.train.state import TrainState, hash_parameters, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,8 +129,7 @@ class Replicas:
         if not arrays:
             return TrainState(state.parameters, state.optimizer, state.step)
         parameters = arrays.pop(_PARAMETERS)
-        optimizer = {n.removeprefix(_OPTIMIZER): a for n, a in arrays.items()}
-        return TrainState(parameters, optimizer, state.step)
+        return TrainState(parameters, named(arrays, _OPTIMIZER), state.step)
 
     def average(
         self,

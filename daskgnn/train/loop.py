@@ -56,21 +56,8 @@ class WindowResult:
     window: Window
     state: TrainState
     """With the losses of the window's steps."""
-    began: float
-    """When its steps were submitted, seconds since the epoch."""
-    form: str
-    """"tasks" or "window": how its steps ran."""
     account: Account
-    """Where its time went."""
-    halo_rows: int
-    """Rows that crossed between parts."""
-    remote_rows: int
-    """Rows that crossed between workers."""
-    remote_bytes: int
-    messages: int
-    cache_hits: int
-    cache_misses: int
-    cache_saved_bytes: int
+    """How its steps ran, where their time went, and what crossed."""
 
 
 class TrainLoop:
@@ -178,7 +165,6 @@ class TrainLoop:
         self._step_seconds = (time.time() - began) / window.size
         reports = self.executor.result(keys)
         self.executor.release([*keys, *batches])
-        crossed = self._count([report.traffic for report in reports])
         account = Account(
             window.size,
             form,
@@ -188,9 +174,9 @@ class TrainLoop:
             tuple(reports),
             members,
             after.work,
-            dict(zip(CROSSED, crossed, strict=True)),
+            self._count([report.traffic for report in reports]),
         )
-        return WindowResult(window, after, began, form, account, *crossed)
+        return WindowResult(window, after, account)
 
     def _ask_for_reports(self, ahead: PreparedAhead) -> list[Any]:
         """Have the reports of a window's preparation made; return their keys."""
@@ -216,10 +202,10 @@ class TrainLoop:
         self._events += self._recoveries.events(
             self.executor.settle(part_seconds),
             state.step,
-            result.began,
+            result.account.began,
             result.state.finished,
             step_seconds,
-            abandoned=result.form == "tasks" and self._goes_in_order(),
+            abandoned=result.account.form == "tasks" and self._goes_in_order(),
         )
         advice = self._advisor.add(workers, self._step_seconds, part_seconds)
         if advice is not None:
@@ -243,8 +229,8 @@ class TrainLoop:
         self.executor.release([last])
         return after, len(tasks)
 
-    def _count(self, traffic: list[Traffic]) -> tuple[int, ...]:
-        """Return the counts of a `WindowResult`, from `halo_rows` on."""
+    def _count(self, traffic: list[Traffic]) -> dict[str, int]:
+        """Return what crossed, by the names of `CROSSED`."""
         places = [self.executor.worker_of(p) for p in range(len(traffic))]
         halo = sum(int(t.rows.sum()) for t in traffic)
         rows = nbytes = messages = 0
@@ -256,4 +242,5 @@ class TrainLoop:
         hits = sum(int(t.hits.sum()) for t in traffic)
         saved = sum(int(t.saved.sum()) for t in traffic)
         misses = 0 if self.lookahead.preparation.cache is None else halo
-        return halo, rows, nbytes, messages, hits, misses, saved
+        counts = halo, rows, nbytes, messages, hits, misses, saved
+        return dict(zip(CROSSED, counts, strict=True))

@@ -31,8 +31,6 @@ _INHERITED = "daskgnn.train.inherited"
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
 )
-# A worker that is killed leaves semaphores: they are cleaned up, without a word.
-_QUIET = {"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}
 _KEPT_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,26 +50,15 @@ def optimizer_factory(
             f"optimizer={optimizer!r} is not in torch.optim, expected one of "
             f"{', '.join(sorted(names))}, or a function of a list of parameters"
         )
-    return _Named(cls, lr, weight_decay)
-
-
-class _Named:
-    """A picklable factory of an optimizer with a learning rate and weight decay."""
-
-    def __init__(self, cls: type, lr: float, weight_decay: float) -> None:
-        self.cls = cls
-        accepted = inspect.signature(cls).parameters
-        self.options: dict[str, Any] = {"lr": lr}
-        if weight_decay:
-            if "weight_decay" not in accepted:
-                raise ModelError(
-                    f"optimizer={cls.__name__!r} takes no weight_decay: use "
-                    "weight_decay=0 or another optimizer"
-                )
-            self.options["weight_decay"] = weight_decay
-
-    def __call__(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return self.cls(parameters, **self.options)
+    given: dict[str, Any] = {"lr": lr}
+    if weight_decay:
+        if "weight_decay" not in inspect.signature(cls).parameters:
+            raise ModelError(
+                f"optimizer={cls.__name__!r} takes no weight_decay: use "
+                "weight_decay=0 or another optimizer"
+            )
+        given["weight_decay"] = weight_decay
+    return partial(cls, **given)
 
 
 def check_optimizer(

@@ -67,18 +67,22 @@ class TrainState:
 
     def with_carried(self, arrays: dict[str, np.ndarray]) -> TrainState:
         """Return the state with what `carried` returned."""
-        by_part = {
-            name.removeprefix(_BY_PART): array
-            for name, array in arrays.items()
-            if name.startswith(_BY_PART)
-        }
         return replace(
             self,
             accumulated=arrays.get("accumulated"),
             past=arrays.get("past"),
             scaling=arrays.get("scaling"),
-            by_part=by_part,
+            by_part=named(arrays, _BY_PART),
         )
+
+
+def named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin so, without that."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:
