@@ -169,7 +169,9 @@ def test_one_part_has_no_halo(path):
 
 @pytest.mark.parametrize("size", ["much", -1, True, None, "12 parsecs"])
 def test_sizes_are_checked(path, size):
-    with pytest.raises(InputError, match="expected bytes, as in '64 MB'"):
+    with pytest.raises(
+        InputError, match=r"expected bytes, as in (halo_cache=)?'64 MB'"
+    ):
         trainer(path, 2, None, halo_cache=size)
 
 
