@@ -302,20 +302,15 @@ def count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> i
 def count_entries(
     source: Any, destination: Any, shift: int, both: bool, loops: bool, sizes: Any
 ) -> int:
-    """Add the entries of each bucket b to ``sizes[b + 1]``; return the self-loops.
-
-    A bucket has the rows that differ in their lowest `shift` bits alone.
-    """
+    """Add each bucket's entries to ``sizes[(row >> shift) + 1]``; return the loops."""
     met = 0
     for i in range(len(source)):
         u, v = source[i], destination[i]
         if u == v:
             met += 1
-            if loops:
-                sizes[(v >> shift) + 1] += 1
-            continue
-        sizes[(v >> shift) + 1] += 1
-        if both:
+        if loops or u != v:
+            sizes[(v >> shift) + 1] += 1
+        if both and u != v:
             sizes[(u >> shift) + 1] += 1
     return met
 
