@@ -242,7 +242,9 @@ def taken(
 
 
 def nearest(name: str, options: Mapping[str, Option]) -> str:
-    """Return the option whose help begins so, or whose name is most like another."""
+    """Return the option whose name is alike, or whose help begins so."""
+    names = list(options)
     words = name.replace("_", " ").lower()
-    meant = [n for n, o in options.items() if o.help.lower().startswith(words)]
-    return (meant or get_close_matches(name, list(options), 1, 0.0))[0]
+    meant = [n for n in names if options[n].help.lower().startswith(words)]
+    alike = get_close_matches(name, names, 1, 0.75)
+    return (alike or meant or get_close_matches(name, names, 1, 0.0))[0]
