@@ -228,6 +228,21 @@ def test_cuts_are_nearest_to_their_due():
     assert cut_clusters(Clusters(bounds, edges), None, 3).tolist() == [0, 30, 40, 50]
 
 
+def test_older_stores_are_cut_where_few_edges_cross():
+    bounds, edges = np.arange(0, 110, 10), np.full(10, 10)
+    crossing = np.full(11, 50)
+    crossing[6] = 1
+    # The due is after 5 of 10; a part is 5, so 6 is too far away.
+    assert cut_clusters(Clusters(bounds, edges, crossing), None, 2)[1] == 50
+    bounds, edges = np.arange(0, 410, 10), np.full(40, 10)
+    crossing = np.full(41, 50)
+    crossing[21], crossing[23] = 2, 1
+    assert cut_clusters(Clusters(bounds, edges, crossing), None, 2)[1] == 210
+    # Not worth it: 5 % astray for 2 % fewer edges.
+    crossing[21] = 49
+    assert cut_clusters(Clusters(bounds, edges, crossing), None, 2)[1] == 200
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["pubmed", "coauthor_cs", "facebook_large"])
 def test_runs_of_clusters_are_as_good_as_a_direct_cut(name, data_dir):
