@@ -105,7 +105,7 @@ def test_blocks_are_not_widened_when_they_are_loaded(paths, monkeypatch):
     def refuse(*args):
         raise AssertionError("the whole block was read as float32")
 
-    monkeypatch.setattr("daskgnn.graph.stored.widen", refuse)
+    monkeypatch.setattr("daskgnn.graph.sourcerows.widen", refuse)
     fitted(paths["bfloat16"], epochs=1)
 
 
