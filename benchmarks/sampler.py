@@ -37,6 +37,8 @@ from daskgnn.sampling.rounds import sample_parts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daskgnn.kernels.sampled import SampledGraph
+
 SHAPES: dict[str, dict[str, Any]] = {
     "arxiv": {"num_nodes": 169_343, "num_edges": 1_130_000, "num_classes": 40},
     "products": {
@@ -57,11 +59,15 @@ def ours(block: AdjacencyBlock, seeds: list[np.ndarray], fan_out: list[int]) -> 
     book = PartitionBook(np.array([0, block.num_rows]))
     given = ([PartRows(block)], book, [runs], keys)
     (graphs,) = sample_parts(NeighborSampler(fan_out), *given)
-    return sum(
-        int((layer.ends - layer.starts).sum())
-        for graph in graphs
-        for layer in map(graph.layer, range(len(fan_out)))
-    )
+    return sum(map(edges_of, graphs))
+
+
+def edges_of(graph: SampledGraph) -> int:
+    """Return the edges of all layers."""
+    assert graph.limits is not None
+    counts = np.diff(graph.rows[0].indptr)
+    layers = zip(graph.sizes[:-1], graph.limits, strict=True)
+    return sum(int(np.minimum(counts[:n], limit).sum()) for n, limit in layers)
 
 
 def bind_to_one_core() -> None:

@@ -53,7 +53,7 @@ def kernel_seconds(path: str) -> tuple[float, float]:
     ahead, chain = [], []
     for window in plan:
         began = time.perf_counter()
-        keys = loop._prepare(window).batches
+        keys = loop.lookahead._prepare(window).batches
         ahead.append((time.perf_counter() - began) / window.size / len(keys))
         (batch, *_) = trainer.executor.result(keys)
         session = TrainSession(trainer.program, trainer.course.state)
