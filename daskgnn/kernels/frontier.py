@@ -123,3 +123,13 @@ def take_rows(values: Any, starts: Any, counts: Any, out: Any) -> None:
         for e in range(starts[i], starts[i] + counts[i]):
             out[place] = values[e]
             place += 1
+
+
+@njit(cache=True, nogil=True)
+def offsets_of(counts: Any) -> Any:
+    """Return what `offsets` does, of many counts: without numpy's slower sum."""
+    out = np.empty(len(counts) + 1, np.int64)
+    out[0] = 0
+    for i in range(len(counts)):
+        out[i + 1] = out[i] + counts[i]
+    return out

@@ -11,6 +11,7 @@ from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.frontier import (
     group_by_owner,
     offsets,
+    offsets_of,
     place_rows,
     take_rows,
 )
@@ -48,7 +49,8 @@ class _Answers:
         replies = tuple(answers[part] for part in parts)
         bases = offsets([len(r.columns) for r in replies])
         starts = tuple(
-            base + offsets(r.counts) for base, r in zip(bases, replies, strict=False)
+            base + offsets_of(frozen(r.counts))
+            for base, r in zip(bases, replies, strict=False)
         )
         given = [r.weights for r in replies if r.weights is not None]
         weights = _concatenate(given) if given else None
@@ -135,7 +137,7 @@ def _number(
     if given.weights is not None:
         old = given.weights[:0] if window.weights is None else window.weights
         weights = _take_weights(rows, [old, given.weights], len(local))
-    indptr = offsets(counts)
+    indptr = offsets_of(frozen(counts))
     return replace(
         step,
         ids=ids,

@@ -191,6 +191,24 @@ def read_row(
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _read_rows(
+    indices: Any,
+    weights: Any,
+    first: Any,
+    counts: Any,
+    begin: int,
+    end: int,
+    base: int,
+    columns: Any,
+    out_weights: Any,
+) -> None:
+    """Replace places within rows by what is there."""
+    for i in range(begin, end):
+        read_row(indices, weights, first[i], columns, base, counts[i], out_weights)
+        base += counts[i]
+
+
+@njit(cache=True, nogil=True, inline="always")
 def prefetch_row(
     indices: Any, weights: Any, first: int, columns: Any, base: int, count: int
 ) -> None:
@@ -268,8 +286,7 @@ def sample_rows(
                 prefetch_row(indices, weights, first[i], columns, place, k)
             place += k
         if len(indices) > 0:
-            for i in range(run, stop):
-                k = counts[i]
-                read_row(indices, weights, first[i], columns, base, k, out_weights)
-                base += k
+            _read_rows(
+                indices, weights, first, counts, run, stop, base, columns, out_weights
+            )
         base = place
