@@ -91,7 +91,7 @@ bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, parti
 		--json $(BENCH_OUT)/partitioners.json
 
 options: $(VENV)/.run  ## Write docs/options.md from the declaration of options
-	$(BIN)/python -m daskgnn.train.options > docs/options.md
+	$(BIN)/python -m daskgnn.train.options.options > docs/options.md
 
 lint: $(VENV)/.dev  ## Check style and spelling
 	$(BIN)/ruff check .

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.graph.readers import from_edge_index
-from daskgnn.graph.synthetic import Synthetic
+from daskgnn.graph.datasets.synthetic import Synthetic
+from daskgnn.graph.readers.memory import from_edge_index
 
 SIDES = ("scipy", "daskgnn")
 

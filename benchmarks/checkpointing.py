@@ -24,9 +24,9 @@ from report import show
 
 import daskgnn
 from daskgnn import nn
-from daskgnn.graph.generate import planted_partition
-from daskgnn.train.cluster import own_cluster
-from daskgnn.train.recorder import Recorder
+from daskgnn.cluster.clusters import own_cluster
+from daskgnn.graph.datasets.generate import planted_partition
+from daskgnn.train.persist.recorder import Recorder
 
 KINDS = ("none", "background", "waited for")
 

@@ -24,7 +24,7 @@ from report import show
 IMPORTS = "import daskgnn.cli, daskgnn.train.run"
 CLUSTER = """
 import time
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 if __name__ == "__main__":
     began = time.perf_counter()
     with own_cluster({workers}):

@@ -44,11 +44,11 @@ from ways import (
 from ways_accuracy import measure_accuracy
 
 from daskgnn import nn, open_graph
-from daskgnn.dataflow.clock import Clock
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.dataflow.cluster import ClusterExecutor
-from daskgnn.dataflow.shares import PartGradient
-from daskgnn.dataflow.steps import StepMethod, WindowSteps
-from daskgnn.train.cluster import own_cluster
+from daskgnn.dataflow.steps.clock import Clock
+from daskgnn.dataflow.steps.gradients import PartGradient
+from daskgnn.dataflow.steps.method import StepMethod, WindowSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

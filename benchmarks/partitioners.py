@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from daskgnn.graph.datasets import load_dataset
-from daskgnn.graph.generate import planted_partition
-from daskgnn.graph.readers import from_edge_index
-from daskgnn.partition.compare import COMPARABLE, compare
+from daskgnn.graph.datasets.datasets import load_dataset
+from daskgnn.graph.datasets.generate import planted_partition
+from daskgnn.graph.memory.compare import COMPARABLE, compare
+from daskgnn.graph.readers.memory import from_edge_index
 
 SLOW = {"spectral": 100_000, "random-walk": 50_000}
 """Most nodes that a method is measured on here."""

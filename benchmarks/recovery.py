@@ -26,7 +26,7 @@ from typing import Any
 from report import show
 
 from daskgnn import Trainer, load_dataset, nn, open_graph
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 EPOCHS, BATCH, STEPS = 20, 32, 40
 """STEPS are about those of an epoch of digits."""

@@ -27,7 +27,7 @@ import torch
 from report import show
 
 import daskgnn
-from daskgnn.graph.generate import planted_partition
+from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import keep_freed_memory
 from daskgnn.kernels.counter import derive_key

@@ -38,8 +38,8 @@ LEAST_LIMIT = 1_500_000_000
 
 def prepare_graph(path, nodes, edges, given):
     """Draw, partition and store; print the name of each stage as it begins."""
-    from daskgnn.graph.synthetic import Synthetic
-    from daskgnn.partition.prepare import prepare
+    from daskgnn.graph.datasets.synthetic import Synthetic
+    from daskgnn.prepare.stages import prepare
 
     drawn = Synthetic(
         "planted",
@@ -67,8 +67,8 @@ def prepare_graph(path, nodes, edges, given):
 def train_graph(path, given):
     """Open the store with two parts and train; print the stages and what came of it."""
     import daskgnn
+    from daskgnn.cluster.clusters import own_cluster
     from daskgnn.nn import GraphSAGE
-    from daskgnn.train.cluster import own_cluster
 
     say("start workers")
     graph = daskgnn.open_graph(path, num_parts=2, features=given.features)

@@ -20,7 +20,7 @@ from training import base_settings
 from workloads import WORKLOADS, add_options, store_of
 
 import daskgnn
-from daskgnn.graph.store import open_store
+from daskgnn.graph.store.store import open_store
 
 WAITS = {"exchange": "exchange", "peers": "peers", "batches": "batches", "Dask": "dask"}
 """What a column is called, and the profile's line."""

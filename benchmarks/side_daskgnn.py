@@ -17,8 +17,8 @@ from processes import cores, cpu_seconds, forget_peak, give_result, peak_megabyt
 from processes import settings as read_settings
 
 import daskgnn
-from daskgnn.train.cluster import own_cluster
-from daskgnn.train.recorder import Silent
+from daskgnn.cluster.clusters import own_cluster
+from daskgnn.train.persist.recorder import Silent
 
 NEVER = 10**9
 """Epochs between evaluations."""

@@ -31,18 +31,18 @@ from report import show, write
 
 import daskgnn
 from daskgnn import nn
+from daskgnn.cluster.clusters import OWN_CLUSTER
+from daskgnn.cluster.prefork import start_importing
 from daskgnn.dataflow.bundle import bundled
-from daskgnn.dataflow.chain import chain_window
-from daskgnn.dataflow.clock import Clock
 from daskgnn.dataflow.cluster import ClusterExecutor
-from daskgnn.dataflow.shares import PartGradient
-from daskgnn.dataflow.steps import StepMethod, WindowSteps
+from daskgnn.dataflow.steps.chain import chain_window
+from daskgnn.dataflow.steps.clock import Clock
+from daskgnn.dataflow.steps.gradients import PartGradient
+from daskgnn.dataflow.steps.method import StepMethod, WindowSteps
 from daskgnn.dataflow.timing import timed
 from daskgnn.dataflow.window import prepare_window
-from daskgnn.graph.generate import planted_partition
-from daskgnn.train.cluster import OWN_CLUSTER
+from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.train.plan import Position, windows
-from daskgnn.train.prefork import start_importing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

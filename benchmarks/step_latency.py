@@ -20,11 +20,11 @@ from report import show
 
 import daskgnn
 from daskgnn import nn
-from daskgnn.graph.generate import planted_partition
-from daskgnn.train.cluster import own_cluster
-from daskgnn.train.gradients import UpdateOptions
+from daskgnn.cluster.clusters import own_cluster
+from daskgnn.graph.datasets.generate import planted_partition
+from daskgnn.train.compute.gradients import UpdateOptions
+from daskgnn.train.compute.program import TrainSession
 from daskgnn.train.plan import Position, windows
-from daskgnn.train.program import TrainSession
 
 EPOCHS = 4
 

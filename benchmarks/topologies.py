@@ -23,12 +23,12 @@ from processes import run_side
 from report import show, write
 
 import daskgnn
-from daskgnn.graph.generate import planted_partition, rmat
+from daskgnn.graph.datasets.generate import planted_partition, rmat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daskgnn.graph.data import GraphData
+    from daskgnn.graph.memory.data import GraphData
 
 SIDE = 512
 NODES = SIDE * SIDE

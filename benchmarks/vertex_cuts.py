@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import daskgnn
-from daskgnn.graph.generate import rmat
-from daskgnn.graph.stored import ZarrSource
+from daskgnn.graph.datasets.generate import rmat
+from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.kernels.counter import derive_key
 from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows
 from daskgnn.sampling.rounds import sample_parts

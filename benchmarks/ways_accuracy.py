@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ways import ACCURACY, MODES, PARTS, stores, trainer_of, updates_of
 
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

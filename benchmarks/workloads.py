@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import daskgnn
-from daskgnn.graph.generate import planted_partition
+from daskgnn.graph.datasets.generate import planted_partition
 
 if TYPE_CHECKING:
     import argparse

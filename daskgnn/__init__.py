@@ -5,31 +5,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from daskgnn.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from daskgnn import errors, nn
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
-    from daskgnn.graph.arrays import from_dask, read_numpy
-    from daskgnn.graph.data import GraphData
-    from daskgnn.graph.datasets import list_datasets, load_dataset
-    from daskgnn.graph.edgelist import read_edge_list
+    from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
+    from daskgnn.graph.datasets.ogb import from_ogb
     from daskgnn.graph.graph import Graph, open_graph
-    from daskgnn.graph.graphml import read_graphml
-    from daskgnn.graph.matrixmarket import read_matrix_market
-    from daskgnn.graph.ogb import from_ogb
-    from daskgnn.graph.parquet import read_parquet
-    from daskgnn.graph.readers import (
+    from daskgnn.graph.memory.data import GraphData
+    from daskgnn.graph.readers.arrays import from_dask, read_numpy
+    from daskgnn.graph.readers.edgelist import read_edge_list
+    from daskgnn.graph.readers.graphml import read_graphml
+    from daskgnn.graph.readers.matrixmarket import read_matrix_market
+    from daskgnn.graph.readers.memory import (
         from_edge_index,
         from_networkx,
         from_pyg,
         from_scipy,
         read_npz,
     )
-    from daskgnn.graph.source import GraphSchema, GraphSource
+    from daskgnn.graph.readers.parquet import read_parquet
+    from daskgnn.graph.sources.source import GraphSchema, GraphSource
     from daskgnn.graph.validate import validate
     from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.train.recorder import History
+    from daskgnn.train.persist.recorder import History
     from daskgnn.train.trainer import Trainer
 
 # Imported when first used: a command's --help does not wait for torch.
@@ -37,28 +37,28 @@ _HOMES = {
     "AdjacencyBlock": "daskgnn.kernels.adjacency",
     "DaskGNNError": "daskgnn.errors",
     "Graph": "daskgnn.graph.graph",
-    "GraphData": "daskgnn.graph.data",
-    "GraphSchema": "daskgnn.graph.source",
-    "GraphSource": "daskgnn.graph.source",
-    "History": "daskgnn.train.recorder",
+    "GraphData": "daskgnn.graph.memory.data",
+    "GraphSchema": "daskgnn.graph.sources.source",
+    "GraphSource": "daskgnn.graph.sources.source",
+    "History": "daskgnn.train.persist.recorder",
     "InputError": "daskgnn.errors",
     "Trainer": "daskgnn.train.trainer",
     "TrainingError": "daskgnn.errors",
-    "from_dask": "daskgnn.graph.arrays",
-    "from_edge_index": "daskgnn.graph.readers",
-    "from_networkx": "daskgnn.graph.readers",
-    "from_ogb": "daskgnn.graph.ogb",
-    "from_pyg": "daskgnn.graph.readers",
-    "from_scipy": "daskgnn.graph.readers",
-    "list_datasets": "daskgnn.graph.datasets",
-    "load_dataset": "daskgnn.graph.datasets",
+    "from_dask": "daskgnn.graph.readers.arrays",
+    "from_edge_index": "daskgnn.graph.readers.memory",
+    "from_networkx": "daskgnn.graph.readers.memory",
+    "from_ogb": "daskgnn.graph.datasets.ogb",
+    "from_pyg": "daskgnn.graph.readers.memory",
+    "from_scipy": "daskgnn.graph.readers.memory",
+    "list_datasets": "daskgnn.graph.datasets.datasets",
+    "load_dataset": "daskgnn.graph.datasets.datasets",
     "open_graph": "daskgnn.graph.graph",
-    "read_edge_list": "daskgnn.graph.edgelist",
-    "read_graphml": "daskgnn.graph.graphml",
-    "read_matrix_market": "daskgnn.graph.matrixmarket",
-    "read_npz": "daskgnn.graph.readers",
-    "read_numpy": "daskgnn.graph.arrays",
-    "read_parquet": "daskgnn.graph.parquet",
+    "read_edge_list": "daskgnn.graph.readers.edgelist",
+    "read_graphml": "daskgnn.graph.readers.graphml",
+    "read_matrix_market": "daskgnn.graph.readers.matrixmarket",
+    "read_npz": "daskgnn.graph.readers.memory",
+    "read_numpy": "daskgnn.graph.readers.arrays",
+    "read_parquet": "daskgnn.graph.readers.parquet",
     "validate": "daskgnn.graph.validate",
 }
 

@@ -78,7 +78,7 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     Parameters
     ----------
     figures : dict
-        As in ``profile.json``: see `daskgnn.train.ledger.Ledger.to_dict`.
+        As in ``profile.json``: see `daskgnn.train.profile.stepprofile.Ledger.to_dict`.
     out : str or Path
         The file to write; a file that is there is replaced.
 
@@ -127,7 +127,7 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
     Parameters
     ----------
     rows : list of dict
-        The numbers of `daskgnn.partition.compare.Compared.to_dict`, one a method.
+        The numbers of `daskgnn.graph.memory.compare.Compared.to_dict`, one a method.
     out : str or Path
         The file to write; a file that is there is replaced.
 

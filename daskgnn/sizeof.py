@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 
 def register(sizeof: Any) -> None:
@@ -22,12 +19,12 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.bundle import Bundle
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.dataflow.sampling import Drawn, Message, SampledWindow, Sampling
-    from daskgnn.dataflow.shares import PartGradient, PartStep
+    from daskgnn.dataflow.steps.gradients import PartGradient, PartStep
     from daskgnn.dataflow.timing import Timed
-    from daskgnn.graph.rowfiles import SortedRows
-    from daskgnn.kernels.record import ArrayRecord
+    from daskgnn.kernels.record import ArrayRecord, array_bytes
+    from daskgnn.prepare.rowfiles import SortedRows
     from daskgnn.tasks.scores import ClassScores, Ranking
-    from daskgnn.train.state import TrainState
+    from daskgnn.train.compute.state import TrainState
 
     kinds = (
         ArrayRecord,
@@ -50,7 +47,7 @@ def _register_dataclasses(sizeof: Any) -> None:
 
 
 def _register_sparse(sizeof: Any) -> None:
-    from daskgnn.graph.gcxs import register_sizeof
+    from daskgnn.graph.sources.gcxs import register_sizeof
 
     register_sizeof(sizeof)
 
@@ -58,17 +55,3 @@ def _register_sparse(sizeof: Any) -> None:
 def part_bytes(blocks: Any) -> int:
     """Return the bytes of a part's blocks; few where another process holds them."""
     return 64 + int(blocks.nbytes)
-
-
-def array_bytes(value: Any) -> int:
-    """Return the bytes of the arrays in (nested) dataclasses, tuples and dicts."""
-    if isinstance(value, np.ndarray):
-        # A broadcast array holds one number.
-        return int(value.nbytes) if value.base is None or any(value.strides) else 8
-    if is_dataclass(value):
-        return 64 + sum(array_bytes(getattr(value, f.name)) for f in fields(value))
-    if isinstance(value, dict):
-        return sum(array_bytes(v) for v in value.values())
-    if isinstance(value, tuple | list):
-        return sum(array_bytes(v) for v in value)
-    return 32

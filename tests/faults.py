@@ -24,7 +24,7 @@ import torch
 from training import small_sage, trainer
 
 from daskgnn import nn
-from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
+from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 
 EPOCHS, STEPS, PARTS, WINDOW = 6, 10, 4, 4
 """STEPS are those of an epoch."""

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-from daskgnn.dataflow.gang import PLUGIN, GangWorkerPlugin, Mailbox, run_member
-from daskgnn.dataflow.peers import Gang
+from daskgnn.dataflow.steps.gang import PLUGIN, GangWorkerPlugin, Mailbox, run_member
+from daskgnn.dataflow.steps.peers import Gang
 
 LATE = 20.0
 
@@ -37,7 +37,7 @@ class Members:
     def __init__(self, loop, patch):
         self.loop, self.here = loop, threading.local()
         patch.setattr(
-            "daskgnn.dataflow.gang.get_worker",
+            "daskgnn.dataflow.steps.gang.get_worker",
             lambda: SimpleNamespace(plugins={PLUGIN: self.here.plugin}),
         )
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import daskgnn
 from daskgnn import nn
 from daskgnn.cli import gnn
-from daskgnn.train.recorder import Silent
+from daskgnn.train.persist.recorder import Silent
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daskgnn import __version__
 from daskgnn.cli.chaos import chaos
 from daskgnn.cli.data import datasets, partition
 from daskgnn.cli.errors import OneLineGroup, debug_option
@@ -14,6 +13,7 @@ from daskgnn.cli.generate import generate
 from daskgnn.cli.info import info
 from daskgnn.cli.runs import evaluate, predict
 from daskgnn.cli.train import train
+from daskgnn.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from daskgnn.cli.options import (
     data_dir_option,
     hush,
 )
-from daskgnn.train.prefork import start_importing
+from daskgnn.cluster.prefork import start_importing
 
 
 @click.command()

@@ -32,17 +32,17 @@ from daskgnn.cli.options import (
 )
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster, tell_stored
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.book import check_num_parts
+from daskgnn.partition.book import check_num_parts
 
 if TYPE_CHECKING:
-    from daskgnn.graph.data import GraphData
+    from daskgnn.graph.memory.data import GraphData
 
 
 @click.command()
 @debug_option
 def datasets() -> None:
     """List the data sets that are known by name."""
-    from daskgnn.graph.datasets import list_datasets
+    from daskgnn.graph.datasets.datasets import list_datasets
 
     entries = [asdict(entry) for entry in list_datasets()]
     click.echo(
@@ -262,7 +262,7 @@ def refuse_existing(out: str, force: bool) -> None:
 
 def _refuse_half(data: GraphData, feature_dtype: str) -> None:
     """Say early, before the graph is cut, that its features cannot be kept so."""
-    from daskgnn.graph.content import check_half, stored_features
+    from daskgnn.graph.memory.content import check_half, stored_features
 
     if feature_dtype != "float32":
         check_half(stored_features(data), feature_dtype, data.name)
@@ -294,10 +294,10 @@ def load_graph(
     DatasetError
         If there is no such data set or file.
     """
-    from daskgnn.graph.datasets import is_graph_file, is_store, resolve
+    from daskgnn.graph.datasets.datasets import is_graph_file, is_store, resolve
 
     if is_store(graph):
-        from daskgnn.graph.stored import ZarrSource
+        from daskgnn.graph.sources.stored import ZarrSource
 
         if options:
             raise GraphFormatError(

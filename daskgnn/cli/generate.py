@@ -70,8 +70,8 @@ def generate(
     asked = {f"num_{name}": options.pop(name) for name in names}
     given = {name: value for name, value in asked.items() if value is not None}
     cluster = {name: options.pop(name) for name in CLUSTER}
-    from daskgnn.graph.generate import drawn_graph
-    from daskgnn.graph.synthetic import Synthetic
+    from daskgnn.graph.datasets.generate import drawn_graph
+    from daskgnn.graph.datasets.synthetic import Synthetic
 
     source = Synthetic(kind, nodes, edges, seed=options["seed"], **given)
     if out_of_core or resume or edges >= STREAMED_EDGES:

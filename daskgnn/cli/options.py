@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskgnn.cli.errors import is_debugging
-from daskgnn.train.options import RUN
-from daskgnn.train.plainoptions import GROUPS
+from daskgnn.train.options.options import RUN
+from daskgnn.train.options.plainoptions import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daskgnn.train.option import Option
+    from daskgnn.train.options.option import Option
 
 
 class IntList(click.ParamType):

@@ -37,7 +37,7 @@ def plan_training(
 
     from daskgnn import config as _config  # noqa: F401  (the defaults)
     from daskgnn.dataflow.memory import WindowBudget, estimate_step, plan_memory
-    from daskgnn.graph.assemble import limit_bytes
+    from daskgnn.graph.edges.assemble import limit_bytes
     from daskgnn.sampling import NeighborSampler
 
     limit = MEMORY_LIMIT // max(workers, 1)

@@ -25,9 +25,9 @@ def prepare_store(source: Any, out: str, cluster: dict[str, Any], **given: Any) 
     cluster
         The options of `CLUSTER`.
     given
-        As of `daskgnn.partition.prepare.prepare`.
+        As of `daskgnn.prepare.stages.prepare`.
     """
-    from daskgnn.partition.prepare import prepare
+    from daskgnn.prepare.stages import prepare
 
     with _client(**cluster) as client:
         shown = sys.stderr.isatty()
@@ -42,8 +42,8 @@ def _client(workers: int | None, scheduler: str | None, **tls: Any) -> Iterator[
     if scheduler is None and not workers:
         yield None
         return
-    from daskgnn.train.cluster import open_client, own_cluster
-    from daskgnn.train.tls import Encryption
+    from daskgnn.cluster.clusters import open_client, own_cluster
+    from daskgnn.cluster.tls import Encryption
 
     hush(click.get_current_context())
     with Encryption(**tls).configured(scheduler):
@@ -86,7 +86,7 @@ def tell_stored(
 
 def _tell_prepared(out: str) -> None:
     """Print what came of a preparation out of core."""
-    from daskgnn.graph.store import open_store
+    from daskgnn.graph.store.store import open_store
 
     found = open_store(out).attributes
     names = ("num_nodes", "num_edges", "directed", "report")

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from daskgnn.train.recorder import Silent
+from daskgnn.train.persist.recorder import Silent
 
 Record = dict[str, Any]
 _QUIET_SECONDS = 10.0

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskgnn.train.storage import CHECKPOINTS, METRICS, is_url, open_storage
+from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, is_url, open_storage
 
 if TYPE_CHECKING:
-    from daskgnn.train.storage import Storage
+    from daskgnn.train.persist.storage import Storage
 
 CURVES = "curves.png"
 
@@ -67,7 +67,7 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
 
 def _profile(figures: bytes) -> str:
     """Return the table of a run's profile."""
-    from daskgnn.train.profile import table
+    from daskgnn.train.profile.text import table
 
     return table(json.loads(figures))
 

@@ -9,7 +9,7 @@ import click
 
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import PATH, check_cluster, cluster_options, hush
-from daskgnn.train.tls import Encryption
+from daskgnn.cluster.tls import Encryption
 
 
 @click.command()

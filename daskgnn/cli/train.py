@@ -19,12 +19,12 @@ from daskgnn.cli.options import (
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.cli.report import free_directory, near, report
-from daskgnn.train.configfile import read_config
-from daskgnn.train.options import RUN
-from daskgnn.train.plainoptions import CLUSTER
-from daskgnn.train.prefork import start_importing
+from daskgnn.cluster.prefork import start_importing
+from daskgnn.cluster.tls import Encryption
+from daskgnn.train.options.configfile import read_config
+from daskgnn.train.options.options import RUN
+from daskgnn.train.options.plainoptions import CLUSTER
 from daskgnn.train.signals import Signals, Terminated
-from daskgnn.train.tls import Encryption
 
 Shown = LineProgress | TerminalProgress
 # What may stand beside --resume: everything else is read from the run.

@@ -10,7 +10,7 @@ import dask
 from dask.task_spec import Task, TaskRef
 
 from daskgnn.dataflow.part import PartSource, cut_part, load_part
-from daskgnn.graph.packed import pack
+from daskgnn.graph.sources.packed import pack
 from daskgnn.sampling.sampler import Sampler
 
 if TYPE_CHECKING:

@@ -11,19 +11,19 @@ from dask.task_spec import List, Task, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
+from daskgnn.cluster.persisted import Residents
+from daskgnn.cluster.placement import Homes
 from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
-from daskgnn.dataflow.gang import AHEAD, install, run_member
-from daskgnn.dataflow.homes import Homes
-from daskgnn.dataflow.peers import Gang
-from daskgnn.dataflow.residents import Residents
+from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
+from daskgnn.dataflow.steps.peers import Gang
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from daskgnn.dataflow.executor import Event, Graph, PartOf
-    from daskgnn.dataflow.member import Outcome
-    from daskgnn.dataflow.steps import WindowSteps
+    from daskgnn.dataflow.steps.member import Outcome
+    from daskgnn.dataflow.steps.method import WindowSteps
 
 _POLL_SECONDS = 0.5
 """How often it is looked whether the workers of a window are still there."""

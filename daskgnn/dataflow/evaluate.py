@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import DataNode, List, TaskRef
 
-from daskgnn.dataflow.adding import add_task
-from daskgnn.dataflow.tree import reduce_known, reduction_tree
+from daskgnn.dataflow.steps.tasks import add_task
+from daskgnn.dataflow.steps.tree import reduce_known, reduction_tree
 from daskgnn.kernels.exchange import Asked, answer_rows
 from daskgnn.kernels.features import RowReader
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.tree import Range
+    from daskgnn.dataflow.steps.tree import Range
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureRows
     from daskgnn.kernels.halo import Halo, StreamedPart, WholePart

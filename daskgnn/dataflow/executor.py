@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dask.local import get_sync
 from dask.task_spec import DataNode
 
-from daskgnn.dataflow.member import alone, run_in_order
+from daskgnn.dataflow.steps.member import alone, run_in_order
 
 if TYPE_CHECKING:
-    from daskgnn.dataflow.member import Outcome
-    from daskgnn.dataflow.steps import WindowSteps
+    from daskgnn.dataflow.steps.member import Outcome
+    from daskgnn.dataflow.steps.method import WindowSteps
 
 Key = Hashable
 Graph = Mapping[Any, Any]
 PartOf = Callable[[Any], int]
-Event = dict[str, Any]
-"""What a line of ``metrics.jsonl`` says: ``event`` is its name."""
 
 
 def last_entry(key: Any) -> int:

@@ -15,7 +15,7 @@ import dask
 import numpy as np
 from dask.task_spec import List, TaskRef
 
-from daskgnn.dataflow.adding import add_task
+from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.kernels.exchange import Asked, answer_rows, needs_ids, needs_strength
 from daskgnn.kernels.half import TABLE_DTYPES
 from daskgnn.kernels.halo_cache import (

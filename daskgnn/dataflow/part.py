@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.graph.gcxs import csr_block
-from daskgnn.graph.packed import opened
-from daskgnn.graph.sourcecheck import load_checked
-from daskgnn.graph.sourceentries import SourceEntries
+from daskgnn.graph.sources.check import load_checked
+from daskgnn.graph.sources.entries import SourceEntries
+from daskgnn.graph.sources.gcxs import csr_block
+from daskgnn.graph.sources.packed import opened
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import RowReader, is_dense
 from daskgnn.kernels.shared import Handle, SharedArrays
-from daskgnn.kernels.spread import SpreadRows
+from daskgnn.kernels.split import SpreadRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from daskgnn.dataflow.sampling import PackedSampler
-    from daskgnn.graph.packed import PackedSource
-    from daskgnn.graph.source import GraphSource
+    from daskgnn.graph.sources.packed import PackedSource
+    from daskgnn.graph.sources.source import GraphSource
     from daskgnn.kernels.adjacency import EntryReader
 
 _KEPT = "kept/"

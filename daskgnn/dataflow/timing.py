@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dask.task_spec import Task
 
-from daskgnn.dataflow.clock import Clock, Spent
 from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.steps.clock import Clock, Spent
 from daskgnn.kernels.batch import PreparedWindow
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import dask
 from dask.task_spec import List, TaskRef
 
-from daskgnn.dataflow.adding import add_task
 from daskgnn.dataflow.halo_cache import add_update
 from daskgnn.dataflow.sampling import (
     Near,
@@ -23,6 +22,7 @@ from daskgnn.dataflow.sampling import (
     sample_round,
     serve,
 )
+from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.kernels.batch import PreparedWindow, StepFacts, finish
 from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows, ask_rows
 from daskgnn.kernels.traffic import Traffic

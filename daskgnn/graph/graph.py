@@ -15,21 +15,22 @@ import scipy.sparse as sp
 from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.errors import InputError, StoreError
-from daskgnn.graph.book import clusters_of, csr_rows, cut_clusters
-from daskgnn.graph.gcxs import NO_ROWS, csr_block, ones
-from daskgnn.graph.packed import opened, pack
-from daskgnn.graph.source import GraphSchema, GraphSource
-from daskgnn.graph.sourcecheck import check_source
-from daskgnn.graph.sourcerows import check_features
-from daskgnn.graph.stored import MemorySource, ZarrSource
+from daskgnn.graph.sources.check import check_source
+from daskgnn.graph.sources.clusters import clusters_of, csr_rows
+from daskgnn.graph.sources.gcxs import NO_ROWS, csr_block, ones
+from daskgnn.graph.sources.packed import opened, pack
+from daskgnn.graph.sources.rows import check_features
+from daskgnn.graph.sources.source import GraphSchema, GraphSource
+from daskgnn.graph.sources.stored import MemorySource, ZarrSource
+from daskgnn.partition.book import cut_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sparse import GCXS
 
-    from daskgnn.graph.data import GraphData
-    from daskgnn.partition import PartitionedGraph
+    from daskgnn.graph.memory.data import GraphData
+    from daskgnn.graph.memory.partitioned import PartitionedGraph
     from daskgnn.partition.quality import Quality
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from daskgnn.errors import GraphFormatError, StoreError
-from daskgnn.graph.book import count_clusters, csr_rows, cut_clusters
-from daskgnn.graph.content import graph_hash
-from daskgnn.graph.manifest import REMEDY
-from daskgnn.graph.restore import read_graph_data
-from daskgnn.graph.spread import held_entries, is_vertex_cut
-from daskgnn.graph.store import Store, open_store
-from daskgnn.graph.stored import ZarrSource
+from daskgnn.graph.memory.content import graph_hash
+from daskgnn.graph.sources.clusters import csr_rows
+from daskgnn.graph.sources.restore import read_graph_data
+from daskgnn.graph.sources.stored import ZarrSource
+from daskgnn.graph.store.manifest import REMEDY
+from daskgnn.graph.store.splitrows import held_entries, is_vertex_cut
+from daskgnn.graph.store.store import Store, open_store
+from daskgnn.partition.book import count_clusters, cut_clusters
 
 if TYPE_CHECKING:
     import os

@@ -12,7 +12,7 @@ import numpy as np
 from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
-    from daskgnn.kernels.spread import SpreadRows
+    from daskgnn.kernels.split import SpreadRows
 
 
 class EntryReader(ABC):

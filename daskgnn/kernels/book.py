@@ -15,7 +15,7 @@ class PartitionBook:
     """int64 [P + 1]: first storage id of each part."""
     held: np.ndarray | None = None
     """int64 [P + 1], of a vertex-cut: the first place of the entries of spread rows
-    that each part holds (`daskgnn.kernels.spread`)."""
+    that each part holds (`daskgnn.kernels.split`)."""
 
     @property
     def num_parts(self) -> int:

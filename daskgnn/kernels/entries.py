@@ -17,7 +17,7 @@ from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.record import ArrayRecord
-from daskgnn.kernels.spread import fill_columns, read_slots, slot_arguments
+from daskgnn.kernels.split import fill_columns, read_slots, slot_arguments
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock

@@ -39,7 +39,7 @@ class Halo(ArrayRecord):
     """int [H], storage ids of the halo nodes, sorted: grouped by owner."""
     weights: np.ndarray | None = None
     """float32 [E], edge weights beside `indices`, where the block has not all of its
-    rows' (`daskgnn.kernels.spread`)."""
+    rows' (`daskgnn.kernels.split`)."""
 
     def weights_of(self, block: AdjacencyBlock) -> np.ndarray | None:
         """Return the weights of all entries of the rows of `block`."""

@@ -19,7 +19,7 @@ from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.frontier import count_between, offsets, take_between
 from daskgnn.kernels.neighbor import look_up_rows, sample_rows
 from daskgnn.kernels.record import ArrayRecord
-from daskgnn.kernels.spread import read_slots, slot_arguments
+from daskgnn.kernels.split import read_slots, slot_arguments
 from daskgnn.kernels.threads import for_each
 
 if TYPE_CHECKING:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
 
 class ArrayRecord:
     """What a dataclass of arrays, and of such records, inherits."""
@@ -11,3 +16,17 @@ class ArrayRecord:
         """Bytes of all arrays."""
         values = (getattr(self, name) for name in self.__dataclass_fields__)  # type: ignore[attr-defined]
         return sum(getattr(value, "nbytes", 0) for value in values)
+
+
+def array_bytes(value: Any) -> int:
+    """Return the bytes of the arrays in (nested) dataclasses, tuples and dicts."""
+    if isinstance(value, np.ndarray):
+        # A broadcast array holds one number.
+        return int(value.nbytes) if value.base is None or any(value.strides) else 8
+    if is_dataclass(value):
+        return 64 + sum(array_bytes(getattr(value, f.name)) for f in fields(value))
+    if isinstance(value, dict):
+        return sum(array_bytes(v) for v in value.values())
+    if isinstance(value, tuple | list):
+        return sum(array_bytes(v) for v in value)
+    return 32

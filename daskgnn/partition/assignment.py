@@ -11,11 +11,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import PartitionError
-from daskgnn.partition.hierarchy import order_clusters
-from daskgnn.partition.weights import work_of
+from daskgnn.partition.methods.hierarchy import order_clusters
+from daskgnn.partition.methods.weights import work_of
 
 if TYPE_CHECKING:
-    from daskgnn.graph.data import GraphData
+    from daskgnn.partition.methods.structure import Structure
 
 SUFFIXES = (".npy", ".txt", ".part", ".csv")
 
@@ -27,7 +27,7 @@ def is_assignment(method: Any) -> bool:
     return isinstance(method, Path | np.ndarray | list | tuple)
 
 
-def assigned_clusters(graph: GraphData, given: Any) -> np.ndarray:
+def assigned_clusters(graph: Structure, given: Any) -> np.ndarray:
     """Return int64 [N], the clusters that a user gives, numbered hierarchically.
 
     Cost: linear. Memory: 16 bytes a node. When: another tool has cut the graph, or the
@@ -58,7 +58,7 @@ def assigned_clusters(graph: GraphData, given: Any) -> np.ndarray:
     return _ordered(graph, values)
 
 
-def _ordered(graph: GraphData, values: np.ndarray) -> np.ndarray:
+def _ordered(graph: Structure, values: np.ndarray) -> np.ndarray:
     """Return int64 [N], hierarchical numbers of the clusters that there are."""
     numbers, clusters = np.unique(values, return_inverse=True)
     return order_clusters(graph, clusters, len(numbers), work_of(graph))
@@ -88,7 +88,7 @@ def check_partitioner(function: Any) -> None:
 
 
 def called_clusters(
-    graph: GraphData, function: Any, num_clusters: int, seed: int
+    graph: Structure, function: Any, num_clusters: int, seed: int
 ) -> np.ndarray:
     """Return int64 [N], the clusters of an own partitioner, numbered hierarchically.
 

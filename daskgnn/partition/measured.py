@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import PartitionError
+from daskgnn.partition.methods.structure import CSRStructure
 
 if TYPE_CHECKING:
-    from daskgnn.graph.data import GraphData
+    from daskgnn.partition.methods.structure import Structure
 
 _PACKAGE_HOME = str(Path(__file__).parents[2])
 
@@ -44,7 +45,7 @@ class Measured:
 
 
 def run_measured(
-    graph: GraphData, method: str, num_clusters: int, seed: int
+    graph: Structure, method: str, num_clusters: int, seed: int
 ) -> Measured:
     """Run a method on a graph in a process of its own.
 
@@ -91,7 +92,7 @@ def _failure(method: str, done: subprocess.CompletedProcess[str]) -> str:
     return f"method {method!r} failed: {lines[-1]}"
 
 
-def write_structure(graph: GraphData, root: Path) -> None:
+def write_structure(graph: Structure, root: Path) -> None:
     """Write what a partitioner sees of a graph into a folder."""
     np.save(root / "indptr.npy", graph.indptr)
     np.save(root / "indices.npy", graph.indices)
@@ -100,12 +101,10 @@ def write_structure(graph: GraphData, root: Path) -> None:
     (root / "graph.json").write_text(json.dumps({"directed": bool(graph.directed)}))
 
 
-def read_structure(root: Path) -> GraphData:
+def read_structure(root: Path) -> CSRStructure:
     """Read what `write_structure` wrote."""
-    from daskgnn.graph.data import GraphData
-
     train = root / "train.npy"
-    return GraphData(
+    return CSRStructure(
         np.load(root / "indptr.npy"),
         np.load(root / "indices.npy"),
         splits={"train": np.load(train)} if train.exists() else {},
@@ -175,7 +174,7 @@ def _measure(root: Path, method: str, num_clusters: int, seed: int) -> dict[str,
 def _runner(method: str) -> Any:
     """Return (graph, C, seed) -> clusters, holders or None."""
     from daskgnn.partition import find_partitioner
-    from daskgnn.partition.vertexcut import VERTEX_CUTS
+    from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
 
     if method in VERTEX_CUTS:
         cut = VERTEX_CUTS[method]
@@ -184,19 +183,14 @@ def _runner(method: str) -> Any:
     return lambda graph, count, seed: (find(graph, count, seed), None)
 
 
-def _small_graph() -> GraphData:
+def _small_graph() -> CSRStructure:
     """Return two rings of nodes with a train split: everything is met once."""
-    from daskgnn.graph.readers import from_edge_index
-
     nodes = np.arange(200)
-    edges = np.concatenate(
-        [
-            np.stack([nodes, (nodes + step) % 100 + nodes // 100 * 100])
-            for step in (1, 2)
-        ],
-        axis=1,
-    )
-    return from_edge_index(edges, num_nodes=200, train=nodes[:50])
+    rings = nodes // 100 * 100
+    steps = [(nodes + step) % 100 + rings for step in (1, 2, 98, 99)]
+    indices = np.sort(np.stack(steps, axis=1)).astype(np.int32)
+    indptr = np.arange(201) * len(steps)
+    return CSRStructure(indptr, indices.ravel(), splits={"train": nodes[:50]})
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from daskgnn.tasks.task import TargetBatch, Task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from daskgnn.graph.data import GraphData
     from daskgnn.graph.graph import Graph
+    from daskgnn.graph.memory.data import GraphData
 
 _OF_OGB = {"acc": "accuracy", "rocauc": "rocauc"}
 
@@ -139,7 +139,7 @@ def _measure_of(metric: str, graph: Graph) -> str:
     known = ("accuracy", "f1_micro", "f1_macro", *several)
     measure = metric
     if metric.startswith("ogb:"):
-        from daskgnn.graph.ogb import ogb_table
+        from daskgnn.graph.datasets.ogb import ogb_table
 
         table = ogb_table(metric.removeprefix("ogb:"))
         measure = _OF_OGB.get(table["eval metric"], metric)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import ClusterError, InputError
-from daskgnn.train.recorder import Silent
+from daskgnn.train.persist.recorder import Silent
 from daskgnn.train.run import RunOptions, train
 
 if TYPE_CHECKING:
-    from daskgnn.train.recorder import Progress
+    from daskgnn.train.persist.recorder import Progress
 
 Record = dict[str, Any]
 

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any, cast
 import dask
 
 from daskgnn.errors import InputError, ModelError
-from daskgnn.graph.assemble import limit_bytes
-from daskgnn.graph.content import refuse_sparse
+from daskgnn.graph.edges.assemble import limit_bytes
 from daskgnn.graph.graph import Graph
+from daskgnn.graph.memory.content import refuse_sparse
 from daskgnn.sampling import NeighborSampler
 from daskgnn.sampling.check import check_sampler
-from daskgnn.train.option import Option, taken
-from daskgnn.train.options import TRAINER
+from daskgnn.train.options.option import Option, taken
+from daskgnn.train.options.options import TRAINER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
 
-    from daskgnn.graph.data import GraphData
+    from daskgnn.graph.memory.data import GraphData
     from daskgnn.sampling import Sampler
-    from daskgnn.train.options import TrainOptions
+    from daskgnn.train.options.options import TrainOptions
 
 _SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
 """Objects, and the options that stand for them."""

@@ -11,6 +11,7 @@ import dask
 from dask.task_spec import Task
 from dask.utils import parse_bytes
 
+from daskgnn.cluster.clusters import told_of_losses, warn_of_cluster
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
@@ -24,15 +25,14 @@ from daskgnn.dataflow.memory import (
     plan_memory,
 )
 from daskgnn.dataflow.window import InputPlan, Preparation
-from daskgnn.graph.everywhere import check_source_everywhere
+from daskgnn.graph.sources.everywhere import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
-from daskgnn.train.cluster import told_of_losses, warn_of_cluster
+from daskgnn.train.compute.gradients import Gradients
+from daskgnn.train.compute.program import make_program, packed_sampler
+from daskgnn.train.compute.schedule import optimizer_factory
 from daskgnn.train.evaluator import Evaluator
-from daskgnn.train.gradients import Gradients
-from daskgnn.train.program import make_program, packed_sampler
-from daskgnn.train.rehearsal import CompileNotice, rehearse_everywhere
-from daskgnn.train.schedule import optimizer_factory
+from daskgnn.train.warmup import CompileNotice, rehearse_everywhere
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
     from daskgnn.tasks import Task as LearningTask
-    from daskgnn.train.options import TrainOptions
-    from daskgnn.train.program import Program
+    from daskgnn.train.compute.program import Program
+    from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.targets import GivenTargets
 
 

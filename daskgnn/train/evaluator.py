@@ -20,13 +20,13 @@ from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.kernels.batch import StepFacts
 from daskgnn.sampling import NeighborSampler
-from daskgnn.train.exact import (
+from daskgnn.train.compute.exact import (
     evaluate_layer,
     evaluate_step,
     merge_scores,
     score_targets,
 )
-from daskgnn.train.program import packed_sampler
+from daskgnn.train.compute.program import packed_sampler
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.evaluate import WholeGraph

@@ -6,8 +6,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import CheckpointError
-from daskgnn.train.gradients import SYNCHRONOUS
-from daskgnn.train.options import TRAINER
+from daskgnn.train.compute.gradients import SYNCHRONOUS
+from daskgnn.train.options.options import TRAINER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
-    from daskgnn.train.options import TrainOptions
-    from daskgnn.train.program import Program
-    from daskgnn.train.schedule import Schedule
+    from daskgnn.train.compute.program import Program
+    from daskgnn.train.compute.schedule import Schedule
+    from daskgnn.train.options.options import TrainOptions
 
 
 def fingerprint(

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.train.course import Best, Course, Sums
-from daskgnn.train.gradients import staleness_counts
+from daskgnn.train.compute.gradients import staleness_counts
 from daskgnn.train.plan import Position, windows
+from daskgnn.train.runstate import Best, Course, Sums
 from daskgnn.train.signals import Terminated
 from daskgnn.train.summary import further_scores
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.seeds import SeedPlan
-    from daskgnn.train.checkpoint import Checkpoint
     from daskgnn.train.evaluator import Evaluator
     from daskgnn.train.loop import TrainLoop, WindowResult
-    from daskgnn.train.options import TrainOptions
-    from daskgnn.train.recorder import Recorder
+    from daskgnn.train.options.options import TrainOptions
+    from daskgnn.train.persist.checkpoint import Checkpoint
+    from daskgnn.train.persist.recorder import Recorder
     from daskgnn.train.signals import Signals
 
 

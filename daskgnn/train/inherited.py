@@ -18,7 +18,7 @@ import daskgnn.dataflow.evaluate
 import daskgnn.dataflow.executor
 import daskgnn.graph.graph
 import daskgnn.nn
-import daskgnn.train.program  # noqa: F401
+import daskgnn.train.compute.program  # noqa: F401
 
 # The first optimizer of a process imports half of torch's compiler.
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import Task, TaskRef
 
-from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.executor import PartsLost
-from daskgnn.dataflow.steps import WindowSteps
+from daskgnn.dataflow.steps.chain import chain_window
+from daskgnn.dataflow.steps.method import WindowSteps
 from daskgnn.dataflow.timing import report_of
-from daskgnn.train.account import CROSSED, Account
-from daskgnn.train.advice import Advisor
-from daskgnn.train.ledger import Ledger
-from daskgnn.train.recovery import Recoveries
+from daskgnn.train.profile.advice import Advisor
+from daskgnn.train.profile.recovery import Recoveries
+from daskgnn.train.profile.stepprofile import Ledger
+from daskgnn.train.profile.windowprofile import CROSSED, Account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.dataflow.executor import Event
-    from daskgnn.dataflow.peers import MemberReport
-    from daskgnn.dataflow.steps import StepMethod
+    from daskgnn.dataflow.steps.method import StepMethod
+    from daskgnn.dataflow.steps.peers import MemberReport
     from daskgnn.kernels.traffic import Traffic
     from daskgnn.train.ahead import Lookahead, PreparedAhead
-    from daskgnn.train.gradients import UpdateOptions
+    from daskgnn.train.compute.gradients import UpdateOptions
+    from daskgnn.train.compute.schedule import Schedule
+    from daskgnn.train.compute.state import TrainState
     from daskgnn.train.plan import Window
-    from daskgnn.train.schedule import Schedule
-    from daskgnn.train.state import TrainState
 
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""

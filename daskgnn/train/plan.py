@@ -13,7 +13,7 @@ from daskgnn.kernels.batch import StepFacts
 from daskgnn.kernels.counter import DROPOUT, EXPANSION, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
 from daskgnn.kernels.targets import distinct_nodes
-from daskgnn.train.gradients import SYNCHRONOUS, Gradients, StepUse, shares
+from daskgnn.train.compute.gradients import SYNCHRONOUS, Gradients, StepUse, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

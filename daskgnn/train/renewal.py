@@ -5,15 +5,15 @@ from __future__ import annotations
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, TypeVar
 
+from daskgnn.cluster.connection import has_lost_scheduler, successor
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
-from daskgnn.train.connection import has_lost_scheduler, successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.train.recorder import Recorder
+    from daskgnn.train.persist.recorder import Recorder
 
 T = TypeVar("T")
 

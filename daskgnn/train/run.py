@@ -11,40 +11,40 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from daskgnn.cluster.clusters import open_client
+from daskgnn.cluster.spec import Where
+from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import (
     CheckpointError,
     InputError,
     PartitionError,
     TrainingError,
 )
-from daskgnn.graph.datasets import is_store, resolve
-from daskgnn.graph.everywhere import check_source_everywhere
+from daskgnn.graph.datasets.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
+from daskgnn.graph.sources.everywhere import check_source_everywhere
 from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import check_features, check_worker_limit
-from daskgnn.train.cluster import open_client
-from daskgnn.train.option import taken
-from daskgnn.train.options import RUN, RunOptions
-from daskgnn.train.plainoptions import PlainOptions
-from daskgnn.train.recipes import settle
-from daskgnn.train.recorder import Progress, Silent
-from daskgnn.train.signals import Terminated
-from daskgnn.train.storage import (
+from daskgnn.train.options.option import taken
+from daskgnn.train.options.options import RUN, RunOptions
+from daskgnn.train.options.plainoptions import PlainOptions
+from daskgnn.train.options.recipes import settle
+from daskgnn.train.persist.recorder import Progress, Silent
+from daskgnn.train.persist.storage import (
     CHECKPOINTS,
     METRICS,
     Storage,
     is_url,
     open_storage,
 )
-from daskgnn.train.tls import Encryption
+from daskgnn.train.signals import Terminated
 from daskgnn.train.trainer import Trainer
-from daskgnn.train.where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from daskgnn.graph.data import GraphData
     from daskgnn.graph.graph import Graph
+    from daskgnn.graph.memory.data import GraphData
 
 SETTINGS = "run.json"
 """The file of a run's directory that holds its settings."""
@@ -251,7 +251,7 @@ def predict(
     encryption: Encryption | None = None,
 ) -> Path:
     """Write a run's predictions for every node to ``out`` (.zarr or .parquet)."""
-    from daskgnn.train.output import check_output, write_predictions
+    from daskgnn.train.persist.output import check_output, write_predictions
 
     check_output(out)
     where = Where(workers, scheduler, encryption)

@@ -1,6 +1,6 @@
 """A parameter server: this process applies gradients in the order in which they come.
 
-Workers that are free pull units (`daskgnn.dataflow.arrival`), so a slow one holds
+Workers that are free pull units (`daskgnn.dataflow.steps.arrival`), so a slow one holds
 nobody up. At a window's end all of its units are applied: the state that comes home is
 of whole steps, as with any other way, and so are checkpoints. Which bits come out
 depends on time.
@@ -17,27 +17,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import DataNode, Task, TaskRef
 
-from daskgnn.dataflow.arrival import Pool, Unit, Versions
-from daskgnn.dataflow.chain import checksum, part_step, update
-from daskgnn.dataflow.clock import together
-from daskgnn.dataflow.peers import check_copies
-from daskgnn.dataflow.steps import Step
+from daskgnn.dataflow.steps.arrival import Pool, Unit, Versions
+from daskgnn.dataflow.steps.chain import checksum, part_step, update
+from daskgnn.dataflow.steps.clock import together
+from daskgnn.dataflow.steps.method import Step
+from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.errors import TrainingError
-from daskgnn.train.gradients import delay_compensated
+from daskgnn.train.compute.gradients import delay_compensated
+from daskgnn.train.compute.state import TrainState
 from daskgnn.train.loop import CHAIN_PRIORITY, TrainLoop
-from daskgnn.train.state import TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.dataflow.shares import PartGradient
-    from daskgnn.dataflow.steps import StepMethod, WindowSteps
+    from daskgnn.dataflow.steps.gradients import PartGradient
+    from daskgnn.dataflow.steps.method import StepMethod, WindowSteps
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.ahead import PreparedAhead
-    from daskgnn.train.gradients import UpdateOptions
+    from daskgnn.train.compute.gradients import UpdateOptions
+    from daskgnn.train.compute.program import Program
     from daskgnn.train.loop import WindowResult
-    from daskgnn.train.program import Program
 
 
 _one_at_a_time = threading.Lock()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.train.state import hash_parameters
+from daskgnn.train.compute.state import hash_parameters
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
-    from daskgnn.train.course import Course
+    from daskgnn.train.runstate import Course
 
 
 def summarize(

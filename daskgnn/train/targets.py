@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
-    from daskgnn.train.options import TrainOptions
+    from daskgnn.train.options.options import TrainOptions
 
 
 def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> Task:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 import dask
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
+from daskgnn.cluster.clusters import told_of_losses
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
-from daskgnn.train.advice import Advice, advisor_of
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import (
     check_count,
@@ -20,30 +20,35 @@ from daskgnn.train.checks import (
     check_options,
     choose_sampler,
 )
-from daskgnn.train.cluster import told_of_losses
-from daskgnn.train.course import Course
+from daskgnn.train.compute.dryrun import try_both
+from daskgnn.train.compute.methods import method_of
+from daskgnn.train.compute.schedule import new_schedule
+from daskgnn.train.compute.state import (
+    TrainState,
+    flatten,
+    hash_parameters,
+    write_parameters,
+)
 from daskgnn.train.deployment import deploy, new_name, program_of
-from daskgnn.train.dryrun import try_both
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
-from daskgnn.train.methods import method_of
-from daskgnn.train.optiondocs import documented
+from daskgnn.train.options.optiondocs import documented
+from daskgnn.train.persist.recorder import History, Recorder, Silent
 from daskgnn.train.plan import WindowPlanner, some_windows
-from daskgnn.train.recorder import History, Recorder, Silent
-from daskgnn.train.recovery import Recoveries
-from daskgnn.train.rehearsal import CompileNotice
+from daskgnn.train.profile.advice import Advice, advisor_of
+from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.renewal import (
     another_executor,
     how_to_continue,
     outlive_schedulers,
 )
-from daskgnn.train.schedule import new_schedule
+from daskgnn.train.runstate import Course
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
-from daskgnn.train.state import TrainState, flatten, hash_parameters, write_parameters
 from daskgnn.train.summary import summarize
 from daskgnn.train.targets import GivenTargets, chosen_task
+from daskgnn.train.warmup import CompileNotice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +60,8 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
-    from daskgnn.train.ledger import Ledger
-    from daskgnn.train.options import TrainOptions
+    from daskgnn.train.options.options import TrainOptions
+    from daskgnn.train.profile.stepprofile import Ledger
 
 T = TypeVar("T")
 

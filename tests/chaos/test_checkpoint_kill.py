@@ -15,9 +15,9 @@ from faults import records, trials
 from fsspec.implementations.local import LocalFileOpener
 from training import trainer
 
-from daskgnn.train import recorder
-from daskgnn.train.checkpoint import load_checkpoint, newest_checkpoint
-from daskgnn.train.storage import ObjectStorage, open_storage
+from daskgnn.train.persist import recorder
+from daskgnn.train.persist.checkpoint import load_checkpoint, newest_checkpoint
+from daskgnn.train.persist.storage import ObjectStorage, open_storage
 
 EPOCHS, STEPS, INTERVAL = 2, 9, 3
 """Steps of an epoch; steps between checkpoints."""

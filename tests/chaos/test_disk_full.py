@@ -15,7 +15,7 @@ import pytest
 from faults import records, trials
 from training import command, inside, planted_graph, stored
 
-from daskgnn.train.checkpoint import load_checkpoint
+from daskgnn.train.persist.checkpoint import load_checkpoint
 
 EPOCHS = 6
 SETTINGS = (

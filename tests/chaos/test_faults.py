@@ -19,9 +19,9 @@ from faults import (
 )
 from training import planted_graph, stored, trainer
 
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.errors import StoreError
-from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.timeout(240)
 

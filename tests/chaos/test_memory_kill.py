@@ -9,8 +9,8 @@ from faults import trials
 from training import trainer
 
 from daskgnn import nn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import TrainingError
-from daskgnn.train.cluster import own_cluster
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -22,8 +22,8 @@ from faults import (
 )
 from training import trainer
 
-from daskgnn.train import cluster
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster import clusters as cluster
+from daskgnn.cluster.clusters import own_cluster
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,9 +9,9 @@ from distributed import wait
 from faults import EPOCHS, OPTIONS, PARTS, Disturber, facts, kill, records
 from training import trainer
 
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.train import run as runs
-from daskgnn.train.cluster import own_cluster
-from daskgnn.train.recorder import Silent
+from daskgnn.train.persist.recorder import Silent
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

@@ -10,8 +10,8 @@ import torch
 from training import AtStep, die, planted_graph, stored, trainer
 
 from daskgnn import nn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.kernels.counter import DROPOUT, derive_key
-from daskgnn.train.cluster import own_cluster
 
 EPOCHS, STEPS = 6, 10
 """Steps of an epoch."""
@@ -110,7 +110,7 @@ def to_death(path, out, way, step):
 def processes():
     """Return what starts processes that have imported all, and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training", "daskgnn.train.local"])
+    context.set_forkserver_preload(["training", "daskgnn.train.compute.local"])
     return context
 
 

@@ -20,8 +20,8 @@ from faults import (
 from training import trainer
 
 from daskgnn import nn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.kernels.counter import DROPOUT, derive_key
-from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.timeout(120)
 

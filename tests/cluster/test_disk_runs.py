@@ -4,7 +4,7 @@ import pytest
 from training import planted_graph, small_sage, stored
 
 import daskgnn
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 
 def fitted(path, client, where, **options):

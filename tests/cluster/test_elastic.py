@@ -10,10 +10,10 @@ from distributed import Client, LocalCluster
 from training import planted_graph, stored, trainer
 
 from daskgnn import nn
-from daskgnn.dataflow import homes
+from daskgnn.cluster import placement as homes
+from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 from daskgnn.train import loop as loop_module
 from daskgnn.train import run as runs
-from daskgnn.train.cluster import OWN_CLUSTER, own_cluster
 
 EPOCHS, STEPS, PARTS = 8, 10, 4
 OPTIONS = {"batch_size": 20, "window": 2}

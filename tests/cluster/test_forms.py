@@ -10,12 +10,12 @@ from distributed import get_worker
 from training import planted_graph, scaled_sage, stored, trainer
 
 from daskgnn import nn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.dataflow.cluster import ClusterExecutor
-from daskgnn.dataflow.gang import PLUGIN
-from daskgnn.dataflow.sums import SLICED_BYTES
+from daskgnn.dataflow.steps.gang import PLUGIN
+from daskgnn.dataflow.steps.sums import SLICED_BYTES
 from daskgnn.errors import TrainingError
 from daskgnn.train import loop
-from daskgnn.train.cluster import own_cluster
 
 EPOCHS = 2
 SHAPES = {1: [3], 2: [3, 8], 3: [5]}

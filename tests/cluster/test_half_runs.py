@@ -4,7 +4,7 @@ import dask
 import pytest
 from training import planted_graph, trainer
 
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 
 @pytest.fixture(scope="module")

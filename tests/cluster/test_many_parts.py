@@ -3,7 +3,7 @@
 import pytest
 from training import planted_graph, stored, trainer
 
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 MOST_PARTS = 64
 

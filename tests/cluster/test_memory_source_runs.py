@@ -4,7 +4,7 @@ import pytest
 from training import hub_graph, hub_weights, small_sage
 
 import daskgnn
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 
 @pytest.mark.parametrize("method", ["metis", "hdrf"])

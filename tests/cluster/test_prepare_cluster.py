@@ -11,13 +11,12 @@ import pytest
 from preparing import assert_same_store, edge_list
 
 from daskgnn.cli import main
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import ClusterError, GraphFormatError, StoreError
-from daskgnn.graph import pieces
+from daskgnn.graph.datasets.synthetic import Synthetic
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.synthetic import Synthetic
-from daskgnn.partition import rowstage
-from daskgnn.partition.prepare import prepare
-from daskgnn.train.cluster import own_cluster
+from daskgnn.prepare import pieces, rowstage
+from daskgnn.prepare.stages import prepare
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def small_tasks(monkeypatch):
     """Many pieces, many buckets, several chunks of an array."""
     monkeypatch.setattr(rowstage, "PIECE_EDGES", 500)
     monkeypatch.setattr(rowstage, "sort_budget", lambda *_: 1 << 14)
-    monkeypatch.setattr("daskgnn.graph.writer.CHUNK_BYTES", 4096)
+    monkeypatch.setattr("daskgnn.graph.store.writer.CHUNK_BYTES", 4096)
 
 
 def drawn_graph(num_edges=6000):
@@ -90,7 +89,7 @@ def test_killed_workers_change_nothing(tmp_path, client, small_tasks, monkeypatc
         return Killing(client, 2)
 
     monkeypatch.setattr(rowstage, "bar", killing)
-    monkeypatch.setattr("daskgnn.partition.prepare.bar", killing)
+    monkeypatch.setattr("daskgnn.prepare.stages.bar", killing)
     prepare(file, tmp_path / "there.zarr", client=client, **options)
     assert killed == ["edges to buckets", "buckets to rows", "rows to the store"]
     assert_same_store(tmp_path / "there.zarr", tmp_path / "here.zarr")

@@ -7,7 +7,7 @@ from training import planted_graph, small_sage, stored, trainer
 
 import daskgnn
 from daskgnn import nn
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 
 @pytest.fixture(scope="module")

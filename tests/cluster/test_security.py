@@ -14,10 +14,10 @@ import pytest
 from distributed.security import Security
 from training import command, planted_graph, stored, trainer
 
+from daskgnn.cluster.clusters import own_cluster
+from daskgnn.cluster.tls import Encryption, connection_args
 from daskgnn.errors import InputError
 from daskgnn.train import run as runs
-from daskgnn.train.cluster import own_cluster
-from daskgnn.train.tls import Encryption, connection_args
 
 OPEN_SOCKET = r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning"
 

@@ -13,9 +13,9 @@ from distributed import get_worker
 from training import AtStep, die, planted_graph, stored, trainer
 
 from daskgnn import nn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.train import server
-from daskgnn.train.cluster import own_cluster
-from daskgnn.train.state import hash_parameters
+from daskgnn.train.compute.state import hash_parameters
 
 OPTIONS = {"batch_size": 24, "gradients": "server", "window": 10, "lr": 0.01}
 EPOCHS = 3

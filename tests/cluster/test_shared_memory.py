@@ -8,8 +8,8 @@ import dask
 import pytest
 from training import planted_graph, stored, trainer
 
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.kernels.shared import memory_name
-from daskgnn.train.cluster import own_cluster
 
 pytestmark = pytest.mark.skipif(
     memory_name() is None, reason="no memory that processes can share here"

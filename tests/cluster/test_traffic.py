@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from training import small_sage, trainer
 
 import daskgnn
-from daskgnn.graph.generate import planted_partition
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
+from daskgnn.graph.datasets.generate import planted_partition
 
 BATCH, STEPS = 100, 12
 

@@ -9,7 +9,7 @@ import pytest
 from training import hub_graph, stored, trainer
 
 import daskgnn
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 PARTS = 4
 

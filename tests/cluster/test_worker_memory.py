@@ -7,12 +7,12 @@ import sys
 import pytest
 from training import planted_graph, stored
 
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.dataflow import part
 from daskgnn.dataflow.part import PartSource, load_part
-from daskgnn.graph.stored import ZarrSource
+from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.sampling import NeighborSampler
-from daskgnn.train.cluster import own_cluster
-from daskgnn.train.program import packed_sampler
+from daskgnn.train.compute.program import packed_sampler
 
 SAMPLER = packed_sampler(NeighborSampler([2, 2]))
 

@@ -8,7 +8,7 @@ from training import hub_graph, hub_weights, planted_graph, stored, trainer
 import daskgnn
 from daskgnn import nn
 from daskgnn.partition import PARTITIONERS
-from daskgnn.partition.vertexcut import VERTEX_CUTS
+from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
 
 
 def losses(path, num_parts):

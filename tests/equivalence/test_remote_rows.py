@@ -7,7 +7,7 @@ import torch
 from training import planted_graph, small_sage, stored, trainer
 
 from daskgnn import nn
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 
 WIDE = 40
 """Features enough that a sum of a few rows takes fewer bytes than the rows."""

@@ -8,9 +8,9 @@ import scipy.sparse as sp
 from training import AtStep, die, hub_graph, planted_graph, stop, trainer
 
 import daskgnn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import PartitionError
-from daskgnn.partition.prepare import prepare
-from daskgnn.train.cluster import own_cluster
+from daskgnn.prepare.stages import prepare
 
 CLUSTERS, PARTS, EPOCHS = 8, 2, 2
 

@@ -21,10 +21,10 @@ from training import (
 )
 
 import daskgnn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import CheckpointError, InputError, ModelError
 from daskgnn.kernels.counter import derive_key, keys_below
 from daskgnn.sampling import LocalRows, NeighborSampler, SampledGraph, Sampler
-from daskgnn.train.cluster import own_cluster
 
 PARTS, EPOCHS = 2, 2
 

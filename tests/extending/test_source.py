@@ -18,8 +18,8 @@ from training import (
 )
 
 import daskgnn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import ClusterError, InputError
-from daskgnn.train.cluster import own_cluster
 
 PARTS, EPOCHS = 2, 2
 

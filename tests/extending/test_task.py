@@ -11,10 +11,10 @@ from training import AtStep, die, planted_graph, stop, stored
 
 import daskgnn
 from daskgnn import nn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import EXPANSION, derive_key, keys_below
 from daskgnn.tasks import NodeClassification, Ranking, Targets, Task
-from daskgnn.train.cluster import own_cluster
 
 OPTIONS = {"num_neighbors": [4, 3], "batch_size": 128, "window": 3, "lr": 0.02}
 EPOCHS = 2

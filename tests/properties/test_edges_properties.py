@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskgnn.graph.assemble import to_rows
-from daskgnn.graph.checks import check_rows, is_symmetric
+from daskgnn.graph.edges.assemble import to_rows
+from daskgnn.graph.memory.checks import check_rows, is_symmetric
 
 
 @st.composite

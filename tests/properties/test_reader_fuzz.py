@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import daskgnn
 from daskgnn.errors import DaskGNNError
-from daskgnn.graph.open_file import read_graph
+from daskgnn.graph.readers.open_file import read_graph
 
 FEW, MANY = 40, 1700
 QUIET = list(HealthCheck)

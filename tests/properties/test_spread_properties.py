@@ -10,7 +10,7 @@ from test_sampling_properties import FAN_OUTS, assert_equal, graphs, sample, see
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.counter import derive_key
 from daskgnn.kernels.entries import PartRows, completed, references
-from daskgnn.kernels.spread import SpreadRows
+from daskgnn.kernels.split import SpreadRows
 from daskgnn.sampling import NeighborSampler, PartitionBook
 from daskgnn.sampling.rounds import sample_parts
 

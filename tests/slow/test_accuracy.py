@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from daskgnn.train.cluster import own_cluster
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.train.run import RunOptions, train
 
 SEEDS = range(5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import daskgnn
-from daskgnn.train.recipes import settle
+from daskgnn.train.options.recipes import settle
 
 SEEDS = range(5)
 LARGEST_LOSS = 0.003

@@ -3,8 +3,8 @@
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.graph.data import GraphData
-from daskgnn.graph.readers import from_edge_index
+from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.readers.memory import from_edge_index
 
 
 def make_graph(num_nodes=60, num_edges=240, *, seed=0, **options) -> GraphData:

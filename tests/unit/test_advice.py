@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from daskgnn.train.advice import Advisor, expected_seconds
+from daskgnn.train.profile.advice import Advisor, expected_seconds
 
 
 def measured(workers, parts, rest, costs=1.0):

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import AtStep, planted_graph, stop, stored, trainer
 
-from daskgnn.dataflow.arrival import Pool, Versions
 from daskgnn.dataflow.executor import LocalExecutor, PartsLost
+from daskgnn.dataflow.steps.arrival import Pool, Versions
 from daskgnn.errors import InputError
 from daskgnn.train import deployment
+from daskgnn.train.compute.program import TrainSession
+from daskgnn.train.compute.state import TrainState
 from daskgnn.train.plan import Position, windows
-from daskgnn.train.program import TrainSession
-from daskgnn.train.state import TrainState
 
 LR = 0.1
 OPTIONS = {"optimizer": "sgd", "lr": LR, "batch_size": 24, "gradients": "server"}

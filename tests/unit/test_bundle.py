@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskgnn.dataflow.bundle import Bundle, bundled
-from daskgnn.sizeof import array_bytes
+from daskgnn.kernels.record import array_bytes
 
 PARTS = 5
 

@@ -22,9 +22,10 @@ from training import planted_graph, stored, trainer
 from daskgnn import nn
 from daskgnn.cli import gnn
 from daskgnn.errors import CheckpointError, InputError, TrainingError
-from daskgnn.train import course, recorder
-from daskgnn.train.background import Background
-from daskgnn.train.checkpoint import (
+from daskgnn.train import runstate as course
+from daskgnn.train.persist import recorder
+from daskgnn.train.persist.background import Background
+from daskgnn.train.persist.checkpoint import (
     ARRAYS,
     MANIFEST,
     Checkpoint,
@@ -32,7 +33,7 @@ from daskgnn.train.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from daskgnn.train.storage import ObjectStorage, open_storage
+from daskgnn.train.persist.storage import ObjectStorage, open_storage
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from daskgnn.cli.errors import explain
 from daskgnn.cli.options import IntList
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.cli.report import free_directory
+from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import DatasetError, TrainingError
 from daskgnn.train.signals import Terminated
-from daskgnn.train.tls import Encryption
 
 
 def call(*args: str) -> Result:

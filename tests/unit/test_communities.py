@@ -6,11 +6,11 @@ import pytest
 import scipy.sparse as sp
 from stored_graphs import make_graph
 
-from daskgnn.graph.generate import planted_partition
-from daskgnn.graph.readers import from_networkx
+from daskgnn.graph.datasets.generate import planted_partition
+from daskgnn.graph.readers.memory import from_networkx
 from daskgnn.partition import PARTITIONERS
-from daskgnn.partition.embedding import bisect_points
-from daskgnn.partition.propagation import (
+from daskgnn.partition.methods.embedding import bisect_points
+from daskgnn.partition.methods.propagation import (
     IMBALANCE,
     Level,
     coarse_labels,
@@ -19,9 +19,9 @@ from daskgnn.partition.propagation import (
     propagation_clusters,
     refine,
 )
-from daskgnn.partition.spectral import spectral_embedding
-from daskgnn.partition.walks import walk_embedding
-from daskgnn.partition.weights import work_of
+from daskgnn.partition.methods.spectral import spectral_embedding
+from daskgnn.partition.methods.walks import walk_embedding
+from daskgnn.partition.methods.weights import work_of
 
 FINDERS = ["cluster", "spectral", "random-walk"]
 
@@ -136,7 +136,7 @@ def test_refining_never_cuts_more_and_keeps_the_limit():
 
 
 def test_levels_come_near_metis(monkeypatch):
-    monkeypatch.setattr("daskgnn.partition.propagation.COARSE_NODES", 20)
+    monkeypatch.setattr("daskgnn.partition.methods.propagation.COARSE_NODES", 20)
     graph = planted_partition(8000, 60000, 16, num_features=0, seed=1)
 
     def cut(clusters):

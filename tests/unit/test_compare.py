@@ -7,10 +7,10 @@ import pytest
 
 from daskgnn.cli import main
 from daskgnn.errors import PartitionError
-from daskgnn.graph.generate import planted_partition
+from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.graph.graph import open_graph
+from daskgnn.graph.memory.compare import compare
 from daskgnn.partition import PARTITIONERS, fallback_note, settle_method
-from daskgnn.partition.compare import compare
 from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
 from daskgnn.partition.measured import run_measured
 

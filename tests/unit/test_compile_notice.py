@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from training import planted_graph, small_sage, stored, trainer
 
-from daskgnn.train import rehearsal
-from daskgnn.train.recorder import Silent
+from daskgnn.train import warmup as rehearsal
+from daskgnn.train.persist.recorder import Silent
 
 RUN = """
 import json, sys
 from numba.core import event
 import torch
 import daskgnn
-from daskgnn.train import deployment, rehearsal
+from daskgnn.train import deployment
+from daskgnn.train import warmup as rehearsal
 
 class Told:
     events = []

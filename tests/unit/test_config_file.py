@@ -11,8 +11,8 @@ from click.testing import CliRunner
 import daskgnn.train
 from daskgnn.cli import gnn
 from daskgnn.errors import InputError
-from daskgnn.train.configfile import read_config
-from daskgnn.train.options import RUN
+from daskgnn.train.options.configfile import read_config
+from daskgnn.train.options.options import RUN
 
 
 def written(folder, text, name="run.yaml"):

@@ -7,7 +7,12 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.datasets import DatasetInfo, list_datasets, load_dataset, resolve
+from daskgnn.graph.datasets.datasets import (
+    DatasetInfo,
+    list_datasets,
+    load_dataset,
+    resolve,
+)
 
 
 @pytest.fixture(autouse=True)

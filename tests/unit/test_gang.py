@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from members import LATE, running_members
 
-from daskgnn.dataflow import sums
-from daskgnn.dataflow.clock import Clock
-from daskgnn.dataflow.gang import Mailbox
-from daskgnn.dataflow.member import Outcome
-from daskgnn.dataflow.peers import HELLO, Exchange, PeerLost
-from daskgnn.dataflow.shares import PartGradient, PartStep, add_gradients
-from daskgnn.dataflow.steps import StepMethod
+from daskgnn.dataflow.steps.clock import Clock
+from daskgnn.dataflow.steps.gang import Mailbox
+from daskgnn.dataflow.steps.gradients import PartGradient, PartStep, add_gradients
+from daskgnn.dataflow.steps.member import Outcome
+from daskgnn.dataflow.steps.method import StepMethod, sums
+from daskgnn.dataflow.steps.peers import HELLO, Exchange, PeerLost
 from daskgnn.errors import TrainingError
 
 SOON = 0.05

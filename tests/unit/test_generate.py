@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from daskgnn.graph.generate import planted_partition, rmat
+from daskgnn.graph.datasets.generate import planted_partition, rmat
+from daskgnn.graph.datasets.synthetic import Synthetic
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.synthetic import Synthetic
-from daskgnn.partition.prepare import prepare
+from daskgnn.prepare.stages import prepare
 
 
 def ends(graph):

@@ -10,16 +10,16 @@ from training import AtStep, planted_graph, scaled_sage, stop, stored, trainer
 import daskgnn
 from daskgnn import nn
 from daskgnn.dataflow.executor import LocalExecutor
-from daskgnn.dataflow.peers import check_copies
-from daskgnn.dataflow.ring import add_ring
-from daskgnn.dataflow.shares import PartGradient, add_gradients
+from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients
+from daskgnn.dataflow.steps.peers import check_copies
+from daskgnn.dataflow.steps.ring import add_ring
 from daskgnn.errors import InputError, TrainingError
-from daskgnn.train import methods
-from daskgnn.train.gradients import Gradients, clipped, compression, shares
+from daskgnn.train.compute import methods
+from daskgnn.train.compute.gradients import Gradients, clipped, compression, shares
+from daskgnn.train.compute.program import TrainSession
+from daskgnn.train.compute.schedule import optimizer_factory
+from daskgnn.train.compute.state import TrainState
 from daskgnn.train.plan import Position, windows
-from daskgnn.train.program import TrainSession
-from daskgnn.train.schedule import optimizer_factory
-from daskgnn.train.state import TrainState
 
 LR = 0.1
 ALL = {"num_neighbors": [-1, -1], "optimizer": "sgd", "lr": LR}

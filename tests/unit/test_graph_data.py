@@ -9,8 +9,8 @@ import scipy.sparse as sp
 import torch
 
 from daskgnn.errors import DatasetError, GraphFormatError
-from daskgnn.graph.data import GraphData
-from daskgnn.graph.readers import (
+from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.readers.memory import (
     from_edge_index,
     from_networkx,
     from_pyg,

@@ -15,15 +15,14 @@ from stored_graphs import assert_same_graph, dense, make_graph
 from daskgnn.cli import gnn
 from daskgnn.cli.options import FEATURE_DTYPES
 from daskgnn.errors import InputError, StoreError
-from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.store import open_store
-from daskgnn.graph.stored import ZarrSource
+from daskgnn.graph.sources.stored import ZarrSource
+from daskgnn.graph.store.store import open_store, writer
 from daskgnn.graph.validate import validate
 from daskgnn.kernels.exchange import FeatureRows
 from daskgnn.kernels.features import normalize_rows, some_rows
 from daskgnn.kernels.half import TABLE_DTYPES, narrow, widen
-from daskgnn.sizeof import array_bytes
+from daskgnn.kernels.record import array_bytes
 
 HALVES = ("float16", "bfloat16")
 ON_DISK = {"float16": np.float16, "bfloat16": np.uint16}

@@ -13,10 +13,10 @@ import daskgnn
 from daskgnn import nn
 from daskgnn.dataflow.memory import estimate_blocks
 from daskgnn.errors import CheckpointError, InputError
-from daskgnn.graph.generate import planted_partition
+from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.graph.graph import open_graph
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.train.checkpoint import newest_checkpoint
+from daskgnn.train.persist.checkpoint import newest_checkpoint
 
 HALVES = ("float16", "bfloat16")
 
@@ -105,7 +105,7 @@ def test_blocks_are_not_widened_when_they_are_loaded(paths, monkeypatch):
     def refuse(*args):
         raise AssertionError("the whole block was read as float32")
 
-    monkeypatch.setattr("daskgnn.graph.sourcerows.widen", refuse)
+    monkeypatch.setattr("daskgnn.graph.sources.rows.widen", refuse)
     fitted(paths["bfloat16"], epochs=1)
 
 

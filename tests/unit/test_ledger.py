@@ -9,8 +9,8 @@ from dask.local import get_sync
 from dask.task_spec import DataNode, List, Task, TaskRef
 from training import planted_graph, stored, trainer
 
-from daskgnn.dataflow.clock import Work, together
-from daskgnn.dataflow.peers import MemberReport
+from daskgnn.dataflow.steps.clock import Work, together
+from daskgnn.dataflow.steps.peers import MemberReport
 from daskgnn.dataflow.timing import (
     Timed,
     TimedWindow,
@@ -23,9 +23,9 @@ from daskgnn.errors import InputError
 from daskgnn.kernels.batch import PreparedWindow
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import Targets
-from daskgnn.train.account import CROSSED, Account
-from daskgnn.train.ledger import Ledger
 from daskgnn.train.plan import Position, some_windows
+from daskgnn.train.profile.stepprofile import Ledger
+from daskgnn.train.profile.windowprofile import CROSSED, Account
 
 BEGAN, WALL = 1000.0, 2.0
 """When steps were submitted, and seconds until their result."""
@@ -179,7 +179,7 @@ class Time:
 
 @pytest.fixture
 def clock(monkeypatch):
-    import daskgnn.train.ledger as module
+    import daskgnn.train.profile.stepprofile as module
 
     clock = Time()
     monkeypatch.setattr(module, "time", clock)

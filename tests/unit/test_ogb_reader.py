@@ -15,9 +15,8 @@ import pandas as pd
 import pytest
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph import ogb
-from daskgnn.graph.datasets import list_datasets, load_dataset
-from daskgnn.graph.ogb import _master, from_ogb
+from daskgnn.graph.datasets.datasets import list_datasets, load_dataset, ogb
+from daskgnn.graph.datasets.ogb import _master, from_ogb
 
 EDGES = np.array([[0, 1, 2, 4, 0], [1, 2, 3, 0, 1]])
 FEATURES = np.arange(12, dtype=np.float32).reshape(6, 2) / 4

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from daskgnn.dataflow.chain import update
-from daskgnn.dataflow.shares import PartGradient
-from daskgnn.dataflow.steps import Step, StepMethod
+from daskgnn.dataflow.steps.chain import update
+from daskgnn.dataflow.steps.gradients import PartGradient
+from daskgnn.dataflow.steps.method import Step, StepMethod
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.tasks import NodeClassification
-from daskgnn.train.gradients import StepUse, UpdateOptions
-from daskgnn.train.program import TrainSession, make_program
-from daskgnn.train.schedule import Schedule, check_optimizer, optimizer_factory
-from daskgnn.train.state import TrainState, flatten, hash_parameters
+from daskgnn.train.compute.gradients import StepUse, UpdateOptions
+from daskgnn.train.compute.program import TrainSession, make_program
+from daskgnn.train.compute.schedule import Schedule, check_optimizer, optimizer_factory
+from daskgnn.train.compute.state import TrainState, flatten, hash_parameters
 
 NAMES = ["adam", "adamw", "sgd", "adagrad", "adadelta", "adamax", "asgd", "nadam"]
 NAMES += ["radam", "rmsprop", "rprop", "adafactor"]

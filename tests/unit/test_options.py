@@ -15,10 +15,10 @@ from training import planted_graph, stored, trainer
 import daskgnn
 from daskgnn.errors import CheckpointError, InputError
 from daskgnn.train.fingerprint import check_same
-from daskgnn.train.optiondocs import page
-from daskgnn.train.options import RUN, TRAINER
-from daskgnn.train.plainoptions import CLUSTER, FILES
-from daskgnn.train.recipes import RECIPES, settle
+from daskgnn.train.options.optiondocs import page
+from daskgnn.train.options.options import RUN, TRAINER
+from daskgnn.train.options.plainoptions import CLUSTER, FILES
+from daskgnn.train.options.recipes import RECIPES, settle
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +98,7 @@ def test_a_type_checker_knows_the_options(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from typing import Unpack\n"
-        "from daskgnn.train.options import TrainOptions\n"
+        "from daskgnn.train.options.options import TrainOptions\n"
         "def f(**options: Unpack[TrainOptions]) -> None: ...\n"
         "f(num_neighbors=[5, 3], lr=0.1, steps='tasks', feature_dtype=None)\n"
         "f(lr='high')\n"
@@ -275,13 +275,15 @@ def python(folder, code):
 
 
 def test_declarations_import_nothing_heavy(tmp_path):
-    code = "import daskgnn.train.options, sys; print(*sys.modules)"
+    code = "import daskgnn.train.options.options, sys; print(*sys.modules)"
     assert not {"torch", "numpy", "dask", "click"} & set(python(tmp_path, code).split())
 
 
 ONE_MORE = """
 import inspect, json
-from daskgnn.train import option, options, plainoptions
+from daskgnn.train.options import option
+from daskgnn.train.options import options
+from daskgnn.train.options import plainoptions
 
 # As if it stood in the declaration: nothing else of the package is told of it.
 more = option.Option("How much to shake.", 0.5, "Training", least=0, fact=True)
@@ -291,9 +293,9 @@ plainoptions.PlainOptions.__annotations__["shake"] = None
 
 from click.testing import CliRunner
 from daskgnn.cli import gnn
-from daskgnn.train.checkpoint import newest_checkpoint
-from daskgnn.train.optiondocs import page
-from daskgnn.train.storage import open_storage
+from daskgnn.train.persist.checkpoint import newest_checkpoint
+from daskgnn.train.options.optiondocs import page
+from daskgnn.train.persist.storage import open_storage
 from daskgnn.train.trainer import Trainer
 
 def call(*words):

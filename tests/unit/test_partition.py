@@ -8,13 +8,15 @@ import pytest
 from stored_graphs import make_graph, matrix_of
 
 from daskgnn.errors import PartitionError
-from daskgnn.graph.book import Clusters, count_clusters, cut_clusters, node_work
-from daskgnn.graph.generate import planted_partition
-from daskgnn.graph.readers import from_edge_index, read_npz
-from daskgnn.partition import PARTITIONERS, partition_graph
-from daskgnn.partition.kaminpar import write_parhip
-from daskgnn.partition.metis import fill_clusters, linked_structure
-from daskgnn.partition.ordered import ordered_slots
+from daskgnn.graph.datasets.generate import planted_partition
+from daskgnn.graph.memory.partitioned import ordered_slots
+from daskgnn.graph.memory.partitioning import partition_graph
+from daskgnn.graph.readers.memory import from_edge_index, read_npz
+from daskgnn.partition import PARTITIONERS
+from daskgnn.partition.book import Clusters, count_clusters, cut_clusters
+from daskgnn.partition.methods.kaminpar import write_parhip
+from daskgnn.partition.methods.metis import fill_clusters, linked_structure
+from daskgnn.partition.methods.weights import node_work
 
 NO_CHOICES = {"range", "ldg", "fennel"}
 

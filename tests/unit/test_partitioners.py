@@ -7,16 +7,16 @@ import scipy.sparse as sp
 from stored_graphs import make_graph
 
 from daskgnn.errors import PartitionError
-from daskgnn.graph.generate import planted_partition
-from daskgnn.graph.readers import from_edge_index, read_npz
+from daskgnn.graph.datasets.generate import planted_partition
+from daskgnn.graph.readers.memory import from_edge_index, read_npz
 from daskgnn.partition import PARTITIONERS
-from daskgnn.partition.hierarchy import (
+from daskgnn.partition.methods.hierarchy import (
     cluster_links,
     hierarchical_order,
     order_clusters,
 )
-from daskgnn.partition.streaming import SLACK, Stream, row_chunks
-from daskgnn.partition.weights import work_of
+from daskgnn.partition.methods.streaming import SLACK, Stream, row_chunks
+from daskgnn.partition.methods.weights import work_of
 
 
 def cut_of(graph, part):
@@ -115,7 +115,7 @@ def test_range_keeps_the_order_and_balances_work():
 
 
 def test_links_are_counted_once_for_each_direction(monkeypatch):
-    monkeypatch.setattr("daskgnn.partition.hierarchy._CHUNK_ENTRIES", 7)
+    monkeypatch.setattr("daskgnn.partition.methods.hierarchy._CHUNK_ENTRIES", 7)
     graph = make_graph(80, 300, directed=True)
     clusters = np.random.default_rng(1).integers(0, 6, 80)
     found = cluster_links(graph.indptr, graph.indices, clusters, 6).toarray()
@@ -131,7 +131,7 @@ def test_links_are_counted_once_for_each_direction(monkeypatch):
 
 @pytest.mark.parametrize("dense", [2048, 10])
 def test_a_path_of_clusters_is_put_in_order(dense, monkeypatch):
-    monkeypatch.setattr("daskgnn.partition.hierarchy._DENSE", dense)
+    monkeypatch.setattr("daskgnn.partition.methods.hierarchy._DENSE", dense)
     place = np.random.default_rng(0).permutation(32)
     ends = np.concatenate([np.stack([place[:-1], place[1:]])], axis=1)
     links = sp.coo_array((np.full(31, 5.0), (ends[0], ends[1])), shape=(32, 32))

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from daskgnn.dataflow.placement import (
+from daskgnn.cluster.balance import (
     MEMORY_SECONDS,
     Loads,
     Timings,

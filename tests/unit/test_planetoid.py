@@ -13,10 +13,9 @@ import pytest
 import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph import planetoid
-from daskgnn.graph.datasets import load_dataset
-from daskgnn.graph.planetoid import load_pickle, load_planetoid
-from daskgnn.graph.readers import read_npz
+from daskgnn.graph.datasets.datasets import load_dataset, planetoid
+from daskgnn.graph.datasets.planetoid import load_pickle, load_planetoid
+from daskgnn.graph.readers.memory import read_npz
 
 NUM_NODES, NUM_REST, MISSING = 600, 560, (571, 590)
 

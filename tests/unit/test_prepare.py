@@ -11,15 +11,14 @@ import pytest
 from preparing import assert_same_store, edge_list
 
 from daskgnn.errors import GraphFormatError, PartitionError, StoreError
-from daskgnn.graph import pieces, rowfiles
-from daskgnn.graph.assemble import Spool, spools_in
+from daskgnn.graph.datasets.synthetic import Synthetic
+from daskgnn.graph.edges.assemble import Spool, spools_in
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.open_file import read_graph
-from daskgnn.graph.readers import from_edge_index
-from daskgnn.graph.synthetic import Synthetic
+from daskgnn.graph.readers.memory import from_edge_index
+from daskgnn.graph.readers.open_file import read_graph
 from daskgnn.graph.validate import validate
-from daskgnn.partition import rowstage
-from daskgnn.partition.prepare import _plain, fitting_method, prepare
+from daskgnn.prepare import pieces, rowfiles, rowstage
+from daskgnn.prepare.stages import _plain, fitting_method, prepare
 
 
 @pytest.fixture
@@ -99,9 +98,14 @@ def test_a_drawn_graph_is_stored_as_it_is_drawn(tmp_path, kind, dtype):
 
 KILLED = """
 import os, signal, sys
-from daskgnn.graph import pieces, rowfiles, synthetic, workfolder, writer
-from daskgnn.graph.synthetic import Synthetic
-from daskgnn.partition import prepare, rowstage
+from daskgnn.prepare import pieces
+from daskgnn.prepare import rowfiles
+from daskgnn.graph.datasets.datasets import synthetic
+from daskgnn.prepare import workfolder
+from daskgnn.graph.store import writer
+from daskgnn.graph.datasets.synthetic import Synthetic
+from daskgnn.prepare import stages as prepare
+from daskgnn.prepare import rowstage
 
 rowfiles.SAVE_SECONDS = 0
 synthetic.CHUNK = rowstage.PIECE_EDGES = 1000

@@ -8,7 +8,7 @@ from stored_graphs import make_graph
 
 from daskgnn.errors import PartitionError
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.readers import read_npz
+from daskgnn.graph.readers.memory import read_npz
 from daskgnn.partition.quality import feature_row_bytes
 
 

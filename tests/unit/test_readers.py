@@ -20,13 +20,13 @@ from stored_graphs import matrix_of
 import daskgnn
 from daskgnn.cli import main
 from daskgnn.errors import DatasetError, GraphFormatError
-from daskgnn.graph.arrays import from_dask, read_numpy
-from daskgnn.graph.assemble import Spool, build_rows, limit_bytes, to_rows
-from daskgnn.graph.edgelist import find_layout, read_edge_list
-from daskgnn.graph.graphml import read_graphml
-from daskgnn.graph.matrixmarket import read_matrix_market
-from daskgnn.graph.open_file import read_graph
-from daskgnn.graph.parquet import read_parquet
+from daskgnn.graph.edges.assemble import Spool, build_rows, limit_bytes, to_rows
+from daskgnn.graph.readers.arrays import from_dask, read_numpy
+from daskgnn.graph.readers.edgelist import find_layout, read_edge_list
+from daskgnn.graph.readers.graphml import read_graphml
+from daskgnn.graph.readers.matrixmarket import read_matrix_market
+from daskgnn.graph.readers.open_file import read_graph
+from daskgnn.graph.readers.parquet import read_parquet
 
 
 def random_edges(num_nodes=50, num_edges=300, seed=0):

@@ -7,8 +7,8 @@ from training import AtStep, planted_graph, stop, stored, trainer
 
 from daskgnn import nn
 from daskgnn.errors import InputError, TrainingError
-from daskgnn.train import program, scaling
-from daskgnn.train.scaling import LossScale
+from daskgnn.train.compute import program, scaling
+from daskgnn.train.compute.scaling import LossScale
 
 
 def test_the_scale_is_that_of_torch(monkeypatch):
@@ -77,7 +77,7 @@ class Overflowing(program.TrainSession):
 def test_an_update_that_is_not_finite_is_left_out_and_resume_is_exact(
     path, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("daskgnn.train.methods.TrainSession", Overflowing)
+    monkeypatch.setattr("daskgnn.train.compute.methods.TrainSession", Overflowing)
     wanted = fitted(path)
     assert np.isfinite(wanted.course.state.parameters).all()
     assert wanted.course.state.scaling.tolist() == [scaling.FIRST / 2, 6]
@@ -100,7 +100,7 @@ class NeverFinite(program.TrainSession):
 
 
 def test_gradients_that_are_never_finite_stop_the_run(path, monkeypatch):
-    monkeypatch.setattr("daskgnn.train.methods.TrainSession", NeverFinite)
+    monkeypatch.setattr("daskgnn.train.compute.methods.TrainSession", NeverFinite)
     # From 2 ** 16 down to below 2 ** -14 are 31 updates that are left out.
     with pytest.raises(TrainingError, match="gradient of step 33 is not finite in fl"):
         fitted(path, epochs=8)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from daskgnn.dataflow.tree import reduce_known, reduction_tree
+from daskgnn.dataflow.steps.tree import reduce_known, reduction_tree
 from daskgnn.errors import InputError
-from daskgnn.graph.ogb import _ogb_module
+from daskgnn.graph.datasets.ogb import _ogb_module
 from daskgnn.tasks import NodeClassification, Ranking, TargetBatch
 
 SKLEARN = {"rocauc": roc_auc_score, "ap": average_precision_score}

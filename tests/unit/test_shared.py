@@ -13,11 +13,11 @@ from training import planted_graph, small_sage, stored, trainer
 
 from daskgnn.dataflow.part import PartBlocks, PartSource, load_part
 from daskgnn.dataflow.window import prepare_window
-from daskgnn.graph.gcxs import csr_block
+from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.kernels.shared import SharedArrays, memory_name
 from daskgnn.sampling import NeighborSampler
+from daskgnn.train.compute.program import packed_sampler
 from daskgnn.train.plan import Window, WindowPlanner
-from daskgnn.train.program import packed_sampler
 
 pytestmark = pytest.mark.skipif(
     memory_name() is None, reason="no memory that processes can share here"

@@ -11,10 +11,10 @@ from dask.task_spec import DataNode
 from members import running_members
 from training import planted_graph, scaled_sage, stored, trainer
 
-from daskgnn.dataflow.chain import chain_window
 from daskgnn.dataflow.executor import LocalExecutor
-from daskgnn.dataflow.member import Outcome, alone, run_in_order
-from daskgnn.dataflow.steps import StepMethod, WindowSteps, run_steps
+from daskgnn.dataflow.steps.chain import chain_window
+from daskgnn.dataflow.steps.member import Outcome, alone, run_in_order
+from daskgnn.dataflow.steps.method import StepMethod, WindowSteps, run_steps
 from daskgnn.train.plan import Position, windows
 
 WAYS = {

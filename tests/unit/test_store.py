@@ -14,12 +14,11 @@ import zarr
 from stored_graphs import assert_same_graph, make_graph
 
 from daskgnn.errors import PartitionError, StoreError
-from daskgnn.graph import store as stores
-from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.readers import from_edge_index
-from daskgnn.graph.store import open_store
-from daskgnn.graph.stored import ZarrSource
+from daskgnn.graph.readers.memory import from_edge_index
+from daskgnn.graph.sources.stored import ZarrSource
+from daskgnn.graph.store.store import open_store, writer
+from daskgnn.graph.store import store as stores
 from daskgnn.graph.validate import validate
 
 
@@ -294,7 +293,7 @@ def test_a_failed_rename_brings_the_old_store_back(tmp_path, monkeypatch):
 def test_a_writer_that_dies_leaves_nothing_that_opens(step, tmp_path):
     script = f"""
         import os, signal
-        from daskgnn.graph import writer
+        from daskgnn.graph.store import writer
         from stored_graphs import make_graph
         writer.{step} = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
         make_graph().partition(4).save("g.zarr")

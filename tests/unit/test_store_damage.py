@@ -12,10 +12,9 @@ import scipy.sparse as sp
 from stored_graphs import make_graph
 
 from daskgnn.errors import StoreError
-from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.manifest import METADATA_FILE, build_manifest, document_digest
-from daskgnn.graph.store import open_store
+from daskgnn.graph.store.manifest import METADATA_FILE, build_manifest, document_digest
+from daskgnn.graph.store.store import open_store, writer
 from daskgnn.graph.validate import validate
 
 ARRAYS = [

@@ -6,7 +6,7 @@ import torch
 from training import hub_graph, hub_weights, planted_graph, small_sage, stored
 
 import daskgnn
-from daskgnn.graph.sourcerows import SourceRows
+from daskgnn.graph.sources.rows import SourceRows
 from daskgnn.kernels import halo
 from daskgnn.nn import GAT, GCN
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.synthetic import Synthetic
+from daskgnn.graph.datasets.synthetic import Synthetic
 from daskgnn.kernels.bijection import invert, permute
 
 

@@ -10,7 +10,7 @@ from training import planted_graph, small_sage, stored, trainer
 import daskgnn
 from daskgnn import nn
 from daskgnn.errors import CheckpointError, InputError, ModelError
-from daskgnn.train.checkpoint import load_checkpoint, newest_checkpoint
+from daskgnn.train.persist.checkpoint import load_checkpoint, newest_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskgnn.dataflow.tree import reduce_known, reduction_tree
+from daskgnn.dataflow.steps.tree import reduce_known, reduction_tree
 
 
 def pair(left, right):

@@ -5,9 +5,8 @@ import pytest
 from stored_graphs import make_graph
 
 from daskgnn.errors import PartitionError, StoreError
-from daskgnn.graph import writer
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.store import open_store
+from daskgnn.graph.store.store import open_store, writer
 from daskgnn.graph.validate import pair_sum, validate
 
 

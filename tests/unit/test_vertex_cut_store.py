@@ -12,14 +12,14 @@ import daskgnn
 from daskgnn.dataflow.memory import estimate_blocks, estimate_mapped
 from daskgnn.dataflow.part import PartSource
 from daskgnn.errors import InputError, PartitionError, StoreError
-from daskgnn.graph.store import open_store
-from daskgnn.graph.stored import ZarrSource
+from daskgnn.graph.memory.vertexcut import VertexCutGraph, spread_from
+from daskgnn.graph.sources.stored import ZarrSource
+from daskgnn.graph.store.store import open_store
 from daskgnn.graph.validate import validate
-from daskgnn.partition.cutgraph import VertexCutGraph, spread_from
-from daskgnn.partition.prepare import prepare
-from daskgnn.partition.vertexcut import VERTEX_CUTS
+from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
+from daskgnn.prepare.stages import prepare
 from daskgnn.sampling import NeighborSampler
-from daskgnn.train.program import packed_sampler
+from daskgnn.train.compute.program import packed_sampler
 
 SAMPLER = packed_sampler(NeighborSampler([2, 2]))
 SPREAD = ["rows", "indptr", "holders", "starts", "bounds"]

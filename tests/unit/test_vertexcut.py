@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from stored_graphs import make_graph
 
-from daskgnn.graph.generate import rmat
-from daskgnn.partition.compare import compare
-from daskgnn.partition.vertexcut import VERTEX_CUTS
+from daskgnn.graph.datasets.generate import rmat
+from daskgnn.graph.memory.compare import compare
+from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
 
 
 def pairs_of(graph):

@@ -1,0 +1,1 @@
+"""Clusters: their processes, their connections, and where parts are placed."""

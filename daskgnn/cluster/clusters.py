@@ -1,0 +1,331 @@
+"""Clusters: the library's own, or a scheduler the user runs."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import dask
+from dask.utils import parse_timedelta
+from distributed.comm.addressing import get_address_host_port
+
+from daskgnn import config as _config  # noqa: F401  (the defaults)
+from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
+from daskgnn.cluster.prefork import METHOD, deaf_to_interrupts, start_importing
+from daskgnn.cluster.tls import connection_args
+from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
+from daskgnn.graph.edges.assemble import limit_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OWN_CLUSTER = {
+    # Parts are placed by us; a stolen task would drag its block along.
+    "distributed.scheduler.work-stealing": False,
+    # Blocks that others read in place are theirs, too: the holder's would be dropped.
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.allowed-failures": 10,
+    "distributed.scheduler.worker-ttl": "30s",
+    "distributed.scheduler.no-workers-timeout": "60s",
+    "distributed.comm.timeouts.tcp": "12s",
+    # For so long a worker knocks at the door of a peer that has just died.
+    "distributed.comm.timeouts.connect": "8s",
+    # A block on the disk comes back for the next window, and takes twice its memory to
+    # go and to come; a worker that pauses holds up all others. What does not fit is
+    # refused before a run.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.multiprocessing-method": METHOD,
+}
+"""Dask's configuration for clusters that the library starts."""
+
+DASHBOARD_PORT = 8787
+
+WORKER_START_SECONDS = 60
+"""In which a worker of an own cluster starts, or the cluster has failed to."""
+
+THREADS_PER_WORKER = 2
+"""One computes steps while the other prepares the next window."""
+
+
+@contextmanager
+def open_client(
+    workers: int | None,
+    scheduler: str | None,
+    memory_limit: int | str | None = None,
+) -> Iterator[Any]:
+    """Yield a client of an own cluster or of a scheduler; None for no workers.
+
+    Parameters
+    ----------
+    workers : int or None
+        Workers of an own cluster on this machine; 0 trains in this process.
+    scheduler : str or None
+        Address of a running scheduler, e.g. ``tcp://host:8786``.
+    memory_limit : int or str, optional
+        Of each worker of an own cluster; an equal share of the machine's by default.
+
+    Raises
+    ------
+    ClusterError
+        If nothing answers at the address in time, or it has no worker.
+    """
+    if scheduler is not None:
+        with Connection(
+            lambda: _connected(scheduler), lambda: wait_for_cluster(scheduler)
+        ) as client:
+            yield client
+    elif workers == 0:
+        yield None
+    else:
+        limit = "auto" if memory_limit is None else limit_bytes(memory_limit)
+        with own_cluster(workers or 2, memory_limit=limit) as client:
+            yield client
+
+
+@contextmanager
+def own_cluster(
+    workers: int,
+    settings: dict[str, Any] | None = None,
+    memory_limit: int | str = "auto",
+) -> Iterator[Any]:
+    """Yield a client of a cluster of worker processes on this machine.
+
+    Where its scheduler is lost, `successor` starts another one with new workers.
+
+    Parameters
+    ----------
+    workers : int
+    settings : dict, optional
+        Of Dask's configuration, before those of `OWN_CLUSTER`.
+    memory_limit : int or str
+        Of one worker; "auto" is an equal share of the machine's.
+    """
+    with (
+        dask.config.set({**OWN_CLUSTER, **(settings or {})}),
+        Connection(lambda: _started(workers, memory_limit)) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
+    from distributed import Client
+
+    from daskgnn.cluster.forked import ForkedCluster
+
+    start_importing()
+    with deaf_to_interrupts():
+        cluster = ForkedCluster(
+            n_workers=workers,
+            threads_per_worker=THREADS_PER_WORKER,
+            memory_limit=memory_limit,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{_dashboard_port()}",
+            silence_logs=logging.CRITICAL,
+            # For so long a worker looks for a scheduler that is lost by then; without
+            # it, for ever.
+            death_timeout=WORKER_START_SECONDS,
+        )
+    with cluster, Client(cluster) as client:
+        try:
+            yield client
+        finally:
+            # Futures that outlive it would tell a loop that is closed: let them not.
+            client.generation += 1
+
+
+def _dashboard_port() -> int:
+    """Return Dask's usual port, or 0 (any) where another cluster has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", DASHBOARD_PORT))
+        except OSError:
+            return 0
+    return DASHBOARD_PORT
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    from distributed import Client
+
+    timeout = parse_timedelta(dask.config.get("gnn.connect-timeout"))
+    _ask_scheduler(address, timeout)
+    with Client(address, timeout=timeout) as client:
+        try:
+            client.wait_for_workers(1, timeout=timeout)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"the scheduler at {address} has no worker: start some with "
+                f"'dask worker {address} --nthreads 2'"
+            ) from error
+        yield client
+
+
+def _ask_scheduler(address: str, timeout: float) -> None:
+    """Make sure within `timeout` seconds that a Dask scheduler answers.
+
+    A client would wait for ever for the greeting of something else that listens.
+    """
+    remedy = "start one with 'dask scheduler' and give --scheduler tcp://HOST:8786"
+    known = connection_args(address)
+    try:
+        host, port = get_address_host_port(address, strict=True)
+    except (TypeError, ValueError) as error:
+        raise ClusterError(f"{address!r} is no address: {remedy}") from error
+    try:
+        socket.create_connection((host, port), timeout).close()
+    except OSError as error:
+        raise ClusterError(
+            f"nothing listens at {address} ({error.strerror or error}): {remedy}"
+        ) from error
+    try:
+        kind = identity(address, known, timeout)["type"]
+    except Exception as error:
+        raise ClusterError(
+            f"what listens at {address} does not answer as a Dask scheduler within "
+            f"{timeout:g} s: {remedy}"
+        ) from error
+    if kind != "Scheduler":
+        raise ClusterError(f"a {kind} answers at {address}, no scheduler: {remedy}")
+
+
+@contextmanager
+def told_of_losses(where: Callable[[], str]) -> Iterator[None]:
+    """Turn Dask's errors about lost workers and schedulers into one of ours.
+
+    Parameters
+    ----------
+    where : callable
+        Says how far the run had come and how to continue it.
+
+    Raises
+    ------
+    TrainingError
+    """
+    from asyncio import CancelledError
+
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker, NoValidWorkerError
+    from distributed.scheduler import NoWorkerError as NoWorkerInTime
+
+    try:
+        yield
+    except NoWorkerError as error:
+        raise TrainingError(f"{error}; {where()}") from error
+    except (
+        CancelledError,
+        CommClosedError,
+        FutureCancelledError,
+        KilledWorker,
+        NoValidWorkerError,
+        NoWorkerInTime,
+    ) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise TrainingError(
+            f"the cluster lost what the run needs ({type(error).__name__}: {said}); "
+            f"{where()}"
+        ) from error
+
+
+def warn_of_cluster(client: Any) -> None:
+    """Warn of what may change bits, or cost time when something is lost."""
+    warn_of_differences(client)
+    warn_of_settings(client)
+
+
+def warn_of_differences(client: Any) -> None:
+    """Warn where workers differ in what bits depend on.
+
+    The same bits are promised for one torch version and one CPU capability.
+    """
+    found = client.run(_arithmetic)
+    by_kind: dict[str, list[str]] = {}
+    for address, kind in sorted(found.items()):
+        by_kind.setdefault(kind, []).append(address)
+    if len(by_kind) > 1:
+        kinds = "; ".join(f"{kind}: {', '.join(w)}" for kind, w in by_kind.items())
+        warnings.warn(
+            f"workers differ, so a task that runs again elsewhere may give other "
+            f"bits ({kinds})",
+            stacklevel=2,
+        )
+
+
+def warn_of_settings(client: Any) -> None:
+    """Warn where the settings of a scheduler make the loss of a worker dear.
+
+    The library's own clusters have `OWN_CLUSTER`; Dask's defaults are made for tasks
+    that nothing waits for.
+    """
+    found = client.run_on_scheduler(_settings)
+    wrong = [
+        (name, said) for name, (bad, said) in _WORSE.items() if bad(found.get(name))
+    ]
+    if not wrong:
+        return
+    said = "; ".join(f"{name} is {found.get(name)}, so {why}" for name, why in wrong)
+    words = " ".join(f"{_variable(name)}={OWN_CLUSTER[name]}" for name, _ in wrong)
+    warnings.warn(
+        f"the scheduler's settings are not made for this ({said}): start scheduler and "
+        f"workers with {words}",
+        stacklevel=2,
+    )
+
+
+def _slower_than(limit: float) -> Callable[[Any], bool]:
+    return lambda found: found is None or parse_timedelta(found) > limit
+
+
+_WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "distributed.scheduler.worker-ttl": (
+        _slower_than(60),
+        "a worker that hangs is missed late",
+    ),
+    "distributed.scheduler.no-workers-timeout": (
+        _slower_than(float("inf")),
+        "a run without workers waits for ever",
+    ),
+    "distributed.scheduler.allowed-failures": (
+        lambda found: int(found) < 10,
+        "a few lost workers end a run",
+    ),
+    "distributed.comm.timeouts.tcp": (
+        _slower_than(15),
+        "a cut network is noticed late",
+    ),
+    "distributed.comm.timeouts.connect": (
+        _slower_than(15),
+        "what a dead worker holds is waited for long",
+    ),
+    "distributed.scheduler.work-stealing": (
+        bool,
+        "parts' tasks are moved about: results hold, speed may not",
+    ),
+}
+"""What settings may not be, and what follows from them."""
+
+
+def _settings() -> dict[str, Any]:
+    """Return the settings of the process that runs this."""
+    return {name: dask.config.get(name, None) for name in _WORSE}
+
+
+def _variable(name: str) -> str:
+    """Return the environment variable that sets one of Dask's settings."""
+    return "DASK_" + name.upper().replace(".", "__").replace("-", "_")
+
+
+def _arithmetic() -> str:
+    """Return the torch version and CPU capability of this process."""
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__}, {capability}"

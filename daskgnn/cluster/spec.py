@@ -1,0 +1,38 @@
+"""The cluster that a run is to go on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from daskgnn.cluster.tls import Encryption
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run is to go on, as far as was said."""
+
+    workers: int | None
+    scheduler: str | None
+    given: Encryption | None
+    memory_limit: str | None = None
+    """Of each worker that is started."""
+
+    @property
+    def encryption(self) -> Encryption:
+        """How connections are encrypted."""
+        return self.given or Encryption()
+
+    def or_as_before(self, settings: dict[str, Any]) -> Where:
+        """Return what was said, and what the run had where nothing was."""
+        workers, scheduler, given = self.workers, self.scheduler, self.given
+        limit = self.memory_limit
+        if workers is None and scheduler is None:
+            workers, scheduler = settings["workers"], settings["scheduler"]
+        if limit is None and scheduler is None and workers != 0:
+            limit = settings.get("memory_limit")
+        if not given:
+            given = Encryption.of(settings)
+            if scheduler is not None:
+                given = replace(given, tls=None)
+        return Where(workers, scheduler, given, limit)

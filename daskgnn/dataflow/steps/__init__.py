@@ -1,0 +1,1 @@
+"""The steps of a window: what they compute, and the two ways to run them."""

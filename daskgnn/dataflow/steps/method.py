@@ -1,0 +1,205 @@
+"""What a window's steps compute, unknown to who computes it, and their one loop.
+
+A method says what a part does in a step, and how the parts' shares change the state.
+A runner carries it out: as tasks of a graph (`daskgnn.dataflow.steps.chain`), or in
+order in one process (`daskgnn.dataflow.steps.member`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from daskgnn.dataflow.steps.gradients import PartStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from daskgnn.dataflow.steps.clock import Clock
+    from daskgnn.dataflow.steps.gradients import PartGradient
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a window, as its parts and its update are told of it."""
+
+    number: int
+    """In its window."""
+    behind: int = 0
+    """How many updates before the window's first state its gradients are taken at."""
+    options: Any = None
+    """What the driver says of its update."""
+    num_parts: int = 1
+
+
+class Session(Protocol):
+    """The state in hand, while steps change it one after another."""
+
+    clock: Clock
+
+    def gradient(self, batch: Any, step: int, behind: int = 0) -> PartGradient:
+        """Return a part's share for one step of its prepared window.
+
+        It is taken at the parameters as they were `behind` updates ago.
+        """
+
+    def update(
+        self, left: PartGradient, right: PartGradient | None, options: Any
+    ) -> None:
+        """Add the last two shares and take the optimizer's step."""
+
+    def state(self) -> Any:
+        """Return the state after the steps so far."""
+
+    def checksum(self) -> str:
+        """Return a digest of the parameters as they are now."""
+
+
+@dataclass(frozen=True)
+class StepMethod:
+    """How a step is taken: every part's gradient, their sum, an update."""
+
+    session: Callable[[Any, Any], Session]
+    """(program, state) -> Session"""
+    staleness: int = 0
+    """Updates that a step's gradient does not wait for: those of the steps right
+    before it."""
+    sums: str = "tree"
+    """How shares are added: see `daskgnn.dataflow.steps.sums`."""
+    checksum_every: int = 0
+    """Steps between comparisons of all copies of the parameters; 0: none."""
+
+    carries: ClassVar[bool] = False
+    """Whether parts carry something of their own from step to step."""
+    begins_anew: ClassVar[bool] = False
+    """Whether what they carry is replaced by an update's state."""
+
+    def begin(self, program: Any, state: Any) -> Any:
+        """Return a state in hand."""
+        return self.session(program, state)
+
+    def part_step(
+        self, session: Any, step: Step, part: int, batch: Any, carried: Any
+    ) -> PartStep:
+        """Return a part's share of a step, if it has one, and what it carries on.
+
+        Parameters
+        ----------
+        batch : object
+            The part's prepared window.
+        carried : object
+            From its step before; None in the first one.
+        """
+        return PartStep(session.gradient(batch, step.number, step.behind))
+
+    def adds(self, options: Any) -> bool:
+        """Return whether the parts' shares are added after a step."""
+        return True
+
+    def update(
+        self,
+        session: Any,
+        step: Step,
+        left: PartGradient,
+        right: PartGradient | None,
+        carried: Any,
+    ) -> None:
+        """Change the state in hand by the last two sums of the parts' shares.
+
+        Parameters
+        ----------
+        carried : object
+            What some part carries, if that is replaced.
+        """
+        session.update(left, right, step.options)
+
+    def keep(self, state: Any, carried: Sequence[Any]) -> Any:
+        """Return a state with what all parts carry, in order."""
+        return state
+
+    def checks(self, done: int) -> bool:
+        """Return whether copies are compared after an update, so many steps done."""
+        return self.checksum_every > 0 and done % self.checksum_every == 0
+
+
+@dataclass(frozen=True)
+class WindowSteps:
+    """A window's steps: how they are taken, from what state, on what."""
+
+    method: StepMethod
+    name: tuple[Any, ...]
+    """Run and window: what its keys have in common."""
+    state: Any
+    """The state before the window."""
+    programs: Sequence[Any]
+    """Keys, by part, of the model's program."""
+    batches: Sequence[Any]
+    """Keys, by part, of the prepared window."""
+    options: Sequence[Any]
+    """What the driver says of each step's update (learning rates)."""
+
+
+class Runner(Protocol):
+    """Carries a window's steps out; what it hands out only it needs to understand."""
+
+    num_parts: int
+    done: int
+    """Steps of the run before the window."""
+
+    @property
+    def parts(self) -> Sequence[int]:
+        """The parts whose steps are computed here."""
+
+    def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
+        """Compute a part's share at the present state, and what it carries on."""
+
+    def begin_sum(self, step: Step, shares: dict[int, Any]) -> Any:
+        """Begin to add shares, by part."""
+
+    def update(self, step: Step, total: Any, carried: Any) -> None:
+        """Change the state by a sum that was begun."""
+
+    def compare(self, step: Step, done: int) -> None:
+        """Compare all copies of the state's parameters, so many steps done."""
+
+    def end(self, carried: dict[int, Any]) -> Any:
+        """Return the state with what parts carry, by part."""
+
+
+def run_steps(method: StepMethod, runner: Runner, options: Sequence[Any]) -> Any:
+    """Run a window's steps; return the state after them, as the runner has it.
+
+    Parameters
+    ----------
+    options : sequence
+        What the driver says of each step's update.
+    """
+    carried: dict[int, Any] = {}
+    waiting: deque[tuple[Step, Any]] = deque()
+    for number, said in enumerate(options):
+        behind = max(method.staleness - number, 0)
+        step = Step(number, behind, said, runner.num_parts)
+        found = {p: runner.part_step(step, p, carried.get(p)) for p in runner.parts}
+        if method.carries:
+            carried = {part: kept for part, (_, kept) in found.items()}
+        if method.adds(said):
+            shares = {part: share for part, (share, _) in found.items()}
+            waiting.append((step, runner.begin_sum(step, shares)))
+        if len(waiting) > method.staleness:
+            carried = _update(method, runner, *waiting.popleft(), carried)
+    for step, total in waiting:
+        carried = _update(method, runner, step, total, carried)
+    return runner.end(carried)
+
+
+def _update(
+    method: StepMethod, runner: Runner, step: Step, total: Any, carried: dict[int, Any]
+) -> dict[int, Any]:
+    """Change the state, compare copies if it is time; return what parts carry on."""
+    some = next(iter(carried.values())) if method.begins_anew else None
+    runner.update(step, total, some)
+    done = runner.done + step.number + 1
+    if method.checks(done):
+        runner.compare(step, done)
+    return {} if method.begins_anew else carried

@@ -1,0 +1,1 @@
+"""Data sets by name: embedded, downloaded, from OGB, or drawn."""

@@ -1,0 +1,216 @@
+"""Cora, CiteSeer and PubMed, from the original Planetoid files.
+
+The files are Python-2 pickles. They are checked against their SHA-256 and read by
+an unpickler that knows the few names they need and nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from daskgnn.errors import DatasetError
+from daskgnn.graph.datasets.download import cache_folder, check_file, data_folder, fetch
+from daskgnn.graph.readers.memory import from_edge_index
+
+if TYPE_CHECKING:
+    from daskgnn.graph.memory.data import GraphData
+
+BASE_URL = (
+    "https://raw.githubusercontent.com/kimiyoung/planetoid/"
+    "af6abf468a772cc055bec88c52e4d6f51b7c37e3/data"
+)
+NUM_VAL = 500
+
+_PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph", "test.index")
+_SHA256 = {
+    "cora": (
+        "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
+        "94465c14eb53e04ca262198dcbb2521ee8af60fb3f3d546cd6ca24a511b0e7d1",
+        "b9afbaa4a400df991f6f02ef677e1e44da55ffc04801fd02f9e673987829226a",
+        "41f5ac76596a1699cc33f53084a2419e92961c42bb75f36fc38e616d348532ad",
+        "9419ba2f26f5c35243db64aba110e0f35a04851609e0dc5433450676ca6b8543",
+        "2b998f5cc7fedc86e7f97ca2498f47a1ffc1462c29e2d578b23bf3f62b6e7d71",
+        "58f13302f39dde8852dad6fe6d15b89b077b6d7f837626bce671ef80344b383d",
+        "297ce89af2b51a6a194181c7dbe1796c6a1cf9cd9349a88383b1b1e227867875",
+    ),
+    "citeseer": (
+        "d20de19150741e555de0ed037195630fc194114ebc7fd72ced62810148aa22f6",
+        "8ba87e515d8e3ee3cf52f6d2c5b86aa73f11ecad825a808455209ec26cd54924",
+        "539a8906a2da97628d212f2fdd668c109a8b3f0d36574b59e5d3fd5b5303da21",
+        "55e5bd1ba1e733a04598753ad1a8d57957f4b8f89e74519f41f4f4938767e4ce",
+        "2ac30345d95c9ec933a817ee0bdd6a5f077f8c184a20e696910192d534414668",
+        "f704b2d986dde6c2669934de1f3ae5696a6cf9455c0f6b2646a2d135ea0a1c95",
+        "d79a4ef9d3e7169aee8946145f6b7306e35bc79bffad26346cfb94e10e9912a7",
+        "2af990671580b6b2df5d158d1038f8292e30c9cd821b5453f399659b25b723d4",
+    ),
+    "pubmed": (
+        "fbe9cb5c47200d1b7769a26e579be3b7130b556831f9d850e77c4c74f2599b33",
+        "e6c807633307a07ed659249006536a147c7999c797f11a2560752990181b41b3",
+        "4eb5f5d0f30f26497eb0ac6ac9719d09c67e284f1ed0385c93f3ef27a671da3d",
+        "ee2e0d4819d9fbcc403689c3bf2e49face401b605932f093bc58ab6461130fdd",
+        "508e538e2abdccdd54c4d3e9f49d638b4af7107d85845f66ddea5a5152658b7e",
+        "0c37bbe3b5014ec365e9d393cf4791925e5ed94fb194305d74f064a8d7b50f0e",
+        "5b89f0036ca22909471f1e6558eb42fa06e0c730a577bde5b058b40638f81dc9",
+        "b101d421688bbaecbd82e8a18f1e282378d6830f3a37666f28ebc47f844341b5",
+    ),
+}
+CHECKSUMS = {
+    name: dict(zip(_PARTS, sums, strict=True)) for name, sums in _SHA256.items()
+}
+"""SHA-256 of each file ``ind.<set>.<part>``."""
+
+
+class _Matrix:
+    """Takes the fields of a pickled scipy CSR matrix, of whatever scipy version."""
+
+    def to_csr(self) -> sp.csr_array:
+        """Return the matrix."""
+        state = vars(self)
+        parts = (state["data"], state["indices"], state["indptr"])
+        return sp.csr_array(parts, shape=state["_shape"])
+
+
+def _dtype(name: Any, align: Any = False, copy: Any = False) -> np.dtype:
+    # Old pickles hold 0 and 1 where numpy wants booleans.
+    return np.dtype(name, align=bool(align), copy=bool(copy))
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("scipy.sparse.csr", "csr_matrix"): _Matrix,
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): _dtype,
+    ("collections", "defaultdict"): lambda factory: {},
+    ("__builtin__", "list"): list,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names the Planetoid files need; a pickle cannot run anything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return one of the allowed names."""
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        return _ALLOWED[module, name]
+
+
+def load_pickle(path: str | Path) -> Any:
+    """Return the numpy array, CSR array or dict of lists in a Planetoid file.
+
+    Raises
+    ------
+    DatasetError
+        If the file is not such a pickle, or names anything that is not allowed.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            value = _Unpickler(file, encoding="latin1").load()
+        return value.to_csr() if isinstance(value, _Matrix) else value
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise DatasetError(
+            f"{path} is damaged or not a Planetoid file ({error}): get it again"
+        ) from None
+
+
+def load_planetoid(
+    name: str, data_dir: str | Path | None = None, base_url: str | None = None
+) -> GraphData:
+    """Load "cora", "citeseer" or "pubmed" with the public split.
+
+    Looked for in the data folder (DIR, DIR/raw/planetoid, DIR/NAME/raw), then in the
+    cache, then downloaded there.
+
+    Parameters
+    ----------
+    name
+        The data set.
+    data_dir
+        The data folder; ``DASKGNN_DATA_DIR`` if not given.
+    base_url
+        Where to download from; ``DASKGNN_PLANETOID_URL`` if not given, else the
+        authors' repository.
+
+    Raises
+    ------
+    DatasetError
+        If files are missing, damaged or cannot be downloaded.
+    """
+    paths = _find(name, data_folder(data_dir)) or _download(name, base_url)
+    for part, path in paths.items():
+        check_file(path, CHECKSUMS[name][part])
+    return _assemble(name, paths)
+
+
+def _files(name: str, folder: Path) -> dict[str, Path]:
+    return {part: folder / f"ind.{name}.{part}" for part in CHECKSUMS[name]}
+
+
+def _find(name: str, data_dir: Path | None) -> dict[str, Path] | None:
+    """Return the files in the first folder that has any of them."""
+    if data_dir is None:
+        return None
+    spellings = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
+    below = ("", "raw/planetoid", f"{name}/raw", f"{spellings[name]}/raw")
+    for folder in (data_dir / path for path in below):
+        paths = _files(name, folder)
+        if any(path.is_file() for path in paths.values()):
+            return paths
+    return None
+
+
+def _download(name: str, base_url: str | None) -> dict[str, Path]:
+    base = base_url or os.environ.get("DASKGNN_PLANETOID_URL") or BASE_URL
+    folder = cache_folder() / "planetoid"
+    return {
+        part: fetch(f"{base.rstrip('/')}/{path.name}", CHECKSUMS[name][part], folder)
+        for part, path in _files(name, folder).items()
+    }
+
+
+def _assemble(name: str, paths: dict[str, Path]) -> GraphData:
+    """Put the parts together: rows of ``tx`` belong to the ids in ``test.index``."""
+    parts = {
+        key: load_pickle(path) for key, path in paths.items() if key != "test.index"
+    }
+    test = np.loadtxt(paths["test.index"], dtype=np.int64)
+    num_nodes, num_train = len(parts["graph"]), len(parts["y"])
+    rest = np.arange(parts["allx"].shape[0])
+    rows = np.concatenate([rest, test])
+    labels = np.full(num_nodes, -1, dtype=np.int64)
+    one_hot = np.concatenate([parts["ally"], parts["ty"]])
+    labels[rows] = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
+    return from_edge_index(
+        _edges(parts["graph"]),
+        num_nodes=num_nodes,
+        features=_place(
+            sp.vstack([parts["allx"], parts["tx"]]).tocoo(), rows, num_nodes
+        ),
+        labels=labels,
+        num_classes=one_hot.shape[1],
+        train=np.arange(num_train),
+        val=np.arange(num_train, num_train + NUM_VAL),
+        test=test,
+        name=name,
+        metric="accuracy",
+    )
+
+
+def _place(matrix: Any, rows: np.ndarray, num_nodes: int) -> sp.csr_array:
+    """Move row k of ``matrix`` to row ``rows[k]``; CiteSeer leaves some rows empty."""
+    shape = (num_nodes, matrix.shape[1])
+    return sp.csr_array((matrix.data, (rows[matrix.row], matrix.col)), shape=shape)
+
+
+def _edges(neighbors: dict[int, list[int]]) -> np.ndarray:
+    counts = np.fromiter(map(len, neighbors.values()), dtype=np.int64)
+    source = np.repeat(np.fromiter(neighbors, dtype=np.int64), counts)
+    chained = itertools.chain.from_iterable(neighbors.values())
+    return np.stack([source, np.fromiter(chained, dtype=np.int64)])

@@ -1,0 +1,398 @@
+"""Edges that come a chunk at a time, to CSR rows: counted, placed, sorted in place.
+
+What is held is the rows themselves, two numbers a node and one chunk; chunks wait in a
+file when they exceed the memory limit. N nodes, E edges.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from dask.utils import format_bytes, parse_bytes
+from numba import njit
+
+from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.csr import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Chunk = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+MEMORY_LIMIT = "1 GiB"
+"""What a reader may hold beside the finished graph, if nobody says."""
+LEAST_LIMIT = 1 << 20
+_STEP = 1 << 22
+_ROW_SHIFT = 32
+_SHORT_ROW = 40
+
+
+def limit_bytes(memory_limit: int | str | None) -> int:
+    """Return a memory limit in bytes.
+
+    Raises
+    ------
+    GraphFormatError
+        If it cannot be read, or is below 1 MiB.
+    """
+    try:
+        found = int(parse_bytes(MEMORY_LIMIT if memory_limit is None else memory_limit))
+    except (ValueError, TypeError, AttributeError):
+        found = 0
+    if found < LEAST_LIMIT:
+        raise GraphFormatError(
+            f"memory_limit={memory_limit!r}: give at least "
+            f"{format_bytes(LEAST_LIMIT)}, like memory_limit='2 GiB'"
+        )
+    return found
+
+
+_spool_folder: ContextVar[str | None] = ContextVar("spool folder", default=None)
+
+
+@contextmanager
+def spools_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Have spools write into a folder, not where temporary files usually go."""
+    token = _spool_folder.set(os.fspath(folder))
+    try:
+        yield
+    finally:
+        _spool_folder.reset(token)
+
+
+@dataclass(eq=False)
+class Spool:
+    """Edges in the order they came; in a file beyond a limit."""
+
+    limit: int
+    """Bytes of edges that may wait in memory."""
+    weighted: bool = False
+    """Whether every edge has a weight."""
+    count: int = 0
+    """E so far."""
+    low: int = 0
+    """The smallest id so far, or 0."""
+    high: int = -1
+    """The largest id so far."""
+    _kept: list[Chunk] = field(default_factory=list)
+    _held: int = 0
+    _file: IO[bytes] | None = None
+    _lengths: list[int] = field(default_factory=list)
+
+    def append(
+        self,
+        source: np.ndarray,
+        destination: np.ndarray,
+        weight: np.ndarray | None = None,
+    ) -> None:
+        """Add a chunk of edges: int64 ids [n], float32 weights [n] where weighted."""
+        if not len(source):
+            return
+        for ids in (source, destination):
+            self.low = min(self.low, int(ids.min()))
+            self.high = max(self.high, int(ids.max()))
+        self.count += len(source)
+        self._kept.append((source, destination, weight if self.weighted else None))
+        self._held += len(source) * (20 if self.weighted else 16)
+        if self._held > self.limit:
+            self._spill()
+
+    def _spill(self) -> None:
+        """Move what waits in memory to the file."""
+        if self._file is None:
+            # Open as long as the spool lives: it is gone when it is closed.
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115
+                prefix="daskgnn-edges-", dir=_spool_folder.get()
+            )
+            weakref.finalize(self, self._file.close)
+        self._lengths += write_edges(self._file, self._kept)
+        self._kept, self._held = [], 0
+
+    @property
+    def lengths(self) -> list[int]:
+        """Edges of each chunk."""
+        return [*self._lengths, *(len(chunk[0]) for chunk in self._kept)]
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """Yield every chunk from one on again, in order."""
+        if self._file is not None:
+            yield from read_edges(self._file, self._lengths, self.weighted, first)
+        yield from self._kept[max(first - len(self._lengths), 0) :]
+
+    def drop(self) -> None:
+        """Give back what the edges take, in memory and on the disk."""
+        if self._file is not None:
+            self._file.truncate(0)
+        self._kept, self._lengths, self._held = [], [], 0
+
+    def renumber(self, number: Callable[[np.ndarray], np.ndarray]) -> Spool:
+        """Return a spool with every id replaced by `number` of it."""
+        found = Spool(self.limit, self.weighted)
+        for source, destination, weight in self.chunks():
+            found.append(number(source), number(destination), weight)
+        return found
+
+
+def write_edges(file: IO[bytes], chunks: Iterable[Chunk]) -> list[int]:
+    """Write chunks of edges where a file stands; return how many edges each has."""
+    lengths = []
+    for chunk in chunks:
+        for array in chunk:
+            if array is not None:
+                file.write(np.ascontiguousarray(array).view(np.uint8).data)
+        lengths.append(len(chunk[0]))
+    return lengths
+
+
+def read_edges(
+    file: IO[bytes], lengths: list[int], weighted: bool, first: int
+) -> Iterator[Chunk]:
+    """Yield what `write_edges` wrote to a file, from chunk number `first` on."""
+    file.seek(sum(lengths[:first]) * (20 if weighted else 16))
+    for length in lengths[first:]:
+        source = np.fromfile(file, np.int64, length)
+        destination = np.fromfile(file, np.int64, length)
+        weight = np.fromfile(file, np.float32, length) if weighted else None
+        yield source, destination, weight
+
+
+def build_rows(
+    spool: Spool, num_nodes: int, *, directed: bool, keep_self_loops: bool
+) -> tuple[Rows, np.ndarray | None]:
+    """Turn spooled edges, all ids below N, into sorted CSR rows without repeats.
+
+    Parameters
+    ----------
+    directed
+        If False every edge is entered both ways.
+
+    Returns
+    -------
+    Rows, np.ndarray or None
+        The rows, whose counts are those of `to_rows`, and float32
+        weights [E] if the spool has them: of repeats, and of an edge given both ways
+        in an undirected graph, the first that came counts.
+    """
+    kept = np.float32 if spool.weighted else None
+    return _build(spool.chunks, num_nodes, kept, directed, keep_self_loops)
+
+
+def to_rows(
+    edges: np.ndarray,
+    num_nodes: int,
+    *,
+    directed: bool = False,
+    keep_self_loops: bool = False,
+    track: bool = False,
+) -> Rows:
+    """Turn checked edges (2, E) into sorted CSR rows without repeats.
+
+    Parameters
+    ----------
+    edges
+        Integer array (2, E) of sources and destinations, all below ``num_nodes``.
+    directed
+        If False every edge is entered both ways.
+    track
+        Also return which input edge each entry came from. Of repeats, and of an
+        edge given both ways in an undirected graph, the first given counts.
+    """
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, edges.shape[1], _STEP):
+            part = edges[:, start : start + _STEP].astype(np.int64)
+            places = np.arange(start, start + part.shape[1]) if track else None
+            yield part[0], part[1], places
+
+    kept = np.int64 if track else None
+    rows, places = _build(chunks, num_nodes, kept, directed, keep_self_loops)
+    return replace(rows, positions=places)
+
+
+def _build(
+    chunks: Callable[[], Iterator[Chunk]],
+    num_nodes: int,
+    kept: type | None,
+    directed: bool,
+    keep_self_loops: bool,
+) -> tuple[Rows, np.ndarray | None]:
+    """Count the entries of each row, put them there, and sort.
+
+    Parameters
+    ----------
+    kept
+        The dtype of the values that come with edges, None where there are none.
+    """
+    counts = np.zeros(num_nodes + 1, np.int64)
+    loops = edges = 0
+    for source, destination, _ in chunks():
+        chosen = (not directed, keep_self_loops)
+        loops += count_entries(source, destination, 0, *chosen, counts)
+        edges += len(source)
+    indptr = np.cumsum(counts)
+    total = int(indptr[-1])
+    entries = np.empty(total, np.int32)
+    values: np.ndarray = np.empty(0 if kept is None else total, kept or np.float32)
+    counts[:] = indptr
+    none = np.empty(0, values.dtype)
+    for source, destination, given in chunks():
+        _place(
+            source,
+            destination,
+            none if given is None else given,
+            counts,
+            entries,
+            values,
+            not directed,
+            keep_self_loops,
+        )
+    del counts
+    own = int(sort_rows(indptr, entries, values))
+    total = int(indptr[-1])
+    # In place: what is left over goes back without a copy.
+    entries.resize(total, refcheck=False)
+    if kept is not None:
+        values.resize(total, refcheck=False)
+    report = count_rows(edges, int(loops), own, total, directed, keep_self_loops)
+    report["isolated_nodes"] = count_isolated(indptr, entries, directed)
+    return Rows(indptr, entries, None, report), None if kept is None else values
+
+
+def count_rows(
+    edges: int, loops: int, own: int, entries: int, directed: bool, keep_loops: bool
+) -> dict[str, int]:
+    """Return what was dropped and added.
+
+    Parameters
+    ----------
+    edges, loops
+        Those that were given.
+    own, entries
+        Entries that were given in their own direction, and all.
+    """
+    dropped = 0 if keep_loops else loops
+    report = {
+        "input_edges": edges,
+        "self_loops_dropped": dropped,
+        "self_loops_kept": loops if keep_loops else 0,
+        "duplicates_dropped": edges - own - dropped,
+    }
+    if not directed:
+        report["reverse_edges_added"] = entries - own
+    return report
+
+
+def count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
+    """Count the nodes without an edge."""
+    alone = indptr[1:] == indptr[:-1]
+    if directed:
+        for start in range(0, len(indices), _STEP):
+            alone[indices[start : start + _STEP]] = False
+    return int(np.count_nonzero(alone))
+
+
+@njit(cache=True, nogil=True)
+def count_entries(
+    source: Any, destination: Any, shift: int, both: bool, loops: bool, sizes: Any
+) -> int:
+    """Add each bucket's entries to ``sizes[(row >> shift) + 1]``; return the loops."""
+    met = 0
+    for i in range(len(source)):
+        u, v = source[i], destination[i]
+        if u == v:
+            met += 1
+        if loops or u != v:
+            sizes[(v >> shift) + 1] += 1
+        if both and u != v:
+            sizes[(u >> shift) + 1] += 1
+    return met
+
+
+@njit(cache=True, nogil=True)
+def _place(
+    source: Any,
+    destination: Any,
+    weights: Any,
+    ends: Any,
+    entries: Any,
+    values: Any,
+    both: bool,
+    loops: bool,
+) -> None:
+    """Put edges into their rows, in order; an edge's reverse is kept as ``~id``."""
+    for i in range(len(source)):
+        u, v = source[i], destination[i]
+        if u == v and not loops:
+            continue
+        at = ends[v]
+        ends[v] += 1
+        entries[at] = u
+        if len(weights):
+            values[at] = weights[i]
+        if both and u != v:
+            at = ends[u]
+            ends[u] += 1
+            entries[at] = ~v
+            if len(weights):
+                values[at] = weights[i]
+
+
+@njit(cache=True, nogil=True)
+def sort_rows(indptr: Any, entries: Any, values: Any) -> int:
+    """Sort rows by id, keep the first of equal ones, and close up the gaps.
+
+    Returns how many entries that are kept were given in their own direction.
+    """
+    widest = 0
+    for row in range(len(indptr) - 1):
+        widest = max(widest, indptr[row + 1] - indptr[row])
+    keys = np.empty(widest, np.int64)
+    firsts = np.empty(widest if len(values) else 0, values.dtype)
+    end, given, begin = 0, 0, 0
+    for row in range(len(indptr) - 1):
+        length = indptr[row + 1] - begin
+        for i in range(length):
+            entry = entries[begin + i]
+            column = np.int64(entry if entry >= 0 else ~entry)
+            reverse = np.int64(entry < 0)
+            keys[i] = (column << _ROW_SHIFT) | (np.int64(i) << 1) | reverse
+            if len(values):
+                firsts[i] = values[begin + i]
+        _sort_keys(keys, length)
+        begin = indptr[row + 1]
+        indptr[row] = end
+        at = 0
+        while at < length:
+            column = keys[at] >> _ROW_SHIFT
+            entries[end] = column
+            if len(values):
+                values[end] = firsts[(keys[at] & 0xFFFFFFFF) >> 1]
+            own = 0
+            while at < length and keys[at] >> _ROW_SHIFT == column:
+                own |= 1 - (keys[at] & 1)
+                at += 1
+            given += own
+            end += 1
+    indptr[len(indptr) - 1] = end
+    return given
+
+
+@njit(cache=True, nogil=True)
+def _sort_keys(keys: Any, length: int) -> None:
+    """Sort the first keys: most rows are short, and soon sorted by insertion."""
+    if length > _SHORT_ROW:
+        keys[:length].sort()
+        return
+    for i in range(1, length):
+        key, at = keys[i], i
+        while at > 0 and keys[at - 1] > key:
+            keys[at] = keys[at - 1]
+            at -= 1
+        keys[at] = key

@@ -1,0 +1,206 @@
+"""What users hand over, turned into numpy arrays of the types the library uses.
+
+Nothing here knows of torch, NetworkX or PyG: their objects are met by what they
+can do. Values are judged later, in :mod:`daskgnn.graph.memory.checks`.
+N nodes, F features, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+
+from daskgnn.errors import GraphFormatError
+
+Features: TypeAlias = np.ndarray | Any
+"""Dense (N, F), or ``scipy.sparse.csr_array``, which mypy does not know."""
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """Return ``value`` as a numpy array of numbers or booleans.
+
+    Raises
+    ------
+    GraphFormatError
+        If it holds anything else, or rows of unequal length.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise GraphFormatError(
+            f"{name} cannot be read as an array ({error}): pass a numpy array"
+        ) from None
+    if array.dtype.kind not in "biuf":
+        raise GraphFormatError(
+            f"{name} has dtype {array.dtype}, expected numbers: "
+            f"pass a numeric numpy array"
+        )
+    return array
+
+
+def feature_matrix(value: Any) -> Features:
+    """Return node features as float32: (N, F) dense, or CSR where given sparse."""
+    if sp.issparse(value):
+        return _canonical(value)
+    if "sparse" in str(getattr(value, "layout", "")):
+        return _canonical(_from_torch_sparse(value))
+    array = as_array(value, "features")
+    if array.ndim != 2:
+        raise GraphFormatError(
+            f"features have shape {array.shape}, expected (N, F): "
+            f"pass features.reshape(N, -1)"
+        )
+    return _float32(array)
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    # A float64 beyond float32 becomes Inf here, which the checks then name.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _canonical(matrix: Any) -> sp.csr_array:
+    if matrix.ndim != 2:
+        raise GraphFormatError(
+            f"features have shape {matrix.shape}, expected (N, F): pass a 2-D matrix"
+        )
+    with np.errstate(over="ignore"):
+        rows = sp.csr_array(matrix, dtype=np.float32)
+    if not rows.has_canonical_format:
+        rows = rows.copy()  # the user's own matrix stays as it is
+        rows.sum_duplicates()
+    return rows
+
+
+def _from_torch_sparse(tensor: Any) -> sp.coo_array:
+    entries = tensor.detach().cpu().to_sparse_coo().coalesce()
+    values, indices = np.asarray(entries.values()), np.asarray(entries.indices())
+    return sp.coo_array((values, tuple(indices)), shape=tuple(entries.shape))
+
+
+def label_array(value: Any) -> np.ndarray:
+    """Return labels as int64 (N,) with -1, or float32 (N, C) with NaN, for "not given".
+
+    A column (N, 1) counts as (N,). Two or more columns are independent yes/no
+    targets: 1, 0, and NaN or -1 where not given.
+    """
+    array = as_array(value.toarray() if sp.issparse(value) else value, "labels")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1:
+        return _class_numbers(array)
+    if array.ndim == 2:
+        table = array.astype(np.float32)
+        table[table == -1] = np.nan
+        return table
+    raise GraphFormatError(
+        f"labels have shape {array.shape}, expected (N,) classes or (N, C) of 0 and 1: "
+        f"pass one row a node"
+    )
+
+
+def _class_numbers(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "f":
+        return np.ascontiguousarray(array, dtype=np.int64)
+    given = ~np.isnan(array)
+    values = array[given]
+    if not np.array_equal(values, np.clip(np.floor(values), -(2**31), 2**31)):
+        bad = values[values != np.clip(np.floor(values), -(2**31), 2**31)][0]
+        raise GraphFormatError(
+            f"labels hold {bad}, expected class numbers 0..C-1 or -1 for not given: "
+            f"pass integers"
+        )
+    labels = np.full(array.shape, -1, dtype=np.int64)
+    labels[given] = values.astype(np.int64)
+    return labels
+
+
+def split_ids(value: Any, name: str, num_nodes: int) -> np.ndarray:
+    """Return a split, given as a bool mask (N,) or as node ids, as sorted int64 ids.
+
+    Raises
+    ------
+    GraphFormatError
+        For a mask of another length, ids that are not integers, or repeated ids.
+    """
+    array = as_array(value, name)
+    if array.dtype.kind == "b":
+        if array.shape != (num_nodes,):
+            raise GraphFormatError(
+                f"{name} mask has shape {array.shape}, expected ({num_nodes},): "
+                f"pass one bool a node, or node ids"
+            )
+        return np.flatnonzero(array).astype(np.int64)
+    if array.ndim != 1:
+        raise GraphFormatError(
+            f"{name} has shape {array.shape}, expected ids (n,) or a mask "
+            f"({num_nodes},): pass one column"
+        )
+    if array.dtype.kind == "f" and array.size:
+        raise GraphFormatError(
+            f"{name} has dtype {array.dtype}, expected integer ids or a bool mask: "
+            f"pass {name}.astype(np.int64)"
+        )
+    ids = np.sort(array.astype(np.int64))
+    twice = np.flatnonzero(ids[1:] == ids[:-1])
+    if len(twice):
+        raise GraphFormatError(
+            f"{name} names node {ids[twice[0]]} twice: pass np.unique({name}), "
+            f"or for a mask {name}.astype(bool)"
+        )
+    return ids
+
+
+def split_arrays(given: dict[str, Any], num_nodes: int) -> dict[str, np.ndarray]:
+    """Return the splits that are given (not None), as by :func:`split_ids`."""
+    return {
+        name: split_ids(value, name, num_nodes)
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def keeps_self_loops(self_loops: Any) -> bool:
+    """Return whether self-loops are kept.
+
+    Raises
+    ------
+    GraphFormatError
+        Unless it is "drop" or "keep".
+    """
+    if self_loops not in ("drop", "keep"):
+        raise GraphFormatError(
+            f"self_loops is {self_loops!r}, expected 'drop' or 'keep': "
+            f"pass self_loops='drop'"
+        )
+    return bool(self_loops == "keep")
+
+
+def count_classes(labels: np.ndarray | None, num_classes: int | None) -> int:
+    """Return C: as given, else the columns of labels, else the largest class + 1."""
+    if num_classes is not None:
+        if isinstance(num_classes, bool) or num_classes != int(num_classes):
+            raise GraphFormatError(
+                f"num_classes is {num_classes!r}, expected an integer"
+            )
+        return int(num_classes)
+    if labels is None:
+        return 0
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
+
+
+def edge_values(value: Any, name: str, num_edges: int) -> np.ndarray:
+    """Return one value or row of values an edge; float64 becomes float32."""
+    array = as_array(value, name)
+    if array.ndim == 0 or len(array) != num_edges:
+        raise GraphFormatError(
+            f"{name} has shape {array.shape} for {num_edges} edges: "
+            f"pass one row an edge, in the order of edge_index"
+        )
+    return _float32(array) if array.dtype == np.float64 else array

@@ -1,0 +1,1 @@
+"""Graphs in memory, as they are and in storage order."""

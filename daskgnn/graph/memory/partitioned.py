@@ -1,0 +1,385 @@
+"""A graph whose nodes have been put into storage order."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from daskgnn.graph.edges.identify import pack_ids
+from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
+from daskgnn.graph.store.writer import ArraySource, check_target, write_store
+from daskgnn.kernels.half import check_dtype_name, narrow
+from daskgnn.partition.book import Clusters, count_clusters, cut_clusters
+from daskgnn.partition.quality import (
+    Quality,
+    each_row_bytes,
+    feature_row_bytes,
+    measure,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from daskgnn.graph.memory.data import GraphData
+    from daskgnn.graph.store.writer import Fill
+    from daskgnn.partition.holdings import Holdings
+
+STORED_DTYPES: dict[str, type] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": np.uint16,
+}
+"""What Zarr holds: bfloat16 has no type of its own there, so its bits are stored."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PartitionedGraph:
+    """A graph of N nodes and E entries in storage order: by cluster, then original id.
+
+    Storage ids are positions in that order. Nothing is copied but the order: the
+    arrays in storage order are made a run of rows at a time.
+    """
+
+    data: GraphData
+    """The graph in original order."""
+    original_ids: np.ndarray
+    """int64 [N], the original id at each storage id."""
+    cluster_bounds: np.ndarray
+    """int64 [C+1], cluster c holds storage ids bounds[c] to bounds[c+1] - 1."""
+    partitioner: dict[str, Any]
+    """The method, its seed, and the clusters asked for."""
+    cluster_names: np.ndarray
+    """int64 [C], the numbers that the method gave the clusters, ascending."""
+    counted: tuple[Clusters, int] | None = field(default=None, kw_only=True)
+    """What `count_clusters` returns, where that is known."""
+
+    @classmethod
+    def from_clusters(
+        cls, data: GraphData, clusters: np.ndarray, partitioner: dict[str, Any]
+    ) -> PartitionedGraph:
+        """Order a graph by the cluster of each node; empty clusters are left out."""
+        order = np.argsort(clusters, kind="stable").astype(np.int64)
+        starts = np.flatnonzero(np.diff(clusters[order])) + 1
+        bounds = np.concatenate(([0], starts, [data.num_nodes])).astype(np.int64)
+        names = np.asarray(clusters)[order[bounds[:-1]]].astype(np.int64)
+        return cls(data, order, bounds, partitioner, names)
+
+    @property
+    def num_clusters(self) -> int:
+        """C, none of them empty."""
+        return len(self.cluster_bounds) - 1
+
+    @cached_property
+    def storage_ids(self) -> np.ndarray:
+        """int [N], the storage id of each original id, in the type of `indices`."""
+        ids = np.empty(self.data.num_nodes, self.data.indices.dtype)
+        ids[self.original_ids] = np.arange(self.data.num_nodes, dtype=ids.dtype)
+        return ids
+
+    @cached_property
+    def indptr(self) -> np.ndarray:
+        """int64 [N+1], row pointers in storage order."""
+        return ordered_indptr(self.data.indptr, self.original_ids)
+
+    @property
+    def nbytes(self) -> int:
+        """About the bytes of the arrays of a store, features as float16."""
+        data = self.data
+        rows = data.num_edges * 4 + data.num_nodes * (24 + 2 * data.num_features)
+        return int(rows)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """int [E], storage ids of the in-neighbours, each row by original id."""
+        return self._neighbours(0, self.data.num_edges)
+
+    @cached_property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Sorted int64 storage ids of each split."""
+        return {
+            name: np.sort(self.storage_ids[ids]).astype(np.int64)
+            for name, ids in self.data.splits.items()
+        }
+
+    @cached_property
+    def _counts(self) -> tuple[Clusters, int]:
+        """What cutting the order needs, and the entries between clusters."""
+        if self.counted is not None:
+            return self.counted
+        return count_clusters(self._block, self.cluster_bounds)
+
+    def book(self, num_parts: int) -> np.ndarray:
+        """Return int64 [num_parts + 1], the row bounds of so many parts.
+
+        Raises
+        ------
+        PartitionError
+            If `num_parts` is not in 1..C.
+        """
+        return cut_clusters(self._counts[0], self.splits.get("train"), num_parts)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        feature_dtype: str = "float32",
+        temporary: str | os.PathLike[str] | None = None,
+        told: Callable[[int], Any] = int,
+        fill: Fill | None = None,
+    ) -> str:
+        """Write the graph as a store that `open_graph` opens.
+
+        Parameters
+        ----------
+        path
+            Where; the store is written beside it and renamed when it is complete.
+        overwrite
+            Whether to replace a store that is there.
+        feature_dtype : {"float32", "float16", "bfloat16"}
+            What dense features are rounded to and stored as.
+        temporary
+            Where it is written meanwhile.
+        told
+            Called with the bytes of each piece that was written.
+        fill
+            Writes the arrays: see `write_store`.
+
+        Returns
+        -------
+        str
+            The absolute path.
+
+        Raises
+        ------
+        StoreError
+            If something else is at `path` or it cannot be written.
+        InputError
+            If the features are sparse, or too large for `feature_dtype`.
+        """
+        check_target(os.path.abspath(os.fspath(path)), overwrite)
+        sources, attributes = self.stored_arrays(feature_dtype)
+        return write_store(path, sources, attributes, overwrite, temporary, told, fill)
+
+    def stored_arrays(
+        self, feature_dtype: str = "float32"
+    ) -> tuple[list[ArraySource], dict[str, Any]]:
+        """Return what a store of the graph holds: arrays, and what is said of them.
+
+        Raises
+        ------
+        InputError
+            If the features are sparse, or too large for `feature_dtype`.
+        """
+        features = stored_features(self.data)
+        check_half(features, feature_dtype, self.data.name)
+        sources = self._edge_sources()
+        sources += self._feature_sources(features, feature_dtype)
+        sources += self._node_sources()
+        return sources, self._attributes(features, feature_dtype)
+
+    def quality(
+        self,
+        num_parts: int,
+        num_neighbors: Sequence[int] = (15, 10),
+        batch_size: int = 1024,
+        feature_dtype: str = "float32",
+        window: int = 1,
+    ) -> Quality:
+        """Measure the partition when it is opened with `num_parts` parts.
+
+        Parameters
+        ----------
+        num_neighbors, batch_size, feature_dtype, window
+            Of the training whose traffic is estimated; `window` steps fetch a row once.
+
+        Raises
+        ------
+        PartitionError
+            If `num_parts` is not in 1..C, or the sampling cannot be.
+        """
+        seeds = self.splits.get("train")
+        book = self.book(num_parts)
+        features = stored_features(self.data)
+        each = each_row_bytes(features, check_dtype_name(feature_dtype))
+        return measure(
+            self._block,
+            book,
+            seeds,
+            num_neighbors=num_neighbors,
+            batch_size=batch_size,
+            window=window,
+            row_bytes=each[self.original_ids] if np.ndim(each) else each,
+            holdings=self.holdings,
+        )
+
+    @property
+    def holdings(self) -> Holdings | None:
+        """What the clusters hold, where that is not their own rows alone."""
+        return None
+
+    def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the CSR rows of a run of storage ids."""
+        indptr = self.indptr[start : stop + 1]
+        return indptr - indptr[0], self._neighbours(int(indptr[0]), int(indptr[-1]))
+
+    def _slots(self, start: int, stop: int) -> np.ndarray:
+        """Return where entries ``start`` to ``stop - 1`` stand in original order."""
+        return ordered_slots(
+            self.data.indptr, self.indptr, self.original_ids, start, stop
+        )
+
+    def _neighbours(self, start: int, stop: int) -> np.ndarray:
+        """Return a run of `indices`."""
+        return self.storage_ids[self.data.indices[self._slots(start, stop)]]
+
+    def _stored_slots(self, start: int, stop: int) -> np.ndarray:
+        """Return where stored entries ``start`` to ``stop - 1`` stand originally."""
+        return self._slots(start, stop)
+
+    def _stored_neighbours(self, start: int, stop: int) -> np.ndarray:
+        """Return a run of `indices` as they are stored."""
+        return self.storage_ids[self.data.indices[self._stored_slots(start, stop)]]
+
+    def _edge_sources(self) -> list[ArraySource]:
+        """List the arrays of the edges."""
+        data = self.data
+        shape = (data.num_edges,)
+        index = data.indices.dtype
+        found = [
+            plain("indptr", self.indptr),
+            ArraySource("indices", shape, index, self._stored_neighbours),
+        ]
+        values = {f"edge_attr/{name}": a for name, a in data.edge_attr.items()}
+        if data.edge_weight is not None:
+            values["edge_weight"] = data.edge_weight
+        for name, array in values.items():
+            rows = _taken(array, self._stored_slots)
+            found.append(ArraySource(name, array.shape, array.dtype, rows))
+        return found
+
+    def _feature_sources(self, features: Any, feature_dtype: str) -> list[ArraySource]:
+        """List the arrays of the features in their stored form."""
+        if features is None:
+            return []
+        order = self.original_ids
+        if not sp.issparse(features):
+            dtype = np.dtype(STORED_DTYPES[feature_dtype])
+
+            def rows(start: int, stop: int) -> np.ndarray:
+                return narrow(features[order[start:stop]], feature_dtype).view(dtype)
+
+            return [
+                ArraySource("features", features.shape, dtype, rows, compress=False)
+            ]
+        indptr = ordered_indptr(features.indptr, order)
+
+        def slots(start: int, stop: int) -> np.ndarray:
+            return ordered_slots(features.indptr, indptr, order, start, stop)
+
+        shape, columns = (features.nnz,), features.indices
+        int32, float32 = np.dtype(np.int32), np.dtype(np.float32)
+        return [
+            plain("features_indptr", indptr),
+            ArraySource("features_indices", shape, int32, _taken(columns, slots)),
+            ArraySource("features_data", shape, float32, _taken(features.data, slots)),
+        ]
+
+    def _node_sources(self) -> list[ArraySource]:
+        """List the other arrays of the nodes, and those of the clusters."""
+        found = [
+            plain("original_ids", self.original_ids),
+            plain("cluster_bounds", self.cluster_bounds),
+            plain("cluster_edges", self._counts[0].edges),
+        ]
+        labels = self.data.labels
+        if labels is not None:
+            rows = _taken(labels, lambda i, j: self.original_ids[i:j])
+            found.append(ArraySource("labels", labels.shape, labels.dtype, rows))
+        if self.data.node_ids is not None:
+            found += [plain(*pair) for pair in pack_ids(self.data.node_ids).items()]
+        return found + [plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
+
+    def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:
+        """Return what the store says of the graph."""
+        data = self.data
+        half = features is not None and feature_dtype != "float32"
+        return {
+            **({"feature_dtype": feature_dtype} if half else {}),
+            "name": data.name,
+            "num_nodes": data.num_nodes,
+            "num_edges": data.num_edges,
+            "num_features": data.num_features,
+            "num_classes": int(data.num_classes),
+            "multilabel": data.multilabel,
+            "directed": bool(data.directed),
+            "weighted": data.edge_weight is not None,
+            "max_degree": int(np.diff(data.indptr).max()),
+            "feature_row_bytes": feature_row_bytes(features, feature_dtype),
+            "metric": data.metric,
+            "report": {name: int(n) for name, n in data.report.items()},
+            "partitioner": {
+                **self.partitioner,
+                "num_clusters": self.num_clusters,
+                "edge_cut": self._counts[1] / max(data.num_edges, 1),
+            },
+            "graph_hash": graph_hash(data, feature_dtype),
+        }
+
+    def __repr__(self) -> str:
+        """Return one line of counts."""
+        return (
+            f"PartitionedGraph({self.data.name!r}, {self.data.num_nodes} nodes, "
+            f"{self.data.num_edges} edges, {self.num_clusters} clusters by "
+            f"{self.partitioner['method']!r})"
+        )
+
+
+def ordered_indptr(indptr: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return int64 row pointers of CSR rows taken in `order`."""
+    found = np.zeros(len(order) + 1, np.int64)
+    np.cumsum(np.diff(indptr)[order], out=found[1:])
+    return found
+
+
+def ordered_slots(
+    indptr: np.ndarray, ordered: np.ndarray, order: np.ndarray, start: int, stop: int
+) -> np.ndarray:
+    """Return where entries ``start`` to ``stop - 1`` of reordered CSR rows come from.
+
+    Parameters
+    ----------
+    indptr, ordered
+        int [N+1], row pointers before and after.
+    order
+        int64 [N], the row before at each row after.
+
+    Returns
+    -------
+    np.ndarray
+        int64 [stop - start], positions among the entries before.
+    """
+    first = int(np.searchsorted(ordered, start, side="right")) - 1
+    last = int(np.searchsorted(ordered, stop, side="left"))
+    begin, end = ordered[first:last], ordered[first + 1 : last + 1]
+    shift = indptr[order[first:last]].astype(np.int64) - begin
+    counts = np.minimum(end, stop) - np.maximum(begin, start)
+    slots = np.repeat(shift, counts)
+    slots += np.arange(start, stop)
+    return slots
+
+
+def plain(name: str, array: np.ndarray) -> ArraySource:
+    """Store an array that is in memory in storage order."""
+    return ArraySource(name, array.shape, array.dtype, lambda i, j: array[i:j])
+
+
+def _taken(
+    array: np.ndarray, positions: Callable[[int, int], np.ndarray]
+) -> Callable[[int, int], np.ndarray]:
+    """Return a function that takes the elements at the positions of a run."""
+    return lambda start, stop: array[positions(start, stop)]

@@ -1,0 +1,241 @@
+"""A graph in storage order whose rows of high degree are spread: a stored vertex-cut.
+
+N nodes, E entries, C clusters; R spread rows with S slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.errors import PartitionError
+from daskgnn.graph.memory.partitioned import PartitionedGraph, ordered_slots, plain
+from daskgnn.kernels.adjacency import AdjacencyBlock
+from daskgnn.partition.holdings import Holdings
+from daskgnn.partition.methods.hierarchy import cluster_links, hierarchical_order
+from daskgnn.partition.methods.vertexcut import VertexCut
+
+if TYPE_CHECKING:
+    from daskgnn.graph.memory.data import GraphData
+    from daskgnn.graph.store.writer import ArraySource
+    from daskgnn.partition.book import Clusters
+
+LEAST_DEGREE = 32
+"""Rows of a lower degree are never spread."""
+SLOTS_A_CLUSTER = 4
+"""Slots that a spread row has at least for each cluster: the master keeps four bytes a
+row for each cluster, so this bounds them by one a slot."""
+TIMES_MEAN = 2
+"""Degree that a spread row has at least, in mean degrees."""
+
+
+def spread_from(num_nodes: int, num_edges: int, num_clusters: int) -> int:
+    """Return the degree from which on rows are spread."""
+    mean = num_edges / max(num_nodes, 1)
+    return int(max(LEAST_DEGREE, SLOTS_A_CLUSTER * num_clusters, TIMES_MEAN * mean))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class VertexCutGraph(PartitionedGraph):
+    """A graph in storage order, some rows of which lie with many clusters."""
+
+    holders: np.ndarray
+    """int32 [E], the cluster that a vertex-cut gives each entry, in original order."""
+    least: int
+    """The degree from which on rows are spread."""
+
+    @classmethod
+    def from_cut(
+        cls,
+        data: GraphData,
+        cut: VertexCut,
+        partitioner: dict[str, Any],
+        least: int | None = None,
+    ) -> PartitionedGraph:
+        """Order a graph by its nodes' masters; clusters without any are left out.
+
+        Their entries go to the master of the row. Where no row is of high degree, the
+        result is a plain `PartitionedGraph`.
+
+        Parameters
+        ----------
+        least
+            The degree from which on rows are spread; as `spread_from` says if not
+            given.
+
+        Raises
+        ------
+        PartitionError
+            If what is to be stored cannot be, naming what can.
+        """
+        cut = _in_order(data, cut)
+        plain_graph = PartitionedGraph.from_clusters(data, cut.masters, partitioner)
+        names = plain_graph.cluster_names
+        if least is None:
+            least = spread_from(data.num_nodes, data.num_edges, len(names))
+        degree = np.diff(data.indptr)
+        check_spreadable(data, int(degree[degree >= least].sum()), partitioner)
+        if len(names) < 2 or not (degree >= least).any():
+            return plain_graph
+        number = np.full(_count(cut), -1, np.int32)
+        number[names] = np.arange(len(names), dtype=np.int32)
+        holders = number[cut.holders]
+        gone = np.flatnonzero(holders < 0)
+        rows = np.searchsorted(data.indptr, gone, side="right") - 1
+        holders[gone] = number[cut.masters[rows]]
+        return cls(
+            data,
+            plain_graph.original_ids,
+            plain_graph.cluster_bounds,
+            partitioner,
+            names,
+            holders,
+            least,
+        )
+
+    @cached_property
+    def spread_rows(self) -> np.ndarray:
+        """int64 [R], storage ids of the rows that are spread, ascending."""
+        return np.flatnonzero(np.diff(self.indptr) >= self.least)
+
+    @cached_property
+    def spread_indptr(self) -> np.ndarray:
+        """int64 [R + 1], where the slots of each begin."""
+        degree = np.diff(self.indptr)[self.spread_rows]
+        return np.concatenate(([0], np.cumsum(degree)))
+
+    @cached_property
+    def spread_holders(self) -> np.ndarray:
+        """uint8 or uint16 [S], the cluster of each slot."""
+        kind = np.uint8 if self.num_clusters <= 256 else np.uint16
+        return self.holders[self._spread_slots].astype(kind)
+
+    @cached_property
+    def spread_counts(self) -> np.ndarray:
+        """int64 [R, C], entries of each row with each cluster."""
+        count, clusters = len(self.spread_rows), self.num_clusters
+        rows = np.repeat(np.arange(count), np.diff(self.spread_indptr))
+        pairs = rows * clusters + self.spread_holders
+        return np.bincount(pairs, minlength=count * clusters).reshape(count, clusters)
+
+    @cached_property
+    def spread_bounds(self) -> np.ndarray:
+        """int64 [C + 1], where the entries that each cluster holds begin."""
+        return np.concatenate(([0], np.cumsum(self.spread_counts.sum(axis=0))))
+
+    @cached_property
+    def spread_starts(self) -> np.ndarray:
+        """int32 or int64 [R, C], where a row's entries with each cluster begin."""
+        before = np.cumsum(self.spread_counts, axis=0) - self.spread_counts
+        starts: np.ndarray = before + self.spread_bounds[:-1]
+        return starts.astype(self.data.indices.dtype)
+
+    @cached_property
+    def _spread_slots(self) -> np.ndarray:
+        """int64 [S], where the spread entries stand in original order."""
+        begin = self.data.indptr[self.original_ids[self.spread_rows]]
+        counts = np.diff(self.spread_indptr)
+        slots = np.repeat(begin - self.spread_indptr[:-1], counts)
+        return slots + np.arange(len(slots))
+
+    @cached_property
+    def _held_slots(self) -> np.ndarray:
+        """int64 [S], the same in the order in which they are held."""
+        return self._spread_slots[np.argsort(self.spread_holders, kind="stable")]
+
+    @cached_property
+    def _kept_indptr(self) -> np.ndarray:
+        """int64 [N + 1], row pointers as if spread rows were empty."""
+        degree = np.diff(self.indptr)
+        degree[self.spread_rows] = 0
+        return np.concatenate(([0], np.cumsum(degree)))
+
+    @cached_property
+    def _counts(self) -> tuple[Clusters, int]:
+        """What cutting the order needs: entries by the cluster that holds them."""
+        clusters, cut = super()._counts
+        kept = np.diff(self._kept_indptr[self.cluster_bounds])
+        return replace(clusters, edges=kept + np.diff(self.spread_bounds)), cut
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """What the clusters hold."""
+        kept = self._kept_indptr
+
+        def stored(start: int, stop: int) -> np.ndarray:
+            clusters = np.searchsorted(self.cluster_bounds, [start, stop])
+            low, high = (int(b) for b in self.spread_bounds[clusters] + kept[-1])
+            own = self._stored_neighbours(int(kept[start]), int(kept[stop]))
+            return np.concatenate([own, self._stored_neighbours(low, high)])
+
+        counts = (self.spread_counts, self.cluster_bounds)
+        return Holdings(self.spread_rows, *counts, stored)
+
+    def _stored_slots(self, start: int, stop: int) -> np.ndarray:
+        """Return where stored entries ``start`` to ``stop - 1`` stand originally."""
+        kept = int(self._kept_indptr[-1])
+        held = self._held_slots[max(start - kept, 0) : max(stop - kept, 0)]
+        if start >= kept:
+            return held
+        order = (self.data.indptr, self._kept_indptr, self.original_ids)
+        own = ordered_slots(*order, start, min(stop, kept))
+        return np.concatenate([own, held])
+
+    def _edge_sources(self) -> list[ArraySource]:
+        """List the arrays of the edges, and those of the spread rows."""
+        names = ("rows", "indptr", "holders", "starts", "bounds")
+        arrays = {f"spread_{name}": getattr(self, f"spread_{name}") for name in names}
+        if self.data.edge_weight is not None:
+            arrays["spread_strength"] = self._strength(self.data.edge_weight)
+        spread = [plain(name, array) for name, array in arrays.items()]
+        return super()._edge_sources() + spread
+
+    def _strength(self, weights: np.ndarray) -> np.ndarray:
+        """Return float32 [R], the sums of the spread rows' weights."""
+        nobody = np.zeros(len(self.spread_rows), np.int64)
+        values = weights[self._spread_slots]
+        return AdjacencyBlock(0, self.spread_indptr, values, nobody, values).strength
+
+    def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:
+        """Return what the store says of the graph."""
+        found = super()._attributes(features, feature_dtype)
+        found["partitioner"] |= {
+            "spread_from": self.least,
+            "spread_rows": len(self.spread_rows),
+            "spread_entries": len(self.spread_holders),
+        }
+        return found
+
+
+def _in_order(data: GraphData, cut: VertexCut) -> VertexCut:
+    """Renumber clusters so that runs of them share nodes."""
+    count = _count(cut)
+    links = cluster_links(data.indptr, data.indices, cut.masters, count)
+    weights = np.bincount(cut.holders, minlength=count).astype(np.float64)
+    number = np.empty(count, np.int32)
+    number[hierarchical_order(links, weights)] = np.arange(count)
+    return VertexCut(number[cut.masters].astype(np.int64), number[cut.holders])
+
+
+def _count(cut: VertexCut) -> int:
+    """Return how many numbers clusters have."""
+    return int(max(cut.masters.max(), cut.holders.max(initial=0))) + 1
+
+
+def check_spreadable(data: GraphData, slots: int, partitioner: dict[str, Any]) -> None:
+    """Raise `PartitionError` if a graph cannot be stored as a vertex-cut."""
+    method = partitioner["method"]
+    if data.edge_attr:
+        raise PartitionError(
+            f"method {method!r} spreads rows, and edge attributes "
+            f"({', '.join(data.edge_attr)}) cannot be spread with them: use "
+            "method='fennel', or leave edge_attr out"
+        )
+    if data.indices.dtype.itemsize < 8 and slots >= 2**31:
+        raise PartitionError(
+            f"method {method!r} would spread {slots} entries, at most {2**31 - 1} can "
+            "be: use method='cluster'"
+        )

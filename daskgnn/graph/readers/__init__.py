@@ -1,0 +1,1 @@
+"""Graphs from what users have: one file a format."""

@@ -1,0 +1,250 @@
+"""Edges in numpy's files, and in Dask arrays and DataFrames on a cluster."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.graph.edges.assemble import Spool, limit_bytes
+from daskgnn.graph.edges.inputfiles import find_files
+from daskgnn.graph.readers.build import build_graph, progress_bar, take_options
+from daskgnn.graph.readers.memory import from_scipy
+from daskgnn.graph.readers.npz import read_npz
+from daskgnn.graph.readers.parquet import EdgeIds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from daskgnn.graph.edges.identify import WordIds
+    from daskgnn.graph.memory.data import GraphData
+
+_PAIRS = (("source", "destination"), ("src", "dst"), ("row", "col"), ("u", "v"))
+_WEIGHTS = ("edge_weight", "weight")
+
+
+def read_numpy(path: Any, **options: Any) -> GraphData:
+    """Read edges from numpy's files.
+
+    An ``.npy`` holds (2, E) or (E, 2) whole numbers and is mapped, not read into
+    memory. An ``.npz`` holds ``edge_index``, or ``source`` and ``destination`` (``src``
+    and ``dst``, ``row`` and ``col``), and perhaps ``edge_weight``; or a matrix that
+    ``scipy.sparse.save_npz`` wrote; or the rows that ``read_npz`` reads.
+
+    Parameters
+    ----------
+    path
+        A file, a pattern or a list of ``.npy`` files, or one ``.npz``.
+    options
+        As for ``read_edge_list``.
+
+    Raises
+    ------
+    DatasetError
+        If a file is missing, damaged, or holds none of these.
+    GraphFormatError
+        If an array has another shape or kind, or as for ``from_edge_index``.
+    """
+    files = find_files(path)
+    if files[0].suffix.lower() == ".npz":
+        if len(files) > 1:
+            raise DatasetError(f"{path} means {len(files)} files, expected one .npz")
+        return _read_npz(files[0], options)
+    build = take_options(options, files[0].stem)
+    limit = limit_bytes(build.memory_limit)
+    spool = Spool(limit // 2)
+    with progress_bar(files, build.progress) as bar:
+        for file in files:
+            for ends in _slices(_map(file), limit // 64, file):
+                spool.append(*ends)
+            bar.update(file.stat().st_size)
+    return build_graph(spool, build)
+
+
+def _map(path: Path) -> np.ndarray:
+    """Map an .npy."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+        raise DatasetError(
+            f"{path} is damaged or no .npy of plain numbers ({error}): get it again"
+        ) from None
+
+
+def _slices(
+    edges: np.ndarray, rows: int, where: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield edges of an array (2, E) or (E, 2), some at a time."""
+    if edges.ndim != 2 or 2 not in edges.shape or edges.dtype.kind not in "iu":
+        raise GraphFormatError(
+            f"{where} holds {edges.dtype} {edges.shape}, expected whole numbers (2, E) "
+            "or (E, 2)"
+        )
+    if edges.shape[0] != 2:
+        edges = edges.T
+    for start in range(0, edges.shape[1], max(rows, 1)):
+        part = edges[:, start : start + max(rows, 1)]
+        if part.dtype == np.uint64 and part.max(initial=0) >= 2**63:
+            raise GraphFormatError(f"{where}: id {part.max()} exceeds 2**63 - 1")
+        yield part[0].astype(np.int64), part[1].astype(np.int64)
+
+
+def _read_npz(path: Path, options: dict[str, Any]) -> GraphData:
+    """Read an .npz by the arrays it holds."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = set(file.files)
+            if {"indptr", "indices"} <= names and "shape" not in names:
+                return read_npz(path, **_npz_options(options))
+            arrays = {} if "format" in names else {n: file[n] for n in names}
+        if "format" in names:
+            matrix = sp.load_npz(path)
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+    ) as error:
+        if isinstance(error, GraphFormatError | DatasetError):
+            raise
+        raise DatasetError(
+            f"{path} is damaged or not an .npz of plain arrays ({error}): get it again"
+        ) from None
+    if "format" in names:
+        # A matrix comes as a whole, so there is nothing to limit or to show.
+        given = {
+            k: v for k, v in options.items() if k not in ("memory_limit", "progress")
+        }
+        return from_scipy(matrix, **{"name": path.stem, **given})
+    return _from_arrays(arrays, path, options)
+
+
+def _npz_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that an .npz of finished rows takes."""
+    taken = ("name", "metric", "num_classes", "memory_limit", "progress")
+    for key in options:
+        if key not in taken:
+            raise GraphFormatError(
+                f"an .npz with indptr and indices has no option {key!r}, expected one "
+                f"of {', '.join(taken)}: its rows are finished"
+            )
+    return {key: options[key] for key in taken[:3] if key in options}
+
+
+def _from_arrays(
+    arrays: dict[str, np.ndarray], path: Path, options: dict[str, Any]
+) -> GraphData:
+    """Build a graph of the arrays of an .npz."""
+    build = take_options(options, path.stem)
+    weight = next((arrays[name] for name in _WEIGHTS if name in arrays), None)
+    if "edge_index" in arrays:
+        edges = arrays["edge_index"]
+    else:
+        pair = next((p for p in _PAIRS if {*p} <= arrays.keys()), None)
+        if pair is None:
+            raise DatasetError(
+                f"{path} has no array edge_index, nor source and destination, nor "
+                f"indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
+            )
+        ends = [arrays[name] for name in pair]
+        if ends[0].shape != ends[1].shape or ends[0].ndim != 1:
+            raise GraphFormatError(
+                f"{path}: {pair[0]} has shape {ends[0].shape} and {pair[1]} "
+                f"{ends[1].shape}, expected both (E,)"
+            )
+        edges = np.stack(ends)
+    count = edges.size // 2
+    if weight is not None and (
+        weight.shape != (count,) or weight.dtype.kind not in "iuf"
+    ):
+        raise GraphFormatError(
+            f"{path}: weights are {weight.dtype} {weight.shape}, expected ({count},)"
+        )
+    spool = Spool(limit_bytes(build.memory_limit), weighted=weight is not None)
+    values = None if weight is None else weight.astype(np.float32)
+    for source, destination in _slices(edges, max(count, 1), path):
+        spool.append(source, destination, values)
+    return build_graph(spool, build)
+
+
+def from_dask(
+    edges: Any,
+    *,
+    source: str | int = 0,
+    destination: str | int = 1,
+    weight: str | None = None,
+    **options: Any,
+) -> GraphData:
+    """Build a graph from edges in a Dask array or DataFrame, one partition at a time.
+
+    Partitions are computed where their data lie: with a client, on its cluster. Only
+    edges come here; what they need is that of the other readers.
+
+    Parameters
+    ----------
+    edges
+        A Dask array (2, E) or (E, 2), or a Dask DataFrame.
+    source, destination, weight
+        Columns of a DataFrame, by name or number.
+    options
+        As for ``read_edge_list``; ``features`` and ``labels`` may be Dask arrays.
+
+    Raises
+    ------
+    GraphFormatError
+        If it is something else, or as for ``from_edge_index``.
+    """
+    for name in ("features", "labels", "train", "val", "test"):
+        if hasattr(options.get(name), "dask"):
+            options[name] = options[name].compute()
+    build = take_options(options, "graph")
+    spool = Spool(limit_bytes(build.memory_limit), weighted=weight is not None)
+    ids = EdgeIds()
+    if hasattr(edges, "columns"):
+        names = [_column(edges, place) for place in (source, destination, weight)]
+        wanted = [name for name in names if name is not None]
+        for part in edges[wanted].partitions:
+            frame = part.compute()
+            columns = [frame[name].to_numpy() for name in names[:2]]
+            ends = ids.read(columns[0], columns[1], "edges")
+            spool.append(*ends, *[frame[n].to_numpy(np.float32) for n in wanted[2:]])
+    else:
+        for ends in _dask_slices(edges):
+            spool.append(*ends)
+    words: WordIds | None = ids.words
+    return build_graph(spool, build, words)
+
+
+def _column(frame: Any, place: str | int | None) -> Any:
+    """Return the name of a column."""
+    names = list(frame.columns)
+    if place is None or place in names:
+        return place
+    if isinstance(place, int) and 0 <= place < len(names):
+        return names[place]
+    raise GraphFormatError(
+        f"the DataFrame has no column {place!r}, expected one of "
+        f"{', '.join(map(str, names))}"
+    )
+
+
+def _dask_slices(edges: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield a Dask array's edges, a chunk at a time."""
+    if not hasattr(edges, "dask") or getattr(edges, "ndim", 0) != 2:
+        raise GraphFormatError(
+            f"from_dask got {type(edges).__name__}, expected a Dask array (2, E) or "
+            "(E, 2), or a Dask DataFrame: use from_edge_index for numpy's"
+        )
+    if edges.shape[0] != 2:
+        edges = edges.T
+    edges = edges.rechunk({0: -1})
+    for part in range(edges.numblocks[1]):
+        block = np.asarray(edges.blocks[0, part].compute())
+        yield from _slices(block, max(block.shape[1], 1), "edges")

@@ -1,0 +1,130 @@
+"""Graph files: plain ``.npz`` archives without pickles."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.graph.edges import convert
+from daskgnn.graph.memory.checks import SPLITS, is_symmetric
+from daskgnn.graph.memory.data import GraphData
+
+
+def read_npz(path: str | Path, **options: Any) -> GraphData:
+    """Read a graph file: an ``.npz`` without pickles.
+
+    Arrays: ``indptr`` int64 [N+1] and ``indices`` [E], the CSR of an undirected
+    graph; optionally ``labels`` [N], ``feat_indptr``, ``feat_indices``,
+    ``feat_data``, ``feat_shape`` (CSR), and ``train_mask``, ``val_mask``,
+    ``test_mask`` [N].
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        ``name`` (the file's name, if not given), ``metric``, ``num_classes``.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, damaged, or of another format.
+    GraphFormatError
+        If its arrays do not describe an undirected graph.
+    """
+    path = Path(path)
+    arrays = _load_npz(path)
+    name = options.pop("name", path.stem)
+    try:
+        graph = _from_npz_arrays(arrays, name, **options)
+    except GraphFormatError as error:
+        raise GraphFormatError(f"{path}: {error}") from None
+    if not is_symmetric(graph.indptr, graph.indices):
+        raise GraphFormatError(
+            f"{path}: indices lack the reverse of an edge, expected every edge both "
+            f"ways: build the graph with daskgnn.from_edge_index"
+        )
+    return graph
+
+
+def _load_npz(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DatasetError(f"no file {path}: give the path of an .npz graph file")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise DatasetError(
+            f"{path} is damaged or not an .npz of plain arrays ({error}): "
+            f"get the file again"
+        ) from None
+    missing = {"indptr", "indices"} - arrays.keys()
+    if missing:
+        raise DatasetError(
+            f"{path} has no array {', '.join(sorted(missing))}, expected a graph file "
+            f"with indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
+        )
+    return arrays
+
+
+def _from_npz_arrays(
+    arrays: dict[str, np.ndarray],
+    name: str,
+    *,
+    metric: str | None = None,
+    num_classes: int | None = None,
+) -> GraphData:
+    indptr = _integers(arrays["indptr"], np.int64)
+    indices = _integers(arrays["indices"], np.int32)
+    labels = arrays.get("labels")
+    targets = None if labels is None else convert.label_array(labels)
+    masks = {key: arrays.get(f"{key}_mask") for key in SPLITS}
+    num_nodes = len(indptr) - 1
+    return GraphData(
+        indptr,
+        indices,
+        features=_npz_features(arrays),
+        labels=targets,
+        num_classes=convert.count_classes(targets, num_classes),
+        splits=convert.split_arrays(masks, num_nodes),
+        name=name,
+        metric=metric,
+        report=_report(indptr, indices),
+    )
+
+
+def _report(indptr: np.ndarray, indices: np.ndarray) -> dict[str, int]:
+    counts = np.diff(indptr)
+    damaged = len(counts) == 0 or counts.min() < 0 or counts.sum() != len(indices)
+    if damaged:  # GraphData says how
+        return {}
+    loops = np.repeat(np.arange(len(counts)), counts) == indices
+    return {
+        "input_edges": len(indices),
+        "self_loops_kept": int(np.count_nonzero(loops)),
+        "isolated_nodes": int(np.count_nonzero(counts == 0)),
+    }
+
+
+def _integers(array: np.ndarray, dtype: type) -> np.ndarray:
+    return array.astype(dtype, copy=False) if array.dtype.kind in "iu" else array
+
+
+def _npz_features(arrays: dict[str, np.ndarray]) -> sp.csr_array | None:
+    if "feat_shape" not in arrays:
+        return None
+    try:
+        parts = [arrays[f"feat_{key}"] for key in ("data", "indices", "indptr")]
+        matrix = sp.csr_array(tuple(parts), shape=tuple(arrays["feat_shape"]))
+        matrix.check_format(full_check=True)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise GraphFormatError(
+            f"the feat_* arrays are not a CSR matrix ({error})"
+        ) from None
+    rows: sp.csr_array = convert.feature_matrix(matrix)
+    return rows

@@ -1,0 +1,164 @@
+"""Graphs in Parquet: edges as two columns, nodes as a table beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.graph.edges.assemble import Spool, limit_bytes
+from daskgnn.graph.edges.identify import WordIds
+from daskgnn.graph.edges.inputfiles import find_files
+from daskgnn.graph.readers.build import build_graph, progress_bar, take_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from daskgnn.graph.memory.data import GraphData
+
+_BYTES_AN_EDGE = 64
+"""Of a batch while it is read: words take more than numbers."""
+
+
+def read_parquet(
+    path: Any,
+    *,
+    source: str | int = 0,
+    destination: str | int = 1,
+    weight: str | None = None,
+    **options: Any,
+) -> GraphData:
+    """Read edges from Parquet files, a batch of rows at a time.
+
+    Parameters
+    ----------
+    path
+        A file, a pattern like "edges/*.parquet", or a list of them.
+    source, destination, weight
+        Columns by name, or by number from 0: the first two if not given.
+    options
+        As for ``read_edge_list``; ``nodes`` names Parquet files of nodes with features
+        and labels.
+
+    Raises
+    ------
+    DatasetError
+        If a file is missing or damaged.
+    GraphFormatError
+        If a column is missing or of another kind, or as for ``from_edge_index``.
+    """
+    files = find_files(path)
+    build = take_options(options, files[0].stem)
+    limit = limit_bytes(build.memory_limit)
+    spool, ids = Spool(limit // 2, weighted=weight is not None), EdgeIds()
+    places = [source, destination, *([] if weight is None else [weight])]
+    with progress_bar(files, build.progress) as bar:
+        for file in files:
+            for batch in _batches(file, places, limit // (8 * _BYTES_AN_EDGE)):
+                ends = ids.read(_array(batch.column(0)), _array(batch.column(1)), file)
+                spool.append(*ends, *_weights(batch, file))
+            bar.update(file.stat().st_size)
+    return build_graph(spool, build, ids.words)
+
+
+class EdgeIds:
+    """Ids of edges from arrays of numbers or words, the same kind throughout."""
+
+    def __init__(self) -> None:
+        self.words: WordIds | None = None
+        self._seen = False
+
+    def read(self, source: np.ndarray, destination: np.ndarray, where: Any) -> Any:
+        """Return int64 numbers of both ends [n].
+
+        Raises
+        ------
+        GraphFormatError
+            If ids are neither whole numbers nor words, or one is missing.
+        """
+        return [self._numbers(ids, where) for ids in (source, destination)]
+
+    def _numbers(self, ids: np.ndarray, where: Any) -> np.ndarray:
+        import pandas as pd
+
+        if not len(ids):
+            return np.empty(0, np.int64)
+        if ids.dtype.kind in ("f", "O") and pd.isna(ids).any():
+            raise GraphFormatError(f"{where}: an edge has no id, expected two ids")
+        whole = ids.dtype.kind in "iu"
+        if not whole and ids.dtype.kind not in "OUT":
+            raise GraphFormatError(
+                f"{where}: ids have type {ids.dtype}, expected whole numbers or words: "
+                "name other columns by source= and destination="
+            )
+        if self._seen and whole == (self.words is not None):
+            raise GraphFormatError(
+                f"{where}: ids are whole numbers in one place and words in another, "
+                "expected the same kind in all columns and files"
+            )
+        self._seen = True
+        if whole:
+            if ids.dtype == np.uint64 and int(ids.max()) >= 2**63:
+                raise GraphFormatError(f"{where}: id {ids.max()} exceeds 2**63 - 1")
+            return ids.astype(np.int64)
+        if self.words is None:
+            self.words = WordIds()
+        return self.words.number(np.array([str(word) for word in ids], object))
+
+
+def _batches(
+    path: Path, places: list[str | int], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of a file, some rows at a time."""
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            columns = [_name(names, place, path) for place in places]
+            if len(set(columns)) < len(columns):
+                raise GraphFormatError(
+                    f"{path}: source, destination and weight name one column twice"
+                )
+            for batch in file.iter_batches(max(rows, 1), columns=columns):
+                yield batch.select(columns)
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DatasetError(
+            f"{path} is damaged or no Parquet file ({reason}): get it again"
+        ) from None
+
+
+def _name(names: list[str], place: str | int, path: Path) -> str:
+    """Return the name of a column."""
+    if isinstance(place, str) and place in names:
+        return place
+    if isinstance(place, int) and 0 <= place < len(names):
+        return names[place]
+    raise GraphFormatError(
+        f"{path} has no column {place!r}, expected one of {', '.join(names)}"
+    )
+
+
+def _array(column: pa.Array) -> np.ndarray:
+    """Return a column as numpy has it."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if column.null_count and pa.types.is_integer(column.type):
+        # As numbers they would become floats, and large ids lose digits.
+        return np.array([None], object)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _weights(batch: pa.RecordBatch, path: Path) -> list[np.ndarray]:
+    """Return the third column as float32, if there is one."""
+    if batch.num_columns < 3:
+        return []
+    values = _array(batch.column(2))
+    if values.dtype.kind not in "biuf":
+        raise GraphFormatError(
+            f"{path}: weights have type {values.dtype}, expected numbers"
+        )
+    return [values.astype(np.float32)]

@@ -1,0 +1,1 @@
+"""Where graphs come from at run time: stores, memory, a user's own class."""

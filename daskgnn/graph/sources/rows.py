@@ -1,0 +1,137 @@
+"""Feature rows that stay where a source has them and are read when they are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daskgnn.errors import InputError
+from daskgnn.kernels.features import RowReader, normalize_rows
+from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daskgnn.graph.sources.source import GraphSource
+
+FEATURES = ("memory", "disk")
+"""Where a run has feature rows."""
+
+
+@dataclass(frozen=True)
+class SourceRows(RowReader):
+    """Features of a part, read row by row; what `load_features` holds in memory."""
+
+    source: GraphSource
+    start: int
+    """Storage id of the first row."""
+    stop: int
+    """That after the last."""
+    columns: int
+    """F."""
+    stored_dtype: str
+    """What rows are stored as: "float32", "float16" or "bfloat16"."""
+    feature_dtype: str
+    """What rows are returned as."""
+    normalize: bool
+    """Whether each row is divided by its sum."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and F."""
+        return self.stop - self.start, self.columns
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the rows that are returned."""
+        return np.dtype(TABLE_DTYPES[self.feature_dtype])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows int [m], counted from the part's first, as a table [m, F].
+
+        Raises
+        ------
+        StoreError
+            If a store was replaced, or a chunk of it cannot be read.
+        InputError
+            If a number is too large for the dtype, naming its node.
+        """
+        ids = np.asarray(rows, np.int64) + self.start
+        if len(ids) and not self.start <= ids.min() <= ids.max() < self.stop:
+            raise IndexError(f"rows of {self.start}:{self.stop} were asked for")
+        # Ascending ids are the rule; any other order is read in theirs.
+        if (ids[1:] < ids[:-1]).any():
+            distinct, place = np.unique(ids, return_inverse=True)
+            return self.take(distinct - self.start)[place]
+        return self._as_asked(ids, self.source.rows("features", ids))
+
+    def of_graph(self, num_nodes: int) -> SourceRows:
+        """Return what reads the rows of all N nodes, by their storage ids."""
+        return replace(self, start=0, stop=num_nodes)
+
+    def _as_asked(self, ids: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Return stored rows in the dtype asked for."""
+        if found.shape != (len(ids), self.columns):
+            raise InputError(
+                f"graph: {type(self.source).__name__}.rows returns "
+                f"{list(found.shape)} for {len(ids)} nodes of 'features', expected "
+                f"{[len(ids), self.columns]}"
+            )
+        found = np.require(found, requirements=["C", "W"])  # torch takes no other
+        if self.stored_dtype == self.feature_dtype and not self.normalize:
+            return found.view(self.dtype)
+
+        def name(row: int) -> int:
+            node = int(ids[row])
+            return int(self.source.load_table("original_ids", node, node + 1)[0])
+
+        return in_dtype(found, self.feature_dtype, self.normalize, name)
+
+
+def in_dtype(
+    stored: np.ndarray, dtype: str, normalize: bool, name: Callable[[int], int]
+) -> np.ndarray:
+    """Return feature rows as `dtype`, each divided by its sum if `normalize`.
+
+    Raises
+    ------
+    InputError
+        If a number is too large for the dtype, naming its node: ``name(row)``.
+    """
+    values = widen(stored)
+    if normalize:
+        values = normalize_rows(values)
+    if dtype == "float32":
+        return values
+    check_range(values, dtype, "node", name)
+    return narrow(values, dtype)
+
+
+def check_features(where: str, source: GraphSource) -> str:
+    """Return `where` if features can be left there.
+
+    Raises
+    ------
+    InputError
+        If it is no such place, or features are CSR, or in memory.
+    """
+    if where not in FEATURES:
+        words = ", ".join(map(repr, FEATURES))
+        raise InputError(f"features={where!r}, expected one of {words}")
+    schema = source.schema
+    if where == "memory":
+        return where
+    lack = "are in this process's memory" if source.in_memory else ""
+    if schema.sparse_features:
+        lack = "are stored as CSR"
+    elif "features" not in schema.tables:
+        lack = "are missing"
+    if lack:
+        raise InputError(
+            f"features='disk': those of {source.path or schema.name!r} {lack}, and "
+            "only dense rows elsewhere can be read one by one: leave features='disk' "
+            "out"
+        )
+    return where

@@ -1,0 +1,1 @@
+"""The Zarr store: what it holds, and how it is written and read."""

@@ -1,0 +1,1 @@
+"""From edges that do not fit in memory to a finished store."""

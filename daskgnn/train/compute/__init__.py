@@ -1,0 +1,1 @@
+"""What tasks compute with a model: gradients, updates, exact layers."""

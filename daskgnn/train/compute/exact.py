@@ -1,0 +1,117 @@
+"""A model over all neighbours: the tasks of exact evaluation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from daskgnn.kernels.features import dense
+from daskgnn.kernels.halo import StreamedPart, part_pieces
+from daskgnn.nn.block import Block
+from daskgnn.nn.device import CPU
+from daskgnn.tasks.task import batch_of
+from daskgnn.train.compute.arithmetic import computing
+from daskgnn.train.compute.program import layer_blocks, load_model
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.batch import PreparedWindow
+    from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.targets import PartTargets
+    from daskgnn.train.compute.program import Program
+
+
+def evaluate_layer(
+    program: Program,
+    parameters: np.ndarray,
+    number: int,
+    block: AdjacencyBlock,
+    halo: Halo,
+    whole: WholePart | StreamedPart,
+    own: np.ndarray | None,
+    received: list[np.ndarray],
+) -> np.ndarray:
+    """Return layer `number` of a part's rows, over all their neighbours."""
+    model: Any = load_model(program).with_parameters(parameters).eval()
+    first = own is None
+    if isinstance(whole, StreamedPart):
+        if own is None:
+            return _first_layer_in_pieces(model, program.threads, block, halo, whole)
+        table, aggregated = np.concatenate([own, *received]), None
+    else:
+        table = dense(whole.x) if own is None else np.concatenate([own, *received])
+        aggregated = whole.aggregated if first else None
+    bipartite = Block(
+        num_src=len(whole.original_ids),
+        num_dst=block.num_rows,
+        starts=block.indptr[:-1],
+        ends=block.indptr[1:],
+        indices=halo.indices,
+        edge_weight=halo.weights_of(block),
+        ids=whole.original_ids,
+        degree=block.degree,
+        strength=whole.strength,
+        dropout_key=0,
+        aggregated=aggregated,
+        aggregated_op=getattr(model, "first_aggregation", None) if first else None,
+    )
+    with computing(program.threads), torch.no_grad():
+        out = model.layer(number, CPU.tensor(table), bipartite)
+        return CPU.array(out.float().contiguous())
+
+
+def _first_layer_in_pieces(
+    model: Any, threads: int, block: AdjacencyBlock, halo: Halo, whole: StreamedPart
+) -> np.ndarray:
+    """Return the first layer of a part's rows, whose features are read in pieces."""
+    out = []
+    for piece in part_pieces(block, halo, whole):
+        bipartite = Block(
+            num_src=len(piece.sources),
+            num_dst=piece.last - piece.first,
+            starts=piece.indptr[:-1],
+            ends=piece.indptr[1:],
+            indices=piece.indices,
+            edge_weight=piece.edge_weight,
+            ids=whole.original_ids[piece.sources],
+            degree=np.diff(piece.indptr),
+            strength=whole.strength[piece.sources],
+            aggregated=piece.aggregated,
+            aggregated_op=whole.first_aggregation,
+        )
+        with computing(threads), torch.no_grad():
+            found = model.layer(0, CPU.tensor(piece.x), bipartite)
+            out.append(CPU.array(found.float().contiguous()))
+    return np.concatenate(out)
+
+
+def evaluate_step(
+    program: Program, parameters: np.ndarray, window: PreparedWindow
+) -> np.ndarray:
+    """Return the outputs of the first step's seeds, float32 [n, C].
+
+    The window must have been sampled with all neighbours.
+    """
+    batch = window.steps[0]
+    with computing(program.threads), torch.no_grad():
+        model = load_model(program).with_parameters(parameters).eval()
+        out = model(CPU.tensor(batch.x), layer_blocks(batch, model))
+        return CPU.array(out.float().contiguous())
+
+
+def score_targets(
+    program: Program,
+    h: np.ndarray,
+    tables: dict[str, np.ndarray],
+    targets: PartTargets,
+) -> Any:
+    """Return what a part's targets contribute to the scores; h has float32 [m, C]."""
+    batch = batch_of(targets.rows, len(h), tables, targets.count)
+    return load_model(program).task.partial(h, batch)
+
+
+def merge_scores(program: Program, left: Any, right: Any) -> Any:
+    """Return two contributions to the scores as one."""
+    return load_model(program).task.merge(left, right)

@@ -1,0 +1,210 @@
+"""Local steps: every part takes the optimizer's steps by itself, averaged now and then.
+
+Local SGD (Stich, ICLR 2019), for any optimizer: after k steps the parts' parameters and
+the numbers of their optimizers' states (moments) are averaged, with equal weights. A
+part's gradient is the sum over its seeds times P / n, for P parts and n seeds of the
+step, so that with k = 1 plain SGD is what it is synchronously, but for rounding.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from daskgnn.dataflow.steps.clock import Clock, Work, here, together
+from daskgnn.dataflow.steps.gradients import PartGradient, PartStep, add_gradients
+from daskgnn.dataflow.steps.method import StepMethod
+from daskgnn.train.compute.state import TrainState, hash_parameters, named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskgnn.dataflow.steps.clock import Works
+    from daskgnn.dataflow.steps.method import Step
+    from daskgnn.kernels.batch import PreparedWindow
+    from daskgnn.train.compute.gradients import UpdateOptions
+    from daskgnn.train.compute.program import Program
+
+_PARAMETERS, _OPTIMIZER = "parameters", "optimizer/"
+_OF_STEPS = ("step", "eta", "mu", "mu_product")
+"""Entries of `torch.optim`'s states that follow from the number of steps alone."""
+
+
+@dataclass(frozen=True)
+class LocalSteps(StepMethod):
+    """What a part carries is its replica: a state of its own."""
+
+    together_every: int = 1
+    """Steps between averages."""
+
+    carries: ClassVar[bool] = True
+    begins_anew: ClassVar[bool] = True
+
+    def begin(self, program: Program, state: TrainState) -> Replicas:
+        """Return the common state in hand."""
+        return Replicas(program, state)
+
+    def part_step(
+        self,
+        session: Replicas,
+        step: Step,
+        part: int,
+        batch: PreparedWindow,
+        carried: TrainState | None,
+    ) -> PartStep:
+        """Return a part's replica after a step, and its share if it is averaged."""
+        began, replica = time.time(), carried or session.replica(part)
+        own: Any = self.session(session.program, replica)
+        share = own.gradient(batch, step.number)
+        work = {here(): Work(own.clock.take(), began, time.time())}
+        share = replace(share, work=work, sent_bytes=0)
+        own.update(share, None, replace(step.options, weight=float(step.num_parts)))
+        replica = own.state()
+        for did in replica.work[-1].values():
+            session.clock.include(did.spent)
+        return PartStep(share_of(replica) if self.adds(step.options) else None, replica)
+
+    def adds(self, options: UpdateOptions) -> bool:
+        """Return whether replicas are averaged after a step."""
+        return options.averages
+
+    def update(
+        self,
+        session: Replicas,
+        step: Step,
+        left: PartGradient,
+        right: PartGradient | None,
+        carried: TrainState,
+    ) -> None:
+        """Replace the common state by the average of all replicas."""
+        session.average(carried, left, right, step.num_parts)
+
+    def keep(self, state: TrainState, carried: Sequence[TrainState]) -> TrainState:
+        """Return a state that holds all parts' replicas, before they are averaged."""
+        first = carried[0]
+        by_part = {_PARAMETERS: np.stack([r.parameters for r in carried])}
+        for name in first.optimizer:
+            arrays = [replica.optimizer[name] for replica in carried]
+            by_part[f"{_OPTIMIZER}{name}"] = np.stack(arrays)
+        losses = np.sum([replica.losses for replica in carried], axis=0)
+        works = [
+            together(*(replica.work[i] for replica in carried))
+            for i in range(len(first.losses))
+        ]
+        dense = sum(replica.sent[0][0] for replica in carried)
+        sent = [(dense, 0)] * len(works)
+        # Parameters and optimizer stay those that the parts began from.
+        after = replace(state.cleared(), step=first.step, by_part=by_part)
+        return _told(after, state, losses, first.finished, works, sent)
+
+    def checks(self, done: int) -> bool:
+        """Return whether copies are compared: at the first average when it is due."""
+        every = self.checksum_every
+        return every > 0 and done % every < min(self.together_every, every)
+
+
+class Replicas:
+    """The state that parts begin their own steps from, and their averages."""
+
+    def __init__(self, program: Program, state: TrainState) -> None:
+        self.program = program
+        self.clock = Clock()
+        self._state = state
+
+    def state(self) -> TrainState:
+        """Return the state: of the last average."""
+        return self._state
+
+    def checksum(self) -> str:
+        """Return the SHA-256 of its parameters."""
+        return hash_parameters(self._state.parameters)
+
+    def replica(self, part: int) -> TrainState:
+        """Return a part's first replica: the common state, or the part's own."""
+        state = self._state
+        arrays = {name: array[part] for name, array in state.by_part.items()}
+        if not arrays:
+            return TrainState(state.parameters, state.optimizer, state.step)
+        parameters = arrays.pop(_PARAMETERS)
+        return TrainState(parameters, named(arrays, _OPTIMIZER), state.step)
+
+    def average(
+        self,
+        replica: TrainState,
+        left: PartGradient,
+        right: PartGradient | None,
+        num_parts: int,
+    ) -> None:
+        """Take the averages of all replicas.
+
+        Parameters
+        ----------
+        replica : TrainState
+            Any part's: counts of steps and the like are the same in all.
+        left, right : PartGradient
+            The last two sums of what `share_of` returned.
+        """
+        with self.clock.phase("reduce"):
+            total = left if right is None else add_gradients(left, right)
+            mean = total.gradient / np.float32(num_parts)
+            place = length = len(replica.parameters)
+            optimizer = dict(replica.optimizer)
+            for name, array in _moments(replica).items():
+                piece = mean[place : place + array.size].reshape(array.shape)
+                optimizer[name] = piece.astype(array.dtype, copy=False)
+                place += array.size
+        steps = len(replica.losses)
+        dense = total.dense_bytes // steps
+        sent = [(dense, 0)] * (steps - 1) + [(dense, total.sent_bytes)]
+        works: list[Works] = [{}] * (steps - 1) + [total.work]
+        after = TrainState(mean[:length], optimizer, replica.step)
+        finished = replica.finished
+        self._state = _told(after, self._state, total.loss, finished, works, sent)
+
+
+def share_of(replica: TrainState) -> PartGradient:
+    """Return what is averaged of a replica, as one vector; and its losses."""
+    moments = [array.ravel() for array in _moments(replica).values()]
+    vector = np.concatenate([replica.parameters, *moments], dtype=np.float32)
+    dense = sum(sent[0] for sent in replica.sent)
+    losses, work = np.array(replica.losses), together(*replica.work)
+    return PartGradient(vector, losses, work, dense, vector.nbytes)
+
+
+def _moments(replica: TrainState) -> dict[str, np.ndarray]:
+    """Return the entries of an optimizer's state that are averaged.
+
+    All that may differ between parts: of all parameters together or of a single one.
+    """
+    return {
+        name: array
+        for name, array in sorted(replica.optimizer.items())
+        if array.dtype.kind == "f" and _entry_of(name) not in _OF_STEPS
+    }
+
+
+def _entry_of(name: str) -> str:
+    """Return the entry that an array of `export_optimizer` is of."""
+    entry, _, index = name.rpartition(".")
+    return entry if entry and index.isdigit() else name
+
+
+def _told(
+    after: TrainState,
+    base: TrainState,
+    losses: Sequence[float] | np.ndarray,
+    finished: Sequence[float],
+    works: Sequence[Works],
+    sent: Sequence[tuple[int, int]],
+) -> TrainState:
+    """Return a state with the reports of the steps before it and of these."""
+    return replace(
+        after,
+        losses=(*base.losses, *(float(loss) for loss in losses)),
+        finished=(*base.finished, *finished),
+        work=(*base.work, *works),
+        sent=(*base.sent, *sent),
+    )

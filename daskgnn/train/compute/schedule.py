@@ -1,0 +1,215 @@
+"""Learning rates: computed by the driver, one set of options a step."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from daskgnn.errors import ModelError
+from daskgnn.train.compute.gradients import UpdateOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from daskgnn.train.compute.gradients import StepUse
+    from daskgnn.train.options.factories import OptimizerFactory, SchedulerFactory
+    from daskgnn.train.options.options import TrainOptions
+
+SCHEDULED = ("lr", "momentum", "betas")
+"""Options of a parameter group that a scheduler may change."""
+
+
+def optimizer_factory(
+    optimizer: str | OptimizerFactory, lr: float, weight_decay: float
+) -> OptimizerFactory:
+    """Return a factory for a name ("adam", "adamw", "sgd", ...) or for a factory.
+
+    Raises
+    ------
+    ModelError
+        If `torch.optim` has no such optimizer.
+    """
+    if callable(optimizer):
+        return optimizer
+    names = {
+        name.lower(): cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)
+    }
+    names.pop("optimizer", None)
+    cls = names.get(str(optimizer).lower())
+    if cls is None:
+        raise ModelError(
+            f"optimizer={optimizer!r} is not in torch.optim, expected one of "
+            f"{', '.join(sorted(names))}, or a function of a list of parameters"
+        )
+    given: dict[str, Any] = {"lr": lr}
+    if weight_decay:
+        if "weight_decay" not in inspect.signature(cls).parameters:
+            raise ModelError(
+                f"optimizer={cls.__name__!r} takes no weight_decay: use "
+                "weight_decay=0 or another optimizer"
+            )
+        given["weight_decay"] = weight_decay
+    return partial(cls, **given)
+
+
+def check_optimizer(
+    factory: OptimizerFactory, model: torch.nn.Module
+) -> torch.optim.Optimizer:
+    """Build the optimizer once and refuse what cannot travel between tasks.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+        Over stand-ins of the model's parameters.
+
+    Raises
+    ------
+    ModelError
+        If it needs a closure or sparse gradients, or leaves parameters out.
+    """
+    stand_ins = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
+    try:
+        optimizer = factory(stand_ins)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the optimizer cannot be made: {error}") from error
+    name = type(optimizer).__name__
+    step = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if step is not None and step.default is inspect.Parameter.empty:
+        raise ModelError(f"optimizer {name} needs a closure: use e.g. optimizer='adam'")
+    if name == "SparseAdam":
+        raise ModelError(f"optimizer {name} needs sparse gradients: use 'adam'")
+    return optimizer
+
+
+def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
+    """Return the schedule of a run that has not begun.
+
+    Raises
+    ------
+    ModelError
+        If the optimizer cannot be made or used.
+    """
+    named = options["optimizer"], options["lr"], options["weight_decay"]
+    optimizer = check_optimizer(optimizer_factory(*named), model)
+    return Schedule(optimizer, options["scheduler"], options["scheduler_interval"])
+
+
+class Schedule:
+    """The options of each step's update.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Only its groups are used; its parameters never change.
+    factory : callable or None
+        From an optimizer to any of `torch.optim.lr_scheduler`.
+    interval : {"epoch", "step"}
+        When the scheduler advances.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        factory: SchedulerFactory | None,
+        interval: str = "epoch",
+    ) -> None:
+        self.optimizer = optimizer
+        self.interval = interval
+        self.scheduler = None if factory is None else factory(optimizer)
+        if self.scheduler is not None:
+            # Schedulers warn unless the optimizer has stepped before them.
+            optimizer.step()
+
+    def options(self) -> list[dict[str, Any]]:
+        """Return the current options, a dict a parameter group."""
+        return [
+            {name: group[name] for name in SCHEDULED if name in group}
+            for group in self.optimizer.param_groups
+        ]
+
+    def window(self, uses: Iterable[StepUse]) -> list[UpdateOptions]:
+        """Return the options of the next steps and advance past them."""
+        out = []
+        for use in uses:
+            groups = self.options()
+            for group in groups if use.rate != 1.0 else ():
+                group["lr"] *= use.rate
+            out.append(UpdateOptions(groups, use.weight, use.applies, use.averages))
+            if use.applies and self.scheduler is not None and self.interval == "step":
+                self.scheduler.step()
+        return out
+
+    def end_epoch(self, metric: float | None, loss: float) -> None:
+        """Advance at an epoch's end.
+
+        A plateau scheduler sees the training loss (mode "min") or the validation
+        score (mode "max"), and nothing in epochs without an evaluation.
+        """
+        if self.scheduler is None or self.interval != "epoch":
+            return
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            if self.scheduler.mode == "min":
+                self.scheduler.step(loss)
+            elif metric is not None:
+                self.scheduler.step(metric)
+        else:
+            self.scheduler.step()
+
+    def describe(self) -> list[str]:
+        """Return the optimizer's and scheduler's classes, and the first rates."""
+        groups = self.optimizer.param_groups
+        rates = [f"lr={g.get('initial_lr', g.get('lr'))}" for g in groups]
+        decays = [f"weight_decay={g.get('weight_decay', 0)}" for g in groups]
+        names = [type(self.optimizer).__name__]
+        if self.scheduler is not None:
+            names.append(type(self.scheduler).__name__)
+        return [*names, *rates, *decays]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, JSON-able."""
+        scheduler = None if self.scheduler is None else _plain(self.scheduler)
+        return {"scheduler": scheduler, "options": self.options()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint's state."""
+        if self.scheduler is not None and state["scheduler"] is not None:
+            stored = state["scheduler"]
+            self.scheduler.load_state_dict({k: _decode(v) for k, v in stored.items()})
+        for group, options in zip(
+            self.optimizer.param_groups, state["options"], strict=True
+        ):
+            for name, value in options.items():
+                group[name] = tuple(value) if isinstance(value, list) else value
+
+
+def _plain(scheduler: Any) -> dict[str, Any]:
+    """Return a scheduler's state without what JSON cannot hold."""
+    kinds = (int, float, str, bool, type(None), list, tuple, dict)
+    state = scheduler.state_dict()
+    return {k: _encode(v) for k, v in state.items() if isinstance(v, kinds)}
+
+
+def _encode(value: Any) -> Any:
+    """Write dictionaries as pairs: JSON would turn their keys into strings."""
+    if isinstance(value, dict):
+        return {"pairs": [[k, _encode(v)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_encode(v) for v in value]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    """Undo `_encode`; a Counter comes back as one (missing keys count 0)."""
+    if isinstance(value, dict):
+        pairs = {k: _decode(v) for k, v in value["pairs"]}
+        counts = pairs and all(isinstance(k, int) for k in pairs)
+        return Counter(pairs) if counts else pairs
+    if isinstance(value, list):
+        return [_decode(v) for v in value]
+    return value

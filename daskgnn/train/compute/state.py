@@ -1,0 +1,168 @@
+"""The state of training between tasks: flat vectors and named arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from daskgnn.nn.device import CPU
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskgnn.dataflow.steps.clock import Works
+
+
+_BY_PART = "by_part/"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Parameters and optimizer after some steps of a run."""
+
+    parameters: np.ndarray
+    """float32 [n], all parameters in `model.parameters()` order."""
+    optimizer: dict[str, np.ndarray]
+    """The optimizer's state: see `export_optimizer`."""
+    step: int = 0
+    """Steps done since the run began."""
+    accumulated: np.ndarray | None = None
+    """float32 [n], of steps whose update is still to come."""
+    past: np.ndarray | None = None
+    """float32 [s, n], parameters before each of the last s updates, oldest first, where
+    gradients may be stale."""
+    by_part: dict[str, np.ndarray] = field(default_factory=dict)
+    """[P, ...] by name: what parts keep for themselves between steps."""
+    scaling: np.ndarray | None = None
+    """float64 [2], in float16: what losses are multiplied by, and for how long."""
+    losses: tuple[float, ...] = ()
+    """Losses of the steps done since the window began."""
+    finished: tuple[float, ...] = ()
+    """When they were done, seconds since the epoch (for reports alone)."""
+    work: tuple[Works, ...] = ()
+    """Where their time went, as far as it was on their way to this state."""
+    sent: tuple[tuple[int, int], ...] = ()
+    """Of each of them: bytes of the parts' gradients, as they were and as sent."""
+    late: tuple[int, ...] = ()
+    """Staleness of each update since the window began, where they are applied as they
+    come."""
+
+    def cleared(self) -> TrainState:
+        """Return the state without the window's reports."""
+        return replace(self, losses=(), finished=(), work=(), sent=(), late=())
+
+    def carried(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps beside parameters and optimizer."""
+        arrays = {
+            "accumulated": self.accumulated,
+            "past": self.past,
+            "scaling": self.scaling,
+        }
+        found = {name: array for name, array in arrays.items() if array is not None}
+        return found | {f"{_BY_PART}{n}": array for n, array in self.by_part.items()}
+
+    def with_carried(self, arrays: dict[str, np.ndarray]) -> TrainState:
+        """Return the state with what `carried` returned."""
+        return replace(
+            self,
+            accumulated=arrays.get("accumulated"),
+            past=arrays.get("past"),
+            scaling=arrays.get("scaling"),
+            by_part=named(arrays, _BY_PART),
+        )
+
+
+def named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin so, without that."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return float32 [n], the tensors' entries one after another."""
+    flat = [CPU.array(t.detach().to(torch.float32).reshape(-1)) for t in tensors]
+    return np.concatenate(flat) if flat else np.empty(0, np.float32)
+
+
+def write_parameters(model: torch.nn.Module, flat: np.ndarray) -> None:
+    """Write a flat vector, float32 [n], into a model's parameters."""
+    place = 0
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(CPU.copy(flat[place : place + p.numel()]).view(p.shape))
+            place += p.numel()
+
+
+def hash_parameters(parameters: np.ndarray) -> str:
+    """Return the SHA-256 of the little-endian float32 bytes."""
+    return hashlib.sha256(parameters.astype("<f4").tobytes()).hexdigest()
+
+
+def export_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tensor]
+) -> dict[str, np.ndarray]:
+    """Return an optimizer's state as named arrays.
+
+    An entry that every parameter has in its own shape (a moment) becomes one flat
+    vector under its name; anything else one array a parameter, ``name.index``.
+    """
+    states = [optimizer.state.get(p, {}) for p in parameters]
+    names = sorted({name for state in states for name in state})
+    out: dict[str, np.ndarray] = {}
+    for name in names:
+        values = [state.get(name) for state in states]
+        if _is_flat(values, parameters):
+            out[name] = flatten([v for v in values if v is not None])
+            continue
+        for i, value in enumerate(values):
+            if value is not None:
+                out[f"{name}.{i}"] = _to_array(value)
+    return out
+
+
+def import_optimizer(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[torch.Tensor],
+    arrays: dict[str, np.ndarray],
+) -> None:
+    """Give `optimizer` the state that `export_optimizer` returned."""
+    for name, array in arrays.items():
+        entry, _, index = name.rpartition(".")
+        if index.isdigit() and entry:
+            optimizer.state[parameters[int(index)]][entry] = _from_array(array)
+            continue
+        place = 0
+        for p in parameters:
+            piece = array[place : place + p.numel()]
+            optimizer.state[p][name] = CPU.copy(piece).view(p.shape)
+            place += p.numel()
+
+
+def _is_flat(values: list[Any], parameters: Sequence[torch.Tensor]) -> bool:
+    return all(
+        isinstance(v, torch.Tensor)
+        and v.shape == p.shape
+        and v.dtype == torch.float32
+        and v.dim() > 0
+        for v, p in zip(values, parameters, strict=True)
+    )
+
+
+def _to_array(value: Any) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        return np.array(CPU.array(value))
+    # Python numbers come back as such: kept apart by one more dimension.
+    return np.array([value])
+
+
+def _from_array(array: np.ndarray) -> Any:
+    if array.shape == (1,) and array.dtype in (np.float64, np.int64, np.bool_):
+        return array[0].item()
+    return CPU.copy(array)

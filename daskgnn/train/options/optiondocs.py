@@ -1,0 +1,105 @@
+"""What is said of options: a signature, a docstring's section, and a page."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
+
+from daskgnn.train.options.options import RUN, TRAINER
+from daskgnn.train.options.plainoptions import GROUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from daskgnn.train.options.option import Option
+
+_PAGE = """# Options
+
+Every setting of `daskgnn.Trainer(model, graph, ...)`, of `daskgnn train GRAPH` (with
+hyphens: `--batch-size 512`), and of the file that `daskgnn train --config FILE` reads
+(with either). This page is made from the declaration: `make options`.
+
+*Kept* says whether a checkpoint must agree with it to be continued: what the result
+depends on.
+"""
+
+Class = TypeVar("Class", bound=type)
+
+
+def documented(cls: Class) -> Class:
+    """Give a class the trainer's options, by its signature and its docstring.
+
+    ``__init__`` takes them as ``**options``; what the docstring says of parameters
+    goes on with them.
+    """
+    init = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(init)
+    own = list(signature.parameters.values())[:-1]
+    taken = [_parameter(name, option) for name, option in TRAINER.items()]
+    init.__signature__ = signature.replace(parameters=[*own, *taken])
+    if cls.__doc__ is not None:
+        head, raises, tail = inspect.cleandoc(cls.__doc__).partition("\n\nRaises\n")
+        cls.__doc__ = head + "\n" + parameters(TRAINER) + raises + tail
+    return cls
+
+
+def _parameter(name: str, option: Option) -> inspect.Parameter:
+    kind = option.annotation
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=option.default,
+        annotation=kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind,
+    )
+
+
+def parameters(options: Mapping[str, Option]) -> str:
+    """Return a docstring's entries about options."""
+    entries = []
+    for name, option in options.items():
+        text = textwrap.fill(f"{option.help} {option.notes}".strip(), 84)
+        told = f"default {option.default!r}" if option.default is not None else ""
+        told = ", ".join(filter(None, [option.type_name, told or "optional"]))
+        entries.append(f"{name} : {told}\n{textwrap.indent(text, '    ')}")
+    return "\n".join(entries)
+
+
+def page() -> str:
+    """Return docs/options.md."""
+    parts = [_PAGE]
+    for group in GROUPS:
+        rows = [
+            _row(name, option, where)
+            for options, where in _places()
+            for name, option in options.items()
+            if option.group == group
+        ]
+        head = "| option | type | default | kept | what it is |\n" + "| --- " * 5 + "|"
+        parts.append("\n".join([f"## {group}\n", head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def _places() -> list[tuple[dict[str, Option], str]]:
+    """Return options of both, of runs alone, and of trainers alone."""
+    both = {n: o for n, o in TRAINER.items() if _in_both(n)}
+    runs = {n: o for n, o in RUN.items() if not _in_both(n)}
+    python = {n: o for n, o in TRAINER.items() if not _in_both(n)}
+    return [(both, ""), (runs, "Of runs alone."), (python, "In Python alone.")]
+
+
+def _in_both(name: str) -> bool:
+    """Return whether it is one setting: `scheduler` is two of one name."""
+    known = name in RUN and name in TRAINER
+    return known and RUN[name].help == TRAINER[name].help
+
+
+def _row(name: str, option: Option, where: str) -> str:
+    cells: list[Any] = [
+        f"`{name}`",
+        option.type_name.replace('"', "`"),
+        option.shown or ("" if option.default is None else f"`{option.default}`"),
+        "yes" if option.fact else "",
+        " ".join(filter(None, [option.help, option.notes, where])).replace("``", "`"),
+    ]
+    return f"| {' | '.join(cells)} |"

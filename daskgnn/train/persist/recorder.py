@@ -1,0 +1,301 @@
+"""What a run leaves behind: ``metrics.jsonl``, ``summary.json``, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from daskgnn.errors import InputError, TrainingError
+from daskgnn.train.persist.background import Background
+from daskgnn.train.persist.checkpoint import (
+    Checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+
+class Progress(Protocol):
+    """Told of a run's course; a terminal, a notebook or a log may implement it."""
+
+    def started(self, info: dict[str, Any]) -> None:
+        """Take note that training begins (total_steps, first_step, epochs, ...)."""
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Take note of a step."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Take note of an epoch's end."""
+
+    def event(self, record: dict[str, Any]) -> None:
+        """Take note of anything else."""
+
+    def finished(self, summary: dict[str, Any]) -> None:
+        """Take note that training has ended."""
+
+
+class Silent:
+    """A progress that shows nothing."""
+
+    def started(self, info: dict[str, Any]) -> None:
+        """Ignore it."""
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Ignore it."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Ignore it."""
+
+    def event(self, record: dict[str, Any]) -> None:
+        """Ignore it."""
+
+    def finished(self, summary: dict[str, Any]) -> None:
+        """Ignore it."""
+
+
+@dataclass
+class History:
+    """Records of a fit, as plain dictionaries."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """One a step: step, epoch, loss, seconds."""
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """One an epoch: epoch, loss, seconds, val_accuracy, remote_bytes, ..."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint that is in its place."""
+
+    step: int
+    seconds: float
+
+
+class Recorder:
+    """Writes a run's records to its directory (or only keeps them).
+
+    Checkpoints are written by a thread of their own: see `save`.
+
+    Parameters
+    ----------
+    place : path, URL or None
+        Where to write; None writes nothing.
+    progress : Progress
+    keep : int
+        Checkpoints to keep, beside the best one.
+    """
+
+    def __init__(
+        self, place: str | os.PathLike[str] | None, progress: Progress, keep: int = 2
+    ) -> None:
+        self.storage = None if place is None else open_storage(place)
+        self.progress = progress
+        self.history = History()
+        self.last_summary: dict[str, Any] | None = None
+        self.durable: int | None = None
+        """The step of the newest checkpoint that this recorder knows to be whole."""
+        self._keep = keep
+        self._pending: list[dict[str, Any]] = []
+        self._checkpoints: Background[Checkpoint, Written] = Background(
+            self._write, spares=_is_best
+        )
+
+    @property
+    def place(self) -> str | None:
+        """The run's directory or URL."""
+        return None if self.storage is None else self.storage.place
+
+    def refuse_other_run(self) -> None:
+        """Refuse to begin a run where one has been.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.storage is None:
+            return
+        for name in (METRICS, CHECKPOINTS):
+            if self.storage.exists(name):
+                raise InputError(
+                    f"out={self.place!r} already holds a run: give another "
+                    "out, or continue it with fit(epochs, resume=True)"
+                )
+
+    def open(self) -> None:
+        """Drop a last line that a kill cut short."""
+        if self.storage is not None:
+            self.storage.drop_torn_line(METRICS)
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Record a step."""
+        self.history.steps.append(record)
+        self._pending.append({"event": "step", **record})
+        self.progress.step(record)
+
+    def forget_steps(self, first: int) -> None:
+        """Take back what is not written yet of steps from `first` on."""
+
+        def stays(record: dict[str, Any]) -> bool:
+            return record.get("event", "step") != "step" or record["step"] < first
+
+        self._pending = [record for record in self._pending if stays(record)]
+        self.history.steps = [r for r in self.history.steps if stays(r)]
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Record an epoch's end."""
+        self.history.epochs.append(record)
+        self._pending.append({"event": "epoch", **record})
+        self.progress.epoch(record)
+
+    def event(self, name: str, **facts: Any) -> None:
+        """Record anything else."""
+        record = {"event": name, **facts}
+        self._pending.append(record)
+        self.progress.event(record)
+
+    def flush(self) -> None:
+        """Write the records of a window; to an object store, those of a checkpoint.
+
+        Raises
+        ------
+        TrainingError
+            If the disk refuses them, or refused a checkpoint since the last call.
+        """
+        self._hear()
+        if self.storage is None or self.storage.appends:
+            self._write_pending()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Have a checkpoint written, while training goes on.
+
+        One is written at a time; while it is, only the newest further one waits.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
+        if self.storage is None:
+            return
+        self._hear()
+        # What the checkpoint covers must be on record before it.
+        self._write_pending()
+        self._checkpoints.put(checkpoint)
+
+    def wait_for(self, step: int) -> None:
+        """Wait until a checkpoint of `step` or a later one is written.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
+        self._hear()
+        if self.storage is not None and (self.durable or 0) < step:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until all checkpoints are written.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
+        self._checkpoints.drain()
+        self._hear()
+        self._write_pending()
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint of the directory."""
+        if self.storage is None:
+            return None
+        checkpoint = newest_checkpoint(self.storage.inside(CHECKPOINTS))
+        self.durable = checkpoint.step
+        return checkpoint
+
+    def summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json`` at once or not at all."""
+        self._write_pending()
+        self.last_summary = summary
+        if self.storage is not None:
+            with self._told("summary.json"):
+                self.storage.write_json("summary.json", summary)
+        self.progress.finished(summary)
+
+    def how_to_continue(self) -> str:
+        """Say which checkpoint stands and what continues from it."""
+        if self.storage is None:
+            return "no checkpoint was kept: give out=DIR"
+        if self.durable is None:
+            return "there is no checkpoint yet: train again"
+        return (
+            f"the checkpoint of step {self.durable} is in "
+            f"{self.storage.path_of(CHECKPOINTS)}: daskgnn train --resume "
+            f"{self.place}, or fit(epochs, resume=True)"
+        )
+
+    def _write(self, checkpoint: Checkpoint) -> Written:
+        """Write a checkpoint: in the thread."""
+        assert self.storage is not None
+        began = time.perf_counter()
+        try:
+            save_checkpoint(self.storage.inside(CHECKPOINTS), checkpoint, self._keep)
+        except Exception as error:
+            raise _Unwritten(checkpoint.step, error) from error
+        return Written(checkpoint.step, time.perf_counter() - began)
+
+    def _hear(self) -> None:
+        """Record what the thread has written; raise what it has met."""
+        for written in self._checkpoints.done():
+            self.durable = written.step
+            seconds = round(written.seconds, 6)
+            self.event("checkpoint", step=written.step, seconds=seconds)
+        failure = self._checkpoints.failure()
+        if isinstance(failure, _Unwritten):
+            what = f"the checkpoint of step {failure.step}"
+            raise self._refusal(what, failure.error) from failure.error
+
+    def _write_pending(self) -> None:
+        """Write all records that are not written yet."""
+        records, self._pending = self._pending, []
+        if self.storage is not None and records:
+            lines = "".join(json.dumps(record) + "\n" for record in records)
+            with self._told(METRICS):
+                self.storage.append(METRICS, lines.encode())
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn what a disk or an object store says into one line."""
+        try:
+            yield
+        except Exception as error:
+            raise self._refusal(what, error) from error
+
+    def _refusal(self, what: str, error: Exception) -> TrainingError:
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return TrainingError(
+            f"{what} cannot be written to {self.place} ({said.splitlines()[0]}); "
+            f"{self.how_to_continue()}"
+        )
+
+
+class _Unwritten(Exception):
+    """A checkpoint that could not be written."""
+
+    def __init__(self, step: int, error: Exception) -> None:
+        super().__init__(step, error)
+        self.step = step
+        self.error = error
+
+
+def _is_best(newer: Checkpoint, older: Checkpoint) -> bool:
+    """Return whether the older checkpoint is the best epoch's, by the newer one."""
+    return bool(newer.facts.get("best_step") == older.step)

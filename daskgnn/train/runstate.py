@@ -1,0 +1,180 @@
+"""How far a run has come: all that a checkpoint keeps, and nothing else."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from daskgnn.train.compute.state import TrainState, named
+from daskgnn.train.fingerprint import check_same
+from daskgnn.train.persist.checkpoint import Checkpoint
+from daskgnn.train.plan import Position
+from daskgnn.train.profile.windowprofile import CROSSED
+from daskgnn.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskgnn.train.compute.schedule import Schedule
+
+
+@dataclass
+class Sums:
+    """What is added up over steps: of an epoch, or of the whole run."""
+
+    loss: float = 0.0
+    """Sum over seeds."""
+    seeds: int = 0
+    seconds: float = 0.0
+    halo_rows: int = 0
+    """Rows that crossed between parts."""
+    remote_rows: int = 0
+    """Rows that crossed between workers."""
+    remote_bytes: int = 0
+    messages: int = 0
+    cache_hits: int = 0
+    """Rows that a halo cache held, wherever their owners are."""
+    cache_misses: int = 0
+    """Rows that it did not hold; 0 without a cache."""
+    cache_saved_bytes: int = 0
+    gradient_bytes: int = 0
+    """Of all parts' gradients, as they were."""
+    sent_gradient_bytes: int = 0
+    """Of what was sent of them."""
+    staleness: dict[str, int] = field(default_factory=dict)
+    """Updates by their staleness, where gradients are applied as they come."""
+
+    def count_staleness(self, late: Sequence[int]) -> None:
+        """Count updates of some staleness."""
+        counts = Counter({int(name): n for name, n in self.staleness.items()})
+        counts.update(late)
+        self.staleness = {str(name): counts[name] for name in sorted(counts)}
+
+    def traffic(self) -> dict[str, int]:
+        """Return what crossed."""
+        return {name: getattr(self, name) for name in CROSSED}
+
+
+@dataclass
+class Best:
+    """The best epoch so far, by the validation score."""
+
+    epoch: int
+    score: float
+    parameters: np.ndarray
+    step: int | None = None
+    """Steps done at that epoch's end."""
+
+
+@dataclass
+class Course:
+    """Where a run stands."""
+
+    state: TrainState
+    schedule: Schedule
+    position: Position = field(default_factory=Position)
+    best: Best | None = None
+    evaluations_since_best: int = 0
+    stopped: bool = False
+    """Whether early stopping has ended the run."""
+    epoch: Sums = field(default_factory=Sums)
+    """Of the steps done in the present epoch."""
+    total: Sums = field(default_factory=Sums)
+    last_loss: float | None = None
+    """Of the last whole epoch."""
+    forms: dict[str, int] = field(default_factory=dict)
+    """Steps that ran as "tasks" and as "window"."""
+
+    @property
+    def best_parameters(self) -> np.ndarray:
+        """float32 [n], the best epoch's parameters, or the last without one."""
+        return self.state.parameters if self.best is None else self.best.parameters
+
+    @property
+    def main_form(self) -> str:
+        """The form that most steps ran in."""
+        return max(self.forms, key=self.forms.__getitem__, default="tasks")
+
+    def to_checkpoint(self, plan: dict[str, Any]) -> Checkpoint:
+        """Return a checkpoint; `plan` is what a resume must agree with."""
+        arrays = {"parameters": self.state.parameters}
+        for name, array in self.state.optimizer.items():
+            arrays[f"optimizer/{name}"] = array
+        for name, array in self.state.carried().items():
+            arrays[f"gradients/{name}"] = array
+        best = None
+        if self.best is not None:
+            arrays["best_parameters"] = self.best.parameters
+            best = [self.best.epoch, self.best.score]
+        facts = {
+            "step": self.state.step,
+            "position": [self.position.epoch, self.position.step],
+            "best": best,
+            "best_step": None if self.best is None else self.best.step,
+            "evaluations_since_best": self.evaluations_since_best,
+            "stopped": self.stopped,
+            "epoch_sums": asdict(self.epoch),
+            "total_sums": asdict(self.total),
+            "last_loss": self.last_loss,
+            "forms": dict(self.forms),
+            "schedule": self.schedule.state(),
+            "plan": plan,
+            "versions": versions(),
+        }
+        return Checkpoint(arrays, facts)
+
+    def restore(self, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
+        """Stand where `checkpoint` was written.
+
+        Raises
+        ------
+        CheckpointError
+            If its plan is another one; the difference is named.
+        """
+        facts, arrays = checkpoint.facts, checkpoint.arrays
+        check_same(facts["plan"], plan, checkpoint.step)
+        _warn_of_other_versions(facts.get("versions", {}))
+        state = TrainState(
+            arrays["parameters"], named(arrays, "optimizer/"), checkpoint.step
+        )
+        self.state = state.with_carried(named(arrays, "gradients/"))
+        self.position = Position(*facts["position"])
+        self.best = None
+        if facts["best"] is not None:
+            epoch, score = facts["best"]
+            step = facts.get("best_step")
+            self.best = Best(epoch, score, arrays["best_parameters"], step)
+        self.evaluations_since_best = facts["evaluations_since_best"]
+        self.stopped = facts["stopped"]
+        self.epoch = Sums(**facts["epoch_sums"])
+        self.total = Sums(**facts["total_sums"])
+        self.last_loss = facts["last_loss"]
+        self.forms = dict(facts["forms"])
+        self.schedule.load(facts["schedule"])
+
+
+def versions() -> dict[str, str]:
+    """Return what bits may depend on, and who wrote them."""
+    return {
+        "daskgnn": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _warn_of_other_versions(theirs: dict[str, str]) -> None:
+    """Warn where bits may differ from here on."""
+    mine = versions()
+    for name in ("torch", "cpu_capability"):
+        if name in theirs and theirs[name] != mine[name]:
+            warnings.warn(
+                f"the checkpoint was written with {name} {theirs[name]}, this is "
+                f"{mine[name]}: the steps from here on may have other bits",
+                stacklevel=2,
+            )
