@@ -36,7 +36,7 @@ class Waiting(Recorder):
 
     def save(self, checkpoint: object) -> None:
         super().save(checkpoint)
-        self.settle()
+        self.wait_until_written()
 
 
 def make_trainer(

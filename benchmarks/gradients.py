@@ -88,7 +88,7 @@ class Run:
 
     def bytes(self) -> dict[str, float]:
         """Return the gradients' kilobytes a step, as they are and as they are sent."""
-        total, steps = self.trainer.course.total, self.trainer.course.state.step
+        total, steps = self.trainer.run_state.total, self.trainer.run_state.state.step
         return {
             "kB before": total.gradient_bytes / steps / 1e3,
             "kB sent": total.sent_gradient_bytes / steps / 1e3,
@@ -250,7 +250,7 @@ def measure_straggler(
                 seeds = len(run.trainer.plan.targets)
                 rows[name][f"{which} seeds/s"] = seeds / float(np.median(run.seconds))
                 print(f"  {which} {name}: {run.seconds} s", flush=True)
-                rows[name]["staleness"] = run.trainer.course.total.staleness or None
+                rows[name]["staleness"] = run.trainer.run_state.total.staleness or None
     for row in rows.values():
         base = rows[SYNCHRONOUS]["slow seeds/s"]
         row["slow, against synchronous"] = row["slow seeds/s"] / base
@@ -270,7 +270,7 @@ def _straggling(
         STRAGGLER, path, client, mode, model=model, window=32, **options
     )
     if name == SYNCHRONOUS:
-        trainer.executor.settle = _nothing  # type: ignore[method-assign]
+        trainer.executor.rebalance = _nothing  # type: ignore[method-assign]
     return Run(trainer)
 
 

@@ -20,7 +20,7 @@ from report import show
 from workloads import WORKLOADS, add_options, store_of
 
 import daskgnn
-from daskgnn.kernels.exchange import Asked, answer_rows, ask_rows
+from daskgnn.kernels.exchange import FeatureRequest, answer_rows, ask_rows
 from daskgnn.kernels.half import narrow
 from daskgnn.kernels.halo_cache import HaloCache, choose_static, fill_cache
 from daskgnn.kernels.seeds import SeedPlan
@@ -103,7 +103,7 @@ def static_caches(parts: Parts, nbytes: float) -> list[HaloCache]:
             answer_rows(
                 parts.blocks[q],
                 parts.features[q],
-                Asked(ids[parts.book.owned(ids, q)]),
+                FeatureRequest(ids[parts.book.owned(ids, q)]),
                 "mean",
             )
             for q in range(count)

@@ -86,7 +86,7 @@ def train_graph(path, given):
         "graph_bytes": graph_bytes(graph),
         "worker_limit": limit,
         "limits_below_graph": 2 * limit < graph_bytes(graph),
-        "steps": run.course.state.step,
+        "steps": run.run_state.state.step,
         "loss": history.epochs[-1]["loss"],
         "edge_cut": graph.partitioner["edge_cut"],
         "entries": graph.num_edges,

@@ -54,7 +54,7 @@ def part_sizes(store: str, num_parts: int) -> dict[str, np.ndarray]:
     }
 
 
-def spread(values: Any) -> dict[str, float]:
+def split_rows(values: Any) -> dict[str, float]:
     """Return the coefficient of variation and the largest over the mean."""
     values = np.asarray(values, np.float64)
     return {
@@ -145,7 +145,7 @@ def balance(
     results: dict[int, list[dict[str, Any]]], sizes: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
     """Return the table of balance: sizes of parts, times of workers."""
-    rows = [{"what": f"{k} of a part", **spread(v)} for k, v in sizes.items()]
+    rows = [{"what": f"{k} of a part", **split_rows(v)} for k, v in sizes.items()]
     for count, found in results.items():
         if count == 1:
             continue
@@ -154,7 +154,7 @@ def balance(
             "forward + backward": [computing(result["profile"]) for result in found],
         }
         for name, runs in times.items():
-            each = [spread(values) for values in runs]
+            each = [split_rows(values) for values in runs]
             middle = {k: float(np.median([e[k] for e in each])) for k in each[0]}
             rows.append({"what": f"{name} of a worker, {count} workers", **middle})
     for row in rows:

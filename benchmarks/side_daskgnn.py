@@ -49,14 +49,14 @@ class Clock(Silent):
 
     def step(self, record: dict[str, Any]) -> None:
         """Take note of a step; all steps of a window come at once, at its end."""
-        if record["step"] != self.trainer.course.state.step:
+        if record["step"] != self.trainer.run_state.state.step:
             return
         before, self._window_ended = self._window_ended, self._look()
         # A window's steps are known when the next one has ended.
         if before is None:
             return
         before["steps"] = record["step"]
-        before["traffic"] = self.trainer.course.total.traffic()
+        before["traffic"] = self.trainer.run_state.total.traffic()
         if not self.ends:
             if before["steps"] >= self.warm_up:
                 self.ends.append(before)
@@ -151,7 +151,7 @@ def report(settings: dict[str, Any], trainer: Any, clock: Clock) -> dict[str, An
             for name, value in end["traffic"].items()
         },
         "window": trainer.window,
-        "forms": trainer.course.forms,
+        "forms": trainer.run_state.forms,
         "malloc": malloc_of(clock.pids[0]),
         "versions": {"daskgnn": daskgnn.__version__},
     }

@@ -56,8 +56,8 @@ def kernel_seconds(path: str) -> tuple[float, float]:
         keys = loop.lookahead._prepare(window).batches
         ahead.append((time.perf_counter() - began) / window.size / len(keys))
         (batch, *_) = trainer.executor.result(keys)
-        session = TrainSession(trainer.program, trainer.course.state)
-        options = UpdateOptions(trainer.course.schedule.options())
+        session = TrainSession(trainer.program, trainer.run_state.state)
+        options = UpdateOptions(trainer.run_state.schedule.options())
         for i in range(window.size):
             began = time.perf_counter()
             session.update(share := session.gradient(batch, i), share, options)

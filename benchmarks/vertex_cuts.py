@@ -90,8 +90,8 @@ def measure(data, method, path, args):
 
 def block_bytes(block):
     """Return the bytes of a part's rows of the graph."""
-    spread = 0 if block.spread is None else block.spread.nbytes
-    return block.indptr.nbytes + block.indices.nbytes + spread
+    split_rows = 0 if block.split_rows is None else block.split_rows.nbytes
+    return block.indptr.nbytes + block.indices.nbytes + split_rows
 
 
 class Counted(NeighborSampler):

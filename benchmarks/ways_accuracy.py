@@ -97,8 +97,8 @@ def _train(name: str, path: str, client: Any, mode: str, seed: int) -> dict[str,
         "accuracy": trainer.evaluate("test")["accuracy"],
         "updates": each * setup.epochs,
         "validation": curve,
-        "staleness": trainer.course.total.staleness,
-        "forms": trainer.course.forms,
+        "staleness": trainer.run_state.total.staleness,
+        "forms": trainer.run_state.forms,
         "seconds": round(time.perf_counter() - began, 1),
     }
 

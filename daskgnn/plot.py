@@ -78,7 +78,7 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     Parameters
     ----------
     figures : dict
-        As in ``profile.json``: see `daskgnn.train.profile.stepprofile.Ledger.to_dict`.
+        As in ``profile.json``: see `StepProfile.to_dict`.
     out : str or Path
         The file to write; a file that is there is replaced.
 

@@ -18,7 +18,12 @@ def register(sizeof: Any) -> None:
 def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.bundle import Bundle
     from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.sampling import Drawn, Message, SampledWindow, Sampling
+    from daskgnn.dataflow.sampling import (
+        Message,
+        PendingSample,
+        SampledWindow,
+        Sampling,
+    )
     from daskgnn.dataflow.steps.gradients import PartGradient, PartStep
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.record import ArrayRecord, array_bytes
@@ -30,7 +35,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         ArrayRecord,
         Bundle,
         ClassScores,
-        Drawn,
+        PendingSample,
         Message,
         PartGradient,
         PartStep,

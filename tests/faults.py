@@ -330,7 +330,7 @@ def run_trial(path, expected, fault, seed, out, told, **more):
         run.fit(fault.epochs)
         seen.thread.join()
         told.same = facts(run, fault.epochs) == expected
-        told.form = run.course.main_form
+        told.form = run.run_state.main_form
     after = [stamp for stamp in seen.stamps if stamp > seen.when]
     told.seconds = min(after) - seen.when if after else None
     told.redone = check_records(out, fault.epochs)

@@ -17,7 +17,7 @@ from daskgnn.cli.options import (
     check_cluster,
     cluster_options,
     data_dir_option,
-    hush,
+    silence_logs,
 )
 from daskgnn.cluster.prefork import start_importing
 
@@ -70,7 +70,7 @@ def chaos(
     check_cluster(workers, scheduler)
     if workers == 0:
         raise click.UsageError("--workers 0 has no worker to kill: give 1 or more", ctx)
-    hush(ctx)
+    silence_logs(ctx)
     if scheduler is None:
         start_importing()
     with TemporaryDirectory() as folder:

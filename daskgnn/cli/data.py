@@ -154,10 +154,10 @@ def partition(
     refuse_cluster(cluster)
     data = load_graph(graph, **place, **taken_reader_options(options))
     if estimate:
-        from daskgnn.partition import settle_method
+        from daskgnn.partition import choose_method
         from daskgnn.partition.estimate import COSTS
 
-        method = settle_method(options["method"], data.num_edges, data.num_nodes)
+        method = choose_method(options["method"], data.num_edges, data.num_nodes)
         chosen = COSTS if out is None else [method]
         print_estimates(data, compare or chosen)
     if compare:
@@ -208,13 +208,13 @@ def store_graph(
     options
         Of the partition (method, num_clusters, seed), and of its quality's traffic.
     """
-    from daskgnn.partition import fallback_note, settle_method
+    from daskgnn.partition import choose_method, fallback_note
 
     cut = {name: options.pop(name) for name in ("method", "num_clusters", "seed")}
     method = cut["method"]
     _refuse_half(data, feature_dtype)
     if estimate:
-        refuse_too_large(data, settle_method(method, data.num_edges, data.num_nodes))
+        refuse_too_large(data, choose_method(method, data.num_edges, data.num_nodes))
     partitioned = data.partition(**cut)
     num_parts = _reported_parts(num_parts, partitioned.num_clusters)
     partitioned.save(out, overwrite=force, feature_dtype=feature_dtype)

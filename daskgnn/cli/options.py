@@ -234,7 +234,7 @@ def check_cluster(workers: int | None, scheduler: str | None) -> None:
         )
 
 
-def hush(ctx: click.Context) -> None:
+def silence_logs(ctx: click.Context) -> None:
     """Keep Dask's own log lines off the terminal, except with --debug.
 
     Warnings of this package are one line each.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskgnn.cli.options import check_cluster, hush
+from daskgnn.cli.options import check_cluster, silence_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def _client(workers: int | None, scheduler: str | None, **tls: Any) -> Iterator[
     from daskgnn.cluster.clusters import open_client, own_cluster
     from daskgnn.cluster.tls import Encryption
 
-    hush(click.get_current_context())
+    silence_logs(click.get_current_context())
     with Encryption(**tls).configured(scheduler):
         # The limit is kept by the size of the tasks: a nanny would count mapped pages.
         opened = (

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from daskgnn.cli.errors import debug_option
-from daskgnn.cli.options import PATH, check_cluster, cluster_options, hush
+from daskgnn.cli.options import PATH, check_cluster, cluster_options, silence_logs
 from daskgnn.cluster.tls import Encryption
 
 
@@ -36,7 +36,7 @@ def evaluate(
     "train --out" wrote.
     """
     where = _where(cluster)
-    hush(ctx)
+    silence_logs(ctx)
     from daskgnn.train import run as runs
 
     click.echo(json.dumps(runs.evaluate(run, split, **where)))
@@ -64,7 +64,7 @@ def predict(
         raise click.BadParameter(
             f"{out!r} should end in .zarr or .parquet", ctx=ctx, param_hint="'--out'"
         )
-    hush(ctx)
+    silence_logs(ctx)
     from daskgnn.train import run as runs
 
     click.echo(str(runs.predict(run, out, **where)))

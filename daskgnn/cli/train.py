@@ -13,8 +13,8 @@ from daskgnn.cli.options import (
     PATH,
     HeadedCommand,
     check_cluster,
-    hush,
     settings_options,
+    silence_logs,
     yes_option,
 )
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
@@ -84,7 +84,7 @@ def train(
     given = {name: value for name, value in words.items() if value is not None}
     check_cluster(given.get("workers"), given.get("scheduler"))
     progress = make_progress()
-    hush(ctx)
+    silence_logs(ctx)
     if reconnect_timeout is not None:
         dask.config.set({"gnn.reconnect-timeout": reconnect_timeout})
     try:

@@ -97,7 +97,7 @@ def in_runs(num_parts: int, workers: Iterable[str]) -> list[str]:
     return [names[part * len(names) // num_parts] for part in range(num_parts)]
 
 
-def finish(places: Sequence[str], workers: Iterable[str], loads: Loads) -> float:
+def finish_time(places: Sequence[str], workers: Iterable[str], loads: Loads) -> float:
     """Return when the last of the workers has done a step of all its parts."""
     return max(_busy(places, workers, loads).values(), default=0.0)
 
@@ -152,7 +152,7 @@ def balance(
         if move is None:
             break
         found[move[0]] = move[1]
-    before, after = (finish(p, names, loads) for p in (places, found))
+    before, after = (finish_time(p, names, loads) for p in (places, found))
     return found if before >= gain * after > 0 else list(places)
 
 

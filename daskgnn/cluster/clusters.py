@@ -14,7 +14,7 @@ from distributed.comm.addressing import get_address_host_port
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
-from daskgnn.cluster.prefork import METHOD, deaf_to_interrupts, start_importing
+from daskgnn.cluster.prefork import METHOD, block_sigint, start_importing
 from daskgnn.cluster.tls import connection_args
 from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
 from daskgnn.graph.edges.assemble import limit_bytes
@@ -120,7 +120,7 @@ def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
     from daskgnn.cluster.forked import ForkedCluster
 
     start_importing()
-    with deaf_to_interrupts():
+    with block_sigint():
         cluster = ForkedCluster(
             n_workers=workers,
             threads_per_worker=THREADS_PER_WORKER,
@@ -197,7 +197,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
 
 
 @contextmanager
-def told_of_losses(where: Callable[[], str]) -> Iterator[None]:
+def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     """Turn Dask's errors about lost workers and schedulers into one of ours.
 
     Parameters

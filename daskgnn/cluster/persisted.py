@@ -40,7 +40,7 @@ class Copy:
     """Which of the things that were submitted together are copied."""
 
 
-class Residents:
+class PersistedResults:
     """Knows under which keys the residents of each part lie now.
 
     Graphs are written with the keys that residents were first given.
@@ -101,8 +101,8 @@ class Residents:
     def complete(self, copy: Copy, part: int, places: Sequence[str]) -> None:
         """Add to a part's copy what has been submitted since it was made."""
         self._count += 1
-        homes = list(places)
-        homes[part] = copy.worker
+        placement = list(places)
+        placement[part] = copy.worker
         for number, group in enumerate(self._groups):
             if number in copy.groups:
                 continue
@@ -113,7 +113,7 @@ class Residents:
                 if key in self._kept and group.part_of(key) == part
             ]
             if keys:
-                self._copy_group(group, keys, copy, homes)
+                self._copy_group(group, keys, copy, placement)
 
     def adopt(self, copy: Copy) -> None:
         """Use a copy from now on, and drop what was used before."""
@@ -121,9 +121,12 @@ class Residents:
         self._kept.update(copy.futures)
 
     def _copy_group(
-        self, group: _Group, keys: list[Any], copy: Copy, homes: list[str]
+        self, group: _Group, keys: list[Any], copy: Copy, placement: list[str]
     ) -> None:
-        new = {key: again(key, self._count) for key in _needed(group, keys, self._kept)}
+        new = {
+            key: versioned_key(key, self._count)
+            for key in _needed(group, keys, self._kept)
+        }
         names = {**self._names, **copy.names, **new}
         graph: dict[Any, Any] = {}
         for key, name in new.items():
@@ -132,7 +135,7 @@ class Residents:
                 graph[name] = Task(name, _same, node)
             else:
                 graph[name] = node.substitute(names, key=name)
-        home = {name: homes[group.part_of(key)] for key, name in new.items()}
+        home = {name: placement[group.part_of(key)] for key, name in new.items()}
 
         def workers(name: Any) -> list[str]:
             return [home[name]]
@@ -163,7 +166,7 @@ def _needed(group: _Group, keys: list[Any], kept: Mapping[Any, Any]) -> list[Any
     return list(found)
 
 
-def again(key: Any, count: int) -> Any:
+def versioned_key(key: Any, count: int) -> Any:
     """Return another key for what `key` names; the first word stays."""
     if isinstance(key, tuple):
         return (key[0], f"again-{count}", *key[1:])

@@ -22,7 +22,7 @@ from daskgnn.errors import NoWorkerError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.cluster.persisted import Copy, Residents
+    from daskgnn.cluster.persisted import Copy, PersistedResults
 
 Event = dict[str, Any]
 """What a line of ``metrics.jsonl`` says: ``event`` is its name."""
@@ -30,13 +30,13 @@ PERSISTENT = (5, 3.0)
 """Windows, and seconds, for which parts must be better off elsewhere to move."""
 
 
-class Homes:
+class PartPlacement:
     """Knows the worker of each part, and moves parts that are better off elsewhere.
 
     Parameters
     ----------
     client : distributed.Client
-    residents : Residents
+    residents : PersistedResults
         What moves with the parts.
     num_parts : int
     standby : int
@@ -45,7 +45,7 @@ class Homes:
     """
 
     def __init__(
-        self, client: Any, residents: Residents, num_parts: int, standby: int
+        self, client: Any, persisted: PersistedResults, num_parts: int, standby: int
     ) -> None:
         self.client = client
         self.num_parts = num_parts
@@ -57,7 +57,7 @@ class Homes:
         self.copies: dict[int, Copy] = {}
         """By part, what a standby holds."""
         self.workers = Workers(client)
-        self._residents = residents
+        self._persisted = persisted
         self._timings = Timings(num_parts)
         self._better_since: tuple[int, float] | None = None
         self._standbys: list[str] = []
@@ -66,7 +66,7 @@ class Homes:
         self._usable = set(workers)
         self.workers.memories()  # asked now, they have answered by the first window
 
-    def settle(self, seconds: Sequence[float]) -> list[Event]:
+    def rebalance(self, seconds: Sequence[float]) -> list[Event]:
         """Place the parts anew where workers came, went or are slow.
 
         Parameters
@@ -127,7 +127,7 @@ class Homes:
         copies = self.copies_of_lost()
         for part, copy in copies.items():
             self.addresses[part] = copy.worker
-            self._residents.adopt(self.copies.pop(part))
+            self._persisted.adopt(self.copies.pop(part))
         self.takeovers += bool(copies)
 
     def copies_of_lost(self) -> dict[int, Copy]:
@@ -188,10 +188,10 @@ class Homes:
             copy = self.copies.get(part)
             if copy is None or copy.worker not in self._standbys:
                 worker = self._standbys[part % len(self._standbys)]
-                copy = self._residents.copy(part, worker, self.addresses)
+                copy = self._persisted.copy(part, worker, self.addresses)
                 self.copies[part] = copy
             else:
-                self._residents.complete(copy, part, self.addresses)
+                self._persisted.complete(copy, part, self.addresses)
 
     def _persists(self, now: float) -> bool:
         """Return whether parts have been better off elsewhere for some time."""
@@ -201,12 +201,12 @@ class Homes:
 
     def _where_they_are(self, lost: set[int], places: list[str]) -> list[str]:
         """Leave lost parts where Dask has loaded them, if that is one worker."""
-        futures = self._residents.futures(lost)
+        futures = self._persisted.futures(lost)
         held = self.client.who_has([f for part in lost for f in futures[part]])
         found = list(places)
         for part in lost:
-            homes = [set(held.get(future.key, ())) for future in futures[part]]
-            common = set.intersection(*homes) & self._usable if homes else set()
+            placement = [set(held.get(future.key, ())) for future in futures[part]]
+            common = set.intersection(*placement) & self._usable if placement else set()
             if common and places[part] not in common:
                 found[part] = min(common)
             if common:
@@ -218,6 +218,6 @@ class Homes:
         before, self.addresses = self.addresses, places
         for part, worker in enumerate(places):
             if before[part] != worker:
-                self._residents.adopt(self._residents.copy(part, worker, places))
+                self._persisted.adopt(self._persisted.copy(part, worker, places))
         if before != places:
             self._better_since = None

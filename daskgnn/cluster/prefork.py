@@ -54,12 +54,12 @@ def start_importing() -> None:
     with _environment(wanted):
         # Starting it ends by letting interrupts through: so it comes first.
         resource_tracker.ensure_running()
-        with deaf_to_interrupts():
+        with block_sigint():
             forkserver.ensure_running()
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
+def block_sigint() -> Iterator[None]:
     """Have processes started meanwhile ignore Ctrl-C: the driver ends them.
 
     They inherit a mask of signals. One that comes to this process waits until the end.

@@ -9,7 +9,7 @@ from daskgnn.cluster.tls import Encryption
 
 
 @dataclass(frozen=True)
-class Where:
+class ClusterSpec:
     """Where a run is to go on, as far as was said."""
 
     workers: int | None
@@ -23,7 +23,7 @@ class Where:
         """How connections are encrypted."""
         return self.given or Encryption()
 
-    def or_as_before(self, settings: dict[str, Any]) -> Where:
+    def or_as_before(self, settings: dict[str, Any]) -> ClusterSpec:
         """Return what was said, and what the run had where nothing was."""
         workers, scheduler, given = self.workers, self.scheduler, self.given
         limit = self.memory_limit
@@ -35,4 +35,4 @@ class Where:
             given = Encryption.of(settings)
             if scheduler is not None:
                 given = replace(given, tls=None)
-        return Where(workers, scheduler, given, limit)
+        return ClusterSpec(workers, scheduler, given, limit)

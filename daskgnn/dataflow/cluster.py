@@ -11,8 +11,8 @@ from dask.task_spec import List, Task, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
-from daskgnn.cluster.persisted import Residents
-from daskgnn.cluster.placement import Homes
+from daskgnn.cluster.persisted import PersistedResults
+from daskgnn.cluster.placement import PartPlacement
 from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
 from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
 from daskgnn.dataflow.steps.peers import Gang
@@ -21,7 +21,8 @@ from daskgnn.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from daskgnn.dataflow.executor import Event, Graph, PartOf
+    from daskgnn.cluster.placement import Event
+    from daskgnn.dataflow.executor import Graph, PartOf
     from daskgnn.dataflow.steps.member import Outcome
     from daskgnn.dataflow.steps.method import WindowSteps
 
@@ -44,23 +45,23 @@ class ClusterExecutor(Executor):
     def __init__(self, client: Any, num_parts: int, standby: int = 0) -> None:
         self.client = client
         self._kept: dict[Any, Any] = {}
-        self._residents = Residents(client, self._kept)
+        self._persisted = PersistedResults(client, self._kept)
         install(client)
-        self.homes = Homes(client, self._residents, num_parts, standby)
+        self.placement = PartPlacement(client, self._persisted, num_parts, standby)
 
     @property
     def num_standbys(self) -> int:
         """How many workers are to hold copies and no part."""
-        return self.homes.num_standbys
+        return self.placement.num_standbys
 
     @property
     def takeovers(self) -> int:
         """How many times standbys have taken lost parts over."""
-        return self.homes.takeovers
+        return self.placement.takeovers
 
-    def settle(self, seconds: Sequence[float]) -> list[Event]:
-        """Place the parts anew where workers came, went or are slow: see `Homes`."""
-        return self.homes.settle(seconds)
+    def rebalance(self, seconds: Sequence[float]) -> list[Event]:
+        """Place the parts anew where needed: see `PartPlacement.rebalance`."""
+        return self.placement.rebalance(seconds)
 
     def scale(self, workers: int) -> None:
         """Have so many workers for parts, on a cluster that can start them.
@@ -69,28 +70,30 @@ class ClusterExecutor(Executor):
         the cluster's own way would be to end them.
         """
         cluster, wanted = self.client.cluster, workers + self.num_standbys
-        surplus = self.homes.surplus(wanted)
+        surplus = self.placement.surplus(wanted)
         if surplus:
-            names = {self.homes.workers.known[address]["name"] for address in surplus}
+            names = {
+                self.placement.workers.known[address]["name"] for address in surplus
+            }
             self.client.retire_workers(surplus, close_workers=True, remove=True)
             for name in [n for n in cluster.worker_spec if str(n) in names]:
                 del cluster.worker_spec[name]
         cluster.scale(wanted)
 
     def take_over(self) -> None:
-        """Let standbys take lost parts over: see `Homes`."""
-        self.homes.take_over()
+        """Let standbys take lost parts over: see `PartPlacement`."""
+        self.placement.take_over()
 
     @property
     def scheduler_id(self) -> str | None:
         """The name that the scheduler has given itself."""
-        return self.homes.workers.scheduler_id
+        return self.placement.workers.scheduler_id
 
     def memory_kills(self) -> int:
         """Return how many workers were killed for their memory since the run began."""
         with suppress(Exception):  # of a scheduler that is gone, for instance
-            self.homes.workers.look()
-        return self.homes.workers.memory_kills
+            self.placement.workers.look()
+        return self.placement.workers.memory_kills
 
     def _wait_for(self, futures: list[Any]) -> None:
         """Wait for futures, unless standbys can go on for a worker that is lost.
@@ -99,11 +102,11 @@ class ClusterExecutor(Executor):
         ------
         PartsLost
         """
-        while self.homes.copies:
+        while self.placement.copies:
             with suppress(TimeoutError):
                 wait(futures, timeout=_POLL_SECONDS)
             missing = any(future.status != "finished" for future in futures)
-            if missing and self.homes.copies_of_lost():
+            if missing and self.placement.copies_of_lost():
                 raise PartsLost
             if all(future.done() for future in futures):
                 return
@@ -119,19 +122,19 @@ class ClusterExecutor(Executor):
         lasting: bool = False,
     ) -> None:
         """Send `graph` to the scheduler and hold the futures of `keys`."""
-        addresses = self.homes.addresses
+        addresses = self.placement.addresses
 
         def workers(key: Any) -> list[str]:
             return [addresses[part_of(key)]]
 
         how: dict[str, Any] = {"executor": AHEAD} if ahead else {}
         how |= {"workers": workers, "allow_other_workers": True, "priority": priority}
-        tasks = self._residents.renamed(graph)
+        tasks = self._persisted.renamed(graph)
         with annotate(**how):
             futures = self.client.get(tasks, list(keys), sync=False)
         self._kept.update(zip(keys, futures, strict=True))
         if lasting:
-            self._residents.add(graph, keys, part_of)
+            self._persisted.add(graph, keys, part_of)
 
     def result(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for the futures of `keys` and bring their results here."""
@@ -141,7 +144,7 @@ class ClusterExecutor(Executor):
             return list(self.client.gather(futures))
         except Exception:
             # What was there may have gone with its worker on the way here.
-            if self.homes.copies_of_lost():
+            if self.placement.copies_of_lost():
                 raise PartsLost from None
             raise
 
@@ -165,7 +168,7 @@ class ClusterExecutor(Executor):
                     return_when="FIRST_COMPLETED",
                 )
             done = [key for key, future in futures.items() if future.done()]
-            if self.homes.copies and self.homes.copies_of_lost():
+            if self.placement.copies and self.placement.copies_of_lost():
                 raise PartsLost
             if done:
                 return done
@@ -178,7 +181,7 @@ class ClusterExecutor(Executor):
         """Let the scheduler forget the results of `keys` that nobody else holds."""
         for key in keys:
             self._kept.pop(key, None)
-            self._residents.drop(key)
+            self._persisted.drop(key)
 
     def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window as one task on each worker that holds parts.
@@ -211,11 +214,11 @@ class ClusterExecutor(Executor):
         def workers(key: Any) -> list[str]:
             return [addresses[key[-1]]]
 
-        tasks = self._residents.renamed(tasks)
+        tasks = self._persisted.renamed(tasks)
         with annotate(workers=workers, allow_other_workers=False, priority=200):
             futures = self.client.get(tasks, keys, sync=False)
         outcomes = self._gang_result(futures)
-        if not outcomes and self.homes.copies_of_lost():
+        if not outcomes and self.placement.copies_of_lost():
             raise PartsLost
         return outcomes
 
@@ -227,7 +230,7 @@ class ClusterExecutor(Executor):
                 wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
             done = [future for future in futures if future.done()]
             failed = [future for future in done if future.status == "error"]
-            if failed and self.homes.copies_of_lost():
+            if failed and self.placement.copies_of_lost():
                 return []
             if failed:
                 failed[0].result()
@@ -239,35 +242,37 @@ class ClusterExecutor(Executor):
                     outcome = future.result(timeout=patience)
                     return [] if outcome is None else [outcome]
                 patience *= 2
-            if self.homes.lost_one():
+            if self.placement.lost_one():
                 return []
 
     def _new_gang(self) -> Gang:
         parts: dict[str, list[int]] = {}
-        for part, address in enumerate(self.homes.addresses):
+        for part, address in enumerate(self.placement.addresses):
             parts.setdefault(address, []).append(part)
         members = tuple((address, tuple(held)) for address, held in parts.items())
         return Gang(uuid4().hex[:8], members, form_seconds=30, step_seconds=600)
 
     def worker_of(self, part: int) -> str:
         """Return the address that the tasks of a part are pinned to."""
-        return self.homes.addresses[part]
+        return self.placement.addresses[part]
 
     def memories(self, num_parts: int) -> list[Any]:
         """Return the machine's memory where a worker can share it, else its own."""
-        return self.homes.memories()[:num_parts]
+        return self.placement.memories()[:num_parts]
 
     def num_workers(self) -> int:
         """Return how many workers there were last, without standbys."""
-        return self.homes.num_workers()
+        return self.placement.num_workers()
 
     def num_hosts(self) -> int:
         """Return how many machines the workers that hold parts are on."""
-        return len({get_address_host(address) for address in self.homes.addresses})
+        return len({get_address_host(address) for address in self.placement.addresses})
 
     def memory_limit(self) -> int:
         """Return the smallest worker's memory limit in bytes (0: none)."""
-        limits = [facts["memory_limit"] for facts in self.homes.workers.known.values()]
+        limits = [
+            facts["memory_limit"] for facts in self.placement.workers.known.values()
+        ]
         return min((limit for limit in limits if limit), default=0)
 
     def dashboard(self) -> str | None:

@@ -14,7 +14,7 @@ from dask.task_spec import DataNode, List, TaskRef
 
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.dataflow.steps.tree import reduce_known, reduction_tree
-from daskgnn.kernels.exchange import Asked, answer_rows
+from daskgnn.kernels.exchange import FeatureRequest, answer_rows
 from daskgnn.kernels.features import RowReader
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.dataflow.steps.tree import Range
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import FeatureRows
+    from daskgnn.kernels.exchange import FeatureReply
     from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
     from daskgnn.kernels.targets import PartTargets
 
@@ -148,18 +148,18 @@ def halo_of(blocks: PartBlocks) -> Halo:
     return replace(halo, weights=whole.weights)
 
 
-def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureRows:
+def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureReply:
     """Return what a part has of another's halo."""
     features = blocks.features
     if isinstance(features, RowReader):
         features = np.empty((len(features), 0), np.float32)  # who asks reads them too
-    return answer_rows(blocks.adjacency, features, Asked(ids))
+    return answer_rows(blocks.adjacency, features, FeatureRequest(ids))
 
 
 def gather_part(
     blocks: PartBlocks,
     halo: Halo,
-    replies: list[FeatureRows],
+    replies: list[FeatureReply],
     book: PartitionBook,
     part: int,
     first_aggregation: str | None,

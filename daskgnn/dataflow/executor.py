@@ -11,6 +11,7 @@ from dask.task_spec import DataNode
 from daskgnn.dataflow.steps.member import alone, run_in_order
 
 if TYPE_CHECKING:
+    from daskgnn.cluster.placement import Event
     from daskgnn.dataflow.steps.member import Outcome
     from daskgnn.dataflow.steps.method import WindowSteps
 
@@ -75,7 +76,7 @@ class Executor(Protocol):
     def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window's steps in order where the parts are; [] if that cannot be."""
 
-    def settle(self, seconds: Sequence[float]) -> list[Event]:
+    def rebalance(self, seconds: Sequence[float]) -> list[Event]:
         """Place the parts anew where workers came, went or are slow.
 
         Parameters
@@ -86,7 +87,7 @@ class Executor(Protocol):
         Returns
         -------
         list of dict
-            What happened since the last call: see `Homes.settle`.
+            What happened since the last call: see `PartPlacement.rebalance`.
         """
         return []
 

@@ -16,7 +16,12 @@ import numpy as np
 from dask.task_spec import List, TaskRef
 
 from daskgnn.dataflow.steps.tasks import add_task
-from daskgnn.kernels.exchange import Asked, answer_rows, needs_ids, needs_strength
+from daskgnn.kernels.exchange import (
+    FeatureRequest,
+    answer_rows,
+    needs_ids,
+    needs_weighted_degree,
+)
 from daskgnn.kernels.half import TABLE_DTYPES
 from daskgnn.kernels.halo_cache import (
     choose_static,
@@ -27,11 +32,11 @@ from daskgnn.kernels.halo_cache import (
 if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.sampling import Near, SampledWindow
+    from daskgnn.dataflow.sampling import ColocatedParts, SampledWindow
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import FeatureRows
+    from daskgnn.kernels.exchange import FeatureReply
     from daskgnn.kernels.halo_cache import HaloCache
 
 
@@ -87,7 +92,9 @@ def plan_cache(
     """
     row = graph.num_features * np.dtype(TABLE_DTYPES[feature_dtype]).itemsize
     row += graph.index_dtype.itemsize + 8 * (policy == "lru")
-    row += 8 * needs_ids(first_aggregation) + 4 * needs_strength(first_aggregation)
+    row += 8 * needs_ids(first_aggregation) + 4 * needs_weighted_degree(
+        first_aggregation
+    )
     reset = max(int(dask.config.get("gnn.halo-cache-reset")), 1)
     capacity = nbytes // row
     if capacity < 1 or graph.num_parts < 2:
@@ -127,7 +134,7 @@ def _add_static(
     ids = add_task(
         tasks,
         ("halo-cache-ids", plan.run, part),
-        choose_rows,
+        choose_cached_rows,
         plan.blocks.of(part),
         plan.book,
         plan.sampler.sampler.neighbors_per_layer(),
@@ -146,7 +153,7 @@ def _add_static(
     add_task(tasks, _static_key(plan.run, part), fill_cache, ids, List(*replies))
 
 
-def choose_rows(
+def choose_cached_rows(
     blocks: PartBlocks,
     book: PartitionBook,
     limits: tuple[int, ...],
@@ -165,9 +172,9 @@ def serve_cache(
     book: PartitionBook,
     owner: int,
     first_aggregation: str | None,
-) -> FeatureRows:
+) -> FeatureReply:
     """Return what `owner` has of a cache's rows."""
-    mine = Asked(ids[book.owned(ids, owner)])
+    mine = FeatureRequest(ids[book.owned(ids, owner)])
     return answer_rows(blocks.adjacency, blocks.features, mine, first_aggregation)
 
 
@@ -195,9 +202,9 @@ def add_update(
 def update_cache(
     before: HaloCache | None,
     nodes: SampledWindow,
-    near: Near,
-    asked: list[Asked],
-    replies: list[FeatureRows],
+    near: ColocatedParts,
+    asked: list[FeatureRequest],
+    replies: list[FeatureReply],
     window: int,
     capacity: int,
 ) -> HaloCache:

@@ -69,7 +69,7 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     copies = (1 + evaluated) * (graph.features_in == "memory")
     node_bytes = 8 * 3 + copies * graph.num_features * element
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
-    return int((total + graph.spread_bytes) / graph.num_parts)
+    return int((total + graph.split_rows_bytes) / graph.num_parts)
 
 
 def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
@@ -80,7 +80,7 @@ def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
     held = graph.features_in == "memory"
     node_bytes = 8 * 3 + held * graph.num_features * element
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
-    return int(total + graph.spread_bytes)
+    return int(total + graph.split_rows_bytes)
 
 
 def estimate_cache(policy: str, nbytes: int, look_ahead: int) -> int:

@@ -17,7 +17,7 @@ from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import RowReader, is_dense
 from daskgnn.kernels.shared import Handle, SharedArrays
-from daskgnn.kernels.split import SpreadRows
+from daskgnn.kernels.split import SplitRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,7 +195,7 @@ class WholeRows:
 def cut_part(source: PartSource) -> PartBlocks:
     """Return a part's blocks as they are sent to who cannot read the source."""
     content = source.load()
-    if content.adjacency.spread is None:
+    if content.adjacency.split_rows is None:
         return PartBlocks(content)
     return PartBlocks(content, WholeRows(source.load_whole_rows()))
 
@@ -246,14 +246,14 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
         "indptr": block.indptr,
         "indices": block.indices,
         "original_ids": block.original_ids,
-        "strength": block.strength,
+        "weighted_degree": block.weighted_degree,
         "labels": content.labels,
     }
     if block.weights is not None:
         arrays["weights"] = block.weights
     arrays |= {_KEPT + name: array for name, array in content.data.items()}
-    if block.spread is not None:
-        arrays |= _spread_arrays(block.spread)
+    if block.split_rows is not None:
+        arrays |= _split_row_arrays(block.split_rows)
     if isinstance(features, RowReader):
         return arrays
     if is_dense(features):
@@ -263,20 +263,20 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
     return {**arrays, **sparse, "features_data": features.data, "shape": shape}
 
 
-def _spread_arrays(spread: SpreadRows) -> dict[str, np.ndarray]:
-    """Return the arrays of spread rows by name."""
-    names = ("rows", "indptr", "holders", "starts", "strength")
-    arrays = {f"spread_{name}": getattr(spread, name) for name in names}
-    arrays["spread_held"] = np.array([spread.first, spread.count])
+def _split_row_arrays(split_rows: SplitRows) -> dict[str, np.ndarray]:
+    """Return the arrays of split rows by name."""
+    names = ("rows", "indptr", "holders", "starts", "weighted_degree")
+    arrays = {f"spread_{name}": getattr(split_rows, name) for name in names}
+    arrays["spread_held"] = np.array([split_rows.first, split_rows.count])
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-def _spread_of(arrays: Mapping[str, np.ndarray]) -> SpreadRows | None:
-    """Return the spread rows whose arrays are among these."""
+def _split_rows_of(arrays: Mapping[str, np.ndarray]) -> SplitRows | None:
+    """Return the split rows whose arrays are among these."""
     if "spread_rows" not in arrays:
         return None
     first, count = (int(n) for n in arrays["spread_held"])
-    return SpreadRows(
+    return SplitRows(
         arrays["spread_rows"],
         arrays["spread_indptr"],
         arrays["spread_holders"],
@@ -304,10 +304,12 @@ def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartCon
         arrays["indices"],
         arrays["original_ids"],
         arrays.get("weights"),
-        _spread_of(arrays),
+        _split_rows_of(arrays),
         _reader_of(arrays, source),
     )
-    vars(block)["strength"] = arrays["strength"]  # what it would compute again
+    vars(block)["weighted_degree"] = arrays[
+        "weighted_degree"
+    ]  # what it would compute again
     if source.features_in == "disk":
         features: Any = source.load_features()
     elif "features" in arrays:

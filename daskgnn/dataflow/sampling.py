@@ -80,7 +80,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Near:
+class ColocatedParts:
     """A part, and those whose blocks its tasks can read in place."""
 
     part: int
@@ -111,7 +111,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PendingSample:
     """The answers to a part of a vertex-cut, with references to others' entries."""
 
     answers: dict[int, Any]
@@ -141,7 +141,7 @@ def serve(blocks: PartBlocks, asked: Message, how: Round) -> Message:
 
 def sample_round(
     window: Sampling,
-    near: Near,
+    near: ColocatedParts,
     blocks: list[PartBlocks],
     asked: list[Message],
     replies: list[Message],
@@ -154,12 +154,12 @@ def sample_round(
 
 def draw_round(
     window: Sampling,
-    near: Near,
+    near: ColocatedParts,
     blocks: list[PartBlocks],
     asked: list[Message],
     replies: list[Message],
     how: Round,
-) -> Drawn:
+) -> PendingSample:
     """Return all owners' answers to a part."""
     answers, traffic = {}, window.traffic
     requests: dict[int, Any] = {}
@@ -174,11 +174,11 @@ def draw_round(
         if owner != near.part:
             nbytes = requests[owner].nbytes + found.nbytes
             traffic = traffic.received(owner, 0, nbytes)
-    return Drawn(answers, traffic)
+    return PendingSample(answers, traffic)
 
 
 def _merged(
-    window: Sampling, drawn: Drawn, near: Near, how: Round
+    window: Sampling, drawn: PendingSample, near: ColocatedParts, how: Round
 ) -> Sampling | SampledWindow:
     sampler, part = how.sampler, near.part
     given = (window.frontier, drawn.answers, how.number, part, how.book, how.threads)
@@ -197,11 +197,13 @@ def exchange_round(
         answers[other] = message.value
         if other != part and message.nbytes:
             traffic = traffic.received(other, 0, message.nbytes)
-    near = Near(part, (part,), ())
-    return _merged(window, Drawn(answers, traffic), near, how)
+    near = ColocatedParts(part, (part,), ())
+    return _merged(window, PendingSample(answers, traffic), near, how)
 
 
-def refer(drawn: Drawn, book: PartitionBook, other: int) -> np.ndarray | None:
+def remote_slots(
+    drawn: PendingSample, book: PartitionBook, other: int
+) -> np.ndarray | None:
     """Return the places of the entries that a part needs of another."""
     assert book.held is not None
     return references(drawn.answers, book.held, other)
@@ -214,15 +216,15 @@ def look_up(blocks: PartBlocks, places: np.ndarray | None) -> Entries | None:
 
 def complete_round(
     window: Sampling,
-    drawn: Drawn,
-    near: Near,
+    drawn: PendingSample,
+    near: ColocatedParts,
     blocks: list[PartBlocks],
     asked: list[np.ndarray | None],
     replies: list[Entries | None],
     how: Round,
 ) -> Sampling | SampledWindow:
     """Put the entries that were looked up in their places; merge."""
-    wanted = {p: refer(drawn, how.book, p) for p in near.parts}
+    wanted = {p: remote_slots(drawn, how.book, p) for p in near.parts}
     entries = {
         p: look_up(held, wanted[p]) for p, held in zip(near.parts, blocks, strict=True)
     }

@@ -10,7 +10,7 @@ from dask.task_spec import List, TaskRef
 
 from daskgnn.dataflow.halo_cache import add_update
 from daskgnn.dataflow.sampling import (
-    Near,
+    ColocatedParts,
     Round,
     Sampling,
     ask,
@@ -18,13 +18,13 @@ from daskgnn.dataflow.sampling import (
     draw_round,
     exchange_round,
     look_up,
-    refer,
+    remote_slots,
     sample_round,
     serve,
 )
 from daskgnn.dataflow.steps.tasks import add_task
-from daskgnn.kernels.batch import PreparedWindow, StepFacts, finish
-from daskgnn.kernels.exchange import Asked, FeatureRows, answer_rows, ask_rows
+from daskgnn.kernels.batch import PreparedWindow, StepMeta, assemble_minibatches
+from daskgnn.kernels.exchange import FeatureReply, FeatureRequest, answer_rows, ask_rows
 from daskgnn.kernels.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ class WindowSeeds:
     """[P][W] storage ids: the seeds of each part in each step."""
     step_keys: np.ndarray
     """uint64 [W], keys of the draws."""
-    facts: list[StepFacts]
+    meta: list[StepMeta]
     targets: list[list[TargetRows | None]] | None = None
     """[P][W], which seeds each target has, where some are not simply the seeds."""
 
-    def facts_of(self, part: int) -> list[StepFacts]:
+    def meta_of(self, part: int) -> list[StepMeta]:
         """Return what is said of a part's steps, [W]."""
         if self.targets is None:
-            return self.facts
-        pairs = zip(self.facts, self.targets[part], strict=True)
-        return [replace(facts, targets=rows) for facts, rows in pairs]
+            return self.meta
+        pairs = zip(self.meta, self.targets[part], strict=True)
+        return [replace(meta, targets=rows) for meta, rows in pairs]
 
 
 @dataclass(frozen=True)
@@ -127,26 +127,28 @@ def prepare_window(
                 for part in parts
             ]
     prepared = [
-        _add_batch(tasks, plan, window, near[part], states[part], seeds.facts_of(part))
+        _add_batch(tasks, plan, window, near[part], states[part], seeds.meta_of(part))
         for part in parts
     ]
     return tasks, prepared
 
 
-def _near(plan: Preparation, part: int, memories: Sequence[Any] | None) -> Near:
+def _near(
+    plan: Preparation, part: int, memories: Sequence[Any] | None
+) -> ColocatedParts:
     everyone = range(plan.book.num_parts)
     if memories is None or not plan.read_in_place:
         near: tuple[int, ...] = (part,)
     else:
         near = tuple(p for p in everyone if memories[p] == memories[part])
-    return Near(part, near, tuple(p for p in everyone if p not in near))
+    return ColocatedParts(part, near, tuple(p for p in everyone if p not in near))
 
 
 def _add_round(
     tasks: dict[Any, Any],
     plan: Preparation,
     window: int,
-    near: Near,
+    near: ColocatedParts,
     state: Sampling | TaskRef,
     how: Round,
 ) -> TaskRef:
@@ -185,7 +187,7 @@ def _add_look_ups(
     tasks: dict[Any, Any],
     plan: Preparation,
     when: tuple[int, int],
-    near: Near,
+    near: ColocatedParts,
     drawn: TaskRef,
 ) -> tuple[List, List]:
     """Add the look-ups, with parts far away, of entries that these hold.
@@ -198,7 +200,7 @@ def _add_look_ups(
     asked, replies = [], []
     for other in near.far:
         key: Any = ("refer", plan.run, *when, other, near.part)
-        asked.append(add_task(tasks, key, refer, drawn, plan.book, other))
+        asked.append(add_task(tasks, key, remote_slots, drawn, plan.book, other))
         key = ("look-up", plan.run, *when, near.part, other)
         blocks = plan.blocks.of(other)
         replies.append(add_task(tasks, key, look_up, blocks, asked[-1]))
@@ -231,9 +233,9 @@ def _add_batch(
     tasks: dict[Any, Any],
     plan: Preparation,
     window: int,
-    near: Near,
+    near: ColocatedParts,
     nodes: Any,
-    facts: list[StepFacts],
+    meta: list[StepMeta],
 ) -> Any:
     """Add the gather of one part's feature rows and what makes batches of them."""
     part, others, inputs = near.part, near.far, plan.inputs
@@ -251,7 +253,7 @@ def _add_batch(
         add_update(tasks, plan.cache, window, part, exchanged)
     key = ("gather", plan.run, window, part)
     held = List(*(plan.blocks.of(p) for p in near.parts))
-    how = (GatherPlan(plan.book, facts, inputs), cache)
+    how = (GatherPlan(plan.book, meta, inputs), cache)
     add_task(tasks, key, gather_window, *exchanged, held, *how)
     return key
 
@@ -261,7 +263,7 @@ class GatherPlan:
     """How a window's batches are made: the same for all its parts."""
 
     book: PartitionBook
-    facts: list[StepFacts]
+    meta: list[StepMeta]
     inputs: InputPlan
 
 
@@ -272,15 +274,15 @@ def want_rows(
     blocks: PartBlocks,
     inputs: InputPlan,
     cache: HaloCache | None = None,
-) -> Asked:
+) -> FeatureRequest:
     """Return what a window needs of `owner`; `blocks` are those of who asks."""
     how = (inputs.first_aggregation, inputs.remote_aggregation, cache)
     return ask_rows(nodes.graphs, book, owner, blocks.features, *how)
 
 
 def serve_rows(
-    blocks: PartBlocks, asked: Asked, first_aggregation: str | None = None
-) -> FeatureRows:
+    blocks: PartBlocks, asked: FeatureRequest, first_aggregation: str | None = None
+) -> FeatureReply:
     """Return the feature rows, groups and labels that are asked of a part."""
     held = (blocks.adjacency, blocks.features)
     return answer_rows(*held, asked, first_aggregation, blocks.labels)
@@ -288,15 +290,15 @@ def serve_rows(
 
 def gather_window(
     nodes: SampledWindow,
-    near: Near,
-    asked: list[Asked],
-    replies: list[FeatureRows],
+    near: ColocatedParts,
+    asked: list[FeatureRequest],
+    replies: list[FeatureReply],
     blocks: list[PartBlocks],
     how: GatherPlan,
     cache: HaloCache | None = None,
 ) -> PreparedWindow:
     """Gather a part's feature rows of a window and make its batches."""
-    return finish(
+    return assemble_minibatches(
         nodes.graphs,
         nodes.traffic,
         dict(zip(near.parts, blocks, strict=True)),
@@ -304,7 +306,7 @@ def gather_window(
         dict(zip(near.far, replies, strict=True)),
         how.book,
         near.part,
-        how.facts,
+        how.meta,
         how.inputs.first_aggregation,
         cache,
         half=how.inputs.half,

@@ -19,7 +19,7 @@ from daskgnn.graph.sources.check import check_source
 from daskgnn.graph.sources.clusters import clusters_of, csr_rows
 from daskgnn.graph.sources.gcxs import NO_ROWS, csr_block, ones
 from daskgnn.graph.sources.packed import opened, pack
-from daskgnn.graph.sources.rows import check_features
+from daskgnn.graph.sources.rows import check_feature_place
 from daskgnn.graph.sources.source import GraphSchema, GraphSource
 from daskgnn.graph.sources.stored import MemorySource, ZarrSource
 from daskgnn.partition.book import cut_clusters
@@ -67,7 +67,7 @@ def open_graph(
     source = _source_of(graph)
     check_source(source)
     source.check()
-    return Graph(source, num_parts, check_features(features, source))
+    return Graph(source, num_parts, check_feature_place(features, source))
 
 
 def _source_of(graph: Any) -> GraphSource:
@@ -101,7 +101,7 @@ class Graph:
     partition_book : numpy.ndarray
         int64 [P+1]; part p holds storage ids ``book[p]`` to ``book[p+1] - 1``.
     held_book : numpy.ndarray or None
-        int64 [P+1] of a vertex-cut: which entries of spread rows each part holds.
+        int64 [P+1] of a vertex-cut: which entries of split rows each part holds.
     token : str
         Part of Dask keys: `checksum` and P, shortened.
     """
@@ -116,9 +116,9 @@ class Graph:
         self.num_parts = num_parts
         self.partition_book = self._cut(num_parts)
         self.held_book: np.ndarray | None = None
-        if self.schema.spread_bounds is not None:
+        if self.schema.split_bounds is not None:
             first = np.searchsorted(self._clusters.bounds, self.partition_book)
-            self.held_book = self.schema.spread_bounds[first]
+            self.held_book = self.schema.split_bounds[first]
         self.token = f"{self.graph_hash[:8]}{self.checksum[:16]}-{num_parts}"
 
     @property
@@ -214,9 +214,9 @@ class Graph:
         return known.feature_dtype if there else None
 
     @property
-    def spread_bytes(self) -> int:
-        """Of what is kept of a vertex-cut's spread rows beside the entries; else 0."""
-        return self.schema.spread_bytes
+    def split_rows_bytes(self) -> int:
+        """Of what is kept of a vertex-cut's split rows beside the entries; else 0."""
+        return self.schema.split_rows_bytes
 
     @property
     def num_clusters(self) -> int:

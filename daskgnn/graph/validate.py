@@ -92,7 +92,7 @@ def validate(
     _check_nodes(store)
     _check_pointers(store, "indptr", "indices")
     if is_vertex_cut(store):
-        _check_spread(store)
+        _check_split_rows(store)
     if "features_indptr" in store.arrays:
         _check_pointers(store, "features_indptr", "features_indices")
     book = _partition_book(store, num_parts)
@@ -165,8 +165,8 @@ def _check_pointers(store: Store, pointers: str, entries: str) -> None:
         raise _fault(store, pointers, _first(falls) + 1, "falls")
 
 
-def _check_spread(store: Store) -> None:
-    """Prove that spread rows name holders, and the entries that these hold."""
+def _check_split_rows(store: Store) -> None:
+    """Prove that split rows name holders, and the entries that these hold."""
     rows, degree = store.read("spread_rows"), np.diff(store.read("indptr"))
     wrong = (rows < 0) | (rows >= len(degree))
     wrong[1:] |= rows[1:] <= rows[:-1]

@@ -12,7 +12,7 @@ import numpy as np
 from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
-    from daskgnn.kernels.split import SpreadRows
+    from daskgnn.kernels.split import SplitRows
 
 
 class EntryReader(ABC):
@@ -54,7 +54,7 @@ class AdjacencyBlock(ArrayRecord):
     """int64 [n], original id of each row."""
     weights: np.ndarray | None = None
     """float32 [E], edge weights, or None where every edge weighs 1."""
-    spread: SpreadRows | None = None
+    split_rows: SplitRows | None = None
     """Rows that lie with several parts: `indices` and `weights` are then those of the
     other rows and those that are held here."""
     reader: EntryReader | None = None
@@ -64,7 +64,7 @@ class AdjacencyBlock(ArrayRecord):
     @property
     def is_whole(self) -> bool:
         """Whether all entries of the rows are here."""
-        return self.spread is None and self.reader is None
+        return self.split_rows is None and self.reader is None
 
     @property
     def num_rows(self) -> int:
@@ -77,16 +77,16 @@ class AdjacencyBlock(ArrayRecord):
         return np.diff(self.indptr)
 
     @cached_property
-    def strength(self) -> np.ndarray:
+    def weighted_degree(self) -> np.ndarray:
         """float32 [n], sum of the weights of each row (its degree if unweighted)."""
         if self.weights is None:
             return self.degree.astype(np.float32)
         degree, kept = self.degree, self.weights
-        if self.spread is not None:
-            degree[self.spread.rows] = 0
-            kept = kept[: len(kept) - self.spread.count]
+        if self.split_rows is not None:
+            degree[self.split_rows.rows] = 0
+            kept = kept[: len(kept) - self.split_rows.count]
         rows = np.repeat(np.arange(self.num_rows), degree)
         sums = np.bincount(rows, kept, self.num_rows).astype(np.float32)
-        if self.spread is not None:
-            sums[self.spread.rows] = self.spread.strength
+        if self.split_rows is not None:
+            sums[self.split_rows.rows] = self.split_rows.weighted_degree
         return sums

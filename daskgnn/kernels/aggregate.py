@@ -168,7 +168,7 @@ def gcn_coefficients(
     indices: Array,
     edge_weight: Array | None,
     degree: Array,
-    strength: Array,
+    weighted_degree: Array,
 ) -> Array:
     """Return the GCN weight of each edge, scaled for sampled rows.
 
@@ -182,7 +182,7 @@ def gcn_coefficients(
         float32 [L], or None where every edge weighs 1.
     degree
         int64 [>= r], neighbours of each row in the whole graph.
-    strength
+    weighted_degree
         float32 [>= n], sum of the in-edges' weights of each source.
 
     Returns
@@ -197,7 +197,7 @@ def gcn_coefficients(
         frozen(indices, np.int32),
         frozen(weights_or_empty(edge_weight), np.float32),
         frozen(degree, np.int64),
-        frozen(strength, np.float32),
+        frozen(weighted_degree, np.float32),
         out,
     )
     return out

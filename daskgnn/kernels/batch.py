@@ -16,12 +16,12 @@ from daskgnn.kernels.aggregate import (
 )
 from daskgnn.kernels.coefficients import add_self_loops
 from daskgnn.kernels.exchange import (
-    Asked,
+    FeatureRequest,
     answer_rows,
     gather_labels,
     labels_of,
     needs_ids,
-    needs_strength,
+    needs_weighted_degree,
     seeds_of,
 )
 from daskgnn.kernels.features import dense, is_dense
@@ -30,7 +30,7 @@ from daskgnn.kernels.tables import Tables, members_of
 
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import FeatureRows, HeldPart
+    from daskgnn.kernels.exchange import FeatureReply, HeldPart
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.sampled import LayerRows, SampledGraph
     from daskgnn.kernels.targets import TargetRows
@@ -52,7 +52,7 @@ class PreparedStep:
     """[sizes[-2], F], the first layer's aggregation where it was asked. Its rows and
     those of `x` lie side by side: one product takes both."""
     graph: SampledGraph
-    """Of storage ids none is left; `original_ids` and `strength` have n entries."""
+    """Of storage ids none is left; `original_ids` and `weighted_degree` have n."""
     labels: np.ndarray
     """[sizes[0]] or [sizes[0], classes]"""
     key: int
@@ -77,7 +77,7 @@ class PreparedWindow(ArrayRecord):
 
 
 @dataclass(frozen=True)
-class StepFacts:
+class StepMeta:
     """What the plan says of a step beyond its seeds."""
 
     dropout_key: int
@@ -86,15 +86,15 @@ class StepFacts:
     """Of one part: see `PreparedStep`."""
 
 
-def finish(
+def assemble_minibatches(
     graphs: tuple[SampledGraph, ...],
     traffic: Traffic,
     near: dict[int, HeldPart],
-    asked: dict[int, Asked],
-    answers: dict[int, FeatureRows],
+    asked: dict[int, FeatureRequest],
+    answers: dict[int, FeatureReply],
     book: PartitionBook,
     part: int,
-    facts: list[StepFacts],
+    meta: list[StepMeta],
     first_aggregation: str | None,
     cache: HaloCache | None = None,
     *,
@@ -112,7 +112,7 @@ def finish(
         `part`, and other parts that lie here, by number.
     asked, answers : dict
         By each other part: what was asked of it, and what it has answered.
-    facts : list of StepFacts
+    facts : list of StepMeta
     first_aggregation : {None, "mean", "sum", "max", "gcn"}
         Aggregate the neighbours of the outermost destinations here, group by
         owner: neighbours in row order within a group, groups in part order.
@@ -129,7 +129,7 @@ def finish(
         if not is_dense(held.features):
             wanted = members_of(book, other, ids).members(ids[0].dtype)
             seeds = seeds_of(graphs, book, other)
-            asked = {**asked, other: Asked(wanted, seeds=seeds)}
+            asked = {**asked, other: FeatureRequest(wanted, seeds=seeds)}
             given = (held.adjacency, held.features, asked[other], first_aggregation)
             answers = {**answers, other: answer_rows(*given, held.labels)}
     in_place = {other: held for other, held in near.items() if other not in answers}
@@ -139,7 +139,7 @@ def finish(
     room = _Room(graphs, first_aggregation, channels, half)
     steps = tuple(
         _finish_step(graph, own, fact, tables, ready, first_aggregation, room)
-        for graph, own, fact in zip(graphs, labels, facts, strict=True)
+        for graph, own, fact in zip(graphs, labels, meta, strict=True)
     )
     for other in others - set(answers):
         rows, nbytes = tables.read_in_place(other, ids, first_aggregation)
@@ -160,7 +160,7 @@ def finish(
 def _labels(
     graphs: tuple[SampledGraph, ...],
     near: dict[int, HeldPart],
-    answers: dict[int, FeatureRows],
+    answers: dict[int, FeatureReply],
     book: PartitionBook,
 ) -> list[np.ndarray]:
     """Return the labels of each step's seeds, read here or received."""
@@ -211,7 +211,7 @@ class _Room:
 def _finish_step(
     graph: SampledGraph,
     labels: np.ndarray,
-    facts: StepFacts,
+    meta: StepMeta,
     tables: Tables,
     ready: np.ndarray,
     first_aggregation: str | None,
@@ -220,21 +220,21 @@ def _finish_step(
     x, aggregated = room.next(graph)
     sources = tables.sources(graph.ids, ready)
     gather_rows(sources, x)
-    ids, strength = graph.original_ids, graph.strength
+    ids, weighted_degree = graph.original_ids, graph.weighted_degree
     if needs_ids(first_aggregation):
         ids = tables.take(graph.ids, "original_ids")
-    if needs_strength(first_aggregation):
-        strength = tables.take(graph.ids, "strength")
+    if needs_weighted_degree(first_aggregation):
+        weighted_degree = tables.take(graph.ids, "weighted_degree")
     if first_aggregation and aggregated is not None:
-        known = (sources, graph.degree, strength, x)
+        known = (sources, graph.degree, weighted_degree, x)
         aggregate_first(first_aggregation, graph.outermost, *known, aggregated)
     kept = replace(
         graph,
         ids=graph.ids[:0],
         original_ids=ids[: len(x)],
-        strength=strength[: len(x)],
+        weighted_degree=weighted_degree[: len(x)],
     )
-    said = facts.dropout_key, facts.num_seeds, facts.targets
+    said = meta.dropout_key, meta.num_seeds, meta.targets
     return PreparedStep(x, aggregated, kept, labels, *said)
 
 
@@ -243,7 +243,7 @@ def aggregate_first(
     rows: LayerRows,
     sources: Sources,
     degree: np.ndarray,
-    strength: np.ndarray,
+    weighted_degree: np.ndarray,
     own_rows: np.ndarray,
     out: np.ndarray,
 ) -> np.ndarray:
@@ -256,7 +256,7 @@ def aggregate_first(
     rows : LayerRows
     sources
         See `daskgnn.kernels.aggregate.aggregate_grouped`.
-    degree, strength
+    degree, weighted_degree
         See `daskgnn.kernels.aggregate.gcn_coefficients`.
     own_rows : [>= r, F]
         Features of the rows' own nodes, for "gcn".
@@ -264,7 +264,7 @@ def aggregate_first(
     """
     if kind != "gcn":
         return aggregate_grouped(*rows[:3], sources, kind, out)
-    coefficients = gcn_coefficients(*rows, degree, strength)
+    coefficients = gcn_coefficients(*rows, degree, weighted_degree)
     aggregate_grouped(*rows[:3], sources, kind, out, coefficients)
-    add_self_loops(out, frozen(dense(own_rows[: len(out)])), frozen(strength))
+    add_self_loops(out, frozen(dense(own_rows[: len(out)])), frozen(weighted_degree))
     return out

@@ -14,7 +14,7 @@ class PartitionBook:
     bounds: np.ndarray
     """int64 [P + 1]: first storage id of each part."""
     held: np.ndarray | None = None
-    """int64 [P + 1], of a vertex-cut: the first place of the entries of spread rows
+    """int64 [P + 1], of a vertex-cut: the first place of the entries of split rows
     that each part holds (`daskgnn.kernels.split`)."""
 
     @property

@@ -216,7 +216,7 @@ def _uncovered(starts: Array, ranks: Array, taken: Array, out: Array) -> int:
     return size
 
 
-def choose_rows(
+def rows_or_sums(
     starts: Array, ranks: Array, free: Array, costs: Costs
 ) -> tuple[Array, Array]:
     """Return which rows to ask for, and which groups lack one and are to be reduced.

@@ -1,8 +1,8 @@
 """The weights of a GCN's edges: one definition for asker, owner and single machine.
 
 The weight of edge j -> i is ``w / sqrt((s_i + 1) (s_j + 1)) * degree_i / k_i`` with *s*
-the strength and *k* the number of neighbours the row has here; the self loop, which
-would weigh ``1 / (s_i + 1)``, is not among the edges.
+the weighted degree and *k* the number of neighbours the row has here; the self loop,
+which would weigh ``1 / (s_i + 1)``, is not among the edges.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ def weights_or_empty(weights: Array | None) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _scale(degree: int, count: int, strength: float) -> float:
+def _scale(degree: int, count: int, weighted_degree: float) -> float:
     """Return a destination's share of its edges' weights; 0 where it has none."""
-    if count == 0 or strength <= -1:
+    if count == 0 or weighted_degree <= -1:
         return 0.0
-    return degree / count / np.sqrt(np.float64(strength) + 1.0)
+    return degree / count / np.sqrt(np.float64(weighted_degree) + 1.0)
 
 
 @njit(cache=True, nogil=True)
-def _weight(weight: Any, scale: float, strength: float) -> float:
-    """Return the weight of an edge from a source of the given strength."""
-    total = np.float64(strength) + 1.0
+def _weight(weight: Any, scale: float, weighted_degree: float) -> float:
+    """Return the weight of an edge from a source of the given weighted degree."""
+    total = np.float64(weighted_degree) + 1.0
     if total > 0 and scale != 0:
         return np.float64(weight) * scale / np.sqrt(total)
     return 0.0
@@ -44,44 +44,46 @@ def edge_coefficients(
     indices: Array,
     weight: Array,
     degree: Array,
-    strength: Array,
+    weighted_degree: Array,
     out: Array,
 ) -> None:
     """Write to `out` [L] the weight of each edge of some rows."""
     for i in range(len(starts)):
-        scale = _scale(degree[i], ends[i] - starts[i], strength[i])
+        scale = _scale(degree[i], ends[i] - starts[i], weighted_degree[i])
         for e in range(starts[i], ends[i]):
             w = weight[e] if len(weight) else np.float32(1)
-            out[e] = _weight(w, scale, strength[indices[e]])
+            out[e] = _weight(w, scale, weighted_degree[indices[e]])
 
 
 @njit(cache=True, nogil=True)
 def _row_scales(
-    starts: Array, ends: Array, degree: Array, strength: Array, out: Array
+    starts: Array, ends: Array, degree: Array, weighted_degree: Array, out: Array
 ) -> None:
     for i in range(len(starts)):
-        out[i] = _scale(degree[i], ends[i] - starts[i], strength[i])
+        out[i] = _scale(degree[i], ends[i] - starts[i], weighted_degree[i])
 
 
-def row_scales(starts: Array, ends: Array, degree: Array, strength: Array) -> Array:
+def row_scales(
+    starts: Array, ends: Array, degree: Array, weighted_degree: Array
+) -> Array:
     """Return float64 [r], each destination's share of its edges' weights."""
     out = np.empty(len(starts), np.float64)
-    _row_scales(starts, ends, degree, strength, out)
+    _row_scales(starts, ends, degree, weighted_degree, out)
     return out
 
 
 @njit(cache=True, nogil=True)
 def _group_coefficients(
-    starts: Array, scale: Array, weight: Array, strength: Array, out: Array
+    starts: Array, scale: Array, weight: Array, weighted_degree: Array, out: Array
 ) -> None:
     for g in range(len(scale)):
         for m in range(starts[g], starts[g + 1]):
             w = weight[m] if len(weight) else np.float32(1)
-            out[m] = _weight(w, scale[g], strength[m])
+            out[m] = _weight(w, scale[g], weighted_degree[m])
 
 
 def group_coefficients(
-    starts: Array, scale: Array, weight: Array | None, strength: Array
+    starts: Array, scale: Array, weight: Array | None, weighted_degree: Array
 ) -> Array:
     """Return float32 [M], the weights of groups' edges.
 
@@ -92,19 +94,19 @@ def group_coefficients(
         The destinations' `row_scales`.
     weight : float32 [M], optional
         The edges' weights; None where all weigh 1.
-    strength : float32 [M]
-        The members' strengths.
+    weighted_degree : float32 [M]
+        The members' weighted degrees.
     """
-    out = np.empty(len(strength), np.float32)
-    _group_coefficients(starts, scale, weights_or_empty(weight), strength, out)
+    out = np.empty(len(weighted_degree), np.float32)
+    _group_coefficients(starts, scale, weights_or_empty(weight), weighted_degree, out)
     return out
 
 
 @njit(cache=True, nogil=True)
-def add_self_loops(out: Array, own: Array, strength: Array) -> None:
+def add_self_loops(out: Array, own: Array, weighted_degree: Array) -> None:
     """Add to `out` [r, F] the rows' `own` features with their self loops' weights."""
     for i in range(out.shape[0]):
-        loop = strength[i] + np.float32(1)
+        loop = weighted_degree[i] + np.float32(1)
         if loop > 0:
             for f in range(out.shape[1]):
                 out[i, f] += own[i, f] / loop

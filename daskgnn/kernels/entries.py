@@ -53,7 +53,7 @@ class PartRows:
         if block.reader is not None:
             return Entries(*block.reader.entries(rows, slots))
         first = block.indptr[rows]
-        if block.spread is None:
+        if block.split_rows is None:
             there = first + slots
             weights = None if block.weights is None else block.weights[there]
             return Entries(block.indices[there], weights)
@@ -67,8 +67,8 @@ class PartRows:
     def held(self, places: np.ndarray) -> Entries:
         """Return the entries at some places that the part holds, of a vertex-cut."""
         block = self.block
-        assert block.spread is not None
-        begin = len(block.indices) - block.spread.count - block.spread.first
+        assert block.split_rows is not None
+        begin = len(block.indices) - block.split_rows.count - block.split_rows.first
         there = places.astype(np.int64) + begin
         weights = None if block.weights is None else block.weights[there]
         return Entries(block.indices[there], weights)

@@ -16,8 +16,8 @@ import numpy as np
 from daskgnn.kernels.aggregate import Sources, aggregate_grouped, frozen
 from daskgnn.kernels.choice import (
     Costs,
-    choose_rows,
     collect_groups,
+    rows_or_sums,
     take_groups,
 )
 from daskgnn.kernels.coefficients import group_coefficients, row_scales
@@ -66,7 +66,7 @@ class Groups(ArrayRecord):
 
 
 @dataclass(frozen=True)
-class Asked(ArrayRecord):
+class FeatureRequest(ArrayRecord):
     """What a part asks one owner for, for a whole window."""
 
     ids: np.ndarray
@@ -77,14 +77,14 @@ class Asked(ArrayRecord):
 
 
 @dataclass(frozen=True)
-class FeatureRows(ArrayRecord):
+class FeatureReply(ArrayRecord):
     """Feature rows of some nodes, with what belongs to the nodes."""
 
     values: np.ndarray | SparseRows
     """[m, F] of the features' own dtype; sparse where the features are stored so."""
     original_ids: np.ndarray | None
     """int64 [m], where the model's first layer may need them."""
-    strength: np.ndarray | None
+    weighted_degree: np.ndarray | None
     """float32 [m], likewise."""
     ready: np.ndarray | None = None
     """float32 [G, F], the groups that were asked for."""
@@ -97,8 +97,8 @@ def needs_ids(first_aggregation: str | None) -> bool:
     return first_aggregation is None
 
 
-def needs_strength(first_aggregation: str | None) -> bool:
-    """Return whether a first layer may need the outermost nodes' strengths."""
+def needs_weighted_degree(first_aggregation: str | None) -> bool:
+    """Return whether a first layer may need the outermost nodes' weighted degrees."""
     return first_aggregation in (None, "gcn")
 
 
@@ -110,7 +110,7 @@ def ask_rows(
     first_aggregation: str | None,
     aggregate: bool,
     cache: HaloCache | None = None,
-) -> Asked:
+) -> FeatureRequest:
     """Return what a window's steps need from `owner`, beyond what `cache` holds.
 
     Parameters
@@ -127,14 +127,14 @@ def ask_rows(
     ids = wanted.members(everything[0].dtype)
     seeds = seeds_of(graphs, book, owner)
     if not (aggregate and first_aggregation and is_dense(features)):
-        return Asked(ids, seeds=seeds)
+        return FeatureRequest(ids, seeds=seeds)
     inner = IdSet.of([graph.ids[: graph.sizes[-2]] for graph in graphs], first, last)
     starts, members, ranks = _all_groups(graphs, wanted)
     costs = _costs(ids, features, first_aggregation, _weighted(graphs))
-    taken, asked = choose_rows(starts, ranks, inner.flags(ids), costs)
+    taken, asked = rows_or_sums(starts, ranks, inner.flags(ids), costs)
     if not asked.any():
-        return Asked(ids, seeds=seeds)
-    return Asked(
+        return FeatureRequest(ids, seeds=seeds)
+    return FeatureRequest(
         ids[taken],
         _groups(graphs, first_aggregation, wanted, starts, members, asked),
         seeds,
@@ -257,7 +257,7 @@ def _gcn_groups(
     group = member = 0
     for graph in graphs:
         rows, given = _first_layer(graph), graph.outermost.weights
-        scales = row_scales(*rows[:2], graph.degree, graph.strength)
+        scales = row_scales(*rows[:2], graph.degree, graph.weighted_degree)
         given = weights[:0] if given is None else given
         ranges = (wanted.first, wanted.last)
         taken = (frozen(given), weights[member:])
@@ -272,16 +272,18 @@ def _gcn_groups(
 def answer_rows(
     block: AdjacencyBlock,
     features: Any,
-    asked: Asked,
+    asked: FeatureRequest,
     first_aggregation: str | None = None,
     labels: np.ndarray | None = None,
-) -> FeatureRows:
+) -> FeatureReply:
     """Return the rows, groups and labels asked for, which the block's part owns."""
     rows = asked.ids.astype(np.int64) - block.start
-    return FeatureRows(
+    return FeatureReply(
         some_rows(features, rows),
         block.original_ids[rows] if needs_ids(first_aggregation) else None,
-        block.strength[rows] if needs_strength(first_aggregation) else None,
+        block.weighted_degree[rows]
+        if needs_weighted_degree(first_aggregation)
+        else None,
         _reduce_groups(block, features, asked.groups, first_aggregation),
         None if labels is None else labels_of(block, labels, asked.seeds),
     )
@@ -307,7 +309,7 @@ def _reduce_groups(
     weight = None
     if groups.scale is not None:
         weight = group_coefficients(
-            groups.starts, groups.scale, groups.weights, block.strength[rows]
+            groups.starts, groups.scale, groups.weights, block.weighted_degree[rows]
         )
     op = {"mean": "sum"}.get(str(first_aggregation), str(first_aggregation))
     out = np.empty((len(groups.starts) - 1, features.shape[1]), np.float32)

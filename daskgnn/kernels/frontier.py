@@ -86,12 +86,12 @@ def place_rows(
     counts: Any,
     original_ids: Any,
     degree: Any,
-    strength: Any,
+    weighted_degree: Any,
     out_starts: Any,
     out_counts: Any,
     out_original_ids: Any,
     out_degree: Any,
-    out_strength: Any,
+    out_weighted_degree: Any,
 ) -> None:
     """Write what one owner said of its nodes to their places in the frontier.
 
@@ -101,7 +101,7 @@ def place_rows(
         Place of each node.
     base : int
         Where the columns of the first row begin; the others follow it.
-    counts, original_ids, degree, strength : int64 [k] three times, float32 [k]
+    counts, original_ids, degree, weighted_degree : int64 [k] three times, float32 [k]
     out_starts, out_counts, ... : [n]
         Outputs: where each row begins (int64), and the given ones.
     """
@@ -111,7 +111,7 @@ def place_rows(
         out_counts[i] = counts[k]
         out_original_ids[i] = original_ids[k]
         out_degree[i] = degree[k]
-        out_strength[i] = strength[k]
+        out_weighted_degree[i] = weighted_degree[k]
         base += counts[k]
 
 

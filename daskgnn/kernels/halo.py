@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import FeatureRows
+    from daskgnn.kernels.exchange import FeatureReply
 
 
 PIECE_BYTES = 32 << 20
@@ -57,7 +57,7 @@ class WholePart(ArrayRecord):
     """float32 [own, F], where the model declares a first aggregation."""
     original_ids: np.ndarray
     """int64 [own + halo]"""
-    strength: np.ndarray
+    weighted_degree: np.ndarray
     """float32 [own + halo]"""
 
 
@@ -74,7 +74,7 @@ class StreamedPart(ArrayRecord):
     first_aggregation: str | None
     original_ids: np.ndarray
     """int64 [own + halo]"""
-    strength: np.ndarray
+    weighted_degree: np.ndarray
     """float32 [own + halo]"""
 
 
@@ -118,7 +118,7 @@ def whole_part(
     block: AdjacencyBlock,
     features: Any,
     halo: Halo,
-    replies: list[FeatureRows],
+    replies: list[FeatureReply],
     book: PartitionBook,
     part: int,
     first_aggregation: str | None,
@@ -128,18 +128,22 @@ def whole_part(
     `replies` are the halo's rows in the order of its ids (by ascending owner).
     """
     ids = np.concatenate([block.original_ids, *(r.original_ids for r in replies)])
-    strength = np.concatenate([block.strength, *(r.strength for r in replies)])
+    weighted_degree = np.concatenate(
+        [block.weighted_degree, *(r.weighted_degree for r in replies)]
+    )
     if isinstance(features, RowReader):
         own_ids = np.arange(block.start, block.start + block.num_rows)
         nodes = np.concatenate([own_ids, halo.ids]).astype(np.int64)
         owner = book.owner(nodes).astype(np.int32)
         reader = features.of_graph(int(book.bounds[-1]))
-        return StreamedPart(reader, nodes, owner, first_aggregation, ids, strength)
+        return StreamedPart(
+            reader, nodes, owner, first_aggregation, ids, weighted_degree
+        )
     own = table(features)
     received = np.concatenate([own[:0], *(table(r.values) for r in replies)])
     if not first_aggregation:
         everything = np.concatenate([own, received]) if len(received) else own
-        return WholePart(everything, None, ids, strength)
+        return WholePart(everything, None, ids, weighted_degree)
     count = block.num_rows
     owner = np.full(len(ids), part, np.int32)
     owner[count:] = book.owner(halo.ids)
@@ -151,11 +155,11 @@ def whole_part(
         LayerRows(*ends, halo.indices, halo.weights_of(block)),
         Sources.in_two_tables(owner, row, part, own, received),
         block.degree,
-        strength,
+        weighted_degree,
         own,
         np.empty((count, own.shape[1]), np.float32),
     )
-    return WholePart(own, aggregated, ids, strength)
+    return WholePart(own, aggregated, ids, weighted_degree)
 
 
 def part_pieces(
@@ -199,7 +203,7 @@ def _piece(
             LayerRows(indptr[:-1], indptr[1:], indices, weights),
             Sources.in_two_tables(owner, np.arange(len(sources)), -1, held, held),
             np.diff(indptr),
-            whole.strength[sources],
+            whole.weighted_degree[sources],
             held,
             np.empty((count, held.shape[1]), np.float32),
         )

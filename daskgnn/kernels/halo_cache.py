@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import Asked, FeatureRows
+    from daskgnn.kernels.exchange import FeatureReply, FeatureRequest
 
 Array = np.ndarray
 
@@ -38,7 +38,7 @@ class HaloCache(ArrayRecord):
     """[C, F] of the features' own dtype."""
     original_ids: np.ndarray | None
     """int64 [C], where the model's first layer may need them."""
-    strength: np.ndarray | None
+    weighted_degree: np.ndarray | None
     """float32 [C], likewise."""
     used: np.ndarray | None = None
     """int64 [C], the window that each row was last wanted in; None if that plays no
@@ -48,13 +48,13 @@ class HaloCache(ArrayRecord):
     def row_bytes(self) -> int:
         """Bytes that a row takes on its way: with its id and what belongs to it."""
         one = self.values.itemsize * self.values.shape[1] + self.ids.itemsize
-        for array in (self.original_ids, self.strength):
+        for array in (self.original_ids, self.weighted_degree):
             one += 0 if array is None else array.itemsize
         return one
 
 
 @njit(cache=True, nogil=True)
-def _spread(
+def _split_rows(
     indptr: Array,
     indices: Array,
     start: int,
@@ -124,7 +124,7 @@ def expected_visits(
     chance = visits
     for limit in limits:
         own, remote = np.zeros(block.num_rows), np.zeros(halo.size)
-        _spread(
+        _split_rows(
             frozen(block.indptr),
             frozen(block.indices),
             start,
@@ -154,13 +154,13 @@ def choose_static(
     return np.sort(ids[order[visits[order] > 0]])
 
 
-def fill_cache(ids: Array, answers: list[FeatureRows]) -> HaloCache:
+def fill_cache(ids: Array, answers: list[FeatureReply]) -> HaloCache:
     """Return the cache of some ids; `answers` are the owners', in part order."""
     return HaloCache(
         ids,
         np.concatenate([table(a.values) for a in answers]),
         _joined([a.original_ids for a in answers]),
-        _joined([a.strength for a in answers]),
+        _joined([a.weighted_degree for a in answers]),
     )
 
 
@@ -172,8 +172,8 @@ def _joined(arrays: list[Array | None]) -> Array | None:
 def update_lru(
     before: HaloCache | None,
     steps: Sequence[Array],
-    asked: dict[int, Asked],
-    answers: dict[int, FeatureRows],
+    asked: dict[int, FeatureRequest],
+    answers: dict[int, FeatureReply],
     number: int,
     capacity: int,
 ) -> HaloCache:
@@ -210,7 +210,7 @@ def update_lru(
         ids[keep],
         _pick([cache.values for cache in held], keep),
         _picked([cache.original_ids for cache in held], keep),
-        _picked([cache.strength for cache in held], keep),
+        _picked([cache.weighted_degree for cache in held], keep),
         used[keep],
     )
 

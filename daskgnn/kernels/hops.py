@@ -46,7 +46,7 @@ class StepNodes:
     """int64 [r]"""
     degree: np.ndarray
     """int64 [r], in-neighbours in the whole graph."""
-    strength: np.ndarray
+    weighted_degree: np.ndarray
     """float32 [r], sum of the in-edges' weights in the whole graph."""
     indices: np.ndarray | None = None
     """int32 [sum(counts)], after the last hop: local numbers, row after row."""
@@ -85,7 +85,7 @@ class Request(ArrayRecord):
 
 
 @dataclass(frozen=True)
-class Rows(ArrayRecord):
+class SampledRows(ArrayRecord):
     """An owner's answer: sampled rows and what belongs to their nodes."""
 
     counts: np.ndarray
@@ -93,7 +93,7 @@ class Rows(ArrayRecord):
     weights: np.ndarray | None
     original_ids: np.ndarray
     degree: np.ndarray
-    strength: np.ndarray
+    weighted_degree: np.ndarray
 
 
 def first_nodes(seeds: list[np.ndarray], step_keys: np.ndarray) -> WindowNodes:
@@ -133,7 +133,7 @@ def answer(
     hop: int,
     draw_weights: np.ndarray | None = None,
     threads: int = 1,
-) -> Rows:
+) -> SampledRows:
     """Sample the rows that `asked` names from the block that owns them.
 
     `draw_weights` (float32 [E], positive) makes the draws weighted.
@@ -150,21 +150,21 @@ def answer(
 
 def _look_up(
     block: AdjacencyBlock, ids: np.ndarray, width: int, threads: int
-) -> tuple[np.ndarray, Rows]:
+) -> tuple[np.ndarray, SampledRows]:
     """Return where the rows of `ids` begin, and `Rows` without any columns."""
     m = len(ids)
     first, counts, row_ids, degree = (np.empty(m, np.int64) for _ in range(4))
-    strength = np.empty(m, np.float32)
-    outputs = (first, counts, row_ids, degree, strength)
-    given = weights_or_empty(None if block.weights is None else block.strength)
+    weighted_degree = np.empty(m, np.float32)
+    outputs = (first, counts, row_ids, degree, weighted_degree)
+    given = weights_or_empty(None if block.weights is None else block.weighted_degree)
     known = (block.indptr, block.original_ids, given)
 
     def look_up(piece: slice) -> None:
         arguments = [*frozen_all((*known, ids[piece])), block.start, width]
-        look_up_rows(*arguments, *cut(outputs, piece))
+        look_up_rows(*arguments, *slice_arrays(outputs, piece))
 
     for_each(look_up, _pieces(m, threads), threads)
-    return first, Rows(counts, ids[:0], None, row_ids, degree, strength)
+    return first, SampledRows(counts, ids[:0], None, row_ids, degree, weighted_degree)
 
 
 def _sample(
@@ -174,7 +174,7 @@ def _sample(
     step_keys: np.ndarray,
     fan_out: FanOut,
     first: np.ndarray,
-    found: Rows,
+    found: SampledRows,
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the sampled columns, and their weights, of the rows looked up."""
@@ -183,10 +183,10 @@ def _sample(
     columns = np.empty(bases[-1], block.indices.dtype)
     weights = np.empty(0 if block.weights is None else bases[-1], np.float32)
     rows = asked.ids.astype(np.int64) - block.start
-    spread = block.spread and slot_arguments(block, rows, first, found.counts)
+    split_rows = block.split_rows and slot_arguments(block, rows, first, found.counts)
     given = frozen_all(
         (
-            columns[:0] if spread else block.indices,
+            columns[:0] if split_rows else block.indices,
             weights_or_empty(block.weights),
             weights_or_empty(draw_weights),
             first,
@@ -204,8 +204,8 @@ def _sample(
         rows, base = piece
         where: list[Any] = [rows.start, rows.stop, base, columns, weights]
         sample_rows(*given, *draws, *where)
-        if spread:
-            read_slots(*spread, *where)
+        if split_rows:
+            read_slots(*split_rows, *where)
 
     for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
     if block.reader is not None:
@@ -225,6 +225,6 @@ def frozen_all(arrays: Iterable[np.ndarray]) -> list[Any]:
     return [frozen(array) for array in arrays]
 
 
-def cut(arrays: Iterable[Any], piece: slice) -> list[Any]:
+def slice_arrays(arrays: Iterable[Any], piece: slice) -> list[Any]:
     """Return a piece of each of `arrays`."""
     return [array[piece] for array in arrays]

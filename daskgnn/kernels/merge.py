@@ -16,11 +16,11 @@ from daskgnn.kernels.frontier import (
     take_rows,
 )
 from daskgnn.kernels.hops import (
-    Rows,
+    SampledRows,
     StepNodes,
     WindowNodes,
-    cut,
     frozen_all,
+    slice_arrays,
 )
 from daskgnn.kernels.numbering import RowColumns, number_nodes
 from daskgnn.kernels.threads import for_each
@@ -35,7 +35,7 @@ class _Answers:
     """The owners' replies to one part, in the order of their part numbers."""
 
     parts: tuple[int, ...]
-    replies: tuple[Rows, ...]
+    replies: tuple[SampledRows, ...]
     columns: np.ndarray
     """int [*], all replies' columns, one after the other."""
     weights: np.ndarray | None
@@ -43,7 +43,7 @@ class _Answers:
     """int64 [rows + 1] of each reply: where its rows begin in `columns`."""
 
     @classmethod
-    def of(cls, answers: dict[int, Rows]) -> _Answers:
+    def of(cls, answers: dict[int, SampledRows]) -> _Answers:
         """Line up the answers of some parts."""
         parts = tuple(sorted(answers))
         replies = tuple(answers[part] for part in parts)
@@ -58,9 +58,9 @@ class _Answers:
         return cls(parts, replies, columns, weights, starts)
 
 
-def merge(
+def merge_answers(
     window: WindowNodes,
-    answers: dict[int, Rows],
+    answers: dict[int, SampledRows],
     book: PartitionBook,
     fan_out: FanOut,
     hop: int,
@@ -181,7 +181,7 @@ def _add_rows(
         Where the replies' columns begin.
     """
     known = len(step.starts)
-    fields = ("starts", "counts", "original_ids", "degree", "strength")
+    fields = ("starts", "counts", "original_ids", "degree", "weighted_degree")
     grown: dict[str, Any] = {
         name: _longer(getattr(step, name), len(step.ids)) for name in fields
     }
@@ -191,12 +191,12 @@ def _add_rows(
     ):
         places = order[ends[part] : ends[part + 1]]
         span = slice(taken[part], taken[part] + len(places))
-        told = (reply.counts, reply.original_ids, reply.degree, reply.strength)
+        told = (reply.counts, reply.original_ids, reply.degree, reply.weighted_degree)
         place_rows(
             frozen(places),
             base + int(starts[span.start]),
-            *frozen_all(cut(told, span)),
-            *cut(grown.values(), slice(known, None)),
+            *frozen_all(slice_arrays(told, span)),
+            *slice_arrays(grown.values(), slice(known, None)),
         )
     return replace(step, **grown)
 

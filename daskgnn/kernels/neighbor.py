@@ -64,7 +64,7 @@ class FanOut:
 def look_up_rows(
     indptr: Any,
     original_ids: Any,
-    strength: Any,
+    weighted_degree: Any,
     ids: Any,
     start: int,
     width: int,
@@ -72,14 +72,14 @@ def look_up_rows(
     counts: Any,
     row_ids: Any,
     row_degree: Any,
-    row_strength: Any,
+    row_weighted_degree: Any,
 ) -> Any:
     """Write what a block knows of its nodes `ids`; return how many slots they get.
 
     Parameters
     ----------
     indptr, original_ids : int64 [n + 1], int64 [n]
-    strength : float32 [n] or [0]
+    weighted_degree : float32 [n] or [0]
         Empty where every edge weighs 1: then it is the degree.
     ids : int [m]
         Storage ids; `start` is that of the block's first row.
@@ -87,7 +87,7 @@ def look_up_rows(
         Most slots a row gets.
     first, counts, row_ids, row_degree, row_strength : [m]
         Outputs: where the row begins in the block, ``min(degree, width)``, and the
-        node's original id, degree and strength; float32 the last, int64 the others.
+        node's original id, degree (int64) and weighted degree (float32).
     """
     total = np.int64(0)
     for i in range(len(ids)):
@@ -95,8 +95,8 @@ def look_up_rows(
             later = np.int64(ids[i + _ROWS_AHEAD]) - start
             prefetch_entry(indptr, later)
             prefetch_entry(original_ids, later)
-            if len(strength) > 0:
-                prefetch_entry(strength, later)
+            if len(weighted_degree) > 0:
+                prefetch_entry(weighted_degree, later)
         row = np.int64(ids[i]) - start
         degree = indptr[row + 1] - indptr[row]
         first[i] = indptr[row]
@@ -104,7 +104,9 @@ def look_up_rows(
         total += counts[i]
         row_ids[i] = original_ids[row]
         row_degree[i] = degree
-        row_strength[i] = strength[row] if len(strength) > 0 else np.float32(degree)
+        row_weighted_degree[i] = (
+            weighted_degree[row] if len(weighted_degree) > 0 else np.float32(degree)
+        )
     return total
 
 

@@ -94,7 +94,7 @@ _free: list[Scratch] = []
 
 
 @contextmanager
-def lent_scratch() -> Iterator[Scratch]:
+def borrow_workspace() -> Iterator[Scratch]:
     """Lend a scratch that no other thread has."""
     try:
         scratch = _free.pop()
@@ -154,7 +154,7 @@ def number_nodes(
     bound = len(ids) + sum(met)
     sizes = [met_columns(frozen(r.counts), ALL) if numbered else 0 for r in rows]
     local = np.empty(sum(sizes), np.int32)
-    with lent_scratch() as scratch:
+    with borrow_workspace() as scratch:
         table, mark = scratch.table_for(num_nodes, bound)
         # A place more, since the kernel writes before it knows.
         out = scratch.ids_for(bound + 1, ids.dtype)

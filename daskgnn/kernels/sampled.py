@@ -51,7 +51,7 @@ class SampledGraph:
     """int64 [sizes[-2]]"""
     degree: np.ndarray
     """int64 [sizes[-2]], in-neighbours in the whole graph."""
-    strength: np.ndarray
+    weighted_degree: np.ndarray
     """float32 [sizes[-2]], sum of the in-edges' weights in the whole graph."""
     limits: tuple[int, ...] | None = None
     """At most how many entries of a row each layer uses, the first ones, where all

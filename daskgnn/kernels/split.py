@@ -6,7 +6,7 @@ slot, so that a part's are a run of it and the place of an entry follows from wh
 master knows. A master that samples a slot which lies elsewhere answers with the entry's
 place, as ``~place``, in the column's stead; who has asked looks it up where it is held.
 
-Shapes: R spread rows of a block with S slots, C clusters, P parts.
+Shapes: R split rows of a block with S slots, C clusters, P parts.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _FEW = 32
 
 
 @dataclass(frozen=True)
-class SpreadRows(ArrayRecord):
-    """What a block has of the spread rows: the own ones', and the entries it holds.
+class SplitRows(ArrayRecord):
+    """What a block has of the split rows: the own ones', and the entries it holds.
 
     The held entries are the last of the block's `indices` and `weights`; the rows that
-    are not spread lie before them without gaps.
+    are not split lie before them without gaps.
     """
 
     rows: np.ndarray
@@ -51,18 +51,18 @@ class SpreadRows(ArrayRecord):
     """The place of the first entry that the block holds."""
     count: int
     """Entries that the block holds."""
-    strength: np.ndarray | None = None
+    weighted_degree: np.ndarray | None = None
     """float32 [R], sums of the rows' weights; None where every edge weighs 1."""
 
     def locate(
         self, rows: np.ndarray, first: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return which spread row each row is, and where the others' entries begin.
+        """Return which split row each row is, and where the others' entries begin.
 
         Parameters
         ----------
         rows, first : int64 [m]
-            Rows of the block, and where they would begin if none were spread.
+            Rows of the block, and where they would begin if none were split.
 
         Returns
         -------
@@ -177,10 +177,10 @@ def read_slots(
     indices, weights : int [E], float32 [E] or [0]
         Of the block.
     first, counts, numbers : int64 [m]
-        Where rows begin (if not spread), the slots of each that were sampled, and
-        which spread row each is, or -1.
+        Where rows begin (if not split), the slots of each that were sampled, and
+        which split row each is, or -1.
     indptr, holders, starts, held_first, held_count
-        See `SpreadRows`.
+        See `SplitRows`.
     base : int
         Where the slots of row `begin` are.
     columns, out_weights : int [*], float32 [*] or [0]
@@ -214,20 +214,20 @@ def read_slots(
 def slot_arguments(
     block: AdjacencyBlock, rows: np.ndarray, first: np.ndarray, counts: np.ndarray
 ) -> list[Any]:
-    """Return what `read_slots` takes of a block, some of whose rows are spread.
+    """Return what `read_slots` takes of a block, some of whose rows are split.
 
     Parameters
     ----------
     rows, first, counts : int64 [m]
-        Rows of the block, where they would begin if none were spread, and how many
+        Rows of the block, where they would begin if none were split, and how many
         slots of each were sampled.
     """
-    spread = block.spread
-    assert spread is not None
-    numbers, first = spread.locate(rows, first)
+    split_rows = block.split_rows
+    assert split_rows is not None
+    numbers, first = split_rows.locate(rows, first)
     known = (block.indices, weights_or_empty(block.weights), first, counts, numbers)
-    arrays = (*known, spread.indptr, spread.holders, spread.starts)
-    return [*map(frozen, arrays), spread.first, spread.count]
+    arrays = (*known, split_rows.indptr, split_rows.holders, split_rows.starts)
+    return [*map(frozen, arrays), split_rows.first, split_rows.count]
 
 
 @njit(cache=True, nogil=True)

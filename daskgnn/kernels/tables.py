@@ -10,12 +10,12 @@ from numba import njit
 
 from daskgnn.kernels.aggregate import Sources, frozen
 from daskgnn.kernels.exchange import (
-    Asked,
-    FeatureRows,
+    FeatureReply,
+    FeatureRequest,
     HeldPart,
     answer_rows,
     needs_ids,
-    needs_strength,
+    needs_weighted_degree,
 )
 from daskgnn.kernels.features import is_dense, table
 from daskgnn.kernels.frontier import owner_of
@@ -98,7 +98,7 @@ class Tables:
     part: int
     whole: np.ndarray
     """bool [P], of which parts the table has all rows."""
-    rows: dict[int, FeatureRows]
+    rows: dict[int, FeatureReply]
     """By part: rows that lie here, and what the others have answered."""
     ids: dict[int, np.ndarray]
     """By part: the rows' ids, ascending, unless the table is whole."""
@@ -117,8 +117,8 @@ class Tables:
         part: int,
         held_parts: dict[int, HeldPart],
         ids: list[np.ndarray],
-        asked: dict[int, Asked],
-        answers: dict[int, FeatureRows],
+        asked: dict[int, FeatureRequest],
+        answers: dict[int, FeatureReply],
         cache: HaloCache | None,
     ) -> Tables:
         """Return the tables of a window of `part`.
@@ -141,10 +141,12 @@ class Tables:
             whole[owner] = is_dense(features)
             if whole[owner]:
                 dense = np.ascontiguousarray(features)
-                rows[owner] = FeatureRows(dense, block.original_ids, block.strength)
+                rows[owner] = FeatureReply(
+                    dense, block.original_ids, block.weighted_degree
+                )
                 continue
             given[owner] = members_of(book, owner, ids).members(ids[0].dtype)
-            some = answer_rows(block, features, Asked(given[owner]))
+            some = answer_rows(block, features, FeatureRequest(given[owner]))
             rows[owner] = _with_dense(some)
         nodes = book.num_nodes
         known = IdSet.of(list(given.values()), 0, nodes)
@@ -163,7 +165,9 @@ class Tables:
         count = members_of(self.book, owner, ids).size
         rows = table(self.rows[owner].values)
         row = rows.shape[1] * rows.itemsize + ids[0].itemsize
-        row += 8 * needs_ids(first_aggregation) + 4 * needs_strength(first_aggregation)
+        row += 8 * needs_ids(first_aggregation) + 4 * needs_weighted_degree(
+            first_aggregation
+        )
         return count, count * row
 
     def numbers(self, ids: np.ndarray, name: str) -> np.ndarray:
@@ -219,7 +223,7 @@ class Tables:
         return np.diff(np.searchsorted(used, self.book.bounds))
 
     def take(self, ids: np.ndarray, name: str) -> np.ndarray:
-        """Return the nodes' entries [n] of `original_ids` or `strength`.
+        """Return the nodes' entries [n] of `original_ids` or `weighted_degree`.
 
         It is 0 for a node of which nothing is known.
         """
@@ -234,6 +238,6 @@ def members_of(book: PartitionBook, owner: int, ids: list[np.ndarray]) -> IdSet:
     return IdSet.of(ids, first, last)
 
 
-def _with_dense(rows: FeatureRows) -> FeatureRows:
+def _with_dense(rows: FeatureReply) -> FeatureReply:
     """Return rows whose values are a C-contiguous dense table."""
     return replace(rows, values=np.ascontiguousarray(table(rows.values)))

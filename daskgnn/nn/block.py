@@ -50,7 +50,7 @@ class Block:
     the block carries `aggregated`."""
     degree: np.ndarray
     """int64 [>= num_dst], the destinations' in-neighbours in the whole graph."""
-    strength: np.ndarray
+    weighted_degree: np.ndarray
     """float32, as long as `ids`: sum of the weights of each node's in-edges."""
     edge_weight: np.ndarray | None = None
     """float32, one for each entry of `indices`; None where all weigh 1."""
@@ -69,7 +69,7 @@ class Block:
             "ends": len(self.ends) == self.num_dst,
             "ids": len(self.ids) >= known,
             "degree": len(self.degree) >= self.num_dst,
-            "strength": len(self.strength) >= known,
+            "weighted_degree": len(self.weighted_degree) >= known,
             "edge_weight": self.edge_weight is None
             or len(self.edge_weight) == len(self.indices),
             "aggregated": self.aggregated is None
@@ -108,7 +108,7 @@ class Block:
         ids
             int64 [num_src] original ids; 0, 1, ... if not given.
         others
-            Further fields; `degree` and `strength` are by default those of the
+            Further fields; `degree` and `weighted_degree` are by default those of the
             rows given, and 0 for other sources.
         """
         indptr = np.asarray(indptr, np.int64)
@@ -116,9 +116,9 @@ class Block:
         num_src = num_dst if num_src is None else num_src
         counts = np.diff(indptr)
         row = np.repeat(np.arange(num_dst), counts)
-        strength = np.bincount(row, edge_weight, minlength=num_src)
+        weighted_degree = np.bincount(row, edge_weight, minlength=num_src)
         others.setdefault("degree", counts)
-        others.setdefault("strength", strength.astype(np.float32))
+        others.setdefault("weighted_degree", weighted_degree.astype(np.float32))
         return cls(
             num_src=num_src,
             num_dst=num_dst,
@@ -131,9 +131,9 @@ class Block:
         )
 
     @cached_property
-    def rows(self) -> ops.Rows:
+    def rows(self) -> ops.BlockRows:
         """The rows as they lie in `indices`."""
-        return ops.Rows(
+        return ops.BlockRows(
             frozen(self.starts, np.int64),
             frozen(self.ends, np.int64),
             frozen(self.indices, np.int32),
@@ -145,13 +145,13 @@ class Block:
         return frozen(offsets(self.rows.ends - self.rows.starts))
 
     @cached_property
-    def compact(self) -> ops.Rows:
+    def compact(self) -> ops.BlockRows:
         """The rows laid end to end: the order of `edge_index`."""
         starts, _, indices = self.rows
         bounds = self.indptr
         if len(indices) != bounds[-1] or not np.array_equal(starts, bounds[:-1]):
             indices = frozen(indices[ops.edge_places(self.rows)[1]])
-        return ops.Rows(frozen(bounds[:-1]), frozen(bounds[1:]), indices)
+        return ops.BlockRows(frozen(bounds[:-1]), frozen(bounds[1:]), indices)
 
     @cached_property
     def edge_index(self) -> torch.Tensor:
@@ -192,13 +192,15 @@ class Block:
     @cached_property
     def gcn_weight(self) -> np.ndarray:
         """float32, the GCN weight of each entry of `indices`: `gcn_coefficients`."""
-        if len(self.strength) < self.num_src:
+        if len(self.weighted_degree) < self.num_src:
             raise ModelError(
                 "the GCN weights of a layer whose neighbours were summed ahead are "
                 "known to the engine only: set the model's first_aggregation to None"
             )
         rows = self.rows
-        return gcn_coefficients(*rows, self.edge_weight, self.degree, self.strength)
+        return gcn_coefficients(
+            *rows, self.edge_weight, self.degree, self.weighted_degree
+        )
 
     def dst(self, h: torch.Tensor) -> torch.Tensor:
         """Return the destinations' rows of `h`: its first `num_dst`."""
@@ -286,8 +288,8 @@ class Block:
         """Return the GCN propagation of `h`, self loop of weight 1 included.
 
         The weights are those of the whole graph, ``w / sqrt((s_i + 1) (s_j + 1))``
-        with *s* the strength, those of a sampled row scaled by its degree over the
-        number of its neighbours here: exact where all neighbours are here, right on
+        with *s* the weighted degree, those of a sampled row scaled by its degree
+        over the number of its neighbours here: exact where all are here, right on
         average else.
 
         Parameters
@@ -311,7 +313,7 @@ class Block:
         weight = as_weight(self.gcn_weight, h)
         x = self._sources(h).unsqueeze(1)
         near = ops.weighted_sum(x, weight, self.rows).squeeze(1)
-        total = self.strength[: self.num_dst].astype(np.float64) + 1
+        total = self.weighted_degree[: self.num_dst].astype(np.float64) + 1
         loop = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
         return near + self.dst(h) * as_weight(loop, h)
 

@@ -35,7 +35,7 @@ class Layer(NamedTuple):
     """What a layer does beside its products."""
 
     num_dst: int
-    rows: ops.Rows | None
+    rows: ops.BlockRows | None
     """The neighbours to reduce; None where their reduction is given."""
     mean: bool
     """Whether they are averaged, or summed."""

@@ -22,7 +22,7 @@ from daskgnn.nn.device import BFLOAT16, CPU
 _segment: Any = segment  # numba's types do not see through *rows
 
 
-class Rows(NamedTuple):
+class BlockRows(NamedTuple):
     """Row *i*'s neighbours are ``indices[starts[i]:ends[i]]``."""
 
     starts: np.ndarray
@@ -49,7 +49,7 @@ def values(x: torch.Tensor) -> np.ndarray:
     return frozen(CPU.array(x.contiguous()))
 
 
-def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def edge_places(rows: BlockRows) -> tuple[np.ndarray, np.ndarray]:
     """Return the row of each edge, and its place in `indices`: int64 [E] both."""
     counts = rows.ends - rows.starts
     row = np.repeat(np.arange(len(counts)), counts)
@@ -57,7 +57,7 @@ def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return row, np.arange(len(row)) + (rows.starts - before)[row]
 
 
-def sum_rows(x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
+def sum_rows(x: torch.Tensor, rows: BlockRows, mean: bool) -> torch.Tensor:
     """Return the sum (or mean) of each row's neighbours, [r, D].
 
     It is float32 for `x` in bfloat16.
@@ -70,7 +70,7 @@ def sum_rows(x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
 
 def sum_rows_backward(
     grad: torch.Tensor,
-    rows: Rows,
+    rows: BlockRows,
     mean: bool,
     num_src: int,
     *,
@@ -99,7 +99,7 @@ class _Sum(torch.autograd.Function):
     """Sum or mean of each row's neighbours."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, rows: BlockRows, mean: bool) -> torch.Tensor:
         ctx.rows, ctx.mean, ctx.num_src = rows, mean, len(x)
         return sum_rows(x, rows, mean)
 
@@ -114,7 +114,7 @@ class _Max(torch.autograd.Function):
     """Channel-wise maximum of each row's neighbours."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, rows: BlockRows) -> torch.Tensor:
         out = x.new_empty(len(rows.starts), x.shape[1])
         ctx.argmax, ctx.num_src = np.empty(out.shape, np.int32), len(x)
         _segment.segment_max(values(x), *rows, CPU.array(out), ctx.argmax)
@@ -133,7 +133,7 @@ class _Weighted(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, rows: Rows
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, rows: BlockRows
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.rows = rows
@@ -164,7 +164,7 @@ class _EdgeAdd(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, source: torch.Tensor, target: torch.Tensor, rows: Rows
+        ctx: Any, source: torch.Tensor, target: torch.Tensor, rows: BlockRows
     ) -> torch.Tensor:
         ctx.rows, ctx.num_src = rows, len(source)
         out = source.new_empty(len(rows.indices), source.shape[1])
@@ -186,7 +186,7 @@ class _Softmax(torch.autograd.Function):
     """Softmax over the edges of each row."""
 
     @staticmethod
-    def forward(ctx: Any, scores: torch.Tensor, rows: Rows) -> torch.Tensor:
+    def forward(ctx: Any, scores: torch.Tensor, rows: BlockRows) -> torch.Tensor:
         ctx.rows = rows
         out = torch.empty_like(scores, memory_format=torch.contiguous_format)
         _segment.subtract_row_max(
@@ -208,14 +208,14 @@ class _Softmax(torch.autograd.Function):
         return out, None
 
 
-def _edges(rows: Rows, device: torch.device) -> tuple[torch.Tensor, ...]:
+def _edges(rows: BlockRows, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Return each edge's source, row and place in `indices`, on `device`."""
     row, place = edge_places(rows)
     source = rows.indices[place].astype(np.int64)
     return tuple(CPU.tensor(a).to(device) for a in (source, row, place))
 
 
-def _plain_reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
+def _plain_reduce(x: torch.Tensor, rows: BlockRows, op: str) -> torch.Tensor:
     source, row, _ = _edges(rows, x.device)
     messages = x.index_select(0, source)
     out = x.new_zeros(len(rows.starts), x.shape[1])
@@ -229,13 +229,15 @@ def _plain_reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
     return out
 
 
-def _plain_weighted(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _plain_weighted(
+    x: torch.Tensor, weight: torch.Tensor, rows: BlockRows
+) -> torch.Tensor:
     source, row, place = _edges(rows, x.device)
     messages = x.index_select(0, source) * weight.index_select(0, place).unsqueeze(2)
     return x.new_zeros(len(rows.starts), *x.shape[1:]).index_add(0, row, messages)
 
 
-def _plain_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _plain_softmax(scores: torch.Tensor, rows: BlockRows) -> torch.Tensor:
     _, row, place = _edges(rows, scores.device)
     scores = scores.index_select(0, place)
     top = scores.new_full((len(rows.starts), scores.shape[1]), -torch.inf)
@@ -246,7 +248,7 @@ def _plain_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
     return powers / total.index_select(0, row)
 
 
-def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
+def reduce(x: torch.Tensor, rows: BlockRows, op: str) -> torch.Tensor:
     """Return the "sum", "mean" or "max" of each row's neighbours.
 
     Parameters
@@ -272,7 +274,9 @@ def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
     return _Sum.apply(x, rows, op == "mean")
 
 
-def weighted_sum(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Tensor:
+def weighted_sum(
+    x: torch.Tensor, weight: torch.Tensor, rows: BlockRows
+) -> torch.Tensor:
     """Return each row's sum of neighbours `x` [n, H, D] by `weight` [L, H].
 
     Returns
@@ -286,7 +290,9 @@ def weighted_sum(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Ten
     return _Weighted.apply(x.flatten(1), weight, rows).unflatten(1, x.shape[1:])
 
 
-def edge_add(source: torch.Tensor, target: torch.Tensor, rows: Rows) -> torch.Tensor:
+def edge_add(
+    source: torch.Tensor, target: torch.Tensor, rows: BlockRows
+) -> torch.Tensor:
     """Return, for compact rows, ``source[j] + target[i]`` of each edge: [E, H].
 
     `source` is [n, H], `target` [>= r, H].
@@ -298,7 +304,7 @@ def edge_add(source: torch.Tensor, target: torch.Tensor, rows: Rows) -> torch.Te
     return _EdgeAdd.apply(source, target, rows)
 
 
-def edge_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
+def edge_softmax(scores: torch.Tensor, rows: BlockRows) -> torch.Tensor:
     """Return, for compact rows, the softmax of `scores` [E, H] over each row."""
     scores = widened(scores)
     if not has_kernels(scores):

@@ -52,7 +52,7 @@ AUTO_EDGES = 10_000_000
 """Entries from which on "auto" takes KaMinPar (docs/measurements/partitioning.md)."""
 
 
-def settle_method(
+def choose_method(
     method: Any, num_edges: int, num_nodes: int = 0, free_bytes: int | None = None
 ) -> Any:
     """Return the method that "auto" means for E entries; others as they are.
@@ -130,7 +130,7 @@ __all__ = [
     "PARTITIONERS",
     "Quality",
     "check_installed",
+    "choose_method",
     "fallback_note",
     "find_partitioner",
-    "settle_method",
 ]

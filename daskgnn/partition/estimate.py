@@ -50,7 +50,7 @@ COSTS: dict[str, Cost] = {
 }
 """Measured on one core, 64 clusters; another machine may take twice as long. Bytes of
 the vertex-cuts are counted: the method's, and those of ordering a graph half of whose
-entries are in rows that are spread."""
+entries are in rows that are split."""
 
 
 MAPPED: dict[str, Cost] = {

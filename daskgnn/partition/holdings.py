@@ -1,6 +1,6 @@
 """What the parts of a stored vertex-cut hold: entries, copies of nodes, look-ups.
 
-N nodes, P parts, C clusters; R spread rows.
+N nodes, P parts, C clusters; R split rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Holdings:
-    """How much of each spread row each cluster holds."""
+    """How much of each split row each cluster holds."""
 
     rows: np.ndarray
     """int64 [R], storage ids, ascending."""
@@ -70,7 +70,7 @@ class LookUps:
     """The share of a row's entries that has to be looked up."""
 
     rows: np.ndarray
-    """int64 [R], storage ids of the spread rows, ascending."""
+    """int64 [R], storage ids of the split rows, ascending."""
     shares: np.ndarray
     """float64 [R, P], of each row's entries with each part."""
     book: np.ndarray
@@ -82,10 +82,12 @@ class LookUps:
         holds is at hand.
         """
         number = np.searchsorted(self.rows, nodes)
-        spread = np.append(self.rows, -1)[number] == nodes
+        split_rows = np.append(self.rows, -1)[number] == nodes
         found = np.zeros(len(nodes))
-        row, part = number[spread], parts[spread]
-        master = np.searchsorted(self.book, nodes[spread], side="right") - 1
+        row, part = number[split_rows], parts[split_rows]
+        master = np.searchsorted(self.book, nodes[split_rows], side="right") - 1
         own = self.shares[row, master]
-        found[spread] = 1 - own - np.where(master == part, 0, self.shares[row, part])
+        found[split_rows] = (
+            1 - own - np.where(master == part, 0, self.shares[row, part])
+        )
         return found

@@ -31,7 +31,7 @@ STEPS = (8, 24)
 """Fewest and most steps that are drawn, but for whole windows."""
 SAMPLED_ROW_BYTES = 32
 """Of a sampled row beside its neighbours: its id is asked for; its length, original id,
-degree and strength are answered."""
+degree and weighted degree are answered."""
 LABEL_BYTES = 12
 """Of a seed's label: its id is asked for, its class is answered."""
 NEIGHBOUR_BYTES = 4
@@ -41,7 +41,7 @@ LOOK_UP_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Traffic:
+class TrafficEstimate:
     """What a step fetches from other parts, summed over all parts."""
 
     rows: float
@@ -59,7 +59,7 @@ def remote_traffic(
     batch_size: int,
     window: int = 1,
     look_ups: LookUps | None = None,
-) -> Traffic:
+) -> TrafficEstimate:
     """Estimate what a step needs of other parts, as training counts it.
 
     Batches are drawn as training draws them: seeds without repeats, cut into equal
@@ -82,11 +82,11 @@ def remote_traffic(
     """
     num_nodes = runs[-1][1]
     if len(runs) == 1:
-        return Traffic(0.0, 0.0)
+        return TrafficEstimate(0.0, 0.0)
     if seeds is None:
         seeds = np.arange(num_nodes)
     steps = int(np.clip(SEEDS // min(batch_size, len(seeds)), *STEPS))
-    lanes = _Lanes(runs, _spread(len(runs)), -(-steps // window) * window)
+    lanes = _Lanes(runs, _split_rows(len(runs)), -(-steps // window) * window)
     reached = lanes.draw_seeds(seeds, batch_size)
     before, sampled = reached[:0], 0.0
     for hop, fan_out in enumerate(num_neighbors):
@@ -114,7 +114,7 @@ def remote_traffic(
     whole = row_bytes[fetched] if isinstance(row_bytes, np.ndarray) else row_bytes
     sent = float(np.sum(np.broadcast_to(whole + NEIGHBOUR_BYTES, fetched.shape)))
     share = len(runs) / len(lanes.parts) / lanes.steps
-    return Traffic(len(fetched) * share, (sent + sampled) * share)
+    return TrafficEstimate(len(fetched) * share, (sent + sampled) * share)
 
 
 def _widest(num_neighbors: Sequence[int]) -> int:
@@ -137,7 +137,7 @@ def check_sampling(
         raise PartitionError(f"window={window}: give at least 1")
 
 
-def _spread(num_parts: int) -> np.ndarray:
+def _split_rows(num_parts: int) -> np.ndarray:
     """Choose the parts to look at, evenly."""
     count = min(num_parts, MOST_PARTS)
     return np.arange(count) * num_parts // count

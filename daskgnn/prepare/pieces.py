@@ -227,7 +227,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
 
 
 @dataclass(frozen=True)
-class PieceFacts:
+class PieceTotals:
     """What all pieces are together."""
 
     edges: int
@@ -236,14 +236,14 @@ class PieceFacts:
     """Entries of each bucket."""
 
 
-def join_pieces(work: PieceWork, count: int) -> PieceFacts:
+def join_pieces(work: PieceWork, count: int) -> PieceTotals:
     """Write down where each bucket begins in each piece, and return the totals."""
     facts = np.stack([np.load(work.path("piece.npy", i)) for i in range(count)])
     with whole_file(work.folder / _FACTS) as file:
         np.save(file, facts[:, _ENDS:])
     sizes = np.diff(facts[:, _ENDS:], axis=1).sum(axis=0)
     edges, loops = facts[:, _EDGES].sum(), facts[:, _LOOPS].sum()
-    return PieceFacts(int(edges), int(loops), sizes.tolist())
+    return PieceTotals(int(edges), int(loops), sizes.tolist())
 
 
 def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:

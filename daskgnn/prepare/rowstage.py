@@ -11,9 +11,9 @@ from dask.utils import format_bytes
 
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.assemble import Spool, count_isolated, count_rows
-from daskgnn.graph.edges.csr import Rows
+from daskgnn.graph.edges.csr import CSRRows
 from daskgnn.prepare.pieces import (
-    PieceFacts,
+    PieceTotals,
     PieceWork,
     cut_pieces,
     join_pieces,
@@ -65,7 +65,7 @@ class RowStage:
         *,
         directed: bool,
         keep_self_loops: bool,
-    ) -> tuple[Rows, np.ndarray | None]:
+    ) -> tuple[CSRRows, np.ndarray | None]:
         """Return the rows and weights, mapped: see `build_rows`.
 
         A spool's edges are gone after that.
@@ -95,7 +95,7 @@ class RowStage:
             self._put(work, edges)
         if isinstance(edges, Spool):
             edges.drop()
-        facts = PieceFacts(**state["pieces"])
+        facts = PieceTotals(**state["pieces"])
         files = self._sort(work, facts.sizes)
         shutil.rmtree(work.folder, ignore_errors=True)
         indptr, indices, weights = files.arrays()
@@ -109,7 +109,7 @@ class RowStage:
             keep_self_loops,
         )
         report["isolated_nodes"] = count_isolated(indptr, indices, directed)
-        return Rows(indptr, indices, None, report), weights
+        return CSRRows(indptr, indices, None, report), weights
 
     def _put(self, work: PieceWork, edges: Spool | Synthetic) -> None:
         """Put the edges into buckets, a piece at a time."""

@@ -124,16 +124,16 @@ class StoreStage:
     def fill(self, graph: PartitionedGraph, feature_dtype: str) -> Any:
         """Return what `write_store` calls to write the arrays."""
         files = self._files(graph, feature_dtype)
-        spread = {"indices", "edge_weight"}
+        split_rows = {"indices", "edge_weight"}
         if files.features is not None:
-            spread.add("features")
+            split_rows.add("features")
 
         def filled(
             root: str, sources: Iterable[ArraySource], told: Callable[[int], Any]
         ) -> None:
             own, calls = [], []
             for source in sources:
-                if source.name not in spread:
+                if source.name not in split_rows:
                     own.append(source)
                     continue
                 create_array(root, source)

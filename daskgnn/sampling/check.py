@@ -195,7 +195,7 @@ def _faults(
         first = graph.seeds.tolist()
         yield "ids", f"{first} at first", f"the seeds there, {seeds.tolist()}"
     computed = sizes[-2]
-    kinds = {"original_ids": "int64", "degree": "int64", "strength": "float32"}
+    kinds = {"original_ids": "int64", "degree": "int64", "weighted_degree": "float32"}
     for field, dtype in kinds.items():
         array = getattr(graph, field)
         yield from _array(field, array, dtype, f"{dtype} [{computed}]", computed)

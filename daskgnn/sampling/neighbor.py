@@ -9,13 +9,13 @@ import numpy as np
 from daskgnn.errors import GraphFormatError, InputError
 from daskgnn.kernels.hops import (
     Request,
-    Rows,
+    SampledRows,
     WindowNodes,
     answer,
     first_nodes,
     request,
 )
-from daskgnn.kernels.merge import merge
+from daskgnn.kernels.merge import merge_answers
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.sampler import Sampler
@@ -132,7 +132,7 @@ class NeighborSampler(Sampler):
         round: int,
         book: PartitionBook,
         threads: int = 1,
-    ) -> Rows:
+    ) -> SampledRows:
         """Draw the rows that are asked for, in one pass over them."""
         weights = rows.data.get("draw_weights")
         given = (rows.block, asked, step_keys, self.fan_out, round)
@@ -141,14 +141,14 @@ class NeighborSampler(Sampler):
     def merge(
         self,
         frontier: WindowNodes,
-        answers: dict[int, Rows],
+        answers: dict[int, SampledRows],
         round: int,
         part: int,
         book: PartitionBook,
         threads: int = 1,
     ) -> WindowNodes:
         """Add the rows to the nodes, and find the nodes of the next hop."""
-        return merge(frontier, answers, book, self.fan_out, round, threads)
+        return merge_answers(frontier, answers, book, self.fan_out, round, threads)
 
     def finish(self, frontier: WindowNodes) -> list[SampledGraph]:
         """Return each step's nodes and the one CSR of its layers."""
@@ -165,7 +165,7 @@ class NeighborSampler(Sampler):
                     (rows,),
                     step.original_ids,
                     step.degree,
-                    step.strength,
+                    step.weighted_degree,
                     self.fan_out.limits,
                 )
             )

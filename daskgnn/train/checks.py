@@ -41,7 +41,7 @@ def check_graph(graph: Any) -> None:
         )
 
 
-def check_features(graph: Graph | GraphData) -> None:
+def require_features(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, that has no features."""
     if graph.features is None:
         raise InputError(

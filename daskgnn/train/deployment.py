@@ -11,7 +11,7 @@ import dask
 from dask.task_spec import Task
 from dask.utils import parse_bytes
 
-from daskgnn.cluster.clusters import told_of_losses, warn_of_cluster
+from daskgnn.cluster.clusters import translate_cluster_errors, warn_of_cluster
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
@@ -32,7 +32,7 @@ from daskgnn.train.compute.gradients import Gradients
 from daskgnn.train.compute.program import make_program, packed_sampler
 from daskgnn.train.compute.schedule import optimizer_factory
 from daskgnn.train.evaluator import Evaluator
-from daskgnn.train.warmup import CompileNotice, rehearse_everywhere
+from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
 
 if TYPE_CHECKING:
     import torch
@@ -131,9 +131,9 @@ class Deployment:
         """Wait until the blocks are loaded: what a store hides is found here."""
         self.executor.wait(self.preparation.blocks.keys)
 
-    def rehearse(self, notice: CompileNotice) -> None:
+    def warm_up(self, notice: CompileNotice) -> None:
         """Have every worker take a tiny step, and tell if that takes long."""
-        rehearse_everywhere(self.executor, self.preparation, self.programs, notice)
+        warm_up_everywhere(self.executor, self.preparation, self.programs, notice)
 
     @property
     def shares_memory(self) -> bool:
@@ -225,7 +225,7 @@ def deploy(
     `batch_size` is in seeds: the distinct nodes of a step's targets.
     """
     graph = targets.graph
-    with told_of_losses(lambda: "nothing was done yet: try again"):
+    with translate_cluster_errors(lambda: "nothing was done yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
             warn_of_cluster(executor.client)

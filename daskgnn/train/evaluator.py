@@ -18,7 +18,7 @@ from daskgnn.dataflow.evaluate import (
 )
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
-from daskgnn.kernels.batch import StepFacts
+from daskgnn.kernels.batch import StepMeta
 from daskgnn.sampling import NeighborSampler
 from daskgnn.train.compute.exact import (
     evaluate_layer,
@@ -157,7 +157,7 @@ class Evaluator:
         previous: list[Any] = []
         for window, first in enumerate(range(0, longest, self.batch_size)):
             seeds = WindowSeeds(
-                self._whole_runs(first), np.zeros(1, np.uint64), [StepFacts(0, 1)]
+                self._whole_runs(first), np.zeros(1, np.uint64), [StepMeta(0, 1)]
             )
             memories = self.executor.memories(self.graph.num_parts)
             tasks, batches = prepare_window(plan, window, seeds, memories)

@@ -41,7 +41,7 @@ def fingerprint(
         "parameters": [
             f"{name} {list(p.shape)}" for name, p in model.named_parameters()
         ],
-        "gradients": program.gradients.facts(),
+        "gradients": program.gradients.fingerprint(),
         "optimizer": schedule.describe(),
         **own,
         **seams,
@@ -59,7 +59,7 @@ def check_same(theirs: Mapping[str, Any], mine: Mapping[str, Any], step: int) ->
     for name, now in mine.items():
         was = theirs.get(name, _before(name, now))
         if name == "gradients":
-            was = SYNCHRONOUS.facts() | was
+            was = SYNCHRONOUS.fingerprint() | was
         if was != now:
             told = _difference(was, now)
             raise CheckpointError(

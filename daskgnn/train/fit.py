@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.compute.gradients import staleness_counts
 from daskgnn.train.plan import Position, windows
-from daskgnn.train.runstate import Best, Course, Sums
+from daskgnn.train.runstate import Best, RunState, Sums
 from daskgnn.train.signals import Terminated
 from daskgnn.train.summary import further_scores
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def tell_start(
-    recorder: Recorder, plan: SeedPlan, course: Course, epochs: int, dashboard: Any
+    recorder: Recorder, plan: SeedPlan, run_state: RunState, epochs: int, dashboard: Any
 ) -> None:
     """Tell a run's progress how much there is to do."""
     recorder.progress.started(
         {
             "total_steps": epochs * plan.steps_per_epoch,
-            "first_step": course.state.step,
+            "first_step": run_state.state.step,
             "epochs": epochs,
             "steps_per_epoch": plan.steps_per_epoch,
             "out": recorder.place,
@@ -47,14 +47,14 @@ class Fit:
 
     graph: Graph
     plan: SeedPlan
-    course: Course
+    run_state: RunState
     recorder: Recorder
     loop: TrainLoop
     evaluator: Evaluator
     options: TrainOptions
     window: int
     """Most steps of one."""
-    plan_facts: dict[str, Any]
+    plan_fingerprint: dict[str, Any]
     """What a checkpoint must agree with to be continued."""
     signals: Signals
     _snapshot: Checkpoint = field(init=False)
@@ -69,7 +69,7 @@ class Fit:
         A signal that stops it is raised again when a checkpoint is written. May be
         called again after a loss: the course says what is still to do.
         """
-        self._snapshot = self.course.to_checkpoint(self.plan_facts)
+        self._snapshot = self.run_state.to_checkpoint(self.plan_fingerprint)
         self._saved, self._saved_at = self._snapshot.step, time.monotonic()
         try:
             with self.signals.held():
@@ -80,29 +80,29 @@ class Fit:
             raise
 
     def _run(self, epochs: int) -> None:
-        course = self.course
-        if course.epoch.seeds and course.position.step == 0:
-            self._end_epoch(course.position.epoch - 1)
-            if course.stopped:
+        run_state = self.run_state
+        if run_state.epoch.seeds and run_state.position.step == 0:
+            self._end_epoch(run_state.position.epoch - 1)
+            if run_state.stopped:
                 return
         plan = windows(
             self.plan,
-            course.position,
+            run_state.position,
             epochs,
             lambda: self.loop.window_size(self.window),
             self.options["checkpoint_every"],
         )
-        results = self.loop.run(plan, course.state, course.schedule)
+        results = self.loop.run(plan, run_state.state, run_state.schedule)
         while (result := self._next(results)) is not None:
             self._after_window(result)
             if result.window.last_of_epoch:
                 self._end_epoch(result.window.epoch)
             else:
-                self._snapshot = course.to_checkpoint(self.plan_facts)
+                self._snapshot = run_state.to_checkpoint(self.plan_fingerprint)
                 if self._checkpoint_due():
                     self._checkpoint()
             self.recorder.flush()
-            if course.stopped:
+            if run_state.stopped:
                 return
 
     def _next(self, results: Iterator[WindowResult]) -> WindowResult | None:
@@ -112,29 +112,31 @@ class Fit:
             every = self.options["checkpoint_every"]
             if result is not None and every is not None:
                 # No more than an interval is ever on record without a checkpoint.
-                end = self.course.state.step + result.window.size
+                end = self.run_state.state.step + result.window.size
                 self.recorder.wait_for(end - every)
             return result
 
     def _after_window(self, result: WindowResult) -> None:
         """Take the state, record the steps, add up."""
-        window, course = result.window, self.course
-        account = result.account
-        course.forms[account.form] = course.forms.get(account.form, 0) + window.size
-        before = account.began
+        window, run_state = result.window, self.run_state
+        profile = result.window_profile
+        run_state.forms[profile.form] = (
+            run_state.forms.get(profile.form, 0) + window.size
+        )
+        before = profile.began
         state = result.state
         for i, (loss, done, sent) in enumerate(
             zip(state.losses, state.finished, state.sent, strict=True)
         ):
             record = {
-                "step": course.state.step + i,
+                "step": run_state.state.step + i,
                 "epoch": window.epoch,
                 "loss": loss,
                 "seconds": round(max(done - before, 0.0), 6),
             }
             before = done
             seeds = self.plan.num_targets(window.first + i)
-            for sums in (course.epoch, course.total):
+            for sums in (run_state.epoch, run_state.total):
                 sums.loss += loss * seeds
                 sums.seeds += seeds
                 sums.seconds += record["seconds"]
@@ -144,29 +146,29 @@ class Fit:
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)
-        for sums in (course.epoch, course.total):
+        for sums in (run_state.epoch, run_state.total):
             sums.count_staleness(state.late)
-            for name, count in account.crossed.items():
+            for name, count in profile.crossed.items():
                 setattr(sums, name, getattr(sums, name) + count)
-        course.state = state.cleared()
-        course.position = Position(window.epoch, window.first + window.size)
+        run_state.state = state.cleared()
+        run_state.position = Position(window.epoch, window.first + window.size)
         if window.last_of_epoch:
-            course.position = Position(window.epoch + 1)
+            run_state.position = Position(window.epoch + 1)
 
     def _end_epoch(self, epoch: int) -> None:
         self._after_epoch(epoch)
-        self._snapshot = self.course.to_checkpoint(self.plan_facts)
+        self._snapshot = self.run_state.to_checkpoint(self.plan_fingerprint)
         self._checkpoint()
 
     def _after_epoch(self, epoch: int) -> None:
         """Evaluate, record, advance the schedule, decide whether to stop."""
-        course = self.course
-        sums = course.epoch
+        run_state = self.run_state
+        sums = run_state.epoch
         record: dict[str, Any] = {
             "epoch": epoch,
             "loss": sums.loss / sums.seeds,
             "seconds": round(sums.seconds, 6),
-            "lr": course.schedule.options()[0].get("lr"),
+            "lr": run_state.schedule.options()[0].get("lr"),
             **sums.traffic(),
             "gradient_bytes": sums.gradient_bytes,
             "sent_gradient_bytes": sums.sent_gradient_bytes,
@@ -178,23 +180,23 @@ class Fit:
             record["staleness"] = staleness_counts(staleness, first, last)
         if sums.staleness:
             record["staleness"] = sums.staleness
-        course.last_loss = record["loss"]
+        run_state.last_loss = record["loss"]
         score = self._validate(epoch, record)
         # Only now is the epoch over: what is lost before is done again.
-        course.epoch = Sums()
+        run_state.epoch = Sums()
         self.recorder.epoch(record)
-        course.schedule.end_epoch(score, record["loss"])
+        run_state.schedule.end_epoch(score, record["loss"])
         if score is None:
             return
-        if course.best is None or score > course.best.score:
-            state = course.state
-            course.best = Best(epoch, score, state.parameters, state.step)
-            course.evaluations_since_best = 0
+        if run_state.best is None or score > run_state.best.score:
+            state = run_state.state
+            run_state.best = Best(epoch, score, state.parameters, state.step)
+            run_state.evaluations_since_best = 0
             return
-        course.evaluations_since_best += 1
+        run_state.evaluations_since_best += 1
         patience = self.options["patience"]
         if patience is not None:
-            course.stopped = course.evaluations_since_best >= patience
+            run_state.stopped = run_state.evaluations_since_best >= patience
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
         """Score the validation split when it is due."""
@@ -203,7 +205,9 @@ class Fit:
             return None
         began = time.time()
         with self.signals.released():
-            scores = self.evaluator.scores(self.course.state.parameters, ["val"])["val"]
+            scores = self.evaluator.scores(self.run_state.state.parameters, ["val"])[
+                "val"
+            ]
         for name in ("accuracy", "loss"):
             if name in scores:
                 record[f"val_{name}"] = scores[name]
@@ -219,7 +223,7 @@ class Fit:
             self.options["checkpoint_every"],
             self.options["checkpoint_seconds"],
         )
-        if every is not None and self.course.state.step % every == 0:
+        if every is not None and self.run_state.state.step % every == 0:
             return True
         return seconds is not None and time.monotonic() - self._saved_at >= seconds
 
@@ -231,9 +235,9 @@ class Fit:
         """Write where the run stands; of a window under way nothing is kept."""
         name = "SIGTERM" if isinstance(stop, Terminated) else "SIGINT"
         step = self._snapshot.step
-        self.course.restore(self._snapshot, self.plan_facts)
+        self.run_state.restore(self._snapshot, self.plan_fingerprint)
         self.recorder.forget_steps(step)
         if step > self._saved:
             self._checkpoint()
         self.recorder.event("stopped", signal=name, step=step)
-        self.recorder.settle()
+        self.recorder.wait_until_written()

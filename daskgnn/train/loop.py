@@ -15,13 +15,13 @@ from daskgnn.dataflow.steps.method import WindowSteps
 from daskgnn.dataflow.timing import report_of
 from daskgnn.train.profile.advice import Advisor
 from daskgnn.train.profile.recovery import Recoveries
-from daskgnn.train.profile.stepprofile import Ledger
-from daskgnn.train.profile.windowprofile import CROSSED, Account
+from daskgnn.train.profile.stepprofile import StepProfile
+from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.dataflow.executor import Event
+    from daskgnn.cluster.placement import Event
     from daskgnn.dataflow.steps.method import StepMethod
     from daskgnn.dataflow.steps.peers import MemberReport
     from daskgnn.kernels.traffic import Traffic
@@ -56,7 +56,7 @@ class WindowResult:
     window: Window
     state: TrainState
     """With the losses of the window's steps."""
-    account: Account
+    window_profile: WindowProfile
     """How its steps ran, where their time went, and what crossed."""
 
 
@@ -82,7 +82,7 @@ class TrainLoop:
         self.programs = programs
         self.method = method
         self.form = form
-        self.ledger = Ledger(inline=self.executor.num_workers() == 0)
+        self.step_profile = StepProfile(inline=self.executor.num_workers() == 0)
         self._first_window = first_window
         self._step_seconds = 0.0
         self._recoveries = recoveries or Recoveries()
@@ -94,21 +94,21 @@ class TrainLoop:
     ) -> Iterator[WindowResult]:
         """Yield each window when it is trained."""
         first = True
-        self.ledger.begin()
+        self.step_profile.begin()
         try:
             while (ahead := self.lookahead.next(windows)) is not None:
                 if first:
                     # Loading and compiling are not part of the first step.
                     self.executor.wait([*self.programs, *ahead.batches])
                     first = False
-                self.ledger.enter()
+                self.step_profile.enter()
                 before = self._step_seconds
                 result = self._train_through(ahead, state, schedule)
-                self.ledger.leave(result.account)
+                self.step_profile.leave(result.window_profile)
                 self._settle(result, state, before)
                 state = result.state.cleared()
                 yield result
-                self.ledger.resume()
+                self.step_profile.resume()
         finally:
             self.lookahead.close()
 
@@ -165,7 +165,7 @@ class TrainLoop:
         self._step_seconds = (time.time() - began) / window.size
         reports = self.executor.result(keys)
         self.executor.release([*keys, *batches])
-        account = Account(
+        window_profile = WindowProfile(
             window.size,
             form,
             ahead.submitted,
@@ -176,7 +176,7 @@ class TrainLoop:
             after.work,
             self._count([report.traffic for report in reports]),
         )
-        return WindowResult(window, after, account)
+        return WindowResult(window, after, window_profile)
 
     def _ask_for_reports(self, ahead: PreparedAhead) -> list[Any]:
         """Have the reports of a window's preparation made; return their keys."""
@@ -197,15 +197,15 @@ class TrainLoop:
     ) -> None:
         """Let parts follow the workers after a window."""
         places = [self.executor.worker_of(p) for p in range(len(self.programs))]
-        part_seconds = result.account.part_seconds(places)
+        part_seconds = result.window_profile.part_seconds(places)
         workers = self.executor.num_workers()
         self._events += self._recoveries.events(
-            self.executor.settle(part_seconds),
+            self.executor.rebalance(part_seconds),
             state.step,
-            result.account.began,
+            result.window_profile.began,
             result.state.finished,
             step_seconds,
-            abandoned=result.account.form == "tasks" and self._goes_in_order(),
+            abandoned=result.window_profile.form == "tasks" and self._goes_in_order(),
         )
         advice = self._advisor.add(workers, self._step_seconds, part_seconds)
         if advice is not None:

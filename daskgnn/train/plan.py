@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.dataflow.window import WindowSeeds
-from daskgnn.kernels.batch import StepFacts
+from daskgnn.kernels.batch import StepMeta
 from daskgnn.kernels.counter import DROPOUT, EXPANSION, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
 from daskgnn.kernels.targets import distinct_nodes
-from daskgnn.train.compute.gradients import SYNCHRONOUS, Gradients, StepUse, shares
+from daskgnn.train.compute.gradients import (
+    SYNCHRONOUS,
+    Gradients,
+    StepUse,
+    step_weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +126,7 @@ class WindowPlanner:
         parts = range(self.num_parts)
         runs: list[list[np.ndarray]] = [[] for _ in parts]
         rows: list[list[TargetRows | None]] = [[] for _ in parts]
-        keys, facts = [], []
+        keys, meta = [], []
         for step in range(window.first, window.first + window.size):
             counter = (self.plan.seed, window.epoch, step)
             targets = self._targets(step, derive_key(EXPANSION, *counter))
@@ -130,10 +135,10 @@ class WindowPlanner:
                 rows[part].append(which)
             keys.append(derive_key(SAMPLING, *counter))
             count = self.plan.num_targets(step)
-            facts.append(StepFacts(derive_key(DROPOUT, *counter), count))
+            meta.append(StepMeta(derive_key(DROPOUT, *counter), count))
         simple = all(which is None for part in rows for which in part)
         given = None if simple else rows
-        return WindowSeeds(runs, np.array(keys, np.uint64), facts, given)
+        return WindowSeeds(runs, np.array(keys, np.uint64), meta, given)
 
     def _cut(self, targets: Targets) -> Iterator[tuple[np.ndarray, TargetRows | None]]:
         """Yield each part's run of a step's targets: nodes, and which has which."""
@@ -160,7 +165,7 @@ class WindowPlanner:
         seeds = [self.plan.batch_size] * (per_epoch - 1)
         seeds.append(self.plan.num_targets(per_epoch - 1))
         first = window.epoch * per_epoch + window.first
-        found = shares(self.gradients, seeds, window.first, window.size)
+        found = step_weights(self.gradients, seeds, window.first, window.size)
         for i, (weight, applies) in enumerate(found):
             staleness = min(first + i, self.gradients.staleness)
             done = window.first + i + 1

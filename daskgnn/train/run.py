@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from daskgnn.cluster.clusters import open_client
-from daskgnn.cluster.spec import Where
+from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import (
     CheckpointError,
@@ -24,11 +24,11 @@ from daskgnn.graph.datasets.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.sources.everywhere import check_source_everywhere
 from daskgnn.tasks.node import check_labelled
-from daskgnn.train.checks import check_features, check_worker_limit
+from daskgnn.train.checks import check_worker_limit, require_features
 from daskgnn.train.options.option import taken
 from daskgnn.train.options.options import RUN, RunOptions
 from daskgnn.train.options.plainoptions import PlainOptions
-from daskgnn.train.options.recipes import settle
+from daskgnn.train.options.recipes import with_recipe
 from daskgnn.train.persist.recorder import Progress, Silent
 from daskgnn.train.persist.storage import (
     CHECKPOINTS,
@@ -93,7 +93,7 @@ def train(
     encryption.check(asked["scheduler"])
     check_worker_limit(asked["memory_limit"], asked["workers"], asked["scheduler"])
     store, name, data = _find_graph(asked, yes)
-    settings = settle(name, given, use_recipe=asked["recipe"])
+    settings = with_recipe(name, given, use_recipe=asked["recipe"])
     workers = _count_workers(settings)
     with ExitStack() as stack:
         stack.enter_context(encryption.configured(settings["scheduler"]))
@@ -168,7 +168,7 @@ def _write_settings(out: Storage, settings: dict[str, Any]) -> None:
 
 def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     """Partition a graph in memory and store it for the run."""
-    check_features(data)
+    require_features(data)
     check_labelled(data)
     partitioned = data.partition(
         num_clusters=settings["num_clusters"],
@@ -221,7 +221,7 @@ def resume(
         If there is no run or no usable checkpoint.
     """
     progress = progress or Silent()
-    where = Where(workers, scheduler, encryption, memory_limit)
+    where = ClusterSpec(workers, scheduler, encryption, memory_limit)
     with _reopened(directory, where, progress) as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)
         return _summary(trainer, profile)
@@ -236,7 +236,7 @@ def evaluate(
     encryption: Encryption | None = None,
 ) -> dict[str, Any]:
     """Return the exact scores of a run's best parameters on a split."""
-    where = Where(workers, scheduler, encryption)
+    where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
         return trainer.evaluate(split)
@@ -254,7 +254,7 @@ def predict(
     from daskgnn.train.persist.output import check_output, write_predictions
 
     check_output(out)
-    where = Where(workers, scheduler, encryption)
+    where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
         return write_predictions(trainer.predict(), out)
@@ -284,7 +284,7 @@ def _find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
 
 @contextmanager
 def _reopened(
-    directory: str | Path, where: Where, progress: Progress
+    directory: str | Path, where: ClusterSpec, progress: Progress
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
     out = open_storage(directory)
     try:
@@ -359,7 +359,7 @@ def _summary(trainer: Trainer, profile: bool) -> dict[str, Any]:
     assert recorder.last_summary is not None
     assert recorder.storage is not None
     summary = dict(recorder.last_summary)
-    if profile and trainer.ledger is not None and trainer.ledger.steps:
+    if profile and trainer.step_profile is not None and trainer.step_profile.steps:
         with TemporaryDirectory() as scratch:
             for name, path in zip(
                 ("figures", "picture"), trainer.write_profile(scratch), strict=True

@@ -72,7 +72,7 @@ class Best:
 
 
 @dataclass
-class Course:
+class RunState:
     """Where a run stands."""
 
     state: TrainState

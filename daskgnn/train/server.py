@@ -65,8 +65,8 @@ class ServerLoop(TrainLoop):
         self, result: WindowResult, state: TrainState, step_seconds: float
     ) -> None:
         """Let parts follow the workers, but not leave slow ones: units do."""
-        account = replace(result.account, work=())
-        super()._settle(replace(result, account=account), state, step_seconds)
+        profile = replace(result.window_profile, work=())
+        super()._settle(replace(result, window_profile=profile), state, step_seconds)
 
     def _run_tasks(
         self, ahead: PreparedAhead, steps: WindowSteps

@@ -8,13 +8,13 @@ from daskgnn.train.compute.state import hash_parameters
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
-    from daskgnn.train.runstate import Course
+    from daskgnn.train.runstate import RunState
 
 
 def summarize(
     graph: Graph,
     metric: str,
-    course: Course,
+    run_state: RunState,
     scores: dict[str, dict[str, Any]],
     facts: dict[str, Any],
 ) -> dict[str, Any]:
@@ -27,19 +27,19 @@ def summarize(
     facts : dict
         What the trainer knows besides: workers, seed, window.
     """
-    total, parameters = course.total, course.state.parameters
+    total, parameters = run_state.total, run_state.state.parameters
     out: dict[str, Any] = {
         "dataset": graph.name,
         "num_nodes": graph.num_nodes,
         "num_edges": graph.num_edges,
         "num_parts": graph.num_parts,
         **facts,
-        "epochs": course.position.epoch,
-        "steps": course.state.step,
-        "steps_form": course.main_form,
-        "train_loss": course.last_loss,
+        "epochs": run_state.position.epoch,
+        "steps": run_state.state.step,
+        "steps_form": run_state.main_form,
+        "train_loss": run_state.last_loss,
         "metric": metric,
-        "best_epoch": course.best and course.best.epoch,
+        "best_epoch": run_state.best and run_state.best.epoch,
         "params_sha256": hash_parameters(parameters),
         "num_parameters": len(parameters),
         "seconds": round(total.seconds, 3),

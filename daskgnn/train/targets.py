@@ -15,7 +15,7 @@ from daskgnn.kernels.targets import PartTargets, Targets, distinct_nodes
 from daskgnn.seams import check_seam
 from daskgnn.tasks.node import NodeClassification
 from daskgnn.tasks.task import Task
-from daskgnn.train.checks import check_features
+from daskgnn.train.checks import require_features
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
     ------
     InputError
     """
-    check_features(graph)
+    require_features(graph)
     task = options["task"]
     if task is None:
         task = NodeClassification(options["loss"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 import dask
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.cluster.clusters import told_of_losses
+from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.train.ahead import Lookahead
@@ -43,7 +43,7 @@ from daskgnn.train.renewal import (
     how_to_continue,
     outlive_schedulers,
 )
-from daskgnn.train.runstate import Course
+from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.summary import summarize
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
     from daskgnn.train.options.options import TrainOptions
-    from daskgnn.train.profile.stepprofile import Ledger
+    from daskgnn.train.profile.stepprofile import StepProfile
 
 T = TypeVar("T")
 
@@ -117,10 +117,10 @@ class Trainer:
             deterministic=self.options["deterministic"],
         )
         start = TrainState(flatten(list(model.parameters())), {})
-        self.course = Course(start, new_schedule(self.options, model))
+        self.run_state = RunState(start, new_schedule(self.options, model))
         self.program = program_of(model, self.task, self.options)
         seams = {**sampler.fingerprint(), **self.task.fingerprint()}
-        schedule = self.course.schedule
+        schedule = self.run_state.schedule
         self._facts = fingerprint(
             model, graph, self.program, seams, schedule, self.options
         )
@@ -136,7 +136,7 @@ class Trainer:
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
-        self.ledger: Ledger | None = None
+        self.step_profile: StepProfile | None = None
         """Where the time of the last `fit` went."""
 
     @property
@@ -178,42 +178,42 @@ class Trainer:
     def _fit_until(self, epochs: int, resume: bool, signals: Signals) -> History:
         if resume:
             self.restore()
-        elif self.course.state.step == 0:
+        elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
-        with told_of_losses(self._how_to_continue):
+        with translate_cluster_errors(self._how_to_continue):
             # What a store hides is found before anything is written.
             self._outlive_schedulers(lambda: self.deployment.load())
         self.recorder.open()
         if resume:
-            self.recorder.event("resume", step=self.course.state.step)
+            self.recorder.event("resume", step=self.run_state.state.step)
         else:
             # A run that is killed before its first checkpoint can be resumed too.
-            self.recorder.save(self.course.to_checkpoint(self._facts))
-        self.recorder.settle()
+            self.recorder.save(self.run_state.to_checkpoint(self._facts))
+        self.recorder.wait_until_written()
         tell_start(
-            self.recorder, self.plan, self.course, epochs, self.executor.dashboard()
+            self.recorder, self.plan, self.run_state, epochs, self.executor.dashboard()
         )
         try:
-            if not self.course.stopped:
-                with told_of_losses(self._how_to_continue):
+            if not self.run_state.stopped:
+                with translate_cluster_errors(self._how_to_continue):
                     self._outlive_schedulers(lambda: self._train(epochs, signals))
         except BaseException:
             # What has failed is said first.
             with suppress(TrainingError):
-                self.recorder.settle()
+                self.recorder.wait_until_written()
             raise
-        self.recorder.settle()
+        self.recorder.wait_until_written()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
-            with told_of_losses(self._how_to_continue):
+            with translate_cluster_errors(self._how_to_continue):
                 self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
 
     def _train(self, epochs: int, signals: Signals) -> None:
         self.deployment.load()
-        self.deployment.rehearse(self._notice)
+        self.deployment.warm_up(self._notice)
         fit = self._new_fit(signals)
-        self.ledger = fit.loop.ledger
+        self.step_profile = fit.loop.step_profile
         fit.run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
@@ -222,14 +222,14 @@ class Trainer:
     def _renew(self) -> None:
         """Go over to another cluster with the state that this process holds."""
         self._recoveries.lost_scheduler(time.time())
-        self.recorder.event("scheduler_lost", step=self.course.state.step)
+        self.recorder.event("scheduler_lost", step=self.run_state.state.step)
         self.recorder.flush()
         executor = another_executor(
             self.executor, self.graph.num_parts, self._how_to_continue
         )
         self.deployment = replace(self.deployment, executor=executor)
 
-    def profile(self, steps: int = 64) -> Ledger:
+    def profile(self, steps: int = 64) -> StepProfile:
         """Train some steps for their times alone, and return where the time went.
 
         The steps are those that `fit` would do next; the trainer stands afterwards
@@ -242,7 +242,7 @@ class Trainer:
 
         Returns
         -------
-        Ledger
+        StepProfile
             With ``table()``, ``to_dict()`` and ``plot(path)``.
 
         Raises
@@ -251,22 +251,24 @@ class Trainer:
             If `steps` is no count.
         """
         steps = check_count("steps", steps)
-        with told_of_losses(lambda: "a profile writes nothing: try again"):
+        with translate_cluster_errors(lambda: "a profile writes nothing: try again"):
             self.deployment.load()
-            self.deployment.rehearse(self._notice)
+            self.deployment.warm_up(self._notice)
             schedule = new_schedule(self.options, self.model)
-            schedule.load(self.course.schedule.state())
+            schedule.load(self.run_state.schedule.state())
             loop = self._new_loop()
             plan = some_windows(
                 self.plan,
-                self.course.position,
+                self.run_state.position,
                 steps,
                 lambda: loop.window_size(self.window),
             )
-            for _ in loop.run(plan, self.course.state, schedule):
+            for _ in loop.run(plan, self.run_state.state, schedule):
                 pass
-            loop.ledger.transfers = transfers(self.executor, loop.ledger.began)
-        return loop.ledger
+            loop.step_profile.transfers = transfers(
+                self.executor, loop.step_profile.began
+            )
+        return loop.step_profile
 
     def write_profile(self, directory: str | Path) -> tuple[Path, Path]:
         """Write where the time of the last `fit` went.
@@ -281,10 +283,10 @@ class Trainer:
         InputError
             If there was no fit.
         """
-        if self.ledger is None:
+        if self.step_profile is None:
             raise InputError("no step was taken yet: call fit(epochs) first")
-        self.ledger.transfers = transfers(self.executor, self.ledger.began)
-        return self.ledger.write(directory)
+        self.step_profile.transfers = transfers(self.executor, self.step_profile.began)
+        return self.step_profile.write(directory)
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """Return exact scores of a split, with the best-validation parameters.
@@ -325,17 +327,17 @@ class Trainer:
             "advice": None if self.advice is None else str(self.advice),
         }
         metric = self.task.metric(self.graph)
-        return summarize(self.graph, metric, self.course, scores, facts)
+        return summarize(self.graph, metric, self.run_state, scores, facts)
 
     @property
     def params_sha256(self) -> str:
         """SHA-256 of the parameters after the last step, little-endian float32."""
-        return hash_parameters(self.course.state.parameters)
+        return hash_parameters(self.run_state.state.parameters)
 
     @property
     def best_parameters(self) -> np.ndarray:
         """float32 [n], those of the best validation score (the last, without one)."""
-        return self.course.best_parameters
+        return self.run_state.best_parameters
 
     @property
     def advice(self) -> Advice | None:
@@ -343,7 +345,7 @@ class Trainer:
         return self._advisor.advice()
 
     def _how_to_continue(self) -> str:
-        return how_to_continue(self.executor, self.recorder, self.course.state.step)
+        return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
 
     def _new_loop(self) -> TrainLoop:
         way = self.program.gradients
@@ -378,7 +380,7 @@ class Trainer:
         return Fit(
             self.graph,
             self.plan,
-            self.course,
+            self.run_state,
             self.recorder,
             self._new_loop(),
             self.deployment.evaluator,
@@ -399,6 +401,6 @@ class Trainer:
         checkpoint = self.recorder.newest()
         if checkpoint is None:
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
-        self.course.schedule = new_schedule(self.options, self.model)
-        self.course.restore(checkpoint, self._facts)
+        self.run_state.schedule = new_schedule(self.options, self.model)
+        self.run_state.restore(checkpoint, self._facts)
         write_parameters(self.model, self.best_parameters)

@@ -21,7 +21,7 @@ from torch.random import fork_rng
 from daskgnn.dataflow.blocks import Blocks
 from daskgnn.dataflow.part import PartBlocks, PartContent
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
-from daskgnn.kernels.batch import StepFacts
+from daskgnn.kernels.batch import StepMeta
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.features import some_rows
 from daskgnn.kernels.seeds import SeedPlan
@@ -77,18 +77,18 @@ class CompileNotice:
             timer.join()
 
 
-def rehearse_everywhere(
+def warm_up_everywhere(
     executor: Executor, plan: Preparation, programs: list[Any], notice: CompileNotice
 ) -> None:
-    """Have every worker that holds parts `rehearse`, and wait for all."""
+    """Have every worker that holds parts `warm_up`, and wait for all."""
     first_parts: dict[str, int] = {}
     for part in range(plan.book.num_parts):
         first_parts.setdefault(executor.worker_of(part), part)
     tasks = {}
     for part in first_parts.values():
-        key = ("rehearse", plan.run, part)
+        key = ("warm_up", plan.run, part)
         given = (TaskRef(programs[part]), plan, plan.blocks.of(part))
-        tasks[key] = Task(key, rehearse, *given)
+        tasks[key] = Task(key, warm_up, *given)
     with notice.given_if_long():
         executor.submit(tasks, list(tasks))
         executor.wait(list(tasks))
@@ -99,7 +99,7 @@ def rehearse_everywhere(
     notice.progress.event({"event": READY})
 
 
-def rehearse(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
+def warm_up(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
     """Take a step on a made-up graph, with arrays of the given ones' kinds."""
     if not blocks.adjacency.num_rows:
         return
@@ -138,7 +138,7 @@ def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
         blocks=Blocks(tuple(nodes)),
     )
     runs = [[np.arange(2, dtype=dtype) + part * ROWS] for part in range(2)]
-    seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepFacts(0, 4)])
+    seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepMeta(0, 4)])
     tasks, windows = prepare_window(small, 0, seeds)
     window: PreparedWindow = get_sync({**tasks, **nodes}, windows)[0]
     return window

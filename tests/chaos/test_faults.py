@@ -68,7 +68,7 @@ def test_a_loose_pin_to_the_dead_runs_on_the_next_worker():
         executor.submit({key: Task(key, os.getpid)}, [key])
         (pid,) = executor.result([key])
         assert pid in pids(client)
-        events = {event["event"] for event in executor.settle([])}
+        events = {event["event"] for event in executor.rebalance([])}
         assert events >= {"worker_lost", "worker_joined"}
         assert not before & {executor.worker_of(part) for part in range(PARTS)}
 

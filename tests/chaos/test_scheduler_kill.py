@@ -49,7 +49,7 @@ def test_rates_of_steps_survive(path, tmp_path, told, trial, steps):
         run.fit(EPOCHS)
         seen.thread.join()
         told.same = facts(run) == facts(alone)
-        assert run.course.main_form == steps
+        assert run.run_state.main_form == steps
         # The cluster is another one.
         assert run.executor.client is not client
     (recovered,) = seen.named("recovered")

@@ -33,7 +33,7 @@ def test_recovery_needs_no_load(path, expected, tmp_path):
                 os.rename(away, path)
 
     def kill_a_holder():
-        copies = run.executor.homes.copies.values()
+        copies = run.executor.placement.copies.values()
         wait([future for copy in copies for future in copy.futures.values()])
         os.rename(path, away)
         pids = client.run(os.getpid)
@@ -53,7 +53,7 @@ def test_recovery_needs_no_load(path, expected, tmp_path):
     assert len(seen.named("worker_lost")) == 1
     (recovered,) = seen.named("recovered")
     assert recovered["steps_redone"] <= OPTIONS["window"]
-    assert run.course.forms.keys() == {"window"}
+    assert run.run_state.forms.keys() == {"window"}
 
 
 class Interrupting(Silent):

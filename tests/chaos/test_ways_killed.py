@@ -126,7 +126,7 @@ def test_a_killed_driver_resumes_to_the_same_bits(path, processes, way, tmp_path
     options = {"batch_size": 20, "window": 2, **way}
     again = trainer(path, 2, None, out=tmp_path / "run", checkpoint_every=3, **options)
     again.restore()
-    assert 0 < again.course.state.step <= step
+    assert 0 < again.run_state.state.step <= step
     again.fit(EPOCHS, resume=True)
     whole = trainer(path, 2, None, **options)
     whole.fit(EPOCHS)

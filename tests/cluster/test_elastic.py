@@ -10,7 +10,7 @@ from distributed import Client, LocalCluster
 from training import planted_graph, stored, trainer
 
 from daskgnn import nn
-from daskgnn.cluster import placement as homes
+from daskgnn.cluster import placement as placement
 from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 from daskgnn.train import loop as loop_module
 from daskgnn.train import run as runs
@@ -150,7 +150,7 @@ def be_slow():
 )
 def test_parts_leave_a_slow_worker(path, way, monkeypatch):
     """More parts than workers: the faster one gets more of them, and no bit changes."""
-    monkeypatch.setattr(homes, "PERSISTENT", (3, 0.5))
+    monkeypatch.setattr(placement, "PERSISTENT", (3, 0.5))
     undisturbed = trainer(path, PARTS, None, **OPTIONS, **way)
     undisturbed.fit(EPOCHS)
     with own_cluster(2) as client:

@@ -97,9 +97,9 @@ def test_sums_in_slices_give_the_same_bits(path, workers):
     ]
     for run in runs:
         run.fit(1)
-    nbytes = runs[0].course.state.parameters.nbytes
+    nbytes = runs[0].run_state.state.parameters.nbytes
     assert nbytes / 3 > SLICED_BYTES
-    assert runs[1].course.forms.keys() == {"window"}
+    assert runs[1].run_state.forms.keys() == {"window"}
     assert runs[0].params_sha256 == runs[1].params_sha256
 
 
@@ -111,8 +111,8 @@ def test_forms_give_the_same_bits(path, alone, workers):
         assert facts(tasks) == facts(windows) == facts(alone(num_parts))
         assert form(alone(num_parts)) == form(tasks) == "tasks"
         assert form(windows) == "window"
-        assert tasks.course.forms.keys() == {"tasks"}
-        assert windows.course.forms.keys() == {"window"}
+        assert tasks.run_state.forms.keys() == {"tasks"}
+        assert windows.run_state.forms.keys() == {"window"}
         assert crossed(tasks) == crossed(windows)
 
 
@@ -135,7 +135,7 @@ def test_ways_of_using_gradients_give_the_same_bits(path, workers, way):
     assert facts(alone) != facts(fitted(path, 3, None))
     for steps in ("tasks", "window"):
         run = fitted(path, 3, client, steps, **way)
-        assert run.course.forms.keys() == {steps}
+        assert run.run_state.forms.keys() == {steps}
         assert facts(run) == facts(alone)
 
 
@@ -145,12 +145,12 @@ def test_moments_of_single_parameters_are_the_same_everywhere(path, workers):
     options = {"local_steps": 2, "model": scaled_sage}
     alone = fitted(path, 3, None, **options)
     # The parameter of no dimension is the first; the second is not trained.
-    moments = alone.course.state.optimizer
+    moments = alone.run_state.state.optimizer
     assert {"exp_avg.0", "exp_avg.2"} < moments.keys()
     assert "exp_avg.1" not in moments
     for steps in ("tasks", "window"):
         run = fitted(path, 3, client, steps, **options)
-        assert run.course.forms.keys() == {steps}
+        assert run.run_state.forms.keys() == {steps}
         assert facts(run) == facts(alone)
 
 

@@ -20,7 +20,7 @@ def test_many_parts_on_few_workers(path, num_parts, workers):
     with own_cluster(workers) as client:
         for form in ("tasks", "window"):
             run = fitted(path, num_parts, client, form)
-            assert set(run.course.forms) == {form}
+            assert set(run.run_state.forms) == {form}
             assert facts(run) == alone
 
 

@@ -44,8 +44,8 @@ def shared(request):
 def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shared):
     run = trainer(path, 3, client, batch_size=24, steps=steps)
     run.fit(1)
-    ledger = run.profile(steps=40)
-    figures = ledger.to_dict()
+    step_profile = run.profile(steps=40)
+    figures = step_profile.to_dict()
     assert figures["forms"].keys() == {steps}
     assert 0 < figures["steps"] < 40
     assert figures["sum_ms"] == pytest.approx(figures["wall_ms"], rel=0.05)
@@ -69,7 +69,7 @@ def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shared):
     assert (figures["communication_share"] is None) == (steps == "tasks")
     run.fit(2)
     assert run.params_sha256 == alone
-    whole = run.ledger.to_dict()
+    whole = run.step_profile.to_dict()
     assert whole["sum_ms"] == pytest.approx(whole["wall_ms"], rel=0.05)
 
 

@@ -45,8 +45,8 @@ def test_hashes_do_not_depend_on_workers(path, alone, workers):
 def _check_predictions(there, path):
     """Predictions on the cluster equal those in this process, in original order."""
     here = trainer(path, 1, None)
-    here.course.state = there.course.state
-    here.course.best = there.course.best
+    here.run_state.state = there.run_state.state
+    here.run_state.best = there.run_state.best
     mine, theirs = here.predict().compute(), there.predict()
     assert theirs.shape == (400, 4)
     np.testing.assert_allclose(theirs.compute(), mine, atol=1e-5)

@@ -72,7 +72,7 @@ def test_encrypted_runs_have_the_same_bits(path, undisturbed, encrypted, steps):
     run = trainer(path, 2, encrypted, steps=steps)
     run.fit(2)
     assert run.params_sha256 == undisturbed
-    assert run.course.main_form == steps
+    assert run.run_state.main_form == steps
 
 
 def addresses_of(client):

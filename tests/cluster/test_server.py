@@ -103,7 +103,7 @@ def test_the_staleness_on_record_is_that_of_the_parameters(
     monkeypatch.setattr(server, "check_copies", keep_digest)
     SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
     run = fitted(path, client, staleness=bound, checksum_every=1)
-    assert run.course.total.staleness == Counter(found)
+    assert run.run_state.total.staleness == Counter(found)
     assert 0 < max(map(int, found)) <= bound
 
 

@@ -43,7 +43,7 @@ def test_nothing_is_sent_and_all_is_counted(path, alone, steps):
                 run = trainer(path, 4, client, window=3, steps=steps)
                 run.fit(3)
             assert run.params_sha256 == alone.params_sha256
-            runs[value] = run.course.total
+            runs[value] = run.run_state.total
     # Windows are as long as time allows, and each row counts once in one.
     for name in ("remote_rows", "remote_bytes"):
         read, sent = (getattr(runs[value], name) for value in ("on", "off"))

@@ -57,7 +57,7 @@ def test_remote_bytes_are_as_expected(sparse, method, window, tmp_path, client):
         window=window,
     )
     run.fit(1)
-    measured = run.course.total
+    measured = run.run_state.total
     assert measured.remote_rows == measured.halo_rows
     rows = measured.remote_rows / STEPS
     assert expected.remote_rows_per_step == pytest.approx(rows, rel=0.15)

@@ -42,7 +42,7 @@ def test_forms_give_the_same_bits(path, alone, shares):
     with dask.config.set({"gnn.share-memory": shares}), own_cluster(2) as client:
         for form in ("tasks", "window"):
             run = fitted(path, client, steps=form)
-            assert set(run.course.forms) == {form}
+            assert set(run.run_state.forms) == {form}
             assert facts(run) == facts(alone)
         np.testing.assert_array_equal(
             run.predict().compute(), alone.predict().compute()
@@ -79,7 +79,7 @@ def test_bytes_are_as_expected(method, tmp_path):
     with own_cluster(2) as client:
         run = trainer(path, 2, client, **options)
         run.fit(1)
-    measured = run.course.total
+    measured = run.run_state.total
     rows, nbytes = measured.remote_rows / 10, measured.remote_bytes / 10
     assert expected.remote_rows_per_step == pytest.approx(rows, rel=0.15)
     assert expected.remote_bytes_per_step == pytest.approx(nbytes, rel=0.15)

@@ -154,9 +154,9 @@ def test_outputs_and_gradient_equal_pyg(case, kind, num_parts):
     )
     theirs = dict(reference.named_parameters())
     gradient = torch.autograd.grad(loss, [theirs[name] for name in names])
-    before = trainer.course.state.parameters.copy()
+    before = trainer.run_state.state.parameters.copy()
     trainer.fit(1)
-    step = before - trainer.course.state.parameters
+    step = before - trainer.run_state.state.parameters
     flat = torch.cat([g.reshape(-1) for g in gradient]).numpy()
     assert np.abs(flat).max() > 1e-3
     np.testing.assert_allclose(step, flat, atol=1e-5)

@@ -49,7 +49,7 @@ def test_gradient_equals_plain_torch(tmp_path, kind, num_parts):
     )
     names = [name for name, _ in model.named_parameters()]
     trainer.fit(1)
-    after = trainer.course.state.parameters
+    after = trainer.run_state.state.parameters
     x = torch.tensor(graph.features, dtype=torch.float64)
     weights = [p.requires_grad_() for p in before]
     logits = dense_forward(kind, names, weights, x, graph)

@@ -132,10 +132,10 @@ def test_training_equals_plain_torch(graph, path, name):
     options, plain = WAYS[name]
     run, names, first = trained(path, **options)
     wanted, moments, norms = plainly(graph, run, names, first, **plain)
-    np.testing.assert_allclose(run.course.state.parameters, wanted, atol=2e-5)
+    np.testing.assert_allclose(run.run_state.state.parameters, wanted, atol=2e-5)
     for moment, values in moments.items():
         np.testing.assert_allclose(
-            run.course.state.optimizer[moment], values, atol=2e-6
+            run.run_state.state.optimizer[moment], values, atol=2e-6
         )
     # Some gradients were longer than the norm, some were not.
     assert not norms or min(norms) < plain["clip"] < max(norms)

@@ -51,12 +51,14 @@ def fitted(path, num_parts, client=None, aggregation="on", **options):
 def test_no_bit_depends_on_how_rows_come(path, num_parts, model, dtype):
     options = {"model": model, "feature_dtype": dtype}
     plain = fitted(path, num_parts, aggregation="off", **options)
-    sent = {"none": plain.course.total.halo_rows}
+    sent = {"none": plain.run_state.total.halo_rows}
     for name, cache in CACHES.items():
         run = fitted(path, num_parts, **options, **cache)
         assert run.params_sha256 == plain.params_sha256
-        assert (run.course.total.cache_hits > 0) == (name != "none" and num_parts > 1)
-        sent[name + " and sums"] = run.course.total.halo_rows
+        assert (run.run_state.total.cache_hits > 0) == (
+            name != "none" and num_parts > 1
+        )
+        sent[name + " and sums"] = run.run_state.total.halo_rows
     if num_parts > 1:
         assert min(sent.values()) < sent["none"]
 
@@ -68,5 +70,5 @@ def test_forms_and_workers_agree(path, cache):
         for steps in ("tasks", "window"):
             run = fitted(path, 3, client, steps=steps, **CACHES[cache])
             assert run.params_sha256 == plain.params_sha256
-            assert run.course.total.cache_hits > 0
+            assert run.run_state.total.cache_hits > 0
             assert run.summary()["steps_form"] == steps

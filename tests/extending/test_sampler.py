@@ -37,7 +37,7 @@ class Message:
     ends: np.ndarray
     original_ids: np.ndarray | None = None
     degree: np.ndarray | None = None
-    strength: np.ndarray | None = None
+    weighted_degree: np.ndarray | None = None
     counts: np.ndarray | None = None
     columns: np.ndarray | None = None
     weights: np.ndarray | None = None
@@ -57,7 +57,7 @@ class Step:
     rows: tuple = ()
     original_ids: np.ndarray | None = None
     degree: np.ndarray | None = None
-    strength: np.ndarray | None = None
+    weighted_degree: np.ndarray | None = None
 
 
 class WithReplacement(Sampler):
@@ -85,7 +85,7 @@ class WithReplacement(Sampler):
         slots = self.slots(rows, own, keys, round)
         counts = np.where(degree > 0, self.k, 0)
         found = rows.entries(np.repeat(own, counts), slots[degree > 0].ravel())
-        told = (names, degree, block.strength[own], counts)
+        told = (names, degree, block.weighted_degree[own], counts)
         return Message(asked.ids, asked.ends, *told, found.columns, found.weights)
 
     def slots(self, rows, own, keys, round):
@@ -111,13 +111,18 @@ class WithReplacement(Sampler):
             a, b = found.ends[s - 1] if s else 0, found.ends[s]
             first = np.concatenate([[0], np.cumsum(found.counts)])
             places.append(np.flatnonzero(book.owned(step.ids, owner)))
-            fields = (found.original_ids, found.degree, found.strength, found.counts)
+            fields = (
+                found.original_ids,
+                found.degree,
+                found.weighted_degree,
+                found.counts,
+            )
             told.append([field[a:b] for field in fields])
             columns.append(found.columns[first[a] : first[b]])
             if found.weights is not None:
                 weights.append(found.weights[first[a] : first[b]])
         order = np.argsort(np.concatenate(places))
-        names, degree, strength, counts = (
+        names, degree, weighted_degree, counts = (
             np.concatenate(column)[order] for column in zip(*told, strict=True)
         )
         columns = np.concatenate(columns).reshape(-1, self.k)
@@ -136,7 +141,7 @@ class WithReplacement(Sampler):
         indptr = np.concatenate([[0], np.cumsum(counts)])
         rows = LocalRows(indptr, local, weights if len(weights) else None)
         sizes = (*step.sizes, len(ids))
-        return Step(ids, sizes, (*step.rows, rows), names, degree, strength)
+        return Step(ids, sizes, (*step.rows, rows), names, degree, weighted_degree)
 
     def finish(self, frontier):
         return [
@@ -146,7 +151,7 @@ class WithReplacement(Sampler):
                 step.rows,
                 step.original_ids,
                 step.degree,
-                step.strength,
+                step.weighted_degree,
             )
             for step in frontier
         ]
@@ -199,7 +204,7 @@ def test_two_workers_give_the_same_bits(path, alone, client):
     run = trainer(path, client)
     run.fit(EPOCHS)
     assert run.params_sha256 == alone
-    assert run.course.total.remote_bytes > 0
+    assert run.run_state.total.remote_bytes > 0
 
 
 def test_one_worker_gives_the_same_bits(path, alone):

@@ -132,7 +132,7 @@ class Rows(daskgnn.GraphSource):
 IDS = "SELECT id FROM nodes"
 
 
-class Drawn(Rows):
+class PendingSample(Rows):
     """The same; entries are read when they are drawn, and none are held."""
 
     def more(self):
@@ -204,7 +204,7 @@ def test_it_opens_as_the_store_does(file, store):
         one.to_data()
 
 
-@pytest.mark.parametrize("source", [Rows, Drawn])
+@pytest.mark.parametrize("source", [Rows, PendingSample])
 @pytest.mark.parametrize("features", ["memory", "disk"])
 def test_it_gives_the_bits_of_the_store(file, stored, source, features):
     run = fitted(source(file), features=features)
@@ -215,18 +215,18 @@ def test_it_gives_the_bits_of_the_store(file, stored, source, features):
 
 
 def test_a_part_on_demand_holds_no_entries(file):
-    run = trainer(Drawn(file))
+    run = trainer(PendingSample(file))
     run.fit(1)
     for blocks in run.executor.result(run.deployment.preparation.blocks.keys):
         assert not len(blocks.adjacency.indices)
         assert len(blocks.whole_rows().indices) == blocks.adjacency.indptr[-1]
-    graph = daskgnn.open_graph(Drawn(file), 2)
+    graph = daskgnn.open_graph(PendingSample(file), 2)
     with pytest.raises(InputError, match="read on demand: use sample_by='uniform'"):
-        trainer(Drawn(file), sample_by="degree")
+        trainer(PendingSample(file), sample_by="degree")
     assert graph.schema.on_demand
 
 
-@pytest.mark.parametrize("source", [Rows, Drawn])
+@pytest.mark.parametrize("source", [Rows, PendingSample])
 def test_weighted_edges_give_the_bits_of_the_store(tmp_path, source):
     store = hub_graph(edge_weight=hub_weights()).partition(8).save(tmp_path / "w.zarr")
     run = fitted(source(write_database(tmp_path / "w.db", store)))
@@ -235,7 +235,7 @@ def test_weighted_edges_give_the_bits_of_the_store(tmp_path, source):
     assert run.evaluate("val") == expected.evaluate("val")
 
 
-@pytest.mark.parametrize("source", [Rows, Drawn])
+@pytest.mark.parametrize("source", [Rows, PendingSample])
 def test_two_workers_give_the_same_bits(file, stored, client, source):
     run = fitted(source(file), client, features="disk")
     assert run.params_sha256 == stored.params_sha256
@@ -251,7 +251,9 @@ def test_a_worker_dies_and_the_bits_are_the_same(file, stored):
     with own_cluster(2) as client:
         before = client.run(os.getpid)
         victim = min(before.values())
-        run = fitted(Drawn(file), client, progress=AtStep(5, lambda: die(victim)))
+        run = fitted(
+            PendingSample(file), client, progress=AtStep(5, lambda: die(victim))
+        )
         assert victim not in client.run(os.getpid).values()
     assert run.params_sha256 == stored.params_sha256
 

@@ -106,7 +106,7 @@ def new_trainer(path, client=None, num_parts=2, task=None, **options):
 
 def facts(run):
     losses = [record["loss"] for record in run.recorder.history.steps]
-    return run.params_sha256, losses, run.evaluate("test"), run.course.best.score
+    return run.params_sha256, losses, run.evaluate("test"), run.run_state.best.score
 
 
 @pytest.fixture(scope="module")

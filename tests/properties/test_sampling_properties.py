@@ -159,7 +159,9 @@ def test_samples_are_those_of_plain_python(graph, fan_out, key, weighted, parts)
         assert list(np.diff(local.indptr)) == [len(row) for row in rows]
         assert list(step.original_ids) == list(graph.original_ids[ids[: sizes[-2]]])
         assert list(step.degree) == list(graph.degree[ids[: sizes[-2]]])
-        assert list(step.strength) == list(graph.strength[ids[: sizes[-2]]])
+        assert list(step.weighted_degree) == list(
+            graph.weighted_degree[ids[: sizes[-2]]]
+        )
 
 
 def arrays_of(step):

@@ -1,4 +1,4 @@
-"""Rows that are spread over parts are sampled as plain rows are."""
+"""Rows that are split over parts are sampled as plain rows are."""
 
 from itertools import pairwise
 
@@ -10,31 +10,31 @@ from test_sampling_properties import FAN_OUTS, assert_equal, graphs, sample, see
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.counter import derive_key
 from daskgnn.kernels.entries import PartRows, completed, references
-from daskgnn.kernels.split import SpreadRows
+from daskgnn.kernels.split import SplitRows
 from daskgnn.sampling import NeighborSampler, PartitionBook
 from daskgnn.sampling.rounds import sample_parts
 
 
 @st.composite
 def cuts(draw):
-    """Draw a graph, clusters, parts of them, spread rows and who holds their slots."""
+    """Draw a graph, clusters, parts of them, split rows and who holds their slots."""
     graph = draw(graphs())
     n = graph.num_rows
     clusters = np.unique([0, n, *draw(st.lists(st.integers(1, n - 1), max_size=4))])
     inner = clusters[1:-1].tolist()
     parts = draw(st.sets(st.sampled_from(inner))) if inner else set()
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    spread = np.flatnonzero(rng.random(n) < 0.6)
+    split_rows = np.flatnonzero(rng.random(n) < 0.6)
     holders = rng.integers(0, len(clusters) - 1, len(graph.indices))
-    return graph, clusters, np.array([0, *sorted(parts), n]), spread, holders
+    return graph, clusters, np.array([0, *sorted(parts), n]), split_rows, holders
 
 
-def blocks_of(graph, clusters, book, spread, holders):
+def blocks_of(graph, clusters, book, split_rows, holders):
     """Cut a graph with plain loops; return the blocks and where their places begin."""
     held, starts, bounds = [], {}, []
     for c in range(len(clusters) - 1):
         bounds.append(len(held))
-        for row in spread.tolist():
+        for row in split_rows.tolist():
             starts[row, c] = len(held)
             entries = range(graph.indptr[row], graph.indptr[row + 1])
             held += [e for e in entries if holders[e] == c]
@@ -42,7 +42,7 @@ def blocks_of(graph, clusters, book, spread, holders):
     places = [bounds[np.searchsorted(clusters, b)] for b in book]
     blocks = []
     for part, (begin, end) in enumerate(pairwise(book.tolist())):
-        own = [row for row in spread.tolist() if begin <= row < end]
+        own = [row for row in split_rows.tolist() if begin <= row < end]
         kept = [
             e
             for row in range(begin, end)
@@ -54,14 +54,16 @@ def blocks_of(graph, clusters, book, spread, holders):
         first, last = places[part : part + 2]
         here = np.array(kept + held[first:last], np.int64)
         table = [[starts[r, c] for c in range(len(clusters) - 1)] for r in own]
-        spread_rows = SpreadRows(
+        split_row_ids = SplitRows(
             rows=np.array(own, np.int64) - begin,
             indptr=np.cumsum([0, *map(len, slots)]),
             holders=holders[flat].astype(np.uint8),
             starts=np.array(table, np.int32).reshape(-1, len(clusters) - 1),
             first=first,
             count=last - first,
-            strength=np.array([graph.strength[r] for r in own], np.float32),
+            weighted_degree=np.array(
+                [graph.weighted_degree[r] for r in own], np.float32
+            ),
         )
         indptr = graph.indptr[begin : end + 1]
         blocks.append(
@@ -71,13 +73,13 @@ def blocks_of(graph, clusters, book, spread, holders):
                 graph.indices[here],
                 graph.original_ids[begin:end],
                 graph.weights[here],
-                spread_rows,
+                split_row_ids,
             )
         )
     return blocks, np.array(places)
 
 
-def sample_spread(graph, cut, seeds, keys, fan_out, part, threads):
+def sample_split_rows(graph, cut, seeds, keys, fan_out, part, threads):
     """Return the graphs of a part that has all the seeds."""
     blocks, places = blocks_of(graph, *cut)
     none = [run[:0] for run in seeds]
@@ -95,7 +97,9 @@ def test_slots_are_those_of_plain_rows(drawn, fan_out, key, threads, last):
     seeds = seeds_of(graph, key)
     plain = sample(graph, seeds, keys, tuple(fan_out))
     part = len(cut[1]) - 2 if last else 0
-    assert_equal(plain, sample_spread(graph, cut, seeds, keys, fan_out, part, threads))
+    assert_equal(
+        plain, sample_split_rows(graph, cut, seeds, keys, fan_out, part, threads)
+    )
 
 
 @settings(deadline=None)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import daskgnn
-from daskgnn.train.options.recipes import settle
+from daskgnn.train.options.recipes import with_recipe
 
 SEEDS = range(5)
 LARGEST_LOSS = 0.003
@@ -22,7 +22,7 @@ FILES = {
 def options_of(name):
     """Return the recipe's settings, or those above."""
     given = {"model": "sage", **FILES.get(name, {})}
-    return settle(name, given, use_recipe=name not in FILES)
+    return with_recipe(name, given, use_recipe=name not in FILES)
 
 
 def accuracy(path, options, seed, precision):

@@ -213,22 +213,22 @@ def test_gcn_coefficients(rows, weighted):
     starts, ends, indices = rows
     rng = np.random.default_rng(5)
     degree = (ends - starts) + rng.integers(0, 9, len(starts))
-    strength = (rng.random(SOURCES) * 5).astype(np.float32)
+    weighted_degree = (rng.random(SOURCES) * 5).astype(np.float32)
     weight = rng.random(len(indices)).astype(np.float32)
-    got = gcn_coefficients(*rows, weight if weighted else None, degree, strength)
+    got = gcn_coefficients(*rows, weight if weighted else None, degree, weighted_degree)
     expected = np.zeros(len(indices))
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         for e in range(start, end):
             w = weight[e] if weighted else 1.0
-            norm = (strength[i] + 1.0) * (strength[indices[e]] + 1.0)
+            norm = (weighted_degree[i] + 1.0) * (weighted_degree[indices[e]] + 1.0)
             expected[e] = w / norm**0.5 * degree[i] / (end - start)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
 def test_gcn_coefficients_of_negative_strengths_are_zero():
-    strength = np.array([-1, 1, -3], np.float32)
+    weighted_degree = np.array([-1, 1, -3], np.float32)
     rows = np.array([0, 1]), np.array([1, 3]), np.array([1, 0, 2], np.int32)
-    got = gcn_coefficients(*rows, None, np.array([1, 2]), strength)
+    got = gcn_coefficients(*rows, None, np.array([1, 2]), weighted_degree)
     np.testing.assert_array_equal(got, np.zeros(3))
 
 

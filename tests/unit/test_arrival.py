@@ -107,7 +107,7 @@ def test_alone_it_is_plain_sgd_over_the_units(path, parts):
     loop = planned._new_loop()
     (window,) = windows(planned.plan, Position(), 1, lambda: 99, None)
     batches = planned.executor.result(loop.lookahead.next(iter([window])).batches)
-    now, losses = planned.course.state.parameters, []
+    now, losses = planned.run_state.state.parameters, []
     for step in range(window.size):
         losses.append(0.0)
         for batch in batches:
@@ -117,7 +117,7 @@ def test_alone_it_is_plain_sgd_over_the_units(path, parts):
             now = now - np.float32(LR * parts) * share.gradient
             losses[-1] += share.loss
     fitted = run(path, parts=parts)
-    np.testing.assert_allclose(fitted.course.state.parameters, now, atol=1e-6)
+    np.testing.assert_allclose(fitted.run_state.state.parameters, now, atol=1e-6)
     found = [record["loss"] for record in fitted.recorder.history.steps]
     np.testing.assert_allclose(found, losses, rtol=1e-5)
     assert fitted.recorder.history.epochs[0]["staleness"] == {"0": 5 * parts}

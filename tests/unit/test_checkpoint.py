@@ -22,7 +22,7 @@ from training import planted_graph, stored, trainer
 from daskgnn import nn
 from daskgnn.cli import gnn
 from daskgnn.errors import CheckpointError, InputError, TrainingError
-from daskgnn.train import runstate as course
+from daskgnn.train import runstate as run_state
 from daskgnn.train.persist import recorder
 from daskgnn.train.persist.background import Background
 from daskgnn.train.persist.checkpoint import (
@@ -142,8 +142,8 @@ def test_the_best_is_not_replaced_while_it_waits():
 def test_a_run_keeps_its_best_epoch(path, tmp_path):
     run = trainer(path, 2, None, out=tmp_path, lr=0.05, keep_checkpoints=1)
     run.fit(25)
-    best = (run.course.best.epoch + 1) * run.plan.steps_per_epoch
-    assert best < run.course.state.step
+    best = (run.run_state.best.epoch + 1) * run.plan.steps_per_epoch
+    assert best < run.run_state.state.step
     newest = f"step-{run.course.state.step:08d}"
     assert names_of(tmp_path / "checkpoints") == [f"step-{best:08d}", newest]
     found = load_checkpoint(tmp_path / "checkpoints" / f"step-{best:08d}")
@@ -212,7 +212,7 @@ def test_training_does_not_wait_for_the_disk(path, undisturbed, tmp_path, monkey
         return save(storage, checkpoint, keep)
 
     monkeypatch.setattr(recorder, "save_checkpoint", slow)
-    last = undisturbed.course.state.step - 1
+    last = undisturbed.run_state.state.step - 1
     run = trainer(path, 2, None, out=tmp_path, progress=At(last, go.set))
     run.fit(4)
     assert run.params_sha256 == undisturbed.params_sha256
@@ -286,7 +286,7 @@ def test_a_signal_leaves_a_checkpoint_and_a_usable_trainer(
     run.fit(4)
     assert run.params_sha256 == undisturbed.params_sha256
     steps = [r["step"] for r in of("step", open_storage(tmp_path))]
-    assert steps == list(range(undisturbed.course.state.step))
+    assert steps == list(range(undisturbed.run_state.state.step))
 
 
 def test_a_signal_in_validation_takes_its_steps_back(
@@ -296,7 +296,7 @@ def test_a_signal_in_validation_takes_its_steps_back(
     scores, seen = run.deployment.evaluator.scores, []
 
     def interrupted(parameters, splits):
-        seen.append(run.course.state.step)
+        seen.append(run.run_state.state.step)
         if len(seen) == 2:
             signal.raise_signal(signal.SIGINT)
         return scores(parameters, splits)
@@ -305,7 +305,7 @@ def test_a_signal_in_validation_takes_its_steps_back(
     with pytest.raises(KeyboardInterrupt):
         run.fit(4)
     found = newest_checkpoint(tmp_path / "checkpoints").step
-    assert found == run.course.state.step < seen[1]
+    assert found == run.run_state.state.step < seen[1]
     assert len(of("step", open_storage(tmp_path))) == found
     again = trainer(path, 2, None, out=tmp_path, window=2)
     again.fit(4, resume=True)
@@ -348,7 +348,7 @@ def test_a_run_in_an_object_store_resumes_to_the_same_bits(path, undisturbed, bu
     summary = json.loads(storage.read("summary.json"))
     assert summary["params_sha256"] == undisturbed.params_sha256
     steps = [r["step"] for r in of("step", storage)]
-    assert set(steps) == set(range(undisturbed.course.state.step))
+    assert set(steps) == set(range(undisturbed.run_state.state.step))
     with pytest.raises(InputError, match="already holds a run"):
         trainer(path, 2, None, out=bucket).fit(1)
 
@@ -470,8 +470,8 @@ def test_other_arithmetic_is_warned_of(path, tmp_path, name, monkeypatch):
     assert {"daskgnn", "torch", "numpy", "cpu_capability"} <= manifest[
         "versions"
     ].keys()
-    mine = course.versions()
-    monkeypatch.setattr(course, "versions", lambda: {**mine, name: "other"})
+    mine = run_state.versions()
+    monkeypatch.setattr(run_state, "versions", lambda: {**mine, name: "other"})
     with pytest.warns(UserWarning, match=f"written with {name} .*, this is other"):
         trainer(path, 2, None, out=tmp_path).fit(2, resume=True)
 

@@ -10,7 +10,7 @@ from daskgnn.errors import PartitionError
 from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.memory.compare import compare
-from daskgnn.partition import PARTITIONERS, fallback_note, settle_method
+from daskgnn.partition import PARTITIONERS, choose_method, fallback_note
 from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
 from daskgnn.partition.measured import run_measured
 
@@ -136,11 +136,11 @@ def test_auto_is_metis_until_graphs_are_large(monkeypatch):
     graph = planted_partition(400, 1600, 4, num_features=0)
     assert graph.partition(4).partitioner["method"] == "metis"
     monkeypatch.setattr("daskgnn.partition.AUTO_EDGES", 1000)
-    assert settle_method("auto", 2000) == "kaminpar"
-    assert settle_method("hash", 2000) == "hash"
+    assert choose_method("auto", 2000) == "kaminpar"
+    assert choose_method("hash", 2000) == "hash"
     assert fallback_note("auto", 2000) == ""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert settle_method("auto", 2000) == "metis"
+    assert choose_method("auto", 2000) == "metis"
     assert "pip install 'daskgnn[kaminpar]'" in fallback_note("auto", 2000)
     assert fallback_note("metis", 2000) == ""
     assert fallback_note("auto", 10) == ""
@@ -150,12 +150,12 @@ def test_auto_takes_the_best_that_fits_a_large_graph(monkeypatch):
     size = (10**9, 10**8)
     needs = {m: estimate(m, 10**8, 10**9).bytes for m in ("kaminpar", "terapart")}
     assert needs["terapart"] < needs["kaminpar"]
-    assert settle_method("auto", *size, needs["kaminpar"]) == "kaminpar"
-    assert settle_method("auto", *size, needs["kaminpar"] - 1) == "terapart"
-    assert settle_method("auto", *size, needs["terapart"] - 1) == "cluster"
+    assert choose_method("auto", *size, needs["kaminpar"]) == "kaminpar"
+    assert choose_method("auto", *size, needs["kaminpar"] - 1) == "terapart"
+    assert choose_method("auto", *size, needs["terapart"] - 1) == "cluster"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert settle_method("auto", *size, 10**15) == "metis"
-    assert settle_method("auto", *size, 10**9) == "cluster"
+    assert choose_method("auto", *size, 10**15) == "metis"
+    assert choose_method("auto", *size, 10**9) == "cluster"
     assert fallback_note("auto", 10**9, "cluster").startswith("cluster was used")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from training import planted_graph, small_sage, stored, trainer
 
-from daskgnn.train import warmup as rehearsal
+from daskgnn.train import warmup as warmup
 from daskgnn.train.persist.recorder import Silent
 
 RUN = """
@@ -50,7 +50,7 @@ print(json.dumps({"events": Told.events, "compiled": counts}))
 
 def run(path, cache: Path, **options) -> dict:
     """Train in a process of its own, with its own cache of compiled kernels."""
-    package = str(Path(rehearsal.__file__).parents[2])
+    package = str(Path(warmup.__file__).parents[2])
     search = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
     out = subprocess.run(
         [sys.executable, "-c", RUN, path, json.dumps(options)],
@@ -66,13 +66,13 @@ def run(path, cache: Path, **options) -> dict:
 def test_kernels_are_compiled_before_the_first_step_and_once(tmp_path):
     path = stored(planted_graph(), tmp_path / "graph.zarr")
     first = run(path, tmp_path / "cache")
-    assert first["events"][:2] == [rehearsal.COMPILING, rehearsal.READY]
+    assert first["events"][:2] == [warmup.COMPILING, warmup.READY]
     after_rehearsal, in_all = first["compiled"]
     assert after_rehearsal > 20
     assert in_all == after_rehearsal
     # Another process finds them; weighted draws need none of their own.
     again = run(path, tmp_path / "cache", sample_by="degree")
-    assert rehearsal.COMPILING not in again["events"]
+    assert warmup.COMPILING not in again["events"]
     assert again["compiled"] == [0, 0]
 
 
@@ -88,16 +88,16 @@ class Told(Silent):
 
 def test_notice_is_given_once_and_only_where_something_is_compiled(monkeypatch):
     told = Told()
-    notice = rehearsal.CompileNotice(told)
-    monkeypatch.setattr(rehearsal, "compiled", lambda: True)
+    notice = warmup.CompileNotice(told)
+    monkeypatch.setattr(warmup, "compiled", lambda: True)
     notice.give_if_not_compiled()
     with notice.given_if_long():
         pass
     assert told.events == []
-    monkeypatch.setattr(rehearsal, "compiled", lambda: False)
+    monkeypatch.setattr(warmup, "compiled", lambda: False)
     notice.give_if_not_compiled()
     notice.give_if_not_compiled()
-    assert told.events == [rehearsal.COMPILING]
+    assert told.events == [warmup.COMPILING]
 
 
 def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
@@ -106,11 +106,11 @@ def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
     for skip in (False, True):
         with monkeypatch.context() as patch:
             if skip:
-                patch.setattr(rehearsal, "_tiny_window", None)
+                patch.setattr(warmup, "_tiny_window", None)
             own = trainer(path, 2, None, batch_size=25)
             own.fit(1)
             shas.append(own.params_sha256)
-            assert not [key for key in own.executor._kept if key[0] == "rehearse"]
+            assert not [key for key in own.executor._kept if key[0] == "warm_up"]
     assert shas[0] == shas[1]
 
 

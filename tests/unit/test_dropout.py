@@ -168,7 +168,7 @@ def test_edge_mask_of_prefix_rows():
         indices=whole.indices,
         ids=whole.ids,
         degree=whole.degree,
-        strength=whole.strength,
+        weighted_degree=whole.weighted_degree,
         dropout_key=9,
     )
     layer = Dropout(0.5)

@@ -13,7 +13,7 @@ from training import planted_graph, small_sage, stored, trainer
 from daskgnn import nn
 from daskgnn.dataflow.window import prepare_window
 from daskgnn.errors import InputError
-from daskgnn.kernels.choice import Costs, choose_rows
+from daskgnn.kernels.choice import Costs, rows_or_sums
 from daskgnn.train.plan import Window, WindowPlanner
 
 FEATURES = 64
@@ -44,7 +44,7 @@ def windows(draw):
 def test_never_more_bytes_than_all_rows(window, price):
     starts, ranks, free = window
     costs = Costs(row=100, group=int(100 * price), member=4)
-    taken, asked = choose_rows(starts, ranks, free, costs)
+    taken, asked = rows_or_sums(starts, ranks, free, costs)
     assert taken[free].all()
     lacking = np.append((ranks >= 0) & ~taken[ranks], False)
     np.testing.assert_array_equal(asked, np.add.reduceat(lacking, starts)[:-1] > 0)
@@ -55,7 +55,7 @@ def test_rows_that_one_group_needs_are_reduced_and_shared_ones_sent():
     # Group 0 has rows of its own; groups 1 to 3 share theirs.
     starts = np.array([0, 4, 6, 8, 10])
     ranks = np.array([0, 1, 2, 3, 4, 5, 4, 5, 5, 4], np.int32)
-    taken, asked = choose_rows(starts, ranks, np.zeros(6, bool), Costs(100, 110, 4))
+    taken, asked = rows_or_sums(starts, ranks, np.zeros(6, bool), Costs(100, 110, 4))
     assert taken.tolist() == [False] * 4 + [True] * 2
     assert asked.tolist() == [True, False, False, False]
 
@@ -63,8 +63,8 @@ def test_rows_that_one_group_needs_are_reduced_and_shared_ones_sent():
 def test_rows_at_hand_make_a_group_cheap():
     starts, ranks = np.array([0, 4]), np.array([0, -1, -1, 1], np.int32)
     costs = Costs(100, 150, 4)
-    assert choose_rows(starts, ranks, np.array([True, False]), costs)[0].all()
-    assert not choose_rows(starts, ranks, np.array([False, False]), costs)[0].any()
+    assert rows_or_sums(starts, ranks, np.array([True, False]), costs)[0].all()
+    assert not rows_or_sums(starts, ranks, np.array([False, False]), costs)[0].any()
 
 
 @pytest.fixture(scope="module")

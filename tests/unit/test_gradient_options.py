@@ -105,7 +105,7 @@ def test_a_checkpoint_of_gloo_is_refused_in_one_line(path):
     plan = run._facts
     old = {**plan, "gradients": {**plan["gradients"], "sums": "gloo"}}
     with pytest.raises(CheckpointError) as refused:
-        run.course.restore(run.course.to_checkpoint(old), plan)
+        run.run_state.restore(run.run_state.to_checkpoint(old), plan)
     assert "gradients={'sums': 'gloo'}" in str(refused.value)
     assert "gradients={'sums': 'tree'}" in str(refused.value)
     assert "\n" not in str(refused.value)

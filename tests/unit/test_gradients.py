@@ -43,7 +43,7 @@ def run(path, epochs=2, client=None, parts=2, **options):
 
 
 def parameters(fitted):
-    return fitted.course.state.parameters
+    return fitted.run_state.state.parameters
 
 
 # -- accumulation
@@ -55,7 +55,7 @@ def test_accumulated_steps_equal_the_larger_batch(path, count):
     small = run(path, accumulate=count, **ALL)
     large = run(path, batch_size=24 * count, **ALL)
     np.testing.assert_allclose(parameters(small), parameters(large), atol=1e-6)
-    assert small.course.state.step > large.course.state.step
+    assert small.run_state.state.step > large.run_state.state.step
 
 
 def test_weights_are_shares_of_seeds():
@@ -79,8 +79,8 @@ def test_a_stopped_run_resumes_between_the_steps_of_an_update(path, tmp_path):
     again = trainer(path, 2, None, **options)
     again.restore()
     # Of the five steps of an epoch four make an update, and the last another.
-    assert again.course.position in (Position(1, 1), Position(1, 3))
-    assert again.course.state.accumulated is not None
+    assert again.run_state.position in (Position(1, 1), Position(1, 3))
+    assert again.run_state.state.accumulated is not None
     again.fit(2, resume=True)
     assert again.params_sha256 == wanted
 
@@ -102,7 +102,7 @@ def test_clipping_equals_plain_torch():
 def test_a_step_is_no_longer_than_the_norm_times_the_rate(path):
     free = run(path, 1, batch_size=100, **ALL)
     bound = run(path, 1, batch_size=100, clip_norm=0.01, **ALL)
-    start = trainer(path, 2, None, plain_sage, **ALL).course.state.parameters
+    start = trainer(path, 2, None, plain_sage, **ALL).run_state.state.parameters
     length = [np.linalg.norm(parameters(r) - start) for r in (bound, free)]
     assert length[0] == pytest.approx(LR * 0.01, rel=1e-3)
     assert length[1] > 2 * length[0]
@@ -123,7 +123,7 @@ def prepared(path, model=plain_sage):
 def delayed(path, staleness, compensation="none"):
     """Train one epoch with late gradients in a plain loop; return the parameters."""
     planned, batches, size = prepared(path)
-    versions = [planned.course.state.parameters]
+    versions = [planned.run_state.state.parameters]
     for step in range(size):
         then = versions[max(step - staleness, 0)]
         session = TrainSession(planned.program, TrainState(then, {}))
@@ -188,7 +188,7 @@ def test_compression_equals_a_plain_loop(path, compress):
     planned, batches, size = prepared(path)
     way, shapes = compression(compress), planned.program.shapes
     carried = [way.first(shapes) for _ in batches]
-    parameters_now = planned.course.state.parameters
+    parameters_now = planned.run_state.state.parameters
     for step in range(size):
         session = TrainSession(planned.program, TrainState(parameters_now, {}))
         total = np.zeros_like(parameters_now)
@@ -199,7 +199,7 @@ def test_compression_equals_a_plain_loop(path, compress):
         parameters_now = parameters_now - np.float32(LR) * total
     fitted = run(path, 1, compress=compress, **ALL)
     np.testing.assert_allclose(parameters(fitted), parameters_now, atol=2e-7)
-    state = fitted.course.state
+    state = fitted.run_state.state
     for name in carried[0]:
         wanted = [held[name] for held in carried]
         np.testing.assert_allclose(state.by_part[name], wanted, atol=1e-6)
@@ -295,7 +295,7 @@ def locally_trained(path, every, name):
     planned, batches, size = prepared(path)
     factory = optimizer_factory(name, LR, 0.0)
     replicas = [
-        torch.nn.Parameter(torch.tensor(planned.course.state.parameters))
+        torch.nn.Parameter(torch.tensor(planned.run_state.state.parameters))
         for _ in batches
     ]
     optimizers = [factory([replica]) for replica in replicas]
@@ -331,7 +331,7 @@ def test_local_steps_equal_plain_torch(path, optimizer, every):
     fitted = run(path, 1, **options)
     wanted = locally_trained(path, every, optimizer)
     np.testing.assert_allclose(parameters(fitted), wanted, atol=2e-6)
-    assert not fitted.course.state.by_part
+    assert not fitted.run_state.state.by_part
 
 
 class Copy:
@@ -384,7 +384,7 @@ def test_moments_of_single_parameters_are_averaged(path, name):
     wanted = copies[0].numbers()
     flat = [n.reshape(-1) for (entry, _), n in wanted.items() if entry == "parameter"]
     np.testing.assert_allclose(parameters(fitted), torch.cat(flat), atol=2e-6)
-    found = fitted.course.state.optimizer
+    found = fitted.run_state.state.optimizer
     assert {n for n in found if not n.startswith("step")} == {
         f"{entry}.{i}" for entry, i in wanted if entry != "parameter"
     }
@@ -428,8 +428,8 @@ def test_local_steps_resume_between_averages(path, tmp_path):
         trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(3)
     again = trainer(path, 2, None, **options)
     again.restore()
-    assert again.course.position.step in (1, 3)
-    assert again.course.state.by_part["parameters"].shape == (2, count)
+    assert again.run_state.position.step in (1, 3)
+    assert again.run_state.state.by_part["parameters"].shape == (2, count)
     again.fit(3, resume=True)
     assert again.params_sha256 == wanted.params_sha256
 

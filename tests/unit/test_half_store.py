@@ -19,7 +19,7 @@ from daskgnn.graph.graph import open_graph
 from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.graph.store.store import open_store, writer
 from daskgnn.graph.validate import validate
-from daskgnn.kernels.exchange import FeatureRows
+from daskgnn.kernels.exchange import FeatureReply
 from daskgnn.kernels.features import normalize_rows, some_rows
 from daskgnn.kernels.half import TABLE_DTYPES, narrow, widen
 from daskgnn.kernels.record import array_bytes
@@ -171,7 +171,7 @@ def test_rows_of_a_table(name):
 @pytest.mark.parametrize("name", TABLE_DTYPES)
 def test_tables_weigh_what_they_hold_and_travel_uncopied(name):
     table = narrow(np.ones((1000, 50), np.float32), name)
-    rows = FeatureRows(table, np.arange(1000), np.ones(1000, np.float32))
+    rows = FeatureReply(table, np.arange(1000), np.ones(1000, np.float32))
     size = 50_000 * table.itemsize + 1000 * 12
     assert rows.nbytes == size
     assert size <= array_bytes(rows) <= size + 200

@@ -93,7 +93,7 @@ def test_the_same_rows_cross_and_half_the_bytes_are_planned_for(paths):
     # Whether a sum takes fewer bytes than its rows depends on the rows' dtype.
     with dask.config.set({"gnn.remote-aggregation": "off"}):
         runs = [fitted(paths["float32"], feature_dtype=n) for n in (None, *HALVES)]
-    rows = {run.course.total.halo_rows for run in runs}
+    rows = {run.run_state.total.halo_rows for run in runs}
     assert len(rows) == 1
     assert rows.pop() > 0
     graph = open_graph(paths["float32"], 2)
@@ -143,12 +143,12 @@ def test_a_checkpoint_of_before_is_one_of_float32(paths, tmp_path):
     run = fitted(paths["float32"], epochs=1, out=tmp_path / "run")
     facts = newest_checkpoint(tmp_path / "run" / "checkpoints").facts
     assert facts["plan"]["feature_dtype"] == "float32"
-    checkpoint = run.course.to_checkpoint(run._facts)
+    checkpoint = run.run_state.to_checkpoint(run._facts)
     del checkpoint.facts["plan"]["feature_dtype"]
-    run.course.restore(checkpoint, run._facts)
+    run.run_state.restore(checkpoint, run._facts)
     half = trainer(paths["float32"], 2, None, feature_dtype="bfloat16")
     with pytest.raises(CheckpointError, match="feature_dtype=float32"):
-        half.course.restore(checkpoint, half._facts)
+        half.run_state.restore(checkpoint, half._facts)
 
 
 def test_the_command_line_trains_and_resumes(paths, tmp_path):

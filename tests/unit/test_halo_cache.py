@@ -12,7 +12,7 @@ from daskgnn.dataflow.memory import estimate_cache
 from daskgnn.errors import InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.book import PartitionBook
-from daskgnn.kernels.exchange import Asked, FeatureRows
+from daskgnn.kernels.exchange import FeatureReply, FeatureRequest
 from daskgnn.kernels.halo_cache import (
     choose_static,
     expected_visits,
@@ -64,7 +64,7 @@ def window_of(*steps):
 def rows_of(ids):
     ids = np.array(ids, np.int64)
     values = np.stack([ids, 10 * ids], 1).astype(np.float32)
-    return {1: Asked(ids)}, {1: FeatureRows(values, ids + 100, None)}
+    return {1: FeatureRequest(ids)}, {1: FeatureReply(values, ids + 100, None)}
 
 
 def checked(cache):
@@ -72,7 +72,7 @@ def checked(cache):
     np.testing.assert_array_equal(cache.values[:, 0], cache.ids)
     np.testing.assert_array_equal(cache.values[:, 1], 10 * cache.ids)
     np.testing.assert_array_equal(cache.original_ids, cache.ids + 100)
-    assert cache.strength is None
+    assert cache.weighted_degree is None
     return dict(zip(cache.ids.tolist(), cache.used.tolist(), strict=True))
 
 

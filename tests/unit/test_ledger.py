@@ -24,8 +24,8 @@ from daskgnn.kernels.batch import PreparedWindow
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import Targets
 from daskgnn.train.plan import Position, some_windows
-from daskgnn.train.profile.stepprofile import Ledger
-from daskgnn.train.profile.windowprofile import CROSSED, Account
+from daskgnn.train.profile.stepprofile import StepProfile
+from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
 
 BEGAN, WALL = 1000.0, 2.0
 """When steps were submitted, and seconds until their result."""
@@ -36,14 +36,14 @@ def report(address, began, ended, meetings, **spent):
     return MemberReport(address, work, tuple(meetings), 800, len(meetings))
 
 
-def account(members=(), work=(), finished=(BEGAN - 1,), steps=2, form="window"):
+def profile(members=(), work=(), finished=(BEGAN - 1,), steps=2, form="window"):
     prepared = tuple(
         WindowReport(None, {"sample": (0.2, 0.1), "gather": (0.4, 0.3)}, when)
         for when in finished
     )
     crossed = dict.fromkeys(CROSSED, 0) | {"remote_rows": 20, "remote_bytes": 4000}
     crossed |= {"cache_hits": 5, "cache_misses": 15}
-    return Account(
+    return WindowProfile(
         steps,
         form,
         BEGAN - 5,
@@ -88,7 +88,7 @@ def two_members(shift=0.0):
 
 
 def test_a_members_lines_add_up_to_the_wall_time():
-    columns, cpu = account(two_members()).lines(WALL)
+    columns, cpu = profile(two_members()).lines(WALL)
     for lines in columns.values():
         assert sum(lines.values()) == pytest.approx(WALL)
         assert min(lines.values()) >= 0
@@ -102,7 +102,7 @@ def test_a_members_lines_add_up_to_the_wall_time():
 
 def test_clocks_that_differ_leave_the_sum_as_it_is():
     for shift in (-50.0, 0.3, 50.0):
-        columns, _ = account(two_members(shift)).lines(WALL)
+        columns, _ = profile(two_members(shift)).lines(WALL)
         for lines in columns.values():
             assert sum(lines.values()) == pytest.approx(WALL)
             assert min(lines.values()) >= 0
@@ -120,7 +120,7 @@ def test_clocks_that_differ_leave_the_sum_as_it_is():
 )
 def test_waiting_for_batches_is_told_from_dask(ready, batches, form, dask):
     first, _ = two_members()
-    columns, _ = account([first], finished=(BEGAN - 2, BEGAN + ready)).lines(WALL)
+    columns, _ = profile([first], finished=(BEGAN - 2, BEGAN + ready)).lines(WALL)
     lines = columns["a"]
     assert lines["batches"] == pytest.approx(batches)
     assert lines["form"] == pytest.approx(form)
@@ -140,7 +140,7 @@ def test_tasks_wait_for_the_slowest_worker():
         {"b": Work({"reduce": (0.05, 0.0), "update": (0.15, 0.0)})},
         {"elsewhere": Work({"reduce": (0.01, 0.0)})},
     )
-    given = account(work=[step, step], form="tasks", finished=(BEGAN + 0.1,))
+    given = profile(work=[step, step], form="tasks", finished=(BEGAN + 0.1,))
     columns, _ = given.lines(WALL)
     assert columns.keys() == {"a", "b"}
     for lines in columns.values():
@@ -155,7 +155,7 @@ def test_parts_computed_side_by_side_share_the_time():
     step = together(
         {"a": gradients(0.0, 0.5, 0.1, 0.4)}, {"a": gradients(0.0, 0.5, 0.2, 0.3)}
     )
-    lines = account(work=[step], form="tasks").lines(WALL)[0]["a"]
+    lines = profile(work=[step], form="tasks").lines(WALL)[0]["a"]
     assert lines["forward"] == pytest.approx(0.15)
     assert lines["backward"] == pytest.approx(0.35)
     assert sum(lines.values()) == pytest.approx(WALL)
@@ -186,22 +186,22 @@ def clock(monkeypatch):
     return clock
 
 
-def told(ledger, clock, accounts, driver=0.5, outside=0.25):
+def told(step_profile, clock, accounts, driver=0.5, outside=0.25):
     """Tell a ledger of windows, and of the driver's time around them."""
-    ledger.begin()
+    step_profile.begin()
     for each in accounts:
         clock.now += driver
-        ledger.enter()
+        step_profile.enter()
         clock.now += WALL
-        ledger.leave(each)
+        step_profile.leave(each)
         clock.now += outside
-        ledger.resume()
-    return ledger
+        step_profile.resume()
+    return step_profile
 
 
 def test_the_first_window_on_a_cluster_does_not_count(clock):
-    accounts = [account(two_members(), steps=s) for s in (8, 2, 3)]
-    figures = told(Ledger(inline=False), clock, accounts).to_dict()
+    accounts = [profile(two_members(), steps=s) for s in (8, 2, 3)]
+    figures = told(StepProfile(inline=False), clock, accounts).to_dict()
     assert figures["steps"] == 5
     assert figures["windows"] == 2
     assert figures["wall_ms"] == pytest.approx(2 * (WALL + 0.75) * 1000 / 5)
@@ -217,16 +217,16 @@ def test_the_first_window_on_a_cluster_does_not_count(clock):
 
 
 def test_a_single_window_counts(clock):
-    figures = told(Ledger(inline=False), clock, [account(two_members())]).to_dict()
+    figures = told(StepProfile(inline=False), clock, [profile(two_members())]).to_dict()
     assert figures["steps"] == 2
     assert not figures["without_first_window"]
     assert figures["sum_ms"] == pytest.approx(figures["wall_ms"])
 
 
 def test_a_worker_that_came_late_counts_for_its_time(clock):
-    both, alone = account(two_members()), account(two_members()[:1])
-    ledger = told(Ledger(inline=False), clock, [both, both, alone])
-    figures = ledger.to_dict()
+    both, alone = profile(two_members()), profile(two_members()[:1])
+    step_profile = told(StepProfile(inline=False), clock, [both, both, alone])
+    figures = step_profile.to_dict()
     for worker in "ab":
         column = [line["by_worker"][worker] for line in figures["lines"].values()]
         assert sum(column) == pytest.approx(figures["wall_ms"])
@@ -235,9 +235,9 @@ def test_a_worker_that_came_late_counts_for_its_time(clock):
 
 def test_in_one_process_preparation_is_part_of_the_sum(clock):
     step = {"local": gradients(0.0, 0.5, 0.1, 0.4)}
-    given = account(work=[step, step], form="tasks")
-    ledger = told(Ledger(inline=True), clock, [given, given], driver=0.7)
-    figures = ledger.to_dict()
+    given = profile(work=[step, step], form="tasks")
+    step_profile = told(StepProfile(inline=True), clock, [given, given], driver=0.7)
+    figures = step_profile.to_dict()
     assert figures["steps"] == 4
     assert figures["lines"]["sample"]["ms"] == pytest.approx(0.2 * 2 * 250)
     assert figures["lines"]["gather"]["ms"] == pytest.approx(0.4 * 2 * 250)
@@ -248,15 +248,15 @@ def test_in_one_process_preparation_is_part_of_the_sum(clock):
 def test_the_picture_and_the_table_show_what_the_figures_say(clock, tmp_path):
     from matplotlib.image import imread
 
-    ledger = told(Ledger(inline=False), clock, [account(two_members())] * 3)
-    ledger.transfers = {"gather": Transfers(4, 8_000_000, 0.1, 5.5)}
-    figures, picture = ledger.write(tmp_path / "new")
-    assert json.loads(figures.read_text()) == ledger.to_dict()
+    step_profile = told(StepProfile(inline=False), clock, [profile(two_members())] * 3)
+    step_profile.transfers = {"gather": Transfers(4, 8_000_000, 0.1, 5.5)}
+    figures, picture = step_profile.write(tmp_path / "new")
+    assert json.loads(figures.read_text()) == step_profile.to_dict()
     assert figures.name == "profile.json"
     image = imread(picture)
     assert len(np.unique(image[..., :3].reshape(-1, 3), axis=0)) > 10
-    text = ledger.table()
-    for line in ledger.to_dict()["lines"].values():
+    text = step_profile.table()
+    for line in step_profile.to_dict()["lines"].values():
         if line["ms"]:
             assert f"{line['label']} " in text
             assert f"{line['ms']:.2f}" in text
@@ -266,9 +266,9 @@ def test_the_picture_and_the_table_show_what_the_figures_say(clock, tmp_path):
 
 
 def test_no_step_is_said_and_drawn(tmp_path):
-    ledger = Ledger(inline=False)
-    assert ledger.table() == "no step was taken"
-    assert ledger.plot(tmp_path / "p.png").stat().st_size > 0
+    step_profile = StepProfile(inline=False)
+    assert step_profile.table() == "no step was taken"
+    assert step_profile.plot(tmp_path / "p.png").stat().st_size > 0
 
 
 # -- preparations, timed
@@ -346,8 +346,8 @@ def test_a_profile_adds_up_and_leaves_the_trainer_as_it_was(path):
     profiled.fit(1)
     before = profiled.params_sha256
     # Beyond the end of the epoch, and of the one after.
-    ledger = profiled.profile(steps=11)
-    figures = ledger.to_dict()
+    step_profile = profiled.profile(steps=11)
+    figures = step_profile.to_dict()
     assert figures["steps"] == 11
     assert figures["sum_ms"] == pytest.approx(figures["wall_ms"], rel=0.05)
     for name in ("sample", "gather", "forward", "backward", "update"):
@@ -355,7 +355,7 @@ def test_a_profile_adds_up_and_leaves_the_trainer_as_it_was(path):
     assert profiled.params_sha256 == before
     profiled.fit(2)
     assert profiled.params_sha256 == plain.params_sha256
-    assert profiled.ledger.steps == plain.ledger.steps / 2
+    assert profiled.step_profile.steps == plain.step_profile.steps / 2
 
 
 @pytest.mark.parametrize("steps", [0, -3, 2.5, True, "8"])

@@ -89,7 +89,7 @@ def discover(graph, seeds, fan_outs, key=0):
             edge_weight=weight[places],
             ids=np.array(nodes),
             degree=counts,
-            strength=whole.strength[nodes],
+            weighted_degree=whole.weighted_degree[nodes],
             dropout_key=key,
         )
         blocks.insert(0, block)
@@ -118,7 +118,7 @@ def small():
         edge_weight=np.linspace(0.5, 2, 8, dtype=np.float32),
         ids=np.array([7, 3, 9, 1, 0]),
         degree=np.array([5, 2, 0]),
-        strength=np.array([3, 2, 0, 1, 4], np.float32),
+        weighted_degree=np.array([3, 2, 0, 1, 4], np.float32),
     )
 
 
@@ -226,7 +226,7 @@ def test_a_block_is_pickled_without_what_it_computed(small):
         ("starts", np.zeros(2)),
         ("ids", np.zeros(4)),
         ("degree", np.zeros(2)),
-        ("strength", np.zeros(4)),
+        ("weighted_degree", np.zeros(4)),
         ("edge_weight", np.zeros(3)),
         ("aggregated", np.zeros((2, 3))),
     ],
@@ -278,8 +278,8 @@ def test_sampled_gcn_is_right_on_average(graph, x):
             }
         )
         total += sampled.propagate_gcn(x)
-    spread = (exact.abs().mean() / runs**0.5).item()
-    assert (total / runs - exact).abs().max().item() < 12 * spread
+    split_rows = (exact.abs().mean() / runs**0.5).item()
+    assert (total / runs - exact).abs().max().item() < 12 * split_rows
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -314,13 +314,15 @@ def ahead(block, x, op):
     rows = block.starts, block.ends, block.indices
     if op == "gcn":
         weight = gcn_coefficients(
-            *rows, block.edge_weight, block.degree, block.strength
+            *rows, block.edge_weight, block.degree, block.weighted_degree
         )
     table, out = x.numpy(), np.empty((block.num_dst, F), np.float32)
     sources = Sources.in_table(table, np.arange(len(x)))
     aggregate_grouped(*rows, sources, op, out, weight)
     if op == "gcn":
-        out += table[: block.num_dst] / (block.strength[: block.num_dst, None] + 1)
+        out += table[: block.num_dst] / (
+            block.weighted_degree[: block.num_dst, None] + 1
+        )
     return Block(**block.__getstate__() | {"aggregated": out, "aggregated_op": op})
 
 

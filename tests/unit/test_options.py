@@ -18,7 +18,7 @@ from daskgnn.train.fingerprint import check_same
 from daskgnn.train.options.optiondocs import page
 from daskgnn.train.options.options import RUN, TRAINER
 from daskgnn.train.options.plainoptions import CLUSTER, FILES
-from daskgnn.train.options.recipes import RECIPES, settle
+from daskgnn.train.options.recipes import RECIPES, with_recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -249,9 +249,9 @@ def test_recipes_set_what_decides_a_result_and_nothing_else():
 
 
 def test_what_is_given_wins_over_the_recipe_and_that_over_defaults():
-    found = settle("cora", {"model": "gcn", "lr": 0.5}, use_recipe=True)
+    found = with_recipe("cora", {"model": "gcn", "lr": 0.5}, use_recipe=True)
     assert (found["lr"], found["dropout"], found["keep_checkpoints"]) == (0.5, 0.5, 2)
-    plain = settle("cora", {"model": "gcn", "lr": None}, use_recipe=False)
+    plain = with_recipe("cora", {"model": "gcn", "lr": None}, use_recipe=False)
     assert (plain["lr"], plain["dropout"]) == (0.01, 0.0)
     assert set(plain) == set(RUN)
 

@@ -9,7 +9,7 @@ from daskgnn.cluster.balance import (
     Loads,
     Timings,
     balance,
-    finish,
+    finish_time,
     in_runs,
     place,
 )
@@ -63,17 +63,17 @@ def test_parts_leave_a_slow_worker(slowness):
     moved = balance(places, "ab", loads)
     # Every assignment of 8 equal parts to two workers is a number of them on b.
     best = min(max(8 - n, n * slowness) for n in range(9))
-    assert finish(moved, "ab", loads) == pytest.approx(best)
+    assert finish_time(moved, "ab", loads) == pytest.approx(best)
 
 
 def test_no_single_move_makes_it_better():
     costs = (3.0, 1.0, 2.0, 2.5, 0.5, 1.0)
     loads = Loads(costs, {"a": 1.0, "b": 1.3, "c": 0.8})
     moved = balance(["a"] * 6, "abc", loads)
-    reached = finish(moved, "abc", loads)
+    reached = finish_time(moved, "abc", loads)
     for part, worker in product(range(6), "abc"):
         other = [*moved[:part], worker, *moved[part + 1 :]]
-        assert finish(other, "abc", loads) >= reached - 1e-9
+        assert finish_time(other, "abc", loads) >= reached - 1e-9
 
 
 def test_a_slow_worker_and_a_dear_part_are_told_apart():

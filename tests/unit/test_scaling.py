@@ -61,7 +61,7 @@ def test_training_in_float16_is_near_float32(path):
     losses = [[r["loss"] for r in f.recorder.history.steps] for f in (wanted, found)]
     np.testing.assert_allclose(*losses, atol=0.02)
     assert wanted.params_sha256 != found.params_sha256
-    assert found.course.state.scaling.tolist() == [scaling.FIRST, 10]
+    assert found.run_state.state.scaling.tolist() == [scaling.FIRST, 10]
 
 
 class Overflowing(program.TrainSession):
@@ -79,8 +79,8 @@ def test_an_update_that_is_not_finite_is_left_out_and_resume_is_exact(
 ):
     monkeypatch.setattr("daskgnn.train.compute.methods.TrainSession", Overflowing)
     wanted = fitted(path)
-    assert np.isfinite(wanted.course.state.parameters).all()
-    assert wanted.course.state.scaling.tolist() == [scaling.FIRST / 2, 6]
+    assert np.isfinite(wanted.run_state.state.parameters).all()
+    assert wanted.run_state.state.scaling.tolist() == [scaling.FIRST / 2, 6]
     options = {**OPTIONS, "out": tmp_path / "run", "checkpoint_every": 2}
     with pytest.raises(RuntimeError, match="stopped"):
         trainer(path, 2, None, progress=AtStep(8, stop), **options).fit(2)

@@ -145,7 +145,7 @@ def arrays_of(blocks):
         "indptr": block.indptr,
         "indices": block.indices,
         "ids": block.original_ids,
-        "strength": block.strength,
+        "weighted_degree": block.weighted_degree,
         "labels": blocks.labels,
     }
     if block.weights is not None:
@@ -246,7 +246,7 @@ def test_reading_in_place_changes_no_bit_and_no_count(paths, kind, model, memori
             if step.aggregated is not None:
                 assert step.aggregated.tobytes() == same.aggregated.tobytes()
             np.testing.assert_array_equal(step.labels, same.labels)
-            for name in ("original_ids", "strength", "degree"):
+            for name in ("original_ids", "weighted_degree", "degree"):
                 found, again = getattr(step.graph, name), getattr(same.graph, name)
                 np.testing.assert_array_equal(found, again)
             for name in ("indptr", "indices"):

@@ -73,7 +73,7 @@ def test_all_runners_give_the_same_bits(path, members, way, draw):
     num_parts, most = int(rng.integers(1, 5)), int(rng.integers(1, 5))
     options = {"batch_size": int(rng.integers(9, 25)), "seed": draw, **WAYS[way]}
     planned = trainer(path, num_parts, None, **options)
-    loop, state = planned._new_loop(), planned.course.state
+    loop, state = planned._new_loop(), planned.run_state.state
     holders = rng.integers(0, 3, num_parts)
     held = [np.flatnonzero(holders == holder).tolist() for holder in range(3)]
     parts = [tuple(mine) for mine in held if mine]
@@ -82,7 +82,7 @@ def test_all_runners_give_the_same_bits(path, members, way, draw):
     for window in windows(planned.plan, Position(), 2, lambda: most, None):
         batches = planned.executor.result(loop.lookahead.next(iter([window])).batches)
         updates = loop.lookahead.planner.updates(window)
-        said = planned.course.schedule.window(updates)
+        said = planned.run_state.schedule.window(updates)
         given = loop.method, state, programs, batches, said
         outcome = run_in_order(loop.method, alone(num_parts), *given[1:])
         assert bits(outcome.state) == bits(as_tasks(*given))

@@ -192,7 +192,7 @@ def test_a_graph_needs_no_labels_that_nothing_wants(tmp_path):
         run = daskgnn.Trainer(model, graph, task=task, **options)
         history = run.fit(2)
         assert history.epochs[-1]["loss"] < history.epochs[0]["loss"]
-        assert run.course.best is None
+        assert run.run_state.best is None
         with pytest.raises(InputError, match=r"split='test' has no node, .* train$"):
             run.evaluate("test")
         assert run.evaluate("train")["num_nodes"] == 80

@@ -61,7 +61,7 @@ def test_a_stopped_run_resumes_exact_to_the_step(path, undisturbed, tmp_path, st
     (resume,) = records(tmp_path / "run", "resume")
     assert stop_at - 2 <= resume["step"] <= stop_at
     steps = [r["step"] for r in records(tmp_path / "run", "step")]
-    assert set(steps) == set(range(undisturbed.course.state.step))
+    assert set(steps) == set(range(undisturbed.run_state.state.step))
     assert len(steps) - len(set(steps)) <= 2
     mine = [r["loss"] for r in records(tmp_path / "run", "epoch")]
     theirs = [r["loss"] for r in undisturbed.recorder.history.epochs]
@@ -77,8 +77,8 @@ def test_schedules_and_early_stopping_resume_too(path, tmp_path):
     options = {"scheduler": plateau, "patience": 4, "lr": 0.03}
     whole = trainer(path, 2, None, **options)
     whole.fit(40)
-    assert whole.course.stopped
-    assert whole.course.position.epoch < 40
+    assert whole.run_state.stopped
+    assert whole.run_state.position.epoch < 40
     rates = [e["lr"] for e in whole.recorder.history.epochs]
     assert len(set(rates)) > 1
     options |= {"out": tmp_path / "run", "checkpoint_every": 3}
@@ -88,7 +88,7 @@ def test_schedules_and_early_stopping_resume_too(path, tmp_path):
     again = trainer(path, 2, None, **options)
     again.fit(40, resume=True)
     assert again.params_sha256 == whole.params_sha256
-    assert again.course.best.epoch == whole.course.best.epoch
+    assert again.run_state.best.epoch == whole.run_state.best.epoch
     once_more = trainer(path, 2, None, **options)
     assert once_more.fit(40, resume=True).steps == []
 
@@ -118,7 +118,7 @@ def test_checkpoints_hold_no_pickle_and_are_verified(path, tmp_path):
     for file in (folder / names[-1]).iterdir():
         assert b"cdatetime" not in file.read_bytes()
     arrays = np.load(folder / names[-1] / "arrays.npz", allow_pickle=False)
-    np.testing.assert_array_equal(arrays["parameters"], run.course.state.parameters)
+    np.testing.assert_array_equal(arrays["parameters"], run.run_state.state.parameters)
     damaged = folder / names[-1] / "arrays.npz"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
@@ -178,7 +178,7 @@ def test_several_labels_a_node(tmp_path):
     run.fit(8)
     scores = run.evaluate("test")
     assert scores["rocauc"] > 0.8
-    assert run.summary()["val_metric"] == run.course.best.score
+    assert run.summary()["val_metric"] == run.run_state.best.score
     alone = trainer(path, 1, None, lr=0.03)
     alone.fit(8)
     assert alone.evaluate("test")["rocauc"] == pytest.approx(scores["rocauc"], abs=0.02)
@@ -407,7 +407,7 @@ def test_sparse_features_cross_as_sparse_rows(tmp_path):
     whole.fit(1)
     losses = [[s["loss"] for s in r.recorder.history.steps] for r in (run, whole)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    assert run.course.total.halo_rows > 0
+    assert run.run_state.total.halo_rows > 0
 
 
 def test_a_thread_that_evaluates_first_can_train_afterwards(path):
@@ -415,4 +415,4 @@ def test_a_thread_that_evaluates_first_can_train_afterwards(path):
     run = trainer(path, 1, None, model=OnlyForward)
     run.predict()
     run.fit(1)
-    assert run.course.state.step > 0
+    assert run.run_state.state.step > 0

@@ -12,7 +12,7 @@ import daskgnn
 from daskgnn.dataflow.memory import estimate_blocks, estimate_mapped
 from daskgnn.dataflow.part import PartSource
 from daskgnn.errors import InputError, PartitionError, StoreError
-from daskgnn.graph.memory.vertexcut import VertexCutGraph, spread_from
+from daskgnn.graph.memory.vertexcut import VertexCutGraph, split_threshold
 from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.graph.store.store import open_store
 from daskgnn.graph.validate import validate
@@ -41,15 +41,18 @@ def entries_of(path):
     """(row, column, holding cluster) of every stored entry, in original ids."""
     store = open_store(path)
     original, bounds = store.read("original_ids"), store.read("cluster_bounds")
-    degree, spread = np.diff(store.read("indptr")), store.read("spread_rows").tolist()
+    degree, split_rows = (
+        np.diff(store.read("indptr")),
+        store.read("spread_rows").tolist(),
+    )
     holders = iter(store.read("spread_holders").tolist())
     held = sorted(
-        (next(holders), row, slot) for row in spread for slot in range(degree[row])
+        (next(holders), row, slot) for row in split_rows for slot in range(degree[row])
     )
     rows = [
         (int(np.searchsorted(bounds, row, side="right")) - 1, row, slot)
         for row in range(len(degree))
-        if row not in spread
+        if row not in split_rows
         for slot in range(degree[row])
     ]
     columns = store.read("indices").tolist()
@@ -72,7 +75,7 @@ def test_rows_of_low_degree_are_whole_and_others_where_the_method_says(data, pat
     graph = daskgnn.open_graph(path)
     how = graph.partitioner
     least = how["spread_from"]
-    assert least == spread_from(data.num_nodes, data.num_edges, graph.num_clusters)
+    assert least == split_threshold(data.num_nodes, data.num_edges, graph.num_clusters)
     degree = np.diff(data.indptr)
     assert how["spread_rows"] == (degree >= least).sum() > 5
     assert how["spread_entries"] == degree[degree >= least].sum()
@@ -126,13 +129,13 @@ def test_whole_rows_are_those_of_other_stores(data, path, tmp_path):
         ids = np.concatenate([part.original_ids for part in parts])
         columns = ids[np.concatenate([part.indices for part in parts])]
         degree = np.concatenate([part.degree for part in parts])
-        strength = np.concatenate([part.strength for part in parts])
+        weighted_degree = np.concatenate([part.weighted_degree for part in parts])
         weights = [part.weights for part in parts if part.weights is not None]
         found = np.split(columns, np.cumsum(degree)[:-1])
         beside = np.split(np.concatenate([columns * 0.0, *weights]), np.cumsum(degree))
         rows.append(
             {
-                int(v): (found[i].tolist(), beside[i].tolist(), strength[i])
+                int(v): (found[i].tolist(), beside[i].tolist(), weighted_degree[i])
                 for i, v in enumerate(ids)
             }
         )
@@ -149,7 +152,7 @@ def test_strengths_are_those_of_whole_rows(path):
         source = source_of(path, part)
         block = source.load().adjacency
         whole = source.load_whole_rows()
-        np.testing.assert_array_equal(block.strength, whole.strength)
+        np.testing.assert_array_equal(block.weighted_degree, whole.weighted_degree)
         np.testing.assert_array_equal(block.degree, whole.degree)
 
 
@@ -164,7 +167,7 @@ def test_memory_is_planned(data, path):
     held = 0
     for part in range(3):
         block = source_of(path, part).load().adjacency
-        held += block.indices.nbytes + block.indptr.nbytes + block.spread.nbytes
+        held += block.indices.nbytes + block.indptr.nbytes + block.split_rows.nbytes
         held += block.original_ids.nbytes
         held += 0 if block.weights is None else block.weights.nbytes
     planned = estimate_mapped(graph) - data.features.nbytes - 8 * data.num_nodes

@@ -60,8 +60,8 @@ def naive_hdrf(graph, count):
         if (v, u) in held:
             continue
         share = degree[v] / (degree[v] + degree[u])
-        spread = 1.0 + loads.max() - loads.min()
-        worth = 1.1 * (loads.max() - loads) / spread
+        split_rows = 1.0 + loads.max() - loads.min()
+        worth = 1.1 * (loads.max() - loads) / split_rows
         for c in range(count):
             worth[c] += (2 - share) * (c in where[v]) + (1 + share) * (c in where[u])
         best = int(worth.argmax())

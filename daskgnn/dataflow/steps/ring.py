@@ -25,7 +25,7 @@ def bounds(length: int, chunk: int, count: int) -> slice:
     return slice(length * chunk // count, length * (chunk + 1) // count)
 
 
-def cut(share: PartGradient, chunk: int, count: int) -> PartGradient:
+def piece_of(share: PartGradient, chunk: int, count: int) -> PartGradient:
     """Return a part's own piece; what is counted goes with piece 0."""
     piece = share.gradient[bounds(len(share.gradient), chunk, count)]
     if chunk:
@@ -37,7 +37,7 @@ def add_piece(
     piece: PartGradient, share: PartGradient, chunk: int, count: int
 ) -> PartGradient:
     """Add a part's own numbers to a piece that has come to it."""
-    return add_gradients(piece, cut(share, chunk, count))
+    return add_gradients(piece, piece_of(share, chunk, count))
 
 
 def joined(pieces: Sequence[PartGradient]) -> PartGradient:
@@ -78,7 +78,7 @@ def go_on(
     clock = Clock()
     with clock.phase("reduce"):
         if piece is None:
-            total = cut(share, chunk, count)
+            total = piece_of(share, chunk, count)
         else:
             total = add_piece(piece, share, chunk, count)
     return replace(total, work=together(total.work, {here(): Work(clock.spent)}))

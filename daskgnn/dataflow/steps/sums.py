@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients, opened
-from daskgnn.dataflow.steps.ring import add_piece, cut, joined
+from daskgnn.dataflow.steps.ring import add_piece, joined, piece_of
 from daskgnn.dataflow.steps.tree import Range, Tree, reduce_known, reduction_tree
 
 if TYPE_CHECKING:
@@ -75,8 +75,11 @@ class TreeSum(Sum):
             if self._sliced:
                 cuts = self._slices(len(next(iter(known.values())).gradient))
                 pieces = [
-                    {r: replace(s, gradient=s.gradient[cut]) for r, s in known.items()}
-                    for cut in cuts
+                    {
+                        r: replace(s, gradient=s.gradient[piece_of])
+                        for r, s in known.items()
+                    }
+                    for piece_of in cuts
                 ]
                 self._known = pieces.pop(exchange.me)
             else:
@@ -156,7 +159,7 @@ class RingSum(Sum):
         self._owners = self._exchange.owners()
         with self._clock.phase("reduce"):
             self._pieces = {
-                p: cut(share, p, self._count) for p, share in shares.items()
+                p: piece_of(share, p, self._count) for p, share in shares.items()
             }
         self._pass_on(0)
 

@@ -19,7 +19,7 @@ from dask.utils import format_bytes, parse_bytes
 from numba import njit
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.csr import Rows
+from daskgnn.graph.edges.csr import CSRRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -165,7 +165,7 @@ def read_edges(
 
 def build_rows(
     spool: Spool, num_nodes: int, *, directed: bool, keep_self_loops: bool
-) -> tuple[Rows, np.ndarray | None]:
+) -> tuple[CSRRows, np.ndarray | None]:
     """Turn spooled edges, all ids below N, into sorted CSR rows without repeats.
 
     Parameters
@@ -191,7 +191,7 @@ def to_rows(
     directed: bool = False,
     keep_self_loops: bool = False,
     track: bool = False,
-) -> Rows:
+) -> CSRRows:
     """Turn checked edges (2, E) into sorted CSR rows without repeats.
 
     Parameters
@@ -222,7 +222,7 @@ def _build(
     kept: type | None,
     directed: bool,
     keep_self_loops: bool,
-) -> tuple[Rows, np.ndarray | None]:
+) -> tuple[CSRRows, np.ndarray | None]:
     """Count the entries of each row, put them there, and sort.
 
     Parameters
@@ -262,7 +262,7 @@ def _build(
         values.resize(total, refcheck=False)
     report = count_rows(edges, int(loops), own, total, directed, keep_self_loops)
     report["isolated_nodes"] = count_isolated(indptr, entries, directed)
-    return Rows(indptr, entries, None, report), None if kept is None else values
+    return CSRRows(indptr, entries, None, report), None if kept is None else values
 
 
 def count_rows(

@@ -20,7 +20,7 @@ _SPARSE_IDS = 1 << 24
 
 
 @dataclass(frozen=True)
-class Rows:
+class CSRRows:
     """CSR rows (row = destination, columns = its sources) and what was dropped."""
 
     indptr: np.ndarray

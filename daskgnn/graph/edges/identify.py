@@ -57,7 +57,7 @@ def check_ids_option(ids: Any) -> None:
         )
 
 
-def settle_ids(
+def number_ids(
     spool: Spool, ids: Ids, num_nodes: int | None
 ) -> tuple[Spool, int, np.ndarray | None]:
     """Decide what whole-number ids mean.

@@ -99,7 +99,7 @@ class GraphData:
             How many clusters; 64, or N // 4 where that is less, if not given.
         method
             A name from ``daskgnn.partition.PARTITIONERS``; "dbh" or "hdrf", which
-            spread rows of high degree; "auto", which is METIS, or for many edges
+            split rows of high degree; "auto", which is METIS, or for many edges
             KaMinPar where it is installed; or an assignment: integers (N,), or the
             path of an ``.npy`` or text file of them; or a function of your own,
             ``(adjacency, num_clusters, seed) -> integers (N,)``.
@@ -108,7 +108,7 @@ class GraphData:
         ------
         PartitionError
             If the method is unknown or ``num_clusters`` is not in 1..N; if rows are to
-            be spread and edges have attributes.
+            be split and edges have attributes.
         """
         from daskgnn.graph.memory.partitioning import partition_graph
         from daskgnn.partition.book import default_clusters

@@ -8,8 +8,8 @@ import numpy as np
 
 from daskgnn.errors import PartitionError
 from daskgnn.graph.memory.partitioned import PartitionedGraph
-from daskgnn.graph.memory.vertexcut import VertexCutGraph, check_spreadable
-from daskgnn.partition import check_installed, find_partitioner, settle_method
+from daskgnn.graph.memory.vertexcut import VertexCutGraph, check_splittable
+from daskgnn.partition import check_installed, choose_method, find_partitioner
 from daskgnn.partition.assignment import (
     assigned_clusters,
     called_clusters,
@@ -54,7 +54,7 @@ def partition_graph(
         is to spread what it cannot.
     """
     _check_seed(seed)
-    method = settle_method(method, graph.num_edges, graph.num_nodes)
+    method = choose_method(method, graph.num_edges, graph.num_nodes)
     if is_assignment(method):
         clusters = assigned_clusters(graph, method)
         partitioner = {"method": "assignment", "seed": int(seed)}
@@ -72,7 +72,7 @@ def partition_graph(
         clusters = called_clusters(graph, method, *asked)
         return PartitionedGraph.from_clusters(graph, clusters, partitioner)
     if method in VERTEX_CUTS:
-        check_spreadable(graph, 0, partitioner)
+        check_splittable(graph, 0, partitioner)
         cut = VERTEX_CUTS[method](graph, *asked)
         return VertexCutGraph.from_cut(graph, cut, partitioner)
     clusters = np.asarray(find(graph, *asked))

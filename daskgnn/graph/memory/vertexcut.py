@@ -1,6 +1,6 @@
-"""A graph in storage order whose rows of high degree are spread: a stored vertex-cut.
+"""A graph in storage order whose rows of high degree are split: a stored vertex-cut.
 
-N nodes, E entries, C clusters; R spread rows with S slots.
+N nodes, E entries, C clusters; R split rows with S slots.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 LEAST_DEGREE = 32
 """Rows of a lower degree are never spread."""
 SLOTS_A_CLUSTER = 4
-"""Slots that a spread row has at least for each cluster: the master keeps four bytes a
+"""Slots that a split row has at least for each cluster: the master keeps four bytes a
 row for each cluster, so this bounds them by one a slot."""
 TIMES_MEAN = 2
-"""Degree that a spread row has at least, in mean degrees."""
+"""Degree that a split row has at least, in mean degrees."""
 
 
-def spread_from(num_nodes: int, num_edges: int, num_clusters: int) -> int:
-    """Return the degree from which on rows are spread."""
+def split_threshold(num_nodes: int, num_edges: int, num_clusters: int) -> int:
+    """Return the degree from which on rows are split."""
     mean = num_edges / max(num_nodes, 1)
     return int(max(LEAST_DEGREE, SLOTS_A_CLUSTER * num_clusters, TIMES_MEAN * mean))
 
@@ -45,7 +45,7 @@ class VertexCutGraph(PartitionedGraph):
     holders: np.ndarray
     """int32 [E], the cluster that a vertex-cut gives each entry, in original order."""
     least: int
-    """The degree from which on rows are spread."""
+    """The degree from which on rows are split."""
 
     @classmethod
     def from_cut(
@@ -63,7 +63,7 @@ class VertexCutGraph(PartitionedGraph):
         Parameters
         ----------
         least
-            The degree from which on rows are spread; as `spread_from` says if not
+            The degree from which on rows are split; as `spread_from` says if not
             given.
 
         Raises
@@ -75,9 +75,9 @@ class VertexCutGraph(PartitionedGraph):
         plain_graph = PartitionedGraph.from_clusters(data, cut.masters, partitioner)
         names = plain_graph.cluster_names
         if least is None:
-            least = spread_from(data.num_nodes, data.num_edges, len(names))
+            least = split_threshold(data.num_nodes, data.num_edges, len(names))
         degree = np.diff(data.indptr)
-        check_spreadable(data, int(degree[degree >= least].sum()), partitioner)
+        check_splittable(data, int(degree[degree >= least].sum()), partitioner)
         if len(names) < 2 or not (degree >= least).any():
             return plain_graph
         number = np.full(_count(cut), -1, np.int32)
@@ -97,46 +97,46 @@ class VertexCutGraph(PartitionedGraph):
         )
 
     @cached_property
-    def spread_rows(self) -> np.ndarray:
-        """int64 [R], storage ids of the rows that are spread, ascending."""
+    def split_row_ids(self) -> np.ndarray:
+        """int64 [R], storage ids of the rows that are split, ascending."""
         return np.flatnonzero(np.diff(self.indptr) >= self.least)
 
     @cached_property
     def spread_indptr(self) -> np.ndarray:
         """int64 [R + 1], where the slots of each begin."""
-        degree = np.diff(self.indptr)[self.spread_rows]
+        degree = np.diff(self.indptr)[self.split_row_ids]
         return np.concatenate(([0], np.cumsum(degree)))
 
     @cached_property
     def spread_holders(self) -> np.ndarray:
         """uint8 or uint16 [S], the cluster of each slot."""
         kind = np.uint8 if self.num_clusters <= 256 else np.uint16
-        return self.holders[self._spread_slots].astype(kind)
+        return self.holders[self._split_slots].astype(kind)
 
     @cached_property
-    def spread_counts(self) -> np.ndarray:
+    def split_counts(self) -> np.ndarray:
         """int64 [R, C], entries of each row with each cluster."""
-        count, clusters = len(self.spread_rows), self.num_clusters
+        count, clusters = len(self.split_row_ids), self.num_clusters
         rows = np.repeat(np.arange(count), np.diff(self.spread_indptr))
         pairs = rows * clusters + self.spread_holders
         return np.bincount(pairs, minlength=count * clusters).reshape(count, clusters)
 
     @cached_property
-    def spread_bounds(self) -> np.ndarray:
+    def split_bounds(self) -> np.ndarray:
         """int64 [C + 1], where the entries that each cluster holds begin."""
-        return np.concatenate(([0], np.cumsum(self.spread_counts.sum(axis=0))))
+        return np.concatenate(([0], np.cumsum(self.split_counts.sum(axis=0))))
 
     @cached_property
     def spread_starts(self) -> np.ndarray:
         """int32 or int64 [R, C], where a row's entries with each cluster begin."""
-        before = np.cumsum(self.spread_counts, axis=0) - self.spread_counts
-        starts: np.ndarray = before + self.spread_bounds[:-1]
+        before = np.cumsum(self.split_counts, axis=0) - self.split_counts
+        starts: np.ndarray = before + self.split_bounds[:-1]
         return starts.astype(self.data.indices.dtype)
 
     @cached_property
-    def _spread_slots(self) -> np.ndarray:
+    def _split_slots(self) -> np.ndarray:
         """int64 [S], where the spread entries stand in original order."""
-        begin = self.data.indptr[self.original_ids[self.spread_rows]]
+        begin = self.data.indptr[self.original_ids[self.split_row_ids]]
         counts = np.diff(self.spread_indptr)
         slots = np.repeat(begin - self.spread_indptr[:-1], counts)
         return slots + np.arange(len(slots))
@@ -144,13 +144,13 @@ class VertexCutGraph(PartitionedGraph):
     @cached_property
     def _held_slots(self) -> np.ndarray:
         """int64 [S], the same in the order in which they are held."""
-        return self._spread_slots[np.argsort(self.spread_holders, kind="stable")]
+        return self._split_slots[np.argsort(self.spread_holders, kind="stable")]
 
     @cached_property
     def _kept_indptr(self) -> np.ndarray:
-        """int64 [N + 1], row pointers as if spread rows were empty."""
+        """int64 [N + 1], row pointers as if split rows were empty."""
         degree = np.diff(self.indptr)
-        degree[self.spread_rows] = 0
+        degree[self.split_row_ids] = 0
         return np.concatenate(([0], np.cumsum(degree)))
 
     @cached_property
@@ -158,7 +158,7 @@ class VertexCutGraph(PartitionedGraph):
         """What cutting the order needs: entries by the cluster that holds them."""
         clusters, cut = super()._counts
         kept = np.diff(self._kept_indptr[self.cluster_bounds])
-        return replace(clusters, edges=kept + np.diff(self.spread_bounds)), cut
+        return replace(clusters, edges=kept + np.diff(self.split_bounds)), cut
 
     @cached_property
     def holdings(self) -> Holdings:
@@ -167,12 +167,12 @@ class VertexCutGraph(PartitionedGraph):
 
         def stored(start: int, stop: int) -> np.ndarray:
             clusters = np.searchsorted(self.cluster_bounds, [start, stop])
-            low, high = (int(b) for b in self.spread_bounds[clusters] + kept[-1])
+            low, high = (int(b) for b in self.split_bounds[clusters] + kept[-1])
             own = self._stored_neighbours(int(kept[start]), int(kept[stop]))
             return np.concatenate([own, self._stored_neighbours(low, high)])
 
-        counts = (self.spread_counts, self.cluster_bounds)
-        return Holdings(self.spread_rows, *counts, stored)
+        counts = (self.split_counts, self.cluster_bounds)
+        return Holdings(self.split_row_ids, *counts, stored)
 
     def _stored_slots(self, start: int, stop: int) -> np.ndarray:
         """Return where stored entries ``start`` to ``stop - 1`` stand originally."""
@@ -185,26 +185,28 @@ class VertexCutGraph(PartitionedGraph):
         return np.concatenate([own, held])
 
     def _edge_sources(self) -> list[ArraySource]:
-        """List the arrays of the edges, and those of the spread rows."""
+        """List the arrays of the edges, and those of the split rows."""
         names = ("rows", "indptr", "holders", "starts", "bounds")
         arrays = {f"spread_{name}": getattr(self, f"spread_{name}") for name in names}
         if self.data.edge_weight is not None:
-            arrays["spread_strength"] = self._strength(self.data.edge_weight)
-        spread = [plain(name, array) for name, array in arrays.items()]
-        return super()._edge_sources() + spread
+            arrays["spread_strength"] = self._weighted_degree(self.data.edge_weight)
+        split_rows = [plain(name, array) for name, array in arrays.items()]
+        return super()._edge_sources() + split_rows
 
-    def _strength(self, weights: np.ndarray) -> np.ndarray:
-        """Return float32 [R], the sums of the spread rows' weights."""
-        nobody = np.zeros(len(self.spread_rows), np.int64)
-        values = weights[self._spread_slots]
-        return AdjacencyBlock(0, self.spread_indptr, values, nobody, values).strength
+    def _weighted_degree(self, weights: np.ndarray) -> np.ndarray:
+        """Return float32 [R], the sums of the split rows' weights."""
+        nobody = np.zeros(len(self.split_row_ids), np.int64)
+        values = weights[self._split_slots]
+        return AdjacencyBlock(
+            0, self.spread_indptr, values, nobody, values
+        ).weighted_degree
 
     def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:
         """Return what the store says of the graph."""
         found = super()._attributes(features, feature_dtype)
         found["partitioner"] |= {
             "spread_from": self.least,
-            "spread_rows": len(self.spread_rows),
+            "spread_rows": len(self.split_row_ids),
             "spread_entries": len(self.spread_holders),
         }
         return found
@@ -225,13 +227,13 @@ def _count(cut: VertexCut) -> int:
     return int(max(cut.masters.max(), cut.holders.max(initial=0))) + 1
 
 
-def check_spreadable(data: GraphData, slots: int, partitioner: dict[str, Any]) -> None:
+def check_splittable(data: GraphData, slots: int, partitioner: dict[str, Any]) -> None:
     """Raise `PartitionError` if a graph cannot be stored as a vertex-cut."""
     method = partitioner["method"]
     if data.edge_attr:
         raise PartitionError(
             f"method {method!r} spreads rows, and edge attributes "
-            f"({', '.join(data.edge_attr)}) cannot be spread with them: use "
+            f"({', '.join(data.edge_attr)}) cannot be split with them: use "
             "method='fennel', or leave edge_attr out"
         )
     if data.indices.dtype.itemsize < 8 and slots >= 2**31:

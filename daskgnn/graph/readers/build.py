@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.assemble import Spool, build_rows
 from daskgnn.graph.edges import convert
+from daskgnn.graph.edges.assemble import Spool, build_rows
 from daskgnn.graph.edges.csr import known_num_nodes
-from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, settle_ids
+from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_ids
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
@@ -170,4 +170,4 @@ def _settle(
             raise GraphFormatError("the graph is empty: there are no edges")
         return spool, len(words), words.words()
     num_nodes = _known(options) if table is None else len(table)
-    return settle_ids(spool, options.ids, num_nodes)
+    return number_ids(spool, options.ids, num_nodes)

@@ -84,8 +84,10 @@ def degrees_only(source: GraphSource, start: int, stop: int) -> AdjacencyBlock:
     )
     if schema.weighted:
         pieces = [
-            source.load_rows(first, min(first + PIECE, stop)).strength
+            source.load_rows(first, min(first + PIECE, stop)).weighted_degree
             for first in range(start, stop, PIECE)
         ]
-        vars(block)["strength"] = np.concatenate([np.empty(0, np.float32), *pieces])
+        vars(block)["weighted_degree"] = np.concatenate(
+            [np.empty(0, np.float32), *pieces]
+        )
     return block

@@ -109,7 +109,7 @@ def in_dtype(
     return narrow(values, dtype)
 
 
-def check_features(where: str, source: GraphSource) -> str:
+def check_feature_place(where: str, source: GraphSource) -> str:
     """Return `where` if features can be left there.
 
     Raises

@@ -82,11 +82,11 @@ class GraphSchema:
     older store counts them."""
     on_demand: bool = False
     """Whether parts hold degrees alone, and ask for entries as they are drawn."""
-    spread_bounds: np.ndarray | None = None
-    """int64 [C+1], of a vertex-cut: the first entry of spread rows that each cluster
+    split_bounds: np.ndarray | None = None
+    """int64 [C+1], of a vertex-cut: the first entry of split rows that each cluster
     holds."""
-    spread_bytes: int = 0
-    """Of what a vertex-cut keeps of spread rows beside their entries."""
+    split_rows_bytes: int = 0
+    """Of what a vertex-cut keeps of split rows beside their entries."""
     graph_hash: str = ""
     """Names the content whatever its order; `version` if not given."""
     report: dict[str, int] = field(default_factory=dict)

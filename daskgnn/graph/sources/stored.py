@@ -20,7 +20,7 @@ from daskgnn.graph.store.splitrows import (
     is_vertex_cut,
     read_part_rows,
     read_whole_rows,
-    spread_bytes,
+    split_rows_bytes,
 )
 from daskgnn.graph.store.store import Arrays, Store, open_store
 from daskgnn.graph.store.writer import ArraySource, chunk_rows
@@ -79,7 +79,7 @@ class StoredSource(GraphSource):
         )
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
-        """Return what a part holds: of a vertex-cut, with rows that are spread."""
+        """Return what a part holds: of a vertex-cut, with rows that are split."""
         if is_vertex_cut(self.arrays):
             return read_part_rows(self.arrays, start, stop)
         return self.load_rows(start, stop)
@@ -326,8 +326,8 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
         cluster_bounds=clusters.bounds,
         cluster_edges=clusters.edges,
         cluster_crossing=clusters.crossing,
-        spread_bounds=arrays.read("spread_bounds") if cut else None,
-        spread_bytes=spread_bytes(arrays),
+        split_bounds=arrays.read("spread_bounds") if cut else None,
+        split_rows_bytes=split_rows_bytes(arrays),
         graph_hash=str(said["graph_hash"]),
         report=dict(said["report"]),
         partitioner=dict(said["partitioner"]),

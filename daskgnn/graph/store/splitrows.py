@@ -1,8 +1,8 @@
 """Rows of a vertex-cut as they are stored.
 
 `indptr` has every row's degree. `indices` (and `edge_weight`) hold first the rows that
-are not spread, then the entries of the spread ones by the cluster that holds them, by
-row and by slot: `daskgnn.kernels.split` says what follows from that. R spread rows
+are not split, then the entries of the spread ones by the cluster that holds them, by
+row and by slot: `daskgnn.kernels.split` says what follows from that. R split rows
 with S slots, C clusters, P parts.
 """
 
@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.kernels.adjacency import AdjacencyBlock
-from daskgnn.kernels.split import SpreadRows
+from daskgnn.kernels.split import SplitRows
 
 if TYPE_CHECKING:
     from daskgnn.graph.store.store import Arrays
 
 
 def is_vertex_cut(store: Arrays) -> bool:
-    """Return whether rows of the store are spread."""
+    """Return whether rows of the store are split."""
     return "spread_rows" in store.arrays
 
 
-def spread_bytes(store: Arrays) -> int:
-    """Return the bytes of the arrays about spread rows; 0 if none is spread."""
+def split_rows_bytes(store: Arrays) -> int:
+    """Return the bytes of the arrays about split rows; 0 if none is split."""
     found = (a for name, a in store.arrays.items() if name.startswith("spread_"))
     return sum(math.prod(a.shape) * a.dtype.itemsize for a in found)
 
 
 def read_part_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
-    """Read what a part has: its rows, of which some are spread, and what it holds.
+    """Read what a part has: its rows, of which some are split, and what it holds.
 
     Raises
     ------
@@ -40,12 +40,12 @@ def read_part_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
         As for `Store.read`.
     """
     indptr = store.read("indptr", start, stop + 1)
-    spread, kept = _read_spread(store, start, stop, indptr)
-    held = _num_kept(store) + spread.first
+    split_rows, kept = _read_split_rows(store, start, stop, indptr)
+    held = _num_kept(store) + split_rows.first
 
     def entries(name: str) -> np.ndarray:
         own = store.read(name, *kept)
-        there = store.read(name, held, held + spread.count)
+        there = store.read(name, held, held + split_rows.count)
         return np.concatenate([own, there])
 
     return AdjacencyBlock(
@@ -54,7 +54,7 @@ def read_part_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
         indices=entries("indices"),
         original_ids=store.read("original_ids", start, stop),
         weights=entries("edge_weight") if "edge_weight" in store.arrays else None,
-        spread=spread,
+        split_rows=split_rows,
     )
 
 
@@ -69,21 +69,21 @@ def read_whole_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
         As for `Store.read`.
     """
     indptr = store.read("indptr", start, stop + 1)
-    spread, kept = _read_spread(store, start, stop, indptr)
+    split_rows, kept = _read_split_rows(store, start, stop, indptr)
     whole = np.ones(stop - start, bool)
-    whole[spread.rows] = False
+    whole[split_rows.rows] = False
     own = np.repeat(whole, np.diff(indptr))
-    places, bounds = spread.all_places(), store.read("spread_bounds")
+    places, bounds = split_rows.all_places(), store.read("spread_bounds")
     first = _num_kept(store)
 
     def entries(name: str) -> np.ndarray:
         found = np.empty(len(own), store.arrays[name].dtype)
         found[own] = store.read(name, *kept)
         held = np.empty(len(places), found.dtype)
-        for cluster in np.unique(spread.holders):
+        for cluster in np.unique(split_rows.holders):
             low, high = (int(b) for b in bounds[cluster : int(cluster) + 2])
             piece = store.read(name, first + low, first + high)
-            mine = spread.holders == cluster
+            mine = split_rows.holders == cluster
             held[mine] = piece[places[mine] - low]
         found[~own] = held
         return found
@@ -98,7 +98,7 @@ def read_whole_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
 
 
 def holder_counts(store: Arrays) -> np.ndarray:
-    """Return int64 [R, C], the entries of each spread row with each cluster.
+    """Return int64 [R, C], the entries of each split row with each cluster.
 
     Raises
     ------
@@ -132,28 +132,28 @@ def stored_places(store: Arrays) -> np.ndarray:
         As for `Store.read`.
     """
     indptr = store.read("indptr")
-    spread, _ = _read_spread(store, 0, len(indptr) - 1, indptr)
+    split_rows, _ = _read_split_rows(store, 0, len(indptr) - 1, indptr)
     kept = _num_kept(store)
     whole = np.ones(len(indptr) - 1, bool)
-    whole[spread.rows] = False
+    whole[split_rows.rows] = False
     own = np.repeat(whole, np.diff(indptr))
     found = np.empty(len(own), np.int64)
     found[own] = np.arange(kept)
-    found[~own] = kept + spread.all_places()
+    found[~own] = kept + split_rows.all_places()
     return found
 
 
 def _num_kept(store: Arrays) -> int:
-    """Return how many entries are in rows that are not spread."""
+    """Return how many entries are in rows that are not split."""
     return int(
         store.arrays["indices"].shape[0] - store.arrays["spread_holders"].shape[0]
     )
 
 
-def _read_spread(
+def _read_split_rows(
     store: Arrays, start: int, stop: int, indptr: np.ndarray
-) -> tuple[SpreadRows, tuple[int, int]]:
-    """Read the spread rows of a run, and where the other rows' entries are stored.
+) -> tuple[SplitRows, tuple[int, int]]:
+    """Read the split rows of a run, and where the other rows' entries are stored.
 
     `indptr` [stop - start + 1] is that of the run. What is held is that of the clusters
     between `start` and `stop`.
@@ -165,13 +165,15 @@ def _read_spread(
     clusters = np.searchsorted(store.read("cluster_bounds"), [start, stop])
     held = store.read("spread_bounds")[clusters]
     weighted = "spread_strength" in store.arrays
-    spread = SpreadRows(
+    split_rows = SplitRows(
         rows=rows[first:last] - start,
         indptr=slots - low,
         holders=store.read("spread_holders", low, high),
         starts=store.read("spread_starts", first, last),
         first=int(held[0]),
         count=int(held[1] - held[0]),
-        strength=store.read("spread_strength", first, last) if weighted else None,
+        weighted_degree=store.read("spread_strength", first, last)
+        if weighted
+        else None,
     )
-    return spread, (int(indptr[0]) - low, int(indptr[-1]) - high)
+    return split_rows, (int(indptr[0]) - low, int(indptr[-1]) - high)

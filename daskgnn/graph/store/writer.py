@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = "daskgnn"
 FORMAT_VERSION = 3
-"""The newest: 3 has rows that are spread, 2 features in half precision, anything else
+"""The newest: 3 has rows that are split, 2 features in half precision, anything else
 is written as 1."""
 CHUNK_BYTES = 16 << 20
 _ARRAY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")

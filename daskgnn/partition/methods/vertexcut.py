@@ -39,7 +39,7 @@ class VertexCut:
 def dbh_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     """Put each edge where the hash of its end of lower degree says.
 
-    Hubs are spread, and nodes of low degree stay whole. Cost: linear, about 0.02 s a
+    Hubs are split, and nodes of low degree stay whole. Cost: linear, about 0.02 s a
     million entries. Memory: 16 bytes a node and 4 an entry. When: degrees follow a
     power law so steep that no edge-cut helps (social networks), and speed matters.
     """

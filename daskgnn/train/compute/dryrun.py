@@ -229,7 +229,7 @@ def _two_nodes(weighted: bool) -> Block:
         edge_weight=np.ones(2, np.float32) if weighted else None,
         ids=np.arange(2),
         degree=np.ones(2, np.int64),
-        strength=np.ones(2, np.float32),
+        weighted_degree=np.ones(2, np.float32),
         dropout_key=0,
         aggregated=None,
     )

@@ -52,7 +52,7 @@ def evaluate_layer(
         edge_weight=halo.weights_of(block),
         ids=whole.original_ids,
         degree=block.degree,
-        strength=whole.strength,
+        weighted_degree=whole.weighted_degree,
         dropout_key=0,
         aggregated=aggregated,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
@@ -77,7 +77,7 @@ def _first_layer_in_pieces(
             edge_weight=piece.edge_weight,
             ids=whole.original_ids[piece.sources],
             degree=np.diff(piece.indptr),
-            strength=whole.strength[piece.sources],
+            weighted_degree=whole.weighted_degree[piece.sources],
             aggregated=piece.aggregated,
             aggregated_op=whole.first_aggregation,
         )

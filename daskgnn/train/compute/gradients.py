@@ -129,11 +129,11 @@ class Gradients:
         }
         return {name: text for name, (is_used, text) in given.items() if is_used}
 
-    def facts(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with."""
-        facts = asdict(self)
-        del facts["checksum_every"]
-        return facts
+        fingerprint = asdict(self)
+        del fingerprint["checksum_every"]
+        return fingerprint
 
     def rate(self, staleness: int) -> float:
         """Return what the learning rate is multiplied by."""
@@ -199,7 +199,7 @@ class StepUse(NamedTuple):
     """Whether parts that take steps of their own are averaged after it."""
 
 
-def shares(
+def step_weights(
     gradients: Gradients, seeds: list[int], first: int, size: int
 ) -> Iterator[tuple[float, bool]]:
     """Yield each step's weight in its update, and whether it is the update's last.

@@ -200,7 +200,7 @@ def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
                 edge_weight=rows.weights,
                 ids=graph.original_ids,
                 degree=graph.degree,
-                strength=graph.strength,
+                weighted_degree=graph.weighted_degree,
                 dropout_key=batch.key,
                 aggregated=batch.aggregated if outermost else None,
                 aggregated_op=first_aggregation if outermost else None,

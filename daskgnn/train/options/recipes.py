@@ -57,7 +57,9 @@ RECIPES["citeseer"] = RECIPES["cora"]
 RECIPES["pubmed"] = RECIPES["cora"]
 
 
-def settle(name: str, given: Mapping[str, Any], *, use_recipe: bool) -> dict[str, Any]:
+def with_recipe(
+    name: str, given: Mapping[str, Any], *, use_recipe: bool
+) -> dict[str, Any]:
     """Return all settings: what is given, else the recipe's, else the default.
 
     Parameters

@@ -199,9 +199,9 @@ class Recorder:
         """
         self._hear()
         if self.storage is not None and (self.durable or 0) < step:
-            self.settle()
+            self.wait_until_written()
 
-    def settle(self) -> None:
+    def wait_until_written(self) -> None:
         """Wait until all checkpoints are written.
 
         Raises

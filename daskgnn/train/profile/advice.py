@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from daskgnn.cluster.balance import Loads, balance, finish, in_runs
+from daskgnn.cluster.balance import Loads, balance, finish_time, in_runs
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.errors import InputError
 
@@ -75,7 +75,7 @@ def _busy(part_seconds: Sequence[float], workers: int) -> float:
     names = [f"{i:06}" for i in range(workers)]
     loads = Loads(tuple(part_seconds))
     places = balance(in_runs(len(part_seconds), names), names, loads, gain=1.0)
-    return finish(places, names, loads)
+    return finish_time(places, names, loads)
 
 
 class Advisor:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.steps.clock import Spent
     from daskgnn.dataflow.timing import Transfers
-    from daskgnn.train.profile.windowprofile import Account, Seconds
+    from daskgnn.train.profile.windowprofile import Seconds, WindowProfile
 
 _GATHERING = ("rows", "halo-cache", "gather")
 _WAITED = ("exchange", "peers", "form", "batches")
@@ -59,12 +59,12 @@ class _Sums:
     )
     """Seconds of each step's exchange."""
 
-    def add(self, account: Account, gaps: Seconds, wall: float) -> None:
+    def add(self, window_profile: WindowProfile, gaps: Seconds, wall: float) -> None:
         """Add a window; `gaps` are the driver's lines before it."""
         self.windows += 1
-        self.steps += account.steps
-        self.forms[account.form] += account.steps
-        columns, cpu = account.lines(wall)
+        self.steps += window_profile.steps
+        self.forms[window_profile.form] += window_profile.steps
+        columns, cpu = window_profile.lines(wall)
         include(self.cpu, cpu)
         for worker, lines in columns.items():
             mine = self.chain.setdefault(worker, {})
@@ -73,24 +73,24 @@ class _Sums:
             self.present[worker] = self.present.get(worker, 0.0) + time_here
             include(self.mean, lines, 1 / len(columns))
         include(self.mean, gaps)
-        self._add_prepared(account)
-        self.exchanges.extend(account.exchanges())
+        self._add_prepared(window_profile)
+        self.exchanges.extend(window_profile.exchanges())
 
-    def _add_prepared(self, account: Account) -> None:
-        for part, report in enumerate(account.prepared):
+    def _add_prepared(self, window_profile: WindowProfile) -> None:
+        for part, report in enumerate(window_profile.prepared):
             self.ahead[part] = added(self.ahead.get(part, {}), report.spent)
-        finished = max(report.finished for report in account.prepared)
-        self.latency += finished - account.submitted
+        finished = max(report.finished for report in window_profile.prepared)
+        self.latency += finished - window_profile.submitted
         counts = {
-            "tasks": account.tasks,
-            **account.crossed,
-            "gradient_bytes": sum(m.sent_bytes for m in account.members),
-            "gradient_messages": sum(m.messages for m in account.members),
+            "tasks": window_profile.tasks,
+            **window_profile.crossed,
+            "gradient_bytes": sum(m.sent_bytes for m in window_profile.members),
+            "gradient_messages": sum(m.messages for m in window_profile.members),
         }
         self.counts.update(counts)
 
 
-class Ledger:
+class StepProfile:
     """Where the time of a run's steps went.
 
     On a cluster the first window is left out, if there are others: nothing was
@@ -132,13 +132,13 @@ class Ledger:
         self._driver = now - self._mark
         self._mark = now
 
-    def leave(self, account: Account) -> None:
+    def leave(self, window_profile: WindowProfile) -> None:
         """Take note of a window's end and of its account."""
         now = time.perf_counter()
         wall, self._end = now - self._mark, now
         gaps = {"driver": self._driver, "outside": self._outside}
         sums = self._sums
-        sums.add(account, gaps, wall)
+        sums.add(window_profile, gaps, wall)
         sums.seconds = now - self._start
         if not self.inline and self._first is None:
             self._first, self._sums = sums, _Sums()

@@ -1,4 +1,4 @@
-"""The figures of `daskgnn.train.profile.stepprofile.Ledger.to_dict` as text."""
+"""The figures of `daskgnn.train.profile.stepprofile.StepProfile.to_dict` as text."""
 
 from __future__ import annotations
 

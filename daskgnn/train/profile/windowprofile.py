@@ -52,7 +52,7 @@ Seconds = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Account:
+class WindowProfile:
     """What is known of a trained window's time."""
 
     steps: int
@@ -130,14 +130,14 @@ def include(total: Seconds, more: Mapping[str, float], factor: float = 1.0) -> N
         total[name] = total.get(name, 0.0) + seconds * factor
 
 
-def _gang(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
+def _gang(profile: WindowProfile, wall: float) -> tuple[dict[str, Seconds], Seconds]:
     """Return each member's lines, which add up to `wall`, and processor seconds."""
     columns: dict[str, Seconds] = {}
     cpu: Seconds = {}
-    meetings = [member.meetings for member in account.members]
+    meetings = [member.meetings for member in profile.members]
     whole = _needed(meetings)
-    for member in account.members:
-        columns[member.address] = _member(account, member, wall, whole)
+    for member in profile.members:
+        columns[member.address] = _member(profile, member, wall, whole)
         include(cpu, {name: spent[1] for name, spent in member.work.spent.items()})
     return columns, cpu
 
@@ -157,7 +157,10 @@ def _needed(meetings: list[tuple[tuple[float, float], ...]]) -> list[float]:
 
 
 def _member(
-    account: Account, member: MemberReport, wall: float, needed: list[float]
+    profile: WindowProfile,
+    member: MemberReport,
+    wall: float,
+    needed: list[float],
 ) -> Seconds:
     """Return a member's lines."""
     work = member.work
@@ -165,10 +168,10 @@ def _member(
     inside = max(work.ended - work.began, 0.0)
     waited = [left - came for came, left in member.meetings]
     exchange = sum(min(a, b) for a, b in zip(waited, needed, strict=False))
-    before = min(max(work.began - account.began, 0.0), max(wall - inside, 0.0))
+    before = min(max(work.began - profile.began, 0.0), max(wall - inside, 0.0))
     form = lines.get("form", 0.0)
     # Waiting for batches: the own ones before the task began, others' while it waited.
-    ready = max(account.ready_after, 0.0)
+    ready = max(profile.ready_after, 0.0)
     mine, theirs = min(ready, before), min(max(ready - before, 0.0), form)
     return {
         **lines,
@@ -180,19 +183,19 @@ def _member(
     }
 
 
-def _tasks(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
+def _tasks(profile: WindowProfile, wall: float) -> tuple[dict[str, Seconds], Seconds]:
     """Return each worker's lines where steps ran as tasks, and processor seconds.
 
     A step waits for the slowest worker's gradients, then for sums and the update,
     wherever these run.
     """
     workers = sorted(
-        {w for works in account.work for w in works if math.isfinite(works[w].began)}
+        {w for works in profile.work for w in works if math.isfinite(works[w].began)}
     )
     columns: dict[str, Seconds] = {worker: {} for worker in workers}
     common: Seconds = {}
     cpu: Seconds = {}
-    for works in account.work:
+    for works in profile.work:
         busy = {w: _busy(works[w]) if w in works else {} for w in workers}
         longest = max((sum(lines.values()) for lines in busy.values()), default=0.0)
         for worker, lines in busy.items():
@@ -207,7 +210,7 @@ def _tasks(account: Account, wall: float) -> tuple[dict[str, Seconds], Seconds]:
         include(lines, common)
         left = max(wall - sum(lines.values()), 0.0)
         # What a part computes before another's batch has come is no waiting.
-        lines["batches"] = min(max(account.ready_after, 0.0), left)
+        lines["batches"] = min(max(profile.ready_after, 0.0), left)
         lines["dask"] = left - lines["batches"]
     return columns, cpu
 
