@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from dask.task_spec import DataNode, Task, TaskRef
 
+from daskgnn.display import html_table
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.sources.check import check_source
 from daskgnn.graph.sources.clusters import clusters_of, csr_rows
@@ -365,6 +366,22 @@ class Graph:
             f"{self.num_features} features, {self.num_classes} classes, "
             f"{self.num_parts} of at most {self.num_clusters} parts)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of counts."""
+        facts = {
+            "nodes": self.num_nodes,
+            "edges": self.num_edges,
+            "features": self.num_features,
+            "stored as": self.feature_dtype,
+            "classes": self.num_classes,
+            **{f"{name} nodes": len(ids) for name, ids in self.splits.items()},
+            "parts": self.num_parts,
+            "clusters": self.num_clusters,
+            "partitioner": self.partitioner.get("method"),
+            "path": self.path,
+        }
+        return html_table(f"Graph {self.name}", facts.items())
 
 
 def load_chunk(source: Any, start: int, stop: int, what: str) -> Any:

@@ -12,17 +12,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from daskgnn.display import html_table, words
 from daskgnn.partition.traffic import check_sampling, remote_traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from daskgnn.partition.holdings import Holdings
 
+_HEADER = ("part", "nodes", "edges", "training", "halo")
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Quality:
-    """Numbers of a partition; ``str(quality)`` is a table of them."""
+    """Numbers of a partition; ``print(quality)`` shows a table of them.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> graph = daskgnn.load_dataset("karate").partition(4, "range")
+    >>> graph.quality(num_parts=2)
+    Quality(2 parts, edge cut 0.2692, edge balance 1.00, replication factor 1.53)
+    """
 
     nodes: np.ndarray
     """int64 [P], nodes of each part."""
@@ -100,26 +111,50 @@ class Quality:
             for name, value in values.items()
         }
 
+    def __repr__(self) -> str:
+        """Return one line of the numbers that matter most."""
+        return (
+            f"Quality({self.num_parts} parts, edge cut {self.edge_cut:.4f}, edge "
+            f"balance {self.edge_balance:.2f}, replication factor "
+            f"{self.replication_factor:.2f})"
+        )
+
     def __str__(self) -> str:
         """Return a table of the parts and a line for each number of the whole."""
-        seeds = ["-"] * self.num_parts if self.seeds is None else self.seeds
+        lines = [_line(*row) for row in [_HEADER, *self._parts()]]
+        lines += [f"{name:18}  {text}" for name, text in self._whole()]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the numbers of the whole as a table, and those of the parts."""
+        whole = html_table(repr(self), self._whole())
+        return whole + html_table("Parts", self._parts(), _HEADER)
+
+    def _parts(self) -> Iterable[tuple[Any, ...]]:
+        """Return the columns of `_HEADER` of each part."""
+        seeds = [None] * self.num_parts if self.seeds is None else self.seeds
         columns = (self.nodes, self.edges, seeds, self.halo_nodes)
-        lines = [_line("part", "nodes", "edges", "training", "halo")]
-        lines += [_line(p, *row) for p, row in enumerate(zip(*columns, strict=True))]
+        return zip(range(self.num_parts), *columns, strict=True)
+
+    def _whole(self) -> list[tuple[str, str]]:
+        """Return what the numbers of the whole are called, and their text."""
         seed_balance = "-" if self.seed_balance is None else f"{self.seed_balance:.3f}"
         fan_outs = ",".join(map(str, self.num_neighbors))
-        return "\n".join(
-            [
-                *lines,
-                f"edge cut            {self.edge_cut:.4f}",
-                f"balance (max/mean)  nodes {self.node_balance:.3f}, edges "
-                f"{self.edge_balance:.3f}, training nodes {seed_balance}",
-                f"replication factor  {self.replication_factor:.3f}",
-                f"remote rows a step  about {self.remote_rows_per_step:,.0f} "
-                f"({size_text(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
-                f"batch {self.batch_size}, {_steps(self.window)}, without cache",
-            ]
+        balance = (
+            f"nodes {self.node_balance:.3f}, edges {self.edge_balance:.3f}, "
+            f"training nodes {seed_balance}"
         )
+        remote = (
+            f"about {self.remote_rows_per_step:,.0f} "
+            f"({size_text(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
+            f"batch {self.batch_size}, {_steps(self.window)}, without cache"
+        )
+        return [
+            ("edge cut", f"{self.edge_cut:.4f}"),
+            ("balance (max/mean)", balance),
+            ("replication factor", f"{self.replication_factor:.3f}"),
+            ("remote rows a step", remote),
+        ]
 
 
 def measure(
@@ -224,8 +259,8 @@ def _balance(counts: np.ndarray) -> float:
 
 def _line(*cells: Any) -> str:
     """Return a row of the table."""
-    texts = (f"{c:,}" if isinstance(c, int | np.integer) else str(c) for c in cells)
-    return f"{next(texts):>4}" + "".join(f"{text:>14}" for text in texts)
+    first, *others = map(words, cells)
+    return f"{first:>4}" + "".join(f"{text:>14}" for text in others)
 
 
 def _steps(window: int) -> str:

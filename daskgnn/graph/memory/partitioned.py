@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from daskgnn.display import html_table
 from daskgnn.graph.edges.identify import pack_ids
 from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
 from daskgnn.graph.store.writer import ArraySource, check_target, write_store
@@ -337,6 +338,17 @@ class PartitionedGraph:
             f"{self.data.num_edges} edges, {self.num_clusters} clusters by "
             f"{self.partitioner['method']!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of counts."""
+        facts = {
+            "nodes": self.data.num_nodes,
+            "edges": self.data.num_edges,
+            "features": self.data.num_features,
+            "clusters": self.num_clusters,
+            "method": self.partitioner["method"],
+        }
+        return html_table(f"PartitionedGraph {self.data.name}", facts.items())
 
 
 def ordered_indptr(indptr: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -1,0 +1,72 @@
+"""How values and objects are shown: words in a table, and HTML in a notebook."""
+
+from __future__ import annotations
+
+from html import escape
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_MOST_ROWS = 20
+_LEFT, _RIGHT = "text-align: left", "text-align: right"
+
+
+def words(value: Any) -> str:
+    """Return a value as it is read most easily.
+
+    Examples
+    --------
+    >>> [words(value) for value in (None, 1234567, 0.123456, True, [15, 10])]
+    ['-', '1,234,567', '0.1235', 'True', '[15, 10]']
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, Real) else str(value)
+
+
+def html_table(
+    title: str, rows: Iterable[Sequence[Any]], header: Sequence[str] = ()
+) -> str:
+    """Return a table as HTML, whose colours are those of the page around it.
+
+    Parameters
+    ----------
+    title : str
+        What stands above the table.
+    rows : iterable of sequences
+        Values of any kind, shown by `words`; the first of each row is its heading.
+        Of many rows, the first and the last ones are shown.
+    header : sequence of str
+        The columns' names.
+
+    Examples
+    --------
+    >>> print(html_table("Graph", [("N", 1797)]))
+    <div><strong>Graph</strong>
+    <table>
+    <tr><th style="text-align: left">N</th><td style="text-align: right">1,797</td></tr>
+    </table></div>
+    """
+    lines = [f"<div><strong>{escape(title)}</strong>", "<table>"]
+    if header:
+        cells = "".join(f'<th style="{_RIGHT}">{escape(name)}</th>' for name in header)
+        lines.append(f"<thead><tr>{cells}</tr></thead>")
+    shown = list(rows)
+    if len(shown) > _MOST_ROWS:
+        half = _MOST_ROWS // 2
+        shown[half:-half] = [("...",) * len(shown[0])]
+    for first, *others in shown:
+        cells = _cell("th", first) + "".join(_cell("td", value) for value in others)
+        lines.append(f"<tr>{cells}</tr>")
+    return "\n".join([*lines, "</table></div>"])
+
+
+def _cell(tag: str, value: Any) -> str:
+    """Return a cell, numbers to the right."""
+    number = value is None or (isinstance(value, Real) and not isinstance(value, bool))
+    style = _RIGHT if number else _LEFT
+    return f'<{tag} style="{style}">{escape(words(value))}</{tag}>'
