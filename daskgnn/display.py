@@ -23,9 +23,9 @@ def words(value: Any) -> str:
     """
     if value is None:
         return "-"
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, Real) else str(value)
+    if not _is_number(value):
+        return str(value)
+    return f"{value:,}" if isinstance(value, Integral) else f"{value:.4g}"
 
 
 def html_table(
@@ -67,6 +67,10 @@ def html_table(
 
 def _cell(tag: str, value: Any) -> str:
     """Return a cell, numbers to the right."""
-    number = value is None or (isinstance(value, Real) and not isinstance(value, bool))
-    style = _RIGHT if number else _LEFT
+    style = _RIGHT if value is None or _is_number(value) else _LEFT
     return f'<{tag} style="{style}">{escape(words(value))}</{tag}>'
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number: of Python or numpy, but not a bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)

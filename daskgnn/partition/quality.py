@@ -32,7 +32,7 @@ class Quality:
     >>> import daskgnn
     >>> graph = daskgnn.load_dataset("karate").partition(4, "range")
     >>> graph.quality(num_parts=2)
-    Quality(2 parts, edge cut 0.2692, edge balance 1.00, replication factor 1.53)
+    Quality(2 parts, edge cut 0.2821, edge balance 1.00, replication factor 1.59)
     """
 
     nodes: np.ndarray

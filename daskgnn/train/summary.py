@@ -103,7 +103,7 @@ def as_table(trainer: Trainer) -> str:
 def _drawn(trainer: Trainer) -> dict[str, Any]:
     """Return how minibatches are drawn."""
     options, sampler = trainer.options, trainer.options["sampler"]
-    drawn = {"num_neighbors": options["num_neighbors"]}
+    drawn: dict[str, Any] = {"num_neighbors": options["num_neighbors"]}
     if sampler is not None:
         drawn = {"sampler": type(sampler).__name__}
     rate = trainer.run_state.schedule.options()[0].get("lr")

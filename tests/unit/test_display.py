@@ -114,7 +114,7 @@ def test_graphs_show_their_counts(data, tmp_path):
 
 @pytest.mark.parametrize("train", [None, [0, 1, 2]])
 def test_the_quality_report_shows_its_figures(train):
-    graph = planted_graph(train=train)
+    graph = planted_graph(train=train, val=None, test=None)
     quality = graph.partition(16, "hash").quality(num_parts=4)
     whole, parts = read(quality).rows[:4], read(quality).rows[4:]
     assert parts[0] == ["part", "nodes", "edges", "training", "halo"]
