@@ -65,6 +65,14 @@ def html_table(
     return "\n".join([*lines, "</table></div>"])
 
 
+def graph_table(kind: str, graph: Any, *names: str, **more: Any) -> str:
+    """Return counts of a graph, these attributes of it, and more, as HTML."""
+    shown = {name: getattr(graph, name) for name in ("num_nodes", "num_edges", *names)}
+    facts = {n.removeprefix("num_").replace("_", " "): v for n, v in shown.items()}
+    facts |= {f"{name} nodes": len(ids) for name, ids in graph.splits.items()}
+    return html_table(f"{kind} {graph.name}", (facts | more).items())
+
+
 def _cell(tag: str, value: Any) -> str:
     """Return a cell, numbers to the right."""
     style = _RIGHT if value is None or _is_number(value) else _LEFT

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from dask.task_spec import DataNode, Task, TaskRef
 
-from daskgnn.display import html_table
+from daskgnn.display import graph_table
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.sources.check import check_source
 from daskgnn.graph.sources.clusters import clusters_of, csr_rows
@@ -369,19 +369,8 @@ class Graph:
 
     def _repr_html_(self) -> str:
         """Return a table of counts."""
-        facts = {
-            "nodes": self.num_nodes,
-            "edges": self.num_edges,
-            "features": self.num_features,
-            "stored as": self.feature_dtype,
-            "classes": self.num_classes,
-            **{f"{name} nodes": len(ids) for name, ids in self.splits.items()},
-            "parts": self.num_parts,
-            "clusters": self.num_clusters,
-            "partitioner": self.partitioner.get("method"),
-            "path": self.path,
-        }
-        return html_table(f"Graph {self.name}", facts.items())
+        names = "num_features feature_dtype num_classes num_parts num_clusters path"
+        return graph_table("Graph", self, *names.split())
 
 
 def load_chunk(source: Any, start: int, stop: int, what: str) -> Any:

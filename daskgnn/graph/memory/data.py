@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.display import html_table
+from daskgnn.display import graph_table
 from daskgnn.graph.memory import checks
 
 if TYPE_CHECKING:
@@ -129,13 +129,4 @@ class GraphData:
 
     def _repr_html_(self) -> str:
         """Return a table of counts."""
-        facts = {
-            "nodes": self.num_nodes,
-            "edges": self.num_edges,
-            "features": self.num_features,
-            "classes": self.num_classes,
-            **{f"{name} nodes": len(ids) for name, ids in self.splits.items()},
-            "directed": self.directed,
-            "weighted": self.edge_weight is not None,
-        }
-        return html_table(f"GraphData {self.name}", facts.items())
+        return graph_table("GraphData", self, "num_features", "num_classes", "directed")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.display import html_table
+from daskgnn.display import graph_table
 from daskgnn.graph.edges.identify import pack_ids
 from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
 from daskgnn.graph.store.writer import ArraySource, check_target, write_store
@@ -341,14 +341,8 @@ class PartitionedGraph:
 
     def _repr_html_(self) -> str:
         """Return a table of counts."""
-        facts = {
-            "nodes": self.data.num_nodes,
-            "edges": self.data.num_edges,
-            "features": self.data.num_features,
-            "clusters": self.num_clusters,
-            "method": self.partitioner["method"],
-        }
-        return html_table(f"PartitionedGraph {self.data.name}", facts.items())
+        more = {"clusters": self.num_clusters, "method": self.partitioner["method"]}
+        return graph_table("PartitionedGraph", self.data, "num_features", **more)
 
 
 def ordered_indptr(indptr: np.ndarray, order: np.ndarray) -> np.ndarray:
