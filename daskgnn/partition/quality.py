@@ -23,17 +23,9 @@ if TYPE_CHECKING:
 _HEADER = ("part", "nodes", "edges", "training", "halo")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Quality:
-    """Numbers of a partition; ``print(quality)`` shows a table of them.
-
-    Examples
-    --------
-    >>> import daskgnn
-    >>> graph = daskgnn.load_dataset("karate").partition(4, "range")
-    >>> graph.quality(num_parts=2)
-    Quality(2 parts, edge cut 0.2821, edge balance 1.00, replication factor 1.59)
-    """
+    """Numbers of a partition; ``str(quality)`` is a table of them."""
 
     nodes: np.ndarray
     """int64 [P], nodes of each part."""

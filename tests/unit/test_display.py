@@ -15,7 +15,7 @@ from daskgnn.display import html_table, words
 from daskgnn.train.chaos import ChaosReport
 
 HOSTILE = '<script>alert("1 & 2")</script>'
-DOCUMENTED = ("display", "partition.quality", "train.persist.history")
+DOCUMENTED = ("display", "train.persist.history")
 
 
 class Reader(HTMLParser):

@@ -38,6 +38,8 @@ class History:
     History(2 epochs, 0 steps, loss 0.5, best val_accuracy 0.875 in epoch 1)
     >>> history.to_pandas()[["loss", "val_accuracy"]].loc[1].tolist()
     [0.5, 0.875]
+    >>> [axes.get_title(loc="left") for axes in history.plot().axes]
+    ['Training loss', 'Accuracy']
     """
 
     steps: list[Record] = field(default_factory=list)
@@ -67,7 +69,16 @@ class History:
 
         Examples
         --------
-        >>> daskgnn.History.read("runs/digits").plot()  # doctest: +SKIP
+        >>> from tempfile import TemporaryDirectory
+        >>> import daskgnn
+        >>> data = daskgnn.load_dataset("karate")
+        >>> graph = daskgnn.open_graph(data.partition(num_clusters=4, method="range"))
+        >>> model = daskgnn.nn.GraphSAGE(data.num_features, 8, data.num_classes, 1)
+        >>> with TemporaryDirectory() as out:
+        ...     trainer = daskgnn.Trainer(model, graph, num_neighbors=[5], out=out)
+        ...     history = trainer.fit(epochs=2)
+        ...     daskgnn.History.read(out) == history
+        True
         """
         storage = open_storage(directory)
         if not storage.exists(METRICS):

@@ -105,9 +105,9 @@ class StepProfile:
 
     Examples
     --------
-    >>> profile = trainer.profile(steps=64)  # doctest: +SKIP
-    >>> print(profile.table())               # doctest: +SKIP
-    >>> profile.plot("profile.png")          # doctest: +SKIP
+    >>> ledger = trainer.profile(steps=64)  # doctest: +SKIP
+    >>> print(ledger.table())               # doctest: +SKIP
+    >>> ledger.plot("profile.png")          # doctest: +SKIP
     """
 
     def __init__(self, inline: bool) -> None:
