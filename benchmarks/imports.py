@@ -1,7 +1,8 @@
 """How long the package and the help of its commands take to start, beside torch.
 
 Every line is a process of its own; the processes run in turns, so that all of them meet
-the same load. Times are wall times of whole processes, Python's own start included.
+the same load. Times are those of whole processes, with Python's own start; processor
+time says more than wall time where other processes run.
 
     python benchmarks/imports.py [--rounds 15] [--json FILE]
 """
@@ -9,6 +10,7 @@ the same load. Times are wall times of whole processes, Python's own start inclu
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import time
@@ -29,11 +31,16 @@ SIDES = {
 }
 
 
-def seconds(command: list[str]) -> float:
-    """Return what a process takes from its start to its end."""
-    began = time.perf_counter()
+def milliseconds(command: list[str]) -> tuple[float, float]:
+    """Return the wall time and the processor time of a process."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    wall, after = (
+        time.perf_counter() - began,
+        resource.getrusage(resource.RUSAGE_CHILDREN),
+    )
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return 1000 * wall, 1000 * used
 
 
 def main() -> None:
@@ -42,26 +49,22 @@ def main() -> None:
     parser.add_argument("--json")
     given = parser.parse_args()
     for command in SIDES.values():  # files are read, and compiled, once before
-        seconds(command)
+        milliseconds(command)
     rounds = [
-        {name: seconds(command) for name, command in SIDES.items()}
+        {name: milliseconds(command) for name, command in SIDES.items()}
         for _ in range(given.rounds)
     ]
     rows = []
     for name in SIDES:
-        times = [taken[name] for taken in rounds]
-        shares = [taken[name] / taken[TORCH] for taken in rounds]
-        rows.append(
-            {
-                "process": name,
-                "median ms": 1000 * median(times),
-                "least ms": 1000 * min(times),
-                "most ms": 1000 * max(times),
-                "of import torch": median(shares),
-            }
-        )
+        row: dict[str, object] = {"process": name}
+        for which, kind in enumerate(("wall", "CPU")):
+            times = [taken[name][which] for taken in rounds]
+            shares = [taken[name][which] / taken[TORCH][which] for taken in rounds]
+            row |= {f"{kind} ms": median(times), f"{kind}, least": min(times)}
+            row |= {f"{kind}, x torch": median(shares)}
+        rows.append(row)
     title = f"Starting, {given.rounds} rounds in turns"
-    note = "of import torch: the median, over rounds, of two times of the same round"
+    note = "x torch: the median, over rounds, of two times of the same round"
     extra = {"rounds": rounds, "command": DASKGNN}
     show(title, rows, given.json, notes=[note], extra=extra, markdown=True)
 
