@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from dask.base import annotate
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import List, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
@@ -16,6 +17,7 @@ from daskgnn.cluster.placement import PartPlacement
 from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
 from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
 from daskgnn.dataflow.steps.peers import Gang
+from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -195,20 +197,12 @@ class ClusterExecutor(Executor):
         gang = self._new_gang()
         name = ("window", *steps.name, gang.attempt)
         keys = [(*name, i) for i in range(len(gang.members))]
-        tasks = {
-            key: Task(
-                key,
-                run_member,
-                steps.method,
-                gang,
-                i,
-                steps.state,
-                List(*(TaskRef(steps.programs[p]) for p in parts)),
-                List(*(TaskRef(steps.batches[p]) for p in parts)),
-                steps.options,
-            )
-            for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True))
-        }
+        alike = replace(steps, programs=(), batches=())
+        tasks: dict[Any, Any] = {}
+        for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True)):
+            programs = List(*(TaskRef(steps.programs[p]) for p in parts))
+            batches = List(*(TaskRef(steps.batches[p]) for p in parts))
+            add_task(tasks, key, run_member, alike, gang, i, programs, batches)
         addresses = [address for address, _ in gang.members]
 
         def workers(key: Any) -> list[str]:

@@ -150,10 +150,10 @@ def halo_of(blocks: PartBlocks) -> Halo:
 
 def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureReply:
     """Return what a part has of another's halo."""
-    features = blocks.features
-    if isinstance(features, RowReader):
-        features = np.empty((len(features), 0), np.float32)  # who asks reads them too
-    return answer_rows(blocks.adjacency, features, FeatureRequest(ids))
+    held, features = blocks.content, blocks.features
+    if isinstance(features, RowReader):  # who asks reads them too
+        held = replace(held, features=np.empty((len(features), 0), np.float32))
+    return answer_rows(held, FeatureRequest(ids))
 
 
 def gather_part(

@@ -16,28 +16,19 @@ import numpy as np
 from dask.task_spec import List, TaskRef
 
 from daskgnn.dataflow.steps.tasks import add_task
-from daskgnn.kernels.exchange import (
-    FeatureRequest,
-    answer_rows,
-    needs_ids,
-    needs_weighted_degree,
-)
+from daskgnn.kernels.exchange import FeatureRequest, answer_rows, bytes_beside
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.kernels.halo_cache import (
-    choose_static,
-    fill_cache,
-    update_lru,
-)
+from daskgnn.kernels.halo_cache import choose_static, fill_cache, update_lru
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.sampling import ColocatedParts, SampledWindow
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
-    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.book import ColocatedParts, PartitionBook
     from daskgnn.kernels.exchange import FeatureReply
     from daskgnn.kernels.halo_cache import HaloCache
+    from daskgnn.kernels.sampled import SampledWindow
 
 
 @dataclass(frozen=True)
@@ -92,9 +83,7 @@ def plan_cache(
     """
     row = graph.num_features * np.dtype(TABLE_DTYPES[feature_dtype]).itemsize
     row += graph.index_dtype.itemsize + 8 * (policy == "lru")
-    row += 8 * needs_ids(first_aggregation) + 4 * needs_weighted_degree(
-        first_aggregation
-    )
+    row += bytes_beside(first_aggregation)
     reset = max(int(dask.config.get("gnn.halo-cache-reset")), 1)
     capacity = nbytes // row
     if capacity < 1 or graph.num_parts < 2:
@@ -175,7 +164,7 @@ def serve_cache(
 ) -> FeatureReply:
     """Return what `owner` has of a cache's rows."""
     mine = FeatureRequest(ids[book.owned(ids, owner)])
-    return answer_rows(blocks.adjacency, blocks.features, mine, first_aggregation)
+    return answer_rows(blocks, mine, first_aggregation)
 
 
 def add_update(

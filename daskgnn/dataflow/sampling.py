@@ -6,20 +6,21 @@ blocks lie here, looks up entries that other parts hold, and counts bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from daskgnn.kernels.book import ColocatedParts
 from daskgnn.kernels.entries import Entries, completed, references
+from daskgnn.kernels.sampled import SampledWindow
 
 if TYPE_CHECKING:
     import numpy as np
 
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.sampled import SampledGraph
     from daskgnn.kernels.traffic import Traffic
     from daskgnn.sampling.sampler import Sampler
 
@@ -80,17 +81,6 @@ class Round:
 
 
 @dataclass(frozen=True)
-class ColocatedParts:
-    """A part, and those whose blocks its tasks can read in place."""
-
-    part: int
-    parts: tuple[int, ...]
-    """Ascending; the part itself is one of them."""
-    far: tuple[int, ...]
-    """All others; or those of them that are asked."""
-
-
-@dataclass(frozen=True)
 class Message:
     """A sampler's request or answer on its way; None where there is nothing to say."""
 
@@ -116,15 +106,6 @@ class PendingSample:
 
     answers: dict[int, Any]
     traffic: Traffic
-
-
-@dataclass(frozen=True)
-class SampledWindow:
-    """A part's window after the last round."""
-
-    graphs: tuple[SampledGraph, ...]
-    """One a step."""
-    traffic: Traffic = field(repr=False)
 
 
 def ask(window: Sampling, how: Round, owner: int) -> Message:

@@ -10,7 +10,6 @@ from dask.task_spec import List, TaskRef
 
 from daskgnn.dataflow.halo_cache import add_update
 from daskgnn.dataflow.sampling import (
-    ColocatedParts,
     Round,
     Sampling,
     ask,
@@ -23,8 +22,9 @@ from daskgnn.dataflow.sampling import (
     serve,
 )
 from daskgnn.dataflow.steps.tasks import add_task
-from daskgnn.kernels.batch import PreparedWindow, StepMeta, assemble_minibatches
-from daskgnn.kernels.exchange import FeatureReply, FeatureRequest, answer_rows, ask_rows
+from daskgnn.kernels.batch import GatherPlan, StepMeta, assemble_minibatches
+from daskgnn.kernels.book import ColocatedParts
+from daskgnn.kernels.exchange import answer_rows, ask_rows
 from daskgnn.kernels.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.halo_cache import CachePlan
-    from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.sampling import PackedSampler, SampledWindow
+    from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.halo_cache import HaloCache
+    from daskgnn.kernels.exchange import InputPlan
     from daskgnn.kernels.targets import TargetRows
 
 
@@ -59,17 +58,6 @@ class WindowSeeds:
             return self.meta
         pairs = zip(self.meta, self.targets[part], strict=True)
         return [replace(meta, targets=rows) for meta, rows in pairs]
-
-
-@dataclass(frozen=True)
-class InputPlan:
-    """What a run's first layer is given."""
-
-    first_aggregation: str | None
-    half: bool = False
-    """Whether its inputs are rounded to bfloat16, as its products are."""
-    remote_aggregation: bool = True
-    """Whether owners reduce groups of neighbours where that takes fewer bytes."""
 
 
 @dataclass(frozen=True)
@@ -238,76 +226,21 @@ def _add_batch(
     meta: list[StepMeta],
 ) -> Any:
     """Add the gather of one part's feature rows and what makes batches of them."""
-    part, others, inputs = near.part, near.far, plan.inputs
+    part, inputs = near.part, plan.inputs
     cache = None if plan.cache is None else plan.cache.before(window, part)
     asked, replies = [], []
-    for other in others:
+    for other in near.far:
         want = ("want", plan.run, window, "rows", other, part)
         given = (nodes, plan.book, other, plan.blocks.of(part), inputs, cache)
-        asked.append(add_task(tasks, want, want_rows, *given))
+        asked.append(add_task(tasks, want, ask_rows, *given))
         rows = ("rows", plan.run, window, part, other)
         wanted = (plan.blocks.of(other), asked[-1], inputs.first_aggregation)
-        replies.append(add_task(tasks, rows, serve_rows, *wanted))
+        replies.append(add_task(tasks, rows, answer_rows, *wanted))
     exchanged = (nodes, near, List(*asked), List(*replies))
     if plan.cache is not None:
         add_update(tasks, plan.cache, window, part, exchanged)
     key = ("gather", plan.run, window, part)
     held = List(*(plan.blocks.of(p) for p in near.parts))
     how = (GatherPlan(plan.book, meta, inputs), cache)
-    add_task(tasks, key, gather_window, *exchanged, held, *how)
+    add_task(tasks, key, assemble_minibatches, *exchanged, held, *how)
     return key
-
-
-@dataclass(frozen=True)
-class GatherPlan:
-    """How a window's batches are made: the same for all its parts."""
-
-    book: PartitionBook
-    meta: list[StepMeta]
-    inputs: InputPlan
-
-
-def want_rows(
-    nodes: SampledWindow,
-    book: PartitionBook,
-    owner: int,
-    blocks: PartBlocks,
-    inputs: InputPlan,
-    cache: HaloCache | None = None,
-) -> FeatureRequest:
-    """Return what a window needs of `owner`; `blocks` are those of who asks."""
-    how = (inputs.first_aggregation, inputs.remote_aggregation, cache)
-    return ask_rows(nodes.graphs, book, owner, blocks.features, *how)
-
-
-def serve_rows(
-    blocks: PartBlocks, asked: FeatureRequest, first_aggregation: str | None = None
-) -> FeatureReply:
-    """Return the feature rows, groups and labels that are asked of a part."""
-    held = (blocks.adjacency, blocks.features)
-    return answer_rows(*held, asked, first_aggregation, blocks.labels)
-
-
-def gather_window(
-    nodes: SampledWindow,
-    near: ColocatedParts,
-    asked: list[FeatureRequest],
-    replies: list[FeatureReply],
-    blocks: list[PartBlocks],
-    how: GatherPlan,
-    cache: HaloCache | None = None,
-) -> PreparedWindow:
-    """Gather a part's feature rows of a window and make its batches."""
-    return assemble_minibatches(
-        nodes.graphs,
-        nodes.traffic,
-        dict(zip(near.parts, blocks, strict=True)),
-        dict(zip(near.far, asked, strict=True)),
-        dict(zip(near.far, replies, strict=True)),
-        how.book,
-        near.part,
-        how.meta,
-        how.inputs.first_aggregation,
-        cache,
-        half=how.inputs.half,
-    )

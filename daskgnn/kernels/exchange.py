@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.sampled import SampledGraph, SampledWindow
 
 
 class HeldPart(Protocol):
@@ -88,8 +88,22 @@ class FeatureReply(ArrayRecord):
     """float32 [m], likewise."""
     ready: np.ndarray | None = None
     """float32 [G, F], the groups that were asked for."""
-    labels: np.ndarray | None = None
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0))
     """[k] or [k, classes], of the seeds that were asked for."""
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """What a run's first layer is given."""
+
+    first_aggregation: str | None
+    """None, or how neighbours of the outermost destinations are aggregated ahead:
+    "mean", "sum", "max" or "gcn". They are grouped by owner: in row order within a
+    group, groups in part order."""
+    half: bool = False
+    """Whether its inputs are rounded to bfloat16, as its products are."""
+    remote_aggregation: bool = True
+    """Whether owners reduce groups of neighbours where that takes fewer bytes."""
 
 
 def needs_ids(first_aggregation: str | None) -> bool:
@@ -102,31 +116,35 @@ def needs_weighted_degree(first_aggregation: str | None) -> bool:
     return first_aggregation in (None, "gcn")
 
 
+def bytes_beside(first_aggregation: str | None) -> int:
+    """Return the bytes of what goes with a feature row."""
+    return 8 * needs_ids(first_aggregation) + 4 * needs_weighted_degree(
+        first_aggregation
+    )
+
+
 def ask_rows(
-    graphs: Sequence[SampledGraph],
+    window: SampledWindow,
     book: PartitionBook,
     owner: int,
-    features: Any,
-    first_aggregation: str | None,
-    aggregate: bool,
+    own: HeldPart,
+    inputs: InputPlan,
     cache: HaloCache | None = None,
 ) -> FeatureRequest:
     """Return what a window's steps need from `owner`, beyond what `cache` holds.
 
-    Parameters
-    ----------
-    features : array
-        The own part's, for the size of a row.
-    aggregate : bool
-        Whether the owner may be asked to reduce groups where that takes fewer bytes.
+    `own` is the part that asks: its features tell the size of a row.
     """
+    graphs, features = window.graphs, own.features
+    first_aggregation = inputs.first_aggregation
     first, last = (int(bound) for bound in book.bounds[owner : owner + 2])
     held = [cache.ids] if cache is not None else []
     everything = [graph.ids for graph in graphs]
     wanted = IdSet.of(everything, first, last, without=held)
     ids = wanted.members(everything[0].dtype)
     seeds = seeds_of(graphs, book, owner)
-    if not (aggregate and first_aggregation and is_dense(features)):
+    reduces = inputs.remote_aggregation and is_dense(features)
+    if not (reduces and first_aggregation):
         return FeatureRequest(ids, seeds=seeds)
     inner = IdSet.of([graph.ids[: graph.sizes[-2]] for graph in graphs], first, last)
     starts, members, ranks = _all_groups(graphs, wanted)
@@ -146,27 +164,6 @@ def seeds_of(
 ) -> np.ndarray:
     """Return the seeds that `owner` has, int [k], step after step."""
     return np.concatenate([g.seeds[book.owned(g.seeds, owner)] for g in graphs])
-
-
-def gather_labels(
-    graphs: Sequence[SampledGraph], book: PartitionBook, given: dict[int, np.ndarray]
-) -> list[np.ndarray]:
-    """Return the labels of each step's seeds.
-
-    Parameters
-    ----------
-    given : dict
-        By owner, the labels of `seeds_of`.
-    """
-    some = next(iter(given.values()))
-    out = [np.empty((g.sizes[0], *some.shape[1:]), some.dtype) for g in graphs]
-    for owner, labels in given.items():
-        base = 0
-        for graph, own in zip(graphs, out, strict=True):
-            places = np.flatnonzero(book.owned(graph.seeds, owner))
-            own[places] = labels[base : base + len(places)]
-            base += len(places)
-    return out
 
 
 def _weighted(graphs: Sequence[SampledGraph]) -> bool:
@@ -270,13 +267,10 @@ def _gcn_groups(
 
 
 def answer_rows(
-    block: AdjacencyBlock,
-    features: Any,
-    asked: FeatureRequest,
-    first_aggregation: str | None = None,
-    labels: np.ndarray | None = None,
+    held: HeldPart, asked: FeatureRequest, first_aggregation: str | None = None
 ) -> FeatureReply:
-    """Return the rows, groups and labels asked for, which the block's part owns."""
+    """Return the rows, groups and labels asked for, of the part that owns them."""
+    block, features = held.adjacency, held.features
     rows = asked.ids.astype(np.int64) - block.start
     return FeatureReply(
         some_rows(features, rows),
@@ -285,15 +279,13 @@ def answer_rows(
         if needs_weighted_degree(first_aggregation)
         else None,
         _reduce_groups(block, features, asked.groups, first_aggregation),
-        None if labels is None else labels_of(block, labels, asked.seeds),
+        labels_of(held, asked.seeds),
     )
 
 
-def labels_of(
-    block: AdjacencyBlock, labels: np.ndarray, seeds: np.ndarray
-) -> np.ndarray:
-    """Return the labels of some of a block's nodes, named by storage id."""
-    return labels[seeds.astype(np.int64) - block.start]
+def labels_of(held: HeldPart, seeds: np.ndarray) -> np.ndarray:
+    """Return the labels of some of a part's nodes, named by storage id."""
+    return held.labels[seeds.astype(np.int64) - held.adjacency.start]
 
 
 def _reduce_groups(
