@@ -157,7 +157,7 @@ class PartBlocks:
         return PartRows(self.adjacency, self.content.data)
 
     def whole_rows(self) -> AdjacencyBlock:
-        """Return the part's rows of the graph, none of them spread.
+        """Return the part's rows of the graph, none of them split.
 
         Those of a vertex-cut, or on demand, are read from the source: this takes their
         memory.
