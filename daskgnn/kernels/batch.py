@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.kernels.aggregate import (
+    Rows,
     Sources,
     aggregate_grouped,
     frozen,
@@ -254,9 +255,10 @@ def aggregate_first(
         Features of the rows' own nodes, for "gcn".
     out : float32 [r, F]
     """
+    edges = Rows.of(*rows)
     if kind != "gcn":
-        return aggregate_grouped(*rows[:3], sources, kind, out)
-    coefficients = gcn_coefficients(*rows, degree, weighted_degree)
-    aggregate_grouped(*rows[:3], sources, kind, out, coefficients)
+        return aggregate_grouped(edges, sources, kind, out)
+    coefficients = gcn_coefficients(edges, rows.weights, degree, weighted_degree)
+    aggregate_grouped(edges, sources, kind, out, coefficients)
     add_self_loops(out, frozen(dense(own_rows[: len(out)])), frozen(weighted_degree))
     return out

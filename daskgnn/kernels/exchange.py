@@ -8,19 +8,23 @@ the choice changes bytes and no bit. It is made by `daskgnn.kernels.choice`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from daskgnn.kernels.aggregate import Sources, aggregate_grouped, frozen
+from daskgnn.kernels.aggregate import Rows, Sources, aggregate_grouped, frozen
 from daskgnn.kernels.choice import (
     Costs,
     collect_groups,
     rows_or_sums,
     take_groups,
 )
-from daskgnn.kernels.coefficients import group_coefficients, row_scales
+from daskgnn.kernels.coefficients import (
+    group_coefficients,
+    row_scales,
+    weights_or_empty,
+)
 from daskgnn.kernels.features import SparseRows, is_dense, some_rows
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.idset import IdSet
@@ -152,11 +156,13 @@ def ask_rows(
     taken, asked = rows_or_sums(starts, ranks, inner.flags(ids), costs)
     if not asked.any():
         return FeatureRequest(ids, seeds=seeds)
-    return FeatureRequest(
-        ids[taken],
-        _groups(graphs, first_aggregation, wanted, starts, members, asked),
-        seeds,
-    )
+    sizes = np.diff(starts)
+    places = np.repeat(asked, sizes)
+    groups = Groups(offsets(sizes[asked]), members[places], None, None)
+    if first_aggregation == "gcn":
+        scale, weights = _gcn_groups(graphs, wanted, asked, places)
+        groups = replace(groups, scale=scale, weights=weights)
+    return FeatureRequest(ids[taken], groups, seeds)
 
 
 def seeds_of(
@@ -181,33 +187,17 @@ def _all_groups(
         int64 [G + 1] starts; int [M] storage ids of the members; int32 [M] their
         ranks in `wanted`, -1 for those in a cache.
     """
-    layers = [_first_layer(graph) for graph in graphs]
-    edges = sum(int((ends - starts).sum()) for starts, ends, _ in layers)
-    starts = np.zeros(sum(len(layer[0]) for layer in layers) + 1, np.int64)
+    layers = [Rows.of(*graph.outermost) for graph in graphs]
+    edges = sum(int((layer.ends - layer.starts).sum()) for layer in layers)
+    starts = np.zeros(sum(len(layer.starts) for layer in layers) + 1, np.int64)
     members = np.empty(edges, graphs[0].ids.dtype)
     ranks = np.empty(edges, np.int32)
     num_groups = 0
     for graph, layer in zip(graphs, layers, strict=True):
-        num_groups = collect_groups(
-            frozen(graph.ids),
-            *layer,
-            wanted.first,
-            wanted.last,
-            frozen(wanted.words),
-            frozen(wanted.before),
-            num_groups,
-            starts,
-            members,
-            ranks,
-        )
+        out = (starts, members, ranks)
+        num_groups = collect_groups(frozen(graph.ids), layer, wanted, num_groups, out)
     size = int(starts[num_groups])
     return starts[: num_groups + 1], members[:size], ranks[:size]
-
-
-def _first_layer(graph: SampledGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (starts, ends, indices) of the rows that the first layer reduces."""
-    starts, ends, indices, _ = graph.outermost
-    return frozen(starts), frozen(ends), frozen(indices)
 
 
 def _costs(
@@ -223,24 +213,6 @@ def _costs(
     )
 
 
-def _groups(
-    graphs: Sequence[SampledGraph],
-    first_aggregation: str,
-    wanted: IdSet,
-    starts: np.ndarray,
-    members: np.ndarray,
-    asked: np.ndarray,
-) -> Groups:
-    """Return those of all groups that are asked for, bool [G]."""
-    sizes = np.diff(starts)
-    places = np.repeat(asked, sizes)
-    chosen = offsets(sizes[asked])
-    scale = weights = None
-    if first_aggregation == "gcn":
-        scale, weights = _gcn_groups(graphs, wanted, asked, places)
-    return Groups(chosen, members[places], scale, weights)
-
-
 def _gcn_groups(
     graphs: Sequence[SampledGraph],
     wanted: IdSet,
@@ -253,12 +225,11 @@ def _gcn_groups(
     weights = np.empty(len(places) if weighted else 0, np.float32)
     group = member = 0
     for graph in graphs:
-        rows, given = _first_layer(graph), graph.outermost.weights
+        rows, given = Rows.of(*graph.outermost), graph.outermost.weights
         scales = row_scales(*rows[:2], graph.degree, graph.weighted_degree)
         given = weights[:0] if given is None else given
-        ranges = (wanted.first, wanted.last)
         taken = (frozen(given), weights[member:])
-        counts = take_groups(frozen(graph.ids), *rows, *ranges, *taken)
+        counts = take_groups(frozen(graph.ids), rows, wanted, *taken)
         mine = scales[counts > 0]
         scale[group : group + len(mine)] = mine
         group += len(mine)
@@ -300,12 +271,11 @@ def _reduce_groups(
     rows = groups.members.astype(np.int64) - block.start
     weight = None
     if groups.scale is not None:
-        weight = group_coefficients(
-            groups.starts, groups.scale, groups.weights, block.weighted_degree[rows]
-        )
+        members = weights_or_empty(groups.weights), block.weighted_degree[rows]
+        weight = group_coefficients(groups.starts, groups.scale, *members)
     op = {"mean": "sum"}.get(str(first_aggregation), str(first_aggregation))
     out = np.empty((len(groups.starts) - 1, features.shape[1]), np.float32)
-    starts, ends = groups.starts[:-1], groups.starts[1:]
     places = np.arange(len(rows), dtype=np.int32)
+    edges = Rows(groups.starts[:-1], groups.starts[1:], places)
     sources = Sources.in_table(features, rows)
-    return aggregate_grouped(starts, ends, places, sources, op, out, weight)
+    return aggregate_grouped(edges, sources, op, out, weight)

@@ -18,8 +18,8 @@ from daskgnn.kernels.exchange import (
 )
 from daskgnn.kernels.features import is_dense, table
 from daskgnn.kernels.frontier import owner_of
-from daskgnn.kernels.grouped import TAG, copy_items
 from daskgnn.kernels.idset import IdSet, rank_of
+from daskgnn.kernels.rows import TAG, copy_items
 
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
@@ -31,16 +31,11 @@ Array = np.ndarray
 @njit(cache=True, nogil=True)
 def _locate(
     ids: Array,
-    bounds: Array,
     part: int,
-    whole: Array,
-    bases: Array,
-    ranks: Array,
+    owners: tuple[Array, Array, Array, Array],
     width: int,
-    words: Array,
-    before: Array,
-    cached_words: Array,
-    cached_before: Array,
+    known: IdSet,
+    cached: IdSet,
     cached_base: int,
     hits: Array,
     out: Array,
@@ -50,22 +45,24 @@ def _locate(
     Parameters
     ----------
     ids : int [n]
-    bounds : int64 [P + 1]
     part
         The own part.
-    whole : bool [P]
-        Of which owners the table has all rows.
-    bases, ranks : int64 [P]
-        Address of each owner's table; how many asked rows come before the owner's.
+    owners
+        The parts' bounds (int64 [P + 1]); of which the table has all rows (bool [P]);
+        the address of each one's table and how many asked rows come before its own
+        (int64 [P]).
     width
         Bytes of a row.
-    words, before
-        The set of rows that tables of selected rows hold, in the order of their ids.
-    cached_words, cached_before, cached_base
+    known
+        The rows that tables of selected rows hold, in the order of their ids.
+    cached, cached_base
         The same of the cache; no words where there is none.
     hits : uint8 [cached rows]
         Marked where a cached row is used.
     """
+    bounds, whole, bases, ranks = owners
+    words, before = known.words, known.before
+    cached_words, cached_before = cached.words, cached.before
     first, size = bounds[part], np.uint64(bounds[part + 1] - bounds[part])
     own, own_base, own_whole = part << TAG, bases[part], whole[part]
     for j in range(len(ids)):
@@ -171,22 +168,11 @@ class Tables:
         own = getattr(self.rows[self.part], name)
         cached = 0 if self.cache is None else getattr(self.cache, name).ctypes.data
         out = np.empty(len(ids), np.int64)
-        _locate(
-            frozen(ids),
-            frozen(self.book.bounds, np.int64),
-            self.part,
-            frozen(self.whole),
-            bases,
-            ranks,
-            own.itemsize * (own.shape[1] if own.ndim > 1 else 1),
-            frozen(self.known.words),
-            frozen(self.known.before),
-            frozen(self.cached.words),
-            frozen(self.cached.before),
-            cached,
-            self.hits,
-            out,
-        )
+        bounds = frozen(self.book.bounds, np.int64)
+        owners = (bounds, frozen(self.whole), bases, ranks)
+        width = own.itemsize * (own.shape[1] if own.ndim > 1 else 1)
+        cache = (self.cached, cached, self.hits)
+        _locate(frozen(ids), self.part, owners, width, self.known, *cache, out)
         return out
 
     def sources(self, ids: np.ndarray) -> Sources:
