@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dask.base import annotate
 from dask.task_spec import List, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
-from daskgnn.cluster.persisted import PersistedResults
+from daskgnn.cluster.persisted import PersistedResults, send
 from daskgnn.cluster.placement import PartPlacement
 from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
 from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
@@ -125,15 +124,15 @@ class ClusterExecutor(Executor):
     ) -> None:
         """Send `graph` to the scheduler and hold the futures of `keys`."""
         addresses = self.placement.addresses
-
-        def workers(key: Any) -> list[str]:
-            return [addresses[part_of(key)]]
-
         how: dict[str, Any] = {"executor": AHEAD} if ahead else {}
-        how |= {"workers": workers, "allow_other_workers": True, "priority": priority}
-        tasks = self._persisted.renamed(graph)
-        with annotate(**how):
-            futures = self.client.get(tasks, list(keys), sync=False)
+        futures = send(
+            self.client,
+            self._persisted.renamed(graph),
+            keys,
+            lambda key: addresses[part_of(key)],
+            priority=priority,
+            **how,
+        )
         self._kept.update(zip(keys, futures, strict=True))
         if lasting:
             self._persisted.add(graph, keys, part_of)
@@ -204,13 +203,9 @@ class ClusterExecutor(Executor):
             batches = List(*(TaskRef(steps.batches[p]) for p in parts))
             add_task(tasks, key, run_member, alike, gang, i, programs, batches)
         addresses = [address for address, _ in gang.members]
-
-        def workers(key: Any) -> list[str]:
-            return [addresses[key[-1]]]
-
+        how = {"allow_other_workers": False, "priority": 200}
         tasks = self._persisted.renamed(tasks)
-        with annotate(workers=workers, allow_other_workers=False, priority=200):
-            futures = self.client.get(tasks, keys, sync=False)
+        futures = send(self.client, tasks, keys, lambda key: addresses[key[-1]], **how)
         outcomes = self._gang_result(futures)
         if not outcomes and self.placement.copies_of_lost():
             raise PartsLost
