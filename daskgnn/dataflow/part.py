@@ -94,7 +94,7 @@ class PartBlocks:
     def __init__(
         self,
         content: PartContent | None,
-        source: PartSource | WholeRows | None = None,
+        source: PartSource | AdjacencyBlock | None = None,
         shared: SharedValue | None = None,
         *,
         held_bytes: int = 0,
@@ -105,11 +105,6 @@ class PartBlocks:
         self._lock = Lock()
         self.held_bytes = held_bytes
         """What it takes of this process's memory, as far as it is shared or will be."""
-
-    @property
-    def attached(self) -> bool:
-        """Whether the memory is another process's."""
-        return self._shared is not None and not self.held_bytes
 
     @property
     def content(self) -> PartContent:
@@ -164,8 +159,10 @@ class PartBlocks:
         """
         if self.adjacency.is_whole:
             return self.adjacency
-        assert self._source is not None
-        return self._source.load_whole_rows()
+        if isinstance(self._source, PartSource):
+            return self._source.load_whole_rows()
+        assert self._source is not None  # of who cannot read the source, they are here
+        return self._source
 
     def __reduce__(self) -> Any:
         if self._shared is None:
@@ -173,23 +170,12 @@ class PartBlocks:
         return _attach, (self._source, self._shared.handle)
 
 
-@dataclass(frozen=True)
-class WholeRows:
-    """What `PartBlocks.whole_rows` returns of a part that nothing can be read of."""
-
-    block: AdjacencyBlock
-
-    def load_whole_rows(self) -> AdjacencyBlock:
-        """Return the rows."""
-        return self.block
-
-
 def cut_part(source: PartSource) -> PartBlocks:
     """Return a part's blocks as they are sent to who cannot read the source."""
     content = source.load()
     if content.adjacency.split_rows is None:
         return PartBlocks(content)
-    return PartBlocks(content, WholeRows(source.load_whole_rows()))
+    return PartBlocks(content, source.load_whole_rows())
 
 
 def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
