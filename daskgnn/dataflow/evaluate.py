@@ -198,8 +198,8 @@ def score_parts(
         key = ("score", *name, part + 1, part)
         own = (TaskRef(output), blocks.of(part), int(bounds[part]), targets[part])
         others = tuple(other < part for other in received), List(*received.values())
-        given = (scoring, TaskRef(programs[part]), *own, *others)
-        add_task(tasks, key, score_part, *given)
+        whole = (scoring, TaskRef(programs[part]), *own, *others)
+        add_task(tasks, key, score_part, *whole)
         known[part, part + 1] = key
 
     def add(left: Any, right: Any) -> Any:

@@ -225,8 +225,8 @@ class WindowGraph:
             replies.append(self._add(("rows", part, other), answer_rows, *wanted))
         exchanged = List(*asked), List(*replies)
         if plan.cache is not None:
-            given = (nodes, *exchanged)
-            add_update(self.tasks, plan.cache, self.window, part, given)
+            known = (nodes, *exchanged)
+            add_update(self.tasks, plan.cache, self.window, part, known)
         how = (self._blocks(near), GatherPlan(plan.book, meta, inputs), cache)
         name = ("gather", part)
         return self._add(name, assemble_minibatches, nodes, near, *exchanged, *how).key

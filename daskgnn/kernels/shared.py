@@ -131,12 +131,7 @@ class SharedValue:
         sizes = tuple(array.nbytes for array in arrays)
         handle = Handle(os.getpid(), descriptor, name, file.getvalue(), sizes)
         try:
-            os.ftruncate(descriptor, handle.size)
-            memory = mmap(descriptor, handle.size)
-            _in_large_pages(memory)
-            for view, array in zip(handle.views(memory), arrays, strict=True):
-                view[:] = array
-            del view, memory
+            _write(descriptor, handle, arrays)
             _seal(descriptor)
         except BaseException:
             os.close(descriptor)
@@ -176,6 +171,15 @@ def _allow_descriptors() -> None:
     """
     least, most = getrlimit(RLIMIT_NOFILE)
     setrlimit(RLIMIT_NOFILE, (max(least, most // 2), most))
+
+
+def _write(descriptor: int, handle: Handle, arrays: list[memoryview]) -> None:
+    """Write the bytes of arrays; the file is mapped no more when this returns."""
+    os.ftruncate(descriptor, handle.size)
+    memory = mmap(descriptor, handle.size)
+    _in_large_pages(memory)
+    for view, array in zip(handle.views(memory), arrays, strict=True):
+        view[:] = array
 
 
 def _padded(nbytes: int) -> int:
