@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -224,6 +224,9 @@ class DrawnFeatures(RowSource):
         super().__init__(graph.num_nodes, graph.num_features)
         self._graph = graph
         self._centres = graph.centres()
+
+    def __reduce__(self) -> Any:
+        return DrawnFeatures, (self._graph,)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Return float32 [n, F], the rows of nodes, int64 [n]."""

@@ -260,42 +260,42 @@ def _build(
     entries.resize(total, refcheck=False)
     if kept is not None:
         values.resize(total, refcheck=False)
-    report = count_rows(edges, int(loops), own, total, directed, keep_self_loops)
-    report["isolated_nodes"] = count_isolated(indptr, entries, directed)
-    return CSRRows(indptr, entries, None, report), None if kept is None else values
+    counted = (edges, int(loops), own)
+    rows = reported_rows(indptr, entries, counted, directed, keep_self_loops)
+    return rows, None if kept is None else values
 
 
-def count_rows(
-    edges: int, loops: int, own: int, entries: int, directed: bool, keep_loops: bool
-) -> dict[str, int]:
-    """Return what was dropped and added.
+def reported_rows(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    counted: tuple[int, int, int],
+    directed: bool,
+    keep_self_loops: bool,
+) -> CSRRows:
+    """Return finished rows with a report of what was dropped and added.
 
     Parameters
     ----------
-    edges, loops
-        Those that were given.
-    own, entries
-        Entries that were given in their own direction, and all.
+    counted
+        Edges and self-loops that were given, and entries that were given in their own
+        direction.
     """
-    dropped = 0 if keep_loops else loops
+    edges, loops, own = counted
+    dropped = 0 if keep_self_loops else loops
     report = {
         "input_edges": edges,
         "self_loops_dropped": dropped,
-        "self_loops_kept": loops if keep_loops else 0,
+        "self_loops_kept": loops - dropped,
         "duplicates_dropped": edges - own - dropped,
     }
-    if not directed:
-        report["reverse_edges_added"] = entries - own
-    return report
-
-
-def count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
-    """Count the nodes without an edge."""
     alone = indptr[1:] == indptr[:-1]
     if directed:
         for start in range(0, len(indices), _STEP):
             alone[indices[start : start + _STEP]] = False
-    return int(np.count_nonzero(alone))
+    else:
+        report["reverse_edges_added"] = len(indices) - own
+    report["isolated_nodes"] = int(np.count_nonzero(alone))
+    return CSRRows(indptr, indices, None, report)
 
 
 @njit(cache=True, nogil=True)
