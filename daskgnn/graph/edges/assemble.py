@@ -232,8 +232,8 @@ def _build(
     """
     counts = np.zeros(num_nodes + 1, np.int64)
     loops = edges = 0
+    chosen = (not directed, keep_self_loops)
     for source, destination, _ in chunks():
-        chosen = (not directed, keep_self_loops)
         loops += count_entries(source, destination, 0, *chosen, counts)
         edges += len(source)
     indptr = np.cumsum(counts)
@@ -243,16 +243,8 @@ def _build(
     counts[:] = indptr
     none = np.empty(0, values.dtype)
     for source, destination, given in chunks():
-        _place(
-            source,
-            destination,
-            none if given is None else given,
-            counts,
-            entries,
-            values,
-            not directed,
-            keep_self_loops,
-        )
+        edges_given = (source, destination, none if given is None else given)
+        _place(edges_given, *chosen, counts, entries, values)
     del counts
     own = int(sort_rows(indptr, entries, values))
     total = int(indptr[-1])
@@ -317,16 +309,10 @@ def count_entries(
 
 @njit(cache=True, nogil=True)
 def _place(
-    source: Any,
-    destination: Any,
-    weights: Any,
-    ends: Any,
-    entries: Any,
-    values: Any,
-    both: bool,
-    loops: bool,
+    edges: Any, both: bool, loops: bool, ends: Any, entries: Any, values: Any
 ) -> None:
     """Put edges into their rows, in order; an edge's reverse is kept as ``~id``."""
+    source, destination, weights = edges
     for i in range(len(source)):
         u, v = source[i], destination[i]
         if u == v and not loops:
