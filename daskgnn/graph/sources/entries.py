@@ -9,7 +9,7 @@ import numpy as np
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock, EntryReader
-from daskgnn.seams import shown
+from daskgnn.seams import is_array, shown
 
 if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSource
@@ -57,11 +57,7 @@ def check_entries(
 ) -> None:
     """Refuse what `GraphSource.entries` has returned if it is not a column."""
     array = found.get(column) if isinstance(found, dict) else None
-    if (
-        not isinstance(array, np.ndarray)
-        or array.dtype != dtype
-        or array.shape != (count,)
-    ):
+    if not is_array(array, (count,), dtype):
         given = type(found).__name__ if array is None else shown(array)
         raise InputError(
             f"graph: {type(source).__name__}.entries returns {given}, expected a dict "

@@ -15,6 +15,8 @@ from daskgnn.kernels.half import widen
 if TYPE_CHECKING:
     from daskgnn.graph.store.store import Arrays
 
+_SAID = ("num_classes", "directed", "name", "metric", "report")
+
 
 def read_graph_data(store: Arrays) -> GraphData:
     """Read a whole store as the `GraphData` it was made from.
@@ -32,7 +34,6 @@ def read_graph_data(store: Arrays) -> GraphData:
     if is_vertex_cut(store):
         slots = stored_places(store)[slots]
     indices = store.read("indices")
-    found = store.attributes
     edges = {
         name: store.read(name)[slots]
         for name in store.arrays
@@ -45,16 +46,12 @@ def read_graph_data(store: Arrays) -> GraphData:
         edge_attr={n.removeprefix("edge_attr/"): a for n, a in edges.items()},
         features=_features(store, storage),
         labels=store.read("labels")[storage] if "labels" in store.arrays else None,
-        num_classes=int(found["num_classes"]),
         splits={
             name.removeprefix("splits/"): np.sort(original[store.read(name)])
             for name in store.arrays
             if name.startswith("splits/")
         },
-        directed=bool(found["directed"]),
-        name=str(found["name"]),
-        metric=found["metric"],
-        report=dict(found["report"]),
+        **{name: store.attributes[name] for name in _SAID},
         node_ids=unpack_ids(store.read, store.arrays),
     )
 
