@@ -108,7 +108,8 @@ def remote_traffic(
                 away = look_ups.share(nodes[new], lanes.part(reached[new]))
                 sampled += LOOK_UP_BYTES * float((drawn * away).sum())
             own = reached[here]
-            found.append(_neighbours(own, indptr, indices, start, num_nodes, fan_out))
+            rows = (indptr, indices, own % num_nodes - start)
+            found.append(_neighbours(own, rows, num_nodes, fan_out))
         before, reached = reached, np.unique(np.concatenate(found))
     fetched = lanes.fetched(reached, window)
     whole = row_bytes[fetched] if isinstance(row_bytes, np.ndarray) else row_bytes
@@ -190,38 +191,36 @@ class _Lanes:
 
 def _neighbours(
     keys: np.ndarray,
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    start: int,
+    block: tuple[np.ndarray, np.ndarray, np.ndarray],
     num_nodes: int,
     fan_out: int,
 ) -> np.ndarray:
-    """Return keys of the neighbours that keys' nodes draw, each once."""
-    rows = keys % num_nodes - start
+    """Return keys of the neighbours that keys' nodes draw, each once.
+
+    Parameters
+    ----------
+    block
+        CSR rows, and which of them each key's is.
+    """
+    indptr, _, rows = block
     degree = np.diff(indptr)[rows]
     taken = degree if fan_out == -1 else np.minimum(degree, fan_out)
     found = np.empty(int(taken.sum()), np.int64)
     key = np.uint64(derive_key(0))
-    _draw_rows(keys, rows, taken, indptr, indices, num_nodes, key, found)
+    _draw_rows(keys, block, taken, num_nodes, key, found)
     return np.unique(found)
 
 
 @njit(cache=True, nogil=True)
 def _draw_rows(
-    keys: Any,
-    rows: Any,
-    taken: Any,
-    indptr: Any,
-    indices: Any,
-    num_nodes: int,
-    key: Any,
-    found: Any,
+    keys: Any, block: Any, taken: Any, num_nodes: int, key: Any, found: Any
 ) -> None:
     """Write the keys of the first `taken` of each row's draw order, row after row.
 
     The order is that of a partial Fisher-Yates shuffle, a function of the row's key
     alone, so that draws of several hops are nested.
     """
+    indptr, indices, rows = block
     at = 0
     for i in range(len(rows)):
         begin, degree = indptr[rows[i]], indptr[rows[i] + 1] - indptr[rows[i]]

@@ -9,7 +9,6 @@ be loaded again by torch >= 2.6.
 
 from __future__ import annotations
 
-import csv
 import difflib
 import importlib.util
 import shutil
@@ -75,13 +74,10 @@ def ogb_folder() -> Path:
 
 @cache
 def _master() -> dict[str, dict[str, str]]:
-    with (ogb_folder() / "nodeproppred" / "master.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
-    return {
-        name: {row[0]: row[column] for row in rows[1:]}
-        for column, name in enumerate(rows[0])
-        if name
-    }
+    import pandas as pd
+
+    path = ogb_folder() / "nodeproppred" / "master.csv"
+    return pd.read_csv(path, index_col=0, dtype=str, keep_default_na=False).to_dict()
 
 
 def ogb_table(name: str) -> dict[str, str]:

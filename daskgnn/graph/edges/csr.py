@@ -17,6 +17,7 @@ from daskgnn.graph.edges.convert import as_array
 MAX_NODES = 2**31
 """Node ids are stored as int32."""
 _SPARSE_IDS = 1 << 24
+_RENUMBER = "renumber the nodes 0..N-1 with np.unique(ids, return_inverse=True)"
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ def check_num_nodes(num_nodes: Any) -> int:
         )
     if num_nodes > MAX_NODES:
         raise GraphFormatError(
-            f"num_nodes is {num_nodes}, over the limit of 2**31: "
-            f"renumber the nodes 0..N-1 with np.unique(ids, return_inverse=True)"
+            f"num_nodes is {num_nodes}, over the limit of 2**31: {_RENUMBER}"
         )
     return int(num_nodes)
 
@@ -113,24 +113,35 @@ def check_ids(edges: np.ndarray, num_nodes: int | None) -> int:
             "the graph is empty: edge_index has no edges, expected at least 1"
         )
     low, high = int(edges.min()), int(edges.max())
-    if low < 0:
-        raise GraphFormatError(
-            f"edge_index holds node id {low}, expected 0..N-1: number nodes from 0"
-        )
-    if high >= MAX_NODES:
-        raise GraphFormatError(
-            f"edge_index holds node id {high}, over the limit of 2**31: "
-            f"renumber the nodes 0..N-1 with np.unique(ids, return_inverse=True)"
-        )
-    if num_nodes is not None and high >= num_nodes:
-        raise GraphFormatError(
-            f"edge_index holds node id {high}, expected below num_nodes={num_nodes}: "
-            f"pass num_nodes={high + 1}, or ids 0..{num_nodes - 1}"
-        )
+    check_range(low, high, num_nodes, "edge_index holds", _RENUMBER)
     if num_nodes is None and high >= max(_SPARSE_IDS, 64 * edges.shape[1]):
         raise GraphFormatError(
             f"edge_index holds node id {high} but only {edges.shape[1]} edges: "
-            f"pass num_nodes={high + 1} if it is meant, "
-            f"else renumber with np.unique(ids, return_inverse=True)"
+            f"pass num_nodes={high + 1} if it is meant, else {_RENUMBER}"
         )
     return high + 1 if num_nodes is None else num_nodes
+
+
+def check_range(
+    low: int, high: int, num_nodes: int | None, holds: str, remedy: str
+) -> None:
+    """Raise `GraphFormatError` unless ids from `low` to `high` can be nodes.
+
+    Parameters
+    ----------
+    holds
+        What holds them, like "edges hold".
+    remedy
+        What to do about ids that are out of range.
+    """
+    if low < 0:
+        raise GraphFormatError(f"{holds} node id {low}, expected 0..N-1: {remedy}")
+    if high >= MAX_NODES:
+        raise GraphFormatError(
+            f"{holds} node id {high}, over the limit of 2**31: {remedy}"
+        )
+    if num_nodes is not None and high >= num_nodes:
+        raise GraphFormatError(
+            f"{holds} node id {high}, expected below num_nodes={num_nodes}: "
+            f"pass num_nodes={high + 1}, or {remedy}"
+        )

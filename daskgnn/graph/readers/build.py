@@ -251,16 +251,13 @@ def _known(options: BuildOptions) -> int | None:
 
 
 def _settle(
-    spool: Spool,
-    options: BuildOptions,
-    words: WordIds | None,
-    table: NodeTable | None,
+    spool: Spool, options: BuildOptions, words: WordIds | None, table: NodeTable | None
 ) -> tuple[Spool, int, np.ndarray | None]:
     """Return the edges between nodes 0..N-1, N, and the ids of mapped nodes."""
     if table is not None and table.ids is not None:
         if not spool.count:
             raise GraphFormatError("the graph is empty: there are no edges")
-        return table.match(spool, words), len(table), table.ids
+        return table.match(spool, words), table.length, table.ids
     if words is not None:
         if options.ids == "keep":
             raise GraphFormatError(
@@ -270,5 +267,5 @@ def _settle(
         if not spool.count:
             raise GraphFormatError("the graph is empty: there are no edges")
         return spool, len(words), words.words()
-    num_nodes = _known(options) if table is None else len(table)
+    num_nodes = _known(options) if table is None else table.length
     return number_ids(spool, options.ids, num_nodes)

@@ -175,7 +175,5 @@ def _mirror(spool: Spool) -> None:
     for source, destination, weight in list(spool.chunks()):
         apart = source != destination
         spool.append(
-            destination[apart],
-            source[apart],
-            None if weight is None else weight[apart],
+            destination[apart], source[apart], None if weight is None else weight[apart]
         )

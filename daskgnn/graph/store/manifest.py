@@ -10,9 +10,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 METADATA_FILE = "zarr.json"
 CRC_BYTES = 4
@@ -23,7 +26,7 @@ REMEDY = "restore the file from a copy or save the graph again"
 class Manifest:
     """The files of a store below its root metadata."""
 
-    chunks: dict[str, dict[str, tuple[int, str]]]
+    chunks: dict[str, dict[str, Sequence[Any]]]
     """By array, then by chunk ("c/0/0"): file size, CRC32C in hex (its last bytes)."""
     metadata: dict[str, str]
     """SHA-256 of the metadata file of each array and group."""
@@ -38,21 +41,6 @@ class Manifest:
         """The bytes of all chunk files."""
         sizes = (size for chunks in self.chunks.values() for size, _ in chunks.values())
         return sum(sizes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain content for JSON."""
-        return {"chunks": self.chunks, "metadata": self.metadata}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Manifest:
-        """Read the content of `to_dict`."""
-        chunks = {
-            array: {
-                chunk: (int(size), str(crc)) for chunk, (size, crc) in found.items()
-            }
-            for array, found in content["chunks"].items()
-        }
-        return cls(chunks, dict(content["metadata"]))
 
 
 def digest(content: bytes) -> str:
@@ -70,7 +58,7 @@ def document_digest(document: dict[str, Any]) -> str:
 
 def build_manifest(root: str) -> Manifest:
     """List the chunks and metadata that were written below `root`."""
-    chunks: dict[str, dict[str, tuple[int, str]]] = {}
+    chunks: dict[str, dict[str, Sequence[Any]]] = {}
     metadata: dict[str, str] = {}
     for file in sorted(Path(root).rglob("*")):
         if not file.is_file():
@@ -87,7 +75,7 @@ def build_manifest(root: str) -> Manifest:
     return Manifest({array: c for array, c in chunks.items() if c}, metadata)
 
 
-def check_chunk(root: str, array: str, chunk: str, expected: tuple[int, str]) -> None:
+def check_chunk(root: str, array: str, chunk: str, expected: Sequence[Any]) -> None:
     """Raise `StoreError` unless a chunk file has the size and CRC it was given."""
     try:
         found = _size_and_crc(os.path.join(root, array, chunk))

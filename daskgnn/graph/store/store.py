@@ -172,14 +172,15 @@ def _open(path: str, root: bytes) -> Store:
     attributes = _root_attributes(path, root)
     if "manifest" not in attributes:
         raise StoreError(f"{METADATA_FILE!r} in {path!r} has no manifest: {REMEDY}")
-    manifest = Manifest.from_dict(attributes["manifest"])
+    manifest = Manifest(**attributes["manifest"])
     check_metadata(path, manifest)
     group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-    arrays = {name: _array(path, group, name) for name in manifest.metadata}
-    return Store(path, attributes, manifest, _only_arrays(arrays))
+    members = {name: _member(path, group, name) for name in manifest.metadata}
+    arrays = {name: a for name, a in members.items() if isinstance(a, zarr.Array)}
+    return Store(path, attributes, manifest, arrays)
 
 
-def _array(path: str, group: zarr.Group, name: str) -> Any:
+def _member(path: str, group: zarr.Group, name: str) -> Any:
     """Return a member of the store; refuse metadata that Zarr cannot read."""
     try:
         return group[name]
@@ -189,11 +190,6 @@ def _array(path: str, group: zarr.Group, name: str) -> Any:
             f"the metadata of array {name!r} in {path!r} cannot be used ({reason}): "
             f"{REMEDY}"
         ) from error
-
-
-def _only_arrays(members: dict[str, Any]) -> dict[str, zarr.Array]:
-    """Leave out the groups."""
-    return {name: a for name, a in members.items() if isinstance(a, zarr.Array)}
 
 
 def _root_attributes(path: str, root: bytes) -> dict[str, Any]:

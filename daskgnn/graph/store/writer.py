@@ -16,11 +16,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from daskgnn.errors import StoreError
-from daskgnn.graph.store.manifest import (
-    METADATA_FILE,
-    build_manifest,
-    document_digest,
-)
+from daskgnn.graph.store.manifest import METADATA_FILE, build_manifest, document_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -193,7 +189,7 @@ def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
             "format": FORMAT,
             "format_version": _version(attributes),
             **attributes,
-            "manifest": build_manifest(root).to_dict(),
+            "manifest": vars(build_manifest(root)),
         },
     }
     document = json.loads(json.dumps(document))

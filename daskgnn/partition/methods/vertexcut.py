@@ -64,8 +64,8 @@ def hdrf_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     holders = np.full(graph.num_edges, -1, np.int32)
     loads = np.zeros(num_clusters, np.int64)
     degree = np.diff(graph.indptr) + _out_degree(graph)
-    both = not graph.directed
-    _hdrf_edges(graph.indptr, graph.indices, degree, held, loads, both, holders)
+    rows, both = (graph.indptr, graph.indices), not graph.directed
+    _hdrf_edges(rows, degree, held, loads, both, holders)
     masters = np.empty(count, np.int64)
     _most_held(graph.indptr, holders, num_clusters, masters)
     return VertexCut(masters, holders)
@@ -106,15 +106,10 @@ def _hash_edges(
 
 @njit(cache=True, nogil=True)
 def _hdrf_edges(
-    indptr: Any,
-    indices: Any,
-    degree: Any,
-    held: Any,
-    loads: Any,
-    both: bool,
-    holders: Any,
+    rows: Any, degree: Any, held: Any, loads: Any, both: bool, holders: Any
 ) -> None:
     """Write each entry's cluster by HDRF, row after row; the reverse entry's too."""
+    indptr, indices = rows
     most, least = 0, 0
     for node in range(len(degree)):
         for slot in range(indptr[node], indptr[node + 1]):

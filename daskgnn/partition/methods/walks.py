@@ -59,23 +59,18 @@ def walk_embedding(level: Level, seed: int) -> np.ndarray:
         order = rng.permutation(level.num_nodes)
         rates = _FIRST_RATE * (1 - np.array([walk, walk + 1]) / WALKS)
         key = np.uint64(derive_key(seed, walk))
-        _walk_all(indptr, indices, order, points, others, key, rates[0], rates[1])
+        _walk_all((indptr, indices), order, points, others, key, rates)
     points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
     return points
 
 
 @njit(cache=True, nogil=True, fastmath=False)
 def _walk_all(
-    indptr: Any,
-    indices: Any,
-    order: Any,
-    points: Any,
-    others: Any,
-    key: Any,
-    first_rate: float,
-    last_rate: float,
+    graph: Any, order: Any, points: Any, others: Any, key: Any, rates: Any
 ) -> None:
     """Walk once from every node in `order`, and learn from each walk."""
+    indptr, indices = graph
+    first_rate, last_rate = rates[0], rates[1]
     path = np.empty(LENGTH, np.int64)
     push = np.empty(points.shape[1], points.dtype)
     for i in range(len(order)):
