@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.graph.sources.check import load_checked
-from daskgnn.graph.sources.entries import SourceEntries
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.packed import opened
+from daskgnn.graph.sources.rows import SourceEntries
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows

@@ -17,11 +17,10 @@ from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.sources.check import check_source
-from daskgnn.graph.sources.clusters import clusters_of, csr_rows
 from daskgnn.graph.sources.gcxs import NO_ROWS, csr_block, ones
 from daskgnn.graph.sources.packed import opened, pack
 from daskgnn.graph.sources.rows import check_feature_place
-from daskgnn.graph.sources.source import GraphSchema, GraphSource
+from daskgnn.graph.sources.source import GraphSchema, GraphSource, clusters_of, csr_rows
 from daskgnn.graph.sources.stored import MemorySource, ZarrSource
 from daskgnn.partition.book import cut_clusters
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from daskgnn.errors import GraphFormatError, StoreError
 from daskgnn.graph.memory.content import graph_hash
-from daskgnn.graph.sources.clusters import csr_rows
 from daskgnn.graph.sources.restore import read_graph_data
+from daskgnn.graph.sources.source import csr_rows
 from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.graph.store.manifest import REMEDY
 from daskgnn.graph.store.splitrows import held_entries, is_vertex_cut

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.methods.hierarchy import order_clusters
-from daskgnn.partition.methods.weights import work_of
+from daskgnn.partition.methods.structure import work_of
 
 if TYPE_CHECKING:
     from daskgnn.partition.methods.structure import Structure

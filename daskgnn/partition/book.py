@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import PartitionError
-from daskgnn.partition.methods.weights import NODE_SHARE
+from daskgnn.partition.methods.structure import NODE_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -17,7 +17,7 @@ from daskgnn.partition.traffic import check_sampling, remote_traffic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daskgnn.partition.holdings import Holdings
+    from daskgnn.partition.traffic import Holdings
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,9 @@ def measure(
     sampling = (num_neighbors, batch_size, window)
     look_ups = None if holdings is None else holdings.look_ups(book)
     traffic = remote_traffic(block, runs, seeds, row_bytes, *sampling, look_ups)
-    found = Quality(
+    if holdings is not None:
+        edges, halo = holdings.counts_of_parts(book)
+    return Quality(
         nodes=np.diff(book),
         edges=np.array(edges, np.int64),
         seeds=in_parts,
@@ -184,7 +186,6 @@ def measure(
         row_bytes=float(np.mean(row_bytes)),
         window=int(window),
     )
-    return found if holdings is None else holdings.correct(found, book)
 
 
 def each_row_bytes(features: Any, feature_dtype: str = "float32") -> Any:

@@ -2,12 +2,14 @@
 
 Chances that are carried from hop to hop as if they were independent come out up to a
 fifth too high where neighbours of a node are neighbours of each other, so batches are
-drawn and followed instead. N nodes, P parts; a lane is one part of one drawn step.
+drawn and followed instead. N nodes, P parts; a lane is one part of one drawn step. Of a
+stored vertex-cut (C clusters, R split rows) what the parts hold counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +20,6 @@ from daskgnn.kernels.counter import below, combine, derive_key, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from daskgnn.partition.holdings import LookUps
 
     Block = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
@@ -245,3 +245,75 @@ def _swapped(own: Any, place: Any, step: Any, degree: Any) -> Any:
         elif place == j:
             place = other
     return place
+
+
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """How much of each split row each cluster holds."""
+
+    rows: np.ndarray
+    """int64 [R], storage ids, ascending."""
+    counts: np.ndarray
+    """int64 [R, C], entries."""
+    cluster_bounds: np.ndarray
+    """int64 [C + 1], storage ids."""
+    stored: Callable[[int, int], np.ndarray]
+    """(start, stop) -> storage ids of the neighbours in all entries that the clusters
+    between two storage ids hold."""
+
+    def by_part(self, book: np.ndarray) -> np.ndarray:
+        """Return int64 [R, P], the entries of each row with each part."""
+        first = np.searchsorted(self.cluster_bounds, book[:-1])
+        found: np.ndarray = np.add.reduceat(self.counts, first, axis=1)
+        return found
+
+    def counts_of_parts(self, book: np.ndarray) -> tuple[list[int], list[int]]:
+        """Return the entries and the halo nodes of each part as they are stored.
+
+        A node stands in a part if its master is there, or one of its entries.
+        """
+        held = self.by_part(book)
+        edges, halo = [], []
+        for part, (start, stop) in enumerate(pairwise(int(b) for b in book)):
+            columns = self.stored(start, stop)
+            here = np.zeros(int(book[-1]), bool)
+            here[columns] = True
+            here[self.rows[held[:, part] > 0]] = True
+            here[start:stop] = False
+            edges.append(len(columns))
+            halo.append(int(here.sum()))
+        return edges, halo
+
+    def look_ups(self, book: np.ndarray) -> LookUps:
+        """Return which entries have to be looked up with other parts."""
+        held = self.by_part(book)
+        shares = held / held.sum(axis=1, keepdims=True)
+        return LookUps(self.rows, shares, book)
+
+
+@dataclass(frozen=True, eq=False)
+class LookUps:
+    """The share of a row's entries that has to be looked up."""
+
+    rows: np.ndarray
+    """int64 [R], storage ids of the split rows, ascending."""
+    shares: np.ndarray
+    """float64 [R, P], of each row's entries with each part."""
+    book: np.ndarray
+
+    def share(self, nodes: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """Return float64 [m], for parts that want the rows of nodes.
+
+        What the row's master holds comes with its answer, and what the part itself
+        holds is at hand.
+        """
+        number = np.searchsorted(self.rows, nodes)
+        split_rows = np.append(self.rows, -1)[number] == nodes
+        found = np.zeros(len(nodes))
+        row, part = number[split_rows], parts[split_rows]
+        master = np.searchsorted(self.book, nodes[split_rows], side="right") - 1
+        own = self.shares[row, master]
+        found[split_rows] = (
+            1 - own - np.where(master == part, 0, self.shares[row, part])
+        )
+        return found

@@ -23,7 +23,7 @@ from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.memory.partitioning import partition_graph
-from daskgnn.graph.sources.everywhere import check_path_everywhere
+from daskgnn.graph.sources.packed import check_path_everywhere
 from daskgnn.graph.store.writer import check_target
 from daskgnn.partition import AUTO_EDGES, check_installed, find_partitioner
 from daskgnn.partition.assignment import is_assignment, partitioner_name

@@ -69,7 +69,8 @@ class WorkFolder:
         self.state = self._read() if resume else {}
         if self.state.get("content", begun) != begun:
             self._lock.close()
-            changed = _differences(self.state["content"], begun)
+            old, names = self.state["content"], {*self.state["content"], *begun}
+            changed = sorted(name for name in names if old.get(name) != begun.get(name))
             raise StoreError(
                 f"{target!r} was begun with another {', '.join(changed)}: resume with "
                 "the options it was begun with, or begin anew without resume"
@@ -108,12 +109,6 @@ class WorkFolder:
     def close(self) -> None:
         """Let another process go on."""
         self._lock.close()
-
-
-def _differences(old: Any, new: Any) -> list[str]:
-    """Name what is not the same in two states' contents."""
-    names = sorted({*old, *new})
-    return [name.replace("_", " ") for name in names if old.get(name) != new.get(name)]
 
 
 def save_nodes(path: Path, data: GraphData) -> None:

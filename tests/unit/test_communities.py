@@ -20,8 +20,8 @@ from daskgnn.partition.methods.propagation import (
     refine,
 )
 from daskgnn.partition.methods.spectral import spectral_embedding
+from daskgnn.partition.methods.structure import work_of
 from daskgnn.partition.methods.walks import walk_embedding
-from daskgnn.partition.methods.weights import work_of
 
 FINDERS = ["cluster", "spectral", "random-walk"]
 

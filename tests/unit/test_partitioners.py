@@ -21,7 +21,7 @@ from daskgnn.partition.methods.streaming import (
     placement_rule,
     row_chunks,
 )
-from daskgnn.partition.methods.weights import work_of
+from daskgnn.partition.methods.structure import work_of
 
 
 def cut_of(graph, part):

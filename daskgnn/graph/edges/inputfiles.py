@@ -63,13 +63,6 @@ def plain_suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file that may be compressed by gzip, bzip2 or xz."""
-    opener: Any = _COMPRESSED.get(path.suffix.lower(), open)
-    found: IO[bytes] = opener(path, "rb")
-    return found
-
-
 def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
     """Yield a file's lines without comments (# or % first), about `size` bytes at once.
 

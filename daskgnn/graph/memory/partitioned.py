@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.store.writer import Fill
-    from daskgnn.partition.holdings import Holdings
+    from daskgnn.partition.traffic import Holdings
 
 STORED_DTYPES: dict[str, type] = {
     "float32": np.float32,

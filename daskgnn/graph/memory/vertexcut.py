@@ -14,9 +14,9 @@ import numpy as np
 from daskgnn.errors import PartitionError
 from daskgnn.graph.memory.partitioned import PartitionedGraph, ordered_slots, plain
 from daskgnn.kernels.adjacency import AdjacencyBlock
-from daskgnn.partition.holdings import Holdings
 from daskgnn.partition.methods.hierarchy import cluster_links, hierarchical_order
 from daskgnn.partition.methods.vertexcut import VertexCut
+from daskgnn.partition.traffic import Holdings
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData

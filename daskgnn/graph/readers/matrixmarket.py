@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges.assemble import Spool
-from daskgnn.graph.edges.inputfiles import BROKEN, line_blocks, open_bytes, tidy
+from daskgnn.graph.edges.inputfiles import BROKEN, line_blocks, tidy, uncompressed
 from daskgnn.graph.readers.build import begin, build_graph, parse_lines
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class _Matrix:
 def _read_header(path: Path) -> _Header:
     """Read the first line."""
     try:
-        with open_bytes(path) as stream:
+        with path.open("rb") as raw, uncompressed(path, raw) as stream:
             line = stream.readline(1000).decode("ascii", "replace")
     except BROKEN as error:
         raise DatasetError(f"{path} cannot be read ({error}): get it again") from None

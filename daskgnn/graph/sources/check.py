@@ -8,7 +8,7 @@ import numpy as np
 
 from daskgnn.errors import DaskGNNError, InputError
 from daskgnn.graph.memory.partitioned import STORED_DTYPES
-from daskgnn.graph.sources.entries import check_entries
+from daskgnn.graph.sources.rows import check_entries
 from daskgnn.graph.sources.source import GraphSchema, GraphSource
 from daskgnn.graph.sources.stored import StoredSource
 from daskgnn.kernels.adjacency import AdjacencyBlock

@@ -14,7 +14,6 @@ from daskgnn.graph.edges.identify import unpack_ids
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
 from daskgnn.graph.sources.source import GraphSchema, GraphSource
-from daskgnn.graph.store.diskrows import check_row_chunks, read_stored_rows
 from daskgnn.graph.store.splitrows import (
     holder_counts,
     is_vertex_cut,
@@ -23,7 +22,13 @@ from daskgnn.graph.store.splitrows import (
     split_rows_bytes,
     stored_block,
 )
-from daskgnn.graph.store.store import Arrays, Store, open_store
+from daskgnn.graph.store.store import (
+    Arrays,
+    Store,
+    check_row_chunks,
+    open_store,
+    read_stored_rows,
+)
 from daskgnn.graph.store.writer import ArraySource, chunk_rows
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.memory.partitioned import PartitionedGraph
     from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.partition.holdings import Holdings
+    from daskgnn.partition.traffic import Holdings
 
 _TABLES = ("features", "labels", "original_ids")
 _SAID = (
@@ -74,8 +79,9 @@ class StoredSource(GraphSource):
         if is_vertex_cut(arrays):
             return read_whole_rows(arrays, start, stop)
         indptr = arrays.read("indptr", start, stop + 1)
-        bounds = {"start": int(indptr[0]), "stop": int(indptr[-1])}
-        return stored_block(arrays, start, indptr, partial(arrays.read, **bounds))
+        first, last = int(indptr[0]), int(indptr[-1])
+        entries = partial(arrays.read, start=first, stop=last)
+        return stored_block(arrays, start, indptr, entries)
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
         """Return what a part holds: of a vertex-cut, with rows that are split."""
@@ -130,7 +136,7 @@ class StoredSource(GraphSource):
         arrays = self.arrays
         if not is_vertex_cut(arrays):
             return None
-        from daskgnn.partition.holdings import Holdings
+        from daskgnn.partition.traffic import Holdings
 
         def stored(start: int, stop: int) -> np.ndarray:
             return read_part_rows(arrays, start, stop).indices

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.partition.methods.metis import linked_structure, scaled_work
-from daskgnn.partition.methods.scratch import folder_of
+from daskgnn.partition.methods.structure import folder_of
 
 if TYPE_CHECKING:
     from daskgnn.partition.methods.structure import Structure

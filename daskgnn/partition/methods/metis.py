@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from daskgnn.partition.methods.weights import node_work
+from daskgnn.partition.methods.structure import node_work
 
 if TYPE_CHECKING:
     from daskgnn.partition.methods.structure import Structure

@@ -16,8 +16,7 @@ import numpy as np
 from numba import njit
 
 from daskgnn.partition.methods.metis import cut_recursively, linked_structure
-from daskgnn.partition.methods.scratch import empty, folder_of
-from daskgnn.partition.methods.weights import work_of
+from daskgnn.partition.methods.structure import empty, folder_of, work_of
 
 if TYPE_CHECKING:
     from daskgnn.partition.methods.structure import Structure

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from daskgnn.partition.methods.hierarchy import order_clusters
-from daskgnn.partition.methods.weights import work_of
+from daskgnn.partition.methods.structure import work_of
 
 if TYPE_CHECKING:
     from daskgnn.partition.methods.structure import Structure
