@@ -11,7 +11,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
-from daskgnn.errors import StoreError
+from daskgnn.errors import StoreError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -78,10 +78,9 @@ class Mapper:
                 waiting.popleft()
                 yield result
         except _LOST as error:
-            said = (str(error).splitlines() or [""])[0]
             raise StoreError(
                 f"the cluster lost what preparing needs ({type(error).__name__}: "
-                f"{said}): go on with resume"
+                f"{first_line(error)}): go on with resume"
             ) from error
         finally:
             if waiting:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from daskgnn.graph.datasets.synthetic import Synthetic
-    from daskgnn.graph.edges.csr import CSRRows
+    from daskgnn.graph.edges.convert import CSRRows
     from daskgnn.prepare.mapper import Mapper
     from daskgnn.prepare.pieces import EdgeSource
     from daskgnn.prepare.workfolder import WorkFolder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -85,11 +84,8 @@ class OrderedFiles:
         """Return entries of the rows' files."""
         out: np.ndarray = np.empty((len(slots), 1), dtype)
         path = self.folder / "rows" / name
-        file = os.open(path, os.O_RDONLY)
-        try:
-            missing = read_rows(file, slots * out.itemsize, out)
-        finally:
-            os.close(file)
+        with path.open("rb") as file:
+            missing = read_rows(file.fileno(), slots * out.itemsize, out)
         if missing >= 0:
             raise OSError(f"{path} is cut short")
         return out[:, 0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.edges.csr import MAX_NODES
+from daskgnn.graph.edges.convert import MAX_NODES
 from daskgnn.graph.memory.rowsource import RowSource
 from daskgnn.kernels.bijection import invert, permute
 from daskgnn.kernels.counter import derive_key

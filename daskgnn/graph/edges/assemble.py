@@ -19,7 +19,7 @@ from dask.utils import format_bytes, parse_bytes
 from numba import njit
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.csr import CSRRows
+from daskgnn.graph.edges.convert import CSRRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.csr import MAX_NODES, check_num_nodes, check_range
+from daskgnn.graph.edges.convert import MAX_NODES, check_num_nodes, check_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from pyarrow import csv
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
 from daskgnn.graph.edges.assemble import Spool, build_rows, limit_bytes
-from daskgnn.graph.edges.csr import known_num_nodes
+from daskgnn.graph.edges.convert import known_num_nodes
 from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_ids
 from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.checks import SPLITS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.assemble import Spool
 from daskgnn.graph.edges.inputfiles import BROKEN, line_blocks, tidy, uncompressed
 from daskgnn.graph.readers.build import begin, build_graph, parse_lines
@@ -149,7 +149,7 @@ def _parse(
         ).values()
     except pa.ArrowInvalid as error:
         raise DatasetError(
-            f"{path} holds a line that does not fit ({str(error).splitlines()[0]}): "
+            f"{path} holds a line that does not fit ({first_line(error)}): "
             f"expected {' '.join(names)}"
         ) from None
     ends = [source - 1, destination - 1]

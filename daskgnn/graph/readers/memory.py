@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges import convert
 from daskgnn.graph.edges.assemble import to_rows
-from daskgnn.graph.edges.csr import (
+from daskgnn.graph.edges.convert import (
     check_ids,
     check_num_nodes,
     edge_array,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.inputfiles import find_files, plain_suffix
 from daskgnn.graph.memory.checks import SPLITS
 
@@ -150,9 +150,9 @@ def _read_frame(path: Path) -> pd.DataFrame:
         separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
         return pd.read_csv(path, sep=separator, skipinitialspace=True)
     except (ValueError, OSError, EOFError, ArithmeticError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
-            f"{path} cannot be read as a table ({reason}): expected Parquet or CSV"
+            f"{path} cannot be read as a table ({first_line(error)}): expected Parquet "
+            "or CSV"
         ) from None
 
 

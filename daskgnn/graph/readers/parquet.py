@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.readers.build import begin, build_graph, find_column
 
@@ -123,9 +123,8 @@ def _batches(
             for batch in file.iter_batches(rows, columns=columns):
                 yield batch.select(columns)
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
-            f"{path} is damaged or no Parquet file ({reason}): get it again"
+            f"{path} is damaged or no Parquet file ({first_line(error)}): get it again"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from daskgnn.errors import ClusterError, InputError
+from daskgnn.errors import ClusterError, InputError, first_line
 
 if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSource
@@ -48,10 +48,9 @@ def pack(source: GraphSource) -> GraphSource | PackedSource:
         return PackedSource(cloudpickle.dumps(source))
     except Exception as error:
         name = type(source).__name__
-        said = str(error).partition("\n")[0]
         raise InputError(
-            f"graph: {name} cannot be sent to workers ({said}): hold paths and "
-            f"addresses in a {name}, and open what it reads from when it first reads"
+            f"graph: {name} cannot be sent to workers ({first_line(error)}): hold paths "
+            f"and addresses in a {name}, and open what it reads from when it first reads"
         ) from error
 
 
@@ -101,11 +100,10 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
     found = client.run(_open, pack(source), on_error="return")
     for address, problem in found.items():
         if problem is not None:
-            said = str(problem).partition("\n")[0] or type(problem).__name__
             raise ClusterError(
                 f"worker {address} cannot open the graph's source "
-                f"{type(source).__name__} ({said}): put what it reads where all "
-                "workers reach it"
+                f"{type(source).__name__} ({first_line(problem)}): put what it reads "
+                "where all workers reach it"
             )
 
 

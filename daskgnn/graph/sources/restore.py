@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from daskgnn.graph.edges.identify import unpack_ids
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.memory.partitioned import ordered_indptr, ordered_slots
 from daskgnn.graph.store.splitrows import is_vertex_cut, stored_places
 from daskgnn.kernels.half import widen
 
@@ -73,7 +74,5 @@ def _original_rows(
     stored: np.ndarray, storage: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return row pointers in original order and where each entry is stored."""
-    counts = np.diff(stored)[storage]
-    indptr = np.concatenate(([0], np.cumsum(counts)))
-    slots = np.repeat(stored[storage] - indptr[:-1], counts)
-    return indptr, slots + np.arange(len(slots))
+    indptr = ordered_indptr(stored, storage)
+    return indptr, ordered_slots(stored, indptr, storage, 0, int(indptr[-1]))

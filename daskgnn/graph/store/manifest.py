@@ -124,12 +124,9 @@ def check_metadata(root: str, manifest: Manifest) -> None:
 
 def _size_and_crc(file: str) -> tuple[int, str]:
     """Return the size of a chunk file and its last bytes, the CRC32C of the rest."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        size = os.fstat(descriptor).st_size
-        crc = os.pread(descriptor, CRC_BYTES, max(size - CRC_BYTES, 0))
-    finally:
-        os.close(descriptor)
+    with open(file, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        crc = os.pread(stream.fileno(), CRC_BYTES, max(size - CRC_BYTES, 0))
     return size, crc.hex()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore
 
-from daskgnn.errors import StoreError
+from daskgnn.errors import StoreError, first_line
 from daskgnn.graph.store.manifest import (
     METADATA_FILE,
     REMEDY,
@@ -116,10 +116,9 @@ class Store(Arrays):
             try:
                 array[first : min(first + rows, array.shape[0])]
             except Exception as damage:
-                reason = str(damage).partition("\n")[0]
                 return StoreError(
                     f"chunk {chunk!r} of array {name!r} in {self.path!r} is damaged "
-                    f"({reason}): {REMEDY}"
+                    f"({first_line(damage)}): {REMEDY}"
                 )
         return StoreError(
             f"array {name!r} in {self.path!r} cannot be read: {str(error)!r}"
@@ -186,10 +185,9 @@ def _member(path: str, group: zarr.Group, name: str) -> Any:
     try:
         return group[name]
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
         raise StoreError(
-            f"the metadata of array {name!r} in {path!r} cannot be used ({reason}): "
-            f"{REMEDY}"
+            f"the metadata of array {name!r} in {path!r} cannot be used "
+            f"({first_line(error)}): {REMEDY}"
         ) from error
 
 
@@ -249,14 +247,12 @@ def read_stored_rows(store: Store, ids: np.ndarray) -> np.ndarray:
 def _read_chunk(path: str, offsets: np.ndarray, out: np.ndarray) -> int:
     """Read rows of one chunk's file; return the first that is not there, or -1."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        with open(path, "rb", buffering=0) as stream:
+            file = stream.fileno()
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+            return read_rows(file, offsets, out)
     except OSError:
         return 0
-    try:
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
-        return read_rows(file, offsets, out)
-    finally:
-        os.close(file)
 
 
 def check_row_chunks(store: Store, start: int, stop: int) -> None:
