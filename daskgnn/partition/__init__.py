@@ -64,7 +64,7 @@ def choose_method(
         return method
     if num_edges < AUTO_EDGES:
         return "metis"
-    for name in ("kaminpar", "terapart") if _installed("kaminpar") else ("metis",):
+    for name in ("kaminpar", "terapart") if is_installed("kaminpar") else ("metis",):
         if estimate_cost(name, num_nodes, num_edges, free_bytes).fits:
             return name
     return "cluster"
@@ -73,7 +73,7 @@ def choose_method(
 def fallback_note(method: Any, num_edges: int, used: str = "metis") -> str:
     """Return a line where "auto" would rather take what is not installed, else ""."""
     auto = isinstance(method, str) and method == "auto"
-    if not auto or num_edges < AUTO_EDGES or _installed("kaminpar"):
+    if not auto or num_edges < AUTO_EDGES or is_installed("kaminpar"):
         return ""
     return (
         f"{'METIS' if used == 'metis' else used} was used because KaMinPar, which is "
@@ -111,17 +111,17 @@ def find_partitioner(
 
 def check_installed(method: str) -> None:
     """Raise `PartitionError` if a method needs a package that is not installed."""
-    package = _PACKAGES.get(method)
-    if package is not None and not _installed(package):
+    if not is_installed(method):
         raise PartitionError(
             f"method {method!r} needs a package that is not installed: pip install "
-            f"{package}"
+            f"{_PACKAGES[method]}"
         )
 
 
-def _installed(package: str) -> bool:
-    """Tell whether a package can be imported."""
-    return importlib.util.find_spec(package) is not None
+def is_installed(method: str) -> bool:
+    """Tell whether what a method needs can be imported."""
+    package = _PACKAGES.get(method)
+    return package is None or importlib.util.find_spec(package) is not None
 
 
 __all__ = [

@@ -164,13 +164,13 @@ def measure(
         remote = indices[(indices < start) | (indices >= stop)]
         edges.append(len(indices))
         cut += len(remote)
-        halo.append(_count_distinct(remote, bounds[-1]))
+        halo.append(np.count_nonzero(np.bincount(remote)))
     if seeds is not None and not len(seeds):
         seeds = None
     in_parts = None if seeds is None else np.diff(np.searchsorted(seeds, book))
     sampling = (num_neighbors, batch_size, window)
     look_ups = None if holdings is None else holdings.look_ups(book)
-    traffic = remote_traffic(block, runs, seeds, row_bytes, *sampling, look_ups)
+    rows, sent = remote_traffic(block, runs, seeds, row_bytes, *sampling, look_ups)
     if holdings is not None:
         edges, halo = holdings.counts_of_parts(book)
     return Quality(
@@ -181,8 +181,8 @@ def measure(
         cut_edges=cut,
         num_neighbors=tuple(int(k) for k in num_neighbors),
         batch_size=int(batch_size),
-        remote_rows_per_step=traffic.rows,
-        remote_bytes_per_step=traffic.bytes,
+        remote_rows_per_step=rows,
+        remote_bytes_per_step=sent,
         row_bytes=float(np.mean(row_bytes)),
         window=int(window),
     )
@@ -208,13 +208,6 @@ def feature_row_bytes(features: Any, feature_dtype: str = "float32") -> float:
     if sp.issparse(features):
         return 8 * features.nnz / features.shape[0] + 8
     return (4.0 if feature_dtype == "float32" else 2.0) * features.shape[1]
-
-
-def _count_distinct(ids: np.ndarray, num_nodes: int) -> int:
-    """Count the different node ids."""
-    found = np.zeros(num_nodes, bool)
-    found[ids] = True
-    return int(found.sum())
 
 
 def _balance(counts: np.ndarray) -> float:

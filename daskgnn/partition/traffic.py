@@ -40,16 +40,6 @@ LOOK_UP_BYTES = 8
 """Of an entry that is looked up: its place is asked for, its column is answered."""
 
 
-@dataclass(frozen=True)
-class TrafficEstimate:
-    """What a step fetches from other parts, summed over all parts."""
-
-    rows: float
-    """Feature rows."""
-    bytes: float
-    """Of these rows, of sampled neighbours, and of the requests for both."""
-
-
 def remote_traffic(
     block: Block,
     runs: list[tuple[int, int]],
@@ -58,8 +48,8 @@ def remote_traffic(
     num_neighbors: Sequence[int],
     batch_size: int,
     window: int = 1,
-    look_ups: LookUps | None = None,
-) -> TrafficEstimate:
+    look_ups: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> tuple[float, float]:
     """Estimate what a step needs of other parts, as training counts it.
 
     Batches are drawn as training draws them: seeds without repeats, cut into equal
@@ -78,11 +68,17 @@ def remote_traffic(
         Steps that are prepared together: a feature row that several of them need
         counts once, so that this is a window's traffic over its steps.
     look_ups
-        Of a vertex-cut: entries whose places are looked up with other parts.
+        Of a vertex-cut: see `Holdings.look_ups`.
+
+    Returns
+    -------
+    float, float
+        Feature rows that a step fetches from other parts, over all parts; and the bytes
+        of these, of sampled neighbours, and of the requests for both.
     """
     num_nodes = runs[-1][1]
     if len(runs) == 1:
-        return TrafficEstimate(0.0, 0.0)
+        return 0.0, 0.0
     if seeds is None:
         seeds = np.arange(num_nodes)
     steps = int(np.clip(SEEDS // min(batch_size, len(seeds)), *STEPS))
@@ -93,9 +89,8 @@ def remote_traffic(
         width = _widest(num_neighbors[hop:])
         fresh = ~np.isin(reached, before, assume_unique=True)
         asked, nodes = fresh & lanes.remote(reached), reached % num_nodes
-        sampled += int(asked.sum()) * (
-            SAMPLED_ROW_BYTES + (LABEL_BYTES if hop == 0 else 0)
-        )
+        each = SAMPLED_ROW_BYTES + (LABEL_BYTES if hop == 0 else 0)
+        sampled += int(asked.sum()) * each
         found = [reached]
         for start, stop in runs:
             here = (nodes >= start) & (nodes < stop)
@@ -105,7 +100,7 @@ def remote_traffic(
             if look_ups is not None:
                 new = here & fresh
                 drawn = np.minimum(np.diff(indptr)[nodes[new] - start], width)
-                away = look_ups.share(nodes[new], lanes.part(reached[new]))
+                away = look_ups(nodes[new], lanes.part(reached[new]))
                 sampled += LOOK_UP_BYTES * float((drawn * away).sum())
             own = reached[here]
             rows = (indptr, indices, own % num_nodes - start)
@@ -115,7 +110,7 @@ def remote_traffic(
     whole = row_bytes[fetched] if isinstance(row_bytes, np.ndarray) else row_bytes
     sent = float(np.sum(np.broadcast_to(whole + NEIGHBOUR_BYTES, fetched.shape)))
     share = len(runs) / len(lanes.parts) / lanes.steps
-    return TrafficEstimate(len(fetched) * share, (sent + sampled) * share)
+    return len(fetched) * share, (sent + sampled) * share
 
 
 def _widest(num_neighbors: Sequence[int]) -> int:
@@ -284,36 +279,30 @@ class Holdings:
             halo.append(int(here.sum()))
         return edges, halo
 
-    def look_ups(self, book: np.ndarray) -> LookUps:
-        """Return which entries have to be looked up with other parts."""
-        held = self.by_part(book)
-        shares = held / held.sum(axis=1, keepdims=True)
-        return LookUps(self.rows, shares, book)
-
-
-@dataclass(frozen=True, eq=False)
-class LookUps:
-    """The share of a row's entries that has to be looked up."""
-
-    rows: np.ndarray
-    """int64 [R], storage ids of the split rows, ascending."""
-    shares: np.ndarray
-    """float64 [R, P], of each row's entries with each part."""
-    book: np.ndarray
-
-    def share(self, nodes: np.ndarray, parts: np.ndarray) -> np.ndarray:
-        """Return float64 [m], for parts that want the rows of nodes.
+    def look_ups(
+        self, book: np.ndarray
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Return what tells the share of a row's entries that has to be looked up.
 
         What the row's master holds comes with its answer, and what the part itself
         holds is at hand.
+
+        Returns
+        -------
+        Callable
+            (nodes, parts) -> float64 [m], for parts that want the rows of nodes.
         """
-        number = np.searchsorted(self.rows, nodes)
-        split_rows = np.append(self.rows, -1)[number] == nodes
-        found = np.zeros(len(nodes))
-        row, part = number[split_rows], parts[split_rows]
-        master = np.searchsorted(self.book, nodes[split_rows], side="right") - 1
-        own = self.shares[row, master]
-        found[split_rows] = (
-            1 - own - np.where(master == part, 0, self.shares[row, part])
-        )
-        return found
+        held = self.by_part(book)
+        shares = held / held.sum(axis=1, keepdims=True)
+
+        def share(nodes: np.ndarray, parts: np.ndarray) -> np.ndarray:
+            number = np.searchsorted(self.rows, nodes)
+            split_rows = np.append(self.rows, -1)[number] == nodes
+            found = np.zeros(len(nodes))
+            row, part = number[split_rows], parts[split_rows]
+            master = np.searchsorted(book, nodes[split_rows], side="right") - 1
+            others = 1 - shares[row, master]
+            found[split_rows] = others - np.where(master == part, 0, shares[row, part])
+            return found
+
+        return share

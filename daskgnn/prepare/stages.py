@@ -25,7 +25,12 @@ from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.memory.partitioning import partition_graph
 from daskgnn.graph.sources.packed import check_path_everywhere
 from daskgnn.graph.store.writer import check_target
-from daskgnn.partition import AUTO_EDGES, check_installed, find_partitioner
+from daskgnn.partition import (
+    AUTO_EDGES,
+    check_installed,
+    find_partitioner,
+    is_installed,
+)
 from daskgnn.partition.assignment import is_assignment, partitioner_name
 from daskgnn.partition.book import default_clusters
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
@@ -303,10 +308,6 @@ def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> A
     small = ("metis",) if num_edges < AUTO_EDGES else ()
     for name in (*small, *PREFERRED):
         found = estimate(name, num_nodes, num_edges, limit, mapped=True)
-        try:
-            check_installed(name)
-        except InputError:
-            continue
-        if found.fits:
+        if is_installed(name) and found.fits:
             return name
     return "range"

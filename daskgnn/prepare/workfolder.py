@@ -76,7 +76,11 @@ class WorkFolder:
                 "the options it was begun with, or begin anew without resume"
             )
         if not self.state:
-            self._empty()
+            for path in self.path.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != _LOCK:
+                    path.unlink()
             self.save(content=begun)
 
     def _read(self) -> dict[str, Any]:
@@ -86,14 +90,6 @@ class WorkFolder:
         except (OSError, ValueError):
             return {}
         return found
-
-    def _empty(self) -> None:
-        """Remove all but the lock."""
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != _LOCK:
-                path.unlink()
 
     def save(self, **changes: Any) -> None:
         """Change entries of the state and write it down, as a whole or not at all."""

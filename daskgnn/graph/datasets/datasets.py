@@ -47,9 +47,10 @@ class DatasetInfo:
 
 
 with Path(__file__).with_suffix(".csv").open(newline="") as _file:
+    _rows: Any = csv.DictReader(_file)
     _INFO = tuple(
-        DatasetInfo(name, *(int(n) if n else None for n in counts), source, note)
-        for name, *counts, source, note in list(csv.reader(_file))[1:]
+        DatasetInfo(**{k: int(v) if v.isdigit() else v or None for k, v in row.items()})
+        for row in _rows
     )
 
 _EMBEDDED: dict[str, Callable[[], GraphData]] = {

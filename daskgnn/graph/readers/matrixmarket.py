@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 _COLUMNS = {"pattern": 2, "integer": 3, "real": 3}
 
 
-@dataclass(frozen=True)
-class _Header:
-    field: str
-    symmetric: bool
-
-
 def read_matrix_market(
     path: Any, *, weighted: bool | None = None, **options: Any
 ) -> GraphData:
@@ -55,9 +49,9 @@ def read_matrix_market(
         ``from_edge_index``.
     """
     reading = begin(path, options, single="matrix")
-    header = _read_header(reading.files[0])
-    weighted_file = header.field != "pattern" and weighted is not False
-    matrix = _Matrix(header, max(reading.limit // 32, 1 << 12))
+    field, symmetric = _read_header(reading.files[0])
+    weighted_file = field != "pattern" and weighted is not False
+    matrix = _Matrix(field, max(reading.limit // 32, 1 << 12))
     spool = reading.collect(matrix.chunks, weighted_file)
     if matrix.size is None or spool.count != matrix.size[2]:
         raise DatasetError(
@@ -67,7 +61,7 @@ def read_matrix_market(
     if (weighted is None and matrix.ones) or not weighted_file:
         spool = _without_weights(spool)
     build = reading.options
-    if header.symmetric and build.directed:
+    if symmetric and build.directed:
         _mirror(spool)
     build.num_nodes, build.ids = matrix.size[0], "keep"
     return build_graph(spool, build)
@@ -77,7 +71,8 @@ def read_matrix_market(
 class _Matrix:
     """What is known of a matrix while it is read."""
 
-    header: _Header
+    field: str
+    """What entries are: pattern, integer or real."""
     block_bytes: int
     size: tuple[int, int, int] | None = None
     ones: bool = True
@@ -90,13 +85,13 @@ class _Matrix:
                 line, _, block = block.lstrip().partition(b"\n")
                 self.size = _read_size(line, path)
             if block.strip():
-                found = _parse(block, self.header, self.size, path)
+                found = _parse(block, self.field, self.size, path)
                 self.ones = self.ones and all((w == 1).all() for w in found[2:])
                 yield found
 
 
-def _read_header(path: Path) -> _Header:
-    """Read the first line."""
+def _read_header(path: Path) -> tuple[str, bool]:
+    """Return what entries are, by the first line, and whether one half is stored."""
     try:
         with path.open("rb") as raw, uncompressed(path, raw) as stream:
             line = stream.readline(1000).decode("ascii", "replace")
@@ -118,7 +113,7 @@ def _read_header(path: Path) -> _Header:
             f"{path} is a matrix {layout} {field} {symmetry}, expected coordinate; "
             "pattern, integer or real; general or symmetric"
         )
-    return _Header(field, symmetry == "symmetric")
+    return field, symmetry == "symmetric"
 
 
 def _read_size(line: bytes, path: Path) -> tuple[int, int, int]:
@@ -138,10 +133,10 @@ def _read_size(line: bytes, path: Path) -> tuple[int, int, int]:
 
 
 def _parse(
-    block: bytes, header: _Header, size: tuple[int, int, int], path: Path
+    block: bytes, field: str, size: tuple[int, int, int], path: Path
 ) -> list[np.ndarray]:
     """Return sources and destinations from 0, and the values."""
-    names = ["i", "j", "value"][: _COLUMNS[header.field]]
+    names = ["i", "j", "value"][: _COLUMNS[field]]
     kinds = dict(enumerate([pa.int64(), pa.int64(), pa.float32()][: len(names)]))
     try:
         source, destination, *values = parse_lines(

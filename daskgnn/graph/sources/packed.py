@@ -49,8 +49,9 @@ def pack(source: GraphSource) -> GraphSource | PackedSource:
     except Exception as error:
         name = type(source).__name__
         raise InputError(
-            f"graph: {name} cannot be sent to workers ({first_line(error)}): hold paths "
-            f"and addresses in a {name}, and open what it reads from when it first reads"
+            f"graph: {name} cannot be sent to workers ({first_line(error)}): hold "
+            f"paths and addresses in a {name}, and open what it reads from when it "
+            "first reads"
         ) from error
 
 

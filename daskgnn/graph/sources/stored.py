@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -276,14 +277,12 @@ class MemorySource(StoredSource):
         return HeldArrays({source.name: source for source in sources}, attributes)
 
 
+@dataclass(eq=False)
 class HeldArrays(Arrays):
     """Arrays of a store that are made of a graph in memory, a run of rows at a time."""
 
-    def __init__(
-        self, arrays: dict[str, ArraySource], attributes: dict[str, Any]
-    ) -> None:
-        self.arrays = arrays
-        self.attributes = attributes
+    arrays: dict[str, ArraySource]
+    attributes: dict[str, Any]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start`` to ``stop - 1`` of an array, whole if not given."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.counter import combine, derive_key
+from daskgnn.kernels.counter import derive_key, keys_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,8 @@ def dbh_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     power law so steep that no edge-cut helps (social networks), and speed matters.
     """
     degree = np.diff(graph.indptr) + _out_degree(graph)
-    masters = np.empty(graph.num_nodes, np.int64)
-    _hash_nodes(np.uint64(derive_key(seed)), num_clusters, masters)
+    hashes = keys_below(np.uint64(derive_key(seed)), np.arange(graph.num_nodes))
+    masters = (hashes % np.uint64(num_clusters)).astype(np.int64)
     holders = np.empty(graph.num_edges, np.int32)
     _hash_edges(graph.indptr, graph.indices, degree, masters, holders)
     return VertexCut(masters, holders)
@@ -83,13 +83,6 @@ def _out_degree(graph: Structure) -> Any:
     if not graph.directed:
         return 0
     return np.bincount(graph.indices, minlength=graph.num_nodes)
-
-
-@njit(cache=True, nogil=True)
-def _hash_nodes(key: Any, count: int, masters: Any) -> None:
-    """Write each node's cluster by a hash."""
-    for node in range(len(masters)):
-        masters[node] = combine(key, np.uint64(node)) % np.uint64(count)
 
 
 @njit(cache=True, nogil=True)
