@@ -20,7 +20,7 @@ from daskgnn.partition.methods.metis import metis_clusters
 from daskgnn.partition.methods.propagation import propagation_clusters
 from daskgnn.partition.methods.streaming import fennel_clusters, ldg_clusters
 from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
-from daskgnn.partition.quality import Quality
+from daskgnn.partition.quality import Quality as Quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -122,13 +122,3 @@ def is_installed(method: str) -> bool:
     """Tell whether what a method needs can be imported."""
     package = _PACKAGES.get(method)
     return package is None or importlib.util.find_spec(package) is not None
-
-
-__all__ = [
-    "PARTITIONERS",
-    "Quality",
-    "check_installed",
-    "choose_method",
-    "fallback_note",
-    "find_partitioner",
-]

@@ -164,7 +164,7 @@ def measure(
         remote = indices[(indices < start) | (indices >= stop)]
         edges.append(len(indices))
         cut += len(remote)
-        halo.append(np.count_nonzero(np.bincount(remote)))
+        halo.append(int(np.count_nonzero(np.bincount(remote))))
     if seeds is not None and not len(seeds):
         seeds = None
     in_parts = None if seeds is None else np.diff(np.searchsorted(seeds, book))

@@ -49,7 +49,7 @@ class DatasetInfo:
 with Path(__file__).with_suffix(".csv").open(newline="") as _file:
     _rows: Any = csv.DictReader(_file)
     _INFO = tuple(
-        DatasetInfo(**{k: int(v) if v.isdigit() else v or None for k, v in row.items()})
+        DatasetInfo(*(int(v) if v.isdigit() else v or None for v in row.values()))
         for row in _rows
     )
 
@@ -109,7 +109,9 @@ def load_dataset(
     if plain_suffix(Path(text)) in READERS:
         return read_graph(text, **options)
     if key in _DRAWN:
-        return _call(_DRAWN[key], key, _long_names(_parse(key, spec) | options))
+        given = _parse(key, spec) | options
+        named = {_SHORT.get(option, option): value for option, value in given.items()}
+        return _call(_DRAWN[key], key, named)
     key = text.lower()
     if key in _EMBEDDED:
         return _call(_EMBEDDED[key], key, options)
@@ -225,10 +227,6 @@ def _number(name: str, key: str, value: str) -> float | bool:
             f"{name}: {key} is {value!r}, expected a number, e.g. {key}=10"
         ) from None
     return int(number) if number.is_integer() else number
-
-
-def _long_names(options: dict[str, Any]) -> dict[str, Any]:
-    return {_SHORT.get(key, key): value for key, value in options.items()}
 
 
 def _find_npz(name: str, data_dir: str | Path | None) -> Path:

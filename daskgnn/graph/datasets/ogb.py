@@ -143,6 +143,7 @@ def from_ogb(
         raise DatasetError(f"{name} is undirected: leave directed out")
     folder = _find(table, data_dir) or _download(table, data_dir, yes)
     raw = _read_binary(folder) if table["binary"] == "True" else _read_csv(folder)
+    tasks = table["num tasks"]
     if features is not None:
         raw["node_feat"] = _species(name, folder, features)
     return from_edge_index(
@@ -150,18 +151,13 @@ def from_ogb(
         num_nodes=int(raw["num_nodes"]),
         features=raw.get("node_feat"),
         labels=raw["labels"],
-        num_classes=_num_classes(table),
+        num_classes=int(table["num classes" if tasks == "1" else "num tasks"]),
         edge_attr={"edge_feat": raw["edge_feat"]} if "edge_feat" in raw else None,
         directed=directed,
         name=name,
         metric=f"ogb:{name}",
         **_read_splits(folder / "split" / table["split"]),
     )
-
-
-def _num_classes(table: dict[str, str]) -> int:
-    tasks = int(table["num tasks"])
-    return tasks if tasks > 1 else int(table["num classes"])
 
 
 def _needed(table: dict[str, str]) -> str:

@@ -60,7 +60,7 @@ def check_ids_option(ids: Any) -> None:
 def number_ids(
     spool: Spool, ids: Ids, num_nodes: int | None
 ) -> tuple[Spool, int, np.ndarray | None]:
-    """Decide what whole-number ids mean.
+    """Decide what whole-number ids of one edge or more mean.
 
     Parameters
     ----------
@@ -77,12 +77,8 @@ def number_ids(
     Raises
     ------
     GraphFormatError
-        If there are no edges, or ids do not fit.
+        If ids do not fit.
     """
-    if not spool.count:
-        raise GraphFormatError(
-            "the graph is empty: there are no edges, expected at least 1"
-        )
     known = None
     if ids == "map" or (ids == "auto" and num_nodes is None):
         known = distinct_ids(spool)

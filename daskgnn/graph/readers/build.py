@@ -254,9 +254,11 @@ def _settle(
     spool: Spool, options: BuildOptions, words: WordIds | None, table: NodeTable | None
 ) -> tuple[Spool, int, np.ndarray | None]:
     """Return the edges between nodes 0..N-1, N, and the ids of mapped nodes."""
+    if not spool.count:
+        raise GraphFormatError(
+            "the graph is empty: there are no edges, expected at least 1"
+        )
     if table is not None and table.ids is not None:
-        if not spool.count:
-            raise GraphFormatError("the graph is empty: there are no edges")
         return table.match(spool, words), table.length, table.ids
     if words is not None:
         if options.ids == "keep":
@@ -264,8 +266,6 @@ def _settle(
                 f"ids are words like {str(words.words()[0])!r}, expected whole "
                 "numbers: leave ids='keep' out"
             )
-        if not spool.count:
-            raise GraphFormatError("the graph is empty: there are no edges")
         return spool, len(words), words.words()
     num_nodes = _known(options) if table is None else table.length
     return number_ids(spool, options.ids, num_nodes)

@@ -21,9 +21,7 @@ from daskgnn.graph.edges.convert import (
 )
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
-from daskgnn.graph.readers.npz import read_npz
-
-__all__ = ["from_edge_index", "from_networkx", "from_pyg", "from_scipy", "read_npz"]
+from daskgnn.graph.readers.npz import read_npz as read_npz
 
 SelfLoops = Literal["drop", "keep"]
 

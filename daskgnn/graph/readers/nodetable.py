@@ -112,8 +112,13 @@ def read_nodes(options: BuildOptions) -> NodeTable:
         splits |= {k: v for k, v in _split_masks(words).items() if splits[k] is None}
     splits = {name: _as_mask(value, name) for name, value in splits.items()}
     features = options.features
-    if features is None or isinstance(features, str) or _are_names(features):
-        features = _features(frame, features, left)
+    listed = [features] if isinstance(features, str) else features
+    if listed is None or (
+        isinstance(listed, list | tuple)
+        and len(listed) > 0
+        and all(isinstance(name, str) for name in listed)
+    ):
+        features = _features(frame, listed, left)
     named = {"features": features, "labels": _as_labels(labels), **splits}
     found.columns = {name: value for name, value in named.items() if value is not None}
     return found
@@ -173,16 +178,8 @@ def _check_ids(ids: np.ndarray) -> np.ndarray:
     return ids if ids.dtype.kind == "U" else ids.astype(np.int64)
 
 
-def _are_names(given: Any) -> bool:
-    """Tell whether features are given as names of columns."""
-    listed = isinstance(given, list | tuple) and len(given) > 0
-    return listed and all(isinstance(name, str) for name in given)
-
-
 def _features(frame: pd.DataFrame, given: Any, left: list[str]) -> np.ndarray | None:
     """Return float32 (N, F) of the columns that hold features, or None."""
-    if isinstance(given, str):
-        given = [given]
     names = list(given) if given is not None else [n for n in left if _holds(frame[n])]
     _check_columns(frame, names)
     parts = [_matrix(frame[name], name) for name in names]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -78,7 +78,7 @@ def check_path_everywhere(client: Any, path: str, what: str = "the store") -> No
     """
     if client is None:
         return
-    for address, seen in client.run(_exists, path).items():
+    for address, seen in client.run(os.path.exists, path).items():
         if not seen:
             raise ClusterError(
                 f"worker {address} does not see {path}: put {what} on a file "
@@ -110,7 +110,3 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
 
 def _open(source: Any) -> None:
     opened(source).open()
-
-
-def _exists(path: str) -> bool:
-    return Path(path).exists()

@@ -23,13 +23,7 @@ from daskgnn.graph.store.splitrows import (
     split_rows_bytes,
     stored_block,
 )
-from daskgnn.graph.store.store import (
-    Arrays,
-    Store,
-    check_row_chunks,
-    open_store,
-    read_stored_rows,
-)
+from daskgnn.graph.store.store import Arrays, Store, open_store, read_stored_rows
 from daskgnn.graph.store.writer import ArraySource, chunk_rows
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES
@@ -240,7 +234,7 @@ class ZarrSource(StoredSource):
         self, start: int, stop: int, dtype: str, normalize: bool
     ) -> RowReader:
         """Return what reads feature rows from the store's files when wanted."""
-        check_row_chunks(self.arrays, start, stop)
+        self.arrays.check_chunks("features", start, stop)
         return super().row_reader(start, stop, dtype, normalize)
 
 

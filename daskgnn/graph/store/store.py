@@ -87,8 +87,7 @@ class Store(Arrays):
                 f"rows {start}:{stop} of array {name!r} in {self.path!r} were asked "
                 f"for: it has {array.shape[0]}"
             )
-        for chunk in self._chunks(name, start, stop):
-            check_chunk(self.path, name, chunk, self.manifest.chunks[name][chunk])
+        self.check_chunks(name, start, stop)
         try:
             return np.asarray(array[start:stop])
         except Exception as error:
@@ -98,6 +97,20 @@ class Store(Arrays):
         """Raise `StoreError` unless every file is still there, chunks by size."""
         check_metadata(self.path, self.manifest)
         check_files(self.path, self.manifest)
+
+    def check_chunks(self, name: str, start: int, stop: int) -> None:
+        """Compare the chunks of a run of rows with the manifest, without reading them.
+
+        By their size and the checksum that they end with (``daskgnn info --validate``
+        reads them).
+
+        Raises
+        ------
+        StoreError
+            If a chunk is missing, cut short or another one.
+        """
+        for chunk in self._chunks(name, start, stop):
+            check_chunk(self.path, name, chunk, self.manifest.chunks[name][chunk])
 
     def _chunks(self, name: str, start: int, stop: int) -> list[str]:
         """Name the chunks that hold a run of rows (all of them span all columns)."""
@@ -253,21 +266,3 @@ def _read_chunk(path: str, offsets: np.ndarray, out: np.ndarray) -> int:
             return read_rows(file, offsets, out)
     except OSError:
         return 0
-
-
-def check_row_chunks(store: Store, start: int, stop: int) -> None:
-    """Compare the chunks of feature rows with the manifest, without reading them.
-
-    By their size and the checksum that they end with (``daskgnn info --validate``
-    reads them).
-
-    Raises
-    ------
-    StoreError
-        If a chunk is missing, cut short or another one.
-    """
-    rows = store.arrays["features"].chunks[0]
-    for i in range(start // rows, -(-stop // rows)):
-        chunk = f"c/{i}/0"
-        expected = store.manifest.chunks["features"][chunk]
-        check_chunk(store.path, "features", chunk, expected)

@@ -82,9 +82,7 @@ def write_store(
     """
     target = os.path.abspath(os.fspath(path))
     check_target(target, overwrite)
-    parent, name = os.path.split(target)
-    own = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary = own if temporary is None else os.fspath(temporary)
+    temporary = _beside(target, "tmp") if temporary is None else os.fspath(temporary)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
@@ -92,12 +90,20 @@ def write_store(
         _write_metadata(temporary, attributes)
         _flush_tree(temporary)
         _put_in_place(temporary, target, overwrite)
-        _flush(parent)
+        _flush(os.path.dirname(target))
     except OSError as error:
         raise StoreError(f"the store {target!r} cannot be written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _beside(target: str, suffix: str) -> str:
+    """Return a hidden name that nobody else uses in the same folder."""
+    parent, name = os.path.split(target)
+    return os.path.join(
+        parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}"
+    )
 
 
 def check_target(target: str, overwrite: bool) -> None:
@@ -207,8 +213,7 @@ def _version(attributes: dict[str, Any]) -> int:
 def _put_in_place(temporary: str, target: str, overwrite: bool) -> None:
     """Rename a finished directory to its place; the old one goes only after that."""
     check_target(target, overwrite)
-    parent, name = os.path.split(target)
-    old = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.old")
+    old = _beside(target, "old")
     replaces = os.path.lexists(target)
     if replaces:
         os.rename(target, old)
