@@ -15,8 +15,11 @@ from daskgnn.errors import PartitionError
 from daskgnn.partition.estimate import estimate as estimate_cost
 from daskgnn.partition.methods.embedding import spectral_clusters, walk_clusters
 from daskgnn.partition.methods.ids import hash_clusters, range_clusters
-from daskgnn.partition.methods.kaminpar import kaminpar_clusters, terapart_clusters
-from daskgnn.partition.methods.metis import metis_clusters
+from daskgnn.partition.methods.multilevel import (
+    kaminpar_clusters,
+    metis_clusters,
+    terapart_clusters,
+)
 from daskgnn.partition.methods.propagation import propagation_clusters
 from daskgnn.partition.methods.streaming import fennel_clusters, ldg_clusters
 from daskgnn.partition.methods.vertexcut import VERTEX_CUTS

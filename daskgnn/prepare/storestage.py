@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskgnn.graph.memory.data import RowSource
 from daskgnn.graph.memory.partitioned import (
     STORED_DTYPES,
     PartitionedGraph,
     ordered_slots,
 )
-from daskgnn.graph.memory.rowsource import RowSource
 from daskgnn.graph.store.writer import (
     ArraySource,
     chunk_bounds,

@@ -47,11 +47,11 @@ class DatasetInfo:
 
 
 with Path(__file__).with_suffix(".csv").open(newline="") as _file:
-    _rows: Any = csv.DictReader(_file)
-    _INFO = tuple(
-        DatasetInfo(*(int(v) if v.isdigit() else v or None for v in row.values()))
-        for row in _rows
-    )
+    _rows: list[Any] = [
+        [int(v) if v.isdigit() else v or None for v in row]
+        for row in list(csv.reader(_file))[1:]
+    ]
+_INFO = tuple(DatasetInfo(*row) for row in _rows)
 
 _EMBEDDED: dict[str, Callable[[], GraphData]] = {
     "digits": load_digits,

@@ -14,7 +14,7 @@ import numpy as np
 
 from daskgnn.errors import DatasetError
 from daskgnn.graph.edges.convert import MAX_NODES
-from daskgnn.graph.memory.rowsource import RowSource
+from daskgnn.graph.memory.data import RowSource
 from daskgnn.kernels.bijection import invert, permute
 from daskgnn.kernels.counter import derive_key
 from daskgnn.kernels.synthetic import (

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import InputError
-from daskgnn.graph.memory.rowsource import RowSource
+from daskgnn.graph.memory.data import RowSource
 from daskgnn.kernels.half import check_dtype_name, check_range, narrow, widen
 
 if TYPE_CHECKING:

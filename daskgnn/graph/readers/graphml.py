@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _REFUSED = ("hyperedge", "port")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_TYPES: dict[str, Any] = {
+    "boolean": lambda text: _BOOLEANS[text.lower()],
+    **dict.fromkeys(("int", "long"), int),
+    **dict.fromkeys(("float", "double"), float),
+}
 
 
 def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> GraphData:
@@ -135,17 +141,9 @@ class _GraphML:
         """Return an attribute's value in its type."""
         text = (text or "").strip()
         try:
-            if kind == "boolean":
-                return {"true": True, "1": True, "false": False, "0": False}[
-                    text.lower()
-                ]
-            if kind in ("int", "long"):
-                return int(text)
-            if kind in ("float", "double"):
-                return float(text)
+            return _TYPES.get(kind, str)(text)
         except (ValueError, KeyError):
             raise self._wrong(f"the {kind} {text!r}", f"a {kind}") from None
-        return text
 
     def _data(self, element: ElementTree.Element, domain: str) -> dict[str, Any]:
         """Return an element's attributes by name, defaults included."""

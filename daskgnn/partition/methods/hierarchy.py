@@ -13,7 +13,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from daskgnn.partition.methods.metis import cut_recursively
+from daskgnn.partition.methods.multilevel import cut_recursively
 
 if TYPE_CHECKING:
     from daskgnn.partition.methods.structure import Structure

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from daskgnn.partition.methods.metis import cut_recursively, linked_structure
+from daskgnn.partition.methods.multilevel import cut_recursively, linked_structure
 from daskgnn.partition.methods.structure import empty, folder_of, work_of
 
 if TYPE_CHECKING:
