@@ -92,12 +92,8 @@ class Quality:
             "halo_share replication_factor nodes edges seeds halo_nodes num_neighbors "
             "batch_size window remote_rows_per_step remote_bytes_per_step"
         )
-        values = {name: getattr(self, name) for name in names.split()}
         return {
-            name: np.asarray(value).tolist()
-            if isinstance(value, np.ndarray | tuple)
-            else value
-            for name, value in values.items()
+            name: np.asarray(getattr(self, name)).tolist() for name in names.split()
         }
 
     def __str__(self) -> str:

@@ -154,11 +154,10 @@ class PieceWork:
             low, high = max(start, place), min(start + count, place + last - first)
             if low < high:
                 at, into = first + low - place, slice(low - start, high - start)
-                path = self.path("entries", piece)
-                entries[into] = _read(path, np.uint64, at, high - low)
-                if self.weighted:
-                    path = self.path("weights", piece)
-                    values[into] = _read(path, np.float32, at, high - low)
+                for kind, out in (("entries", entries), ("weights", values)):
+                    if len(out):
+                        path = self.path(kind, piece)
+                        out[into] = _read(path, out.dtype, at, high - low)
             place += last - first
         return entries, values
 

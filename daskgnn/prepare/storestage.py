@@ -49,12 +49,13 @@ class OrderedFiles:
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return a run of rows of the array that a store calls so."""
+        order = self._mapped("original_ids.npy")
         if name == "features":
             assert self.features is not None
-            order = self._mapped("original_ids.npy")
             found = narrow(self.features[order[start:stop]], self.feature_dtype)
             return found.view(STORED_DTYPES[self.feature_dtype])
-        slots = self._slots(start, stop)
+        indptr, ordered = self._mapped(f"rows/{INDPTR}"), self._mapped(_ORDERED)
+        slots = ordered_slots(indptr, ordered, order, start, stop)
         if name == "edge_weight":
             return self._read(WEIGHTS, np.float32, slots)
         indices = self._read(INDICES, np.int32, slots)
@@ -73,12 +74,6 @@ class OrderedFiles:
     def _mapped(self, name: str) -> np.ndarray:
         found: np.ndarray = np.load(self.folder / name, mmap_mode="r")
         return found
-
-    def _slots(self, start: int, stop: int) -> np.ndarray:
-        """Return where entries ``start`` to ``stop - 1`` stand in original order."""
-        indptr = self._mapped(f"rows/{INDPTR}")
-        order = self._mapped("original_ids.npy")
-        return ordered_slots(indptr, self._mapped(_ORDERED), order, start, stop)
 
     def _read(self, name: str, dtype: Any, slots: np.ndarray) -> np.ndarray:
         """Return entries of the rows' files."""

@@ -22,6 +22,7 @@ import numpy as np
 from daskgnn.errors import DatasetError, first_line
 from daskgnn.graph.datasets.download import cache_folder, data_folder
 from daskgnn.graph.readers.memory import from_edge_index
+from daskgnn.graph.readers.npz import load_npz
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -243,19 +244,14 @@ def _read_csv(folder: Path) -> dict[str, Any]:
 
 def _read_binary(folder: Path) -> dict[str, Any]:
     raw = folder / "raw"
+    found = load_npz(raw / "data.npz") | load_npz(raw / "node-label.npz")
+    keys = {"edge_index", "node_feat", "edge_feat"} & found.keys()
+    arrays: dict[str, Any] = {key: found[key] for key in keys}
     try:
-        with (raw / "data.npz").open("rb") as stream, np.load(stream) as file:
-            keys = {"edge_index", "node_feat", "edge_feat"} & set(file.files)
-            arrays: dict[str, Any] = {key: file[key] for key in keys}
-            arrays["num_nodes"] = file["num_nodes_list"][0]
-            num_edges = int(file["num_edges_list"][0])
-        with (raw / "node-label.npz").open("rb") as stream, np.load(stream) as file:
-            arrays["labels"] = file["node_label"]
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"file {error.filename} is missing: get the data set again"
-        ) from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        arrays["num_nodes"] = found["num_nodes_list"][0]
+        arrays["labels"] = found["node_label"]
+        num_edges = int(found["num_edges_list"][0])
+    except (KeyError, ValueError, IndexError) as error:
         raise DatasetError(
             f"{raw} is damaged ({error}): get the data set again"
         ) from None

@@ -116,11 +116,11 @@ def _class_numbers(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array, dtype=np.int64)
     given = ~np.isnan(array)
     values = array[given]
-    if not np.array_equal(values, np.clip(np.floor(values), -(2**31), 2**31)):
-        bad = values[values != np.clip(np.floor(values), -(2**31), 2**31)][0]
+    wrong = values != np.clip(np.floor(values), -(2**31), 2**31)
+    if wrong.any():
         raise GraphFormatError(
-            f"labels hold {bad}, expected class numbers 0..C-1 or -1 for not given: "
-            f"pass integers"
+            f"labels hold {values[wrong][0]}, expected class numbers 0..C-1 or -1 for "
+            f"not given: pass integers"
         )
     labels = np.full(array.shape, -1, dtype=np.int64)
     labels[given] = values.astype(np.int64)

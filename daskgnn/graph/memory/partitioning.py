@@ -183,7 +183,9 @@ def compare(
         clusters; or if the sampling cannot be.
     """
     for method in methods:
-        check_method(method)
+        if method not in VERTEX_CUTS:
+            find_partitioner(method, COMPARABLE)
+            check_installed(method)
     count = default_clusters(graph.num_nodes) if num_clusters is None else num_clusters
     found = []
     for method in methods:
@@ -209,10 +211,3 @@ def _ordered(graph: GraphData, method: str, run: Measured) -> PartitionedGraph:
         return PartitionedGraph.from_clusters(graph, run.clusters, partitioner)
     cut = VertexCut(run.clusters, run.holders)
     return VertexCutGraph.from_cut(graph, cut, partitioner)
-
-
-def check_method(method: str) -> None:
-    """Raise `PartitionError` unless a method can be compared here."""
-    if method not in VERTEX_CUTS:
-        find_partitioner(method, COMPARABLE)
-        check_installed(method)

@@ -210,8 +210,7 @@ def _in_order(data: GraphData, cut: VertexCut) -> VertexCut:
     count = _count(cut)
     links = cluster_links(data.indptr, data.indices, cut.masters, count)
     weights = np.bincount(cut.holders, minlength=count).astype(np.float64)
-    number = np.empty(count, np.int32)
-    number[hierarchical_order(links, weights)] = np.arange(count)
+    number = np.argsort(hierarchical_order(links, weights)).astype(np.int32)
     return VertexCut(number[cut.masters].astype(np.int64), number[cut.holders])
 
 

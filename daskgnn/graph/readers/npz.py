@@ -72,8 +72,10 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
     Raises
     ------
     DatasetError
-        If it is damaged or something else.
+        If it is missing, damaged or something else.
     """
+    if not path.is_file():
+        raise DatasetError(f"file {path} is missing: get it again")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

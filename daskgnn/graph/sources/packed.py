@@ -22,14 +22,10 @@ class PackedSource:
     payload: bytes
     """Of cloudpickle."""
 
-    @property
-    def source(self) -> GraphSource:
-        """The source, unpickled once a process."""
-        return _unpacked(self.payload)
-
 
 @lru_cache(maxsize=16)
 def _unpacked(payload: bytes) -> GraphSource:
+    """Return a source that was packed, unpickled once a process."""
     source: GraphSource = cloudpickle.loads(payload)
     return source
 
@@ -57,7 +53,9 @@ def pack(source: GraphSource) -> GraphSource | PackedSource:
 
 def opened(source: Any) -> GraphSource:
     """Return the source that a task was given."""
-    found: GraphSource = source.source if isinstance(source, PackedSource) else source
+    if isinstance(source, PackedSource):
+        return _unpacked(source.payload)
+    found: GraphSource = source
     return found
 
 

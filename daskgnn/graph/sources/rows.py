@@ -69,14 +69,8 @@ class SourceRows(RowReader):
         if (ids[1:] < ids[:-1]).any():
             distinct, place = np.unique(ids, return_inverse=True)
             return self.take(distinct - self.start)[place]
-        return self._as_asked(ids, self.source.rows("features", ids))
+        found = self.source.rows("features", ids)
 
-    def of_graph(self, num_nodes: int) -> SourceRows:
-        """Return what reads the rows of all N nodes, by their storage ids."""
-        return replace(self, start=0, stop=num_nodes)
-
-    def _as_asked(self, ids: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Return stored rows in the dtype asked for."""
         if found.shape != (len(ids), self.columns):
             raise InputError(
                 f"graph: {type(self.source).__name__}.rows returns "
@@ -92,6 +86,10 @@ class SourceRows(RowReader):
             return int(self.source.load_table("original_ids", node, node + 1)[0])
 
         return in_dtype(found, self.feature_dtype, self.normalize, name)
+
+    def of_graph(self, num_nodes: int) -> SourceRows:
+        """Return what reads the rows of all N nodes, by their storage ids."""
+        return replace(self, start=0, stop=num_nodes)
 
 
 def in_dtype(

@@ -78,20 +78,16 @@ def build_manifest(root: str) -> Manifest:
 def check_chunk(root: str, array: str, chunk: str, expected: Sequence[Any]) -> None:
     """Raise `StoreError` unless a chunk file has the size and CRC it was given."""
     try:
-        found = _size_and_crc(os.path.join(root, array, chunk))
+        size, crc = _size_and_crc(os.path.join(root, array, chunk))
     except FileNotFoundError:
-        raise _missing(root, array, chunk) from None
+        raise _wrong(array, chunk, f"is missing in {root!r}") from None
     except OSError as error:
-        raise StoreError(
-            f"chunk {chunk!r} of array {array!r} in {root!r} cannot be read: {error}"
-        ) from error
-    if found[0] != expected[0]:
-        raise _wrong_size(root, array, chunk, found[0], expected[0])
-    if found[1] != expected[1]:
-        raise StoreError(
-            f"chunk {chunk!r} of array {array!r} in {root!r} is not the one that was "
-            f"saved (checksum {found[1]}, expected {expected[1]}): {REMEDY}"
-        )
+        raise _wrong(array, chunk, f"in {root!r} cannot be read ({error})") from error
+    _check_size(root, array, chunk, size, expected[0])
+    if crc != expected[1]:
+        said = f"(checksum {crc}, expected {expected[1]})"
+        what = f"in {root!r} is not the one that was saved {said}"
+        raise _wrong(array, chunk, what)
 
 
 def check_files(root: str, manifest: Manifest) -> None:
@@ -101,9 +97,8 @@ def check_files(root: str, manifest: Manifest) -> None:
             try:
                 found = os.stat(os.path.join(root, array, chunk)).st_size
             except OSError:
-                raise _missing(root, array, chunk) from None
-            if found != size:
-                raise _wrong_size(root, array, chunk, found, size)
+                raise _wrong(array, chunk, f"is missing in {root!r}") from None
+            _check_size(root, array, chunk, found, size)
 
 
 def check_metadata(root: str, manifest: Manifest) -> None:
@@ -130,18 +125,13 @@ def _size_and_crc(file: str) -> tuple[int, str]:
     return size, crc.hex()
 
 
-def _missing(root: str, array: str, chunk: str) -> StoreError:
-    """Make the error for a chunk that is not there."""
-    return StoreError(
-        f"chunk {chunk!r} of array {array!r} is missing in {root!r}: {REMEDY}"
-    )
+def _check_size(root: str, array: str, chunk: str, found: int, expected: int) -> None:
+    """Raise `StoreError` if a chunk was cut short or grew."""
+    if found != expected:
+        what = f"in {root!r} has {found} bytes, expected {expected}"
+        raise _wrong(array, chunk, what)
 
 
-def _wrong_size(
-    root: str, array: str, chunk: str, found: int, expected: int
-) -> StoreError:
-    """Make the error for a chunk that was cut short or grew."""
-    return StoreError(
-        f"chunk {chunk!r} of array {array!r} in {root!r} has {found} bytes, expected "
-        f"{expected}: {REMEDY}"
-    )
+def _wrong(array: str, chunk: str, what: str) -> StoreError:
+    """Make the error for a chunk that is not as it was saved."""
+    return StoreError(f"chunk {chunk!r} of array {array!r} {what}: {REMEDY}")

@@ -64,7 +64,7 @@ def propagation_clusters(graph: Structure, num_clusters: int, seed: int) -> np.n
     communities labels join little, and METIS is given much of the graph.
     """
     levels, maps = [finest_level(graph)], []
-    coarse = coarse_nodes(graph.num_edges)
+    coarse = COARSE_NODES if graph.num_edges < LARGE else COARSE_NODES_OF_LARGE
     smallest = max(coarse * num_clusters, 200)
     while levels[-1].num_nodes > smallest:
         labels = coarse_labels(levels[-1], num_clusters, coarse)
@@ -85,11 +85,6 @@ def finest_level(graph: Structure) -> Level:
     """Return a graph as a level whose nodes weigh what they work."""
     weights = np.maximum(np.rint(_WEIGHT_SCALE * work_of(graph)), 1).astype(np.int64)
     return Level(*linked_structure(graph), np.ones(1, np.int64), weights)
-
-
-def coarse_nodes(num_edges: int) -> int:
-    """Return how many nodes the smallest graph has for each cluster."""
-    return COARSE_NODES if num_edges < LARGE else COARSE_NODES_OF_LARGE
 
 
 def coarse_labels(
