@@ -104,6 +104,8 @@ class Quality:
         lines += [_line(p, *row) for p, row in enumerate(zip(*columns, strict=True))]
         seed_balance = "-" if self.seed_balance is None else f"{self.seed_balance:.3f}"
         fan_outs = ",".join(map(str, self.num_neighbors))
+        alone = self.window == 1
+        steps = "each step by itself" if alone else f"windows of {self.window} steps"
         return "\n".join(
             [
                 *lines,
@@ -113,7 +115,7 @@ class Quality:
                 f"replication factor  {self.replication_factor:.3f}",
                 f"remote rows a step  about {self.remote_rows_per_step:,.0f} "
                 f"({size_text(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
-                f"batch {self.batch_size}, {_steps(self.window)}, without cache",
+                f"batch {self.batch_size}, {steps}, without cache",
             ]
         )
 
@@ -216,11 +218,6 @@ def _line(*cells: Any) -> str:
     """Return a row of the table."""
     texts = (f"{c:,}" if isinstance(c, int | np.integer) else str(c) for c in cells)
     return f"{next(texts):>4}" + "".join(f"{text:>14}" for text in texts)
-
-
-def _steps(window: int) -> str:
-    """Say for how many steps a row is fetched once."""
-    return "each step by itself" if window == 1 else f"windows of {window} steps"
 
 
 def size_text(count: float) -> str:

@@ -86,7 +86,8 @@ def remote_traffic(
     reached = lanes.draw_seeds(seeds, batch_size)
     before, sampled = reached[:0], 0.0
     for hop, fan_out in enumerate(num_neighbors):
-        width = _widest(num_neighbors[hop:])
+        rest = num_neighbors[hop:]  # what these hops ask of a row at most
+        width = 2**62 if -1 in rest else max(rest)
         fresh = ~np.isin(reached, before, assume_unique=True)
         asked, nodes = fresh & lanes.remote(reached), reached % num_nodes
         each = SAMPLED_ROW_BYTES + (LABEL_BYTES if hop == 0 else 0)
@@ -111,11 +112,6 @@ def remote_traffic(
     sent = float(np.sum(np.broadcast_to(whole + NEIGHBOUR_BYTES, fetched.shape)))
     share = len(runs) / len(lanes.parts) / lanes.steps
     return len(fetched) * share, (sent + sampled) * share
-
-
-def _widest(num_neighbors: Sequence[int]) -> int:
-    """Return how many neighbours the rest of the hops ask of a row at most."""
-    return 2**62 if -1 in num_neighbors else max(num_neighbors)
 
 
 def check_sampling(

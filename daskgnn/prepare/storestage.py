@@ -134,7 +134,9 @@ class StoreStage:
             for written in self.mapper.map("rows-to-store", write_chunk, calls):
                 told(written)
             fill_arrays(root, own, told)
-            _remove_torn(root)
+            # What workers that were killed had begun to write.
+            for path in Path(root).rglob("*.partial"):
+                path.unlink(missing_ok=True)
 
         return filled
 
@@ -142,9 +144,3 @@ class StoreStage:
         features = graph.data.features
         drawn = features if isinstance(features, RowSource) else None
         return OrderedFiles(self.folder, feature_dtype, drawn)
-
-
-def _remove_torn(root: str) -> None:
-    """Remove what workers that were killed had begun to write."""
-    for path in Path(root).rglob("*.partial"):
-        path.unlink(missing_ok=True)
