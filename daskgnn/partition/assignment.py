@@ -5,17 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import PartitionError, first_line
 from daskgnn.partition.methods.hierarchy import order_clusters
-from daskgnn.partition.methods.structure import work_of
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import Structure, work_of
 
 SUFFIXES = (".npy", ".txt", ".part", ".csv")
 

@@ -18,16 +18,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psutil
 
 from daskgnn.errors import PartitionError
-from daskgnn.partition.methods.structure import CSRStructure
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import CSRStructure, Structure
 
 _PACKAGE_HOME = str(Path(__file__).parents[2])
 _TASK, _RESULT = "task.pickle", "result.pickle"

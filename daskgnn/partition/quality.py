@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.partition.traffic import check_sampling, remote_traffic
+from daskgnn.partition.traffic import Holdings, check_sampling, remote_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from daskgnn.partition.traffic import Holdings
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from dask.utils import format_bytes
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.assemble import Spool, reported_rows
 from daskgnn.prepare.pieces import (
+    EdgeSource,
     PieceWork,
     cut_pieces,
     join_pieces,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from daskgnn.graph.datasets.synthetic import Synthetic
     from daskgnn.graph.edges.convert import CSRRows
     from daskgnn.prepare.mapper import Mapper
-    from daskgnn.prepare.pieces import EdgeSource
     from daskgnn.prepare.workfolder import WorkFolder
 
 NODE_BYTES = 56

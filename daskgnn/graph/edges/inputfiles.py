@@ -9,16 +9,13 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
 from daskgnn.errors import DatasetError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SPACES = re.compile(rb"[ \t]+")

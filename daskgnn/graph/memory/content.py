@@ -9,13 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import InputError
-from daskgnn.graph.memory.data import RowSource
+from daskgnn.graph.memory.data import GraphData, RowSource
 from daskgnn.kernels.half import check_dtype_name, check_range, narrow, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.graph.memory.data import GraphData
 
 # CSR rows are slower to gather than dense ones, so they must save a good deal.
 CSR_SHARE = 0.5

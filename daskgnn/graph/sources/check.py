@@ -13,12 +13,11 @@ from daskgnn.graph.sources.source import GraphSchema, GraphSource
 from daskgnn.graph.sources.stored import StoredSource
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.seams import called, check_seam, failed, is_array, refuse, shown
+from daskgnn.seams import Fault, called, check_seam, failed, is_array, refuse, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.seams import Fault
 
 FEW = 8
 """Rows at either end of the graph that are tried."""

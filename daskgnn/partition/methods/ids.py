@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from daskgnn.kernels.counter import derive_key, keys_below
-from daskgnn.partition.methods.structure import work_of
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import Structure, work_of
 
 
 def hash_clusters(graph: Structure, num_clusters: int, seed: int) -> np.ndarray:

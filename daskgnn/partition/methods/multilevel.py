@@ -15,16 +15,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from daskgnn.partition.methods.structure import folder_of, node_work
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import Structure, folder_of, node_work
 
 WEIGHT_SCALE = 100
 """METIS's whole-number weight of the mean node, in work of the edges alone."""

@@ -10,16 +10,13 @@ the way back nodes move between clusters where that cuts less. N nodes, C cluste
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from daskgnn.partition.methods.multilevel import cut_recursively, linked_structure
-from daskgnn.partition.methods.structure import empty, folder_of, work_of
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import Structure, empty, folder_of, work_of
 
 PASSES = 5
 """How often labels are looked at on a level, on the way up and down."""

@@ -10,16 +10,13 @@ may come from a disk. N nodes, C clusters.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from daskgnn.partition.methods.hierarchy import order_clusters
-from daskgnn.partition.methods.structure import work_of
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import Structure, work_of
 
 SLACK = 0.1
 """How much more work than the mean a cluster may hold."""
