@@ -23,7 +23,7 @@ from daskgnn.partition.methods.multilevel import (
 from daskgnn.partition.methods.propagation import propagation_clusters
 from daskgnn.partition.methods.streaming import fennel_clusters, ldg_clusters
 from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
-from daskgnn.partition.quality import Quality as Quality
+from daskgnn.partition.quality import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,3 +125,6 @@ def is_installed(method: str) -> bool:
     """Tell whether what a method needs can be imported."""
     package = _PACKAGES.get(method)
     return package is None or importlib.util.find_spec(package) is not None
+
+
+__all__ = ["PARTITIONERS", "Quality"]
