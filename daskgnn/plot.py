@@ -123,7 +123,7 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
     Parameters
     ----------
     rows : list of dict
-        The numbers of `daskgnn.graph.memory.compare.Compared.to_dict`, one a method.
+        `to_dict` of `daskgnn.graph.memory.partitioning.Compared`, one a method.
     out : str or Path
         The file to write; a file that is there is replaced.
 

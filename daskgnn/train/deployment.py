@@ -25,7 +25,7 @@ from daskgnn.dataflow.memory import (
     plan_memory,
 )
 from daskgnn.dataflow.window import Preparation
-from daskgnn.graph.sources.everywhere import check_source_everywhere
+from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.exchange import InputPlan
 from daskgnn.train.checks import remote_aggregation, share_memory
