@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
+from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,13 +23,14 @@ from daskgnn.errors import InputError
 class Option:
     """What is declared of a setting beside its name and its Python type."""
 
-    help: str
-    """A sentence: for ``--help``, the docstring and the page of options."""
     default: Any = None
     group: str = ""
     """The heading that it stands under; by default, that of the option before."""
+    help: str = ""
+    """A sentence, for ``--help``, the docstring and the page of options: the first
+    paragraph of the field's docstring."""
     notes: str = ""
-    """More, for the docstring and the page."""
+    """More, for the docstring and the page: the paragraphs after it."""
     least: float | None = None
     above: float | None = None
     below: float | None = None
@@ -191,27 +197,53 @@ _KINDS: dict[frozenset[Any], tuple[str, str]] = {
 """Kinds and their names in the documentation, by Python types."""
 
 
-def declared(names: type) -> dict[str, Option]:
-    """Return the options that a `TypedDict` declares, in its order."""
+def declared(*names: type) -> dict[str, Option]:
+    """Return the options of a `TypedDict`, the last of `names`, in its order.
+
+    The others are its bases. The docstring under a field is what is said of the option.
+    """
+    texts: dict[str, str] = {}
+    for cls in names:
+        texts |= _field_docstrings(cls.__module__)[cls.__name__]
     found: dict[str, Option] = {}
     group = ""
-    for name, said in names.__annotations__.items():
-        found[name] = _typed(group, *get_args(said))
+    for name, said in names[-1].__annotations__.items():
+        found[name] = _typed(group, texts.get(name, ""), *get_args(said))
         group = found[name].group
     return found
 
 
-def _typed(group: str, said: Any, option: Option) -> Option:
-    """Return an option with its heading, and what its Python type says."""
+@cache
+def _field_docstrings(module: str) -> dict[str, dict[str, str]]:
+    """Return the docstrings of a module's fields, by class and field.
+
+    Python drops them when it compiles a module, so they are read from its source.
+    """
+    source = ast.parse(inspect.getsource(sys.modules[module]))
+    found: dict[str, dict[str, str]] = {}
+    for cls in (node for node in source.body if isinstance(node, ast.ClassDef)):
+        own = found.setdefault(cls.name, {})
+        for field, below in pairwise(cls.body):
+            match field, below:
+                case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    own[name] = text
+    return found
+
+
+def _typed(group: str, text: str, said: Any, option: Option) -> Option:
+    """Return an option with its heading, its texts, and what its Python type says."""
     members = get_args(said) if get_origin(said) in (Union, UnionType) else (said,)
     plain = [member for member in members if member is not NoneType]
     words = get_args(plain[0]) if get_origin(plain[0]) is Literal else ()
     kind, name = _KINDS.get(frozenset(plain), ("object", "object"))
     if words:
         kind, name = "choice", "{" + ", ".join(f'"{word}"' for word in words) + "}"
+    summary, _, notes = text.partition("\n\n")
     return replace(
         option,
         group=option.group or group,
+        help=" ".join(summary.split()),
+        notes=" ".join(notes.split()),
         annotation=said,
         kind=option.kind or kind,
         type_name=option.type_name or name,
