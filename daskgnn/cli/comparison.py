@@ -15,22 +15,6 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
 
 
-class NameList(click.ParamType):
-    """Names with commas between them: ``hash,metis``."""
-
-    name = "NAME,NAME,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[str]:
-        """Return the names, each once."""
-        names = value.split(",") if isinstance(value, str) else list(value)
-        names = [name.strip() for name in names]
-        if not all(names):
-            self.fail(f"{value!r} is no list of names like hash,metis", param, ctx)
-        return list(dict.fromkeys(names))
-
-
 def table(rows: list[dict[str, str]]) -> str:
     """Return rows with the same columns as aligned text, numbers to the right."""
     if not rows:

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskgnn.cli.data import words
+from daskgnn.cli.declared import InfoOptions
 from daskgnn.cli.errors import debug_option
-from daskgnn.cli.options import (
-    FEATURE_DTYPES,
-    FEATURES,
-    NOT_NEGATIVE,
-    PATH,
-    POSITIVE,
-    IntList,
-)
+from daskgnn.cli.options import PATH, options_of
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
@@ -25,34 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("store", type=PATH)
-@click.option("--num-parts", type=POSITIVE, help="[default: workers, or 2]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--validate", is_flag=True, help="Read everything and prove the store right."
-)
-@click.option(
-    "--workers",
-    type=NOT_NEGATIVE,
-    help="Plan the memory of training on so many; 0 = no cluster.",
-)
-@click.option(
-    "--num-neighbors",
-    type=IntList(),
-    default="15,10",
-    show_default=True,
-    help="Of that training, and of the traffic that is estimated.",
-)
-@click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
-@click.option("--hidden-channels", type=POSITIVE, default=128, show_default=True)
-@click.option(
-    "--features",
-    type=click.Choice(FEATURES),
-    default="memory",
-    show_default=True,
-    help="Where that training has feature rows.",
-)
-@click.option("--feature-dtype", type=click.Choice(FEATURE_DTYPES))
-@click.option("--memory-limit", help="A worker's.  [default: a share of all memory]")
+@options_of(InfoOptions)
 @debug_option
 def info(
     store: str,

@@ -8,11 +8,12 @@ import click
 import dask
 from click.core import ParameterSource
 
+from daskgnn.cli.declared import CommandOptions
 from daskgnn.cli.errors import Interrupted, WasTerminated, debug_option
 from daskgnn.cli.options import (
-    PATH,
     HeadedCommand,
     check_cluster,
+    options_of,
     settings_options,
     silence_logs,
     yes_option,
@@ -46,22 +47,7 @@ _WITH_RESUME = {
 @click.command(cls=HeadedCommand)
 @click.argument("graph", required=False)
 @settings_options
-@click.option(
-    "--config",
-    type=PATH,
-    metavar="FILE",
-    help="Take settings from a file, YAML or JSON, or a run's run.json.",
-)
-@click.option("--resume", type=PATH, metavar="DIR", help="Continue the run in DIR.")
-@click.option(
-    "--profile", is_flag=True, help="Print and draw where the steps' time went."
-)
-@click.option(
-    "--reconnect-timeout",
-    type=click.FloatRange(min=0.0),
-    metavar="SECONDS",
-    help="How long to wait for the next scheduler at --scheduler.  [default: 60]",
-)
+@options_of(CommandOptions)
 @yes_option
 @debug_option
 @click.pass_context

@@ -39,8 +39,8 @@ class Option:
     check: Callable[[str, Any], Any] | None = None
     """Returns the value to use, or raises `InputError`; after the type's own check."""
     kind: str = ""
-    """"whole", "number", "switch", "choice", "text", "path", "numbers", "size", "name"
-    (or a function), or "object" (of Python alone); by the type."""
+    """"whole", "number", "switch", "choice", "text", "path", "numbers", "words",
+    "size", "name" (or a function), or "object" (of Python alone); by the type."""
     type_name: str = ""
     """As documented; by the type."""
     annotation: Any = None
@@ -193,6 +193,7 @@ _KINDS: dict[frozenset[Any], tuple[str, str]] = {
     frozenset([str, Path]): ("path", "path"),
     frozenset([int, str]): ("size", "int or str"),
     frozenset([Sequence[int]]): ("numbers", "sequence of int"),
+    frozenset([Sequence[str]]): ("words", "sequence of str"),
 }
 """Kinds and their names in the documentation, by Python types."""
 
