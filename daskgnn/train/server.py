@@ -24,7 +24,7 @@ from daskgnn.dataflow.steps.method import Step
 from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.errors import TrainingError
 from daskgnn.train.compute.gradients import delay_compensated
-from daskgnn.train.compute.state import TrainState
+from daskgnn.train.compute.state import StepReport, TrainState
 from daskgnn.train.loop import CHAIN_PRIORITY, TrainLoop
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ other gradients, under names of its own."""
 class ServerLoop(TrainLoop):
     """A loop over windows whose units are applied as they come."""
 
-    program: Program
-    """That of `programs`, for the updates, which are made here."""
     _seconds: dict[str, float] | None = None
 
     def window_size(self, most: int) -> int:
@@ -137,19 +135,21 @@ class _Updates:
 
     def after(self) -> TrainState:
         """Return the state, with the reports of the window's steps."""
-        shares = self._shares
-        return replace(
-            self.state,
-            step=self.before.step + len(self.options),
-            losses=tuple(float(sum(s.loss for s in step)) for step in shares),
-            finished=tuple(np.maximum.accumulate(self._finished)),
-            work=tuple(together(*(s.work for s in step)) for step in shares),
-            sent=tuple(
-                (sum(s.dense_bytes for s in step), sum(s.sent_bytes for s in step))
-                for step in shares
-            ),
-            late=tuple(self._late),
-        )
+        reports = [
+            StepReport(
+                float(sum(s.loss for s in step)),
+                done,
+                together(*(s.work for s in step)),
+                sum(s.dense_bytes for s in step),
+                sum(s.sent_bytes for s in step),
+            )
+            for step, done in zip(
+                self._shares, np.maximum.accumulate(self._finished), strict=True
+            )
+        ]
+        step = self.before.step + len(self.options)
+        late = tuple(self._late)
+        return replace(self.state, step=step, reports=tuple(reports), late=late)
 
     def _state_of(self, unit: Unit) -> TrainState:
         return TrainState(self._read[unit], {}, self.before.step)

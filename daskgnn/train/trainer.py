@@ -363,8 +363,9 @@ class Trainer:
             ),
             int(dask.config.get("gnn.look-ahead")),
         )
-        loop = (TrainLoop if way.bound is None else ServerLoop)(
+        return (TrainLoop if way.bound is None else ServerLoop)(
             lookahead,
+            self.program,
             self.deployment.programs,
             method_of(way),
             self.options["steps"],
@@ -372,13 +373,9 @@ class Trainer:
             self._recoveries,
             self._advisor,
         )
-        if isinstance(loop, ServerLoop):
-            loop.program = self.program
-        return loop
 
-    def _new_fit(self, signals: Signals | None = None) -> Fit:
+    def _new_fit(self, signals: Signals) -> Fit:
         return Fit(
-            self.graph,
             self.plan,
             self.run_state,
             self.recorder,
@@ -387,7 +384,7 @@ class Trainer:
             self.options,
             self.window,
             self._facts,
-            signals or Signals(),
+            signals,
         )
 
     def restore(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -184,19 +184,8 @@ class UpdateOptions:
     """Whether the update is made after this step; else the gradient is kept."""
     averages: bool = False
     """Whether parts that take steps of their own are averaged after this one."""
-
-
-class StepUse(NamedTuple):
-    """What the plan says of one step's gradient."""
-
-    weight: float = 1.0
-    """Its share in its update."""
-    applies: bool = True
-    """Whether it is its update's last."""
     rate: float = 1.0
-    """What the learning rate is multiplied by."""
-    averages: bool = False
-    """Whether parts that take steps of their own are averaged after it."""
+    """What the learning rates in `groups` were multiplied by."""
 
 
 def step_weights(

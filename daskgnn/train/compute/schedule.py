@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from daskgnn.errors import ModelError
-from daskgnn.train.compute.gradients import UpdateOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from daskgnn.train.compute.gradients import StepUse
+    from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.options.factories import OptimizerFactory, SchedulerFactory
     from daskgnn.train.options.options import TrainOptions
 
@@ -133,14 +133,14 @@ class Schedule:
             for group in self.optimizer.param_groups
         ]
 
-    def window(self, uses: Iterable[StepUse]) -> list[UpdateOptions]:
-        """Return the options of the next steps and advance past them."""
+    def window(self, uses: Iterable[UpdateOptions]) -> list[UpdateOptions]:
+        """Return the next steps' options with their groups, and advance past them."""
         out = []
         for use in uses:
             groups = self.options()
             for group in groups if use.rate != 1.0 else ():
                 group["lr"] *= use.rate
-            out.append(UpdateOptions(groups, use.weight, use.applies, use.averages))
+            out.append(replace(use, groups=groups))
             if use.applies and self.scheduler is not None and self.interval == "step":
                 self.scheduler.step()
         return out
