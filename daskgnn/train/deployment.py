@@ -58,15 +58,18 @@ class Deployment:
     sampler: Sampler
     batch_size: int
     """Seeds a step, over all parts."""
-    settings: dict[str, Any]
-    """Of the blocks: see `load_blocks`."""
-    halo_cache: tuple[str, int]
-    """Policy, and bytes a part."""
+    options: TrainOptions
     layered: bool
     """Whether the model can be evaluated layer by layer."""
+    num_outputs: int
+    """Columns of the model's output."""
 
     def __post_init__(self) -> None:
         self.run = new_name()
+        cache = self.options["halo_cache"]
+        self.feature_dtype = str(self.options["feature_dtype"])
+        self.halo_cache = self.options["halo_cache_policy"], int(parse_bytes(cache))
+        """Policy, and bytes a part."""
 
     @property
     def graph(self) -> Graph:
@@ -81,7 +84,8 @@ class Deployment:
             self.executor,
             self.graph,
             packed,
-            **self.settings,
+            normalize_features=self.options["normalize_features"],
+            feature_dtype=self.feature_dtype,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
         preparation = Preparation(
@@ -96,7 +100,7 @@ class Deployment:
             ),
             plan_cache(
                 self.graph,
-                self.settings["feature_dtype"],
+                self.feature_dtype,
                 self._first_aggregation,
                 *self.halo_cache,
                 self.run,
@@ -124,6 +128,7 @@ class Deployment:
             self.programs,
             self.preparation,
             self.layered,
+            self.num_outputs,
             self.batch_size,
         )
 
@@ -141,7 +146,7 @@ class Deployment:
         if self.graph.source.in_memory and self.executor.num_workers():
             return False  # who could not open them would have nothing to read
         limit = self.executor.memory_limit()
-        mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
+        mapped = estimate_mapped(self.graph, self.feature_dtype)
         return share_memory(
             # What is read in place counts as the reader's memory, too.
             has_room=not limit or mapped < _share_of_memory() * limit,
@@ -174,7 +179,7 @@ class Deployment:
             self._step_size,
             budget,
             num_workers=self.executor.num_workers(),
-            feature_dtype=self.settings["feature_dtype"],
+            feature_dtype=self.feature_dtype,
             cache_bytes=estimate_cache(*self.halo_cache, look_ahead),
         )
         return plan.window
@@ -218,11 +223,12 @@ def deploy(
     program: Program,
     sampler: Sampler,
     options: TrainOptions,
-    layered: bool,
+    tried: tuple[bool, int],
 ) -> Deployment:
     """Find a run's workers; nothing is sent to them yet.
 
-    `batch_size` is in seeds: the distinct nodes of a step's targets.
+    `batch_size` is in seeds: the distinct nodes of a step's targets; `tried` is what
+    `daskgnn.train.compute.dryrun.try_both` returned.
     """
     graph = targets.graph
     with translate_cluster_errors(lambda: "nothing was done yet: try again"):
@@ -231,21 +237,8 @@ def deploy(
             warn_of_cluster(executor.client)
             if not graph.path:
                 check_source_everywhere(executor.client, graph.source)
-    of_blocks = {
-        "normalize_features": options["normalize_features"],
-        "feature_dtype": options["feature_dtype"],
-    }
-    cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
     return Deployment(
-        executor,
-        targets,
-        model,
-        program,
-        sampler,
-        batch_size,
-        of_blocks,
-        cache,
-        layered,
+        executor, targets, model, program, sampler, batch_size, options, *tried
     )
 
 

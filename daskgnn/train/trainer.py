@@ -108,7 +108,7 @@ class Trainer:
         )
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = try_both(
+        tried = try_both(
             model,
             self.task,
             graph,
@@ -131,7 +131,7 @@ class Trainer:
             self.program,
             sampler,
             self.options,
-            layered,
+            tried,
         )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()

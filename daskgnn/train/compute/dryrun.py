@@ -30,16 +30,14 @@ def try_both(
     num_layers: int,
     *,
     deterministic: bool,
-) -> bool:
-    """Check model and task; return whether it can be evaluated layer by layer."""
+) -> tuple[bool, int]:
+    """Check model and task; return what `try_model` does."""
     check_model(model, deterministic=deterministic)
     number_dropouts(model)
     wanted = task.num_outputs(graph)
-    layered, columns = try_model(
-        model, graph, num_layers, wanted, deterministic=deterministic
-    )
-    try_task(task, graph, targets, columns)
-    return layered
+    found = try_model(model, graph, num_layers, wanted, deterministic=deterministic)
+    try_task(task, graph, targets, found[1])
+    return found
 
 
 def try_model(
@@ -230,6 +228,4 @@ def _two_nodes(weighted: bool) -> Block:
         ids=np.arange(2),
         degree=np.ones(2, np.int64),
         weighted_degree=np.ones(2, np.float32),
-        dropout_key=0,
-        aggregated=None,
     )

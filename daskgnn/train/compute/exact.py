@@ -53,7 +53,6 @@ def evaluate_layer(
         ids=whole.original_ids,
         degree=block.degree,
         weighted_degree=whole.weighted_degree,
-        dropout_key=0,
         aggregated=aggregated,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
