@@ -9,7 +9,7 @@ import dask
 from click.core import ParameterSource
 
 from daskgnn.cli.declared import CommandOptions
-from daskgnn.cli.errors import Interrupted, WasTerminated, debug_option
+from daskgnn.cli.errors import INTERRUPTED, TERMINATED, FailedRun, debug_option
 from daskgnn.cli.options import (
     HeadedCommand,
     check_cluster,
@@ -82,9 +82,9 @@ def train(
                 settings = _settings(ctx, given, config)
                 summary = _train(settings, progress, yes, profile)
     except KeyboardInterrupt:
-        raise Interrupted(_advice("interrupted", progress.info)) from None
+        raise FailedRun(_advice("interrupted", progress.info), INTERRUPTED) from None
     except Terminated:
-        raise WasTerminated(_advice("terminated", progress.info)) from None
+        raise FailedRun(_advice("terminated", progress.info), TERMINATED) from None
     finally:
         progress.close()
     report(summary, progress.info)

@@ -165,16 +165,12 @@ class Fit:
             "seconds": round(sums.seconds, 6),
             "lr": run_state.schedule.options()[0].get("lr"),
             **sums.traffic(),
-            "gradient_bytes": sums.gradient_bytes,
-            "sent_gradient_bytes": sums.sent_gradient_bytes,
         }
         staleness = self.loop.method.staleness
         if staleness:
             first = epoch * self.plan.steps_per_epoch
             last = first + self.plan.steps_per_epoch
             record["staleness"] = staleness_counts(staleness, first, last)
-        if sums.staleness:
-            record["staleness"] = sums.staleness
         run_state.last_loss = record["loss"]
         score = self._validate(epoch, record)
         # Only now is the epoch over: what is lost before is done again.

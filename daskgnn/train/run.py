@@ -14,12 +14,7 @@ import torch
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
-from daskgnn.errors import (
-    CheckpointError,
-    InputError,
-    PartitionError,
-    TrainingError,
-)
+from daskgnn.errors import CheckpointError, InputError, PartitionError, TrainingError
 from daskgnn.graph.datasets.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.sources.everywhere import check_source_everywhere

@@ -14,12 +14,7 @@ from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.train.ahead import Lookahead
-from daskgnn.train.checks import (
-    check_count,
-    check_graph,
-    check_options,
-    choose_sampler,
-)
+from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
 from daskgnn.train.compute.dryrun import try_both
 from daskgnn.train.compute.methods import method_of
 from daskgnn.train.compute.schedule import new_schedule
@@ -38,11 +33,7 @@ from daskgnn.train.persist.recorder import History, Recorder, Silent
 from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
-from daskgnn.train.renewal import (
-    another_executor,
-    how_to_continue,
-    outlive_schedulers,
-)
+from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals

@@ -101,10 +101,7 @@ def evaluate_step(
 
 
 def score_targets(
-    program: Program,
-    h: np.ndarray,
-    tables: dict[str, np.ndarray],
-    targets: PartTargets,
+    program: Program, h: np.ndarray, tables: dict[str, np.ndarray], targets: PartTargets
 ) -> Any:
     """Return what a part's targets contribute to the scores; h has float32 [m, C]."""
     batch = batch_of(targets.rows, len(h), tables, targets.count)

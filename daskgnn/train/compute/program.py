@@ -273,10 +273,7 @@ class TrainSession:
         return self._scale.unscaled(scaled)
 
     def update(
-        self,
-        left: PartGradient,
-        right: PartGradient | None,
-        options: UpdateOptions,
+        self, left: PartGradient, right: PartGradient | None, options: UpdateOptions
     ) -> None:
         """Add the last two shares and take one optimizer step, if it is time for one.
 

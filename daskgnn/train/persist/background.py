@@ -32,7 +32,7 @@ class Background(Generic[T, R]):
         self._waiting: list[T] = []
         self._busy = False
         self._done: list[R] = []
-        self._error: Exception | None = None
+        self._failure: tuple[T, Exception] | None = None
         self._thread: threading.Thread | None = None
 
     def put(self, item: T) -> None:
@@ -54,11 +54,11 @@ class Background(Generic[T, R]):
             done, self._done = self._done, []
             return done
 
-    def failure(self) -> Exception | None:
-        """Return what an item since the last call raised."""
+    def failure(self) -> tuple[T, Exception] | None:
+        """Return an item since the last call, and what it raised."""
         with self._changed:
-            error, self._error = self._error, None
-            return error
+            failure, self._failure = self._failure, None
+            return failure
 
     def drain(self) -> None:
         """Wait until nothing is left to do, and end the thread."""
@@ -84,15 +84,14 @@ class Background(Generic[T, R]):
 
     def _do(self, item: T) -> None:
         done: list[R] = []
-        error = None
+        failure = None
         try:
             done.append(self._work(item))
-        except Exception as caught:
-            error = caught
+        except Exception as error:
+            failure = item, error
         with self._changed:
             self._busy = False
             self._done += done
-            if error is not None:
-                self._error = error
-                self._waiting = []
+            if failure is not None:
+                self._failure, self._waiting = failure, []
             self._changed.notify_all()
