@@ -87,15 +87,8 @@ def make_program(
     for p in skeleton.parameters():
         p.data = torch.empty(0)
         p.grad = None
-    try:
-        with user_code_by_value():
-            payload = cloudpickle.dumps((skeleton, task, optimizer))
-    except Exception as error:
-        raise ModelError(
-            f"the model, its loss or its optimizer cannot be sent to workers "
-            f"({type(error).__name__}: {error}): keep open files, locks and clients "
-            "out of them"
-        ) from error
+    whose = "the model, its loss or its optimizer"
+    payload = _pickled((skeleton, task, optimizer), whose, "them", ModelError)
     return Program(payload, shapes, threads, precision, gradients)
 
 
@@ -107,13 +100,18 @@ def packed_sampler(sampler: Sampler) -> PackedSampler:
     InputError
         If it cannot be pickled.
     """
+    return PackedSampler(_pickled(sampler, "the sampler", "it", InputError))
+
+
+def _pickled(given: Any, whose: str, them: str, refusal: type[InputError]) -> bytes:
+    """Pickle what workers have no code of, or say that it cannot be."""
     try:
         with user_code_by_value():
-            return PackedSampler(cloudpickle.dumps(sampler))
+            return cloudpickle.dumps(given)
     except Exception as error:
-        raise InputError(
-            f"the sampler cannot be sent to workers ({type(error).__name__}: {error}): "
-            "keep open files, locks and clients out of it"
+        raise refusal(
+            f"{whose} cannot be sent to workers ({type(error).__name__}: {error}): "
+            f"keep open files, locks and clients out of {them}"
         ) from error
 
 
