@@ -28,9 +28,7 @@ from daskgnn.dataflow.window import InputPlan, Preparation
 from daskgnn.graph.sources.everywhere import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.train.checks import remote_aggregation, share_memory
-from daskgnn.train.compute.gradients import Gradients
-from daskgnn.train.compute.program import make_program, packed_sampler
-from daskgnn.train.compute.schedule import optimizer_factory
+from daskgnn.train.compute.program import packed_sampler
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
 
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
-    from daskgnn.tasks import Task as LearningTask
     from daskgnn.train.compute.program import Program
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.targets import GivenTargets
@@ -57,7 +54,7 @@ class Deployment:
     program: Program
     sampler: Sampler
     batch_size: int
-    """Seeds a step, over all parts."""
+    """Seeds a step, over all parts: the distinct nodes of its targets."""
     options: TrainOptions
     layered: bool
     """Whether the model can be evaluated layer by layer."""
@@ -188,58 +185,22 @@ class Deployment:
     def _first_aggregation(self) -> str | None:
         return getattr(self.model, "first_aggregation", None)
 
-    @property
+    @cached_property
     def _step_size(self) -> StepSize:
         return estimate_step(
             self.graph, self.sampler, self.batch_size, self._first_aggregation
         )
 
 
-def program_of(
-    model: torch.nn.Module, task: LearningTask, options: TrainOptions
-) -> Program:
-    """Return the program that a trainer's options mean.
-
-    Raises
-    ------
-    InputError
-        If they do not go together.
-    """
-    named = options["optimizer"], options["lr"], options["weight_decay"]
-    return make_program(
-        model,
-        task,
-        optimizer_factory(*named),
-        options["threads_per_part"],
-        options["precision"],
-        Gradients.of(options),
-    )
-
-
-def deploy(
-    targets: GivenTargets,
-    batch_size: int,
-    model: torch.nn.Module,
-    program: Program,
-    sampler: Sampler,
-    options: TrainOptions,
-    tried: tuple[bool, int],
-) -> Deployment:
-    """Find a run's workers; nothing is sent to them yet.
-
-    `batch_size` is in seeds: the distinct nodes of a step's targets; `tried` is what
-    `daskgnn.train.compute.dryrun.try_both` returned.
-    """
-    graph = targets.graph
+def find_workers(graph: Graph, options: TrainOptions) -> Executor:
+    """Return what a run's tasks are carried out by; nothing is sent to it yet."""
     with translate_cluster_errors(lambda: "nothing was done yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
             warn_of_cluster(executor.client)
             if not graph.path:
                 check_source_everywhere(executor.client, graph.source)
-    return Deployment(
-        executor, targets, model, program, sampler, batch_size, options, *tried
-    )
+    return executor
 
 
 def new_name() -> str:

@@ -13,6 +13,7 @@ from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.steps.chain import chain_window
 from daskgnn.dataflow.steps.method import WindowSteps
 from daskgnn.dataflow.timing import report_of
+from daskgnn.train.compute.methods import method_of
 from daskgnn.train.profile.stepprofile import StepProfile
 from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
 
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.cluster.placement import Event
-    from daskgnn.dataflow.steps.method import StepMethod
     from daskgnn.dataflow.steps.peers import MemberReport
     from daskgnn.kernels.traffic import Traffic
     from daskgnn.train.ahead import Lookahead, PreparedAhead
     from daskgnn.train.compute.gradients import UpdateOptions
-    from daskgnn.train.compute.program import Program
     from daskgnn.train.compute.schedule import Schedule
     from daskgnn.train.compute.state import TrainState
+    from daskgnn.train.deployment import Deployment
     from daskgnn.train.plan import Window
     from daskgnn.train.profile.advice import Advisor
     from daskgnn.train.profile.recovery import Recoveries
@@ -70,14 +70,7 @@ class TrainLoop:
     """
 
     lookahead: Lookahead
-    program: Program
-    programs: list[Any]
-    """Keys of the program, by part."""
-    method: StepMethod
-    form: str
-    """"auto", "tasks" or "window"."""
-    first_window: int
-    """Steps of a window until it is known how long one takes."""
+    deployment: Deployment
     recoveries: Recoveries
     advisor: Advisor
     _step_seconds: float = 0.0
@@ -85,6 +78,8 @@ class TrainLoop:
 
     def __post_init__(self) -> None:
         self.executor = self.lookahead.executor
+        self.programs = self.deployment.programs
+        self.method = method_of(self.deployment.program.gradients)
         self.step_profile = StepProfile(inline=self.executor.num_workers() == 0)
 
     def run(
@@ -112,12 +107,11 @@ class TrainLoop:
 
     def window_size(self, most: int) -> int:
         """Return how many steps the next window is to have: not a bit depends on it."""
-        wanted = self.first_window
-        if self._step_seconds:
-            tasks = self.lookahead.num_tasks * TASK_SECONDS
-            seconds = max(WINDOW_SECONDS, tasks / LARGEST_OVERHEAD)
-            wanted = max(1, round(seconds / self._step_seconds))
-        return min(most, wanted)
+        if not self._step_seconds:
+            return min(most, self.deployment.first_window)
+        tasks = self.lookahead.num_tasks * TASK_SECONDS
+        seconds = max(WINDOW_SECONDS, tasks / LARGEST_OVERHEAD)
+        return min(most, max(1, round(seconds / self._step_seconds)))
 
     def _train_through(
         self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
@@ -213,8 +207,9 @@ class TrainLoop:
         """Return whether the next window is to be one task a worker, or none."""
         if not self.executor.num_workers():
             return True
-        if self.form != "auto":
-            return self.form == "window"
+        form = self.deployment.options["steps"]
+        if form != "auto":
+            return form == "window"
         return self._step_seconds < LONG_STEP
 
     def _run_tasks(
@@ -229,16 +224,15 @@ class TrainLoop:
 
     def _count(self, traffic: list[Traffic]) -> dict[str, int]:
         """Return what crossed, by the names of `CROSSED`."""
-        places = [self.executor.worker_of(p) for p in range(len(traffic))]
-        halo = sum(int(t.rows.sum()) for t in traffic)
-        rows = nbytes = messages = 0
-        for place, received in zip(places, traffic, strict=True):
-            away = np.array([other != place for other in places])
-            rows += int(received.rows[away].sum())
-            nbytes += int(received.nbytes[away].sum())
-            messages += int(received.messages[away].sum())
-        hits = sum(int(t.hits.sum()) for t in traffic)
-        saved = sum(int(t.saved.sum()) for t in traffic)
+        places = np.array([self.executor.worker_of(p) for p in range(len(traffic))])
+        away = places[:, None] != places
+
+        def count(name: str, where: Any = True) -> int:
+            found = np.stack([getattr(received, name) for received in traffic])
+            return int(found.sum(where=where))
+
+        halo = count("rows")
+        remote = (count(name, away) for name in ("rows", "nbytes", "messages"))
         misses = 0 if self.lookahead.preparation.cache is None else halo
-        counts = halo, rows, nbytes, messages, hits, misses, saved
-        return dict(zip(CROSSED, counts, strict=True))
+        saved = count("hits"), misses, count("saved")
+        return dict(zip(CROSSED, (halo, *remote, *saved), strict=True))

@@ -72,7 +72,7 @@ class ServerLoop(TrainLoop):
         """Serve a window's units; return the state after them, and how many tasks."""
         count = len(ahead.batches)
         given = steps.state, steps.options, count
-        updates = _Updates(self.method, self.program, *given)
+        updates = _Updates(self.method, self.deployment.program, *given)
         service = _Service(self.executor, self.programs, ahead, updates)
         service.pool.remember(self._seconds or {})
         after = service.run()

@@ -16,15 +16,16 @@ from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
 from daskgnn.train.compute.dryrun import try_both
-from daskgnn.train.compute.methods import method_of
-from daskgnn.train.compute.schedule import new_schedule
+from daskgnn.train.compute.gradients import Gradients
+from daskgnn.train.compute.program import make_program
+from daskgnn.train.compute.schedule import new_schedule, optimizer_of
 from daskgnn.train.compute.state import (
     TrainState,
     flatten,
     hash_parameters,
     write_parameters,
 )
-from daskgnn.train.deployment import deploy, new_name, program_of
+from daskgnn.train.deployment import Deployment, find_workers, new_name
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
@@ -109,20 +110,28 @@ class Trainer:
         )
         start = TrainState(flatten(list(model.parameters())), {})
         self.run_state = RunState(start, new_schedule(self.options, model))
-        self.program = program_of(model, self.task, self.options)
+        self.program = make_program(
+            model,
+            self.task,
+            optimizer_of(self.options),
+            self.options["threads_per_part"],
+            self.options["precision"],
+            Gradients.of(self.options),
+        )
         seams = {**sampler.fingerprint(), **self.task.fingerprint()}
         schedule = self.run_state.schedule
         self._facts = fingerprint(
             model, graph, self.program, seams, schedule, self.options
         )
-        self.deployment = deploy(
+        self.deployment = Deployment(
+            find_workers(graph, self.options),
             targets,
-            targets.seeds_of_step(self.plan),
             model,
             self.program,
             sampler,
+            targets.seeds_of_step(self.plan),
             self.options,
-            tried,
+            *tried,
         )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
@@ -354,16 +363,8 @@ class Trainer:
             ),
             int(dask.config.get("gnn.look-ahead")),
         )
-        return (TrainLoop if way.bound is None else ServerLoop)(
-            lookahead,
-            self.program,
-            self.deployment.programs,
-            method_of(way),
-            self.options["steps"],
-            self.deployment.first_window,
-            self._recoveries,
-            self._advisor,
-        )
+        loop = TrainLoop if way.bound is None else ServerLoop
+        return loop(lookahead, self.deployment, self._recoveries, self._advisor)
 
     def _new_fit(self, signals: Signals) -> Fit:
         return Fit(

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
     from daskgnn.train.compute.gradients import UpdateOptions
-    from daskgnn.train.options.factories import OptimizerFactory
+    from daskgnn.train.options.option import OptimizerFactory
 
 
 @dataclass(frozen=True)

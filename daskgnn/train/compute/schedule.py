@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from daskgnn.train.compute.gradients import UpdateOptions
-    from daskgnn.train.options.factories import OptimizerFactory, SchedulerFactory
+    from daskgnn.train.options.option import OptimizerFactory, SchedulerFactory
     from daskgnn.train.options.options import TrainOptions
 
 SCHEDULED = ("lr", "momentum", "betas")
@@ -58,6 +58,12 @@ def optimizer_factory(
     return partial(cls, **given)
 
 
+def optimizer_of(options: TrainOptions) -> OptimizerFactory:
+    """Return the factory that a trainer's options mean."""
+    named = options["optimizer"], options["lr"], options["weight_decay"]
+    return optimizer_factory(*named)
+
+
 def check_optimizer(
     factory: OptimizerFactory, model: torch.nn.Module
 ) -> torch.optim.Optimizer:
@@ -95,8 +101,7 @@ def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
     ModelError
         If the optimizer cannot be made or used.
     """
-    named = options["optimizer"], options["lr"], options["weight_decay"]
-    optimizer = check_optimizer(optimizer_factory(*named), model)
+    optimizer = check_optimizer(optimizer_of(options), model)
     return Schedule(optimizer, options["scheduler"], options["scheduler_interval"])
 
 

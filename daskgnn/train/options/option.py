@@ -14,9 +14,19 @@ from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+OptimizerFactory: TypeAlias = (
+    "Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]"
+)
+"""Makes an optimizer of parameters."""
+SchedulerFactory: TypeAlias = "Callable[[torch.optim.Optimizer], Any]"
+"""Makes a learning rate scheduler of an optimizer."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from daskgnn.train.options.plainoptions import (
 
 if TYPE_CHECKING:
     from daskgnn.tasks.loss import Loss
-    from daskgnn.train.options.factories import SchedulerFactory
+    from daskgnn.train.options.option import SchedulerFactory
     from daskgnn.train.persist.recorder import Progress
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 from daskgnn.train.options.option import Option, cache_bytes, fan_outs, fewest_and_most
 
 if TYPE_CHECKING:
-    from daskgnn.train.options.factories import OptimizerFactory
+    from daskgnn.train.options.option import OptimizerFactory
 
 GRAPH = "Graph"
 MODEL = "Model"
