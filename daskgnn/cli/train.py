@@ -29,19 +29,9 @@ from daskgnn.train.signals import Signals, Terminated
 
 Shown = LineProgress | TerminalProgress
 # What may stand beside --resume: everything else is read from the run.
-_WITH_RESUME = {
-    "resume",
-    "workers",
-    "memory_limit",
-    "scheduler",
-    "data_dir",
-    "profile",
-    "reconnect_timeout",
-    "tls",
-    "tls_ca_file",
-    "tls_cert",
-    "tls_key",
-}
+_WITH_RESUME = {name for name, option in RUN.items() if option.group == CLUSTER}
+_WITH_RESUME -= {"standby", "adapt"}
+_WITH_RESUME |= {"resume", "data_dir", "profile", "reconnect_timeout"}
 
 
 @click.command(cls=HeadedCommand)

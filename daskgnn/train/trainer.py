@@ -180,9 +180,8 @@ class Trainer:
             self.restore()
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
-        with translate_cluster_errors(self._how_to_continue):
-            # What a store hides is found before anything is written.
-            self._outlive_schedulers(lambda: self.deployment.load())
+        # What a store hides is found before anything is written.
+        self._outlive_schedulers(lambda: self.deployment.load())
         self.recorder.open()
         if resume:
             self.recorder.event("resume", step=self.run_state.state.step)
@@ -195,8 +194,7 @@ class Trainer:
         )
         try:
             if not self.run_state.stopped:
-                with translate_cluster_errors(self._how_to_continue):
-                    self._outlive_schedulers(lambda: self._train(epochs, signals))
+                self._outlive_schedulers(lambda: self._train(epochs, signals))
         except BaseException:
             # What has failed is said first.
             with suppress(TrainingError):
@@ -205,8 +203,7 @@ class Trainer:
         self.recorder.wait_until_written()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
-            with translate_cluster_errors(self._how_to_continue):
-                self.recorder.summary(self._outlive_schedulers(self.summary))
+            self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
 
     def _train(self, epochs: int, signals: Signals) -> None:
@@ -217,7 +214,8 @@ class Trainer:
         fit.run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
-        return outlive_schedulers(work, lambda: self.executor, self._renew)
+        with translate_cluster_errors(self._how_to_continue):
+            return outlive_schedulers(work, lambda: self.executor, self._renew)
 
     def _renew(self) -> None:
         """Go over to another cluster with the state that this process holds."""
