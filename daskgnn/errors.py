@@ -1,6 +1,11 @@
 """The errors a user can meet: one typed, one-line message each."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its name if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class DaskGNNError(Exception):
     """Base of every error that daskgnn raises on purpose."""
 

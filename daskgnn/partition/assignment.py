@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.errors import PartitionError
+from daskgnn.errors import PartitionError, first_line
 from daskgnn.partition.methods.hierarchy import order_clusters
 from daskgnn.partition.methods.weights import work_of
 
@@ -139,7 +139,7 @@ def _read(path: Path) -> np.ndarray:
             return np.asarray(np.load(path, allow_pickle=False))
         return np.loadtxt(path, dtype=np.int64, ndmin=1)
     except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise PartitionError(
             f"{path} cannot be read ({reason}): expected an .npy of integers, or one "
             "integer a line"

@@ -11,7 +11,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
-from daskgnn.errors import StoreError
+from daskgnn.errors import StoreError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -72,7 +72,7 @@ class Mapper:
                 waiting.popleft()
                 yield result
         except _LOST as error:
-            said = (str(error).splitlines() or [""])[0]
+            said = first_line(error)
             raise StoreError(
                 f"the cluster lost what preparing needs ({type(error).__name__}: "
                 f"{said}): go on with resume"

@@ -162,13 +162,10 @@ class _Updates:
         gradient = share.gradient
         if way.compensation == "dc-asgd" and late:
             gradient = delay_compensated(gradient, self.state.parameters, then)
-        rate = way.rate(late)
-        groups = [dict(group) for group in self.options[number].groups]
-        for group in groups if rate != 1.0 else ():
-            group["lr"] *= rate
+        planned = self.options[number]
+        options = planned.slowed(planned.groups, way.rate(late))
         # The mean over a run's seeds, where runs are of equal length.
-        weight = float(self.num_parts)
-        options = replace(self.options[number], groups=groups, weight=weight)
+        options = replace(options, weight=float(self.num_parts))
         step = Step(number, 0, options, self.num_parts)
         whole = replace(share, gradient=gradient), None, None
         after = update(self.method, self.program, self.state, step, *whole)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pooch
 import requests
 
-from daskgnn.errors import DatasetError
+from daskgnn.errors import DatasetError, first_line
 
 _TIMEOUT = 30.0
 
@@ -92,11 +92,7 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
         )
     except (ValueError, OSError, requests.RequestException) as error:
         raise DatasetError(
-            f"cannot download {url} ({_first_line(error)}): check the network, or put "
+            f"cannot download {url} ({first_line(error)}): check the network, or put "
             f"the files into a folder and name it by --data-dir or DASKGNN_DATA_DIR"
         ) from None
     return Path(path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError
+from daskgnn.errors import DatasetError, first_line
 from daskgnn.graph.datasets.download import cache_folder, data_folder
 from daskgnn.graph.readers.memory import from_edge_index
 
@@ -230,8 +230,7 @@ def _table(path: Path, dtype: Any = None) -> np.ndarray:
         raise DatasetError(f"file {path} is missing: get the data set again") from None
     except (ValueError, OSError, EOFError) as error:
         raise DatasetError(
-            f"file {path} is damaged ({str(error).splitlines()[0]}): "
-            f"get the data set again"
+            f"file {path} is damaged ({first_line(error)}): get the data set again"
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import csv
 
-from daskgnn.errors import GraphFormatError
+from daskgnn.errors import GraphFormatError, first_line
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.inputfiles import count_lines, find_files, line_blocks, tidy
@@ -289,7 +289,7 @@ def _explain(
     error: Exception, wanted: list[int], path: Path, numbers: bool
 ) -> Exception:
     """Return the error for a block that pyarrow cannot read."""
-    text = str(error).splitlines()[0]
+    text = first_line(error)
     ids = any(f"In CSV column #{i}:" in text for i in wanted[:2])
     if numbers and ids:
         return _NotNumbers()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import csv
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.inputfiles import (
     BROKEN,
@@ -154,7 +154,7 @@ def _parse(
         )
     except pa.ArrowInvalid as error:
         raise DatasetError(
-            f"{path} holds a line that does not fit ({str(error).splitlines()[0]}): "
+            f"{path} holds a line that does not fit ({first_line(error)}): "
             f"expected {' '.join(names)}"
         ) from None
     ends = [table.column(i).to_numpy() - 1 for i in range(2)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.inputfiles import find_files, plain_suffix
 from daskgnn.graph.memory.checks import SPLITS
 
@@ -149,7 +149,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
         separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
         return pd.read_csv(path, sep=separator, skipinitialspace=True)
     except (ValueError, OSError, EOFError, ArithmeticError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DatasetError(
             f"{path} cannot be read as a table ({reason}): expected Parquet or CSV"
         ) from None

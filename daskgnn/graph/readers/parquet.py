@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.inputfiles import find_files
@@ -125,7 +125,7 @@ def _batches(
             for batch in file.iter_batches(max(rows, 1), columns=columns):
                 yield batch.select(columns)
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DatasetError(
             f"{path} is damaged or no Parquet file ({reason}): get it again"
         ) from None

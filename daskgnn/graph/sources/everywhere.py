@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.errors import ClusterError
+from daskgnn.errors import ClusterError, first_line
 from daskgnn.graph.sources.packed import opened, pack
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
     found = client.run(_open, pack(source), on_error="return")
     for address, problem in found.items():
         if problem is not None:
-            said = str(problem).partition("\n")[0] or type(problem).__name__
+            said = first_line(problem)
             raise ClusterError(
                 f"worker {address} cannot open the graph's source "
                 f"{type(source).__name__} ({said}): put what it reads where all "

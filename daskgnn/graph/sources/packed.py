@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from daskgnn.errors import InputError
+from daskgnn.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSource
@@ -47,7 +47,7 @@ def pack(source: GraphSource) -> GraphSource | PackedSource:
         return PackedSource(cloudpickle.dumps(source))
     except Exception as error:
         name = type(source).__name__
-        said = str(error).partition("\n")[0]
+        said = first_line(error)
         raise InputError(
             f"graph: {name} cannot be sent to workers ({said}): hold paths and "
             f"addresses in a {name}, and open what it reads from when it first reads"

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore
 
-from daskgnn.errors import StoreError
+from daskgnn.errors import StoreError, first_line
 from daskgnn.graph.store.manifest import (
     METADATA_FILE,
     REMEDY,
@@ -115,7 +115,7 @@ class Store(Arrays):
             try:
                 array[first : min(first + rows, array.shape[0])]
             except Exception as damage:
-                reason = str(damage).partition("\n")[0]
+                reason = first_line(damage)
                 return StoreError(
                     f"chunk {chunk!r} of array {name!r} in {self.path!r} is damaged "
                     f"({reason}): {REMEDY}"
@@ -184,7 +184,7 @@ def _array(path: str, group: zarr.Group, name: str) -> Any:
     try:
         return group[name]
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise StoreError(
             f"the metadata of array {name!r} in {path!r} cannot be used ({reason}): "
             f"{REMEDY}"

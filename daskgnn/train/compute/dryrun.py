@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from daskgnn.errors import InputError, ModelError
+from daskgnn.errors import InputError, ModelError, first_line
 from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.nn import Block, check_model, number_dropouts, pure_step
 from daskgnn.nn.device import CPU
@@ -178,7 +178,7 @@ def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) 
     except ModelError:
         raise
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
+        said = first_line(error)
         raise ModelError(
             f"the model's {name} fails on x of shape {tuple(x.shape)}: "
             f"{type(error).__name__}: {said}"

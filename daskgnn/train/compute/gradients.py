@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,6 +186,13 @@ class UpdateOptions:
     """Whether parts that take steps of their own are averaged after this one."""
     rate: float = 1.0
     """What the learning rates in `groups` were multiplied by."""
+
+    def slowed(self, groups: list[dict[str, Any]], rate: float) -> UpdateOptions:
+        """Return the options with some groups, whose learning rates are multiplied."""
+        groups = [dict(group) for group in groups]
+        for group in groups if rate != 1.0 else ():
+            group["lr"] *= rate
+        return replace(self, groups=groups)
 
 
 def step_weights(

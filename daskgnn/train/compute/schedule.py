@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -142,10 +141,7 @@ class Schedule:
         """Return the next steps' options with their groups, and advance past them."""
         out = []
         for use in uses:
-            groups = self.options()
-            for group in groups if use.rate != 1.0 else ():
-                group["lr"] *= use.rate
-            out.append(replace(use, groups=groups))
+            out.append(use.slowed(self.options(), use.rate))
             if use.applies and self.scheduler is not None and self.interval == "step":
                 self.scheduler.step()
         return out

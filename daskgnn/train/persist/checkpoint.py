@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from daskgnn.errors import CheckpointError
+from daskgnn.errors import CheckpointError, first_line
 from daskgnn.train.persist.storage import Storage, open_storage
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _load(storage: Storage, folder: str) -> Checkpoint:
 
 
 def _unreadable(path: str, error: Exception) -> CheckpointError:
-    said = (str(error).splitlines() or [type(error).__name__])[0]
+    said = first_line(error)
     return CheckpointError(f"checkpoint {path} cannot be read: {said}")
 
 
