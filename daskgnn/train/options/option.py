@@ -80,7 +80,7 @@ class Option:
         """
         if value is None and self.optional:
             return None
-        if not _CHECKS[self.kind](self, value):
+        if not _KINDS[self.kind][1](self, value):
             raise InputError(f"{name}={value!r}, expected {self.expected}")
         if self.kind == "whole":
             value = int(value)
@@ -89,7 +89,7 @@ class Option:
     @property
     def expected(self) -> str:
         """What can be given, in words."""
-        said = _EXPECTED[self.kind]
+        said = _KINDS[self.kind][0]
         if self.kind == "choice":
             said = f"one of {', '.join(map(repr, self.words))}"
         limits = {"of at least": self.least, "above": self.above, "below": self.below}
@@ -111,20 +111,6 @@ class Option:
         )
 
 
-_EXPECTED = {
-    "whole": "a whole number",
-    "number": "a number",
-    "switch": "True or False",
-    "choice": "",
-    "text": "a word",
-    "path": "a path",
-    "numbers": "a list of whole numbers, as in [15, 10]",
-    "size": "bytes, as in '64 MB'",
-    "name": "a name or a function",
-    "object": "",
-}
-
-
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
@@ -138,21 +124,31 @@ def _is_switch(value: Any) -> bool:
     return type(value).__name__ in ("bool", "bool_")
 
 
-_CHECKS: dict[str, Callable[[Option, Any], bool]] = {
-    "whole": lambda option, value: _is_whole(value) and option.within(value),
-    "number": lambda option, value: _is_number(value) and option.within(value),
-    "switch": lambda _, value: _is_switch(value),
-    "choice": lambda option, value: value in option.words,
-    "text": lambda _, value: isinstance(value, str),
-    "path": lambda _, value: isinstance(value, str | os.PathLike),
+def _is_list(value: Any) -> bool:
     # What is in it is told by the check of its own, in better words.
-    "numbers": lambda _, value: (
-        not isinstance(value, str | Mapping) and isinstance(value, Iterable)
+    return not isinstance(value, str | Mapping) and isinstance(value, Iterable)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
+    "whole": ("a whole number", lambda o, value: _is_whole(value) and o.within(value)),
+    "number": ("a number", lambda o, value: _is_number(value) and o.within(value)),
+    "switch": ("True or False", lambda _, value: _is_switch(value)),
+    "choice": ("", lambda o, value: value in o.words),
+    "text": ("a word", lambda _, value: isinstance(value, str)),
+    "path": ("a path", lambda _, value: isinstance(value, str | os.PathLike)),
+    "numbers": (
+        "a list of whole numbers, as in [15, 10]",
+        lambda _, value: _is_list(value),
     ),
-    "size": lambda _, value: not isinstance(value, bool),
-    "name": lambda _, value: isinstance(value, str) or callable(value),
-    "object": lambda *_: True,
+    "words": ("a list of names", lambda _, value: _is_list(value)),
+    "size": ("bytes, as in '64 MB'", lambda _, value: not isinstance(value, bool)),
+    "name": (
+        "a name or a function",
+        lambda _, value: isinstance(value, str) or callable(value),
+    ),
+    "object": ("", lambda *_: True),
 }
+"""What a value of a kind is, in words, and whether one is of it."""
 
 
 def fan_outs(name: str, value: Any) -> list[int]:
@@ -195,7 +191,7 @@ def cache_bytes(name: str, value: Any) -> Any:
     return value
 
 
-_KINDS: dict[frozenset[Any], tuple[str, str]] = {
+_BY_TYPE: dict[frozenset[Any], tuple[str, str]] = {
     frozenset([int]): ("whole", "int"),
     frozenset([float]): ("number", "float"),
     frozenset([bool]): ("switch", "bool"),
@@ -246,7 +242,7 @@ def _typed(group: str, text: str, said: Any, option: Option) -> Option:
     members = get_args(said) if get_origin(said) in (Union, UnionType) else (said,)
     plain = [member for member in members if member is not NoneType]
     words = get_args(plain[0]) if get_origin(plain[0]) is Literal else ()
-    kind, name = _KINDS.get(frozenset(plain), ("object", "object"))
+    kind, name = _BY_TYPE.get(frozenset(plain), ("object", "object"))
     if words:
         kind, name = "choice", "{" + ", ".join(f'"{word}"' for word in words) + "}"
     summary, _, notes = text.partition("\n\n")
