@@ -48,7 +48,7 @@ def kernel_seconds(path: str) -> tuple[float, float]:
     """Return what one part's step takes: preparing it, and its gradient and update."""
     trainer = make_trainer(path, None)
     trainer.fit(1)
-    loop = trainer._new_fit().loop
+    loop = trainer._new_loop()
     plan = windows(trainer.plan, Position(), 1, lambda: 32, None)
     ahead, chain = [], []
     for window in plan:

@@ -33,34 +33,26 @@ if TYPE_CHECKING:
     from daskgnn.train.trainer import Trainer
 
 # Imported when first used: a command's --help does not wait for torch.
-_HOMES = {
-    "AdjacencyBlock": "daskgnn.kernels.adjacency",
-    "DaskGNNError": "daskgnn.errors",
-    "Graph": "daskgnn.graph.graph",
-    "GraphData": "daskgnn.graph.memory.data",
-    "GraphSchema": "daskgnn.graph.sources.source",
-    "GraphSource": "daskgnn.graph.sources.source",
-    "History": "daskgnn.train.persist.history",
-    "InputError": "daskgnn.errors",
-    "Trainer": "daskgnn.train.trainer",
-    "TrainingError": "daskgnn.errors",
-    "from_dask": "daskgnn.graph.readers.arrays",
-    "from_edge_index": "daskgnn.graph.readers.memory",
-    "from_networkx": "daskgnn.graph.readers.memory",
-    "from_ogb": "daskgnn.graph.datasets.ogb",
-    "from_pyg": "daskgnn.graph.readers.memory",
-    "from_scipy": "daskgnn.graph.readers.memory",
-    "list_datasets": "daskgnn.graph.datasets.datasets",
-    "load_dataset": "daskgnn.graph.datasets.datasets",
-    "open_graph": "daskgnn.graph.graph",
-    "read_edge_list": "daskgnn.graph.readers.edgelist",
-    "read_graphml": "daskgnn.graph.readers.graphml",
-    "read_matrix_market": "daskgnn.graph.readers.matrixmarket",
-    "read_npz": "daskgnn.graph.readers.memory",
-    "read_numpy": "daskgnn.graph.readers.arrays",
-    "read_parquet": "daskgnn.graph.readers.parquet",
-    "validate": "daskgnn.graph.validate",
+_NAMES = {
+    "errors": "DaskGNNError InputError TrainingError",
+    "graph.datasets.datasets": "list_datasets load_dataset",
+    "graph.datasets.ogb": "from_ogb",
+    "graph.graph": "Graph open_graph",
+    "graph.memory.data": "GraphData",
+    "graph.readers.arrays": "from_dask read_numpy",
+    "graph.readers.edgelist": "read_edge_list",
+    "graph.readers.graphml": "read_graphml",
+    "graph.readers.matrixmarket": "read_matrix_market",
+    "graph.readers.memory": "from_edge_index from_networkx from_pyg from_scipy "
+    "read_npz",
+    "graph.readers.parquet": "read_parquet",
+    "graph.sources.source": "GraphSchema GraphSource",
+    "graph.validate": "validate",
+    "kernels.adjacency": "AdjacencyBlock",
+    "train.persist.history": "History",
+    "train.trainer": "Trainer",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "AdjacencyBlock",
@@ -98,7 +90,7 @@ def __getattr__(name: str) -> Any:
     if name in ("errors", "nn"):
         return import_module(f"daskgnn.{name}")
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(f"daskgnn.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'daskgnn' has no attribute {name!r}")
 
 

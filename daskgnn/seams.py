@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from daskgnn.errors import DaskGNNError, InputError
+from daskgnn.errors import DaskGNNError, InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,8 +101,8 @@ def called(
 
 def failed(name: str, error: Exception, where: str = "") -> InputError:
     """Return what to raise for a user's method that has raised `error`."""
-    said = str(error).partition("\n")[0]
-    return InputError(f"{name} fails{where}: {type(error).__name__}: {said}")
+    said = f"{type(error).__name__}: {first_line(error)}"
+    return InputError(f"{name} fails{where}: {said}")
 
 
 def refuse(described: str, faults: Iterable[Fault]) -> None:

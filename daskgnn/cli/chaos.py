@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.cli.declared import ChaosOptions, OutputOptions
 from daskgnn.cli.errors import FailedRun, debug_option
 from daskgnn.cli.options import (
-    NOT_NEGATIVE,
-    PATH,
-    POSITIVE,
     check_cluster,
     cluster_options,
     data_dir_option,
+    options_of,
     silence_logs,
 )
 
@@ -26,28 +25,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("graph")
-@click.option(
-    "--kill-every",
-    type=click.FloatRange(min=0.0, min_open=True),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Mean time between kills; the times are random.",
-)
-@click.option(
-    "--kill",
-    type=click.Choice(["workers", "scheduler", "both"]),
-    default="workers",
-    show_default=True,
-    help="Whom. Schedulers of the command's own cluster alone.",
-)
-@click.option("--epochs", type=POSITIVE, default=3, show_default=True)
-@click.option("--num-parts", type=POSITIVE, help="Parts to open the graph with.")
-@click.option("--batch-size", type=POSITIVE, help="Seeds a step, in all parts.")
-@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
+@options_of(ChaosOptions)
 @cluster_options
-@click.option("--out", type=PATH, help="Keep both runs here.  [default: nowhere]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options_of(OutputOptions)
 @data_dir_option
 @debug_option
 @click.pass_context

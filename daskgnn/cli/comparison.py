@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.train.profile.text import aligned
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,37 +17,13 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.partitioning import Compared
 
 
-class NameList(click.ParamType):
-    """Names with commas between them: ``hash,metis``."""
-
-    name = "NAME,NAME,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[str]:
-        """Return the names, each once."""
-        names = value.split(",") if isinstance(value, str) else list(value)
-        names = [name.strip() for name in names]
-        if not all(names):
-            self.fail(f"{value!r} is no list of names like hash,metis", param, ctx)
-        return list(dict.fromkeys(names))
-
-
 def table(rows: list[dict[str, str]]) -> str:
     """Return rows with the same columns as aligned text, numbers to the right."""
     if not rows:
         return ""
-    header = {name: name.replace("_", " ") for name in rows[0]}
-    width = {n: max(len(row[n]) for row in [header, *rows]) for n in header}
-    right = {n: all(row[n][:1] in "-0123456789" for row in rows) for n in header}
-    lines = [
-        "  ".join(
-            row[n].rjust(width[n]) if right[n] else row[n].ljust(width[n])
-            for n in header
-        ).rstrip()
-        for row in [header, *rows]
-    ]
-    return "\n".join(lines)
+    header = [name.replace("_", " ") for name in rows[0]]
+    right = [all(row[n][:1] in "-0123456789" for row in rows) for n in rows[0]]
+    return "\n".join(aligned([header, *(list(row.values()) for row in rows)], right))
 
 
 def refuse_too_large(data: GraphData, method: str) -> None:

@@ -11,22 +11,18 @@ import click
 from click.core import ParameterSource
 
 from daskgnn.cli.comparison import (
-    NameList,
     compare_methods,
     print_estimates,
     refuse_too_large,
     table,
 )
+from daskgnn.cli.declared import PartitionOptions, ReaderOptions
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
-    FEATURE_DTYPES,
-    NOT_NEGATIVE,
     PATH,
-    POSITIVE,
-    IntList,
     data_dir_option,
+    options_of,
     preparing_options,
-    reader_options,
     taken_reader_options,
     yes_option,
 )
@@ -53,67 +49,8 @@ def datasets() -> None:
 @click.command()
 @click.argument("graph")
 @click.argument("out", type=PATH, required=False)
-@click.option(
-    "--method",
-    default="auto",
-    show_default=True,
-    help="The partitioner (auto: METIS, or KaMinPar where it is faster), or the file "
-    "of an assignment: .npy, or a number a line.",
-)
-@click.option(
-    "--num-clusters",
-    type=POSITIVE,
-    help="Clusters to cut the graph into; opening joins them to parts.  [default: 64]",
-)
-@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
-@click.option(
-    "--num-parts",
-    type=POSITIVE,
-    default=2,
-    show_default=True,
-    help="Parts that the quality report is for.",
-)
-@click.option(
-    "--feature-dtype",
-    type=click.Choice(FEATURE_DTYPES),
-    default="float32",
-    show_default=True,
-    help="What dense features are rounded to and stored as.",
-)
-@click.option(
-    "--num-neighbors",
-    type=IntList(),
-    default="15,10",
-    show_default=True,
-    help="Fan-outs of the training whose traffic is estimated.",
-)
-@click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
-@click.option(
-    "--window",
-    type=POSITIVE,
-    default=1,
-    show_default=True,
-    help="Steps that fetch a remote row once, in that estimate.",
-)
-@click.option(
-    "--estimate",
-    is_flag=True,
-    help="Say first what time and memory it will take; without OUT, for every method.",
-)
-@click.option(
-    "--compare",
-    type=NameList(),
-    help="Run these methods, print their numbers side by side, and store nothing.",
-)
-@click.option(
-    "--json",
-    "json_path",
-    type=PATH,
-    help="Of --compare: a list of one object a method.",
-)
-@click.option("--plot", "plot_path", type=PATH, help="Of --compare: draw it as a PNG.")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-@reader_options
+@options_of(PartitionOptions)
+@options_of(ReaderOptions)
 @preparing_options
 @data_dir_option
 @yes_option
@@ -132,7 +69,7 @@ def partition(
 
     The store is opened later with any number of parts up to the clusters.
     """
-    files = [options.pop(name) for name in ("json_path", "plot_path")]
+    files = [options.pop(name) for name in ("json", "plot")]
     place = {name: options.pop(name) for name in ("data_dir", "yes")}
     _refuse_missing(out, estimate, compare, files[0] or files[1])
     if out is not None:

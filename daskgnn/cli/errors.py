@@ -23,36 +23,23 @@ _FILE_ERRORS = (
 )
 _DEBUG = "daskgnn.debug"
 
+INTERRUPTED, TERMINATED = 130, 143
+"""The status of a run that the user has stopped, and of one that the system has."""
+
 
 class FailedRun(click.ClickException):
-    """One line for standard error: a run that began and failed."""
+    """One line for standard error, and the status: 1 for a run that began and failed.
 
-    exit_code = 1
+    2 is for what the user can put right.
+    """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(" ".join(message.split()))
+        self.exit_code = status  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
         """Write the line, and nothing else."""
         click.echo(f"daskgnn: {self.format_message()}", file=file, err=file is None)
-
-
-class BadInput(FailedRun):
-    """One line for standard error: something the user can put right."""
-
-    exit_code = 2
-
-
-class Interrupted(FailedRun):
-    """One line for standard error: a run that the user stopped."""
-
-    exit_code = 130
-
-
-class WasTerminated(FailedRun):
-    """One line for standard error: a run that the system stopped."""
-
-    exit_code = 143
 
 
 def explain(error: Exception) -> FailedRun:
@@ -71,11 +58,11 @@ def explain(error: Exception) -> FailedRun:
     if isinstance(error, FailedRun):
         return error
     if isinstance(error, click.ClickException):
-        return BadInput(_usage(error))
+        return FailedRun(_usage(error), 2)
     if isinstance(error, InputError):
-        return BadInput(str(error))
+        return FailedRun(str(error), 2)
     if isinstance(error, _FILE_ERRORS):
-        return BadInput(_file(error))
+        return FailedRun(_file(error), 2)
     if isinstance(error, DaskGNNError):
         return FailedRun(str(error))
     text = str(error).strip().splitlines() or ["no message"]
@@ -125,7 +112,7 @@ class OneLineGroup(click.Group):
         except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
             raise
         except (KeyboardInterrupt, click.Abort) as error:
-            raise Interrupted(str(error) or "interrupted") from None
+            raise FailedRun(str(error) or "interrupted", INTERRUPTED) from None
         except Exception as error:
             _stop(error, ctx)
 

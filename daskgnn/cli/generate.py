@@ -7,14 +7,9 @@ from typing import Any
 import click
 
 from daskgnn.cli.data import refuse_existing, store_graph
+from daskgnn.cli.declared import GenerateOptions
 from daskgnn.cli.errors import debug_option
-from daskgnn.cli.options import (
-    FEATURE_DTYPES,
-    NOT_NEGATIVE,
-    PATH,
-    POSITIVE,
-    preparing_options,
-)
+from daskgnn.cli.options import PATH, options_of, preparing_options
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster
 
 STREAMED_EDGES = 25_000_000
@@ -24,24 +19,7 @@ STREAMED_EDGES = 25_000_000
 @click.command()
 @click.argument("kind", type=click.Choice(["planted", "rmat"]))
 @click.argument("out", type=PATH)
-@click.option("--nodes", type=POSITIVE, required=True, help="N; rmat takes 2**k.")
-@click.option("--edges", type=POSITIVE, required=True, help="Undirected edges.")
-@click.option("--classes", type=POSITIVE, help="Classes of the nodes.  [default: 10]")
-@click.option("--features", type=NOT_NEGATIVE, help="Of a node.  [default: 32]")
-@click.option("--method", default="auto", show_default=True, help="The partitioner.")
-@click.option("--num-clusters", type=POSITIVE, help="As of partition.  [default: 64]")
-@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
-@click.option(
-    "--feature-dtype",
-    type=click.Choice(FEATURE_DTYPES),
-    default="float32",
-    show_default=True,
-    help="What features are rounded to and stored as.",
-)
-@click.option(
-    "--memory-limit", help="What drawing out of core may hold.  [default: 4 GiB]"
-)
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@options_of(GenerateOptions)
 @preparing_options
 @debug_option
 def generate(

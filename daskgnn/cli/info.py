@@ -4,55 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.cli.declared import InfoOptions
 from daskgnn.cli.errors import debug_option
-from daskgnn.cli.options import (
-    FEATURE_DTYPES,
-    FEATURES,
-    NOT_NEGATIVE,
-    PATH,
-    POSITIVE,
-    IntList,
-)
+from daskgnn.cli.options import PATH, options_of
 from daskgnn.display import words
 
 if TYPE_CHECKING:
+    from daskgnn.dataflow.memory import MemoryPlan
     from daskgnn.graph.graph import Graph
+
+_PLANNED = "parts block_bytes window window_bytes parameter_bytes memory_limit peak"
 
 
 @click.command()
 @click.argument("store", type=PATH)
-@click.option("--num-parts", type=POSITIVE, help="[default: workers, or 2]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--validate", is_flag=True, help="Read everything and prove the store right."
-)
-@click.option(
-    "--workers",
-    type=NOT_NEGATIVE,
-    help="Plan the memory of training on so many; 0 = no cluster.",
-)
-@click.option(
-    "--num-neighbors",
-    type=IntList(),
-    default="15,10",
-    show_default=True,
-    help="Of that training, and of the traffic that is estimated.",
-)
-@click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
-@click.option("--hidden-channels", type=POSITIVE, default=128, show_default=True)
-@click.option(
-    "--features",
-    type=click.Choice(FEATURES),
-    default="memory",
-    show_default=True,
-    help="Where that training has feature rows.",
-)
-@click.option("--feature-dtype", type=click.Choice(FEATURE_DTYPES))
-@click.option("--memory-limit", help="A worker's.  [default: a share of all memory]")
+@options_of(InfoOptions)
 @debug_option
 def info(
     store: str,
@@ -77,10 +48,8 @@ def info(
     shown: dict[str, Any] = {"num_neighbors": num_neighbors, "batch_size": batch_size}
     plan = None
     if workers is not None:
-        from daskgnn.cli.plan import plain, plan_training
-
         plan = plan_training(graph, workers=workers, **shown, **training)
-        facts["memory"] = plain(plan)
+        facts["memory"] = {name: getattr(plan, name) for name in _PLANNED.split()}
     quality = graph.quality(num_parts, **shown)
     proof = None
     if validate:
@@ -102,6 +71,58 @@ def info(
         click.echo(proof)
 
 
+def plan_training(
+    graph: Graph,
+    *,
+    workers: int,
+    num_neighbors: list[int],
+    batch_size: int,
+    hidden_channels: int,
+    feature_dtype: str | None,
+    memory_limit: str | None,
+) -> MemoryPlan:
+    """Plan the memory of training GraphSAGE, as the run itself does.
+
+    Parameters
+    ----------
+    memory_limit
+        Of one worker; an equal share of the machine's memory if not given.
+
+    Raises
+    ------
+    InputError
+        If not even one prepared step fits, naming what to lower.
+    """
+    import dask
+    from distributed.system import MEMORY_LIMIT
+
+    from daskgnn import config as _config  # noqa: F401  (the defaults)
+    from daskgnn.dataflow.memory import WindowBudget, estimate_step, plan_memory
+    from daskgnn.graph.edges.assemble import limit_bytes
+    from daskgnn.sampling import NeighborSampler
+
+    limit = MEMORY_LIMIT // max(workers, 1)
+    if memory_limit is not None:
+        limit = limit_bytes(memory_limit)
+    hidden = [hidden_channels] * (len(num_neighbors) - 1)
+    widths = [graph.num_features, *hidden, graph.num_classes]
+    count = sum((2 * before + 1) * width for before, width in pairwise(widths))
+    budget = WindowBudget(
+        limit,
+        int(dask.config.get("gnn.window")),
+        int(dask.config.get("gnn.look-ahead")),
+        float(dask.config.get("gnn.memory-share")),
+    )
+    return plan_memory(
+        graph,
+        estimate_step(graph, NeighborSampler(num_neighbors), batch_size, "mean"),
+        budget,
+        num_workers=max(workers, 1),
+        feature_dtype=feature_dtype or graph.feature_dtype or "float32",
+        num_parameters=count,
+    )
+
+
 def describe(graph: Graph) -> dict[str, Any]:
     """Return the facts about an open graph that a table or JSON can show."""
     names = (
@@ -110,9 +131,8 @@ def describe(graph: Graph) -> dict[str, Any]:
     )
     facts = {name: getattr(graph, name) for name in names.split()}
     facts["method"] = graph.partitioner.get("method")
-    for name in ("spread_from", "spread_rows", "spread_entries"):
-        if name in graph.partitioner:
-            facts[name] = graph.partitioner[name]
+    split_rows = ("spread_from", "spread_rows", "spread_entries")
+    facts |= {n: graph.partitioner[n] for n in split_rows if n in graph.partitioner}
     return facts | {f"{name}_nodes": len(ids) for name, ids in graph.splits.items()}
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.cli.declared import PreparingOptions, ReaderOptions
 from daskgnn.cli.errors import is_debugging
+from daskgnn.train.options.option import declared
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import GROUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from daskgnn.train.options.option import Option
+
+Command = Callable[..., Any]
 
 
 class IntList(click.ParamType):
@@ -36,11 +41,23 @@ class IntList(click.ParamType):
             self.fail(f"{value!r} is no list of whole numbers like 15,10", param, ctx)
 
 
-POSITIVE = click.IntRange(min=1)
-NOT_NEGATIVE = click.IntRange(min=0)
+class NameList(click.ParamType):
+    """Names with commas between them: ``hash,metis``."""
+
+    name = "NAME,NAME,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """Return the names, each once."""
+        names = value.split(",") if isinstance(value, str) else list(value)
+        names = [name.strip() for name in names]
+        if not all(names):
+            self.fail(f"{value!r} is no list of names like hash,metis", param, ctx)
+        return list(dict.fromkeys(names))
+
+
 PATH = click.Path()
-FEATURES = RUN["features"].words
-FEATURE_DTYPES = RUN["feature_dtype"].words
 
 
 class Setting(click.Option):
@@ -51,7 +68,7 @@ class Setting(click.Option):
         self.heading = heading
 
 
-def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def settings_options(command: Command) -> Command:
     """Add every setting of a run to a command: None where it is not given."""
     for name, option in reversed(RUN.items()):
         if option.flag:
@@ -59,24 +76,52 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _setting(name: str, option: Option) -> Callable[[Any], Any]:
-    flag = "--" + name.replace("_", "-")
-    attrs: dict[str, Any] = {"type": _click_type(option), "default": None}
-    if option.kind == "switch":
-        attrs = {"is_flag": True, "default": None}
-        flag = flag if option.optional else f"{flag}/--no-{flag[2:]}"
+def _setting(name: str, option: Option) -> Callable[[Command], Command]:
+    flag = _flag(name)
+    if option.kind == "switch" and not option.optional:
+        flag = f"{flag}/--no-{flag[2:]}"
+    attrs: dict[str, Any] = {"default": None}
     if name == "data_dir":
         attrs |= {"envvar": "DASKGNN_DATA_DIR", "show_envvar": True}
     default = option.shown
     if not default and option.default not in (None, False):
         default = name if option.default is True else str(option.default)
-    told = f"  [default: {default}]" if default else ""
+    return _click_option(flag, name, replace(option, shown=default), **attrs)
+
+
+def options_of(names: type) -> Callable[[Command], Command]:
+    """Return what adds the options that a class of `daskgnn.cli.declared` declares."""
+
+    def add(command: Command) -> Command:
+        for name, option in reversed(declared(names).items()):
+            attrs = {"default": option.default, "show_default": True}
+            attrs["required"] = option.default is None and not option.optional
+            command = _click_option(_flag(name), name, option, **attrs)(command)
+        return command
+
+    return add
+
+
+def _flag(name: str) -> str:
+    """Return how an option is written: ``--json`` for ``as_json``."""
+    return "--" + name.removeprefix("as_").replace("_", "-")
+
+
+def _click_option(
+    flag: str, name: str, option: Option, **attrs: Any
+) -> Callable[[Command], Command]:
+    if option.kind == "switch":
+        attrs["is_flag"] = True
+    else:
+        attrs["type"] = _click_type(option)
+    default = f"  [default: {option.shown}]" if option.shown else ""
     return click.option(
         flag,
+        name,
         cls=Setting,
-        heading=option.group,
+        heading=option.group or "This command",
         metavar=option.metavar,
-        help=option.help + told,
+        help=(option.help + default).strip(),
         **attrs,
     )
 
@@ -92,7 +137,7 @@ def _click_type(option: Option) -> click.ParamType:
         if option.above is not None:
             return click.FloatRange(min=option.above, min_open=True)
         return click.FloatRange(low, high, max_open=high is not None)
-    kinds = {"numbers": IntList(), "path": PATH}
+    kinds = {"numbers": IntList(), "words": NameList(), "path": PATH}
     return kinds.get(option.kind, click.STRING)
 
 
@@ -115,12 +160,12 @@ class HeadedCommand(click.Command):
                     formatter.write_dl(records)
 
 
-def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def data_dir_option(command: Command) -> Command:
     """Add --data-dir to a command."""
     return _setting("data_dir", RUN["data_dir"])(command)
 
 
-def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def yes_option(command: Command) -> Command:
     """Add --yes to a command."""
     return click.option(
         "--yes", is_flag=True, help="Allow large downloads without asking."
@@ -137,85 +182,25 @@ def _columns(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-_READER_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "directed": bool,
-    "self_loops": str,
-    "ids": str,
-    "source": _column,
-    "destination": _column,
-    "weight": _column,
-    "nodes": str,
-    "features": _columns,
-    "labels": str,
-    "memory_limit": str,
-}
+_COLUMNS = {"source": _column, "destination": _column, "weight": _column}
+_READ: dict[str, Callable[[str], Any]] = {**_COLUMNS, "features": _columns}
 
 
-def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what readers of files take."""
-    loops, ids = click.Choice(["drop", "keep"]), click.Choice(["auto", "keep", "map"])
-    options = [
-        click.option("--directed", is_flag=True, help="Of a file: keep directions."),
-        click.option("--self-loops", type=loops, help="Of a file.  [default: drop]"),
-        click.option(
-            "--ids",
-            type=ids,
-            help="Of a file: nodes are called 0..N-1, or by anything.  [default: auto]",
-        ),
-        click.option("--source", help="Of a file of edges: a column."),
-        click.option("--destination", help="Of a file of edges: a column."),
-        click.option("--weight", help="Of a file of edges: a column."),
-        click.option(
-            "--nodes", help="Beside a file of edges: a Parquet or CSV table of nodes."
-        ),
-        click.option("--features", help="Columns of --nodes: a,b,c."),
-        click.option("--labels", help="A column of --nodes."),
-        click.option(
-            "--memory-limit",
-            help="What reading a file may hold beside the graph (with --out-of-core: "
-            "all in all, 4 GiB).  [default: 1 GiB]",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def preparing_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --out-of-core and --resume to a command that makes a store."""
-    options = [
-        click.option(
-            "--out-of-core",
-            is_flag=True,
-            help="Keep edges and rows in files beside OUT, for graphs beyond memory.",
-        ),
-        click.option(
-            "--resume",
-            is_flag=True,
-            help="Go on with what --out-of-core had begun.",
-        ),
-    ]
+def preparing_options(command: Command) -> Command:
+    """Add --out-of-core, --resume and a cluster to a command that makes a store."""
     shared = "Of --out-of-core: share the work with a local cluster of N."
     workers = replace(RUN["workers"], help=shared, shown="none")
-    command = cluster_options(command, workers)
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return options_of(PreparingOptions)(cluster_options(command, workers))
 
 
 def taken_reader_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take readers' options out of a command's; return those that were given."""
-    found = {}
-    for name, read in _READER_OPTIONS.items():
-        value = options.pop(name)
-        if value is not None and value is not False:
-            found[name] = read(value)
-    return found
+    values = {name: options.pop(name) for name in ReaderOptions.__annotations__}
+    given = {n: v for n, v in values.items() if v is not None and v is not False}
+    return {n: _READ[n](v) if n in _READ else v for n, v in given.items()}
 
 
-def cluster_options(
-    command: Callable[..., Any], workers: Option = RUN["workers"]
-) -> Callable[..., Any]:
+def cluster_options(command: Command, workers: Option = RUN["workers"]) -> Command:
     """Add --workers, --scheduler and the options of TLS to a command.
 
     `workers` is what the help says of the first.

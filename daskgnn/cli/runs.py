@@ -22,13 +22,7 @@ from daskgnn.cli.options import PATH, check_cluster, cluster_options, silence_lo
 @cluster_options
 @debug_option
 @click.pass_context
-def evaluate(
-    ctx: click.Context,
-    /,
-    run: str,
-    split: str,
-    **cluster: Any,
-) -> None:
+def evaluate(ctx: click.Context, /, run: str, split: str, **cluster: Any) -> None:
     """Score the best parameters of RUN, as one JSON object.
 
     Scores are exact: every layer takes all neighbours. RUN is the directory that
@@ -47,13 +41,7 @@ def evaluate(
 @cluster_options
 @debug_option
 @click.pass_context
-def predict(
-    ctx: click.Context,
-    /,
-    run: str,
-    out: str,
-    **cluster: Any,
-) -> None:
+def predict(ctx: click.Context, /, run: str, out: str, **cluster: Any) -> None:
     """Predict every node with the best parameters of RUN.
 
     Rows are in original node order. RUN is the directory that "train --out" wrote.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from daskgnn.cli.errors import Interrupted, WasTerminated, debug_option
+from daskgnn.cli.declared import CommandOptions
+from daskgnn.cli.errors import INTERRUPTED, TERMINATED, FailedRun, debug_option
 from daskgnn.cli.options import (
-    PATH,
     HeadedCommand,
     check_cluster,
+    options_of,
     settings_options,
     silence_logs,
     yes_option,
@@ -27,40 +28,15 @@ if TYPE_CHECKING:
     Shown = LineProgress | TerminalProgress
 
 # What may stand beside --resume: everything else is read from the run.
-_WITH_RESUME = {
-    "resume",
-    "workers",
-    "memory_limit",
-    "scheduler",
-    "data_dir",
-    "profile",
-    "reconnect_timeout",
-    "tls",
-    "tls_ca_file",
-    "tls_cert",
-    "tls_key",
-}
+_WITH_RESUME = {name for name, option in RUN.items() if option.group == CLUSTER}
+_WITH_RESUME -= {"standby", "adapt"}
+_WITH_RESUME |= {"resume", "data_dir", "profile", "reconnect_timeout"}
 
 
 @click.command(cls=HeadedCommand)
 @click.argument("graph", required=False)
 @settings_options
-@click.option(
-    "--config",
-    type=PATH,
-    metavar="FILE",
-    help="Take settings from a file, YAML or JSON, or a run's run.json.",
-)
-@click.option("--resume", type=PATH, metavar="DIR", help="Continue the run in DIR.")
-@click.option(
-    "--profile", is_flag=True, help="Print and draw where the steps' time went."
-)
-@click.option(
-    "--reconnect-timeout",
-    type=click.FloatRange(min=0.0),
-    metavar="SECONDS",
-    help="How long to wait for the next scheduler at --scheduler.  [default: 60]",
-)
+@options_of(CommandOptions)
 @yes_option
 @debug_option
 @click.pass_context
@@ -99,9 +75,9 @@ def train(
                 settings = _settings(ctx, given, config)
                 summary = _train(settings, progress, yes, profile)
     except KeyboardInterrupt:
-        raise Interrupted(_advice("interrupted", progress.info)) from None
+        raise FailedRun(_advice("interrupted", progress.info), INTERRUPTED) from None
     except Terminated:
-        raise WasTerminated(_advice("terminated", progress.info)) from None
+        raise FailedRun(_advice("terminated", progress.info), TERMINATED) from None
     finally:
         progress.close()
     report(summary, progress.info)

@@ -23,7 +23,7 @@ from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
 from daskgnn.cluster.forked import ForkedCluster
 from daskgnn.cluster.prefork import METHOD, block_sigint, start_importing
 from daskgnn.cluster.tls import connection_args
-from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
+from daskgnn.errors import ClusterError, NoWorkerError, TrainingError, first_line
 from daskgnn.graph.edges.assemble import limit_bytes
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
         NoValidWorkerError,
         NoWorkerInTime,
     ) as error:
-        said = (str(error).splitlines() or [""])[0]
+        said = first_line(error)
         raise TrainingError(
             f"the cluster lost what the run needs ({type(error).__name__}: {said}); "
             f"{where()}"

@@ -33,16 +33,9 @@ def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return ((each * given).sum(dim=1) / count).sum()
 
 
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": cross_entropy,
-    "binary_cross_entropy": binary_cross_entropy,
-}
-
-
 def loss_of(given: Loss | None, graph: Graph) -> Loss:
     """Return the loss that is given, or the one for a graph's labels."""
-    kind = "binary_cross_entropy" if graph.multilabel else "cross_entropy"
-    return given or LOSSES[kind]
+    return given or (binary_cross_entropy if graph.multilabel else cross_entropy)
 
 
 def describe_function(function: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from daskgnn.errors import InputError
 from daskgnn.kernels.targets import Targets
 from daskgnn.tasks.loss import Loss, describe_function, loss_of
-from daskgnn.tasks.scores import ClassScores, score_classes, score_labels
+from daskgnn.tasks.scores import ClassScores, f1, score_classes, score_labels
 from daskgnn.tasks.task import TargetBatch, Task
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class NodeClassification(Task):
         if total.classes is not None:
             average = self._measure.removeprefix("f1_")
             several = not total.losses
-            scores[self._metric] = total.classes.f1(average, every=several)
+            scores[self._metric] = f1(total.classes, average, every=several)
         elif self._measure in ("rocauc", "ap"):
             scores |= self._ranked(total)
         elif self._metric != "accuracy":

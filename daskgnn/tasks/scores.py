@@ -128,45 +128,20 @@ def _firsts(ordered: np.ndarray) -> np.ndarray:
     return np.diff(ordered, prepend=ordered[:1] ^ np.uint32(1)) != 0
 
 
-@dataclass(frozen=True)
-class ClassCounts:
-    """How often each class is given, is predicted, and is both: of F1."""
+def f1(counts: np.ndarray, average: str, *, every: bool) -> float:
+    """Return F1, "micro" or "macro"; classes that never occur count if `every`.
 
-    both: np.ndarray
-    """int64 [C]"""
-    given: np.ndarray
-    predicted: np.ndarray
-
-    @classmethod
-    def of_classes(
-        cls, labels: np.ndarray, predictions: np.ndarray, num_classes: int
-    ) -> ClassCounts:
-        """Count class numbers, int64 [n]."""
-        found = (labels[labels == predictions], labels, predictions)
-        return cls(*(np.bincount(each, minlength=num_classes) for each in found))
-
-    @classmethod
-    def of_labels(cls, labels: np.ndarray, predictions: np.ndarray) -> ClassCounts:
-        """Count labels of which a node can have several, bool [n, C]."""
-        found = (labels & predictions, labels, predictions)
-        return cls(*(each.sum(axis=0) for each in found))
-
-    def merge(self, other: ClassCounts) -> ClassCounts:
-        """Return the counts of both."""
-        return ClassCounts(
-            self.both + other.both,
-            self.given + other.given,
-            self.predicted + other.predicted,
-        )
-
-    def f1(self, average: str, *, every: bool) -> float:
-        """Return F1, "micro" or "macro"; classes that never occur count if `every`."""
-        both, all_of_them = self.both, self.given + self.predicted
-        if average == "micro":
-            both, all_of_them = both.sum(keepdims=True), all_of_them.sum(keepdims=True)
-        elif not every:
-            both, all_of_them = both[all_of_them > 0], all_of_them[all_of_them > 0]
-        return float(np.mean(2.0 * both / np.maximum(all_of_them, 1)))
+    Parameters
+    ----------
+    counts : int64 [3, C]
+        How often each class is both given and predicted, is given, and is predicted.
+    """
+    both, all_of_them = counts[0], counts[1] + counts[2]
+    if average == "micro":
+        both, all_of_them = both.sum(keepdims=True), all_of_them.sum(keepdims=True)
+    elif not every:
+        both, all_of_them = both[all_of_them > 0], all_of_them[all_of_them > 0]
+    return float(np.mean(2.0 * both / np.maximum(all_of_them, 1)))
 
 
 @dataclass(frozen=True)
@@ -179,7 +154,8 @@ class ClassScores:
     given: int
     losses: tuple[float, ...] = ()
     """Sums of the cross entropy, one a part: added in that order."""
-    classes: ClassCounts | None = None
+    classes: np.ndarray | None = None
+    """Counts of `f1`, where it is asked for."""
     rankings: tuple[Ranking, ...] = ()
     """One a column."""
 
@@ -187,7 +163,7 @@ class ClassScores:
         """Return the contributions of both."""
         classes = self.classes
         if classes is not None and other.classes is not None:
-            classes = classes.merge(other.classes)
+            classes = classes + other.classes
         pairs = zip(self.rankings, other.rankings, strict=True)
         return ClassScores(
             self.count + other.count,
@@ -215,7 +191,9 @@ def score_classes(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScore
     loss = float((log_sum - shifted[np.arange(count), labels]).sum())
     classes = None
     if measure != "accuracy":
-        classes = ClassCounts.of_classes(labels, predictions, h.shape[1])
+        found = (labels[labels == predictions], labels, predictions)
+        size = h.shape[1]
+        classes = np.array([np.bincount(each, minlength=size) for each in found])
     right = int((labels == predictions).sum())
     return ClassScores(count, right, count, (loss,), classes)
 
@@ -234,7 +212,8 @@ def score_labels(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores
     given, truth, predictions = ~np.isnan(labels), labels > 0.5, h > 0
     classes, rankings = None, []
     if measure.startswith("f1"):
-        classes = ClassCounts.of_labels(truth, predictions)
+        found = (truth & predictions, truth, predictions)
+        classes = np.array([each.sum(axis=0) for each in found])
     if measure in _RANKED:
         for column, known in enumerate(given.T):
             rankings.append(Ranking.of(h[known, column], truth[known, column]))

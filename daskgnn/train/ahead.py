@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.bundle import bundled
@@ -35,34 +35,20 @@ class PreparedAhead:
     """How many times standbys had taken parts over before."""
 
 
+@dataclass(eq=False)
 class Lookahead:
-    """Has windows prepared, some of them before their turn.
+    """Has windows prepared, some of them before their turn."""
 
-    Parameters
-    ----------
-    executor : Executor
-    preparation : Preparation
-    planner : WindowPlanner
-    depth : int
-        Windows that are prepared beside the one whose turn it is.
-    """
-
-    def __init__(
-        self,
-        executor: Executor,
-        preparation: Preparation,
-        planner: WindowPlanner,
-        depth: int,
-    ) -> None:
-        self.executor = executor
-        self.preparation = preparation
-        self.planner = planner
-        self.depth = depth
-        self.num_tasks = 0
-        """Of the window that was prepared last."""
-        self._caches: list[Any] = []
-        self._prepared: deque[PreparedAhead] = deque()
-        self._attempt = 0
+    executor: Executor
+    preparation: Preparation
+    planner: WindowPlanner
+    depth: int
+    """Windows that are prepared beside the one whose turn it is."""
+    num_tasks: int = 0
+    """Of the window that was prepared last."""
+    _caches: list[Any] = field(default_factory=list)
+    _prepared: deque[PreparedAhead] = field(default_factory=deque)
+    _attempt: int = 0
 
     def next(self, windows: Iterator[Window]) -> PreparedAhead | None:
         """Return the window whose turn it is, with enough of them on their way."""

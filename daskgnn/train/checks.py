@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
 """Objects, and the options that stand for them."""
 
-_COUNT = Option("A count.", kind="whole", least=1)
-_SWITCH = Option("On, off, or as it fits.", kind="choice", words=("auto", "on", "off"))
+_COUNT = Option(kind="whole", least=1)
+_SWITCH = Option(kind="choice", words=("auto", "on", "off"))
 
 
 def check_graph(graph: Any) -> None:

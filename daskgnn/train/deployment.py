@@ -29,9 +29,7 @@ from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.exchange import InputPlan
 from daskgnn.train.checks import remote_aggregation, share_memory
-from daskgnn.train.compute.gradients import Gradients
-from daskgnn.train.compute.program import make_program, packed_sampler
-from daskgnn.train.compute.schedule import optimizer_factory
+from daskgnn.train.compute.program import packed_sampler
 from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
 
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
-    from daskgnn.tasks import Task as LearningTask
     from daskgnn.train.compute.program import Program
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.targets import GivenTargets
@@ -58,16 +55,19 @@ class Deployment:
     program: Program
     sampler: Sampler
     batch_size: int
-    """Seeds a step, over all parts."""
-    settings: dict[str, Any]
-    """Of the blocks: see `load_blocks`."""
-    halo_cache: tuple[str, int]
-    """Policy, and bytes a part."""
+    """Seeds a step, over all parts: the distinct nodes of its targets."""
+    options: TrainOptions
     layered: bool
     """Whether the model can be evaluated layer by layer."""
+    num_outputs: int
+    """Columns of the model's output."""
 
     def __post_init__(self) -> None:
         self.run = new_name()
+        cache = self.options["halo_cache"]
+        self.feature_dtype = str(self.options["feature_dtype"])
+        self.halo_cache = self.options["halo_cache_policy"], int(parse_bytes(cache))
+        """Policy, and bytes a part."""
 
     @property
     def graph(self) -> Graph:
@@ -82,7 +82,8 @@ class Deployment:
             self.executor,
             self.graph,
             packed,
-            **self.settings,
+            normalize_features=self.options["normalize_features"],
+            feature_dtype=self.feature_dtype,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
         preparation = Preparation(
@@ -97,7 +98,7 @@ class Deployment:
             ),
             plan_cache(
                 self.graph,
-                self.settings["feature_dtype"],
+                self.feature_dtype,
                 self._first_aggregation,
                 *self.halo_cache,
                 self.run,
@@ -125,6 +126,7 @@ class Deployment:
             self.programs,
             self.preparation,
             self.layered,
+            self.num_outputs,
             self.batch_size,
         )
 
@@ -142,7 +144,7 @@ class Deployment:
         if self.graph.source.in_memory and self.executor.num_workers():
             return False  # who could not open them would have nothing to read
         limit = self.executor.memory_limit()
-        mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
+        mapped = estimate_mapped(self.graph, self.feature_dtype)
         return share_memory(
             # What is read in place counts as the reader's memory, too.
             has_room=not limit or mapped < _share_of_memory() * limit,
@@ -175,7 +177,7 @@ class Deployment:
             self._step_size,
             budget,
             num_workers=self.executor.num_workers(),
-            feature_dtype=self.settings["feature_dtype"],
+            feature_dtype=self.feature_dtype,
             cache_bytes=estimate_cache(*self.halo_cache, look_ahead),
         )
         return plan.window
@@ -184,70 +186,22 @@ class Deployment:
     def _first_aggregation(self) -> str | None:
         return getattr(self.model, "first_aggregation", None)
 
-    @property
+    @cached_property
     def _step_size(self) -> StepSize:
         return estimate_step(
             self.graph, self.sampler, self.batch_size, self._first_aggregation
         )
 
 
-def program_of(
-    model: torch.nn.Module, task: LearningTask, options: TrainOptions
-) -> Program:
-    """Return the program that a trainer's options mean.
-
-    Raises
-    ------
-    InputError
-        If they do not go together.
-    """
-    named = options["optimizer"], options["lr"], options["weight_decay"]
-    return make_program(
-        model,
-        task,
-        optimizer_factory(*named),
-        options["threads_per_part"],
-        options["precision"],
-        Gradients.of(options),
-    )
-
-
-def deploy(
-    targets: GivenTargets,
-    batch_size: int,
-    model: torch.nn.Module,
-    program: Program,
-    sampler: Sampler,
-    options: TrainOptions,
-    layered: bool,
-) -> Deployment:
-    """Find a run's workers; nothing is sent to them yet.
-
-    `batch_size` is in seeds: the distinct nodes of a step's targets.
-    """
-    graph = targets.graph
+def find_workers(graph: Graph, options: TrainOptions) -> Executor:
+    """Return what a run's tasks are carried out by; nothing is sent to it yet."""
     with translate_cluster_errors(lambda: "nothing was done yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
             warn_of_cluster(executor.client)
             if not graph.path:
                 check_source_everywhere(executor.client, graph.source)
-    of_blocks = {
-        "normalize_features": options["normalize_features"],
-        "feature_dtype": options["feature_dtype"],
-    }
-    cache = options["halo_cache_policy"], int(parse_bytes(options["halo_cache"]))
-    return Deployment(
-        executor,
-        targets,
-        model,
-        program,
-        sampler,
-        batch_size,
-        of_blocks,
-        cache,
-        layered,
-    )
+    return executor
 
 
 def new_name() -> str:

@@ -52,6 +52,9 @@ class Evaluator:
     """Keys of the program, by part."""
     preparation: Preparation
     layered: bool
+    """Whether the model can be evaluated layer by layer."""
+    num_outputs: int
+    """Columns of the model's output."""
     batch_size: int
     _count: int = 0
     _whole: WholeGraph | None = None
@@ -101,19 +104,10 @@ class Evaluator:
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
         # The chunks stay where they are: the array refers to them.
         graph = self.executor.kept(keys)
-        classes = self._num_outputs(outputs)
         self.executor.release([*outputs, *keys])
-        chunks = (tuple(int(n) for n in np.diff(bounds)), (classes,))
+        chunks = (tuple(int(n) for n in np.diff(bounds)), (self.num_outputs,))
         meta = np.empty((0, 0), np.float32)
         return da.Array(graph, "predict-" + token, chunks, meta=meta)
-
-    def _num_outputs(self, outputs: list[Any]) -> int:
-        key = ("output-width", *outputs[0][1:])
-        task = Task(key, _width, TaskRef(outputs[0]))
-        self.executor.submit({key: task}, [key])
-        (width,) = self.executor.result([key])
-        self.executor.release([key])
-        return int(width)
 
     def _outputs(self, parameters: np.ndarray) -> list[Any]:
         """Start an evaluation; return the keys of each part's outputs."""
@@ -205,7 +199,3 @@ class Evaluator:
 
 def _part_of_prediction(key: Any) -> int:
     return int(key[-2] if str(key[0]).startswith("predict-") else key[-1])
-
-
-def _width(output: np.ndarray) -> int:
-    return int(output.shape[1])

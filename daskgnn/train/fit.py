@@ -15,7 +15,6 @@ from daskgnn.train.summary import further_scores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.graph.graph import Graph
     from daskgnn.kernels.seeds import SeedPlan
     from daskgnn.train.evaluator import Evaluator
     from daskgnn.train.loop import TrainLoop, WindowResult
@@ -45,7 +44,6 @@ def tell_start(
 class Fit:
     """Takes a run from where its course stands to its last epoch."""
 
-    graph: Graph
     plan: SeedPlan
     run_state: RunState
     recorder: Recorder
@@ -120,28 +118,25 @@ class Fit:
         """Take the state, record the steps, add up."""
         window, run_state = result.window, self.run_state
         profile = result.window_profile
-        run_state.forms[profile.form] = (
-            run_state.forms.get(profile.form, 0) + window.size
-        )
+        ran = run_state.forms.get(profile.form, 0)
+        run_state.forms[profile.form] = ran + window.size
         before = profile.began
         state = result.state
-        for i, (loss, done, sent) in enumerate(
-            zip(state.losses, state.finished, state.sent, strict=True)
-        ):
+        for i, told in enumerate(state.reports):
             record = {
                 "step": run_state.state.step + i,
                 "epoch": window.epoch,
-                "loss": loss,
-                "seconds": round(max(done - before, 0.0), 6),
+                "loss": told.loss,
+                "seconds": round(max(told.finished - before, 0.0), 6),
             }
-            before = done
+            before = told.finished
             seeds = self.plan.num_targets(window.first + i)
             for sums in (run_state.epoch, run_state.total):
-                sums.loss += loss * seeds
+                sums.loss += told.loss * seeds
                 sums.seeds += seeds
                 sums.seconds += record["seconds"]
-                sums.gradient_bytes += sent[0]
-                sums.sent_gradient_bytes += sent[1]
+                sums.gradient_bytes += told.dense_bytes
+                sums.sent_gradient_bytes += told.sent_bytes
             self.recorder.step(record)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
@@ -170,16 +165,12 @@ class Fit:
             "seconds": round(sums.seconds, 6),
             "lr": run_state.schedule.options()[0].get("lr"),
             **sums.traffic(),
-            "gradient_bytes": sums.gradient_bytes,
-            "sent_gradient_bytes": sums.sent_gradient_bytes,
         }
         staleness = self.loop.method.staleness
         if staleness:
             first = epoch * self.plan.steps_per_epoch
             last = first + self.plan.steps_per_epoch
             record["staleness"] = staleness_counts(staleness, first, last)
-        if sums.staleness:
-            record["staleness"] = sums.staleness
         run_state.last_loss = record["loss"]
         score = self._validate(epoch, record)
         # Only now is the epoch over: what is lost before is done again.
@@ -205,24 +196,21 @@ class Fit:
             return None
         began = time.time()
         with self.signals.released():
-            scores = self.evaluator.scores(self.run_state.state.parameters, ["val"])[
-                "val"
-            ]
+            parameters = self.run_state.state.parameters
+            scores = self.evaluator.scores(parameters, ["val"])["val"]
         for name in ("accuracy", "loss"):
             if name in scores:
                 record[f"val_{name}"] = scores[name]
         record["eval_seconds"] = round(time.time() - began, 6)
-        metric = targets.task.metric(self.graph)
+        metric = targets.task.metric(self.evaluator.graph)
         if metric != "accuracy":
             record["val_metric"] = scores[metric]
         record.update(further_scores("val", scores, metric))
         return float(scores[metric])
 
     def _checkpoint_due(self) -> bool:
-        every, seconds = (
-            self.options["checkpoint_every"],
-            self.options["checkpoint_seconds"],
-        )
+        every = self.options["checkpoint_every"]
+        seconds = self.options["checkpoint_seconds"]
         if every is not None and self.run_state.state.step % every == 0:
             return True
         return seconds is not None and time.monotonic() - self._saved_at >= seconds

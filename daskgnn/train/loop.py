@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,7 @@ from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.steps.chain import chain_window
 from daskgnn.dataflow.steps.method import WindowSteps
 from daskgnn.dataflow.timing import report_of
-from daskgnn.train.profile.advice import Advisor
-from daskgnn.train.profile.recovery import Recoveries
+from daskgnn.train.compute.methods import method_of
 from daskgnn.train.profile.stepprofile import StepProfile
 from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
 
@@ -22,14 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.cluster.placement import Event
-    from daskgnn.dataflow.steps.method import StepMethod
     from daskgnn.dataflow.steps.peers import MemberReport
     from daskgnn.kernels.traffic import Traffic
     from daskgnn.train.ahead import Lookahead, PreparedAhead
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.compute.schedule import Schedule
     from daskgnn.train.compute.state import TrainState
+    from daskgnn.train.deployment import Deployment
     from daskgnn.train.plan import Window
+    from daskgnn.train.profile.advice import Advisor
+    from daskgnn.train.profile.recovery import Recoveries
 
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""
@@ -60,6 +61,7 @@ class WindowResult:
     """How its steps ran, where their time went, and what crossed."""
 
 
+@dataclass(eq=False)
 class TrainLoop:
     """Trains windows in order, preparing the next ones meanwhile.
 
@@ -67,27 +69,18 @@ class TrainLoop:
     literal of the next one: nothing a worker holds is needed to go on.
     """
 
-    def __init__(
-        self,
-        lookahead: Lookahead,
-        programs: list[Any],
-        method: StepMethod,
-        form: str,
-        first_window: int,
-        recoveries: Recoveries | None = None,
-        advisor: Advisor | None = None,
-    ) -> None:
-        self.executor = lookahead.executor
-        self.lookahead = lookahead
-        self.programs = programs
-        self.method = method
-        self.form = form
+    lookahead: Lookahead
+    deployment: Deployment
+    recoveries: Recoveries
+    advisor: Advisor
+    _step_seconds: float = 0.0
+    _events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.executor = self.lookahead.executor
+        self.programs = self.deployment.programs
+        self.method = method_of(self.deployment.program.gradients)
         self.step_profile = StepProfile(inline=self.executor.num_workers() == 0)
-        self._first_window = first_window
-        self._step_seconds = 0.0
-        self._recoveries = recoveries or Recoveries()
-        self._advisor = advisor or Advisor()
-        self._events: list[Event] = []
 
     def run(
         self, windows: Iterator[Window], state: TrainState, schedule: Schedule
@@ -114,12 +107,11 @@ class TrainLoop:
 
     def window_size(self, most: int) -> int:
         """Return how many steps the next window is to have: not a bit depends on it."""
-        wanted = self._first_window
-        if self._step_seconds:
-            tasks = self.lookahead.num_tasks * TASK_SECONDS
-            seconds = max(WINDOW_SECONDS, tasks / LARGEST_OVERHEAD)
-            wanted = max(1, round(seconds / self._step_seconds))
-        return min(most, wanted)
+        if not self._step_seconds:
+            return min(most, self.deployment.first_window)
+        tasks = self.lookahead.num_tasks * TASK_SECONDS
+        seconds = max(WINDOW_SECONDS, tasks / LARGEST_OVERHEAD)
+        return min(most, max(1, round(seconds / self._step_seconds)))
 
     def _train_through(
         self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
@@ -142,7 +134,7 @@ class TrainLoop:
         self, ahead: PreparedAhead, state: TrainState, options: list[UpdateOptions]
     ) -> WindowResult:
         began = time.time()
-        self._recoveries.in_flight = ahead.window.size
+        self.recoveries.in_flight = ahead.window.size
         keys = self._ask_for_reports(ahead)
         window = ahead.window
         name = (ahead.run, window.number)
@@ -161,7 +153,7 @@ class TrainLoop:
             after, count = self._run_tasks(ahead, steps)
             num_tasks += count
         form = "window" if outcomes and self.executor.num_workers() else "tasks"
-        self._recoveries.in_flight = 0
+        self.recoveries.in_flight = 0
         self._step_seconds = (time.time() - began) / window.size
         reports = self.executor.result(keys)
         self.executor.release([*keys, *batches])
@@ -173,7 +165,7 @@ class TrainLoop:
             num_tasks,
             tuple(reports),
             members,
-            after.work,
+            tuple(step.work for step in after.reports),
             self._count([report.traffic for report in reports]),
         )
         return WindowResult(window, after, window_profile)
@@ -199,15 +191,15 @@ class TrainLoop:
         places = [self.executor.worker_of(p) for p in range(len(self.programs))]
         part_seconds = result.window_profile.part_seconds(places)
         workers = self.executor.num_workers()
-        self._events += self._recoveries.events(
+        self._events += self.recoveries.events(
             self.executor.rebalance(part_seconds),
             state.step,
             result.window_profile.began,
-            result.state.finished,
+            [step.finished for step in result.state.reports],
             step_seconds,
             abandoned=result.window_profile.form == "tasks" and self._goes_in_order(),
         )
-        advice = self._advisor.add(workers, self._step_seconds, part_seconds)
+        advice = self.advisor.add(workers, self._step_seconds, part_seconds)
         if advice is not None:
             self._events.append({"event": "scaled", **asdict(advice)})
 
@@ -215,8 +207,9 @@ class TrainLoop:
         """Return whether the next window is to be one task a worker, or none."""
         if not self.executor.num_workers():
             return True
-        if self.form != "auto":
-            return self.form == "window"
+        form = self.deployment.options["steps"]
+        if form != "auto":
+            return form == "window"
         return self._step_seconds < LONG_STEP
 
     def _run_tasks(
@@ -231,16 +224,15 @@ class TrainLoop:
 
     def _count(self, traffic: list[Traffic]) -> dict[str, int]:
         """Return what crossed, by the names of `CROSSED`."""
-        places = [self.executor.worker_of(p) for p in range(len(traffic))]
-        halo = sum(int(t.rows.sum()) for t in traffic)
-        rows = nbytes = messages = 0
-        for place, received in zip(places, traffic, strict=True):
-            away = np.array([other != place for other in places])
-            rows += int(received.rows[away].sum())
-            nbytes += int(received.nbytes[away].sum())
-            messages += int(received.messages[away].sum())
-        hits = sum(int(t.hits.sum()) for t in traffic)
-        saved = sum(int(t.saved.sum()) for t in traffic)
+        places = np.array([self.executor.worker_of(p) for p in range(len(traffic))])
+        away = places[:, None] != places
+
+        def count(name: str, where: Any = True) -> int:
+            found = np.stack([getattr(received, name) for received in traffic])
+            return int(found.sum(where=where))
+
+        halo = count("rows")
+        remote = (count(name, away) for name in ("rows", "nbytes", "messages"))
         misses = 0 if self.lookahead.preparation.cache is None else halo
-        counts = halo, rows, nbytes, messages, hits, misses, saved
-        return dict(zip(CROSSED, counts, strict=True))
+        saved = count("hits"), misses, count("saved")
+        return dict(zip(CROSSED, (halo, *remote, *saved), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.train.compute.gradients import (
     SYNCHRONOUS,
     Gradients,
-    StepUse,
+    UpdateOptions,
     step_weights,
 )
 
@@ -87,36 +87,20 @@ def some_windows(
             return
 
 
+@dataclass(eq=False)
 class WindowPlanner:
-    """Gives every window its seeds and keys.
+    """Gives every window its seeds and keys."""
 
-    Parameters
-    ----------
-    plan : SeedPlan
-    num_parts : int
-    dtype : numpy dtype
-        Of the graph's node ids.
-    gradients : Gradients
-    expand : callable, optional
-        ``(targets of a step, key) -> targets``; they are cut into parts thereafter, so
-        they are the same for any number of parts.
-    """
-
-    def __init__(
-        self,
-        plan: SeedPlan,
-        num_parts: int,
-        dtype: np.dtype,
-        gradients: Gradients = SYNCHRONOUS,
-        expand: Callable[[Targets, int], Targets] | None = None,
-    ) -> None:
-        self.plan = plan
-        self.gradients = gradients
-        self.num_parts = num_parts
-        self.dtype = dtype
-        self.expand = expand
-        self._epoch = -1
-        self._permutation = np.empty(0, np.int64)
+    plan: SeedPlan
+    num_parts: int
+    dtype: np.dtype
+    """Of the graph's node ids."""
+    gradients: Gradients = SYNCHRONOUS
+    expand: Callable[[Targets, int], Targets] | None = None
+    """(targets of a step, key) -> targets; they are cut into parts thereafter, so they
+    are the same for any number of parts."""
+    _epoch: int = -1
+    _permutation: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def seeds(self, window: Window) -> WindowSeeds:
         """Return the window's seeds, by part and step, and the steps' keys."""
@@ -159,8 +143,8 @@ class WindowPlanner:
         expanded = self.expand(targets, key)
         return targets if expanded is targets else expanded.in_order()
 
-    def updates(self, window: Window) -> Iterator[StepUse]:
-        """Yield how each step's gradient is used."""
+    def updates(self, window: Window) -> Iterator[UpdateOptions]:
+        """Yield how each step's gradient is used, but for the optimizer's settings."""
         per_epoch = self.plan.steps_per_epoch
         seeds = [self.plan.batch_size] * (per_epoch - 1)
         seeds.append(self.plan.num_targets(per_epoch - 1))
@@ -171,4 +155,5 @@ class WindowPlanner:
             done = window.first + i + 1
             every = self.gradients.local_steps
             averages = every > 0 and (done % every == 0 or done == per_epoch)
-            yield StepUse(weight, applies, self.gradients.rate(staleness), averages)
+            rate = self.gradients.rate(staleness)
+            yield UpdateOptions([], weight, applies, averages, rate)

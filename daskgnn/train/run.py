@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +14,7 @@ import torch
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
-from daskgnn.errors import (
-    CheckpointError,
-    InputError,
-    PartitionError,
-    TrainingError,
-)
+from daskgnn.errors import CheckpointError, InputError, PartitionError, TrainingError
 from daskgnn.graph.datasets.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
@@ -95,16 +90,13 @@ def train(
     store, name, data = _find_graph(asked, yes)
     settings = with_recipe(name, given, use_recipe=asked["recipe"])
     workers = _count_workers(settings)
-    with ExitStack() as stack:
-        stack.enter_context(encryption.configured(settings["scheduler"]))
-        client = stack.enter_context(
-            open_client(
-                workers + settings["standby"],
-                settings["scheduler"],
-                settings["memory_limit"],
-            )
-        )
-        stack.enter_context(_nothing_left(out))
+    workers += settings["standby"]
+    scheduler, limit = settings["scheduler"], settings["memory_limit"]
+    with (
+        encryption.configured(scheduler),
+        open_client(workers, scheduler, limit) as client,
+        _nothing_left(out),
+    ):
         if data is not None:
             store = out.path_of(STORE)
             _store_graph(data, settings, store)

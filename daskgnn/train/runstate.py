@@ -55,9 +55,11 @@ class Sums:
         counts.update(late)
         self.staleness = {str(name): counts[name] for name in sorted(counts)}
 
-    def traffic(self) -> dict[str, int]:
-        """Return what crossed."""
-        return {name: getattr(self, name) for name in CROSSED}
+    def traffic(self) -> dict[str, Any]:
+        """Return what crossed, as records hold it."""
+        names = (*CROSSED, "gradient_bytes", "sent_gradient_bytes")
+        late = {"staleness": self.staleness} if self.staleness else {}
+        return {name: getattr(self, name) for name in names} | late
 
 
 @dataclass

@@ -24,7 +24,7 @@ from daskgnn.dataflow.steps.method import Step
 from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.errors import TrainingError
 from daskgnn.train.compute.gradients import delay_compensated
-from daskgnn.train.compute.state import TrainState
+from daskgnn.train.compute.state import StepReport, TrainState
 from daskgnn.train.loop import CHAIN_PRIORITY, TrainLoop
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ other gradients, under names of its own."""
 class ServerLoop(TrainLoop):
     """A loop over windows whose units are applied as they come."""
 
-    program: Program
-    """That of `programs`, for the updates, which are made here."""
     _seconds: dict[str, float] | None = None
 
     def window_size(self, most: int) -> int:
@@ -74,7 +72,7 @@ class ServerLoop(TrainLoop):
         """Serve a window's units; return the state after them, and how many tasks."""
         count = len(ahead.batches)
         given = steps.state, steps.options, count
-        updates = _Updates(self.method, self.program, *given)
+        updates = _Updates(self.method, self.deployment.program, *given)
         service = _Service(self.executor, self.programs, ahead, updates)
         service.pool.remember(self._seconds or {})
         after = service.run()
@@ -137,19 +135,21 @@ class _Updates:
 
     def after(self) -> TrainState:
         """Return the state, with the reports of the window's steps."""
-        shares = self._shares
-        return replace(
-            self.state,
-            step=self.before.step + len(self.options),
-            losses=tuple(float(sum(s.loss for s in step)) for step in shares),
-            finished=tuple(np.maximum.accumulate(self._finished)),
-            work=tuple(together(*(s.work for s in step)) for step in shares),
-            sent=tuple(
-                (sum(s.dense_bytes for s in step), sum(s.sent_bytes for s in step))
-                for step in shares
-            ),
-            late=tuple(self._late),
-        )
+        reports = [
+            StepReport(
+                float(sum(s.loss for s in step)),
+                done,
+                together(*(s.work for s in step)),
+                sum(s.dense_bytes for s in step),
+                sum(s.sent_bytes for s in step),
+            )
+            for step, done in zip(
+                self._shares, np.maximum.accumulate(self._finished), strict=True
+            )
+        ]
+        step = self.before.step + len(self.options)
+        late = tuple(self._late)
+        return replace(self.state, step=step, reports=tuple(reports), late=late)
 
     def _state_of(self, unit: Unit) -> TrainState:
         return TrainState(self._read[unit], {}, self.before.step)
@@ -162,13 +162,10 @@ class _Updates:
         gradient = share.gradient
         if way.compensation == "dc-asgd" and late:
             gradient = delay_compensated(gradient, self.state.parameters, then)
-        rate = way.rate(late)
-        groups = [dict(group) for group in self.options[number].groups]
-        for group in groups if rate != 1.0 else ():
-            group["lr"] *= rate
+        planned = self.options[number]
+        options = planned.slowed(planned.groups, way.rate(late))
         # The mean over a run's seeds, where runs are of equal length.
-        weight = float(self.num_parts)
-        options = replace(self.options[number], groups=groups, weight=weight)
+        options = replace(options, weight=float(self.num_parts))
         step = Step(number, 0, options, self.num_parts)
         whole = replace(share, gradient=gradient), None, None
         after = update(self.method, self.program, self.state, step, *whole)

@@ -47,9 +47,6 @@ def summarize(
         "seconds": round(total.seconds, 3),
         "seeds_per_second": total.seconds and round(total.seeds / total.seconds, 1),
         **total.traffic(),
-        "gradient_bytes": total.gradient_bytes,
-        "sent_gradient_bytes": total.sent_gradient_bytes,
-        **({"staleness": total.staleness} if total.staleness else {}),
     }
     for split in ("val", "test"):
         found = scores.get(split, {})

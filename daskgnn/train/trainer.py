@@ -14,22 +14,18 @@ from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.train.ahead import Lookahead
-from daskgnn.train.checks import (
-    check_count,
-    check_graph,
-    check_options,
-    choose_sampler,
-)
+from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
 from daskgnn.train.compute.dryrun import try_both
-from daskgnn.train.compute.methods import method_of
-from daskgnn.train.compute.schedule import new_schedule
+from daskgnn.train.compute.gradients import Gradients
+from daskgnn.train.compute.program import make_program
+from daskgnn.train.compute.schedule import new_schedule, optimizer_of
 from daskgnn.train.compute.state import (
     TrainState,
     flatten,
     hash_parameters,
     write_parameters,
 )
-from daskgnn.train.deployment import deploy, new_name, program_of
+from daskgnn.train.deployment import Deployment, find_workers, new_name
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
@@ -38,11 +34,7 @@ from daskgnn.train.persist.recorder import Recorder, Silent
 from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
-from daskgnn.train.renewal import (
-    another_executor,
-    how_to_continue,
-    outlive_schedulers,
-)
+from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
@@ -109,7 +101,7 @@ class Trainer:
         )
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        layered = try_both(
+        tried = try_both(
             model,
             self.task,
             graph,
@@ -119,20 +111,28 @@ class Trainer:
         )
         start = TrainState(flatten(list(model.parameters())), {})
         self.run_state = RunState(start, new_schedule(self.options, model))
-        self.program = program_of(model, self.task, self.options)
+        self.program = make_program(
+            model,
+            self.task,
+            optimizer_of(self.options),
+            self.options["threads_per_part"],
+            self.options["precision"],
+            Gradients.of(self.options),
+        )
         seams = {**sampler.fingerprint(), **self.task.fingerprint()}
         schedule = self.run_state.schedule
         self._facts = fingerprint(
             model, graph, self.program, seams, schedule, self.options
         )
-        self.deployment = deploy(
+        self.deployment = Deployment(
+            find_workers(graph, self.options),
             targets,
-            targets.seeds_of_step(self.plan),
             model,
             self.program,
             sampler,
+            targets.seeds_of_step(self.plan),
             self.options,
-            layered,
+            *tried,
         )
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
@@ -184,9 +184,8 @@ class Trainer:
             self.restore()
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
-        with translate_cluster_errors(self._how_to_continue):
-            # What a store hides is found before anything is written.
-            self._outlive_schedulers(lambda: self.deployment.load())
+        # What a store hides is found before anything is written.
+        self._outlive_schedulers(lambda: self.deployment.load())
         self.recorder.open()
         if resume:
             self.recorder.event("resume", step=self.run_state.state.step)
@@ -199,8 +198,7 @@ class Trainer:
         )
         try:
             if not self.run_state.stopped:
-                with translate_cluster_errors(self._how_to_continue):
-                    self._outlive_schedulers(lambda: self._train(epochs, signals))
+                self._outlive_schedulers(lambda: self._train(epochs, signals))
         except BaseException:
             # What has failed is said first.
             with suppress(TrainingError):
@@ -209,8 +207,7 @@ class Trainer:
         self.recorder.wait_until_written()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
-            with translate_cluster_errors(self._how_to_continue):
-                self.recorder.summary(self._outlive_schedulers(self.summary))
+            self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
 
     def _train(self, epochs: int, signals: Signals) -> None:
@@ -221,7 +218,8 @@ class Trainer:
         fit.run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
-        return outlive_schedulers(work, lambda: self.executor, self._renew)
+        with translate_cluster_errors(self._how_to_continue):
+            return outlive_schedulers(work, lambda: self.executor, self._renew)
 
     def _renew(self) -> None:
         """Go over to another cluster with the state that this process holds."""
@@ -367,22 +365,11 @@ class Trainer:
             ),
             int(dask.config.get("gnn.look-ahead")),
         )
-        loop = (TrainLoop if way.bound is None else ServerLoop)(
-            lookahead,
-            self.deployment.programs,
-            method_of(way),
-            self.options["steps"],
-            self.deployment.first_window,
-            self._recoveries,
-            self._advisor,
-        )
-        if isinstance(loop, ServerLoop):
-            loop.program = self.program
-        return loop
+        loop = TrainLoop if way.bound is None else ServerLoop
+        return loop(lookahead, self.deployment, self._recoveries, self._advisor)
 
-    def _new_fit(self, signals: Signals | None = None) -> Fit:
+    def _new_fit(self, signals: Signals) -> Fit:
         return Fit(
-            self.graph,
             self.plan,
             self.run_state,
             self.recorder,
@@ -391,7 +378,7 @@ class Trainer:
             self.options,
             self.window,
             self._facts,
-            signals or Signals(),
+            signals,
         )
 
     def restore(self) -> None:

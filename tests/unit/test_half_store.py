@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from stored_graphs import assert_same_graph, dense, make_graph
 
 from daskgnn.cli import gnn
-from daskgnn.cli.options import FEATURE_DTYPES
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.sources.stored import ZarrSource
@@ -24,6 +23,7 @@ from daskgnn.kernels.exchange import FeatureReply
 from daskgnn.kernels.features import normalize_rows, some_rows
 from daskgnn.kernels.half import TABLE_DTYPES, narrow, widen
 from daskgnn.kernels.record import array_bytes
+from daskgnn.train.options.options import RUN
 
 HALVES = ("float16", "bfloat16")
 ON_DISK = {"float16": np.float16, "bfloat16": np.uint16}
@@ -206,7 +206,7 @@ def call(*args):
 
 
 def test_the_command_line_stores_and_tells(tmp_path):
-    assert tuple(TABLE_DTYPES) == FEATURE_DTYPES
+    assert tuple(TABLE_DTYPES) == RUN["feature_dtype"].words
     store = str(tmp_path / "digits.zarr")
     status, out, _ = call("partition", "digits", store, "--feature-dtype", "bfloat16")
     assert status == 0

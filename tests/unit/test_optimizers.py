@@ -11,7 +11,7 @@ from daskgnn.dataflow.steps.gradients import PartGradient
 from daskgnn.dataflow.steps.method import Step, StepMethod
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.tasks import NodeClassification
-from daskgnn.train.compute.gradients import StepUse, UpdateOptions
+from daskgnn.train.compute.gradients import UpdateOptions
 from daskgnn.train.compute.program import TrainSession, make_program
 from daskgnn.train.compute.schedule import Schedule, check_optimizer, optimizer_factory
 from daskgnn.train.compute.state import TrainState, flatten, hash_parameters
@@ -145,7 +145,7 @@ def test_schedules_equal_plain_torch_and_survive_a_checkpoint(make, interval):
     schedule = Schedule(check_optimizer(factory, fresh), make, interval)
     options = []
     for epoch in range(4):
-        options += schedule.window([StepUse()] * 2)
+        options += schedule.window([UpdateOptions([])] * 2)
         schedule.end_epoch(metrics[epoch], 1.0)
         again = Schedule(check_optimizer(factory, fresh), make, interval)
         again.load(json.loads(json.dumps(schedule.state())))

@@ -105,7 +105,8 @@ def test_a_type_checker_knows_the_options(tmp_path):
         "f(steps='often')\n"
         "f(learning_rate=0.1)\n"
     )
-    files = [ROOT / f"daskgnn/train/{n}.py" for n in ("options", "plainoptions")]
+    folder = ROOT / "daskgnn/train/options"
+    files = [folder / f"{name}.py" for name in ("options", "plainoptions")]
     words = ["--no-incremental", "--follow-imports=skip", "--cache-dir", str(tmp_path)]
     words += ["--config-file=", "--namespace-packages", str(script), *map(str, files)]
     said = mypy.run(words)[0]
@@ -286,8 +287,8 @@ from daskgnn.train.options import options
 from daskgnn.train.options import plainoptions
 
 # As if it stood in the declaration: nothing else of the package is told of it.
-more = option.Option("How much to shake.", 0.5, "Training", least=0, fact=True)
-made = option._typed("", float, more)
+more = option.Option(0.5, "Training", least=0, fact=True)
+made = option._typed("", "How much to shake.", float, more)
 options.TRAINER["shake"] = options.RUN["shake"] = made
 plainoptions.PlainOptions.__annotations__["shake"] = None
 

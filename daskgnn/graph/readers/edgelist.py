@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from daskgnn.errors import GraphFormatError
+from daskgnn.errors import GraphFormatError, first_line
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.inputfiles import count_lines, line_blocks, tidy
 from daskgnn.graph.readers.build import begin, build_graph, find_column, parse_lines
@@ -223,7 +223,7 @@ def _explain(
     error: Exception, wanted: list[int], path: Path, numbers: bool
 ) -> Exception:
     """Return the error for a block that pyarrow cannot read."""
-    text = str(error).splitlines()[0]
+    text = first_line(error)
     ids = any(f"In CSV column #{i}:" in text for i in wanted[:2])
     if numbers and ids:
         return _NotNumbers()

@@ -33,8 +33,8 @@ class _Settings:
         self._wanted = self._before = (0, "")
 
     @contextmanager
-    def hold(self, threads: int, precision: str) -> Iterator[None]:
-        """Compute with so many threads and such float32 products."""
+    def hold(self, threads: int, precision: str = "float32") -> Iterator[None]:
+        """Compute with so many threads and such float32 products, whatever was set."""
         wanted = (threads, _FLOAT32_PRODUCTS[precision])
         with self._changed:
             while self._users and self._wanted != wanted:
@@ -67,12 +67,7 @@ def _apply(settings: tuple[int, str]) -> None:
         torch.set_float32_matmul_precision(precision)
 
 
-_settings = _Settings()
-
-
-def computing(threads: int, precision: str = "float32") -> AbstractContextManager[None]:
-    """Compute with so many threads and such float32 products, whatever was set."""
-    return _settings.hold(threads, precision)
+computing = _Settings().hold
 
 
 def half_precision(precision: str) -> AbstractContextManager[object]:

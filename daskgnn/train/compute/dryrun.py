@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from daskgnn.errors import InputError, ModelError
+from daskgnn.errors import InputError, ModelError, first_line
 from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.nn import Block, check_model, number_dropouts, pure_step
 from daskgnn.nn.device import CPU
@@ -30,16 +30,14 @@ def try_both(
     num_layers: int,
     *,
     deterministic: bool,
-) -> bool:
-    """Check model and task; return whether it can be evaluated layer by layer."""
+) -> tuple[bool, int]:
+    """Check model and task; return what `try_model` does."""
     check_model(model, deterministic=deterministic)
     number_dropouts(model)
     wanted = task.num_outputs(graph)
-    layered, columns = try_model(
-        model, graph, num_layers, wanted, deterministic=deterministic
-    )
-    try_task(task, graph, targets, columns)
-    return layered
+    found = try_model(model, graph, num_layers, wanted, deterministic=deterministic)
+    try_task(task, graph, targets, found[1])
+    return found
 
 
 def try_model(
@@ -180,7 +178,7 @@ def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) 
     except ModelError:
         raise
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
+        said = first_line(error)
         raise ModelError(
             f"the model's {name} fails on x of shape {tuple(x.shape)}: "
             f"{type(error).__name__}: {said}"
@@ -230,6 +228,4 @@ def _two_nodes(weighted: bool) -> Block:
         ids=np.arange(2),
         degree=np.ones(2, np.int64),
         weighted_degree=np.ones(2, np.float32),
-        dropout_key=0,
-        aggregated=None,
     )

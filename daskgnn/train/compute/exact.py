@@ -16,6 +16,8 @@ from daskgnn.train.compute.arithmetic import computing
 from daskgnn.train.compute.program import layer_blocks, load_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.kernels.halo import Halo, WholePart
@@ -53,13 +55,10 @@ def evaluate_layer(
         ids=whole.original_ids,
         degree=block.degree,
         weighted_degree=whole.weighted_degree,
-        dropout_key=0,
         aggregated=aggregated,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
-    with computing(program.threads), torch.no_grad():
-        out = model.layer(number, CPU.tensor(table), bipartite)
-        return CPU.array(out.float().contiguous())
+    return _output(program.threads, model.layer, number, CPU.tensor(table), bipartite)
 
 
 def _first_layer_in_pieces(
@@ -81,9 +80,7 @@ def _first_layer_in_pieces(
             aggregated=piece.aggregated,
             aggregated_op=whole.first_aggregation,
         )
-        with computing(threads), torch.no_grad():
-            found = model.layer(0, CPU.tensor(piece.x), bipartite)
-            out.append(CPU.array(found.float().contiguous()))
+        out.append(_output(threads, model.layer, 0, CPU.tensor(piece.x), bipartite))
     return np.concatenate(out)
 
 
@@ -95,17 +92,19 @@ def evaluate_step(
     The window must have been sampled with all neighbours.
     """
     batch = window.steps[0]
-    with computing(program.threads), torch.no_grad():
-        model = load_model(program).with_parameters(parameters).eval()
-        out = model(CPU.tensor(batch.x), layer_blocks(batch, model))
-        return CPU.array(out.float().contiguous())
+    model = load_model(program).with_parameters(parameters).eval()
+    blocks = layer_blocks(batch, model)
+    return _output(program.threads, model, CPU.tensor(batch.x), blocks)
+
+
+def _output(threads: int, layer: Callable[..., Any], *given: Any) -> np.ndarray:
+    """Return what a layer or a model computes, float32."""
+    with computing(threads), torch.no_grad():
+        return CPU.array(layer(*given).float().contiguous())
 
 
 def score_targets(
-    program: Program,
-    h: np.ndarray,
-    tables: dict[str, np.ndarray],
-    targets: PartTargets,
+    program: Program, h: np.ndarray, tables: dict[str, np.ndarray], targets: PartTargets
 ) -> Any:
     """Return what a part's targets contribute to the scores; h has float32 [m, C]."""
     batch = batch_of(targets.rows, len(h), tables, targets.count)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -184,19 +184,15 @@ class UpdateOptions:
     """Whether the update is made after this step; else the gradient is kept."""
     averages: bool = False
     """Whether parts that take steps of their own are averaged after this one."""
-
-
-class StepUse(NamedTuple):
-    """What the plan says of one step's gradient."""
-
-    weight: float = 1.0
-    """Its share in its update."""
-    applies: bool = True
-    """Whether it is its update's last."""
     rate: float = 1.0
-    """What the learning rate is multiplied by."""
-    averages: bool = False
-    """Whether parts that take steps of their own are averaged after it."""
+    """What the learning rates in `groups` were multiplied by."""
+
+    def slowed(self, groups: list[dict[str, Any]], rate: float) -> UpdateOptions:
+        """Return the options with some groups, whose learning rates are multiplied."""
+        groups = [dict(group) for group in groups]
+        for group in groups if rate != 1.0 else ():
+            group["lr"] *= rate
+        return replace(self, groups=groups)
 
 
 def step_weights(

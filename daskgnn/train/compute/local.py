@@ -17,12 +17,11 @@ import numpy as np
 from daskgnn.dataflow.steps.clock import Clock, Work, here, together
 from daskgnn.dataflow.steps.gradients import PartGradient, PartStep, add_gradients
 from daskgnn.dataflow.steps.method import StepMethod
-from daskgnn.train.compute.state import TrainState, hash_parameters, named
+from daskgnn.train.compute.state import StepReport, TrainState, hash_parameters, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.dataflow.steps.clock import Works
     from daskgnn.dataflow.steps.method import Step
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.compute.gradients import UpdateOptions
@@ -63,7 +62,7 @@ class LocalSteps(StepMethod):
         share = replace(share, work=work, sent_bytes=0)
         own.update(share, None, replace(step.options, weight=float(step.num_parts)))
         replica = own.state()
-        for did in replica.work[-1].values():
+        for did in replica.reports[-1].work.values():
             session.clock.include(did.spent)
         return PartStep(share_of(replica) if self.adds(step.options) else None, replica)
 
@@ -90,15 +89,17 @@ class LocalSteps(StepMethod):
             arrays = [replica.optimizer[name] for replica in carried]
             by_part[f"{_OPTIMIZER}{name}"] = np.stack(arrays)
         losses = np.sum([replica.losses for replica in carried], axis=0)
-        works = [
-            together(*(replica.work[i] for replica in carried))
-            for i in range(len(first.losses))
+        dense = sum(replica.reports[0].dense_bytes for replica in carried)
+        each = zip(*(replica.reports for replica in carried), strict=True)
+        reports = [
+            StepReport(
+                float(loss), own[0].finished, together(*(r.work for r in own)), dense, 0
+            )
+            for loss, own in zip(losses, each, strict=True)
         ]
-        dense = sum(replica.sent[0][0] for replica in carried)
-        sent = [(dense, 0)] * len(works)
         # Parameters and optimizer stay those that the parts began from.
-        after = replace(state.cleared(), step=first.step, by_part=by_part)
-        return _told(after, state, losses, first.finished, works, sent)
+        told = (*state.reports, *reports)
+        return replace(state, step=first.step, by_part=by_part, reports=told)
 
     def checks(self, done: int) -> bool:
         """Return whether copies are compared: at the first average when it is due."""
@@ -156,21 +157,23 @@ class Replicas:
                 piece = mean[place : place + array.size].reshape(array.shape)
                 optimizer[name] = piece.astype(array.dtype, copy=False)
                 place += array.size
-        steps = len(replica.losses)
-        dense = total.dense_bytes // steps
-        sent = [(dense, 0)] * (steps - 1) + [(dense, total.sent_bytes)]
-        works: list[Works] = [{}] * (steps - 1) + [total.work]
-        after = TrainState(mean[:length], optimizer, replica.step)
-        finished = replica.finished
-        self._state = _told(after, self._state, total.loss, finished, works, sent)
+        dense = total.dense_bytes // len(replica.reports)
+        reports = [
+            StepReport(float(loss), own.finished, {}, dense, 0)
+            for loss, own in zip(total.loss, replica.reports, strict=True)
+        ]
+        reports[-1] = reports[-1]._replace(work=total.work, sent_bytes=total.sent_bytes)
+        told = (*self._state.reports, *reports)
+        self._state = TrainState(mean[:length], optimizer, replica.step, reports=told)
 
 
 def share_of(replica: TrainState) -> PartGradient:
     """Return what is averaged of a replica, as one vector; and its losses."""
     moments = [array.ravel() for array in _moments(replica).values()]
     vector = np.concatenate([replica.parameters, *moments], dtype=np.float32)
-    dense = sum(sent[0] for sent in replica.sent)
-    losses, work = np.array(replica.losses), together(*replica.work)
+    dense = sum(step.dense_bytes for step in replica.reports)
+    work = together(*(step.work for step in replica.reports))
+    losses = np.array(replica.losses)
     return PartGradient(vector, losses, work, dense, vector.nbytes)
 
 
@@ -190,21 +193,3 @@ def _entry_of(name: str) -> str:
     """Return the entry that an array of `export_optimizer` is of."""
     entry, _, index = name.rpartition(".")
     return entry if entry and index.isdigit() else name
-
-
-def _told(
-    after: TrainState,
-    base: TrainState,
-    losses: Sequence[float] | np.ndarray,
-    finished: Sequence[float],
-    works: Sequence[Works],
-    sent: Sequence[tuple[int, int]],
-) -> TrainState:
-    """Return a state with the reports of the steps before it and of these."""
-    return replace(
-        after,
-        losses=(*base.losses, *(float(loss) for loss in losses)),
-        finished=(*base.finished, *finished),
-        work=(*base.work, *works),
-        sent=(*base.sent, *sent),
-    )

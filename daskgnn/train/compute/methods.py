@@ -1,17 +1,60 @@
-"""From how gradients are used to the method of a window's steps."""
+"""The method of a window's steps, by how gradients are used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from daskgnn.dataflow.steps.gradients import PartStep
 from daskgnn.dataflow.steps.method import StepMethod
 from daskgnn.train.compute.gradients import compression
 from daskgnn.train.compute.local import LocalSteps
-from daskgnn.train.compute.packing import PackedSteps
 from daskgnn.train.compute.program import TrainSession
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskgnn.dataflow.steps.method import Step
+    from daskgnn.kernels.batch import PreparedWindow
+    from daskgnn.kernels.compress import Carried, Compression
     from daskgnn.train.compute.gradients import Gradients
+    from daskgnn.train.compute.state import TrainState
+
+
+@dataclass(frozen=True)
+class PackedSteps(StepMethod):
+    """What a message leaves out is carried to the part's next step."""
+
+    compression: Compression = field(kw_only=True)
+
+    carries: ClassVar[bool] = True
+
+    def part_step(
+        self,
+        session: Any,
+        step: Step,
+        part: int,
+        batch: PreparedWindow,
+        carried: Carried | None,
+    ) -> PartStep:
+        """Return a part's share with its gradient compressed, and what is left out."""
+        share = session.gradient(batch, step.number, step.behind)
+        shapes = session.program.shapes
+        with session.clock.phase("compress"):
+            if carried is None:
+                carried = session.carried(part) or self.compression.first(shapes)
+            message, carried = self.compression.compress(
+                share.gradient, carried, shapes
+            )
+        share = replace(share, gradient=message, sent_bytes=message.nbytes)
+        return PartStep(share, carried)
+
+    def keep(self, state: TrainState, carried: Sequence[Carried]) -> TrainState:
+        """Return a state with what all parts carry, in order."""
+        by_part = {name: np.stack([c[name] for c in carried]) for name in carried[0]}
+        return replace(state, by_part=by_part)
 
 
 def method_of(gradients: Gradients) -> StepMethod:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from daskgnn.dataflow.sampling import PackedSampler
-from daskgnn.dataflow.steps.clock import Clock, Work, Works, here, together
+from daskgnn.dataflow.steps.clock import Clock, Work, here, together
 from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients, opened
 from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
@@ -31,6 +31,7 @@ from daskgnn.train.compute.gradients import (
 )
 from daskgnn.train.compute.scaling import LossScale
 from daskgnn.train.compute.state import (
+    StepReport,
     TrainState,
     export_optimizer,
     flatten,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
     from daskgnn.train.compute.gradients import UpdateOptions
-    from daskgnn.train.options.factories import OptimizerFactory
+    from daskgnn.train.options.option import OptimizerFactory
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,8 @@ def make_program(
     for p in skeleton.parameters():
         p.data = torch.empty(0)
         p.grad = None
-    try:
-        with user_code_by_value():
-            payload = cloudpickle.dumps((skeleton, task, optimizer))
-    except Exception as error:
-        raise ModelError(
-            f"the model, its loss or its optimizer cannot be sent to workers "
-            f"({type(error).__name__}: {error}): keep open files, locks and clients "
-            "out of them"
-        ) from error
+    whose = "the model, its loss or its optimizer"
+    payload = _pickled((skeleton, task, optimizer), whose, "them", ModelError)
     return Program(payload, shapes, threads, precision, gradients)
 
 
@@ -106,13 +100,18 @@ def packed_sampler(sampler: Sampler) -> PackedSampler:
     InputError
         If it cannot be pickled.
     """
+    return PackedSampler(_pickled(sampler, "the sampler", "it", InputError))
+
+
+def _pickled(given: Any, whose: str, them: str, refusal: type[InputError]) -> bytes:
+    """Pickle what workers have no code of, or say that it cannot be."""
     try:
         with user_code_by_value():
-            return PackedSampler(cloudpickle.dumps(sampler))
+            return cloudpickle.dumps(given)
     except Exception as error:
-        raise InputError(
-            f"the sampler cannot be sent to workers ({type(error).__name__}: {error}): "
-            "keep open files, locks and clients out of it"
+        raise refusal(
+            f"{whose} cannot be sent to workers ({type(error).__name__}: {error}): "
+            f"keep open files, locks and clients out of {them}"
         ) from error
 
 
@@ -219,10 +218,7 @@ class TrainSession:
         self.program = program
         self.clock = Clock()
         self._before = state
-        self._losses: list[float] = []
-        self._finished: list[float] = []
-        self._work: list[Works] = []
-        self._sent: list[tuple[int, int]] = []
+        self._reports: list[StepReport] = []
         self._optimizer: torch.optim.Optimizer | None = None
         self._loaded = load_model(program)
         self._loaded.with_parameters(state.parameters)
@@ -275,10 +271,7 @@ class TrainSession:
         return self._scale.unscaled(scaled)
 
     def update(
-        self,
-        left: PartGradient,
-        right: PartGradient | None,
-        options: UpdateOptions,
+        self, left: PartGradient, right: PartGradient | None, options: UpdateOptions
     ) -> None:
         """Add the last two shares and take one optimizer step, if it is time for one.
 
@@ -292,7 +285,7 @@ class TrainSession:
             share = opened(left) if right is None else add_gradients(left, right)
         if not np.isfinite(share.loss):
             raise TrainingError(
-                f"the loss of step {self._before.step + len(self._losses)} is "
+                f"the loss of step {self._before.step + len(self._reports)} is "
                 f"{share.loss}: lower the learning rate or normalise the features"
             )
         with clock.phase("update"), computing(self.program.threads):
@@ -302,10 +295,9 @@ class TrainSession:
             else:
                 self._accumulated = gradient
         self.clock.include(clock.spent)
-        self._losses.append(share.loss)
-        self._finished.append(time.time())
-        self._work.append(together(share.work, {here(): Work(clock.spent)}))
-        self._sent.append((share.dense_bytes, share.sent_bytes))
+        work = together(share.work, {here(): Work(clock.spent)})
+        sent = share.dense_bytes, share.sent_bytes
+        self._reports.append(StepReport(share.loss, time.time(), work, *sent))
 
     def _with_accumulated(self, gradient: np.ndarray, weight: float) -> np.ndarray:
         if weight != 1.0:
@@ -324,7 +316,7 @@ class TrainSession:
             self._past.append(CPU.array(loaded.flat).copy())
         if self._scale is not None:
             finite = bool(np.isfinite(gradient).all())
-            step = self._before.step + len(self._losses)
+            step = self._before.step + len(self._reports)
             self._scale = self._scale.after(finite=finite).checked(step)
             if not finite:
                 return
@@ -352,7 +344,7 @@ class TrainSession:
     def state(self) -> TrainState:
         """Return the state after the steps so far."""
         before, loaded = self._before, self._loaded
-        if not self._losses:
+        if not self._reports:
             return before
         arrays = before.optimizer
         if self._optimizer is not None:
@@ -361,13 +353,10 @@ class TrainSession:
         return TrainState(
             CPU.array(loaded.flat).copy(),
             arrays,
-            before.step + len(self._losses),
+            before.step + len(self._reports),
             self._accumulated,
             np.stack(self._past) if self._past else None,
             {},
             None if self._scale is None else self._scale.to_array(),
-            (*before.losses, *self._losses),
-            (*before.finished, *self._finished),
-            (*before.work, *self._work),
-            (*before.sent, *self._sent),
+            (*before.reports, *self._reports),
         )

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from daskgnn.errors import ModelError
-from daskgnn.train.compute.gradients import UpdateOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from daskgnn.train.compute.gradients import StepUse
-    from daskgnn.train.options.factories import OptimizerFactory, SchedulerFactory
+    from daskgnn.train.compute.gradients import UpdateOptions
+    from daskgnn.train.options.option import OptimizerFactory, SchedulerFactory
     from daskgnn.train.options.options import TrainOptions
 
 SCHEDULED = ("lr", "momentum", "betas")
@@ -58,6 +57,12 @@ def optimizer_factory(
     return partial(cls, **given)
 
 
+def optimizer_of(options: TrainOptions) -> OptimizerFactory:
+    """Return the factory that a trainer's options mean."""
+    named = options["optimizer"], options["lr"], options["weight_decay"]
+    return optimizer_factory(*named)
+
+
 def check_optimizer(
     factory: OptimizerFactory, model: torch.nn.Module
 ) -> torch.optim.Optimizer:
@@ -95,8 +100,7 @@ def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
     ModelError
         If the optimizer cannot be made or used.
     """
-    named = options["optimizer"], options["lr"], options["weight_decay"]
-    optimizer = check_optimizer(optimizer_factory(*named), model)
+    optimizer = check_optimizer(optimizer_of(options), model)
     return Schedule(optimizer, options["scheduler"], options["scheduler_interval"])
 
 
@@ -133,14 +137,11 @@ class Schedule:
             for group in self.optimizer.param_groups
         ]
 
-    def window(self, uses: Iterable[StepUse]) -> list[UpdateOptions]:
-        """Return the options of the next steps and advance past them."""
+    def window(self, uses: Iterable[UpdateOptions]) -> list[UpdateOptions]:
+        """Return the next steps' options with their groups, and advance past them."""
         out = []
         for use in uses:
-            groups = self.options()
-            for group in groups if use.rate != 1.0 else ():
-                group["lr"] *= use.rate
-            out.append(UpdateOptions(groups, use.weight, use.applies, use.averages))
+            out.append(use.slowed(self.options(), use.rate))
             if use.applies and self.scheduler is not None and self.interval == "step":
                 self.scheduler.step()
         return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 
 _BY_PART = "by_part/"
+
+
+class StepReport(NamedTuple):
+    """What is told of a step beside the state after it."""
+
+    loss: float
+    finished: float
+    """When it was done, seconds since the epoch."""
+    work: Works
+    """Where its time went, as far as it was on its way to the state."""
+    dense_bytes: int
+    """Of all parts' gradients, as they were."""
+    sent_bytes: int
+    """Of what was sent of them."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +53,20 @@ class TrainState:
     """[P, ...] by name: what parts keep for themselves between steps."""
     scaling: np.ndarray | None = None
     """float64 [2], in float16: what losses are multiplied by, and for how long."""
-    losses: tuple[float, ...] = ()
-    """Losses of the steps done since the window began."""
-    finished: tuple[float, ...] = ()
-    """When they were done, seconds since the epoch (for reports alone)."""
-    work: tuple[Works, ...] = ()
-    """Where their time went, as far as it was on their way to this state."""
-    sent: tuple[tuple[int, int], ...] = ()
-    """Of each of them: bytes of the parts' gradients, as they were and as sent."""
+    reports: tuple[StepReport, ...] = ()
+    """Of the steps done since the window began."""
     late: tuple[int, ...] = ()
     """Staleness of each update since the window began, where they are applied as they
     come."""
 
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Losses of the steps done since the window began."""
+        return tuple(step.loss for step in self.reports)
+
     def cleared(self) -> TrainState:
         """Return the state without the window's reports."""
-        return replace(self, losses=(), finished=(), work=(), sent=(), late=())
+        return replace(self, reports=(), late=())
 
     def carried(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps beside parameters and optimizer."""

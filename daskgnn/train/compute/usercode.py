@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,12 @@ if TYPE_CHECKING:
 def user_code_by_value() -> Iterator[None]:
     """Have cloudpickle send modules that are not installed by value."""
     mine = [m for m in list(sys.modules.values()) if _is_user_module(m)]
-    registered = []
-    for module in mine:
-        try:
-            cloudpickle.register_pickle_by_value(module)
-        except ValueError:
-            continue
-        registered.append(module)
-    try:
+    with ExitStack() as registered:
+        for module in mine:
+            with suppress(ValueError):
+                cloudpickle.register_pickle_by_value(module)
+                registered.callback(cloudpickle.unregister_pickle_by_value, module)
         yield
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _is_user_module(module: Any) -> bool:

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
+from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+OptimizerFactory: TypeAlias = (
+    "Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]"
+)
+"""Makes an optimizer of parameters."""
+SchedulerFactory: TypeAlias = "Callable[[torch.optim.Optimizer], Any]"
+"""Makes a learning rate scheduler of an optimizer."""
 
 
 @dataclass(frozen=True)
 class Option:
     """What is declared of a setting beside its name and its Python type."""
 
-    help: str
-    """A sentence: for ``--help``, the docstring and the page of options."""
     default: Any = None
     group: str = ""
     """The heading that it stands under; by default, that of the option before."""
+    help: str = ""
+    """A sentence, for ``--help``, the docstring and the page of options: the first
+    paragraph of the field's docstring."""
     notes: str = ""
-    """More, for the docstring and the page."""
+    """More, for the docstring and the page: the paragraphs after it."""
     least: float | None = None
     above: float | None = None
     below: float | None = None
@@ -33,8 +49,8 @@ class Option:
     check: Callable[[str, Any], Any] | None = None
     """Returns the value to use, or raises `InputError`; after the type's own check."""
     kind: str = ""
-    """"whole", "number", "switch", "choice", "text", "path", "numbers", "size", "name"
-    (or a function), or "object" (of Python alone); by the type."""
+    """"whole", "number", "switch", "choice", "text", "path", "numbers", "words",
+    "size", "name" (or a function), or "object" (of Python alone); by the type."""
     type_name: str = ""
     """As documented; by the type."""
     annotation: Any = None
@@ -64,7 +80,7 @@ class Option:
         """
         if value is None and self.optional:
             return None
-        if not _CHECKS[self.kind](self, value):
+        if not _KINDS[self.kind][1](self, value):
             raise InputError(f"{name}={value!r}, expected {self.expected}")
         if self.kind == "whole":
             value = int(value)
@@ -73,7 +89,7 @@ class Option:
     @property
     def expected(self) -> str:
         """What can be given, in words."""
-        said = _EXPECTED[self.kind]
+        said = _KINDS[self.kind][0]
         if self.kind == "choice":
             said = f"one of {', '.join(map(repr, self.words))}"
         limits = {"of at least": self.least, "above": self.above, "below": self.below}
@@ -95,20 +111,6 @@ class Option:
         )
 
 
-_EXPECTED = {
-    "whole": "a whole number",
-    "number": "a number",
-    "switch": "True or False",
-    "choice": "",
-    "text": "a word",
-    "path": "a path",
-    "numbers": "a list of whole numbers, as in [15, 10]",
-    "size": "bytes, as in '64 MB'",
-    "name": "a name or a function",
-    "object": "",
-}
-
-
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
@@ -122,21 +124,31 @@ def _is_switch(value: Any) -> bool:
     return type(value).__name__ in ("bool", "bool_")
 
 
-_CHECKS: dict[str, Callable[[Option, Any], bool]] = {
-    "whole": lambda option, value: _is_whole(value) and option.within(value),
-    "number": lambda option, value: _is_number(value) and option.within(value),
-    "switch": lambda _, value: _is_switch(value),
-    "choice": lambda option, value: value in option.words,
-    "text": lambda _, value: isinstance(value, str),
-    "path": lambda _, value: isinstance(value, str | os.PathLike),
+def _is_list(value: Any) -> bool:
     # What is in it is told by the check of its own, in better words.
-    "numbers": lambda _, value: (
-        not isinstance(value, str | Mapping) and isinstance(value, Iterable)
+    return not isinstance(value, str | Mapping) and isinstance(value, Iterable)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
+    "whole": ("a whole number", lambda o, value: _is_whole(value) and o.within(value)),
+    "number": ("a number", lambda o, value: _is_number(value) and o.within(value)),
+    "switch": ("True or False", lambda _, value: _is_switch(value)),
+    "choice": ("", lambda o, value: value in o.words),
+    "text": ("a word", lambda _, value: isinstance(value, str)),
+    "path": ("a path", lambda _, value: isinstance(value, str | os.PathLike)),
+    "numbers": (
+        "a list of whole numbers, as in [15, 10]",
+        lambda _, value: _is_list(value),
     ),
-    "size": lambda _, value: not isinstance(value, bool),
-    "name": lambda _, value: isinstance(value, str) or callable(value),
-    "object": lambda *_: True,
+    "words": ("a list of names", lambda _, value: _is_list(value)),
+    "size": ("bytes, as in '64 MB'", lambda _, value: not isinstance(value, bool)),
+    "name": (
+        "a name or a function",
+        lambda _, value: isinstance(value, str) or callable(value),
+    ),
+    "object": ("", lambda *_: True),
 }
+"""What a value of a kind is, in words, and whether one is of it."""
 
 
 def fan_outs(name: str, value: Any) -> list[int]:
@@ -179,7 +191,7 @@ def cache_bytes(name: str, value: Any) -> Any:
     return value
 
 
-_KINDS: dict[frozenset[Any], tuple[str, str]] = {
+_BY_TYPE: dict[frozenset[Any], tuple[str, str]] = {
     frozenset([int]): ("whole", "int"),
     frozenset([float]): ("number", "float"),
     frozenset([bool]): ("switch", "bool"),
@@ -187,31 +199,58 @@ _KINDS: dict[frozenset[Any], tuple[str, str]] = {
     frozenset([str, Path]): ("path", "path"),
     frozenset([int, str]): ("size", "int or str"),
     frozenset([Sequence[int]]): ("numbers", "sequence of int"),
+    frozenset([Sequence[str]]): ("words", "sequence of str"),
 }
 """Kinds and their names in the documentation, by Python types."""
 
 
-def declared(names: type) -> dict[str, Option]:
-    """Return the options that a `TypedDict` declares, in its order."""
+def declared(*names: type) -> dict[str, Option]:
+    """Return the options of a `TypedDict`, the last of `names`, in its order.
+
+    The others are its bases. The docstring under a field is what is said of the option.
+    """
+    texts: dict[str, str] = {}
+    for cls in names:
+        texts |= _field_docstrings(cls.__module__)[cls.__name__]
     found: dict[str, Option] = {}
     group = ""
-    for name, said in names.__annotations__.items():
-        found[name] = _typed(group, *get_args(said))
+    for name, said in names[-1].__annotations__.items():
+        found[name] = _typed(group, texts.get(name, ""), *get_args(said))
         group = found[name].group
     return found
 
 
-def _typed(group: str, said: Any, option: Option) -> Option:
-    """Return an option with its heading, and what its Python type says."""
+@cache
+def _field_docstrings(module: str) -> dict[str, dict[str, str]]:
+    """Return the docstrings of a module's fields, by class and field.
+
+    Python drops them when it compiles a module, so they are read from its source.
+    """
+    source = ast.parse(inspect.getsource(sys.modules[module]))
+    found: dict[str, dict[str, str]] = {}
+    for cls in (node for node in source.body if isinstance(node, ast.ClassDef)):
+        own = found.setdefault(cls.name, {})
+        for field, below in pairwise(cls.body):
+            match field, below:
+                case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    own[name] = text
+    return found
+
+
+def _typed(group: str, text: str, said: Any, option: Option) -> Option:
+    """Return an option with its heading, its texts, and what its Python type says."""
     members = get_args(said) if get_origin(said) in (Union, UnionType) else (said,)
     plain = [member for member in members if member is not NoneType]
     words = get_args(plain[0]) if get_origin(plain[0]) is Literal else ()
-    kind, name = _KINDS.get(frozenset(plain), ("object", "object"))
+    kind, name = _BY_TYPE.get(frozenset(plain), ("object", "object"))
     if words:
         kind, name = "choice", "{" + ", ".join(f'"{word}"' for word in words) + "}"
+    summary, _, notes = text.partition("\n\n")
     return replace(
         option,
         group=option.group or group,
+        help=" ".join(summary.split()),
+        notes=" ".join(notes.split()),
         annotation=said,
         kind=option.kind or kind,
         type_name=option.type_name or name,

@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
 from daskgnn.train.options.options import RUN, TRAINER
-from daskgnn.train.options.plainoptions import GROUPS
+from daskgnn.train.options.plainoptions import GROUPS, PlainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,16 +82,12 @@ def page() -> str:
 
 def _places() -> list[tuple[dict[str, Option], str]]:
     """Return options of both, of runs alone, and of trainers alone."""
-    both = {n: o for n, o in TRAINER.items() if _in_both(n)}
-    runs = {n: o for n, o in RUN.items() if not _in_both(n)}
-    python = {n: o for n, o in TRAINER.items() if not _in_both(n)}
+    # Not by names: `scheduler` is two settings.
+    plain = PlainOptions.__annotations__
+    both = {n: o for n, o in TRAINER.items() if n in plain}
+    runs = {n: o for n, o in RUN.items() if n not in plain}
+    python = {n: o for n, o in TRAINER.items() if n not in plain}
     return [(both, ""), (runs, "Of runs alone."), (python, "In Python alone.")]
-
-
-def _in_both(name: str) -> bool:
-    """Return whether it is one setting: `scheduler` is two of one name."""
-    known = name in RUN and name in TRAINER
-    return known and RUN[name].help == TRAINER[name].help
 
 
 def _row(name: str, option: Option, where: str) -> str:

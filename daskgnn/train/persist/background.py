@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +28,16 @@ class Background(Generic[T, R]):
     ) -> None:
         self._work = work
         self._spares = spares or (lambda _new, _old: False)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._waiting: list[T] = []
-        self._busy = False
         self._done: list[R] = []
-        self._error: Exception | None = None
+        self._failure: tuple[T, Exception] | None = None
         self._thread: threading.Thread | None = None
+        """It ends when nothing waits any more."""
 
     def put(self, item: T) -> None:
         """Have `item` done soon, in place of those that are not begun."""
-        with self._changed:
+        with self._lock:
             kept = [old for old in self._waiting if self._spares(item, old)]
             self._waiting = [*kept, item]
             if self._thread is None:
@@ -46,53 +46,38 @@ class Background(Generic[T, R]):
                     target=self._run, name="daskgnn-checkpoints", daemon=True
                 )
                 self._thread.start()
-            self._changed.notify_all()
 
     def done(self) -> list[R]:
         """Return what has come of the items since the last call."""
-        with self._changed:
+        with self._lock:
             done, self._done = self._done, []
             return done
 
-    def failure(self) -> Exception | None:
-        """Return what an item since the last call raised."""
-        with self._changed:
-            error, self._error = self._error, None
-            return error
+    def failure(self) -> tuple[T, Exception] | None:
+        """Return an item since the last call, and what it raised."""
+        with self._lock:
+            failure, self._failure = self._failure, None
+            return failure
 
     def drain(self) -> None:
-        """Wait until nothing is left to do, and end the thread."""
-        with self._changed:
-            while self._busy or self._waiting:
-                self._changed.wait()
-            thread, self._thread = self._thread, None
-            self._changed.notify_all()
+        """Wait until nothing is left to do."""
+        with self._lock:
+            thread = self._thread
         if thread is not None:
             thread.join()
 
     def _run(self) -> None:
-        me: Any = threading.current_thread()
         while True:
-            with self._changed:
-                while not self._waiting and self._thread is me:
-                    self._changed.wait()
+            with self._lock:
                 if not self._waiting:
+                    self._thread = None
                     return
                 item = self._waiting.pop(0)
-                self._busy = True
-            self._do(item)
-
-    def _do(self, item: T) -> None:
-        done: list[R] = []
-        error = None
-        try:
-            done.append(self._work(item))
-        except Exception as caught:
-            error = caught
-        with self._changed:
-            self._busy = False
-            self._done += done
-            if error is not None:
-                self._error = error
-                self._waiting = []
-            self._changed.notify_all()
+            try:
+                result = self._work(item)
+            except Exception as error:
+                with self._lock:
+                    self._failure, self._waiting = (item, error), []
+            else:
+                with self._lock:
+                    self._done.append(result)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from daskgnn.errors import CheckpointError
+from daskgnn.errors import CheckpointError, first_line
 from daskgnn.train.persist.storage import Storage, open_storage
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _load(storage: Storage, folder: str) -> Checkpoint:
 
 
 def _unreadable(path: str, error: Exception) -> CheckpointError:
-    said = (str(error).splitlines() or [type(error).__name__])[0]
+    said = first_line(error)
     return CheckpointError(f"checkpoint {path} cannot be read: {said}")
 
 
@@ -195,7 +195,8 @@ def _check_manifest(path: str, manifest: Any) -> None:
 
 def _check_arrays(path: str, manifest: dict[str, Any], file: BinaryIO) -> None:
     """Refuse arrays that are not those of the manifest."""
-    if _sha256(file) != manifest.get("sha256", {}).get(ARRAYS):
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    if digest != manifest.get("sha256", {}).get(ARRAYS):
         raise CheckpointError(f"checkpoint {path} is damaged: {ARRAYS} has changed")
     file.seek(0)
 
@@ -241,11 +242,3 @@ def _step(name: str) -> int:
 def _digest(manifest: dict[str, Any]) -> str:
     """Return the SHA-256 of a manifest's content."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(file: BinaryIO) -> str:
-    # Not file_digest: the files of object stores are no raw files.
-    digest = hashlib.sha256()
-    while data := file.read(1 << 20):
-        digest.update(data)
-    return digest.hexdigest()

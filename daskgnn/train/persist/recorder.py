@@ -94,9 +94,7 @@ class Recorder:
         """The step of the newest checkpoint that this recorder knows to be whole."""
         self._keep = keep
         self._pending: list[dict[str, Any]] = []
-        self._checkpoints: Background[Checkpoint, Written] = Background(
-            self._write, spares=_is_best
-        )
+        self._checkpoints = Background(self._write, spares=_is_best)
 
     @property
     def place(self) -> str | None:
@@ -233,26 +231,23 @@ class Recorder:
             f"{self.place}, or fit(epochs, resume=True)"
         )
 
-    def _write(self, checkpoint: Checkpoint) -> Written:
-        """Write a checkpoint: in the thread."""
+    def _write(self, checkpoint: Checkpoint) -> tuple[int, float]:
+        """Write a checkpoint, in the thread; return its step, and seconds."""
         assert self.storage is not None
         began = time.perf_counter()
-        try:
-            save_checkpoint(self.storage.inside(CHECKPOINTS), checkpoint, self._keep)
-        except Exception as error:
-            raise _Unwritten(checkpoint.step, error) from error
-        return Written(checkpoint.step, time.perf_counter() - began)
+        save_checkpoint(self.storage.inside(CHECKPOINTS), checkpoint, self._keep)
+        return checkpoint.step, time.perf_counter() - began
 
     def _hear(self) -> None:
         """Record what the thread has written; raise what it has met."""
-        for written in self._checkpoints.done():
-            self.durable = written.step
-            seconds = round(written.seconds, 6)
-            self.event("checkpoint", step=written.step, seconds=seconds)
+        for step, seconds in self._checkpoints.done():
+            self.durable = step
+            self.event("checkpoint", step=step, seconds=round(seconds, 6))
         failure = self._checkpoints.failure()
-        if isinstance(failure, _Unwritten):
-            what = f"the checkpoint of step {failure.step}"
-            raise self._refusal(what, failure.error) from failure.error
+        if failure is not None:
+            checkpoint, error = failure
+            what = f"the checkpoint of step {checkpoint.step}"
+            raise self._refusal(what, error) from error
 
     def _write_pending(self) -> None:
         """Write all records that are not written yet."""
@@ -276,15 +271,6 @@ class Recorder:
             f"{what} cannot be written to {self.place} ({said.splitlines()[0]}); "
             f"{self.how_to_continue()}"
         )
-
-
-class _Unwritten(Exception):
-    """A checkpoint that could not be written."""
-
-    def __init__(self, step: int, error: Exception) -> None:
-        super().__init__(step, error)
-        self.step = step
-        self.error = error
 
 
 def _is_best(newer: Checkpoint, older: Checkpoint) -> bool:

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shutil
-from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -27,77 +26,23 @@ TORN = ".tmp-"
 """In the names of local files and folders that are not whole yet."""
 
 
-class Storage(ABC):
-    """Files by relative names, with ``/`` between folders."""
+class Storage:
+    """Files by relative names, with ``/`` between folders: here in a local directory.
+
+    It may be of a file system that is mounted; `ObjectStorage` does the same elsewhere.
+    """
 
     place: str
     """As a user would name it: an absolute path or a URL."""
-    appends: bool
-    """Whether a few lines can be added to a file without writing all of it."""
-
-    @abstractmethod
-    def names(self, folder: str = "") -> list[str]:
-        """Return what is directly in a folder; nothing if it is not there."""
-
-    @abstractmethod
-    def exists(self, name: str) -> bool:
-        """Return whether there is such a file or folder."""
-
-    @abstractmethod
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file to read; ``OSError`` if it is not there."""
-
-    @abstractmethod
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file so that no reader sees half of it."""
-
-    @abstractmethod
-    def append(self, name: str, lines: bytes) -> None:
-        """Add whole lines to a file."""
-
-    @abstractmethod
-    def new_folder(
-        self, name: str
-    ) -> AbstractContextManager[Callable[[str], AbstractContextManager[BinaryIO]]]:
-        """Write a folder's files in order: it is whole when the last one is there."""
-
-    @abstractmethod
-    def remove(self, name: str) -> None:
-        """Remove a folder, or a file; nothing happens if it is not there."""
-
-    @abstractmethod
-    def inside(self, folder: str) -> Storage:
-        """Return the storage of a folder."""
-
-    def read(self, name: str) -> bytes:
-        """Return a file's content; ``OSError`` if it is not there."""
-        with self.open(name) as file:
-            return file.read()
-
-    def write_json(self, name: str, value: dict[str, Any]) -> None:
-        """Write a JSON file so that no reader sees half of it."""
-        self.write(name, (json.dumps(value, indent=1) + "\n").encode())
-
-    @abstractmethod
-    def drop_torn_line(self, name: str) -> None:
-        """Cut off a last line that a kill cut short."""
-
-    def path_of(self, name: str) -> str:
-        """Return a file's name as a user would give it."""
-        return f"{self.place}/{name}" if name else self.place
-
-
-class LocalStorage(Storage):
-    """A directory of this machine, or of a file system that is mounted."""
-
     appends = True
+    """Whether a few lines can be added to a file without writing all of it."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory).absolute()
         self.place = str(self.directory)
 
     def names(self, folder: str = "") -> list[str]:
-        """Return what is directly in a folder, but for what is not whole."""
+        """Return what is whole and directly in a folder; nothing if it is not there."""
         path = self.directory / folder
         if not path.is_dir():
             return []
@@ -108,11 +53,11 @@ class LocalStorage(Storage):
         return (self.directory / name).exists()
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file to read."""
+        """Open a file to read; ``OSError`` if it is not there."""
         return (self.directory / name).open("rb")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file and rename it."""
+        """Write a file so that no reader sees half of it: it is renamed."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         torn = path.with_name(f"{path.name}{TORN}{os.getpid()}")
@@ -142,7 +87,10 @@ class LocalStorage(Storage):
     def new_folder(
         self, name: str
     ) -> Iterator[Callable[[str], AbstractContextManager[BinaryIO]]]:
-        """Write a folder beside its place, and rename it when all is on the disk."""
+        """Write a folder's files in order: it is whole when the last one is there.
+
+        Here it is written beside its place, and renamed when all is on the disk.
+        """
         final = self.directory / name
         final.parent.mkdir(parents=True, exist_ok=True)
         for left in final.parent.glob(f"*{TORN}*"):
@@ -160,16 +108,32 @@ class LocalStorage(Storage):
         _flush_directory(final.parent)
 
     def remove(self, name: str) -> None:
-        """Take a folder or file away under another name, so that none is half gone."""
+        """Remove a folder, or a file; nothing happens if it is not there.
+
+        It is taken away under another name, so that none is half gone.
+        """
         path = self.directory / name
         torn = path.with_name(f"{path.name}{TORN}{os.getpid()}-old")
         with suppress(OSError):
             path.rename(torn)
             _remove(torn)
 
-    def inside(self, folder: str) -> LocalStorage:
+    def inside(self, folder: str) -> Storage:
         """Return the storage of a folder."""
-        return LocalStorage(self.directory / folder)
+        return Storage(self.directory / folder)
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content; ``OSError`` if it is not there."""
+        with self.open(name) as file:
+            return file.read()
+
+    def write_json(self, name: str, value: dict[str, Any]) -> None:
+        """Write a JSON file so that no reader sees half of it."""
+        self.write(name, (json.dumps(value, indent=1) + "\n").encode())
+
+    def path_of(self, name: str) -> str:
+        """Return a file's name as a user would give it."""
+        return f"{self.place}/{name}" if name else self.place
 
     def drop_torn_line(self, name: str) -> None:
         """Cut off a last line that a kill cut short."""
@@ -274,7 +238,7 @@ def open_storage(place: str | os.PathLike[str]) -> Storage:
     text = os.fspath(place)
     if is_url(text):
         return ObjectStorage(text)
-    return LocalStorage(text.removeprefix("file://"))
+    return Storage(text.removeprefix("file://"))
 
 
 def is_url(place: str | os.PathLike[str]) -> bool:

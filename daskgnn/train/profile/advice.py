@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -78,28 +78,21 @@ def _busy(part_seconds: Sequence[float], workers: int) -> float:
     return finish_time(places, names, loads)
 
 
+@dataclass(eq=False)
 class Advisor:
-    """Remembers throughput by the number of workers, and says how many are right.
+    """Remembers throughput by the number of workers, and says how many are right."""
 
-    Parameters
-    ----------
-    least, most : int
-        Bounds of what it may advise.
-    scale : callable, optional
-        Called with the number of workers that is to be; without it, it only advises.
-    """
-
-    def __init__(
-        self,
-        least: int = 1,
-        most: int | None = None,
-        scale: Callable[[int], object] | None = None,
-    ) -> None:
-        self.least, self.most, self.scale = least, most, scale
-        self._seen: dict[int, list[float]] = {}
-        self._parts: list[float] = []
-        self._workers = self._windows = 0
-        self._enough, self._last_change = _ENOUGH, 0
+    least: int = 1
+    most: int | None = None
+    """Bounds of what it may advise."""
+    scale: Callable[[int], object] | None = None
+    """Called with the number of workers that is to be; without it, it only advises."""
+    _seen: dict[int, list[float]] = field(default_factory=dict)
+    _parts: list[float] = field(default_factory=list)
+    _workers: int = 0
+    _windows: int = 0
+    _enough: int = _ENOUGH
+    _last_change: int = 0
 
     def add(
         self, workers: int, step_seconds: float, part_seconds: Sequence[float]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.dataflow.steps.clock import added
-from daskgnn.train.persist.storage import LocalStorage
+from daskgnn.train.persist.storage import Storage
 from daskgnn.train.profile.text import table
 from daskgnn.train.profile.windowprofile import COMPUTED, CROSSED, LINES, include
 
@@ -263,7 +263,7 @@ class StepProfile:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         figures = directory / "profile.json"
-        LocalStorage(directory).write_json(figures.name, self.to_dict())
+        Storage(directory).write_json(figures.name, self.to_dict())
         return figures, self.plot(directory / "profile.png")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.profile.windowprofile import LINES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _MOST_COLUMNS = 4
 _ON_CORE = ("forward", "backward", "reduce", "update", "state", "other")
@@ -162,11 +165,14 @@ def _aligned(rows: list[list[str]]) -> str:
     """Return rows as lines, the first column to the left and others to the right."""
     count = max(map(len, rows))
     rows = [[*row, *[""] * (count - len(row))] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(count)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
+    lines = aligned(rows, [False] + [True] * (count - 1))
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """Return rows as lines whose columns are aligned to the left or `right`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [">" if is_right else "<" for is_right in right]
+    form = "  ".join(f"{{:{s}{w}}}" for s, w in zip(sides, widths, strict=True))
+    return [form.format(*row).rstrip() for row in rows]

@@ -157,10 +157,7 @@ def _needed(meetings: list[tuple[tuple[float, float], ...]]) -> list[float]:
 
 
 def _member(
-    profile: WindowProfile,
-    member: MemberReport,
-    wall: float,
-    needed: list[float],
+    profile: WindowProfile, member: MemberReport, wall: float, needed: list[float]
 ) -> Seconds:
     """Return a member's lines."""
     work = member.work
