@@ -34,8 +34,7 @@ class TrainOptions(PlainOptions, total=False):
     sampler: Annotated[
         Any,
         Option(
-            "In place of `num_neighbors` and `sample_by`: how neighbourhoods are "
-            "sampled.",
+            "A sampler, instead of `num_neighbors` and `sample_by`.",
             group=SAMPLING,
             type_name="Sampler",
         ),
@@ -43,7 +42,7 @@ class TrainOptions(PlainOptions, total=False):
     task: Annotated[
         Any,
         Option(
-            "In place of `loss`: what is predicted, and how it is scored.",
+            "What is predicted and how it is scored, instead of `loss`.",
             group=TRAINING,
             type_name="Task",
         ),
@@ -51,9 +50,9 @@ class TrainOptions(PlainOptions, total=False):
     loss: Annotated[
         "Loss | None",
         Option(
-            "(outputs, labels) -> the sum over the seeds.",
-            notes="None is cross entropy, or binary cross entropy for several labels "
-            "a node.",
+            "A function of outputs and labels that returns the sum over the seeds.",
+            notes="None is cross entropy, or binary cross entropy where a node has "
+            "several labels.",
             type_name="callable",
             fact="loss",
         ),
@@ -61,7 +60,8 @@ class TrainOptions(PlainOptions, total=False):
     scheduler: Annotated[
         "SchedulerFactory | None",
         Option(
-            "From an optimizer to any of `torch.optim.lr_scheduler`.",
+            "A function that takes the optimizer and returns a learning-rate "
+            "scheduler of `torch.optim.lr_scheduler`.",
             notes="It runs on the driver.",
             type_name="callable",
             fact="optimizer",
@@ -69,12 +69,18 @@ class TrainOptions(PlainOptions, total=False):
     ]
     scheduler_interval: Annotated[
         Literal["epoch", "step"],
-        Option("When `scheduler` advances.", "epoch", flag=False, fact=True),
+        Option(
+            "Whether `scheduler` advances once per epoch or once per update.",
+            "epoch",
+            flag=False,
+            fact=True,
+        ),
     ]
     deterministic: Annotated[
         bool,
         Option(
-            "False allows layers that draw from torch's generator; bits then vary.",
+            "False allows layers that draw from torch's random generator, such as "
+            "torch.nn.Dropout; results then vary from run to run.",
             True,
             flag=False,
         ),
@@ -82,7 +88,7 @@ class TrainOptions(PlainOptions, total=False):
     client: Annotated[
         Any,
         Option(
-            'A client of Dask: "auto" takes the current one if there is one; None '
+            'A Dask client. "auto" takes the current one, if there is one; None '
             "trains in this process.",
             "auto",
             group=CLUSTER,
@@ -91,7 +97,11 @@ class TrainOptions(PlainOptions, total=False):
     ]
     progress: Annotated[
         "Progress | None",
-        Option("What is told of steps and epochs.", group=FILES, type_name="Progress"),
+        Option(
+            "An object whose methods are called after steps and epochs.",
+            group=FILES,
+            type_name="Progress",
+        ),
     ]
 
 
@@ -110,29 +120,32 @@ class RunOptions(PlainOptions, total=False):
     data_dir: Annotated[
         str | None,
         Option(
-            "Folder where data sets are looked for first.",
+            "Folder where data sets are looked for before a download.",
             kind="path",
-            notes="Else the environment variable ``DASKGNN_DATA_DIR``.",
+            notes="By default the environment variable ``DASKGNN_DATA_DIR``.",
         ),
     ]
     num_parts: Annotated[
         int | None,
         Option(
-            "Parts to open the graph with.",
-            notes="As many as there are workers, unless given; results depend on it.",
+            "Number of parts to open the graph with.",
+            notes="Results depend on it, by rounding.",
             shown="as many as workers",
             least=1,
             fact="num_parts",
         ),
     ]
-    num_clusters: Annotated[int | None, Option("Clusters to partition into.", least=1)]
+    num_clusters: Annotated[
+        int | None, Option("Number of clusters of nodes to partition into.", least=1)
+    ]
     method: Annotated[
         str, Option("The partitioner, for instance metis or hash.", "auto")
     ]
     features: Annotated[
         Literal["memory", "disk"],
         Option(
-            "Where feature rows stay: in memory, or in the store's files.", "memory"
+            "Keep feature rows in the workers' memory, or read them from the store.",
+            "memory",
         ),
     ]
     model: Annotated[
@@ -141,22 +154,25 @@ class RunOptions(PlainOptions, total=False):
     ]
     aggr: Annotated[
         Literal["mean", "max", "sum"],
-        Option("How sage sums neighbours up.", "mean", fact="model"),
+        Option("Aggregation over neighbours, for sage.", "mean", fact="model"),
     ]
-    heads: Annotated[int, Option("Attention heads of gat.", 8, least=1, fact="model")]
+    heads: Annotated[int, Option("Attention heads, for gat.", 8, least=1, fact="model")]
     hidden_channels: Annotated[
         int, Option("Width of hidden layers.", 128, least=1, fact="model")
     ]
     num_layers: Annotated[
         int | None,
         Option(
-            "Layers: as many as hops are sampled.", shown="2", least=1, fact="model"
+            "Number of layers; one hop is sampled for each.",
+            shown="2",
+            least=1,
+            fact="model",
         ),
     ]
     dropout: Annotated[
         float,
         Option(
-            "Share of hidden entries that are dropped.",
+            "Dropout probability of hidden entries.",
             0.0,
             least=0,
             below=1,
@@ -166,7 +182,7 @@ class RunOptions(PlainOptions, total=False):
     input_dropout: Annotated[
         float,
         Option(
-            "Share of input features that are dropped.",
+            "Dropout probability of input features.",
             0.0,
             least=0,
             below=1,
@@ -174,17 +190,18 @@ class RunOptions(PlainOptions, total=False):
         ),
     ]
     norm: Annotated[
-        Literal["none", "layer"], Option("Normalise hidden rows.", "none", fact="model")
+        Literal["none", "layer"],
+        Option("Normalisation of hidden rows.", "none", fact="model"),
     ]
     epochs: Annotated[int, Option("Epochs to train.", 20, group=TRAINING, least=1)]
     recipe: Annotated[
         bool,
-        Option("Take what is not given from the data set's tested settings.", True),
+        Option("Use the tested settings of this data set for what is not given.", True),
     ]
     workers: Annotated[
         int | None,
         Option(
-            "Start a local cluster of N; 0 = no cluster.",
+            "Start a local cluster of N workers; 0 = no cluster.",
             group=CLUSTER,
             shown="2",
             least=0,
@@ -194,8 +211,8 @@ class RunOptions(PlainOptions, total=False):
     memory_limit: Annotated[
         int | str | None,
         Option(
-            "Of each worker of the own cluster, as in '2 GiB'.",
-            shown="a share of all",
+            "Memory limit of each local worker, as in '2 GiB'.",
+            shown="an equal share of the machine",
             metavar="SIZE",
         ),
     ]
@@ -208,13 +225,18 @@ class RunOptions(PlainOptions, total=False):
     ]
     tls: Annotated[
         bool | None,
-        Option("Encrypt the local cluster, with a certificate made for it."),
+        Option("Encrypt the local cluster, with a certificate made for this run."),
     ]
     tls_ca_file: Annotated[
-        str | None, Option("Authority of a tls:// cluster, PEM.", kind="path")
+        str | None,
+        Option("Certificate authority of a tls:// cluster, a PEM file.", kind="path"),
     ]
-    tls_cert: Annotated[str | None, Option("Certificate for it, PEM.", kind="path")]
-    tls_key: Annotated[str | None, Option("Key of the certificate, PEM.", kind="path")]
+    tls_cert: Annotated[
+        str | None, Option("Certificate for a tls:// cluster, a PEM file.", kind="path")
+    ]
+    tls_key: Annotated[
+        str | None, Option("Private key of --tls-cert, a PEM file.", kind="path")
+    ]
 
 
 def _ordered(names: type, first: type) -> dict[str, Option]:

@@ -33,9 +33,9 @@ class PlainOptions(TypedDict, total=False):
     feature_dtype: Annotated[
         Literal["float32", "float16", "bfloat16"] | None,
         Option(
-            "What workers hold dense features as.",
-            notes="They are sent as that, too; None is as they are stored. Sums over "
-            "them are of float32 whatever it is.",
+            "Type in which workers hold and send dense features.",
+            notes="None keeps the type of the store. Sums over features are computed "
+            "in float32 in any case.",
             shown="as stored",
             fact=True,
             before="float32",
@@ -53,16 +53,21 @@ class PlainOptions(TypedDict, total=False):
     sample_by: Annotated[
         Literal["uniform", "edge_weight", "degree"],
         Option(
-            "What a neighbour's chance to be sampled follows.",
+            "Probability with which a neighbour is sampled.",
             "uniform",
-            notes="Draw uniformly, or in proportion to edge weights or degrees.",
+            notes="Equal for all neighbours, or in proportion to the edge's weight or "
+            "to the neighbour's degree.",
             fact=True,
         ),
     ]
     batch_size: Annotated[
         int,
         Option(
-            "Seeds a step, over all parts.", 1024, group=TRAINING, least=1, fact=True
+            "Seeds per step, over all parts together.",
+            1024,
+            group=TRAINING,
+            least=1,
+            fact=True,
         ),
     ]
     optimizer: Annotated[
@@ -70,8 +75,9 @@ class PlainOptions(TypedDict, total=False):
         Option(
             "A name in torch.optim, for instance adam, adamw or sgd.",
             "adam",
-            notes="In Python also a function from a list of parameters to an optimizer "
-            "that needs no closure and no sparse gradients.",
+            notes="In Python also a function that takes a list of parameters and "
+            "returns an optimizer. Optimizers that need a closure or sparse gradients "
+            "cannot be used.",
             kind="name",
             type_name="str or callable",
             fact="optimizer",
@@ -82,7 +88,7 @@ class PlainOptions(TypedDict, total=False):
         Option(
             "Learning rate.",
             0.01,
-            notes="Given to `optimizer` if that is a name.",
+            notes="Used if `optimizer` is a name.",
             least=0,
             fact="optimizer",
         ),
@@ -92,7 +98,7 @@ class PlainOptions(TypedDict, total=False):
         Option(
             "Weight decay.",
             0.0,
-            notes="Given to `optimizer` if that is a name.",
+            notes="Used if `optimizer` is a name.",
             least=0,
             fact="optimizer",
         ),
@@ -103,16 +109,17 @@ class PlainOptions(TypedDict, total=False):
     patience: Annotated[
         int | None,
         Option(
-            "Stop after so many evaluations without a better validation score.", least=1
+            "Stop after this many evaluations without a better validation score.",
+            least=1,
         ),
     ]
     seed: Annotated[
         int,
         Option(
-            "Of the epochs' order, the neighbour draws and dropout.",
+            "Seed of shuffling, neighbour sampling and dropout.",
             0,
-            notes="A model's first parameters are the caller's in Python "
-            "(``torch.manual_seed``), and of this seed in a run.",
+            notes="In Python it does not set the model's initial weights: call "
+            "``torch.manual_seed`` for them. `daskgnn train` sets them from it.",
             run_least=0,
             fact=True,
         ),
@@ -120,40 +127,41 @@ class PlainOptions(TypedDict, total=False):
     precision: Annotated[
         Literal["float32", "medium", "bf16", "fp16"],
         Option(
-            "Of dense products in training; parameters and sums stay float32.",
+            "Precision of matrix products in training.",
             "float32",
             notes='"medium" lets torch round the factors of float32 products to '
-            'bfloat16, "bf16" keeps hidden rows in bfloat16 as well: faster where the '
-            'processor has instructions for it. "fp16" is float16 with a scaled loss, '
-            "for what a layer leaves to torch's autocast; updates whose gradient is "
-            "not finite are left out. Parameters, their gradients, sums over "
-            "neighbours and evaluation stay float32.",
+            'bfloat16. "bf16" also keeps hidden rows in bfloat16. Both are faster '
+            "where the processor has bfloat16 instructions. "
+            '"fp16" uses float16 for the products that torch\'s autocast handles, '
+            "scales the loss, and skips updates whose gradient is not finite. "
+            "Parameters, their gradients, sums over neighbours and evaluation are "
+            "float32 in any case.",
             fact=True,
         ),
     ]
     gradients: Annotated[
         Literal["tree", "ring", "async", "server"],
         Option(
-            "How gradients of parts are combined: docs/gradients.md.",
+            "How the gradients of the parts are combined: see docs/gradients.md.",
             "tree",
             group=GRADIENTS,
-            notes="Each step waits for the sum of all parts' gradients, added in a "
-            'tree over parts, or piece by piece around them ("ring": other last bits). '
-            'With "async" it is taken at the parameters of `staleness` updates before: '
-            "always as many, so the bits are as reproducible, and sums travel while "
-            'the next step is computed. With "server" workers that are free take the '
-            "next part's seeds of a step, and each such gradient makes an update when "
-            "it comes: slow workers hold nobody up, and the bits depend on time.",
+            notes='"tree": each step waits for the sum of all parts\' gradients, '
+            'added pairwise in a tree. "ring": the same sum, added piece by piece '
+            "from part to part; it is equal up to rounding. "
+            '"async": each gradient is applied exactly `staleness` updates late, so '
+            "that sums travel while the next steps are computed. These three give "
+            'reproducible results. "server": a parameter server; each part\'s '
+            "gradient makes an update when it arrives. Slow workers then delay no "
+            "other, but results depend on timing.",
             fact="gradients",
         ),
     ]
     staleness: Annotated[
         int | None,
         Option(
-            "Updates that async is late, or server at most.",
-            notes='With "async": how late gradients are (1 unless given; 0 is the same '
-            'as "tree", to the bit). With "server": how late they may be at most (8 '
-            "unless given).",
+            "Updates by which gradients are late (async), or may be (server).",
+            notes='With "async" exactly so many, by default 1; 0 is identical to '
+            '"tree". With "server" at most so many, by default 8.',
             least=0,
             fact="gradients",
         ),
@@ -161,20 +169,21 @@ class PlainOptions(TypedDict, total=False):
     compensation: Annotated[
         Literal["none", "linear", "inverse", "dc-asgd"],
         Option(
-            "What is done about staleness.",
+            "Correction of late gradients.",
             "none",
-            notes="Against staleness t: divide the learning rate by 1 + 0.1 t or by "
-            "max(1, t), or correct the gradient (Zheng et al. 2017).",
+            notes='For a gradient that is t updates late, "linear" divides the '
+            'learning rate by 1 + 0.1 t and "inverse" by max(1, t); "dc-asgd" corrects '
+            "the gradient (Zheng et al., 2017).",
             fact="gradients",
         ),
     ]
     accumulate: Annotated[
         int,
         Option(
-            "Steps that make one update.",
+            "Steps whose gradients are accumulated for one update.",
             1,
-            notes="Their gradients are weighted by their seeds. Updates do not reach "
-            "over an epoch's end.",
+            notes="Gradients are weighted by their numbers of seeds. The last update "
+            "of an epoch uses the steps that are left.",
             least=1,
             fact="gradients",
         ),
@@ -182,8 +191,8 @@ class PlainOptions(TypedDict, total=False):
     clip_norm: Annotated[
         float | None,
         Option(
-            "Largest norm of an update's gradient.",
-            notes="Longer ones are shortened to it.",
+            "Scale an update's gradient down to this norm if it is larger.",
+            notes="As ``torch.nn.utils.clip_grad_norm_``.",
             above=0,
             fact="gradients",
         ),
@@ -191,10 +200,10 @@ class PlainOptions(TypedDict, total=False):
     compress: Annotated[
         str | None,
         Option(
-            "Send less of gradients: topk:0.01, powersgd:2, fp16, bf16 or int8.",
-            notes='``"topk:0.01"`` is a gradient\'s largest hundredth, '
-            '``"powersgd:2"`` two factors of rank 2 a matrix. What is left out is '
-            "added to the part's next gradient.",
+            "Compress gradients: topk:0.01, powersgd:2, fp16, bf16 or int8.",
+            notes='``"topk:0.01"`` sends the largest hundredth of the entries, '
+            '``"powersgd:2"`` two factors of rank 2 for each matrix. What is not sent '
+            "is added to the part's next gradient.",
             metavar="HOW",
             fact="gradients",
         ),
@@ -202,9 +211,9 @@ class PlainOptions(TypedDict, total=False):
     local_steps: Annotated[
         int | None,
         Option(
-            "Steps that each part takes by itself between averages.",
-            notes="With its own seeds; then, and at an epoch's end, parameters and "
-            "moments are averaged over parts.",
+            "Steps that each part trains by itself between averages (local SGD).",
+            notes="Each part uses its own seeds. Parameters and optimizer state are "
+            "averaged over the parts after this many steps, and when an epoch ends.",
             least=1,
             metavar="K",
             fact="gradients",
@@ -213,9 +222,9 @@ class PlainOptions(TypedDict, total=False):
     checksum_every: Annotated[
         int | None,
         Option(
-            "Compare all workers' copies of the parameters.",
-            notes="Steps between comparisons. A run whose copies differ is stopped, "
-            "naming the step and the worker.",
+            "Compare the workers' copies of the parameters every so many steps.",
+            notes="If two copies differ, the run stops and names the step and the "
+            "worker.",
             least=1,
             metavar="STEPS",
         ),
@@ -223,17 +232,18 @@ class PlainOptions(TypedDict, total=False):
     steps: Annotated[
         Literal["auto", "tasks", "window"],
         Option(
-            "Run steps as tasks, or a window of them as one task a worker: same bits.",
+            "Run each step as tasks, or all steps of a window in one task per worker.",
             "auto",
             group=STEPS,
-            notes='"auto" takes windows where steps are short.',
+            notes='Results are identical. "auto" uses "window" while steps take less '
+            "than 2 s.",
         ),
     ]
     window: Annotated[
         int | None,
         Option(
-            "Most steps that are prepared as one task graph.",
-            notes="None is ``gnn.window`` of Dask's configuration.",
+            "Largest number of steps that are prepared together.",
+            notes="None takes ``gnn.window`` from Dask's configuration (64).",
             least=1,
             metavar="STEPS",
         ),
@@ -241,9 +251,9 @@ class PlainOptions(TypedDict, total=False):
     threads_per_part: Annotated[
         int,
         Option(
-            "Threads of a numeric task.",
+            "Threads that compute a part's gradient.",
             1,
-            notes="Bits depend on it, so it belongs to the plan.",
+            notes="Rounding depends on it, so it is the same on all workers.",
             least=1,
             fact=True,
         ),
@@ -251,9 +261,9 @@ class PlainOptions(TypedDict, total=False):
     halo_cache: Annotated[
         int | str,
         Option(
-            "Keep so much of other parts' features in each part, as in '64 MB'.",
+            "Memory per part for feature rows of other parts, as in '64 MB'.",
             0,
-            notes="0 keeps none. Not a bit depends on it.",
+            notes="0 caches nothing. Results do not depend on it.",
             check=cache_bytes,
             metavar="SIZE",
         ),
@@ -261,19 +271,21 @@ class PlainOptions(TypedDict, total=False):
     halo_cache_policy: Annotated[
         Literal["static", "lru"],
         Option(
-            "Keep what is expected to be visited most, or what was used last.",
+            "Which rows the halo cache keeps.",
             "static",
-            notes='"static" is chosen before the first step.',
+            notes='"static" keeps those that are expected to be needed most often, '
+            'chosen before the first step; "lru" those that were used last.',
         ),
     ]
     standby: Annotated[
         int,
         Option(
-            "Workers besides, ready to go on at once for one that is lost.",
+            "Spare workers that replace a lost one at once.",
             0,
             group=CLUSTER,
-            notes="They hold copies of all blocks, and no part; a trainer takes them "
-            "from those that there are.",
+            notes="They hold copies of all parts' data and train none. A trainer "
+            "takes them from the cluster's workers; `daskgnn train` starts them in "
+            "addition.",
             least=0,
             metavar="N",
         ),
@@ -281,9 +293,10 @@ class PlainOptions(TypedDict, total=False):
     adapt: Annotated[
         Sequence[int] | None,
         Option(
-            "Start and retire workers of the own cluster as throughput says.",
-            notes="Fewest and most workers: the cluster is scaled between them while "
-            "that makes steps faster. Without it, `advice` says what would.",
+            "Fewest and most workers: add or retire workers by measured throughput.",
+            notes="For clusters that daskgnn or the caller started and that can be "
+            "scaled. Without it, `advice` says whether more or fewer workers would "
+            "help.",
             check=fewest_and_most,
             metavar="MIN,MAX",
             type_name="(int, int)",
@@ -292,17 +305,17 @@ class PlainOptions(TypedDict, total=False):
     out: Annotated[
         str | Path | None,
         Option(
-            "Directory of the run, or a URL for fsspec, as in s3://a/run.",
+            "Directory of the run, or a URL that fsspec knows, as in s3://a/run.",
             group=FILES,
-            notes="For ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.",
+            notes="It gets ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.",
             shown="runs/GRAPH",
         ),
     ]
     checkpoint_every: Annotated[
         int | None,
         Option(
-            "Steps between checkpoints, beyond the one at each epoch's end.",
-            notes="Training goes on while one is written.",
+            "Steps between checkpoints, in addition to one at each epoch's end.",
+            notes="Training continues while one is written.",
             least=1,
             metavar="STEPS",
         ),
@@ -310,11 +323,17 @@ class PlainOptions(TypedDict, total=False):
     checkpoint_seconds: Annotated[
         float | None,
         Option(
-            "Seconds between checkpoints, beside or in place of steps.",
+            "Seconds between checkpoints, in addition to the others.",
             above=0,
             metavar="SECONDS",
         ),
     ]
     keep_checkpoints: Annotated[
-        int, Option("Keep the newest N, and the best epoch's.", 2, least=1, metavar="N")
+        int,
+        Option(
+            "Keep the newest N checkpoints, and the best epoch's.",
+            2,
+            least=1,
+            metavar="N",
+        ),
     ]
