@@ -20,10 +20,10 @@ Every setting of `daskgnn.Trainer(model, graph, batch_size=512, ...)`, of
 `daskgnn train GRAPH --batch-size 512 ...`, and of the file that
 `daskgnn train --config FILE` reads (where names may have hyphens or underscores).
 
-The column *where* says who takes an option: `both`; only the `command`, because in Python
-you make the graph, the model and the client yourself; or only the trainer (`Python`).
-*Fixed* marks the options that a resumed run must have the same as its checkpoint, because
-the result depends on them.
+The column *where* says who takes an option: `both`; only the `command`, because in
+Python you make the graph, the model and the client yourself; or only the trainer
+(`Python`). *Fixed* marks the options that a resumed run must have the same as its
+checkpoint, because the result depends on them.
 
 This page is generated from the declaration of the options by `make options`.
 """
