@@ -112,7 +112,8 @@ def describe(graph: Graph) -> dict[str, Any]:
     facts["method"] = graph.partitioner.get("method")
     for name in ("spread_from", "spread_rows", "spread_entries"):
         if name in graph.partitioner:
-            facts[name] = graph.partitioner[name]
+            # Stored attributes keep the names of their format.
+            facts[name.replace("spread", "split")] = graph.partitioner[name]
     return facts | {f"{name}_nodes": len(ids) for name, ids in graph.splits.items()}
 
 
