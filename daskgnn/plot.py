@@ -117,7 +117,7 @@ _PANELS = (
     ("edge_balance", "Largest part over mean, in edges", 1.0),
     ("remote_bytes_per_step", "Remote kB a step (estimate)", 1e-3),
     ("seconds", "Seconds", 1.0),
-    ("peak_bytes", "Peak memory beside the graph, MB", 1e-6),
+    ("peak_bytes", "Peak memory without the graph, MB", 1e-6),
 )
 
 

@@ -30,21 +30,21 @@ from daskgnn.cluster.prefork import start_importing
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="Mean time between kills; the times are random.",
+    help="Mean seconds between kills, which come at random times.",
 )
 @click.option(
     "--kill",
     type=click.Choice(["workers", "scheduler", "both"]),
     default="workers",
     show_default=True,
-    help="Whom. Schedulers of the command's own cluster alone.",
+    help="What to kill; a scheduler only without --scheduler.",
 )
 @click.option("--epochs", type=POSITIVE, default=3, show_default=True)
-@click.option("--num-parts", type=POSITIVE, help="Parts to open the graph with.")
-@click.option("--batch-size", type=POSITIVE, help="Seeds a step, in all parts.")
+@click.option("--num-parts", type=POSITIVE, help="Number of parts.")
+@click.option("--batch-size", type=POSITIVE, help="Seeds per step, over all parts.")
 @click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
 @cluster_options
-@click.option("--out", type=PATH, help="Keep both runs here.  [default: nowhere]")
+@click.option("--out", type=PATH, help="Keep both runs in this directory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @data_dir_option
 @debug_option

@@ -27,7 +27,7 @@ class NameList(click.ParamType):
         names = value.split(",") if isinstance(value, str) else list(value)
         names = [name.strip() for name in names]
         if not all(names):
-            self.fail(f"{value!r} is no list of names like hash,metis", param, ctx)
+            self.fail(f"{value!r} is not a list of names like hash,metis", param, ctx)
         return list(dict.fromkeys(names))
 
 
@@ -89,7 +89,7 @@ def compare_methods(
     click.echo(
         f"for {rows[0].num_parts} parts; remote rows and bytes a step are estimates at "
         f"fan-outs {fan_outs}, batch {options['batch_size']}, windows of "
-        f"{options['window']}, without cache; memory is that beside the graph"
+        f"{options['window']}, without cache; memory does not include the graph"
     )
     if json_path is not None:
         objects = ",\n".join(json.dumps(row.to_dict()) for row in rows)

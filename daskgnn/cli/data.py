@@ -66,13 +66,13 @@ def words(value: Any) -> str:
     "--method",
     default="auto",
     show_default=True,
-    help="The partitioner (auto: METIS, or KaMinPar where it is faster), or the file "
-    "of an assignment: .npy, or a number a line.",
+    help="The partitioner (auto: METIS, or KaMinPar for large graphs), or a file with "
+    "the cluster of each node: .npy, or text with one number a line.",
 )
 @click.option(
     "--num-clusters",
     type=POSITIVE,
-    help="Clusters to cut the graph into; opening joins them to parts.  [default: 64]",
+    help="Clusters of nodes, which are joined to parts later.  [default: 64]",
 )
 @click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
 @click.option(
@@ -80,21 +80,21 @@ def words(value: Any) -> str:
     type=POSITIVE,
     default=2,
     show_default=True,
-    help="Parts that the quality report is for.",
+    help="Number of parts for the quality report.",
 )
 @click.option(
     "--feature-dtype",
     type=click.Choice(FEATURE_DTYPES),
     default="float32",
     show_default=True,
-    help="What dense features are rounded to and stored as.",
+    help="Type that dense features are rounded to and stored as.",
 )
 @click.option(
     "--num-neighbors",
     type=IntList(),
     default="15,10",
     show_default=True,
-    help="Fan-outs of the training whose traffic is estimated.",
+    help="Fan-outs for the estimate of training traffic.",
 )
 @click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
 @click.option(
@@ -102,25 +102,25 @@ def words(value: Any) -> str:
     type=POSITIVE,
     default=1,
     show_default=True,
-    help="Steps that fetch a remote row once, in that estimate.",
+    help="Steps per window in that estimate; each row is fetched once a window.",
 )
 @click.option(
     "--estimate",
     is_flag=True,
-    help="Say first what time and memory it will take; without OUT, for every method.",
+    help="Print expected time and memory first; without OUT, of every method.",
 )
 @click.option(
     "--compare",
     type=NameList(),
-    help="Run these methods, print their numbers side by side, and store nothing.",
+    help="Run these methods and print a table of their results; store nothing.",
 )
 @click.option(
     "--json",
     "json_path",
     type=PATH,
-    help="Of --compare: a list of one object a method.",
+    help="With --compare: write one object per method to this file.",
 )
-@click.option("--plot", "plot_path", type=PATH, help="Of --compare: draw it as a PNG.")
+@click.option("--plot", "plot_path", type=PATH, help="With --compare: draw a PNG.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @reader_options
 @preparing_options
@@ -243,7 +243,7 @@ def _refuse_missing(
     """Say which of OUT and --compare there must be."""
     said = None
     if out is not None and compare:
-        said = f"--compare stores nothing: leave {out} out"
+        said = f"--compare stores nothing: omit {out} out"
     elif out is None and not compare and not estimate:
         said = "Missing argument 'OUT': give the path of a store, or --compare"
     elif files is not None and not compare:

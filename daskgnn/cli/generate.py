@@ -24,22 +24,22 @@ STREAMED_EDGES = 25_000_000
 @click.command()
 @click.argument("kind", type=click.Choice(["planted", "rmat"]))
 @click.argument("out", type=PATH)
-@click.option("--nodes", type=POSITIVE, required=True, help="N; rmat takes 2**k.")
+@click.option("--nodes", type=POSITIVE, required=True, help="A power of 2 for rmat.")
 @click.option("--edges", type=POSITIVE, required=True, help="Undirected edges.")
-@click.option("--classes", type=POSITIVE, help="Classes of the nodes.  [default: 10]")
-@click.option("--features", type=NOT_NEGATIVE, help="Of a node.  [default: 32]")
+@click.option("--classes", type=POSITIVE, help="Number of classes.  [default: 10]")
+@click.option("--features", type=NOT_NEGATIVE, help="Features per node.  [default: 32]")
 @click.option("--method", default="auto", show_default=True, help="The partitioner.")
-@click.option("--num-clusters", type=POSITIVE, help="As of partition.  [default: 64]")
+@click.option("--num-clusters", type=POSITIVE, help="Clusters of nodes.  [default: 64]")
 @click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True)
 @click.option(
     "--feature-dtype",
     type=click.Choice(FEATURE_DTYPES),
     default="float32",
     show_default=True,
-    help="What features are rounded to and stored as.",
+    help="Type that features are rounded to and stored as.",
 )
 @click.option(
-    "--memory-limit", help="What drawing out of core may hold.  [default: 4 GiB]"
+    "--memory-limit", help="Memory for generating with --out-of-core.  [default: 4 GiB]"
 )
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @preparing_options
@@ -63,7 +63,7 @@ def generate(
     refuse_existing(out, force or resume)
     if kind == "rmat" and (nodes & (nodes - 1) or nodes < 2):
         raise click.UsageError(
-            f"--nodes {nodes} is no power of 2, as rmat needs: give "
+            f"--nodes {nodes} is not a power of 2, which rmat needs: give "
             f"{1 << max(nodes.bit_length(), 1)}"
         )
     names = ("classes", "features")

@@ -27,20 +27,18 @@ if TYPE_CHECKING:
 @click.argument("store", type=PATH)
 @click.option("--num-parts", type=POSITIVE, help="[default: workers, or 2]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--validate", is_flag=True, help="Read everything and prove the store right."
-)
+@click.option("--validate", is_flag=True, help="Read everything and check the store.")
 @click.option(
     "--workers",
     type=NOT_NEGATIVE,
-    help="Plan the memory of training on so many; 0 = no cluster.",
+    help="Plan the memory of training on N workers; 0 = no cluster.",
 )
 @click.option(
     "--num-neighbors",
     type=IntList(),
     default="15,10",
     show_default=True,
-    help="Of that training, and of the traffic that is estimated.",
+    help="Fan-outs for that plan, and for the estimate of traffic.",
 )
 @click.option("--batch-size", type=POSITIVE, default=1024, show_default=True)
 @click.option("--hidden-channels", type=POSITIVE, default=128, show_default=True)
@@ -49,10 +47,10 @@ if TYPE_CHECKING:
     type=click.Choice(FEATURES),
     default="memory",
     show_default=True,
-    help="Where that training has feature rows.",
+    help="Where feature rows are kept in that plan.",
 )
 @click.option("--feature-dtype", type=click.Choice(FEATURE_DTYPES))
-@click.option("--memory-limit", help="A worker's.  [default: a share of all memory]")
+@click.option("--memory-limit", help="Of each worker.  [default: an equal share]")
 @debug_option
 def info(
     store: str,

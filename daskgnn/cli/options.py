@@ -33,7 +33,9 @@ class IntList(click.ParamType):
         try:
             return [int(word) for word in value.split(",")]
         except ValueError:
-            self.fail(f"{value!r} is no list of whole numbers like 15,10", param, ctx)
+            self.fail(
+                f"{value!r} is not a list of whole numbers like 15,10", param, ctx
+            )
 
 
 POSITIVE = click.IntRange(min=1)
@@ -122,9 +124,7 @@ def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --yes to a command."""
-    return click.option(
-        "--yes", is_flag=True, help="Allow large downloads without asking."
-    )(command)
+    return click.option("--yes", is_flag=True, help="Allow large downloads.")(command)
 
 
 def _column(text: str) -> str | int:
@@ -155,25 +155,23 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what readers of files take."""
     loops, ids = click.Choice(["drop", "keep"]), click.Choice(["auto", "keep", "map"])
     options = [
-        click.option("--directed", is_flag=True, help="Of a file: keep directions."),
-        click.option("--self-loops", type=loops, help="Of a file.  [default: drop]"),
+        click.option("--directed", is_flag=True, help="Files only: keep directions."),
+        click.option("--self-loops", type=loops, help="Files only.  [default: drop]"),
         click.option(
             "--ids",
             type=ids,
-            help="Of a file: nodes are called 0..N-1, or by anything.  [default: auto]",
+            help="Files: are ids 0..N-1 (keep), or anything (map)?  [default: auto]",
         ),
-        click.option("--source", help="Of a file of edges: a column."),
-        click.option("--destination", help="Of a file of edges: a column."),
-        click.option("--weight", help="Of a file of edges: a column."),
-        click.option(
-            "--nodes", help="Beside a file of edges: a Parquet or CSV table of nodes."
-        ),
-        click.option("--features", help="Columns of --nodes: a,b,c."),
-        click.option("--labels", help="A column of --nodes."),
+        click.option("--source", help="Column with an edge's source, in edge files."),
+        click.option("--destination", help="Column with its destination."),
+        click.option("--weight", help="Column with its weight."),
+        click.option("--nodes", help="Parquet or CSV table of nodes, for edge files."),
+        click.option("--features", help="Feature columns of --nodes, as in a,b,c."),
+        click.option("--labels", help="Label column of --nodes."),
         click.option(
             "--memory-limit",
-            help="What reading a file may hold beside the graph (with --out-of-core: "
-            "all in all, 4 GiB).  [default: 1 GiB]",
+            help="Memory for reading a file, beyond the graph's own; with "
+            "--out-of-core for everything.  [default: 1 GiB, or 4 GiB]",
         ),
     ]
     for option in reversed(options):
@@ -187,15 +185,15 @@ def preparing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--out-of-core",
             is_flag=True,
-            help="Keep edges and rows in files beside OUT, for graphs beyond memory.",
+            help="For graphs larger than memory: keep edges in files next to OUT.",
         ),
         click.option(
             "--resume",
             is_flag=True,
-            help="Go on with what --out-of-core had begun.",
+            help="Continue an interrupted --out-of-core.",
         ),
     ]
-    shared = "Of --out-of-core: share the work with a local cluster of N."
+    shared = "With --out-of-core: work on a local cluster of N workers."
     workers = replace(RUN["workers"], help=shared, shown="none")
     command = cluster_options(command, workers)
     for option in reversed(options):

@@ -50,17 +50,17 @@ _WITH_RESUME = {
     "--config",
     type=PATH,
     metavar="FILE",
-    help="Take settings from a file, YAML or JSON, or a run's run.json.",
+    help="File with settings: YAML, JSON, or the run.json of a run.",
 )
 @click.option("--resume", type=PATH, metavar="DIR", help="Continue the run in DIR.")
 @click.option(
-    "--profile", is_flag=True, help="Print and draw where the steps' time went."
+    "--profile", is_flag=True, help="Print and draw where the time of a step went."
 )
 @click.option(
     "--reconnect-timeout",
     type=click.FloatRange(min=0.0),
     metavar="SECONDS",
-    help="How long to wait for the next scheduler at --scheduler.  [default: 60]",
+    help="How long to wait if the scheduler is lost.  [default: 60]",
 )
 @yes_option
 @debug_option

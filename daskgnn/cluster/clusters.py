@@ -178,7 +178,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
     try:
         host, port = get_address_host_port(address, strict=True)
     except (TypeError, ValueError) as error:
-        raise ClusterError(f"{address!r} is no address: {remedy}") from error
+        raise ClusterError(f"{address!r} is not an address: {remedy}") from error
     try:
         socket.create_connection((host, port), timeout).close()
     except OSError as error:
@@ -193,7 +193,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
             f"{timeout:g} s: {remedy}"
         ) from error
     if kind != "Scheduler":
-        raise ClusterError(f"a {kind} answers at {address}, no scheduler: {remedy}")
+        raise ClusterError(f"a {kind} answers at {address}, not a scheduler: {remedy}")
 
 
 @contextmanager
@@ -230,8 +230,8 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     ) as error:
         said = (str(error).splitlines() or [""])[0]
         raise TrainingError(
-            f"the cluster lost what the run needs ({type(error).__name__}: {said}); "
-            f"{where()}"
+            f"the cluster lost data that the run needs ({type(error).__name__}: "
+            f"{said}); {where()}"
         ) from error
 
 
@@ -274,7 +274,7 @@ def warn_of_settings(client: Any) -> None:
     said = "; ".join(f"{name} is {found.get(name)}, so {why}" for name, why in wrong)
     words = " ".join(f"{_variable(name)}={OWN_CLUSTER[name]}" for name, _ in wrong)
     warnings.warn(
-        f"the scheduler's settings are not made for this ({said}): start scheduler and "
+        f"the scheduler's settings do not suit training ({said}): start scheduler and "
         f"workers with {words}",
         stacklevel=2,
     )
@@ -287,15 +287,15 @@ def _slower_than(limit: float) -> Callable[[Any], bool]:
 _WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "distributed.scheduler.worker-ttl": (
         _slower_than(60),
-        "a worker that hangs is missed late",
+        "a worker that hangs is noticed late",
     ),
     "distributed.scheduler.no-workers-timeout": (
         _slower_than(float("inf")),
-        "a run without workers waits for ever",
+        "a run without workers waits forever",
     ),
     "distributed.scheduler.allowed-failures": (
         lambda found: int(found) < 10,
-        "a few lost workers end a run",
+        "a few lost workers end the run",
     ),
     "distributed.comm.timeouts.tcp": (
         _slower_than(15),
@@ -303,11 +303,11 @@ _WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "distributed.comm.timeouts.connect": (
         _slower_than(15),
-        "what a dead worker holds is waited for long",
+        "connecting to a dead worker is tried for long",
     ),
     "distributed.scheduler.work-stealing": (
         bool,
-        "parts' tasks are moved about: results hold, speed may not",
+        "tasks may run away from their part's data, which is slow",
     ),
 }
 """What settings may not be, and what follows from them."""

@@ -298,7 +298,7 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
         return LocalExecutor()
     if not isinstance(client, Client):
         raise InputError(
-            f"client={client!r} is no Dask client: give distributed.Client(...), or "
+            f"client={client!r} is not a Dask client: give distributed.Client(...), or "
             "None to train in this process"
         )
     return ClusterExecutor(client, num_parts, standby)

@@ -241,7 +241,9 @@ def _check_parts(store: Store, book: np.ndarray) -> int:
         if (there - back) % 2**64:
             raise _fault(store, "indices", 0, "lacks the reverse of an edge")
         if not np.array_equal(needed, np.unique(np.concatenate(border))):
-            raise _fault(store, "indices", 0, "gives parts a halo no part borders on")
+            raise _fault(
+                store, "indices", 0, "gives parts a halo that no part borders on"
+            )
     return len(needed)
 
 

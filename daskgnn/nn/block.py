@@ -194,7 +194,7 @@ class Block:
         """float32, the GCN weight of each entry of `indices`: `gcn_coefficients`."""
         if len(self.weighted_degree) < self.num_src:
             raise ModelError(
-                "the GCN weights of a layer whose neighbours were summed ahead are "
+                "the GCN weights of a layer with precomputed aggregation are "
                 "known to the engine only: set the model's first_aggregation to None"
             )
         rows = self.rows

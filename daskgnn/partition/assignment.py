@@ -44,7 +44,7 @@ def assigned_clusters(graph: Structure, given: Any) -> np.ndarray:
     Raises
     ------
     PartitionError
-        If there is no such file, or it does not hold one integer a node.
+        If there is no such file, or it does not hold one integer per node.
     """
     label, values = "the assignment", given
     if isinstance(given, str | Path):

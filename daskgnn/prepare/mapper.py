@@ -74,8 +74,8 @@ class Mapper:
         except _LOST as error:
             said = (str(error).splitlines() or [""])[0]
             raise StoreError(
-                f"the cluster lost what preparing needs ({type(error).__name__}: "
-                f"{said}): go on with resume"
+                "the cluster lost data that preparation needs "
+                f"({type(error).__name__}: {said}): continue with resume"
             ) from error
         finally:
             if waiting:

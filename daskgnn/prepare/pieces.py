@@ -251,7 +251,7 @@ def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:
     offset = first * np.dtype(dtype).itemsize
     found = np.fromfile(path, dtype, count, offset=offset)
     if len(found) != count:
-        raise OSError(f"{path} is cut short")
+        raise OSError(f"{path} is truncated")
     return found
 
 

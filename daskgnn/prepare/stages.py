@@ -147,8 +147,8 @@ def prepare(
         raise
     except OSError as error:
         raise StoreError(
-            f"{target!r} cannot be prepared ({error.strerror or error}): make room and "
-            "go on with resume"
+            f"{target!r} cannot be prepared ({error.strerror or error}): free some "
+            "space and continue with resume"
         ) from error
     finally:
         folder.close()

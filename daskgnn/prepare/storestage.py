@@ -91,7 +91,7 @@ class OrderedFiles:
         finally:
             os.close(file)
         if missing >= 0:
-            raise OSError(f"{path} is cut short")
+            raise OSError(f"{path} is truncated")
         return out[:, 0]
 
 

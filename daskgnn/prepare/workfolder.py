@@ -73,7 +73,7 @@ class WorkFolder:
             changed = _differences(self.state["content"], begun)
             raise StoreError(
                 f"{target!r} was begun with another {', '.join(changed)}: resume with "
-                "the options it was begun with, or begin anew without resume"
+                "the options it was begun with, or start again without resume"
             )
         if not self.state:
             self._empty()

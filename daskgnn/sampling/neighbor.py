@@ -70,15 +70,15 @@ class NeighborSampler(Sampler):
         """Raise `InputError` if draws by weights want weights that are not there."""
         if self.sample_by != "uniform" and graph.held_book is not None:
             raise InputError(
-                f"sample_by={self.sample_by!r} needs a row's weights in one place, and "
+                f"sample_by={self.sample_by!r} needs undivided rows, and "
                 f"graph {graph.name!r} is a vertex-cut (method "
                 f"{graph.partitioner['method']!r}): use sample_by='uniform', or "
                 "partition it with method='fennel'"
             )
         if self.sample_by != "uniform" and graph.schema.on_demand:
             raise InputError(
-                f"sample_by={self.sample_by!r} needs a row's weights before it draws, "
-                f"and the rows of graph {graph.name!r} are read on demand: use "
+                f"sample_by={self.sample_by!r} needs whole rows in memory, and "
+                f"those of graph {graph.name!r} are read on demand: use "
                 "sample_by='uniform', or on_demand=False in its schema"
             )
         if self.sample_by == "edge_weight" and not graph.weighted:
@@ -108,7 +108,7 @@ class NeighborSampler(Sampler):
         if len(weights) and weights.min() <= 0:
             raise GraphFormatError(
                 f"sample_by={self.sample_by!r} needs positive weights, and some edge "
-                "weighs 0 or less: use sample_by='uniform' or repair the weights"
+                "has 0 or less: use sample_by='uniform' or repair the weights"
             )
         return {"draw_weights": weights}
 

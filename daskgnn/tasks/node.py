@@ -124,7 +124,7 @@ def check_labelled(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, whose nodes' classes cannot be learnt."""
     if graph.labels is None:
         raise InputError(
-            f"graph {graph.name!r} has no labels: it can be partitioned, not trained"
+            f"graph {graph.name!r} has no labels, which training needs: give labels"
         )
     if not len(graph.splits.get("train", ())):
         raise InputError(

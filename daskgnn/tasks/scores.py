@@ -47,7 +47,7 @@ class Ranking:
         """
         scores = np.asarray(scores, np.float32)
         if np.isnan(scores).any():
-            raise InputError("the model's outputs hold NaN, which have no rank")
+            raise InputError("the model's outputs hold NaN, which cannot be ranked")
         bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
         sign = np.uint32(1 << 31)
         ordered = np.where(bits & sign, ~bits, bits | sign)

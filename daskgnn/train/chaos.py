@@ -129,8 +129,8 @@ def check_victims(kill: str, scheduler: str | None) -> None:
         raise InputError(f"kill={kill!r}, expected one of {', '.join(VICTIMS)}")
     if kill != "workers" and scheduler is not None:
         raise InputError(
-            f"kill={kill!r} is for a cluster of the run's own: the scheduler at "
-            f"{scheduler} would stay dead; leave out --scheduler, or kill workers"
+            f"kill={kill!r} needs a cluster that is started here: the scheduler at "
+            f"{scheduler} would not come back; omit --scheduler, or kill workers"
         )
 
 
@@ -284,7 +284,7 @@ def _another_client() -> Any:
     alone = sorted(address for address, facts in known.items() if not facts["nanny"])
     if alone:
         raise ClusterError(
-            f"worker {alone[0]} has no nanny, so nobody would replace it: start "
+            f"worker {alone[0]} has no nanny, so it would not be replaced: start "
             "workers without --no-nanny"
         )
     return Client(

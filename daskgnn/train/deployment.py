@@ -225,7 +225,7 @@ def deploy(
     `batch_size` is in seeds: the distinct nodes of a step's targets.
     """
     graph = targets.graph
-    with translate_cluster_errors(lambda: "nothing was done yet: try again"):
+    with translate_cluster_errors(lambda: "nothing has been trained yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
             warn_of_cluster(executor.client)

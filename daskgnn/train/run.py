@@ -162,7 +162,7 @@ def _write_settings(out: Storage, settings: dict[str, Any]) -> None:
     except OSError as error:
         raise TrainingError(
             f"{out.path_of(SETTINGS)} cannot be written "
-            f"({error.strerror or error}): make room, or give another --out"
+            f"({error.strerror or error}): free some space, or give another --out"
         ) from error
 
 
@@ -275,8 +275,8 @@ def _find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
     data = resolve(place, data_dir=asked["data_dir"], yes=yes)
     if is_url(asked["out"]):
         raise InputError(
-            f"--out {asked['out']} takes no graph, only what is trained: store the "
-            f"graph where all workers see it (daskgnn partition {place} graph.zarr) "
+            f"--out {asked['out']} is a URL, and a graph cannot be stored there: store "
+            f"it where all workers see it (daskgnn partition {place} graph.zarr) "
             "and train graph.zarr"
         )
     return "", data.name, data

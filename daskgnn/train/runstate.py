@@ -175,6 +175,6 @@ def _warn_of_other_versions(theirs: dict[str, str]) -> None:
         if name in theirs and theirs[name] != mine[name]:
             warnings.warn(
                 f"the checkpoint was written with {name} {theirs[name]}, this is "
-                f"{mine[name]}: the steps from here on may have other bits",
+                f"{mine[name]}: the steps from here on may differ by rounding",
                 stacklevel=2,
             )

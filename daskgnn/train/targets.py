@@ -149,7 +149,7 @@ def check_targets(name: str, given: Any, graph: Graph) -> Targets:
     if keys.ndim != 1 or keys.dtype != np.int64:
         raise InputError(
             f"{name} returned keys of shape {keys.shape} and {keys.dtype}, expected "
-            "int64 [n], one a target"
+            "int64 [n], one per target"
         )
     if nodes.ndim != 2 or len(nodes) != len(keys) or nodes.dtype.kind != "i":
         raise InputError(

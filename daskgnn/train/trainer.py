@@ -251,7 +251,9 @@ class Trainer:
             If `steps` is no count.
         """
         steps = check_count("steps", steps)
-        with translate_cluster_errors(lambda: "a profile writes nothing: try again"):
+        with translate_cluster_errors(
+            lambda: "the profile was not finished: try again"
+        ):
             self.deployment.load()
             self.deployment.warm_up(self._notice)
             schedule = new_schedule(self.options, self.model)
@@ -284,7 +286,7 @@ class Trainer:
             If there was no fit.
         """
         if self.step_profile is None:
-            raise InputError("no step was taken yet: call fit(epochs) first")
+            raise InputError("nothing has been trained yet: call fit(epochs) first")
         self.step_profile.transfers = transfers(self.executor, self.step_profile.began)
         return self.step_profile.write(directory)
 

@@ -101,8 +101,8 @@ class Synthetic:
             raise DatasetError(f"seed is {self.seed}, expected 0 or more")
         if self.kind == "rmat" and self.num_nodes & (self.num_nodes - 1):
             raise DatasetError(
-                f"num_nodes is {self.num_nodes}, which is no power of 2: rmat needs "
-                f"one, like {1 << self.num_nodes.bit_length()}"
+                f"num_nodes is {self.num_nodes}, not a power of 2, which rmat needs: "
+                f"give {1 << self.num_nodes.bit_length()}"
             )
         if self.kind == "planted" and self.num_nodes < 2 * self.num_classes:
             raise DatasetError(

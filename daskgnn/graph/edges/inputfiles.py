@@ -39,7 +39,9 @@ def find_files(given: Any) -> list[Path]:
     """
     patterns = [given] if isinstance(given, str | os.PathLike) else given
     if not isinstance(patterns, Iterable):
-        raise DatasetError(f"{given!r} is no path: give a file, a pattern, or a list")
+        raise DatasetError(
+            f"{given!r} is not a path: give a file, a pattern, or a list"
+        )
     found: list[Path] = []
     for pattern in patterns:
         text = os.path.expanduser(os.fspath(pattern))

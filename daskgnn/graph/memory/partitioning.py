@@ -84,7 +84,7 @@ def _check_count(graph: GraphData, num_clusters: int) -> None:
     """Refuse a number of clusters that cannot be made."""
     if isinstance(num_clusters, bool) or not isinstance(num_clusters, int | np.integer):
         raise PartitionError(
-            f"num_clusters={num_clusters!r} is no whole number: give one in "
+            f"num_clusters={num_clusters!r} is not a whole number: give one in "
             f"1..{graph.num_nodes}"
         )
     if not 1 <= num_clusters <= graph.num_nodes:

@@ -52,7 +52,7 @@ def read_numpy(path: Any, **options: Any) -> GraphData:
     files = find_files(path)
     if files[0].suffix.lower() == ".npz":
         if len(files) > 1:
-            raise DatasetError(f"{path} means {len(files)} files, expected one .npz")
+            raise DatasetError(f"{path} matches {len(files)} files, expected one .npz")
         return _read_npz(files[0], options)
     build = take_options(options, files[0].stem)
     limit = limit_bytes(build.memory_limit)
@@ -71,7 +71,7 @@ def _map(path: Path) -> np.ndarray:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
         raise DatasetError(
-            f"{path} is damaged or no .npy of plain numbers ({error}): get it again"
+            f"{path} is damaged or not an .npy of plain numbers ({error}): get it again"
         ) from None
 
 
@@ -133,7 +133,7 @@ def _npz_options(options: dict[str, Any]) -> dict[str, Any]:
         if key not in taken:
             raise GraphFormatError(
                 f"an .npz with indptr and indices has no option {key!r}, expected one "
-                f"of {', '.join(taken)}: its rows are finished"
+                f"of {', '.join(taken)}: it is already in CSR form"
             )
     return {key: options[key] for key in taken[:3] if key in options}
 

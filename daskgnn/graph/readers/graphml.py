@@ -48,7 +48,9 @@ def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> Gra
     """
     (file, *more) = find_files(path)
     if more:
-        raise DatasetError(f"{path} means {len(more) + 1} files, expected one GraphML")
+        raise DatasetError(
+            f"{path} matches {len(more) + 1} files, expected one GraphML"
+        )
     said = options.pop("directed", None)
     build = take_options(options, file.name.partition(".")[0])
     found = _GraphML(file, weight, limit_bytes(build.memory_limit))
@@ -66,7 +68,7 @@ def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> Gra
     except (ElementTree.ParseError, LookupError, ValueError, *BROKEN) as error:
         if isinstance(error, GraphFormatError):
             raise
-        raise DatasetError(f"{file} is no GraphML ({error}): get it again") from None
+        raise DatasetError(f"{file} is not GraphML ({error}): get it again") from None
     found.finish()
     build.directed = found.directed if said is None else bool(said)
     if build.nodes is None:

@@ -62,7 +62,7 @@ def read_matrix_market(
     """
     (file, *more) = find_files(path)
     if more:
-        raise DatasetError(f"{path} means {len(more) + 1} files, expected one matrix")
+        raise DatasetError(f"{path} matches {len(more) + 1} files, expected one matrix")
     build = take_options(options, file.name.partition(".")[0])
     header = _read_header(file)
     limit = limit_bytes(build.memory_limit)

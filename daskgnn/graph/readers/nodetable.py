@@ -65,7 +65,7 @@ class NodeTable:
             if (found < 0).any():
                 raise GraphFormatError(
                     f"an edge names node {shown[(found < 0).argmax()]!s}, which the "
-                    f"table of nodes lacks: expected one row a node"
+                    f"table of nodes lacks: expected one row per node"
                 )
             return np.asarray(found, np.int64)
 
@@ -89,7 +89,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     """
     frame = _frame(options.nodes)
     if not len(frame):
-        raise GraphFormatError("the table of nodes is empty, expected one row a node")
+        raise GraphFormatError("the table of nodes is empty, expected one row per node")
     frame.columns = [str(name) for name in frame.columns]
     left = list(frame.columns)
 
@@ -167,7 +167,7 @@ def _check_ids(ids: np.ndarray) -> np.ndarray:
     if len(values) < len(ids):
         raise GraphFormatError(
             f"the table of nodes has {counts.max()} rows with id "
-            f"{values[counts.argmax()]}, expected one row a node"
+            f"{values[counts.argmax()]}, expected one row per node"
         )
     return ids if ids.dtype.kind == "U" else ids.astype(np.int64)
 

@@ -127,7 +127,7 @@ def _batches(
     except (pa.ArrowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
-            f"{path} is damaged or no Parquet file ({reason}): get it again"
+            f"{path} is damaged or not a Parquet file ({reason}): get it again"
         ) from None
 
 

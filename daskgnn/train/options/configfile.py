@@ -40,7 +40,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in RUN:
             raise InputError(
-                f"{path}: {key!r} is no setting, did you mean {nearest(name, RUN)!r}?"
+                f"{path}: {key!r} is not a setting, did you mean "
+                f"{nearest(name, RUN)!r}?"
             )
         if name in settings:
             raise InputError(f"{path}: {name!r} is there twice: give it once")

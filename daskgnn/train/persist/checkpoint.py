@@ -176,7 +176,7 @@ def _array(stored: Mapping[str, Any], name: str) -> np.ndarray:
     """Return one array; numpy hands out whatever else is in a file as bytes."""
     array = stored[name]
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name!r} in {ARRAYS} is no array")
+        raise TypeError(f"{name!r} in {ARRAYS} is not an array")
     return array
 
 

@@ -37,10 +37,8 @@ class Advice:
 
     def __str__(self) -> str:
         if self.best == self.workers:
-            return (
-                f"{self.workers} workers are right: more would not help, nor fewer do"
-            )
-        verb = "would help" if self.best > self.workers else "would do"
+            return f"{self.workers} workers suit: more or fewer would not be better"
+        verb = "would help" if self.best > self.workers else "would be enough"
         now, then = (t * 1e3 for t in (self.step_seconds, self.best_seconds))
         return (
             f"{self.best} workers {verb}: a step takes {now:.0f} ms with "
