@@ -1,4 +1,4 @@
-"""What ``partition --compare`` and ``--estimate`` print."""
+"""The output of ``partition --compare`` and ``--estimate``."""
 
 from __future__ import annotations
 

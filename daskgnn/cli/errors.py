@@ -1,4 +1,4 @@
-"""Errors as a user of the command line meets them: one line and a status."""
+"""Errors on the command line: one line and an exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``generate``, and what the commands that prepare a store share."""
+"""The command ``generate``: draw a synthetic graph and store it."""
 
 from __future__ import annotations
 

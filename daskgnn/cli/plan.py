@@ -1,4 +1,4 @@
-"""What training on a store would hold in memory, for ``daskgnn info``."""
+"""The expected memory of training on a store, for ``daskgnn info``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparing a store out of core, alone or with a cluster: what commands share."""
+"""Out-of-core preparation of a store, shared by ``partition`` and ``generate``."""
 
 from __future__ import annotations
 

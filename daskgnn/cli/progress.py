@@ -1,4 +1,4 @@
-"""How a run is shown: a bar on a terminal, plain lines in a pipe."""
+"""Progress of a run: a bar on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters: the library's own, or a scheduler the user runs."""
+"""Open a cluster: one that daskgnn starts, or a scheduler that the user runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that outlive their scheduler: a new cluster, or the next at an address."""
+"""Reconnect when a scheduler is lost: to a new cluster, or to the same address."""
 
 from __future__ import annotations
 

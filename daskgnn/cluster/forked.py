@@ -1,4 +1,4 @@
-"""The library's own clusters: a scheduler in a process of its own, workers beside it.
+"""Clusters that daskgnn starts: a scheduler process, and forked worker processes.
 
 The scheduler then takes no turn of the driver's interpreter, and its death is not
 the driver's. `distributed.SubprocessCluster` would start every process from nothing;

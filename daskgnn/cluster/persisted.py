@@ -1,4 +1,4 @@
-"""What stays on workers for a whole run: blocks, programs, static halo caches.
+"""Results kept on workers for a whole run: blocks, programs, static halo caches.
 
 A part that moves is loaded again, under keys of its own, where it is to live; the old
 futures are dropped, and what is still at work with the old keys finishes with them. A

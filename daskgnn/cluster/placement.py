@@ -1,4 +1,4 @@
-"""Where the parts of a graph live on a cluster, while workers come and go."""
+"""Which worker holds which part of a graph, while workers come and go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster that a run is to go on with."""
+"""Description of the cluster on which a run is resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which workers a cluster has, and which of them have gone."""
+"""The workers of a cluster, and those that have left it."""
 
 from __future__ import annotations
 

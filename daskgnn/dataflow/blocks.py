@@ -1,4 +1,4 @@
-"""The blocks of a graph's parts, loaded by tasks and kept where they are used."""
+"""Tasks that load the blocks of a graph's parts and keep them on their workers."""
 
 from __future__ import annotations
 

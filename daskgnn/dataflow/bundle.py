@@ -1,4 +1,4 @@
-"""A window's preparation in one task a worker and round, not one a pair of parts.
+"""Combine a window's preparation tasks: one per worker and round, not per part pair.
 
 With P parts the exchange has tasks for each of P(P - 1) pairs. Where a worker holds
 several parts, its tasks that can run one after another, without waiting for another

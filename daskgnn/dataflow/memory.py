@@ -1,4 +1,4 @@
-"""Bytes promised before a run: how many steps a window may hold."""
+"""Plan a run's memory before it starts: how many steps fit into a window."""
 
 from __future__ import annotations
 

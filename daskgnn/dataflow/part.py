@@ -1,4 +1,4 @@
-"""One part's blocks: loaded once, and read in place by all workers of a machine."""
+"""One part's blocks: loaded once, and read in place by all workers on a machine."""
 
 from __future__ import annotations
 

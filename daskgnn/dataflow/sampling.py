@@ -1,4 +1,4 @@
-"""A sampler's rounds between parts, as the tasks of a window run them.
+"""The tasks that run a sampler's rounds between parts.
 
 Nothing here knows how a sampler samples: it asks owners, answers for those whose
 blocks lie here, looks up entries that other parts hold, and counts bytes.

@@ -1,4 +1,4 @@
-"""The times of tasks that prepare windows, measured around them.
+"""Time measurement around the tasks that prepare windows.
 
 Kernels know nothing of time: a graph is rewritten so that each task takes its own
 time and passes it on beside its result.

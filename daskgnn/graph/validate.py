@@ -1,4 +1,4 @@
-"""Prove a stored graph right: every byte, every node once, every edge once.
+"""Verify a stored graph: every byte, every node once, every edge once.
 
 N nodes, E entries, P parts.
 """

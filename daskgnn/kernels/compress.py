@@ -1,4 +1,4 @@
-"""Gradients in fewer bytes: what is sent, and what is left for the next step.
+"""Gradient compression: what is sent, and the residual for the next step.
 
 Error feedback (Seide et al. 2014, Karimireddy et al. 2019): what a message leaves out
 is added to the next gradient. With gradient g, residual e and compression C::

@@ -1,4 +1,4 @@
-"""What a part asks another part's owner for, and what the owner answers.
+"""Requests for feature rows of other parts, and the owners' replies.
 
 A window needs remote nodes' feature rows. Where a model's first layer reduces raw
 features, the owner can send a group reduced instead: the neighbours of one

@@ -1,4 +1,4 @@
-"""Which owner a frontier's nodes have, and rows put back into the frontier's order.
+"""Group a frontier's nodes by owner, and put the owners' rows back in order.
 
 Shapes: n nodes of a frontier, P parts, k rows of one owner's reply.
 """

@@ -1,4 +1,4 @@
-"""The owners' answers put together: a part's next frontier, or its local numbers."""
+"""Merge the owners' answers into a part's next frontier or its local CSR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of arrays, which know how large they are."""
+"""Dataclasses of arrays that know their size in bytes."""
 
 from __future__ import annotations
 

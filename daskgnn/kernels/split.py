@@ -1,4 +1,4 @@
-"""Rows of high degree whose entries lie with many parts: a vertex-cut's.
+"""Split rows of a vertex-cut: high-degree rows whose edges many parts hold.
 
 Such a row stays with its master as a degree and, for each slot, the cluster that holds
 the entry there. The held entries of all rows are one array, ordered by cluster, row and

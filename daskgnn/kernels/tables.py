@@ -1,4 +1,4 @@
-"""Where a window finds the rows of its nodes: own block, owners' answers, cache."""
+"""Find the feature rows of a window's nodes: own block, replies, cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a part had from the others, counted."""
+"""Counts of what a part received from other parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A block: the edges one layer computes with, and what a layer may ask of them."""
+"""`Block`: the bipartite graph of one layer, and its operations."""
 
 from __future__ import annotations
 

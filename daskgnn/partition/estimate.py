@@ -1,4 +1,4 @@
-"""What a partitioner will take, before it starts: from constants that were measured.
+"""Estimate a partitioner's time and memory from measured constants.
 
 ``python benchmarks/partitioners.py`` measures them, and
 ``docs/measurements/partitioning.md`` has the table. Memory is that beside the graph in

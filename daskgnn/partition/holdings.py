@@ -1,4 +1,4 @@
-"""What the parts of a stored vertex-cut hold: entries, copies of nodes, look-ups.
+"""Sizes of the parts of a vertex-cut: edges, copies of nodes, look-ups.
 
 N nodes, P parts, C clusters; R split rows.
 """

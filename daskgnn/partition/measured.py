@@ -1,4 +1,4 @@
-"""Run one partitioner in a process of its own and say what it took.
+"""Run one partitioner in its own process and measure it.
 
 ``python -m daskgnn.partition.measured FOLDER`` is the other side of `run_measured`: it
 loads the graph, lets the method run once on a small graph (so that nothing compiles

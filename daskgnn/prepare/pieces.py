@@ -1,4 +1,4 @@
-"""Edges to rows in steps that any process can do that sees one folder.
+"""Sort edges into rows in pieces, by any process that sees the shared folder.
 
 First pieces of the edges are put in the order of buckets of rows, then each bucket is
 gathered and sorted. A step's files are there as a whole or not at all, and say the same

@@ -1,4 +1,4 @@
-"""From edges that do not fit in memory to a finished store, in stages that stay done.
+"""From edges that do not fit in memory to a store, in stages that can be resumed.
 
 Edges go to buckets of rows, buckets become CSR rows in files, the rows are mapped and
 partitioned, and the store is written from them: what a graph in memory becomes, array

@@ -1,4 +1,4 @@
-"""The stage from partitioned rows to a store's chunks, as a cluster's tasks."""
+"""The stage from partitioned rows to a store's chunks, as tasks on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder beside a store that is being made: what is done there stays done.
+"""The working folder of a preparation, which records finished stages.
 
 Nothing in it opens as a store. Its file ``state.json`` says which stages are complete
 and for which input; it is replaced as a whole, so that a killed process leaves the

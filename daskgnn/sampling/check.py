@@ -1,4 +1,4 @@
-"""A user's own sampler, tried before any work on a made-up graph of two parts."""
+"""Check a user's sampler on a small graph of two parts."""
 
 from __future__ import annotations
 

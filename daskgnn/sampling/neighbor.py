@@ -1,4 +1,4 @@
-"""Fan-out sampling: of each node's in-neighbours, so many a hop."""
+"""Fan-out sampling: a number of in-neighbours of each node at each hop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes of nodes: one label a node, or several."""
+"""Node classification, with one or several labels per node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What parts contribute to scores: small, and the same however nodes are cut."""
+"""The parts' contributions to scores, which are merged in a tree."""
 
 from __future__ import annotations
 

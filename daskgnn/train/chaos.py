@@ -1,4 +1,4 @@
-"""A run whose workers, or scheduler, are killed, beside the same run left in peace."""
+"""Train twice, once with workers or schedulers killed, and compare the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trainer can be given, checked before any work."""
+"""Checks of a trainer's arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The course of a fit: windows, epochs, validation, checkpoints."""
+"""The fit loop: windows, epochs, validation, checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What worker processes inherit: imported once, in the process they are forked from."""
+"""Modules imported in the process from which workers are forked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop over windows: prepared ahead, trained in order, state in hand."""
+"""The loop over windows, which are prepared ahead and trained in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Going on where a scheduler is lost: another cluster, and the state in hand."""
+"""Continue after the loss of a scheduler, on another cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run in a directory: what the command line does, for programs too."""
+"""A run in a directory: what ``daskgnn train`` does, for programs, too."""
 
 from __future__ import annotations
 

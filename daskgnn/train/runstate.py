@@ -1,4 +1,4 @@
-"""How far a run has come: all that a checkpoint keeps, and nothing else."""
+"""`RunState`: how far a run has come, the content of a checkpoint."""
 
 from __future__ import annotations
 

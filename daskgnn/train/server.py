@@ -1,4 +1,4 @@
-"""A parameter server: this process applies gradients in the order in which they come.
+"""A parameter server: the driver applies gradients in the order of their arrival.
 
 Workers that are free pull units (`daskgnn.dataflow.steps.arrival`), so a slow one holds
 nobody up. At a window's end all of its units are applied: the state that comes home is

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run stops where it waits, and writes a checkpoint first."""
+"""Ctrl-C and SIGTERM: stop a run, and write a checkpoint first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The targets that a task gives, checked, and by part where they are scored."""
+"""A task's targets: checks, and their parts for scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Trainer`: a model, a graph, and how to train the one on the other."""
+"""`Trainer`: trains a model on a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny step ahead of the first: kernels are compiled or read before they count.
+"""Compile or load all kernels with a tiny step before the first.
 
 Each worker that holds parts takes one step, of the run's own model, on a made-up
 graph of two parts whose arrays are of the same kinds as those of the run. Nothing

@@ -1,4 +1,4 @@
-"""Units of work that free workers pull, and gradients that are applied as they come.
+"""The parameter server's units of work, and the order in which they are applied.
 
 A unit is the run of seeds of one part in one step. Whoever is free takes the next one,
 of its own parts if there is one. A gradient's staleness is the number of updates

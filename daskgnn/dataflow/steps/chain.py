@@ -1,4 +1,4 @@
-"""A window's steps as a task graph: the chain that depends on parameters.
+"""The steps of a window as a task graph: gradients, sums and updates.
 
 ``state -> grad (one a part) -> sum over parts -> state``. The sum's shape is a function
 of the number of parts alone; its last addition is one task with the update.

@@ -1,4 +1,4 @@
-"""The steps of a window as one task a worker: the parameter chain's fast form.
+"""The steps of a window as one task per worker, which exchange sums directly.
 
 A *gang* is one running task on every worker that holds parts. Its members run the
 window's steps in order and exchange sums of gradients through Dask's own

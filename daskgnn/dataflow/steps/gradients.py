@@ -1,4 +1,4 @@
-"""What one part says of a step, and sums of it."""
+"""A part's gradient in one step, and sums of gradients."""
 
 from __future__ import annotations
 

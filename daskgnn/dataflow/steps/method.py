@@ -1,4 +1,4 @@
-"""What a window's steps compute, unknown to who computes it, and their one loop.
+"""What the steps of a window compute, and the loop that all runners share.
 
 A method says what a part does in a step, and how the parts' shares change the state.
 A runner carries it out: as tasks of a graph (`daskgnn.dataflow.steps.chain`), or in

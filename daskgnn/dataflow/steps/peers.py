@@ -1,4 +1,4 @@
-"""What members of a gang say to each other while they run a window."""
+"""Messages between the members of a gang while they run a window."""
 
 from __future__ import annotations
 

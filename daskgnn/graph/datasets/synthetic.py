@@ -1,4 +1,4 @@
-"""Synthetic graphs of any size, drawn a chunk at a time: nothing of size N is held.
+"""Synthetic graphs of any size, generated in chunks, without arrays of size N.
 
 Every edge and every number comes from its own counter, so a graph is the same however
 it is cut into chunks, and any chunk can be drawn again. N nodes, C classes, F features.

@@ -1,4 +1,4 @@
-"""Edges that come a chunk at a time, to CSR rows: counted, placed, sorted in place.
+"""From chunks of edges to CSR rows: counted, placed, sorted in place.
 
 What is held is the rows themselves, two numbers a node and one chunk; chunks wait in a
 file when they exceed the memory limit. N nodes, E edges.

@@ -1,4 +1,4 @@
-"""What users hand over, turned into numpy arrays of the types the library uses.
+"""Convert users' arrays to numpy arrays of the types the library uses.
 
 Nothing here knows of torch, NetworkX or PyG: their objects are met by what they
 can do. Values are judged later, in :mod:`daskgnn.graph.memory.checks`.

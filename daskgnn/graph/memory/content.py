@@ -1,4 +1,4 @@
-"""What a graph is, whatever its partition: its stored form and its hash."""
+"""A graph's content, independent of its partition: its stored form and its hash."""
 
 from __future__ import annotations
 

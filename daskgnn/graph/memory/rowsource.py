@@ -1,4 +1,4 @@
-"""Feature rows that are made, or read, when somebody asks for them."""
+"""Feature rows that are computed or read on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edges in numpy's files, and in Dask arrays and DataFrames on a cluster."""
+"""Edges in numpy files, Dask arrays and Dask DataFrames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last part of every reader: edges, and tables of nodes, become a graph."""
+"""The last step of every reader: make a graph of edges and tables of nodes."""
 
 from __future__ import annotations
 

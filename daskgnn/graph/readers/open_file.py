@@ -1,4 +1,4 @@
-"""Any file of a graph, by its suffix."""
+"""Read any graph file, by its suffix."""
 
 from __future__ import annotations
 

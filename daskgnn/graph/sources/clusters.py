@@ -1,4 +1,4 @@
-"""The rows and the clusters of a source, as the partition book needs them."""
+"""The clusters of a source, from which the partition book is made."""
 
 from __future__ import annotations
 

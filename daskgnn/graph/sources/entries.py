@@ -1,4 +1,4 @@
-"""Entries that stay where a source has them and are read when they are drawn."""
+"""Edges that stay in a source and are read when they are sampled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all processes of a cluster must see: paths, and sources of graphs."""
+"""Check that all workers can reach a path or a graph source."""
 
 from __future__ import annotations
 

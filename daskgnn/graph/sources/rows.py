@@ -1,4 +1,4 @@
-"""Feature rows that stay where a source has them and are read when they are wanted."""
+"""Feature rows that stay in a source and are read when they are needed."""
 
 from __future__ import annotations
 

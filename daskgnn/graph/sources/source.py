@@ -1,4 +1,4 @@
-"""Where a graph comes from: a store, memory, or whatever a user's class reads.
+"""Base classes of graph sources: a store, memory, or a user's class.
 
 A source says once what there is (`GraphSchema`) and answers for runs of rows and for
 single rows. N nodes, E entries, F features, C classes.

@@ -1,4 +1,4 @@
-"""The graph of a store, and one in memory as a store would have it."""
+"""The sources of a stored graph and of a partitioned graph in memory."""
 
 from __future__ import annotations
 

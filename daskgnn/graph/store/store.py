@@ -1,4 +1,4 @@
-"""Read a stored graph: every byte is checked, and any run of rows can be had alone."""
+"""Read a stored graph, any range of rows by itself, and verify checksums."""
 
 from __future__ import annotations
 

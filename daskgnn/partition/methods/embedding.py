@@ -1,4 +1,4 @@
-"""Clusters of points: two-means, again and again, balanced by weight."""
+"""Clusters of points by recursive two-means, balanced by weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equal clusters of nodes chosen by a hash: no locality, no memory, no surprise."""
+"""Equal clusters of nodes chosen by a hash, as a baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An order of clusters in which neighbours are neighbours in the graph.
+"""Order clusters so that consecutive ones are close in the graph.
 
 Methods that give clusters no meaningful number get one here: the graph of the clusters
 is cut in two, each half again, and so on; clusters are numbered as they end up. Runs of

@@ -1,4 +1,4 @@
-"""The order of the nodes as it is: for ids that already name places."""
+"""Ranges of the given node order, for ids that already follow the graph."""
 
 from __future__ import annotations
 

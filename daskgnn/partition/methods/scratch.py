@@ -1,4 +1,4 @@
-"""Where a partitioner puts what is as large as the graph: beside the graph itself."""
+"""Scratch arrays of a partitioner: in files if the graph is in files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What partitioners see of a graph: its rows, and its training nodes."""
+"""The part of a graph that partitioners use: its rows and training nodes."""
 
 from __future__ import annotations
 

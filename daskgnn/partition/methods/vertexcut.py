@@ -1,4 +1,4 @@
-"""Vertex-cuts: edges are put into clusters, and a node stands wherever its edges do.
+"""Vertex-cuts: edges, not nodes, are assigned to clusters.
 
 Degree-based hashing (Xie, Yan, Li and Zhang, "Distributed power-law graph computing",
 NIPS 2014) and HDRF (Petroni et al., "HDRF: stream-based partitioning for power-law

@@ -1,4 +1,4 @@
-"""What the nodes weigh when clusters are balanced."""
+"""Node weights by which clusters are balanced."""
 
 from __future__ import annotations
 

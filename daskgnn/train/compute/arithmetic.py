@@ -1,4 +1,4 @@
-"""How a task computes with torch: threads and precision, set while it runs."""
+"""Threads and precision of torch, set while a task runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step does with the sum of the parts' gradients before the optimizer has it."""
+"""From the sum of gradients to the optimizer: clipping, accumulation, staleness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local steps: every part takes the optimizer's steps by itself, averaged now and then.
+"""Local steps: each part takes optimizer steps by itself between averages.
 
 Local SGD (Stich, ICLR 2019), for any optimizer: after k steps the parts' parameters and
 the numbers of their optimizers' states (moments) are averaged, with equal weights. A

@@ -1,4 +1,4 @@
-"""From how gradients are used to the method of a window's steps."""
+"""Choose the `StepMethod` that the options ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One setting: its type, its default, its check and what is said of it."""
+"""One setting: its type, default, check and documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that training does not wait for: one thread, and little that waits for it."""
+"""A background thread for writing checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: folders of plain arrays and JSON, written whole or not at all.
+"""Checkpoints: folders of plain arrays and JSON, written atomically.
 
 ``step-00000012/`` holds ``arrays.npz`` (no pickles) and ``manifest.json`` with its
 SHA-256, written last: without it there is no checkpoint, and one that does not fit its

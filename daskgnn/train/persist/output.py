@@ -1,4 +1,4 @@
-"""Predictions as files of the ecosystem: Zarr or Parquet."""
+"""Write predictions as Zarr or Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: ``metrics.jsonl``, ``summary.json``, checkpoints."""
+"""Write a run's ``metrics.jsonl``, ``summary.json`` and checkpoints."""
 
 from __future__ import annotations
 

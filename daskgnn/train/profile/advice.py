@@ -1,4 +1,4 @@
-"""Whether more workers would still help: from throughput, as it was measured."""
+"""Advice on the number of workers, from measured throughput."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a run took to go on after a loss, and what it did again."""
+"""Time to recover from a loss, and steps computed again."""
 
 from __future__ import annotations
 

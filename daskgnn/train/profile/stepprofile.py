@@ -1,4 +1,4 @@
-"""Where a step's time goes: one account a window, added up to a table and a picture.
+"""`StepProfile`: where a step's time goes, as a table and a picture.
 
 Each worker's lines add up to the wall time: what was measured in its tasks, what it
 waited for, what the driver did between windows, and a remainder that is Dask's: graphs
