@@ -133,7 +133,7 @@ class OneLineGroup(click.Group):
 def _stop(error: Exception, ctx: click.Context) -> NoReturn:
     """Raise the line that stands for an error, after its traceback if wanted."""
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        raise error  # click ends quietly when nobody reads on
+        raise error  # click handles a closed pipe quietly
     if ctx.meta.get(_DEBUG):
         traceback.print_exception(error)
     raise explain(error) from None

@@ -47,7 +47,7 @@ OWN_CLUSTER = {
 DASHBOARD_PORT = 8787
 
 WORKER_START_SECONDS = 60
-"""In which a worker of an own cluster starts, or the cluster has failed to."""
+"""Time limit for a local worker to start."""
 
 THREADS_PER_WORKER = 2
 """One computes steps while the other prepares the next window."""
@@ -59,16 +59,16 @@ def open_client(
     scheduler: str | None,
     memory_limit: int | str | None = None,
 ) -> Iterator[Any]:
-    """Yield a client of an own cluster or of a scheduler; None for no workers.
+    """Yield a client of a new local cluster or of a scheduler; None for no workers.
 
     Parameters
     ----------
     workers : int or None
-        Workers of an own cluster on this machine; 0 trains in this process.
+        Workers to start on this machine; 0 trains in this process.
     scheduler : str or None
         Address of a running scheduler, e.g. ``tcp://host:8786``.
     memory_limit : int or str, optional
-        Of each worker of an own cluster; an equal share of the machine's by default.
+        Of each worker that is started; an equal share of the machine's by default.
 
     Raises
     ------

@@ -66,9 +66,9 @@ _CONNECTIONS: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
 
 
 def successor(client: Any) -> Any:
-    """Return a client to go on with when the scheduler of `client` is gone.
+    """Return a new client when the scheduler of `client` is gone.
 
-    The library's own clusters are started anew. Elsewhere the next scheduler at the
+    Clusters that daskgnn started are started again. Elsewhere the next scheduler at the
     same address is waited for, and a worker of it (``gnn.reconnect-timeout``).
 
     Raises

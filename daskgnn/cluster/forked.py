@@ -67,7 +67,7 @@ class ForkedCluster(LocalCluster):
         super()._update_worker_status(op, msg)
 
     def _forget_retired(self, name: Any) -> None:
-        """Let a worker be gone whose nanny has ended: both were told to."""
+        """Ignore that a worker is gone whose nanny has ended."""
         nanny = self.workers.get(name)
         if nanny is not None and nanny.status == Status.closed:
             self.worker_spec.pop(name, None)

@@ -30,7 +30,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class Copy:
-    """One part's residents under keys of their own."""
+    """Copies of one part's results, under other keys."""
 
     worker: str
     names: dict[Any, Any]
@@ -87,7 +87,7 @@ class PersistedResults:
         return wanted
 
     def copy(self, part: int, worker: str, places: Sequence[str]) -> Copy:
-        """Load a part's residents on a worker, under keys of their own.
+        """Load copies of a part's results on a worker, under other keys.
 
         Parameters
         ----------

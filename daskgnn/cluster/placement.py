@@ -67,7 +67,7 @@ class PartPlacement:
         self.workers.memories()  # asked now, they have answered by the first window
 
     def rebalance(self, seconds: Sequence[float]) -> list[Event]:
-        """Place the parts anew where workers came, went or are slow.
+        """Move parts if workers came, left or are slow.
 
         Parameters
         ----------

@@ -127,7 +127,7 @@ class Workers:
         """The name that the scheduler gave itself; known after the first look."""
         self._memory_kills = (0, 0)
         self._asked: dict[str, Future] = {}
-        """By address, who has not yet told its `memory_name`."""
+        """Addresses of workers whose `memory_name` is not known yet."""
         self._memories: dict[str, str | None] = {}
 
     def look(self) -> dict[str, dict[str, Any]]:

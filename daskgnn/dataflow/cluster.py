@@ -60,7 +60,7 @@ class ClusterExecutor(Executor):
         return self.placement.takeovers
 
     def rebalance(self, seconds: Sequence[float]) -> list[Event]:
-        """Place the parts anew where needed: see `PartPlacement.rebalance`."""
+        """Move parts where needed: see `PartPlacement.rebalance`."""
         return self.placement.rebalance(seconds)
 
     def scale(self, workers: int) -> None:
@@ -178,7 +178,7 @@ class ClusterExecutor(Executor):
         return {key: self._kept[key] for key in keys}
 
     def release(self, keys: Iterable[Any]) -> None:
-        """Let the scheduler forget the results of `keys` that nobody else holds."""
+        """Release the results of `keys` that no other future refers to."""
         for key in keys:
             self._kept.pop(key, None)
             self._persisted.drop(key)

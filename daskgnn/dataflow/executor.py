@@ -28,7 +28,7 @@ def last_entry(key: Any) -> int:
 class Executor(Protocol):
     """Runs graphs whose keys name parts, and keeps results until released.
 
-    What it says of places and workers holds of one process, where nobody comes or goes.
+    The defaults about workers are those of a single process.
     """
 
     def submit(
@@ -77,7 +77,7 @@ class Executor(Protocol):
         """Run a window's steps in order where the parts are; [] if that cannot be."""
 
     def rebalance(self, seconds: Sequence[float]) -> list[Event]:
-        """Place the parts anew where workers came, went or are slow.
+        """Move parts if workers came, left or are slow.
 
         Parameters
         ----------

@@ -61,7 +61,7 @@ class Round:
 
     @property
     def exchanges(self) -> bool:
-        """Whether parts give each other what they request, and nobody answers."""
+        """Whether parts send each other data in this round, instead of requests."""
         return self.number in self.sampler.exchanges
 
     @property

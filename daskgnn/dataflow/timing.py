@@ -48,7 +48,7 @@ class TimedWindow(PreparedWindow):
 
 @dataclass(frozen=True)
 class WindowReport:
-    """What the driver is told of a prepared window."""
+    """What the driver gets to know about a prepared window."""
 
     traffic: Traffic
     spent: Spent
@@ -126,7 +126,7 @@ def _call(
 
 
 def report_of(window: TimedWindow) -> WindowReport:
-    """Return what is told of a prepared window."""
+    """Return what the driver gets to know about a prepared window."""
     return WindowReport(window.traffic, window.spent, window.finished)
 
 

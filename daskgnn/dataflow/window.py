@@ -158,7 +158,7 @@ def _add_round(
     key: Any
     for other in near.far:
         if isinstance(state, Sampling):
-            # The driver knows the seeds: it asks at once, and not in vain.
+            # The driver knows the seeds, so it makes no empty requests.
             wanted: Any = ask(state, how, other)
             if not len(wanted.value.ids):
                 continue

@@ -51,7 +51,7 @@ class FanOut:
 
     @property
     def drawn(self) -> int:
-        """Draws beyond this one are never told apart from the rest of the row."""
+        """Beyond this draw the order of a row does not matter."""
         return max((k for k in self.num_neighbors if k >= 0), default=0)
 
     @property

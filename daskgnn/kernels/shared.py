@@ -73,7 +73,7 @@ class Handle:
 
 
 class SharedArrays:
-    """Named arrays in memory that other processes can map, and nobody can change."""
+    """Named arrays in sealed memory that other processes can map read-only."""
 
     def __init__(self, descriptor: int, handle: Handle) -> None:
         self.handle = handle
@@ -118,7 +118,7 @@ class SharedArrays:
         Raises
         ------
         OSError
-            If it is not to be had: its holder is gone, or on another machine.
+            If its holder is gone, or on another machine.
         """
         path = f"/proc/{handle.pid}/fd/{handle.descriptor}"
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -162,5 +162,5 @@ def _in_large_pages(memory: mmap) -> None:
 
 
 def _seal(descriptor: int) -> None:
-    """Let nobody write to an anonymous file, or make it shorter, any more."""
+    """Seal an anonymous file against writing and truncating."""
     fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)

@@ -40,7 +40,7 @@ class Holdings:
     def correct(self, quality: Quality, book: np.ndarray) -> Quality:
         """Return a partition's numbers with entries and copies as they are stored.
 
-        A node stands in a part if its master is there, or one of its entries.
+        A part has a copy of a node if it owns it or holds one of its edges.
         """
         held = self.by_part(book)
         edges, halo = [], []

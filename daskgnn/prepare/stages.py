@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PREPARE_LIMIT = "4 GiB"
-"""What preparing may hold, if nobody says."""
+"""Default memory limit of preparation."""
 
 
 def prepare(

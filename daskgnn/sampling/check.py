@@ -93,7 +93,7 @@ class MadeUpSource:
 
 
 class _Watched(Sampler):
-    """A user's sampler, whose failures are told with the method's name."""
+    """A user's sampler; its errors are raised again with the method's name."""
 
     def __init__(self, sampler: Any, name: str) -> None:
         self._sampler, self._name = sampler, name

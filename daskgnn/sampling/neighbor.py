@@ -67,7 +67,7 @@ class NeighborSampler(Sampler):
         self.num_layers = self.rounds = self.fan_out.num_hops
 
     def check(self, graph: Any) -> None:
-        """Raise `InputError` if draws by weights want weights that are not there."""
+        """Raise `InputError` if `sample_by` needs weights that are missing."""
         if self.sample_by != "uniform" and graph.held_book is not None:
             raise InputError(
                 f"sample_by={self.sample_by!r} needs undivided rows, and "

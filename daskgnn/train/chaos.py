@@ -80,7 +80,7 @@ def chaos(
     seed : int
         Of the times and of the choice of victims.
     kill : {"workers", "scheduler", "both"}
-        Schedulers of the run's own cluster alone: another takes the place of those.
+        Schedulers only of a cluster that is started here, since they are replaced.
 
     Raises
     ------

@@ -199,7 +199,7 @@ class Fit:
             run_state.stopped = run_state.evaluations_since_best >= patience
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
-        """Score the validation split when it is due."""
+        """Score the validation split every `eval_every` epochs."""
         targets = self.evaluator.targets
         if (epoch + 1) % self.options["eval_every"] or not targets.has("val"):
             return None

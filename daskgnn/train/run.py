@@ -148,7 +148,7 @@ def _free(place: str) -> Storage:
 
 
 def _count_workers(settings: dict[str, Any]) -> int:
-    """Return how many workers a run begins with; settle its number of parts."""
+    """Return how many workers a run begins with; set its number of parts."""
     workers = 2 if settings["workers"] is None else settings["workers"]
     least, most = settings["adapt"] or (workers, workers)
     if settings["num_parts"] is None:

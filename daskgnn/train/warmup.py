@@ -111,7 +111,7 @@ def warm_up(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
         TrainSession(program, state).gradient(window, 0)
 
     # Threads have copies of the model: this one's, which may have buffers, goes with
-    # it. What fails here fails in the first step, where it is told with more context.
+    # it. A failure here occurs in the first step, too, with a better message.
     with suppress(Exception), fork_rng(devices=[]), ThreadPoolExecutor(1) as pool:
         pool.submit(step).result()
 

@@ -70,10 +70,10 @@ class _Worker:
 
 @dataclass
 class Pool:
-    """Which units are still to be done, and by whom next."""
+    """The units that are still to be done, and which worker does the next."""
 
     waiting: dict[int, deque[int]]
-    """By part: steps whose units nobody has taken."""
+    """By part: steps whose units no worker has taken."""
     workers: dict[str, _Worker] = field(default_factory=dict)
     depth: int = 1
     """Units that a worker may have at a time: one is computed, others are on their

@@ -147,7 +147,7 @@ class GangWorkerPlugin(WorkerPlugin):
         try:
             await link.send(message)
         except (CommClosedError, OSError):
-            # A worker may come back at the address of one that died: try anew.
+            # A new worker may have the address of one that died: try again.
             link.close()
             self.links.pop(address, None)
             raise
@@ -183,7 +183,7 @@ class _Link:
 
 
 def _yield_to_others() -> None:
-    """Let this thread run when no other wants to: the chain of steps goes first."""
+    """Let other threads run first: training has priority over preparation."""
     with contextlib.suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_NICENESS)
 

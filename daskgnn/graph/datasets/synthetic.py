@@ -54,7 +54,7 @@ class Synthetic:
     num_edges: int
     """Undirected edges that are drawn."""
     num_classes: int = 10
-    """C, the communities of "planted"; for "rmat" equal ranges of its own numbers."""
+    """C, the communities of "planted"; for "rmat" equal ranges of node numbers."""
     num_features: int = 32
     """F, 0 for none."""
     leave: float = 0.24

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Chunk = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 MEMORY_LIMIT = "1 GiB"
-"""What a reader may hold beside the finished graph, if nobody says."""
+"""Default memory limit of a reader, not counting the finished graph."""
 LEAST_LIMIT = 1 << 20
 _STEP = 1 << 22
 _ROW_SHIFT = 32

@@ -46,7 +46,7 @@ class StoredSource(GraphSource):
         Raises
         ------
         StoreError
-            If it is not to be had.
+            If it cannot be read.
         """
         raise NotImplementedError
 

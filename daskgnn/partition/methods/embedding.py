@@ -6,7 +6,7 @@ import numpy as np
 
 _ROUNDS = 12
 _STRAY = 0.1
-"""Weight, in clusters, that a cut may stray from its due to fall between two means."""
+"""Weight, in clusters, by which a cut may miss equal halves."""
 
 
 def bisect_points(

@@ -23,7 +23,7 @@ _FLOAT32_PRODUCTS = {
 class _Settings:
     """Settings of the process, which tasks in other threads may be using.
 
-    Tasks that want the same share them; others wait. The last to leave puts back
+    Tasks with the same settings share them; others wait. The last to leave puts back
     what was there.
     """
 

@@ -183,7 +183,7 @@ class UpdateOptions:
     applies: bool = True
     """Whether the update is made after this step; else the gradient is kept."""
     averages: bool = False
-    """Whether parts that take steps of their own are averaged after this one."""
+    """With local steps: whether parts are averaged after this one."""
 
 
 class StepUse(NamedTuple):
@@ -196,7 +196,7 @@ class StepUse(NamedTuple):
     rate: float = 1.0
     """What the learning rate is multiplied by."""
     averages: bool = False
-    """Whether parts that take steps of their own are averaged after it."""
+    """With local steps: whether parts are averaged after it."""
 
 
 def step_weights(

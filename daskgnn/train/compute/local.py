@@ -35,7 +35,7 @@ _OF_STEPS = ("step", "eta", "mu", "mu_product")
 
 @dataclass(frozen=True)
 class LocalSteps(StepMethod):
-    """What a part carries is its replica: a state of its own."""
+    """Local steps, in which each part carries a replica of the state."""
 
     together_every: int = 1
     """Steps between averages."""
@@ -44,7 +44,7 @@ class LocalSteps(StepMethod):
     begins_anew: ClassVar[bool] = True
 
     def begin(self, program: Program, state: TrainState) -> Replicas:
-        """Return the common state in hand."""
+        """Return the session that holds the common state."""
         return Replicas(program, state)
 
     def part_step(
@@ -101,7 +101,7 @@ class LocalSteps(StepMethod):
         return _told(after, state, losses, first.finished, works, sent)
 
     def checks(self, done: int) -> bool:
-        """Return whether copies are compared: at the first average when it is due."""
+        """Return whether copies are compared now, which is possible at averages."""
         every = self.checksum_every
         return every > 0 and done % every < min(self.together_every, every)
 

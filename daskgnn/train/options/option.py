@@ -129,7 +129,7 @@ _CHECKS: dict[str, Callable[[Option, Any], bool]] = {
     "choice": lambda option, value: value in option.words,
     "text": lambda _, value: isinstance(value, str),
     "path": lambda _, value: isinstance(value, str | os.PathLike),
-    # What is in it is told by the check of its own, in better words.
+    # The option's own check has a better message for its content.
     "numbers": lambda _, value: (
         not isinstance(value, str | Mapping) and isinstance(value, Iterable)
     ),

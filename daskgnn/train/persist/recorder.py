@@ -81,7 +81,7 @@ class Written:
 class Recorder:
     """Writes a run's records to its directory (or only keeps them).
 
-    Checkpoints are written by a thread of their own: see `save`.
+    Checkpoints are written by a background thread: see `save`.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class Recorder:
             self._write_pending()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Have a checkpoint written, while training goes on.
+        """Write a checkpoint in the background.
 
         One is written at a time; while it is, only the newest further one waits.
 

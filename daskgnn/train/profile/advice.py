@@ -51,7 +51,7 @@ def expected_seconds(
 ) -> float:
     """Return what a step would take with another number of equal workers.
 
-    What parts take is divided anew; the rest (sums, messages, waiting) stays.
+    The parts' time is divided among the workers; the rest is taken as constant.
 
     Parameters
     ----------

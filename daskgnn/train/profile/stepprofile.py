@@ -118,7 +118,7 @@ class StepProfile:
         self._outside = self._driver = 0.0
         self.begin()
 
-    # -- told by the loop, in this order
+    # -- called by the loop, in this order
 
     def begin(self) -> None:
         """Take note that the loop begins."""
