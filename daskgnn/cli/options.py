@@ -244,7 +244,7 @@ def silence_logs(ctx: click.Context) -> None:
 
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     dask.config.set({"logging.distributed": "critical"})
-    # asyncio reports what an interrupted run leaves unfinished.
+    # asyncio would report the unfinished tasks of an interrupted run.
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"distributed\b")

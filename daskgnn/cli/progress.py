@@ -131,7 +131,7 @@ def _size(stream: TextIO) -> Record:
         known = all(os.get_terminal_size(stream.fileno()))
     except (OSError, ValueError):
         known = False
-    # Terminals of recorders and build systems call themselves 0 by 0: no bar fits.
+    # Terminals of recorders and build systems have size 0 by 0: no bar.
     return {"dynamic_ncols": True} if known else {"ncols": 100, "nrows": 24}
 
 

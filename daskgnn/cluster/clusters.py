@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OWN_CLUSTER = {
-    # Parts are placed by us; a stolen task would drag its block along.
+    # Parts are placed by us; a stolen task would move its block.
     "distributed.scheduler.work-stealing": False,
-    # Blocks that others read in place are theirs, too: the holder's would be dropped.
+    # Blocks that others read in place count as replicas, which would be dropped.
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.allowed-failures": 10,
     "distributed.scheduler.worker-ttl": "30s",
     "distributed.scheduler.no-workers-timeout": "60s",
     "distributed.comm.timeouts.tcp": "12s",
-    # For so long a worker knocks at the door of a peer that has just died.
+    # How long a worker tries to connect to one that has just died.
     "distributed.comm.timeouts.connect": "8s",
-    # A block on the disk comes back for the next window, and takes twice its memory to
-    # go and to come; a worker that pauses holds up all others. What does not fit is
+    # A spilled block is needed again for the next window, and takes its memory twice to
+    # be written and read; a paused worker delays all others. What does not fit is
     # refused before a run.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -128,15 +128,15 @@ def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{_dashboard_port()}",
             silence_logs=logging.CRITICAL,
-            # For so long a worker looks for a scheduler that is lost by then; without
-            # it, for ever.
+            # How long a worker searches for a scheduler that is lost meanwhile; without
+            # it, forever.
             death_timeout=WORKER_START_SECONDS,
         )
     with cluster, Client(cluster) as client:
         try:
             yield client
         finally:
-            # Futures that outlive it would tell a loop that is closed: let them not.
+            # Futures that outlive it would call a closed event loop: prevent that.
             client.generation += 1
 
 

@@ -125,7 +125,7 @@ def scheduler_id(address: str, security: Any = None) -> str | None:
     """Return the name that the scheduler at an address has given itself, or None."""
     options = {} if security is None else security.get_connection_args("client")
     try:
-        # Dask would try again for long where nothing listens.
+        # Dask would keep trying for long if nothing listens.
         host = get_address_host_port(address)
         socket.create_connection(host, _ANSWER_SECONDS).close()
         return str(identity(address, options, _ANSWER_SECONDS, n_workers=0)["id"])

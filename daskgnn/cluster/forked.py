@@ -48,7 +48,7 @@ class ForkedCluster(LocalCluster):
     async def _close(self) -> None:
         scheduler = self.scheduler
         if isinstance(scheduler, ForkedScheduler) and scheduler.is_dead():
-            # It cannot be asked for anything any more, which would be tried for long.
+            # It does not answer any more, and requests would be retried for long.
             self.shutdown_scheduler = False
             scheduler.status = Status.failed
             await scheduler.close()
@@ -151,7 +151,7 @@ def _run_scheduler(
     if log_level:
         for name in ("distributed", "bokeh", "tornado"):
             logging.getLogger(name).setLevel(log_level)
-        # For instance that the dashboard's port was taken a moment ago.
+        # For instance, the dashboard's port was taken a moment ago.
         warnings.filterwarnings("ignore", module=r"distributed\b")
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
 

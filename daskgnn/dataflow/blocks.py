@@ -67,7 +67,7 @@ def load_blocks(
         key = ("load-part", kind, graph.token, p)
         tasks[key] = Task(key, load_part, given, share=share)
     blocks = Blocks(tuple(tasks))
-    # Parts of a graph in memory are many bytes on purpose: Dask need not warn of them.
+    # Parts of a graph in memory are large on purpose: silence Dask's warning.
     limit = "1 PB" if graph.source.in_memory else dask.config.get(_LARGE)
     with dask.config.set({_LARGE: limit}):
         executor.submit(tasks, blocks.keys, lasting=True)

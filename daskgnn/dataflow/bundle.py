@@ -71,7 +71,7 @@ def bundled(
         graph[key] = Task(
             key,
             run_bundle,
-            # As bytes: the scheduler need not look into them.
+            # As bytes, so that the scheduler does not unpickle them.
             pickle.dumps(group, pickle.HIGHEST_PROTOCOL),
             tuple(k for k in group if needed.get(k)),
             tuple(outside),

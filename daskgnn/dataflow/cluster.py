@@ -143,7 +143,7 @@ class ClusterExecutor(Executor):
         try:
             return list(self.client.gather(futures))
         except Exception:
-            # What was there may have gone with its worker on the way here.
+            # The result may be lost with its worker while it is being fetched.
             if self.placement.copies_of_lost():
                 raise PartsLost from None
             raise
@@ -237,7 +237,7 @@ class ClusterExecutor(Executor):
             if any(future.status != "finished" for future in done):
                 return []
             for future in done:
-                # Its worker may die before the result is here; it is not run again.
+                # If its worker dies before the result is fetched, it is not run again.
                 with suppress(TimeoutError):
                     outcome = future.result(timeout=patience)
                     return [] if outcome is None else [outcome]

@@ -174,7 +174,7 @@ def _transfers_of(since: float, dask_worker: Any) -> dict[str, Transfers]:
     for entry in log:
         if entry["start"] < since:
             continue
-        # One transfer may bring several results: its time goes to the first's word.
+        # One transfer may bring several results: its time is counted for the first.
         for number, (key, nbytes) in enumerate(entry["keys"].items()):
             word = key[0] if isinstance(key, tuple) else "other"
             one = out.setdefault(str(word), Transfers(span=span))

@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
         mallopt(option, value)
         for option, value in (
             (_MMAP_MAX, 0),
-            # -1 is never: a window of a large graph ends above any other limit.
+            # -1 stands for never: a window of a large graph ends above any other.
             (_TRIM_THRESHOLD, -1),
             (_ARENAS, 1),
         )

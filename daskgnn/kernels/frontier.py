@@ -34,7 +34,7 @@ def take_between(ids: Any, low: int, high: int, out: Any) -> None:
     for node in ids:
         if place == len(out):
             return
-        # Written always and counted if it belongs: no branch to guess.
+        # Always written, and counted if it belongs: avoids a branch.
         out[place] = node
         place += (node >= low) & (node < high)
 

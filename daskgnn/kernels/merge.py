@@ -111,7 +111,7 @@ def _next_hop(
     num_nodes: int,
 ) -> StepNodes:
     """Find the nodes of the next hop, which is not the last."""
-    # The hop before has met what it looked at in the rows known before.
+    # The previous hop has numbered the nodes in rows that were known before.
     seen = step.sizes[-2] if hop and limits[hop] <= limits[hop - 1] else 0
     rows = RowColumns(columns, step.starts[seen:], step.counts[seen:])
     ids, _ = number_nodes(step.ids, [rows], limits[hop], num_nodes, numbered=False)

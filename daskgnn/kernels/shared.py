@@ -78,7 +78,7 @@ class SharedArrays:
     def __init__(self, descriptor: int, handle: Handle) -> None:
         self.handle = handle
         weakref.finalize(self, os.close, descriptor)
-        # Who writes gets a page of his own; torch takes no array that is read-only.
+        # Copy on write, because torch does not accept read-only arrays.
         self._memory = mmap(descriptor, handle.size, access=ACCESS_COPY)
         _in_large_pages(self._memory)
 
@@ -122,7 +122,7 @@ class SharedArrays:
         """
         path = f"/proc/{handle.pid}/fd/{handle.descriptor}"
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        # What was opened is looked at, not what the path leads to by now.
+        # Check the file that was opened, not the one at the path now.
         found = os.readlink(f"/proc/self/fd/{descriptor}")
         if found.partition(" ")[0] != f"/memfd:{handle.name}":
             os.close(descriptor)

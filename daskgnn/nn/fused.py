@@ -219,7 +219,7 @@ def _side_by_side(near: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
         return None
     if own.data_ptr() != near.data_ptr() + width * near.element_size():
         return None
-    # Each tensor's storage ends with its own last number: numpy does not mind.
+    # Each tensor gets storage of its own that ends with its last number.
     both = as_strided(
         CPU.array(near),
         (len(near), 2 * width),

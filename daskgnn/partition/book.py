@@ -87,7 +87,7 @@ def add_clusters(
 
 def default_clusters(num_nodes: int) -> int:
     """Return the default number of clusters for a graph of N nodes."""
-    # METIS makes no sense of clusters of one or two nodes.
+    # METIS does not work well for clusters of one or two nodes.
     return max(1, min(DEFAULT_CLUSTERS, num_nodes // 4))
 
 
@@ -133,7 +133,7 @@ def cut_clusters(
         near = np.flatnonzero(stray <= TOLERANCE * part)
         best = int(stray.argmin())
         if clusters.crossing is not None and len(near):
-            # A tenth of a part astray must save a tenth of the crossing edges.
+            # A tenth of a part out of balance must save a tenth of the crossing edges.
             price = clusters.crossing[first + near] * (1 + stray[near] / part)
             best = int(near[np.lexsort((stray[near], price))[0]])
         cuts.append(first + best)

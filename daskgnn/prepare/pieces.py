@@ -211,7 +211,7 @@ def put_piece(
     if work.weighted:
         with whole_file(work.path("weights", number)) as file:
             values.tofile(file)
-    # What says that the others are there comes last.
+    # The record that the other files are complete is written last.
     with whole_file(facts) as file:
         np.save(file, np.concatenate(([len(chunk[0]), met], begins)))
     return len(chunk[0])

@@ -128,7 +128,7 @@ def prepare(
     folder = WorkFolder(target, content, resume)
     try:
         if "placing" in folder.state and not overwrite and os.path.lexists(target):
-            # It was not there at first: the last run ended after it had put it there.
+            # The file was put there by a previous run that ended right afterwards.
             folder.remove()
             return target
         check_target(target, overwrite)

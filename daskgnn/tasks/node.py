@@ -106,7 +106,7 @@ class NodeClassification(Task):
         if not columns:
             raise InputError(f"metric={name!r} needs a label with both classes")
         found = [ranking.measure(measure) for ranking in columns]
-        # Their last digits differ, and each is to be what its users compare with.
+        # Their last digits differ: each is computed as in the library it is from.
         mean = sum(found) / len(found) if name.startswith("ogb:") else np.mean(found)
         error = max(ranking.error(measure) for ranking in columns)
         return {name: float(mean)} | ({f"{name}_error": error} if error else {})

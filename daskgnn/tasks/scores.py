@@ -111,7 +111,7 @@ class Ranking:
         positives, negatives = self.positives[::-1], self.negatives[::-1]
         with_them, false = np.cumsum(positives), np.cumsum(negatives)
         before = with_them - positives
-        # Precision at a positive, wherever it stands among scores that became one.
+        # Precision at a positive whose order among tied scores is unknown.
         lowest = (before + 1) / (before + 1 + false)
         highest = with_them / np.maximum(with_them + false - negatives, 1)
         given = with_them / (with_them + false)

@@ -227,7 +227,7 @@ class Killer(Watch):
                 os.kill(self._client.run_on_scheduler(os.getpid), signal.SIGKILL)
                 self.scheduler_kills += 1
             elif victim is not None:
-                # What a worker knows already is there at once: nothing is imported.
+                # What a worker has already unpickled is cached: nothing is imported.
                 self._client.run(
                     signal.raise_signal,
                     signal.SIGKILL,

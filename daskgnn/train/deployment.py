@@ -143,7 +143,7 @@ class Deployment:
         limit = self.executor.memory_limit()
         mapped = estimate_mapped(self.graph, self.settings["feature_dtype"])
         return share_memory(
-            # What is read in place counts as the reader's memory, too.
+            # Mapped memory counts for the worker that reads it, too.
             has_room=not limit or mapped < _share_of_memory() * limit,
             has_cache=self.halo_cache[1] > 0,
         )

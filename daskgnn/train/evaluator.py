@@ -99,7 +99,7 @@ class Evaluator:
         token = f"{self.preparation.run}-{self._count}"
         tasks, keys = by_original_id(outputs, self.preparation.blocks, bounds, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
-        # The chunks stay where they are: the array refers to them.
+        # The array refers to the chunks on the workers.
         graph = self.executor.kept(keys)
         classes = self._num_outputs(outputs)
         self.executor.release([*outputs, *keys])

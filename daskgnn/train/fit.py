@@ -111,7 +111,7 @@ class Fit:
             result = next(results, None)
             every = self.options["checkpoint_every"]
             if result is not None and every is not None:
-                # No more than an interval is ever on record without a checkpoint.
+                # At most one interval of steps is recorded without a checkpoint.
                 end = self.run_state.state.step + result.window.size
                 self.recorder.wait_for(end - every)
             return result
@@ -182,7 +182,7 @@ class Fit:
             record["staleness"] = sums.staleness
         run_state.last_loss = record["loss"]
         score = self._validate(epoch, record)
-        # Only now is the epoch over: what is lost before is done again.
+        # The epoch ends here: what is lost before is computed again.
         run_state.epoch = Sums()
         self.recorder.epoch(record)
         run_state.schedule.end_epoch(score, record["loss"])

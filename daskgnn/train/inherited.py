@@ -6,7 +6,7 @@ import os
 import sys
 
 if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
-    # What a terminal or a batch system sends to the driver's group is for the driver:
+    # Signals to the driver's process group are meant for the driver:
     # it needs its workers until it has written a checkpoint, and ends them itself.
     os.setpgrp()
 

@@ -322,7 +322,7 @@ def _trainer(
     out: Storage,
     progress: Progress,
 ) -> Trainer:
-    # A run of an older version lacks what came later, or has null for it.
+    # Runs of older versions lack newer settings, or have null for them.
     names = [n for n in PlainOptions.__annotations__ if settings.get(n) is not None]
     options: Any = {name: settings[name] for name in names}
     options |= {"client": client, "out": out.place, "progress": progress}

@@ -165,7 +165,7 @@ class _Updates:
         groups = [dict(group) for group in self.options[number].groups]
         for group in groups if rate != 1.0 else ():
             group["lr"] *= rate
-        # The mean over a run's seeds, where runs are of equal length.
+        # The mean over a part's seeds, if all parts have equally many.
         weight = float(self.num_parts)
         options = replace(self.options[number], groups=groups, weight=weight)
         step = Step(number, 0, options, self.num_parts)
@@ -227,7 +227,7 @@ class _Service:
         batch = self.ahead.batches[part]
         step = Step(number, num_parts=len(self.places))
         if worker != self.places[part]:
-            # Another's unit: only its step travels.
+            # A unit of another worker: only its step is sent.
             alone = ("unit-batch", *name, part)
             tasks[alone] = Task(alone, one_step, TaskRef(batch), number)
             batch, step = alone, replace(step, number=0)

@@ -181,7 +181,7 @@ class Trainer:
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
         with translate_cluster_errors(self._how_to_continue):
-            # What a store hides is found before anything is written.
+            # Damage of a store is found before anything is written.
             self._outlive_schedulers(lambda: self.deployment.load())
         self.recorder.open()
         if resume:
@@ -198,7 +198,7 @@ class Trainer:
                 with translate_cluster_errors(self._how_to_continue):
                     self._outlive_schedulers(lambda: self._train(epochs, signals))
         except BaseException:
-            # What has failed is said first.
+            # Report an earlier failure first.
             with suppress(TrainingError):
                 self.recorder.wait_until_written()
             raise
@@ -353,8 +353,8 @@ class Trainer:
         way = self.program.gradients
         lookahead = Lookahead(
             self.executor,
-            # Names of its own: results of an earlier fit, whose steps may still be on
-            # their way out of the scheduler, are never taken for those of this one.
+            # A new name, so that results of an earlier fit that have not been released
+            # by the scheduler yet are never taken for those of this one.
             replace(self.deployment.preparation, run=new_name()),
             WindowPlanner(
                 self.plan,

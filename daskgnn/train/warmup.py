@@ -92,7 +92,7 @@ def warm_up_everywhere(
     with notice.given_if_long():
         executor.submit(tasks, list(tasks))
         executor.wait(list(tasks))
-        # The driver's own part of a window: who is a seed in which step.
+        # The driver's part of preparing a window: the seeds of each step.
         one = Targets(np.zeros(1, np.int64), np.zeros((1, 1), np.int64))
         SeedPlan(one, 1, seed=0).permutation(0)
     executor.release(list(tasks))

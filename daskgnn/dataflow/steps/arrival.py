@@ -40,7 +40,7 @@ class Versions:
 
     def may_start(self) -> bool:
         """Return whether a further gradient can still be applied in time."""
-        # The oldest first, it comes after all that are under way.
+        # As the oldest, it is applied after all that are in progress.
         return len(self._read) <= self.bound
 
     def start(self, unit: Unit) -> None:

@@ -50,7 +50,7 @@ class TaskRunner:
     def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
         """Add a part's step; return the keys of its share and of what it carries."""
         key = ("grad", *self.name, step.number, part)
-        # What is replaced by states needs them only to begin from.
+        # Local steps replace the state; they need it only to start from.
         needed = carried is None or not self.method.begins_anew
         done = add_task(
             self.tasks,

@@ -53,7 +53,7 @@ class Mailbox:
     def put(self, attempt: str, step: int, sender: str, content: Any) -> None:
         """Keep what a peer sent."""
         with self._changed:
-            # Who writes is alive, perhaps at the address of one that died.
+            # The sender is alive, perhaps at the address of one that died.
             self._lost.discard(sender)
             if attempt in self._given_up:
                 return
@@ -241,7 +241,7 @@ def run_member(
         exchange.give_up()
         return None
     except CopiesDiffer:
-        # Not before the others know, too: one that gives up says nothing of it.
+        # Only when the others know it, too: a member that gives up does not tell them.
         raise
     except BaseException:
         exchange.give_up()

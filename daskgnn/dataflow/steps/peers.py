@@ -80,7 +80,7 @@ class Exchange:
         self.address = gang.members[me][0]
         self.parts = gang.members[me][1]
         self.peers = [a for i, (a, _) in enumerate(gang.members) if i != me]
-        # Of sums: two in a tree, one a part in a ring; and one of checksums.
+        # Messages: two per sum in a tree, one per part in a ring; one for checksums.
         self._turns = max(gang.num_parts, 2) + 2
         self._meetings: list[tuple[float, float]] = []
         self._sent_bytes = self._messages = 0

@@ -69,7 +69,7 @@ class TreeSum(Sum):
         self._known = known
         with clock.phase("reduce"):
             reduce_known(self._tree, known, add_gradients)
-        # A peer needs a range only if its other side is not with us.
+        # A peer needs a partial sum only if we do not have its partner.
         self._sliced = self._takes_slices()
         with clock.phase("exchange"):
             if self._sliced:
@@ -83,7 +83,7 @@ class TreeSum(Sum):
                 ]
                 self._known = pieces.pop(exchange.me)
             else:
-                # A copy: peers in this process are handed it, and `known` changes.
+                # A copy: peers in this process get the object, and `known` changes.
                 pieces = [dict(known)] * len(exchange.peers)
             exchange.send(self._step, 0, pieces)
 

@@ -107,7 +107,7 @@ class Spool:
     def _spill(self) -> None:
         """Move what waits in memory to the file."""
         if self._file is None:
-            # Open as long as the spool lives: it is gone when it is closed.
+            # Open as long as the spool exists: closing deletes the file.
             self._file = tempfile.TemporaryFile(  # noqa: SIM115
                 prefix="daskgnn-edges-", dir=_spool_folder.get()
             )
@@ -256,7 +256,7 @@ def _build(
     del counts
     own = int(sort_rows(indptr, entries, values))
     total = int(indptr[-1])
-    # In place: what is left over goes back without a copy.
+    # In place: the rest of the memory is returned without a copy.
     entries.resize(total, refcheck=False)
     if kept is not None:
         values.resize(total, refcheck=False)

@@ -118,7 +118,7 @@ def _read_npz(path: Path, options: dict[str, Any]) -> GraphData:
             f"{path} is damaged or not an .npz of plain arrays ({error}): get it again"
         ) from None
     if "format" in names:
-        # A matrix comes as a whole, so there is nothing to limit or to show.
+        # A matrix is in memory already, so there is no limit and no progress.
         given = {
             k: v for k, v in options.items() if k not in ("memory_limit", "progress")
         }

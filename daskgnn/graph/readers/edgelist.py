@@ -198,7 +198,7 @@ def find_layout(block: bytes, delimiter: str | None, header: bool | None) -> Lay
     first = lines[0].decode("utf-8", "replace")
     second = lines[1].decode("utf-8", "replace") if len(lines) > 1 else ""
     if delimiter is None:
-        # Tabs beside spaces are only more space; a comma or a semicolon is meant.
+        # Tabs next to spaces are white space, too; commas and semicolons separate.
         delimiter = next((sign for sign in ",;" if sign in first), " ")
     if delimiter == "\t":
         delimiter = " " if " " not in first else "\t"

@@ -55,7 +55,7 @@ def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> Gra
     build = take_options(options, file.name.partition(".")[0])
     found = _GraphML(file, weight, limit_bytes(build.memory_limit))
     try:
-        # The file on disk is opened beside the stream, for its place tells progress.
+        # The file is opened separately from the stream: its position shows progress.
         with (
             progress_bar([file], build.progress) as bar,
             file.open("rb") as raw,
@@ -110,7 +110,7 @@ class _GraphML:
         elif tag == "edge":
             self._edge(element)
         if tag in ("node", "edge", "key", "graph") and self._open:
-            # What was read is let go of, or the whole tree would be kept.
+            # Elements are cleared when read, or the whole tree would stay in memory.
             self._open[-1].remove(element)
 
     def _wrong(self, what: str, expected: str) -> GraphFormatError:

@@ -144,7 +144,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
         if plain_suffix(path) in (".parquet", ".pq"):
             import pyarrow.parquet as pq
 
-            # One thread: the file is small beside the edges, and memory counts.
+            # One thread: the file is small compared with the edges, and memory counts.
             return pq.read_table(path, use_threads=False).to_pandas()
         separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
         return pd.read_csv(path, sep=separator, skipinitialspace=True)

@@ -86,6 +86,6 @@ def _largest_vectors(
     try:
         _, vectors = eigsh(operator, count, which="LA", maxiter=_RESTARTS, **options)
     except ArpackNoConvergence as error:
-        # Those that have converged tell the large pieces apart.
+        # The converged ones separate the large pieces.
         vectors = error.eigenvectors
     return np.asarray(vectors)

@@ -91,7 +91,7 @@ def _walk_all(
                 push[:] = 0
                 _learn(points, others, path[centre], path[near], 1, rate, push)
                 for _ in range(NEGATIVES):
-                    # The end of a random entry: nodes by their degree.
+                    # The end of a random edge: nodes are chosen by their degree.
                     at = np.int64(uniform(draw(own, counter)) * len(indices))
                     counter += np.uint64(1)
                     _learn(points, others, path[centre], indices[at], 0, rate, push)

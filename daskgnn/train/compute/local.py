@@ -96,7 +96,7 @@ class LocalSteps(StepMethod):
         ]
         dense = sum(replica.sent[0][0] for replica in carried)
         sent = [(dense, 0)] * len(works)
-        # Parameters and optimizer stay those that the parts began from.
+        # The common parameters and optimizer state do not change until the average.
         after = replace(state.cleared(), step=first.step, by_part=by_part)
         return _told(after, state, losses, first.finished, works, sent)
 

@@ -77,7 +77,7 @@ def _value(path: str | Path, name: str, option: Option, value: Any) -> Any:
         if option.kind == "numbers" and isinstance(value, str):
             value = [int(word) for word in value.split(",")]
         elif option.kind == "number" and isinstance(value, str):
-            # YAML takes 1e-3, without a dot, for a word.
+            # YAML reads 1e-3, without a dot, as a string.
             value = float(value)
     try:
         return option.checked(name, value)

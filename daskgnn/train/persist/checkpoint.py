@@ -157,7 +157,7 @@ def _load(storage: Storage, folder: str) -> Checkpoint:
     try:
         with storage.open(f"{folder}{ARRAYS}") as file:
             _check_arrays(path, manifest, file)
-            # Whoever writes a checkpoint can write its SHA-256: no pickles either way.
+            # The SHA-256 does not protect against forgery, so pickles are never loaded.
             with np.load(file, allow_pickle=False) as stored:
                 arrays = {name: _array(stored, name) for name in stored.files}
     except CheckpointError:
@@ -244,7 +244,7 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _sha256(file: BinaryIO) -> str:
-    # Not file_digest: the files of object stores are no raw files.
+    # Not file_digest, which needs a raw file.
     digest = hashlib.sha256()
     while data := file.read(1 << 20):
         digest.update(data)

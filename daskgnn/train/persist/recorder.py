@@ -185,7 +185,7 @@ class Recorder:
         if self.storage is None:
             return
         self._hear()
-        # What the checkpoint covers must be on record before it.
+        # Records of the steps that a checkpoint covers are written before it.
         self._write_pending()
         self._checkpoints.put(checkpoint)
 

@@ -63,7 +63,7 @@ def expected_seconds(
         How many there are, and how many there would be.
     """
     before, after = (_busy(part_seconds, n) for n in (workers, wanted))
-    # Work that overlaps with other work is hidden in the wall's time in part only.
+    # Work that overlaps with other work adds less than its time to the wall time.
     hidden = min(step_seconds / before, 1.0) if before else 1.0
     return max(step_seconds - hidden * (before - after), 0.0)
 
@@ -122,7 +122,7 @@ class Advisor:
             return None
         change = advice.best - workers
         if change * self._last_change < 0:
-            # Otherwise noise would have it add and take away for ever.
+            # Otherwise noise would make it add and retire workers forever.
             self._enough *= 2
         self._last_change = change
         self._windows = 0
@@ -150,7 +150,7 @@ class Advisor:
         }
         fastest = min(times.values())
         best = min(n for n, seconds in times.items() if seconds <= fastest * WORTH)
-        # A worker that is not worth it stays unless it is in the way.
+        # A worker that gains too little stays unless steps are slower with it.
         if best < self._workers and times[best] > present:
             best = self._workers
         return Advice(self._workers, best, present, times[best])

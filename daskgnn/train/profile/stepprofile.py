@@ -212,7 +212,7 @@ class StepProfile:
         mean = dict(sums.mean)
         columns = {}
         for worker, lines in sorted(sums.chain.items()):
-            # A worker that came late or was lost counts for the time it was there.
+            # A worker that joined late or was lost counts for the time it was present.
             steps = sums.steps * sums.present[worker] / max(sums.seconds, 1e-9)
             columns[worker] = {k: v * 1000 / max(steps, 1e-9) for k, v in lines.items()}
         if not self.inline:
