@@ -105,7 +105,9 @@ def test_a_type_checker_knows_the_options(tmp_path):
         "f(steps='often')\n"
         "f(learning_rate=0.1)\n"
     )
-    files = [ROOT / f"daskgnn/train/{n}.py" for n in ("options", "plainoptions")]
+    files = [
+        ROOT / f"daskgnn/train/options/{n}.py" for n in ("options", "plainoptions")
+    ]
     words = ["--no-incremental", "--follow-imports=skip", "--cache-dir", str(tmp_path)]
     words += ["--config-file=", "--namespace-packages", str(script), *map(str, files)]
     said = mypy.run(words)[0]
