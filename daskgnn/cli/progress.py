@@ -31,7 +31,7 @@ class _Planned(Silent):
 
 
 class LineProgress(_Planned):
-    """One line an epoch and an event, and one where nothing came for 10 s."""
+    """One line per epoch and event, and one if nothing happened for 10 s."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)

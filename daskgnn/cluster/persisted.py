@@ -41,7 +41,7 @@ class Copy:
 
 
 class PersistedResults:
-    """Knows under which keys the residents of each part lie now.
+    """Keeps results on workers, and knows their current keys by part.
 
     Graphs are written with the keys that residents were first given.
     """

@@ -31,7 +31,7 @@ PERSISTENT = (5, 3.0)
 
 
 class PartPlacement:
-    """Knows the worker of each part, and moves parts that are better off elsewhere.
+    """Knows the worker of each part, and moves parts to balance the work.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class Departure:
 
 
 class WorkersPlugin(SchedulerPlugin):
-    """Keeps the list of departures, and sees to it that loose pins are loose.
+    """Keeps the list of workers that left, and lets their tasks run elsewhere.
 
     A task that becomes ready when none of its workers is alive would wait for one of
     them even after another has joined (distributed 2026.8).

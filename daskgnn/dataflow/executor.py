@@ -121,7 +121,7 @@ class Executor(Protocol):
 
 
 class PartsLost(Exception):
-    """What was submitted lacks parts that standbys can take over at once."""
+    """Submitted tasks lack parts that standbys can take over at once."""
 
 
 class LocalExecutor(Executor):

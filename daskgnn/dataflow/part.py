@@ -47,7 +47,7 @@ class PartContent:
 
 @dataclass(frozen=True)
 class PartSource:
-    """Where a part's blocks are loaded from, and what becomes of them."""
+    """Where a part's blocks are loaded from, and in which form."""
 
     graph: GraphSource | PackedSource
     start: int
@@ -183,7 +183,7 @@ class PartBlocks:
 
 @dataclass(frozen=True)
 class WholeRows:
-    """What `PartBlocks.whole_rows` returns of a part that nothing can be read of."""
+    """What `PartBlocks.whole_rows` returns for a part whose process is gone."""
 
     block: AdjacencyBlock
 

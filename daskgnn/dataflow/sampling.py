@@ -92,7 +92,7 @@ class ColocatedParts:
 
 @dataclass(frozen=True)
 class Message:
-    """A sampler's request or answer on its way; None where there is nothing to say."""
+    """A sampler's request or answer as it is sent; None if there is none."""
 
     value: Any
 

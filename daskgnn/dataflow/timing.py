@@ -28,7 +28,7 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Timed:
-    """A result, and the time that one of the tasks it goes to is to count."""
+    """A result, and its time, which one of the tasks that use it counts."""
 
     value: Any
     spent: Spent
@@ -38,7 +38,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class TimedWindow(PreparedWindow):
-    """A prepared window, and what its preparation took."""
+    """A prepared window, and the time of its preparation."""
 
     spent: Spent = field(default_factory=dict)
     """By the first word of the tasks' keys; other parts' work for it included."""

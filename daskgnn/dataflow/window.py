@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WindowSeeds:
-    """What the global plan says of a window."""
+    """The seeds of a window, and facts about its steps, from the global plan."""
 
     runs: list[list[np.ndarray]]
     """[P][W] storage ids: the seeds of each part in each step."""
@@ -63,7 +63,7 @@ class WindowSeeds:
 
 @dataclass(frozen=True)
 class InputPlan:
-    """What a run's first layer is given."""
+    """How the input of the first layer is prepared in a run."""
 
     first_aggregation: str | None
     half: bool = False

@@ -32,7 +32,7 @@ MOST_PARTS = 8
 
 @dataclass(frozen=True)
 class Report:
-    """What was looked at and found right."""
+    """Counts of what was checked and found correct."""
 
     path: str
     num_nodes: int

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class HeldPart(Protocol):
-    """What can be read in place of a part that lies here."""
+    """A part whose arrays can be read in place."""
 
     @property
     def adjacency(self) -> AdjacencyBlock:
@@ -53,7 +53,7 @@ class HeldPart(Protocol):
 
 @dataclass(frozen=True)
 class Groups(ArrayRecord):
-    """Neighbours that one owner is to reduce, group by group."""
+    """Groups of neighbours whose rows one owner is to sum."""
 
     starts: np.ndarray
     """int64 [G + 1], group *g* is ``members[starts[g]:starts[g + 1]]``."""
@@ -67,7 +67,7 @@ class Groups(ArrayRecord):
 
 @dataclass(frozen=True)
 class FeatureRequest(ArrayRecord):
-    """What a part asks one owner for, for a whole window."""
+    """A part's request to one owner, for a whole window."""
 
     ids: np.ndarray
     """int [m], storage ids of the rows wanted, each once, ascending."""

@@ -63,7 +63,7 @@ class WholePart(ArrayRecord):
 
 @dataclass(frozen=True)
 class StreamedPart(ArrayRecord):
-    """What a `WholePart` is where features are read when they are wanted."""
+    """A `WholePart` whose features are read when they are needed."""
 
     reader: RowReader
     """Of the rows of the whole graph."""

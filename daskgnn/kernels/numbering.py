@@ -47,7 +47,7 @@ _NONE = np.uint64(0)
 
 @dataclass
 class Scratch:
-    """Kept tables; what they hold between calls means nothing."""
+    """Tables that are reused between calls; their content is not."""
 
     dense: np.ndarray
     """int32 [nodes], every entry below `base`."""

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ArrayRecord:
-    """What a dataclass of arrays, and of such records, inherits."""
+    """Base of dataclasses of arrays, and of such dataclasses."""
 
     @property
     def nbytes(self) -> int:

@@ -33,7 +33,7 @@ _FEW = 32
 
 @dataclass(frozen=True)
 class SplitRows(ArrayRecord):
-    """What a block has of the split rows: the own ones', and the entries it holds.
+    """A block's split rows, and the entries of split rows that it holds.
 
     The held entries are the last of the block's `indices` and `weights`; the rows that
     are not split lie before them without gaps.

@@ -92,7 +92,7 @@ def _locate(
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a window; addresses in them are good as long as it lives."""
+    """The tables of a window; addresses in them are valid as long as it exists."""
 
     book: PartitionBook
     part: int

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one part had from each other part (its own entry is zero).
+    """What one part received from each other part (its own entry is zero).
 
     Rows and bytes count alike whether they were sent or read where they lay.
     """

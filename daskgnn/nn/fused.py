@@ -32,7 +32,7 @@ CHUNK_BFLOAT16 = 4096
 
 
 class Layer(NamedTuple):
-    """What a layer does beside its products."""
+    """What a layer does in addition to its matrix products."""
 
     num_dst: int
     rows: ops.BlockRows | None

@@ -32,7 +32,7 @@ _PACKAGE_HOME = str(Path(__file__).parents[2])
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a method gave and what it took."""
+    """A method's clusters, time and memory."""
 
     clusters: np.ndarray
     """int64 [N], the cluster of each node."""

@@ -100,7 +100,7 @@ def cut_pieces(lengths: list[int], least: int) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class PieceWork:
-    """What every task of one preparation knows."""
+    """What every task of one preparation is given."""
 
     folder: Path
     """Seen by all."""
@@ -228,7 +228,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
 
 @dataclass(frozen=True)
 class PieceTotals:
-    """What all pieces are together."""
+    """Totals over all pieces."""
 
     edges: int
     loops: int

@@ -80,7 +80,7 @@ def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock
 
 
 class MadeUpSource:
-    """What is known of the made-up graph's nodes."""
+    """A source for the small graph on which samplers are checked."""
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
         """Return int64 [n]."""

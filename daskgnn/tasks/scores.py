@@ -171,7 +171,7 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """What some nodes contribute to the scores of their classes."""
+    """The contribution of some nodes to the scores of their classes."""
 
     count: int
     right: int

@@ -36,7 +36,7 @@ class PreparedAhead:
 
 
 class Lookahead:
-    """Has windows prepared, some of them before their turn.
+    """Submits the preparation of windows ahead of their training.
 
     Parameters
     ----------

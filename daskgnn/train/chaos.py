@@ -31,7 +31,7 @@ _SCHEDULER = ""
 
 @dataclass(frozen=True)
 class ChaosReport:
-    """What came of two runs that differ in nothing but killed processes."""
+    """Results of two runs that differ only in killed processes."""
 
     undisturbed: str
     """``params_sha256``."""
@@ -136,7 +136,7 @@ def check_victims(kill: str, scheduler: str | None) -> None:
 
 @dataclass
 class Watch:
-    """A progress that takes the time from the first step to the last."""
+    """A progress that measures the time from the first step to the last."""
 
     shown: Progress
     events: list[Record] = field(default_factory=list)

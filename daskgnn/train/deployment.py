@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Deployment:
-    """What is loaded and sent once, on first use, and is lost with a cluster."""
+    """What is loaded and sent to a cluster once, on first use."""
 
     executor: Executor
     targets: GivenTargets

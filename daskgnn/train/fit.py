@@ -43,7 +43,7 @@ def tell_start(
 
 @dataclass
 class Fit:
-    """Takes a run from where its course stands to its last epoch."""
+    """Trains a run from its current state to its last epoch."""
 
     graph: Graph
     plan: SeedPlan

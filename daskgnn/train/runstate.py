@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sums:
-    """What is added up over steps: of an epoch, or of the whole run."""
+    """Sums over the steps of an epoch, or of the whole run."""
 
     loss: float = 0.0
     """Sum over seeds."""
@@ -73,7 +73,7 @@ class Best:
 
 @dataclass
 class RunState:
-    """Where a run stands."""
+    """The current state of a run."""
 
     state: TrainState
     schedule: Schedule

@@ -82,7 +82,7 @@ class ServerLoop(TrainLoop):
 
 
 class _Updates:
-    """The state, and the gradients that have come for it."""
+    """The state, and the gradients that have arrived for it."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class _Updates:
 
 
 class _Service:
-    """One window's units, and who computes them."""
+    """One window's units, and the workers that compute them."""
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
 
 @dataclass(eq=False)
 class GivenTargets:
-    """A task's targets of each split, asked for once."""
+    """A task's targets of each split, computed once."""
 
     task: Task
     graph: Graph

@@ -20,7 +20,7 @@ Unit = tuple[int, int]
 
 
 class Versions:
-    """Which versions of the parameters are being worked with, and what may come next.
+    """The versions of the parameters in use, and the gradient to apply next.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def chain_window(steps: WindowSteps) -> tuple[dict[Any, Any], Any]:
 
 
 class TaskRunner:
-    """Adds the tasks of a window's steps to a graph; hands out keys."""
+    """Adds the tasks of a window's steps to a graph, and returns their keys."""
 
     def __init__(self, steps: WindowSteps) -> None:
         self.method, self.name = steps.method, steps.name

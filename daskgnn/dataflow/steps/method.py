@@ -141,7 +141,7 @@ class WindowSteps:
 
 
 class Runner(Protocol):
-    """Carries a window's steps out; what it hands out only it needs to understand."""
+    """Carries out a window's steps. Its results are opaque to the caller."""
 
     num_parts: int
     done: int

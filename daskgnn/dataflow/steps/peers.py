@@ -32,12 +32,12 @@ class PeerLost(Exception):
 
 
 class CopiesDiffer(TrainingError):
-    """Members have other parameters than their peers: all of them find that out."""
+    """Some members' copies of the parameters differ from the others'."""
 
 
 @dataclass(frozen=True)
 class Gang:
-    """Who runs a window together."""
+    """The members that run a window together."""
 
     attempt: str
     """Names this try: a message of another one is never taken for one of it."""

@@ -32,7 +32,7 @@ Total = tuple[PartGradient, PartGradient | None]
 
 
 class Sum(ABC):
-    """A sum under way that the exchange of a gang carries."""
+    """A sum that the members of a gang compute together."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Sum(ABC):
 
 
 class TreeSum(Sum):
-    """The sum of a step's shares over all parts: what is ours is sent at once.
+    """The sum of a step's gradients over all parts, in the fixed tree.
 
     Own pairs are added first, then what the peers have. Where each member sums a slice
     (reduce-scatter, then all-gather), numbers are added in the tree's order as well:
@@ -127,7 +127,7 @@ class TreeSum(Sum):
 
 
 class PackedSum(Sum):
-    """The sum of compressed shares: every member opens all of them, and adds."""
+    """The sum of compressed gradients, which every member decompresses and adds."""
 
     def _begin(self, shares: dict[int, PartGradient]) -> None:
         exchange = self._exchange

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class RowSource(ABC):
-    """Dense float32 features (N, F) that are in no memory: indexed like an array.
+    """Dense float32 features (N, F) that are not in memory: indexed like an array.
 
     They are finite, and not so full of zeros that CSR would be the smaller form.
     """

@@ -40,7 +40,7 @@ def split_threshold(num_nodes: int, num_edges: int, num_clusters: int) -> int:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VertexCutGraph(PartitionedGraph):
-    """A graph in storage order, some rows of which lie with many clusters."""
+    """A graph in storage order with split rows, whose edges are in many clusters."""
 
     holders: np.ndarray
     """int32 [E], the cluster that a vertex-cut gives each entry, in original order."""

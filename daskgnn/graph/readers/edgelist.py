@@ -62,12 +62,12 @@ _BLOCK_SHARE = 32
 
 
 class _NotNumbers(Exception):
-    """Ids that were read as whole numbers are none."""
+    """Ids that were read as whole numbers are not numbers."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines of a file look."""
+    """The format of a file's lines."""
 
     delimiter: str
     """One character; a space stands for any run of spaces and tabs."""

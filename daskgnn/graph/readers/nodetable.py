@@ -28,7 +28,7 @@ _SPLIT_WORDS["test"] = "test"
 
 @dataclass(eq=False)
 class NodeTable:
-    """What a table says of N nodes, in its own order."""
+    """The content of a table of N nodes, in its own order."""
 
     length: int
     """N."""

@@ -239,7 +239,7 @@ class ZarrSource(StoredSource):
 
 
 class MemorySource(StoredSource):
-    """A partitioned graph in memory, as a store written from it would have it.
+    """A partitioned graph in memory, equal to a store written from it.
 
     Parts are cut out here and sent to the workers, each once: the graph has to fit
     into this process's memory beside what training needs, and workers of a machine

@@ -28,7 +28,7 @@ BALANCE = 1.1
 
 @dataclass(frozen=True, eq=False)
 class VertexCut:
-    """Where nodes and edges are."""
+    """The clusters of nodes and edges."""
 
     masters: np.ndarray
     """int64 [N], the cluster of each node."""

@@ -174,7 +174,7 @@ def compression(text: str) -> Compression:
 
 @dataclass(frozen=True)
 class UpdateOptions:
-    """What the driver says of one step's update."""
+    """The options of one step's update, from the driver."""
 
     groups: list[dict[str, Any]]
     """Settings of each of the optimizer's parameter groups (learning rates)."""
@@ -187,7 +187,7 @@ class UpdateOptions:
 
 
 class StepUse(NamedTuple):
-    """What the plan says of one step's gradient."""
+    """How the plan uses one step's gradient."""
 
     weight: float = 1.0
     """Its share in its update."""

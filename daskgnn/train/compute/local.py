@@ -107,7 +107,7 @@ class LocalSteps(StepMethod):
 
 
 class Replicas:
-    """The state that parts begin their own steps from, and their averages."""
+    """The state from which parts take local steps, and its averages."""
 
     def __init__(self, program: Program, state: TrainState) -> None:
         self.program = program

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PackedSteps(StepMethod):
-    """What a message leaves out is carried to the part's next step."""
+    """Steps with compressed gradients: residuals are added to the next step's."""
 
     compression: Compression = field(kw_only=True)
 

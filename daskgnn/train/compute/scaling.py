@@ -22,7 +22,7 @@ SMALLEST = 2.0**-14
 
 @dataclass(frozen=True)
 class LossScale:
-    """What losses are multiplied by."""
+    """The factor by which losses are multiplied."""
 
     factor: float = FIRST
     good: int = 0

@@ -16,7 +16,7 @@ from daskgnn.errors import InputError
 
 @dataclass(frozen=True)
 class Option:
-    """What is declared of a setting beside its name and its Python type."""
+    """The declaration of a setting, in addition to its name and Python type."""
 
     help: str
     """A sentence: for ``--help``, the docstring and the page of options."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Told of a run's course; a terminal, a notebook or a log may implement it."""
+    """Gets the events of a run; implement it for a terminal, a notebook or a log."""
 
     def started(self, info: dict[str, Any]) -> None:
         """Take note that training begins (total_steps, first_step, epochs, ...)."""

@@ -77,7 +77,7 @@ def _busy(part_seconds: Sequence[float], workers: int) -> float:
 
 
 class Advisor:
-    """Remembers throughput by the number of workers, and says how many are right.
+    """Remembers throughput by the number of workers, and advises how many to use.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ HERE = "this process"
 
 @dataclass
 class _Sums:
-    """What is added up over windows."""
+    """Sums over windows."""
 
     windows: int = 0
     steps: int = 0

@@ -53,7 +53,7 @@ Seconds = dict[str, float]
 
 @dataclass(frozen=True)
 class WindowProfile:
-    """What is known of a trained window's time."""
+    """The times of one trained window."""
 
     steps: int
     form: str
