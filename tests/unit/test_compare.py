@@ -9,7 +9,7 @@ from daskgnn.cli import main
 from daskgnn.errors import PartitionError
 from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.memory.compare import compare
+from daskgnn.graph.memory.partitioning import compare
 from daskgnn.partition import PARTITIONERS, choose_method, fallback_note
 from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
 from daskgnn.partition.measured import run_measured

@@ -13,8 +13,9 @@ from stored_graphs import make_graph
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.graph import open_graph
+from daskgnn.graph.store import writer
 from daskgnn.graph.store.manifest import METADATA_FILE, build_manifest, document_digest
-from daskgnn.graph.store.store import open_store, writer
+from daskgnn.graph.store.store import open_store
 from daskgnn.graph.validate import validate
 
 ARRAYS = [
@@ -229,7 +230,7 @@ def test_a_malicious_store_executes_nothing(codec, copy_with, tmp_path):
             document["codecs"] = [{"name": codec, "configuration": {"id": "pickle"}}]
             document["data_type"] = data_type
         else:
-            forged = build_manifest(str(path)).to_dict()
+            forged = vars(build_manifest(str(path)))
             document["attributes"]["manifest"] = json.loads(json.dumps(forged))
             document["attributes"]["checksum"] = document_digest(document)
         (path / name / METADATA_FILE).write_text(json.dumps(document))
