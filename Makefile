@@ -40,17 +40,17 @@ test: $(VENV)/.test  ## Run the tests, but for those marked slow or chaos
 test-all: $(VENV)/.test  ## Run every test
 	$(BIN)/python -m pytest
 
-chaos: $(VENV)/.test  ## Kill processes, TRIALS=50 times at most a fault; print a table (an hour)
+chaos: $(VENV)/.test  ## Kill processes, at most TRIALS=50 times for each fault; print a table (an hour)
 	$(BIN)/python -m pytest tests/cluster -m chaos
 	$(BIN)/python -m pytest tests/chaos --trials $(TRIALS)
 
 base-given:
 	$(if $(BASE),@:,$(error give the commit to compare with: make $(MAKECMDGOALS) BASE=<commit>))
 
-golden: base-given $(VENV)/.test  ## Train in 55 ways here and at BASE=<commit>: the same bits? (10 minutes)
+golden: base-given $(VENV)/.test  ## Train in 55 configurations here and at BASE=<commit>, compare results (10 minutes)
 	$(BIN)/python benchmarks/golden.py $(BASE)
 
-bench-env: $(VENV)/.bench $(VENV)/.pyg  ## Add the peers that benchmarks compare with: DGL, PyG
+bench-env: $(VENV)/.bench $(VENV)/.pyg  ## Add the systems that benchmarks compare with: DGL, PyG
 
 bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler (under 10 minutes)
 	@mkdir -p $(BENCH_OUT)
@@ -63,16 +63,16 @@ before-after: base-given $(VENV)/.test  ## Measure BASE=<commit> and this checko
 	$(BIN)/python benchmarks/before_after.py $(BASE) --pairs $(PAIRS) \
 		--json $(BENCH_OUT)/before-after.json
 
-bench-gradients: $(VENV)/.test  ## Measure the ways to combine gradients
+bench-gradients: $(VENV)/.test  ## Measure the options that combine gradients
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/gradients.py --json $(BENCH_OUT)
 
-bench-accuracy: $(VENV)/.test  ## Test accuracy of these ways, 5 seeds (under an hour; goes on where it was)
+bench-accuracy: $(VENV)/.test  ## Measure test accuracy of these options, 5 seeds (under an hour; resumes)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/gradients.py --only accuracy \
 		--results $(BENCH_OUT)/accuracy-of-ways.jsonl --json $(BENCH_OUT)
 
-bench-scale: $(VENV)/.test  ## Draw, prepare, train a graph beyond its workers' memory: NODES, ENTRIES
+bench-scale: $(VENV)/.test  ## Generate, prepare, train a graph larger than its workers' memory: NODES, ENTRIES
 	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)
 
 bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, partitioners, Cora (hours)

@@ -1,4 +1,4 @@
-"""The errors a user can meet: one typed, one-line message each."""
+"""The errors that daskgnn raises: typed, with one-line messages."""
 
 
 def first_line(error: object) -> str:

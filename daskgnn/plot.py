@@ -113,7 +113,7 @@ _PANELS = (
     ("edge_balance", "Largest part over mean, in edges", 1.0),
     ("remote_bytes_per_step", "Remote kB a step (estimate)", 1e-3),
     ("seconds", "Seconds", 1.0),
-    ("peak_bytes", "Peak memory beside the graph, MB", 1e-6),
+    ("peak_bytes", "Peak memory without the graph, MB", 1e-6),
 )
 
 
@@ -208,7 +208,7 @@ def _draw_loss(axes: Any, steps: list[Record], epochs: list[Record]) -> None:
         axes.plot(
             numbers, loss, color=_BLUE, linewidth=1.8, marker=dot, ms=3, label="epoch"
         )
-        # Under a log scale a fast early fall does not hide the rest.
+        # With a log scale a steep fall at the beginning does not hide the rest.
         if min(loss) > 0 and max(loss) > 20 * min(loss):
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")

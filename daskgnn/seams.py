@@ -1,4 +1,4 @@
-"""What a user's own object must have, found before any work."""
+"""Check users' own objects (samplers, sources, tasks) before any work."""
 
 from __future__ import annotations
 

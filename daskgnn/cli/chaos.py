@@ -1,4 +1,4 @@
-"""The command ``chaos``: kill workers or schedulers, and compare the bits."""
+"""The command ``chaos``: kill workers or schedulers, and compare the results."""
 
 from __future__ import annotations
 

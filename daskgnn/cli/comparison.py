@@ -1,4 +1,4 @@
-"""What ``partition --compare`` and ``--estimate`` print."""
+"""The output of ``partition --compare`` and ``--estimate``."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def compare_methods(
     click.echo(
         f"for {rows[0].num_parts} parts; remote rows and bytes a step are estimates at "
         f"fan-outs {fan_outs}, batch {options['batch_size']}, windows of "
-        f"{options['window']}, without cache; memory is that beside the graph"
+        f"{options['window']}, without cache; memory does not include the graph"
     )
     if json_path is not None:
         objects = ",\n".join(json.dumps(row.to_dict()) for row in rows)

@@ -173,7 +173,7 @@ def _refuse_missing(
     """Say which of OUT and --compare there must be."""
     said = None
     if out is not None and compare:
-        said = f"--compare stores nothing: leave {out} out"
+        said = f"--compare stores nothing: omit {out}"
     elif out is None and not compare and not estimate:
         said = "Missing argument 'OUT': give the path of a store, or --compare"
     elif files is not None and not compare:

@@ -1,4 +1,4 @@
-"""Errors as a user of the command line meets them: one line and a status."""
+"""Errors on the command line: one line and an exit status."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class OneLineGroup(click.Group):
 def _stop(error: Exception, ctx: click.Context) -> NoReturn:
     """Raise the line that stands for an error, after its traceback if wanted."""
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        raise error  # click ends quietly when nobody reads on
+        raise error  # click handles a closed pipe quietly
     if ctx.meta.get(_DEBUG):
         traceback.print_exception(error)
     raise explain(error) from None

@@ -1,4 +1,4 @@
-"""The command ``generate``, and what the commands that prepare a store share."""
+"""The command ``generate``: draw a synthetic graph and store it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def generate(
     refuse_existing(out, force or resume)
     if kind == "rmat" and (nodes & (nodes - 1) or nodes < 2):
         raise click.UsageError(
-            f"--nodes {nodes} is no power of 2, as rmat needs: give "
+            f"--nodes {nodes} is not a power of 2, which rmat needs: give "
             f"{1 << max(nodes.bit_length(), 1)}"
         )
     names = ("classes", "features")

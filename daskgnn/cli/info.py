@@ -1,4 +1,4 @@
-"""The command ``info``: what a store holds."""
+"""The command ``info``: describe a store."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ class IntList(click.ParamType):
         try:
             return [int(word) for word in value.split(",")]
         except ValueError:
-            self.fail(f"{value!r} is no list of whole numbers like 15,10", param, ctx)
+            self.fail(
+                f"{value!r} is not a list of whole numbers like 15,10", param, ctx
+            )
 
 
 class NameList(click.ParamType):
@@ -167,9 +169,7 @@ def data_dir_option(command: Command) -> Command:
 
 def yes_option(command: Command) -> Command:
     """Add --yes to a command."""
-    return click.option(
-        "--yes", is_flag=True, help="Allow large downloads without asking."
-    )(command)
+    return click.option("--yes", is_flag=True, help="Allow large downloads.")(command)
 
 
 def _column(text: str) -> str | int:
@@ -231,7 +231,7 @@ def silence_logs(ctx: click.Context) -> None:
 
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     dask.config.set({"logging.distributed": "critical"})
-    # asyncio reports what an interrupted run leaves unfinished.
+    # asyncio would report the unfinished tasks of an interrupted run.
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"distributed\b")

@@ -1,4 +1,4 @@
-"""Preparing a store out of core, alone or with a cluster: what commands share."""
+"""Out-of-core preparation of a store, shared by ``partition`` and ``generate``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _client(workers: int | None, scheduler: str | None, **tls: Any) -> Iterator[
 
     silence_logs(click.get_current_context())
     with Encryption(**tls).configured(scheduler):
-        # The limit is kept by the size of the tasks: a nanny would count mapped pages.
+        # The sizes of tasks keep the limit: a nanny would count mapped pages.
         opened = (
             open_client(None, scheduler)
             if scheduler is not None

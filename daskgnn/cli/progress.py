@@ -1,4 +1,4 @@
-"""How a run is shown: a bar on a terminal, plain lines in a pipe."""
+"""Progress of a run: a bar on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Planned(Silent):
 
 
 class LineProgress(_Planned):
-    """One line an epoch and an event, and one where nothing came for 10 s."""
+    """One line per epoch and event, and one if nothing happened for 10 s."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
@@ -131,7 +131,7 @@ def _size(stream: TextIO) -> Record:
         known = all(os.get_terminal_size(stream.fileno()))
     except (OSError, ValueError):
         known = False
-    # Terminals of recorders and build systems call themselves 0 by 0: no bar fits.
+    # Terminals of recorders and build systems have size 0 by 0: no bar.
     return {"dynamic_ncols": True} if known else {"ncols": 100, "nrows": 24}
 
 

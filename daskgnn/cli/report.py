@@ -1,4 +1,4 @@
-"""Where a run goes, and what is printed of it at its end."""
+"""The directory of a run, and the lines printed at its end."""
 
 from __future__ import annotations
 

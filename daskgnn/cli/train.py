@@ -126,7 +126,7 @@ def _settings(
 
         found = read_config(config)
         if given.keys() & {"workers", "scheduler"}:
-            # The file's cluster is another.
+            # The configuration file's cluster settings are for another cluster.
             found = {n: v for n, v in found.items() if RUN[n].group != CLUSTER}
         given = found | given
         check_cluster(given.get("workers"), given.get("scheduler"))

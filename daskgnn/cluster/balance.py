@@ -1,4 +1,4 @@
-"""Where parts live: pure functions of who is there and of measured times.
+"""Which worker gets which part: pure functions of workers and measured times.
 
 What is decided here changes how fast a run is, never a bit of its result.
 """

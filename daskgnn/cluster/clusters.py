@@ -1,4 +1,4 @@
-"""Clusters: the library's own, or a scheduler the user runs."""
+"""Open a cluster: one that daskgnn starts, or a scheduler that the user runs."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OWN_CLUSTER = {
-    # Parts are placed by us; a stolen task would drag its block along.
+    # Parts are placed by us; a stolen task would move its block.
     "distributed.scheduler.work-stealing": False,
-    # Blocks that others read in place are theirs, too: the holder's would be dropped.
+    # Blocks that others read in place count as replicas, which would be dropped.
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.allowed-failures": 10,
     "distributed.scheduler.worker-ttl": "30s",
     "distributed.scheduler.no-workers-timeout": "60s",
     "distributed.comm.timeouts.tcp": "12s",
-    # For so long a worker knocks at the door of a peer that has just died.
+    # How long a worker tries to connect to one that has just died.
     "distributed.comm.timeouts.connect": "8s",
-    # A block on the disk comes back for the next window, and takes twice its memory to
-    # go and to come; a worker that pauses holds up all others. What does not fit is
+    # A spilled block is needed again for the next window, and takes its memory twice to
+    # be written and read; a paused worker delays all others. What does not fit is
     # refused before a run.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -54,7 +54,7 @@ OWN_CLUSTER = {
 DASHBOARD_PORT = 8787
 
 WORKER_START_SECONDS = 60
-"""In which a worker of an own cluster starts, or the cluster has failed to."""
+"""Time limit for a local worker to start."""
 
 THREADS_PER_WORKER = 2
 """One computes steps while the other prepares the next window."""
@@ -66,16 +66,16 @@ def open_client(
     scheduler: str | None,
     memory_limit: int | str | None = None,
 ) -> Iterator[Any]:
-    """Yield a client of an own cluster or of a scheduler; None for no workers.
+    """Yield a client of a new local cluster or of a scheduler; None for no workers.
 
     Parameters
     ----------
     workers : int or None
-        Workers of an own cluster on this machine; 0 trains in this process.
+        Workers to start on this machine; 0 trains in this process.
     scheduler : str or None
         Address of a running scheduler, e.g. ``tcp://host:8786``.
     memory_limit : int or str, optional
-        Of each worker of an own cluster; an equal share of the machine's by default.
+        Of each worker that is started; an equal share of the machine's by default.
 
     Raises
     ------
@@ -131,15 +131,15 @@ def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{_dashboard_port()}",
             silence_logs=logging.CRITICAL,
-            # For so long a worker looks for a scheduler that is lost by then; without
-            # it, for ever.
+            # How long a worker searches for a scheduler that is lost meanwhile; without
+            # it, forever.
             death_timeout=WORKER_START_SECONDS,
         )
     with cluster, Client(cluster) as client:
         try:
             yield client
         finally:
-            # Futures that outlive it would tell a loop that is closed: let them not.
+            # Futures that outlive it would call a closed event loop: prevent that.
             client.generation += 1
 
 
@@ -179,7 +179,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
     try:
         host, port = get_address_host_port(address, strict=True)
     except (TypeError, ValueError) as error:
-        raise ClusterError(f"{address!r} is no address: {remedy}") from error
+        raise ClusterError(f"{address!r} is not an address: {remedy}") from error
     try:
         socket.create_connection((host, port), timeout).close()
     except OSError as error:
@@ -194,7 +194,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
             f"{timeout:g} s: {remedy}"
         ) from error
     if kind != "Scheduler":
-        raise ClusterError(f"a {kind} answers at {address}, no scheduler: {remedy}")
+        raise ClusterError(f"a {kind} answers at {address}, not a scheduler: {remedy}")
 
 
 @contextmanager
@@ -224,8 +224,8 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     ) as error:
         said = first_line(error)
         raise TrainingError(
-            f"the cluster lost what the run needs ({type(error).__name__}: {said}); "
-            f"{where()}"
+            f"the cluster lost data that the run needs ({type(error).__name__}: "
+            f"{said}); {where()}"
         ) from error
 
 
@@ -268,7 +268,7 @@ def warn_of_settings(client: Any) -> None:
     said = "; ".join(f"{name} is {found.get(name)}, so {why}" for name, why in wrong)
     words = " ".join(f"{_variable(name)}={OWN_CLUSTER[name]}" for name, _ in wrong)
     warnings.warn(
-        f"the scheduler's settings are not made for this ({said}): start scheduler and "
+        f"the scheduler's settings do not suit training ({said}): start scheduler and "
         f"workers with {words}",
         stacklevel=2,
     )
@@ -281,15 +281,15 @@ def _slower_than(limit: float) -> Callable[[Any], bool]:
 _WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "distributed.scheduler.worker-ttl": (
         _slower_than(60),
-        "a worker that hangs is missed late",
+        "a worker that hangs is noticed late",
     ),
     "distributed.scheduler.no-workers-timeout": (
         _slower_than(float("inf")),
-        "a run without workers waits for ever",
+        "a run without workers waits forever",
     ),
     "distributed.scheduler.allowed-failures": (
         lambda found: int(found) < 10,
-        "a few lost workers end a run",
+        "a few lost workers end the run",
     ),
     "distributed.comm.timeouts.tcp": (
         _slower_than(15),
@@ -297,11 +297,11 @@ _WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "distributed.comm.timeouts.connect": (
         _slower_than(15),
-        "what a dead worker holds is waited for long",
+        "connecting to a dead worker is tried for long",
     ),
     "distributed.scheduler.work-stealing": (
         bool,
-        "parts' tasks are moved about: results hold, speed may not",
+        "tasks may run away from their part's data, which is slow",
     ),
 }
 """What settings may not be, and what follows from them."""

@@ -1,4 +1,4 @@
-"""Clients that outlive their scheduler: a new cluster, or the next at an address."""
+"""Reconnect when a scheduler is lost: to a new cluster, or to the same address."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ _CONNECTIONS: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
 
 
 def successor(client: Any) -> Any:
-    """Return a client to go on with when the scheduler of `client` is gone.
+    """Return a new client when the scheduler of `client` is gone.
 
-    The library's own clusters are started anew. Elsewhere the next scheduler at the
+    Clusters that daskgnn started are started again. Elsewhere the next scheduler at the
     same address is waited for, and a worker of it (``gnn.reconnect-timeout``).
 
     Raises
@@ -125,7 +125,7 @@ def scheduler_id(address: str, security: Any = None) -> str | None:
     """Return the name that the scheduler at an address has given itself, or None."""
     options = {} if security is None else security.get_connection_args("client")
     try:
-        # Dask would try again for long where nothing listens.
+        # Dask would keep trying for long if nothing listens.
         host = get_address_host_port(address)
         socket.create_connection(host, _ANSWER_SECONDS).close()
         return str(identity(address, options, _ANSWER_SECONDS, n_workers=0)["id"])

@@ -1,4 +1,4 @@
-"""The library's own clusters: a scheduler in a process of its own, workers beside it.
+"""Clusters that daskgnn starts: a scheduler process, and forked worker processes.
 
 The scheduler then takes no turn of the driver's interpreter, and its death is not
 the driver's. `distributed.SubprocessCluster` would start every process from nothing;
@@ -48,7 +48,7 @@ class ForkedCluster(LocalCluster):
     async def _close(self) -> None:
         scheduler = self.scheduler
         if isinstance(scheduler, ForkedScheduler) and scheduler.is_dead():
-            # It cannot be asked for anything any more, which would be tried for long.
+            # It does not answer any more, and requests would be retried for long.
             self.shutdown_scheduler = False
             scheduler.status = Status.failed
             await scheduler.close()
@@ -67,7 +67,7 @@ class ForkedCluster(LocalCluster):
         super()._update_worker_status(op, msg)
 
     def _forget_retired(self, name: Any) -> None:
-        """Let a worker be gone whose nanny has ended: both were told to."""
+        """Ignore that a worker is gone whose nanny has ended."""
         nanny = self.workers.get(name)
         if nanny is not None and nanny.status == Status.closed:
             self.worker_spec.pop(name, None)
@@ -151,7 +151,7 @@ def _run_scheduler(
     if log_level:
         for name in ("distributed", "bokeh", "tornado"):
             logging.getLogger(name).setLevel(log_level)
-        # For instance that the dashboard's port was taken a moment ago.
+        # For instance, the dashboard's port was taken a moment ago.
         warnings.filterwarnings("ignore", module=r"distributed\b")
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
 

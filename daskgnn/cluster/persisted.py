@@ -1,4 +1,4 @@
-"""What stays on workers for a whole run: blocks, programs, static halo caches.
+"""Results kept on workers for a whole run: blocks, programs, static halo caches.
 
 A part that moves is loaded again, under keys of its own, where it is to live; the old
 futures are dropped, and what is still at work with the old keys finishes with them. A
@@ -30,7 +30,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class Copy:
-    """One part's residents under keys of their own."""
+    """Copies of one part's results, under other keys."""
 
     worker: str
     names: dict[Any, Any]
@@ -41,7 +41,7 @@ class Copy:
 
 
 class PersistedResults:
-    """Knows under which keys the residents of each part lie now.
+    """Keeps results on workers, and knows their current keys by part.
 
     Graphs are written with the keys that residents were first given.
     """
@@ -87,7 +87,7 @@ class PersistedResults:
         return wanted
 
     def copy(self, part: int, worker: str, places: Sequence[str]) -> Copy:
-        """Load a part's residents on a worker, under keys of their own.
+        """Load copies of a part's results on a worker, under other keys.
 
         Parameters
         ----------

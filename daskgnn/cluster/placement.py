@@ -1,4 +1,4 @@
-"""Where the parts of a graph live on a cluster, while workers come and go."""
+"""Which worker holds which part of a graph, while workers come and go."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PERSISTENT = (5, 3.0)
 
 
 class PartPlacement:
-    """Knows the worker of each part, and moves parts that are better off elsewhere.
+    """Knows the worker of each part, and moves parts to balance the work.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class PartPlacement:
         self.workers.memories()  # asked now, they have answered by the first window
 
     def rebalance(self, seconds: Sequence[float]) -> list[Event]:
-        """Place the parts anew where workers came, went or are slow.
+        """Move parts if workers came, left or are slow.
 
         Parameters
         ----------

@@ -52,7 +52,7 @@ def start_importing() -> None:
     keep = dask.config.get("gnn.keep-freed-memory")
     wanted = _ONE_THREAD | _QUIET | (_KEPT_MEMORY if keep else {})
     with _environment(wanted):
-        # Starting it ends by letting interrupts through: so it comes first.
+        # Starting it unblocks interrupts at its end, so it comes first.
         resource_tracker.ensure_running()
         with block_sigint():
             forkserver.ensure_running()

@@ -1,4 +1,4 @@
-"""The cluster that a run is to go on with."""
+"""Description of the cluster on which a run is resumed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from daskgnn.cluster.tls import Encryption
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """Where a run is to go on, as far as was said."""
+    """The cluster on which a run is resumed, as far as it was given."""
 
     workers: int | None
     scheduler: str | None

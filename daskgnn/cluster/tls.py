@@ -26,7 +26,7 @@ class Encryption:
     """How a cluster's connections are encrypted, in the words of the command line."""
 
     tls: bool | None = None
-    """Make a certificate for an own cluster, in memory, for as long as it lasts."""
+    """Make a certificate for a cluster that is started here, in memory."""
     tls_ca_file: str | None = None
     """Of the authority that signed every certificate, as PEM."""
     tls_cert: str | None = None
@@ -39,7 +39,7 @@ class Encryption:
         return cls(**{f.name: settings.get(f.name) for f in fields(cls)})
 
     def absolute(self) -> Encryption:
-        """Return the same with absolute paths, for a run that goes on elsewhere."""
+        """Return the same with absolute paths, for a run that is resumed elsewhere."""
         values = asdict(self)
         files = {n: v for n, v in values.items() if isinstance(v, str)}
         return Encryption(

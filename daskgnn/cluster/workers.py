@@ -1,4 +1,4 @@
-"""Which workers a cluster has, and which of them have gone."""
+"""The workers of a cluster, and those that have left it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Departure:
 
 
 class WorkersPlugin(SchedulerPlugin):
-    """Keeps the list of departures, and sees to it that loose pins are loose.
+    """Keeps the list of workers that left, and lets their tasks run elsewhere.
 
     A task that becomes ready when none of its workers is alive would wait for one of
     them even after another has joined (distributed 2026.8).
@@ -127,7 +127,7 @@ class Workers:
         """The name that the scheduler gave itself; known after the first look."""
         self._memory_kills = (0, 0)
         self._asked: dict[str, Future] = {}
-        """By address, who has not yet told its `memory_name`."""
+        """Addresses of workers whose `memory_name` is not known yet."""
         self._memories: dict[str, str | None] = {}
 
     def look(self) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The blocks of a graph's parts, loaded by tasks and kept where they are used."""
+"""Tasks that load the blocks of a graph's parts and keep them on their workers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def load_blocks(
         key = ("load-part", kind, graph.token, p)
         tasks[key] = Task(key, load_part, given, share=share)
     blocks = Blocks(tuple(tasks))
-    # Parts of a graph in memory are many bytes on purpose: Dask need not warn of them.
+    # Parts of a graph in memory are large on purpose: silence Dask's warning.
     limit = "1 PB" if graph.source.in_memory else dask.config.get(_LARGE)
     with dask.config.set({_LARGE: limit}):
         executor.submit(tasks, blocks.keys, lasting=True)

@@ -1,4 +1,4 @@
-"""A window's preparation in one task a worker and round, not one a pair of parts.
+"""Combine a window's preparation tasks: one per worker and round, not per part pair.
 
 With P parts the exchange has tasks for each of P(P - 1) pairs. Where a worker holds
 several parts, its tasks that can run one after another, without waiting for another
@@ -69,7 +69,7 @@ def bundled(
         for source in sources:
             some = [k for k in groups[source] if here in needed.get(k, ())]
             given.append(_source(graph, name, source, here, some))
-        # As bytes: the scheduler need not look into them.
+        # As bytes, so that the scheduler does not unpickle them.
         payload = pickle.dumps(group, pickle.HIGHEST_PROTOCOL)
         kept = tuple(key for key in group if needed.get(key))
         known = tuple(outside), List(*map(TaskRef, outside)), List(*given)

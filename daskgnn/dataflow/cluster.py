@@ -61,7 +61,7 @@ class ClusterExecutor(Executor):
         return self.placement.takeovers
 
     def rebalance(self, seconds: Sequence[float]) -> list[Event]:
-        """Place the parts anew where needed: see `PartPlacement.rebalance`."""
+        """Move parts where needed: see `PartPlacement.rebalance`."""
         return self.placement.rebalance(seconds)
 
     def scale(self, workers: int) -> None:
@@ -144,7 +144,7 @@ class ClusterExecutor(Executor):
         try:
             return list(self.client.gather(futures))
         except Exception:
-            # What was there may have gone with its worker on the way here.
+            # The result may be lost with its worker while it is being fetched.
             if self.placement.copies_of_lost():
                 raise PartsLost from None
             raise
@@ -179,7 +179,7 @@ class ClusterExecutor(Executor):
         return {key: self._kept[key] for key in keys}
 
     def release(self, keys: Iterable[Any]) -> None:
-        """Let the scheduler forget the results of `keys` that nobody else holds."""
+        """Release the results of `keys` that no other future refers to."""
         for key in keys:
             self._kept.pop(key, None)
             self._persisted.drop(key)
@@ -226,7 +226,7 @@ class ClusterExecutor(Executor):
             if any(future.status != "finished" for future in done):
                 return []
             for future in done:
-                # Its worker may die before the result is here; it is not run again.
+                # If its worker dies before the result is fetched, it is not run again.
                 with suppress(TimeoutError):
                     outcome = future.result(timeout=patience)
                     return [] if outcome is None else [outcome]
@@ -287,7 +287,7 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
         return LocalExecutor()
     if not isinstance(client, Client):
         raise InputError(
-            f"client={client!r} is no Dask client: give distributed.Client(...), or "
+            f"client={client!r} is not a Dask client: give distributed.Client(...), or "
             "None to train in this process"
         )
     return ClusterExecutor(client, num_parts, standby)

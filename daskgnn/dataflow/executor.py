@@ -29,7 +29,7 @@ def last_entry(key: Any) -> int:
 class Executor(Protocol):
     """Runs graphs whose keys name parts, and keeps results until released.
 
-    What it says of places and workers holds of one process, where nobody comes or goes.
+    The defaults about workers are those of a single process.
     """
 
     def submit(
@@ -78,7 +78,7 @@ class Executor(Protocol):
         """Run a window's steps in order where the parts are; [] if that cannot be."""
 
     def rebalance(self, seconds: Sequence[float]) -> list[Event]:
-        """Place the parts anew where workers came, went or are slow.
+        """Move parts if workers came, left or are slow.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class Executor(Protocol):
 
 
 class PartsLost(Exception):
-    """What was submitted lacks parts that standbys can take over at once."""
+    """Submitted tasks lack parts that standbys can take over at once."""
 
 
 class LocalExecutor(Executor):

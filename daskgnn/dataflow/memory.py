@@ -1,4 +1,4 @@
-"""Bytes promised before a run: how many steps a window may hold."""
+"""Plan a run's memory before it starts: how many steps fit into a window."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FIRST_WINDOW_BYTES = 2**28
 
 @dataclass(frozen=True)
 class StepSize:
-    """A rough estimate of what one step of one part holds, no bound."""
+    """A rough estimate of the memory of one step of one part; not a bound."""
 
     nodes: int
     edges: int
@@ -89,7 +89,7 @@ def estimate_cache(policy: str, nbytes: int, look_ahead: int) -> int:
 
 @dataclass(frozen=True)
 class WindowBudget:
-    """What windows may take of a worker, and what is wanted of them."""
+    """The memory that windows may take on a worker, and their wanted size."""
 
     memory_limit: int
     """Bytes that a worker may take; 0 where there is no limit."""

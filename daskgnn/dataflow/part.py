@@ -1,4 +1,4 @@
-"""One part's blocks: loaded once, and read in place by all workers of a machine."""
+"""One part's blocks: loaded once, and read in place by all workers on a machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PartContent:
 
 @dataclass(frozen=True)
 class PartSource:
-    """Where a part's blocks are loaded from, and what becomes of them."""
+    """Where a part's blocks are loaded from, and in which form."""
 
     graph: GraphSource | PackedSource
     start: int

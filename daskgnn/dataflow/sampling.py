@@ -1,4 +1,4 @@
-"""A sampler's rounds between parts, as the tasks of a window run them.
+"""The tasks that run a sampler's rounds between parts.
 
 Nothing here knows how a sampler samples: it asks owners, answers for those whose
 blocks lie here, looks up entries that other parts hold, and counts bytes.
@@ -62,7 +62,7 @@ class Round:
 
     @property
     def exchanges(self) -> bool:
-        """Whether parts give each other what they request, and nobody answers."""
+        """Whether parts send each other data in this round, instead of requests."""
         return self.number in self.sampler.exchanges
 
     @property
@@ -78,7 +78,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Message:
-    """A sampler's request or answer on its way; None where there is nothing to say."""
+    """A sampler's request or answer as it is sent; None if there is none."""
 
     value: Any
 

@@ -1,4 +1,4 @@
-"""The times of tasks that prepare windows, measured around them.
+"""Time measurement around the tasks that prepare windows.
 
 Kernels know nothing of time: a graph is rewritten so that each task takes its own
 time and passes it on beside its result.
@@ -27,7 +27,7 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Timed:
-    """A result, and the time that one of the tasks it goes to is to count."""
+    """A result, and its time, which one of the tasks that use it counts."""
 
     value: Any
     spent: Spent
@@ -37,7 +37,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class TimedWindow(PreparedWindow):
-    """A prepared window, and what its preparation took."""
+    """A prepared window, and the time of its preparation."""
 
     spent: Spent = field(default_factory=dict)
     """By the first word of the tasks' keys; other parts' work for it included."""
@@ -134,7 +134,7 @@ def _transfers_of(since: float, dask_worker: Any) -> dict[str, Transfers]:
     for entry in log:
         if entry["start"] < since:
             continue
-        # One transfer may bring several results: its time goes to the first's word.
+        # One transfer may bring several results: its time is counted for the first.
         for number, (key, nbytes) in enumerate(entry["keys"].items()):
             word = key[0] if isinstance(key, tuple) else "other"
             one = out.setdefault(str(word), Transfers(span=span))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WindowSeeds:
-    """What the global plan says of a window."""
+    """The seeds of a window, and facts about its steps, from the global plan."""
 
     runs: list[list[np.ndarray]]
     """[P][W] storage ids: the seeds of each part in each step."""
@@ -155,7 +155,7 @@ class WindowGraph:
         others, asked, replies = [], [], []
         for other in near.far:
             if isinstance(state, Sampling):
-                # The driver knows the seeds: it asks at once, and not in vain.
+                # The driver knows the seeds, so it makes no empty requests.
                 wanted: Any = ask(state, how, other)
                 if not len(wanted.value.ids):
                     continue

@@ -1,1 +1,1 @@
-"""Graphs at rest, in memory and as Dask arrays."""
+"""Graphs in stores, in memory and as Dask arrays."""

@@ -1,4 +1,4 @@
-"""Prove a stored graph right: every byte, every node once, every edge once.
+"""Verify a stored graph: every byte, every node once, every edge once.
 
 N nodes, E entries, P parts.
 """
@@ -32,7 +32,7 @@ MOST_PARTS = 8
 
 @dataclass(frozen=True)
 class Report:
-    """What was looked at and found right."""
+    """Counts of what was checked and found correct."""
 
     path: str
     num_nodes: int
@@ -230,7 +230,9 @@ def _check_parts(store: Store, book: np.ndarray) -> int:
         if (there - back) % 2**64:
             raise _fault(store, "indices", 0, "lacks the reverse of an edge")
         if not np.array_equal(needed, np.unique(np.concatenate(border))):
-            raise _fault(store, "indices", 0, "gives parts a halo no part borders on")
+            raise _fault(
+                store, "indices", 0, "gives parts a halo that no part borders on"
+            )
     return len(needed)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EntryReader(ABC):
-    """Entries of a block's rows that are read when they are wanted, held by nobody."""
+    """Reads edges of a block's rows when they are needed."""
 
     @abstractmethod
     def entries(
@@ -55,7 +55,7 @@ class AdjacencyBlock(ArrayRecord):
     weights: np.ndarray | None = None
     """float32 [E], edge weights, or None where every edge weighs 1."""
     split_rows: SplitRows | None = None
-    """Rows that lie with several parts: `indices` and `weights` are then those of the
+    """Split rows, if any: `indices` and `weights` are then those of the
     other rows and those that are held here."""
     reader: EntryReader | None = None
     """What has the entries where the block has degrees alone: `indices` and `weights`

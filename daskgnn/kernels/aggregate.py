@@ -151,7 +151,7 @@ def aggregate_grouped(
 def _place(out: Array) -> Place:
     """Return where rows are written.
 
-    A kernel that is told so much is compiled once for rows that lie together or apart.
+    One compiled kernel then serves contiguous rows and others.
     """
     assert out.strides[1] == out.itemsize
     return out.ctypes.data, out.strides[0], out.shape[1], out.dtype.type(0)

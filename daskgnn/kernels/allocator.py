@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    # -1 is never: a window of a large graph ends above any other limit.
+    # -1 stands for never: a window of a large graph ends above any other number.
     options = (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENAS, 1)
     told = [mallopt(*option) for option in options]
     return all(told)

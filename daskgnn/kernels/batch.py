@@ -1,4 +1,4 @@
-"""The last part of preparing a window: feature rows, and what a model is given."""
+"""The last step of preparing a window: feature rows and minibatches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part owns which nodes: a partition is an ordering, a part a range of it."""
+"""The partition book: which part owns which nodes."""
 
 from __future__ import annotations
 

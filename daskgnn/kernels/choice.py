@@ -1,4 +1,4 @@
-"""Rows or a reduced group: which of the two takes fewer bytes.
+"""Choose between fetching rows and fetching their sum, by bytes.
 
 A group is what one owner holds of one destination's neighbours. It can be had as its
 members' rows, which other groups of the window may share, or reduced by the owner.

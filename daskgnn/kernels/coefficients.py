@@ -1,4 +1,4 @@
-"""The weights of a GCN's edges: one definition for asker, owner and single machine.
+"""The edge weights of a GCN, defined once for all places that compute them.
 
 The weight of edge j -> i is ``w / sqrt((s_i + 1) (s_j + 1)) * degree_i / k_i`` with *s*
 the weighted degree and *k* the number of neighbours the row has here; the self loop,

@@ -1,4 +1,4 @@
-"""Gradients in fewer bytes: what is sent, and what is left for the next step.
+"""Gradient compression: what is sent, and the residual for the next step.
 
 Error feedback (Seide et al. 2014, Karimireddy et al. 2019): what a message leaves out
 is added to the next gradient. With gradient g, residual e and compression C::
@@ -125,7 +125,7 @@ class Compression:
             return Message("powersgd", shapes, arrays), {DIRECTIONS: directions}
         if self.kind in HALVES:
             name, largest = HALVES[self.kind]
-            # What is too large is sent as the largest number; the rest is carried on.
+            # Numbers that are too large are sent as the largest; the rest is residual.
             half = narrow(np.clip(wanted, -largest, largest)[None], name)[0]
             return Message(self.kind, shapes, (half,)), {}
         return Message("int8", shapes, to_int8(wanted)), {}
@@ -246,7 +246,7 @@ def factored(
         start += columns * r
         left, right = low_rank(piece.reshape(rows, columns), before)
         arrays += [left, right]
-        # The next product with a direction that is 0 would be 0, and so on for ever.
+        # A factor that is 0 would stay 0 in all further steps.
         kept.append(np.where(right.any(axis=0), right, before).ravel())
     return tuple(arrays), np.concatenate(kept)
 

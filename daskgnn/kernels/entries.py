@@ -1,4 +1,4 @@
-"""Entries by slot: what stands in some places of some rows, wherever it lies.
+"""Look up neighbours by row and slot, also if another part holds them.
 
 A sampler needs a row's degree to draw slots of it, then just the entries in these.
 `PartRows.entries` gives them. Of a vertex-cut some lie with another part: these are

@@ -1,4 +1,4 @@
-"""What a part asks another part's owner for, and what the owner answers.
+"""Requests for feature rows of other parts, and the owners' replies.
 
 A window needs remote nodes' feature rows. Where a model's first layer reduces raw
 features, the owner can send a group reduced instead: the neighbours of one
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class HeldPart(Protocol):
-    """What can be read in place of a part that lies here."""
+    """A part whose arrays can be read in place."""
 
     @property
     def adjacency(self) -> AdjacencyBlock:
@@ -57,7 +57,7 @@ class HeldPart(Protocol):
 
 @dataclass(frozen=True)
 class Groups(ArrayRecord):
-    """Neighbours that one owner is to reduce, group by group."""
+    """Groups of neighbours whose rows one owner is to sum."""
 
     starts: np.ndarray
     """int64 [G + 1], group *g* is ``members[starts[g]:starts[g + 1]]``."""
@@ -71,7 +71,7 @@ class Groups(ArrayRecord):
 
 @dataclass(frozen=True)
 class FeatureRequest(ArrayRecord):
-    """What a part asks one owner for, for a whole window."""
+    """A part's request to one owner, for a whole window."""
 
     ids: np.ndarray
     """int [m], storage ids of the rows wanted, each once, ascending."""

@@ -30,7 +30,7 @@ class SparseRows(ArrayRecord):
 
 
 class RowReader(ABC):
-    """Dense rows that are read when they are asked for, and held by nobody."""
+    """Dense rows that are read on request and not kept."""
 
     @property
     @abstractmethod

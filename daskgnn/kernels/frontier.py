@@ -1,4 +1,4 @@
-"""Which owner a frontier's nodes have, and rows put back into the frontier's order.
+"""Group a frontier's nodes by owner, and put the owners' rows back in order.
 
 Shapes: n nodes of a frontier, P parts, k rows of one owner's reply.
 """
@@ -27,7 +27,7 @@ def take_between(ids: Any, low: int, high: int, out: Any) -> None:
     for node in ids:
         if place == len(out):
             return
-        # Written always and counted if it belongs: no branch to guess.
+        # Always written, and counted if it belongs: avoids a branch.
         out[place] = node
         place += (node >= low) & (node < high)
 

@@ -1,4 +1,4 @@
-"""One part with all its neighbours: what exact layer-wise evaluation works on.
+"""One part with all its neighbours, for exact layer-wise evaluation.
 
 Features that are read when they are wanted are never held for a whole part: the first
 layer then works on a piece of the rows at a time, and reads what that piece needs.
@@ -63,7 +63,7 @@ class WholePart(ArrayRecord):
 
 @dataclass(frozen=True)
 class StreamedPart(ArrayRecord):
-    """What a `WholePart` is where features are read when they are wanted."""
+    """A `WholePart` whose features are read when they are needed."""
 
     reader: RowReader
     """Of the rows of the whole graph."""

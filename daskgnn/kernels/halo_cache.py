@@ -1,4 +1,4 @@
-"""Rows of remote nodes that a part keeps, because it asks for them again and again.
+"""Halo caches: rows of remote nodes that a part keeps.
 
 A static cache is filled once, with the nodes that a part's steps are expected to visit
 most. A least-recently-used one is a pure function of the cache before a window and the

@@ -76,7 +76,7 @@ class WindowNodes:
 
 @dataclass(frozen=True)
 class Request(ArrayRecord):
-    """Rows wanted from one owner, for every step of a window."""
+    """Rows requested from one owner, for every step of a window."""
 
     ids: np.ndarray
     """int [n], storage ids, step after step."""

@@ -1,4 +1,4 @@
-"""The owners' answers put together: a part's next frontier, or its local numbers."""
+"""Merge the owners' answers into a part's next frontier or its local CSR."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def merge_answers(
         step = _add_rows(window.steps[s], groups[s], taken[s], given, base)
         if last:
             return _number(step, window, given, limits[-1], book.num_nodes)
-        # The hop before has met what it looked at in the rows known before.
+        # The previous hop has numbered the nodes in rows that were known before.
         seen = step.sizes[-2] if hop and limits[hop] <= limits[hop - 1] else 0
         rows = RowColumns.of(columns, step.starts, step.counts, slice(seen, None))
         met = step.ids, [rows], limits[hop], book.num_nodes

@@ -51,7 +51,7 @@ class FanOut:
 
     @property
     def drawn(self) -> int:
-        """Draws beyond this one are never told apart from the rest of the row."""
+        """Beyond this draw the order of a row does not matter."""
         return max((k for k in self.num_neighbors if k >= 0), default=0)
 
     @property
@@ -227,7 +227,7 @@ def sample_rows(
     kept = np.empty(widest if weighted else 0, np.float64)
     step = 0
     for run in range(begin, end, _RUN):
-        # The places within rows are written first, then replaced by what is there.
+        # Slots are written first, and then replaced by the neighbours there.
         place, stop = base, min(run + _RUN, end)
         for i in range(run, stop):
             while i >= step_offsets[step + 1]:

@@ -47,7 +47,7 @@ _NONE = np.uint64(0)
 
 @dataclass
 class Scratch:
-    """Kept tables; what they hold between calls means nothing."""
+    """Tables that are reused between calls; their content is not."""
 
     dense: np.ndarray
     """int32 [nodes], every entry below `base`."""
@@ -162,7 +162,7 @@ def number_nodes(
     local = np.empty(sum(sizes), np.int32)
     with borrow_workspace() as scratch:
         table, mark = scratch.table_for(num_nodes, bound)
-        # A place more, since the kernel writes before it knows.
+        # One more element, since the kernel writes before it checks.
         out = scratch.ids_for(bound + 1, ids.dtype)
         _enter(table, mark, frozen(ids), out)
         count = len(ids)
@@ -199,7 +199,7 @@ def _prefetch_number(table: Any, mark: Any, node: Any) -> Any:
 @overload(_number_of, inline="always")
 def _choose_number_of(table: Any, mark: Any, node: Any, number: Any) -> Any:
     def dense(table: Any, mark: Any, node: Any, number: Any) -> Any:
-        # No branch: whether a node is new is as hard to guess as a coin.
+        # No branch: whether a node is new cannot be predicted.
         place = np.uint64(node)
         found = np.int64(table[place]) - mark
         found = number if found < 0 else found

@@ -1,4 +1,4 @@
-"""Rows of fixed length read from an open file straight to where they are wanted."""
+"""Read rows of fixed length from an open file into an array."""
 
 from __future__ import annotations
 

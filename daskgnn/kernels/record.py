@@ -1,4 +1,4 @@
-"""Records of arrays, which know how large they are."""
+"""Dataclasses of arrays that know their size in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ArrayRecord:
-    """What a dataclass of arrays, and of such records, inherits."""
+    """Base of dataclasses of arrays, and of such dataclasses."""
 
     @property
     def nbytes(self) -> int:

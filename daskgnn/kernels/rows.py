@@ -1,4 +1,4 @@
-"""Rows that lie in several tables, told by their addresses.
+"""Rows in several tables, identified by their memory addresses.
 
 The rows that a step reads lie in a part's own block, in the answers of each other
 part and in a cache. A kernel that knows each row's address needs neither a copy of

@@ -1,4 +1,4 @@
-"""What a sampler makes of the seeds of one step: nodes, and edges for each layer."""
+"""The sampled graph of one step: nodes, and edges for each layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which targets each step and each part gets: the global plan of an epoch."""
+"""The plan of an epoch: which targets each step and each part gets."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class SharedValue:
     def __init__(self, descriptor: int, handle: Handle) -> None:
         self.handle = handle
         weakref.finalize(self, os.close, descriptor)
-        # Who writes gets a page of his own; torch takes no array that is read-only.
+        # Copy on write, because torch does not accept read-only arrays.
         self._memory = mmap(descriptor, handle.size, access=ACCESS_COPY)
         _in_large_pages(self._memory)
 
@@ -145,11 +145,11 @@ class SharedValue:
         Raises
         ------
         OSError
-            If it is not to be had: its holder is gone, or on another machine.
+            If its holder is gone, or on another machine.
         """
         path = f"/proc/{handle.pid}/fd/{handle.descriptor}"
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        # What was opened is looked at, not what the path leads to by now.
+        # Check the file that was opened, not the one at the path now.
         found = os.readlink(f"/proc/self/fd/{descriptor}")
         if found.partition(" ")[0] != f"/memfd:{handle.name}":
             os.close(descriptor)
@@ -193,5 +193,5 @@ def _in_large_pages(memory: mmap) -> None:
 
 
 def _seal(descriptor: int) -> None:
-    """Let nobody write to an anonymous file, or make it shorter, any more."""
+    """Seal an anonymous file against writing and truncating."""
     fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)

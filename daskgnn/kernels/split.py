@@ -1,4 +1,4 @@
-"""Rows of high degree whose entries lie with many parts: a vertex-cut's.
+"""Split rows of a vertex-cut: high-degree rows whose edges many parts hold.
 
 Such a row stays with its master as a degree and, for each slot, the cluster that holds
 the entry there. The held entries of all rows are one array, ordered by cluster, row and
@@ -33,7 +33,7 @@ _FEW = 32
 
 @dataclass(frozen=True)
 class SplitRows(ArrayRecord):
-    """What a block has of the split rows: the own ones', and the entries it holds.
+    """A block's split rows, and the entries of split rows that it holds.
 
     The held entries are the last of the block's `indices` and `weights`; the rows that
     are not split lie before them without gaps.

@@ -1,4 +1,4 @@
-"""Where a window finds the rows of its nodes: own block, owners' answers, cache."""
+"""Find the feature rows of a window's nodes: own block, replies, cache."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _locate(
 
 
 class Tables:
-    """The tables of a window; addresses in them are good as long as it lives.
+    """The tables of a window; addresses in them are valid as long as it exists.
 
     Parameters
     ----------

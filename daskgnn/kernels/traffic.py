@@ -1,4 +1,4 @@
-"""What a part had from the others, counted."""
+"""Counts of what a part received from other parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one part had from each other part (its own entry is zero).
+    """What one part received from each other part (its own entry is zero).
 
     Rows and bytes count alike whether they were sent or read where they lay.
     """

@@ -1,4 +1,4 @@
-"""Whether kernels are compiled: numba does it once for a version and a machine.
+"""Find out whether numba has compiled the kernels before.
 
 Compiled kernels are kept on disk and read by every later process of that machine.
 Where there are none, a first step takes some twenty seconds longer, which is to be

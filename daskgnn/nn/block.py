@@ -1,4 +1,4 @@
-"""A block: the edges one layer computes with, and what a layer may ask of them."""
+"""`Block`: the bipartite graph of one layer, and its operations."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class Block:
         """float32, the GCN weight of each entry of `indices`: `gcn_coefficients`."""
         if len(self.weighted_degree) < self.num_src:
             raise ModelError(
-                "the GCN weights of a layer whose neighbours were summed ahead are "
+                "the GCN weights of a layer with precomputed aggregation are "
                 "known to the engine only: set the model's first_aggregation to None"
             )
         known = self.edge_weight, self.degree, self.weighted_degree

@@ -1,4 +1,4 @@
-"""Is this a model that can be trained, with the same result wherever it runs?"""
+"""Check that a model can be trained, with reproducible results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where numbers are computed: the one place where arrays become tensors, and back.
+"""The one place where arrays become tensors, and tensors arrays.
 
 Everything else of the package holds numpy arrays, or tensors that came from here.
 """

@@ -1,4 +1,4 @@
-"""Dropout whose masks belong to nodes, not to rows, parts or moments."""
+"""Dropout whose masks depend on nodes, not on parts or workers."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ CHUNK_BFLOAT16 = 4096
 
 
 class Layer(NamedTuple):
-    """What a layer does beside its products."""
+    """What a layer does in addition to its matrix products."""
 
     num_dst: int
     rows: Rows | None
@@ -210,6 +210,6 @@ def _side_by_side(near: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
         return None
     if own.data_ptr() != near.data_ptr() + width * near.element_size():
         return None
-    # Each tensor's storage ends with its own last number: numpy does not mind.
+    # Each tensor gets storage of its own that ends with its last number.
     nbytes = tuple(s * near.element_size() for s in strides)
     return CPU.tensor(as_strided(CPU.array(near), (len(near), 2 * width), nbytes))

@@ -136,7 +136,7 @@ class Stack(torch.nn.Module):
         """
         if len(blocks) != self.num_layers:
             raise ModelError(
-                f"{len(blocks)} blocks for {self.num_layers} layers: give one a layer"
+                f"{len(blocks)} blocks for {self.num_layers} layers: give one per layer"
             )
         for i, block in enumerate(blocks):
             x = self.layer(i, x, block)

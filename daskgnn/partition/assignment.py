@@ -41,7 +41,7 @@ def assigned_clusters(graph: Structure, given: Any) -> np.ndarray:
     Raises
     ------
     PartitionError
-        If there is no such file, or it does not hold one integer a node.
+        If there is no such file, or it does not hold one integer per node.
     """
     label, values = "the assignment", given
     if isinstance(given, str | Path):
@@ -58,12 +58,12 @@ def _ordered(graph: Structure, values: np.ndarray) -> np.ndarray:
 
 
 def partitioner_name(function: Any) -> str:
-    """Return what an own partitioner is called in stores and messages."""
+    """Return the name of a user's partitioner for stores and messages."""
     return str(getattr(function, "__name__", type(function).__name__))
 
 
 def check_partitioner(function: Any) -> None:
-    """Raise `PartitionError` unless an own partitioner takes what it is given."""
+    """Raise `PartitionError` if a user's partitioner has the wrong signature."""
     name = partitioner_name(function)
     if isinstance(function, type):
         raise PartitionError(
@@ -83,7 +83,7 @@ def check_partitioner(function: Any) -> None:
 def called_clusters(
     graph: Structure, function: Any, num_clusters: int, seed: int
 ) -> np.ndarray:
-    """Return int64 [N], the clusters of an own partitioner, numbered hierarchically.
+    """Return int64 [N], the clusters of a user's partitioner, renumbered.
 
     Parameters
     ----------

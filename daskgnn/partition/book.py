@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CLUSTERS = 64
 TOLERANCE = 0.1
-"""Work, in parts, that a cut of an older store may stray from its due."""
+"""Largest distance of a cut from equal work, as a fraction of a part (older stores)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +86,13 @@ def add_clusters(
 
 
 def default_clusters(num_nodes: int) -> int:
-    """Return how many clusters a graph of N nodes is cut into if nobody says."""
-    # METIS makes no sense of clusters of one or two nodes.
+    """Return the default number of clusters for a graph of N nodes."""
+    # METIS does not work well for clusters of one or two nodes.
     return max(1, min(DEFAULT_CLUSTERS, num_nodes // 4))
 
 
 def equal_clusters(num_nodes: int) -> np.ndarray:
-    """Return int64 [C+1], bounds of equal runs of N nodes, where nobody gives any."""
+    """Return int64 [C+1], bounds of equal runs of N nodes, the default."""
     count = default_clusters(num_nodes)
     return np.arange(count + 1) * num_nodes // count
 
@@ -102,7 +102,7 @@ def cut_clusters(
 ) -> np.ndarray:
     """Cut the order of the nodes into parts of whole clusters, balanced by work.
 
-    A part ends at the bound of a cluster where the work so far is nearest to its due;
+    A part ends at the cluster bound that is nearest to an equal share of the work;
     of an older store, near it where the fewest edges cross.
 
     Parameters
@@ -133,7 +133,7 @@ def cut_clusters(
         near = np.flatnonzero(stray <= TOLERANCE * part)
         best = int(stray.argmin())
         if clusters.crossing is not None and len(near):
-            # A tenth of a part astray must save a tenth of the crossing edges.
+            # A tenth of a part out of balance must save a tenth of the crossing edges.
             price = clusters.crossing[first + near] * (1 + stray[near] / part)
             best = int(near[np.lexsort((stray[near], price))[0]])
         cuts.append(first + best)

@@ -1,4 +1,4 @@
-"""What a partitioner will take, before it starts: from constants that were measured.
+"""Estimate a partitioner's time and memory from measured constants.
 
 ``python benchmarks/partitioners.py`` measures them, and
 ``docs/measurements/partitioning.md`` has the table. Memory is that beside the graph in
@@ -18,7 +18,7 @@ from daskgnn.partition.quality import size_text
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method takes for each node and each entry."""
+    """Time and memory of a method, per node and per entry."""
 
     node_bytes: float
     """Peak memory a node."""
@@ -68,7 +68,7 @@ PREFERRED = ("kaminpar", "terapart", "cluster", "fennel", "range")
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a method will take on a graph of some size."""
+    """Expected time and memory of a method on a graph."""
 
     method: str
     """Its name."""

@@ -1,4 +1,4 @@
-"""Run one partitioner in a process of its own and say what it took.
+"""Run one partitioner in its own process and measure it.
 
 ``python -m daskgnn.partition.measured FOLDER`` is the other side of `run_measured`: it
 loads the graph, lets the method run once on a small graph (so that nothing compiles
@@ -32,7 +32,7 @@ _TASK, _RESULT = "task.pickle", "result.pickle"
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a method gave and what it took."""
+    """A method's clusters, time and memory."""
 
     clusters: np.ndarray
     """int64 [N], the cluster of each node."""

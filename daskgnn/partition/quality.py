@@ -1,4 +1,4 @@
-"""How good a partition is: cut, balance, halo, and what a step will send.
+"""Quality of a partition: edge cut, balance, halo, expected traffic.
 
 P parts, N nodes, E entries (an undirected edge is two).
 """

@@ -1,4 +1,4 @@
-"""Estimate how many rows of other parts a training step needs, by drawing some steps.
+"""Estimate how many rows of other parts a training step needs, by sampling some steps.
 
 Chances that are carried from hop to hop as if they were independent come out up to a
 fifth too high where neighbours of a node are neighbours of each other, so batches are

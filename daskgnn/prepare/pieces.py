@@ -1,4 +1,4 @@
-"""Edges to rows in steps that any process can do that sees one folder.
+"""Sort edges into rows in pieces, by any process that sees the shared folder.
 
 First pieces of the edges are put in the order of buckets of rows, then each bucket is
 gathered and sorted. A step's files are there as a whole or not at all, and say the same
@@ -100,7 +100,7 @@ def cut_pieces(lengths: list[int], least: int) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class PieceWork:
-    """What every task of one preparation knows."""
+    """What every task of one preparation is given."""
 
     folder: Path
     """Seen by all."""
@@ -210,7 +210,7 @@ def put_piece(
     if work.weighted:
         with whole_file(work.path("weights", number)) as file:
             values.tofile(file)
-    # What says that the others are there comes last.
+    # The record that the other files are complete is written last.
     with whole_file(facts) as file:
         np.save(file, np.concatenate(([len(chunk[0]), met], begins)))
     return len(chunk[0])
@@ -243,7 +243,7 @@ def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:
     offset = first * np.dtype(dtype).itemsize
     found = np.fromfile(path, dtype, count, offset=offset)
     if len(found) != count:
-        raise OSError(f"{path} is cut short")
+        raise OSError(f"{path} is truncated")
     return found
 
 

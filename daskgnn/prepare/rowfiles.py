@@ -1,4 +1,4 @@
-"""Buckets of rows to CSR rows in files: each bucket is sorted, one after the other."""
+"""Sort buckets of edges, one after the other, into CSR rows in files."""
 
 from __future__ import annotations
 

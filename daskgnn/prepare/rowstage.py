@@ -1,4 +1,4 @@
-"""The stages from edges to CSR rows in files: in this process, or by a cluster."""
+"""The stages from edges to CSR rows in files, in this process or on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From edges that do not fit in memory to a finished store, in stages that stay done.
+"""From edges that do not fit in memory to a store, in stages that can be resumed.
 
 Edges go to buckets of rows, buckets become CSR rows in files, the rows are mapped and
 partitioned, and the store is written from them: what a graph in memory becomes, array
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PREPARE_LIMIT = "4 GiB"
-"""What preparing may hold, if nobody says."""
+"""Default memory limit of preparation."""
 _NODES = "nodes.joblib"
 
 
@@ -158,8 +158,8 @@ def _left_in_order(folder: WorkFolder, target: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreError(
-            f"{target!r} cannot be prepared ({error.strerror or error}): make room and "
-            "go on with resume"
+            f"{target!r} cannot be prepared ({error.strerror or error}): free some "
+            "space and continue with resume"
         ) from error
     finally:
         folder.close()

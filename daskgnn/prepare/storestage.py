@@ -1,4 +1,4 @@
-"""The stage from partitioned rows to a store's chunks, as a cluster's tasks."""
+"""The stage from partitioned rows to a store's chunks, as tasks on a cluster."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class OrderedFiles:
         with path.open("rb") as file:
             missing = read_rows(file.fileno(), slots * out.itemsize, out)
         if missing >= 0:
-            raise OSError(f"{path} is cut short")
+            raise OSError(f"{path} is truncated")
         return out[:, 0]
 
 

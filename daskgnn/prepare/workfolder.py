@@ -1,4 +1,4 @@
-"""The folder beside a store that is being made: what is done there stays done.
+"""The working folder of a preparation, which records finished stages.
 
 Nothing in it opens as a store. Its file ``state.json`` says which stages are complete
 and for which input; it is replaced as a whole, so that a killed process leaves the
@@ -73,7 +73,7 @@ class WorkFolder:
             changed = sorted(name for name in names if old.get(name) != begun.get(name))
             raise StoreError(
                 f"{target!r} was begun with another {', '.join(changed)}: resume with "
-                "the options it was begun with, or begin anew without resume"
+                "the options it was begun with, or start again without resume"
             )
         if not self.state:
             for path in self.path.iterdir():

@@ -1,4 +1,4 @@
-"""A user's own sampler, tried before any work on a made-up graph of two parts."""
+"""Check a user's sampler on a small graph of two parts."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock
 
 
 class MadeUpSource:
-    """What is known of the made-up graph's nodes."""
+    """A source for the small graph on which samplers are checked."""
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
         """Return int64 [n]."""
@@ -93,7 +93,7 @@ class MadeUpSource:
 
 
 class _Watched(Sampler):
-    """A user's sampler, whose failures are told with the method's name."""
+    """A user's sampler; its errors are raised again with the method's name."""
 
     def __init__(self, sampler: Any, name: str) -> None:
         self._sampler, self._name = sampler, name

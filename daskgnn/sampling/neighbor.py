@@ -1,4 +1,4 @@
-"""Fan-out sampling: of each node's in-neighbours, so many a hop."""
+"""Fan-out sampling: a number of in-neighbours of each node at each hop."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ class NeighborSampler(Sampler):
         self.num_layers = self.rounds = self.fan_out.num_hops
 
     def check(self, graph: Any) -> None:
-        """Raise `InputError` if draws by weights want weights that are not there."""
+        """Raise `InputError` if `sample_by` needs weights that are missing."""
         if self.sample_by != "uniform" and graph.held_book is not None:
             raise InputError(
-                f"sample_by={self.sample_by!r} needs a row's weights in one place, and "
+                f"sample_by={self.sample_by!r} needs undivided rows, and "
                 f"graph {graph.name!r} is a vertex-cut (method "
                 f"{graph.partitioner['method']!r}): use sample_by='uniform', or "
                 "partition it with method='fennel'"
             )
         if self.sample_by != "uniform" and graph.schema.on_demand:
             raise InputError(
-                f"sample_by={self.sample_by!r} needs a row's weights before it draws, "
-                f"and the rows of graph {graph.name!r} are read on demand: use "
+                f"sample_by={self.sample_by!r} needs whole rows in memory, and "
+                f"those of graph {graph.name!r} are read on demand: use "
                 "sample_by='uniform', or on_demand=False in its schema"
             )
         if self.sample_by == "edge_weight" and not graph.weighted:
@@ -108,7 +108,7 @@ class NeighborSampler(Sampler):
         if len(weights) and weights.min() <= 0:
             raise GraphFormatError(
                 f"sample_by={self.sample_by!r} needs positive weights, and some edge "
-                "weighs 0 or less: use sample_by='uniform' or repair the weights"
+                "has 0 or less: use sample_by='uniform' or repair the weights"
             )
         return {"draw_weights": weights}
 

@@ -1,4 +1,4 @@
-"""A sampler's rounds among parts that all lie here: for checks, tests, benchmarks."""
+"""Run a sampler's rounds for parts in one process: checks, tests, benchmarks."""
 
 from __future__ import annotations
 

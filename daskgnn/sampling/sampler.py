@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphStats:
-    """What an estimate may know of a graph."""
+    """Sizes of a graph, for estimates."""
 
     num_nodes: int
     num_edges: int
@@ -37,7 +37,7 @@ class GraphStats:
 
 @dataclass(frozen=True)
 class SampleSize:
-    """A rough estimate of what one step of one part samples, no bound."""
+    """A rough estimate of what one step of one part samples; not a bound."""
 
     nodes: float
     computed: float

@@ -1,4 +1,4 @@
-"""Classes of nodes: one label a node, or several."""
+"""Node classification, with one or several labels per node."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class NodeClassification(Task):
         if not columns:
             raise InputError(f"metric={name!r} needs a label with both classes")
         found = [ranking.measure(measure) for ranking in columns]
-        # Their last digits differ, and each is to be what its users compare with.
+        # Their last digits differ: each is computed as in the library it is from.
         mean = sum(found) / len(found) if name.startswith("ogb:") else np.mean(found)
         error = max(ranking.error(measure) for ranking in columns)
         return {name: float(mean)} | ({f"{name}_error": error} if error else {})
@@ -124,7 +124,7 @@ def check_labelled(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, whose nodes' classes cannot be learnt."""
     if graph.labels is None:
         raise InputError(
-            f"graph {graph.name!r} has no labels: it can be partitioned, not trained"
+            f"graph {graph.name!r} has no labels, which training needs: give labels"
         )
     if not len(graph.splits.get("train", ())):
         raise InputError(

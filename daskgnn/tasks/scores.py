@@ -1,4 +1,4 @@
-"""What parts contribute to scores: small, and the same however nodes are cut."""
+"""The parts' contributions to scores, which are merged in a tree."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Ranking:
         """
         scores = np.asarray(scores, np.float32)
         if np.isnan(scores).any():
-            raise InputError("the model's outputs hold NaN, which have no rank")
+            raise InputError("the model's outputs hold NaN, which cannot be ranked")
         bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
         sign = np.uint32(1 << 31)
         ordered = np.where(bits & sign, ~bits, bits | sign)
@@ -111,7 +111,7 @@ class Ranking:
         positives, negatives = self.positives[::-1], self.negatives[::-1]
         with_them, false = np.cumsum(positives), np.cumsum(negatives)
         before = with_them - positives
-        # Precision at a positive, wherever it stands among scores that became one.
+        # Precision at a positive whose order among tied scores is unknown.
         lowest = (before + 1) / (before + 1 + false)
         highest = with_them / np.maximum(with_them + false - negatives, 1)
         given = with_them / (with_them + false)
@@ -146,7 +146,7 @@ def f1(counts: np.ndarray, average: str, *, every: bool) -> float:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """What some nodes contribute to the scores of their classes."""
+    """The contribution of some nodes to the scores of their classes."""
 
     count: int
     right: int

@@ -76,7 +76,7 @@ class Task:
     """
 
     tables: tuple[str, ...] = ("labels",)
-    """Node tables whose rows of the targets' nodes `loss` and `partial` want."""
+    """Node tables whose rows `loss` and `partial` get, for the targets' nodes."""
 
     def for_graph(self, graph: Graph) -> Task:
         """Return the task with what it has to know of a graph (default: as it is)."""

@@ -60,7 +60,7 @@ class Lookahead:
         return self._prepared.popleft() if self._prepared else None
 
     def close(self) -> None:
-        """Forget what was prepared and nobody has taken."""
+        """Discard prepared windows that have not been used."""
         for ahead in self._prepared:
             self.executor.release(ahead.batches)
         self._prepared.clear()
@@ -86,7 +86,7 @@ class Lookahead:
         self.executor.submit(
             tasks, [*keys, *caches], priority=-window.number, ahead=True
         )
-        # Only now does nobody need the caches of the window before by name.
+        # Only now the caches of the previous window are not needed any more.
         self.executor.release(self._caches)
         self._caches = caches
         self.num_tasks = len(tasks)

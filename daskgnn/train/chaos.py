@@ -1,4 +1,4 @@
-"""A run whose workers, or scheduler, are killed, beside the same run left in peace."""
+"""Train twice, once with workers or schedulers killed, and compare the results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SCHEDULER = ""
 
 @dataclass(frozen=True, repr=False)
 class ChaosReport:
-    """What came of two runs that differ in nothing but killed processes.
+    """Results of two runs that differ only in killed processes.
 
     ``print(report)`` shows all of it.
     """
@@ -106,7 +106,7 @@ def chaos(
     seed : int
         Of the times and of the choice of victims.
     kill : {"workers", "scheduler", "both"}
-        Schedulers of the run's own cluster alone: another takes the place of those.
+        Schedulers only of a cluster that is started here, since they are replaced.
 
     Raises
     ------
@@ -155,14 +155,14 @@ def check_victims(kill: str, scheduler: str | None) -> None:
         raise InputError(f"kill={kill!r}, expected one of {', '.join(VICTIMS)}")
     if kill != "workers" and scheduler is not None:
         raise InputError(
-            f"kill={kill!r} is for a cluster of the run's own: the scheduler at "
-            f"{scheduler} would stay dead; leave out --scheduler, or kill workers"
+            f"kill={kill!r} needs a cluster that is started here: the scheduler at "
+            f"{scheduler} would not come back; omit --scheduler, or kill workers"
         )
 
 
 @dataclass
 class Watch:
-    """A progress that takes the time from the first step to the last."""
+    """A progress that measures the time from the first step to the last."""
 
     shown: Progress
     events: list[Record] = field(default_factory=list)
@@ -253,7 +253,7 @@ class Killer(Watch):
                 os.kill(self._client.run_on_scheduler(os.getpid), signal.SIGKILL)
                 self.scheduler_kills += 1
             elif victim is not None:
-                # What a worker knows already is there at once: nothing is imported.
+                # What a worker has already unpickled is cached: nothing is imported.
                 self._client.run(
                     signal.raise_signal,
                     signal.SIGKILL,
@@ -310,7 +310,7 @@ def _another_client() -> Any:
     alone = sorted(address for address, facts in known.items() if not facts["nanny"])
     if alone:
         raise ClusterError(
-            f"worker {alone[0]} has no nanny, so nobody would replace it: start "
+            f"worker {alone[0]} has no nanny, so it would not be replaced: start "
             "workers without --no-nanny"
         )
     return Client(

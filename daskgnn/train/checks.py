@@ -1,4 +1,4 @@
-"""What a trainer can be given, checked before any work."""
+"""Checks of a trainer's arguments."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def check_graph(graph: Any) -> None:
 def require_features(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, that has no features."""
     if graph.features is None:
-        raise InputError(
-            f"graph {graph.name!r} has no features: it can be partitioned, not trained"
-        )
+        raise InputError(f"graph {graph.name!r} has no features, which training needs")
 
 
 def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
@@ -126,8 +124,8 @@ def choose_sampler(
         fan_outs = options["num_neighbors"]
         if fan_outs is None:
             raise InputError(
-                "num_neighbors is missing: give a fan-out a layer, hop 1 first, as in "
-                "num_neighbors=[15, 10]"
+                "num_neighbors is missing: give one fan-out per layer, hop 1 first, as "
+                "in num_neighbors=[15, 10]"
             )
         sampler = NeighborSampler(fan_outs, options["sample_by"])
     check_sampler(sampler, weighted=graph.weighted, index_dtype=graph.index_dtype)
@@ -137,7 +135,7 @@ def choose_sampler(
         name, given = next(iter(sampler.fingerprint().items()))
         raise ModelError(
             f"{name}={given} has {sampler.num_layers} hops, the model has {layers} "
-            "layers: give one fan-out a layer"
+            "layers: give one fan-out per layer"
         )
     found: Sampler = sampler
     return found

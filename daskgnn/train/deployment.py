@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Deployment:
-    """What is loaded and sent once, on first use, and is lost with a cluster."""
+    """What is loaded and sent to a cluster once, on first use."""
 
     executor: Executor
     targets: GivenTargets
@@ -146,7 +146,7 @@ class Deployment:
         limit = self.executor.memory_limit()
         mapped = estimate_mapped(self.graph, self.feature_dtype)
         return share_memory(
-            # What is read in place counts as the reader's memory, too.
+            # Mapped memory counts for the worker that reads it, too.
             has_room=not limit or mapped < _share_of_memory() * limit,
             has_cache=self.halo_cache[1] > 0,
         )

@@ -102,7 +102,7 @@ class Evaluator:
         token = f"{self.preparation.run}-{self._count}"
         tasks, keys = by_original_id(outputs, self.preparation.blocks, bounds, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
-        # The chunks stay where they are: the array refers to them.
+        # The array refers to the chunks on the workers.
         graph = self.executor.kept(keys)
         self.executor.release([*outputs, *keys])
         chunks = (tuple(int(n) for n in np.diff(bounds)), (self.num_outputs,))

@@ -1,4 +1,4 @@
-"""What a checkpoint must agree with to be continued."""
+"""The settings that a checkpoint and a resumed run must have in common."""
 
 from __future__ import annotations
 

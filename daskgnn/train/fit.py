@@ -1,4 +1,4 @@
-"""The course of a fit: windows, epochs, validation, checkpoints."""
+"""The fit loop: windows, epochs, validation, checkpoints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tell_start(
 
 @dataclass
 class Fit:
-    """Takes a run from where its course stands to its last epoch."""
+    """Trains a run from its current state to its last epoch."""
 
     plan: SeedPlan
     run_state: RunState
@@ -109,7 +109,7 @@ class Fit:
             result = next(results, None)
             every = self.options["checkpoint_every"]
             if result is not None and every is not None:
-                # No more than an interval is ever on record without a checkpoint.
+                # At most one interval of steps is recorded without a checkpoint.
                 end = self.run_state.state.step + result.window.size
                 self.recorder.wait_for(end - every)
             return result
@@ -173,7 +173,7 @@ class Fit:
             record["staleness"] = staleness_counts(staleness, first, last)
         run_state.last_loss = record["loss"]
         score = self._validate(epoch, record)
-        # Only now is the epoch over: what is lost before is done again.
+        # The epoch ends here: what is lost before is computed again.
         run_state.epoch = Sums()
         self.recorder.epoch(record)
         run_state.schedule.end_epoch(score, record["loss"])
@@ -190,7 +190,7 @@ class Fit:
             run_state.stopped = run_state.evaluations_since_best >= patience
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
-        """Score the validation split when it is due."""
+        """Score the validation split every `eval_every` epochs."""
         targets = self.evaluator.targets
         if (epoch + 1) % self.options["eval_every"] or not targets.has("val"):
             return None

@@ -1,4 +1,4 @@
-"""What worker processes inherit: imported once, in the process they are forked from."""
+"""Modules imported in the process from which workers are forked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 
 if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
-    # What a terminal or a batch system sends to the driver's group is for the driver:
+    # Signals to the driver's process group are meant for the driver:
     # it needs its workers until it has written a checkpoint, and ends them itself.
     os.setpgrp()
 

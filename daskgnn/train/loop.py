@@ -1,4 +1,4 @@
-"""The loop over windows: prepared ahead, trained in order, state in hand."""
+"""The loop over windows, which are prepared ahead and trained in order."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class TrainLoop:
     def _run_tasks(
         self, ahead: PreparedAhead, steps: WindowSteps
     ) -> tuple[TrainState, int]:
-        """Run a window's steps as tasks of their own; return how many, too."""
+        """Run a window's steps as tasks; return how many tasks, too."""
         tasks, last = chain_window(steps)
         self.executor.submit(tasks, [last], priority=CHAIN_PRIORITY)
         (after,) = self.executor.result([last])

@@ -1,4 +1,4 @@
-"""Going on where a scheduler is lost: another cluster, and the state in hand."""
+"""Continue after the loss of a scheduler, on another cluster."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def another_executor(
         try:
             return ClusterExecutor(successor(lost.client), num_parts, lost.num_standbys)
         except ClusterError as error:
-            # Another's scheduler has been waited for already.
+            # For a remote scheduler the waiting is done already.
             if not attempts_left or lost.client.cluster is None:
                 raise TrainingError(f"{error}; {how_to_continue()}") from error
         except (Exception, CancelledError) as error:

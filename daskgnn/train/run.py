@@ -1,4 +1,4 @@
-"""A run in a directory: what the command line does, for programs too."""
+"""A run in a directory: what ``daskgnn train`` does, for programs, too."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _free(place: str) -> Storage:
 
 
 def _count_workers(settings: dict[str, Any]) -> int:
-    """Return how many workers a run begins with; settle its number of parts."""
+    """Return how many workers a run begins with; set its number of parts."""
     workers = 2 if settings["workers"] is None else settings["workers"]
     least, most = settings["adapt"] or (workers, workers)
     if settings["num_parts"] is None:
@@ -154,7 +154,7 @@ def _write_settings(out: Storage, settings: dict[str, Any]) -> None:
     except OSError as error:
         raise TrainingError(
             f"{out.path_of(SETTINGS)} cannot be written "
-            f"({error.strerror or error}): make room, or give another --out"
+            f"({error.strerror or error}): free some space, or give another --out"
         ) from error
 
 
@@ -267,8 +267,8 @@ def _find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
     data = resolve(place, data_dir=asked["data_dir"], yes=yes)
     if is_url(asked["out"]):
         raise InputError(
-            f"--out {asked['out']} takes no graph, only what is trained: store the "
-            f"graph where all workers see it (daskgnn partition {place} graph.zarr) "
+            f"--out {asked['out']} is a URL, and a graph cannot be stored there: store "
+            f"it where all workers see it (daskgnn partition {place} graph.zarr) "
             "and train graph.zarr"
         )
     return "", data.name, data
@@ -314,7 +314,7 @@ def _trainer(
     out: Storage,
     progress: Progress,
 ) -> Trainer:
-    # A run of an older version lacks what came later, or has null for it.
+    # Runs of older versions lack newer settings, or have null for them.
     names = [n for n in PlainOptions.__annotations__ if settings.get(n) is not None]
     options: Any = {name: settings[name] for name in names}
     options |= {"client": client, "out": out.place, "progress": progress}

@@ -1,4 +1,4 @@
-"""How far a run has come: all that a checkpoint keeps, and nothing else."""
+"""`RunState`: how far a run has come, the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sums:
-    """What is added up over steps: of an epoch, or of the whole run."""
+    """Sums over the steps of an epoch, or of the whole run."""
 
     loss: float = 0.0
     """Sum over seeds."""
@@ -75,7 +75,7 @@ class Best:
 
 @dataclass
 class RunState:
-    """Where a run stands."""
+    """The current state of a run."""
 
     state: TrainState
     schedule: Schedule
@@ -177,6 +177,6 @@ def _warn_of_other_versions(theirs: dict[str, str]) -> None:
         if name in theirs and theirs[name] != mine[name]:
             warnings.warn(
                 f"the checkpoint was written with {name} {theirs[name]}, this is "
-                f"{mine[name]}: the steps from here on may have other bits",
+                f"{mine[name]}: the steps from here on may differ by rounding",
                 stacklevel=2,
             )

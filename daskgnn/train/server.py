@@ -1,9 +1,8 @@
-"""A parameter server: this process applies gradients in the order in which they come.
+"""A parameter server: the driver applies gradients in the order of their arrival.
 
-Workers that are free pull units (`daskgnn.dataflow.steps.arrival`), so a slow one holds
-nobody up. At a window's end all of its units are applied: the state that comes home is
-of whole steps, as with any other way, and so are checkpoints. Which bits come out
-depends on time.
+Free workers take units of work (`daskgnn.dataflow.steps.arrival`), so none waits for a
+slow one. At the end of a window all of its units have been applied, so the state and
+checkpoints hold whole steps, as with other options. Results depend on timing.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ if TYPE_CHECKING:
 
 
 _one_at_a_time = threading.Lock()
-"""In a worker: the next unit is on its way while one is computed, not beside it."""
+"""In a worker: one unit is computed at a time, while the next is being sent."""
 _services = itertools.count()
-"""Numbers the windows served here: one that is served again has other parameters, so
-other gradients, under names of its own."""
+"""Numbers the windows served here, for keys: a window that is served again gives other
+gradients."""
 
 
 class ServerLoop(TrainLoop):
-    """A loop over windows whose units are applied as they come."""
+    """The loop over windows of a parameter server."""
 
     _seconds: dict[str, float] | None = None
 
@@ -81,7 +80,7 @@ class ServerLoop(TrainLoop):
 
 
 class _Updates:
-    """The state, and the gradients that have come for it."""
+    """The state, and the gradients that have arrived for it."""
 
     def __init__(
         self,
@@ -176,7 +175,7 @@ class _Updates:
 
 
 class _Service:
-    """One window's units, and who computes them."""
+    """One window's units, and the workers that compute them."""
 
     def __init__(
         self,
@@ -205,7 +204,7 @@ class _Service:
                     self._receive(key)
                 self.updates.apply_what_may_be()
         finally:
-            # Where something was lost, nobody asks for the rest any more.
+            # After a loss, the other results are not needed any more.
             self.executor.release(self._under_way)
 
     def _hand_out(self) -> None:
@@ -225,7 +224,7 @@ class _Service:
         batch = self.ahead.batches[part]
         step = Step(number, num_parts=len(self.places))
         if worker != self.places[part]:
-            # Another's unit: only its step travels.
+            # A unit of another worker: only its step is sent.
             alone = ("unit-batch", *name, part)
             tasks[alone] = Task(alone, one_step, TaskRef(batch), number)
             batch, step = alone, replace(step, number=0)

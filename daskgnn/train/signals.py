@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run stops where it waits, and writes a checkpoint first."""
+"""Ctrl-C and SIGTERM: stop a run, and write a checkpoint first."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.S
 
 
 class Terminated(SystemExit):
-    """SIGTERM has come: the process is to end, with the status a shell would give."""
+    """SIGTERM was received: the process ends, with the status a shell would give."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
 class Signals:
-    """What to do about signals, while it is entered.
+    """Context manager that handles SIGINT and SIGTERM.
 
     SIGINT raises ``KeyboardInterrupt`` and SIGTERM `Terminated`, in the main thread;
     inside `held`, a first one waits until `released` or the end. Handlers that a

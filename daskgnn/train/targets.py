@@ -1,4 +1,4 @@
-"""The targets that a task gives, checked, and by part where they are scored."""
+"""A task's targets: checks, and their parts for scoring."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
 
 @dataclass(eq=False)
 class GivenTargets:
-    """A task's targets of each split, asked for once."""
+    """A task's targets of each split, computed once."""
 
     task: Task
     graph: Graph
@@ -149,7 +149,7 @@ def check_targets(name: str, given: Any, graph: Graph) -> Targets:
     if keys.ndim != 1 or keys.dtype != np.int64:
         raise InputError(
             f"{name} returned keys of shape {keys.shape} and {keys.dtype}, expected "
-            "int64 [n], one a target"
+            "int64 [n], one per target"
         )
     if nodes.ndim != 2 or len(nodes) != len(keys) or nodes.dtype.kind != "i":
         raise InputError(

@@ -1,4 +1,4 @@
-"""`Trainer`: a model, a graph, and how to train the one on the other."""
+"""`Trainer`: trains a model on a graph."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Trainer:
             if not self.run_state.stopped:
                 self._outlive_schedulers(lambda: self._train(epochs, signals))
         except BaseException:
-            # What has failed is said first.
+            # Report an earlier failure first.
             with suppress(TrainingError):
                 self.recorder.wait_until_written()
             raise
@@ -253,7 +253,9 @@ class Trainer:
             If `steps` is no count.
         """
         steps = check_count("steps", steps)
-        with translate_cluster_errors(lambda: "a profile writes nothing: try again"):
+        with translate_cluster_errors(
+            lambda: "the profile was not finished: try again"
+        ):
             self.deployment.load()
             self.deployment.warm_up(self._notice)
             schedule = new_schedule(self.options, self.model)
@@ -286,7 +288,7 @@ class Trainer:
             If there was no fit.
         """
         if self.step_profile is None:
-            raise InputError("no step was taken yet: call fit(epochs) first")
+            raise InputError("nothing has been trained yet: call fit(epochs) first")
         self.step_profile.transfers = transfers(self.executor, self.step_profile.began)
         return self.step_profile.write(directory)
 
@@ -353,8 +355,8 @@ class Trainer:
         way = self.program.gradients
         lookahead = Lookahead(
             self.executor,
-            # Names of its own: results of an earlier fit, whose steps may still be on
-            # their way out of the scheduler, are never taken for those of this one.
+            # A new name, so that results of an earlier fit that have not been released
+            # by the scheduler yet are never taken for those of this one.
             replace(self.deployment.preparation, run=new_name()),
             WindowPlanner(
                 self.plan,

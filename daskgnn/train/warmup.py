@@ -1,4 +1,4 @@
-"""A tiny step ahead of the first: kernels are compiled or read before they count.
+"""Compile or load all kernels with a tiny step before the first.
 
 Each worker that holds parts takes one step, of the run's own model, on a made-up
 graph of two parts whose arrays are of the same kinds as those of the run. Nothing
@@ -92,7 +92,7 @@ def warm_up_everywhere(
     with notice.given_if_long():
         executor.submit(tasks, list(tasks))
         executor.wait(list(tasks))
-        # The driver's own part of a window: who is a seed in which step.
+        # The driver's part of preparing a window: the seeds of each step.
         one = Targets(np.zeros(1, np.int64), np.zeros((1, 1), np.int64))
         SeedPlan(one, 1, seed=0).permutation(0)
     executor.release(list(tasks))
@@ -111,7 +111,7 @@ def warm_up(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
         TrainSession(program, state).gradient(window, 0)
 
     # Threads have copies of the model: this one's, which may have buffers, goes with
-    # it. What fails here fails in the first step, where it is told with more context.
+    # it. A failure here occurs in the first step, too, with a better message.
     with suppress(Exception), fork_rng(devices=[]), ThreadPoolExecutor(1) as pool:
         pool.submit(step).result()
 

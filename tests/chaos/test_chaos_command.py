@@ -62,6 +62,6 @@ def test_the_scheduler_of_others_is_left_alone(path, tmp_path):
     words = ["--kill", "both", "--scheduler", "tcp://127.0.0.1:1"]
     done, events = chaos(path, tmp_path, *words)
     assert done.returncode == 2
-    assert "leave out --scheduler" in done.stderr
+    assert "omit --scheduler" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not events

@@ -22,7 +22,7 @@ from daskgnn.train.persist.storage import ObjectStorage, open_storage
 EPOCHS, STEPS, INTERVAL = 2, 9, 3
 """Steps of an epoch; steps between checkpoints."""
 FATAL = (6, 9, 12, 15)
-"""Steps whose checkpoint is cut short."""
+"""Steps in whose checkpoint the process is killed."""
 SEEN = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir")
 """What Python tells of the file system, before it happens."""
 TRIALS = 25

@@ -71,7 +71,7 @@ def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys, monkeypatch):
     ("words", "said"),
     [
         (["--compare", "hash,mettis"], "did you mean 'metis'"),
-        (["--compare", "hash,"], "no list of names"),
+        (["--compare", "hash,"], "not a list of names"),
         (["out.zarr", "--compare", "hash"], "leave out.zarr out"),
         ([], "Missing argument 'OUT'"),
         (["out.zarr", "--json", "x.json"], "add --compare"),

@@ -105,11 +105,14 @@ def test_a_cluster_that_is_given_takes_the_place_of_the_file_s(told, tmp_path, w
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("learning_rate: 0.1", "'learning_rate' is no setting, did you mean 'lr'?"),
-        ("batchsize: 5", "'batchsize' is no setting, did you mean 'batch_size'?"),
-        ("epoch: 5", "'epoch' is no setting, did you mean 'epochs'?"),
-        ("num-neighbours: [5]", "'num-neighbours' is no setting, did you mean 'num_n"),
-        ("7: 5", "7 is no setting"),
+        ("learning_rate: 0.1", "'learning_rate' is not a setting, did you mean 'lr'?"),
+        ("batchsize: 5", "'batchsize' is not a setting, did you mean 'batch_size'?"),
+        ("epoch: 5", "'epoch' is not a setting, did you mean 'epochs'?"),
+        (
+            "num-neighbours: [5]",
+            "'num-neighbours' is not a setting, did you mean 'num_n",
+        ),
+        ("7: 5", "7 is not a setting"),
         ("batch_size: big", "batch_size='big', expected a whole number of at least 1"),
         ("batch_size: 2.5", "batch_size=2.5, expected a whole number of at least 1"),
         ("epochs: true", "epochs=True, expected a whole number of at least 1"),

@@ -20,8 +20,6 @@ from daskgnn.cli import gnn
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-FRAGMENTS = {"extending.md": "tests/extending has its examples whole"}
-"""Pages whose blocks are parsed, not run."""
 MOST_NOT_RUN = 4
 FENCE = re.compile(
     r"^(?P<why><!-- not run: [^\n]+ -->\n\s*)?```(?P<kind>\w*)\n(?P<code>.*?)^```",
@@ -49,8 +47,7 @@ def with_python() -> list[Path]:
     return [
         page
         for page in PAGES
-        if page.name not in FRAGMENTS
-        and page.parent.name != "decisions"  # they tell of what was so then
+        if page.parent.name != "decisions"  # they describe the code of their time
         and any(block["why"] is None for block in blocks_of(page, "python"))
     ]
 
@@ -255,3 +252,56 @@ def test_pictures_are_well_formed_and_told_in_words():
     for picture in DOCS.rglob("*.svg"):
         root = ElementTree.fromstring(picture.read_text())
         assert root.find("{http://www.w3.org/2000/svg}desc").text
+
+
+PATH = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py|(?:[\w-]+/)+)`")
+TEST = re.compile(r"`(test_\w+)`")
+FIELDS = {"test_accuracy", "test_auc", "test_mask", "test_metric"}
+"""Scores and arrays, not tests."""
+
+
+def files_named(text: str) -> list[str]:
+    """Return the Python files and folders that a text names in backticks."""
+    return PATH.findall(text)
+
+
+def exists(name: str) -> bool:
+    """Return whether the repository or the package has it; tests by name alone."""
+    roots = (ROOT, ROOT / "daskgnn", ROOT / "tests")
+    if any((root / name).exists() for root in roots):
+        return True
+    return name.startswith("test_") and any((ROOT / "tests").rglob(name))
+
+
+NAMING = [page for page in LINKING if page.name != "CHANGELOG.md"]
+MADE_BY_USERS = {
+    "checkpoints/",
+    "checkpoints/step-00000120/",
+    "cluster.py",
+    "first.py",
+    "runs/",
+    "site/",
+}
+"""Scripts that a page has the reader write, and folders of runs."""
+
+
+@pytest.mark.parametrize("page", NAMING, ids=name_of)
+def test_files_that_pages_name_exist(page):
+    named = set(files_named(prose_of(page))) - MADE_BY_USERS
+    assert not sorted(name for name in named if not exists(name))
+
+
+def test_files_in_backticks_are_found():
+    text = "`kernels/seeds.py`, `daskgnn/nn/`, `x.py`, `gnn.window`, `a/b.csv`"
+    assert files_named(text) == ["kernels/seeds.py", "daskgnn/nn/", "x.py"]
+    assert exists("kernels/seeds.py")
+    assert exists("test_docs.py")
+    assert not exists("kernels/step.py")
+
+
+def test_tests_that_pages_name_exist():
+    source = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    defined = set(re.findall(r"def (test_\w+)\(", source))
+    for page in NAMING:
+        named = set(TEST.findall(prose_of(page))) - FIELDS
+        assert named <= defined, name_of(page)

@@ -170,8 +170,8 @@ def test_lone_nodes_fill_the_smallest_clusters():
     [
         ({"num_clusters": 0}, "num_clusters=0"),
         ({"num_clusters": 61}, r"num_clusters=61.*1\.\.60"),
-        ({"num_clusters": 2.5}, "no whole number"),
-        ({"num_clusters": True}, "no whole number"),
+        ({"num_clusters": 2.5}, "not a whole number"),
+        ({"num_clusters": True}, "not a whole number"),
         ({"method": "mettis"}, "did you mean 'metis'"),
         ({"method": "nothing"}, "expected one of hash, range, metis"),
         ({"method": "hdrff"}, "did you mean 'hdrf'"),

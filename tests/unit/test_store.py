@@ -339,7 +339,7 @@ def test_paths_without_a_store_are_refused(tmp_path):
         ("absent", "does not exist"),
         ("file", "is a file"),
         ("folder", "holds no 'zarr.json'"),
-        ("group", "no graph stored by daskgnn"),
+        ("group", "not a graph of daskgnn"),
     ]:
         with pytest.raises(StoreError, match=what) as error:
             open_graph(tmp_path / name)

@@ -121,7 +121,7 @@ def test_seeds_make_different_graphs():
         ({"exponent": 2.0}, "exponent is 2.0"),
         ({"train": 0.9}, r"train \+ val \+ test is 1\.3"),
         ({"seed": -1}, "seed is -1"),
-        ({"kind": "rmat"}, "is no power of 2"),
+        ({"kind": "rmat"}, "not a power of 2"),
         ({"num_classes": 60}, "at most half of 100 nodes"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Units of work that free workers pull, and gradients that are applied as they come.
+"""The parameter server's units of work, and the order in which they are applied.
 
 A unit is the run of seeds of one part in one step. Whoever is free takes the next one,
 of its own parts if there is one. A gradient's staleness is the number of updates
@@ -20,7 +20,7 @@ Unit = tuple[int, int]
 
 
 class Versions:
-    """Which versions of the parameters are being worked with, and what may come next.
+    """The versions of the parameters in use, and the gradient to apply next.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Versions:
 
     def may_start(self) -> bool:
         """Return whether a further gradient can still be applied in time."""
-        # The oldest first, it comes after all that are under way.
+        # As the oldest, it is applied after all that are in progress.
         return len(self._read) <= self.bound
 
     def start(self, unit: Unit) -> None:
@@ -70,10 +70,10 @@ class _Worker:
 
 @dataclass
 class Pool:
-    """Which units are still to be done, and by whom next."""
+    """The units that are still to be done, and which worker does the next."""
 
     waiting: dict[int, deque[int]]
-    """By part: steps whose units nobody has taken."""
+    """By part: steps whose units no worker has taken."""
     workers: dict[str, _Worker] = field(default_factory=dict)
     depth: int = 1
     """Units that a worker may have at a time: one is computed, others are on their

@@ -1,4 +1,4 @@
-"""A window's steps as a task graph: the chain that depends on parameters.
+"""The steps of a window as a task graph: gradients, sums and updates.
 
 ``state -> grad (one a part) -> sum over parts -> state``. The sum's shape is a function
 of the number of parts alone; its last addition is one task with the update.
@@ -36,7 +36,7 @@ def chain_window(steps: WindowSteps) -> tuple[dict[Any, Any], Any]:
 
 
 class TaskRunner:
-    """Adds the tasks of a window's steps to a graph; hands out keys."""
+    """Adds the tasks of a window's steps to a graph, and returns their keys."""
 
     def __init__(self, steps: WindowSteps) -> None:
         self.method, self.name = steps.method, steps.name
@@ -49,7 +49,7 @@ class TaskRunner:
 
     def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
         """Add a part's step; return the keys of its share and of what it carries."""
-        # What is replaced by states needs them only to begin from.
+        # Local steps replace the state; they need it only to start from.
         needed = carried is None or not self.method.begins_anew
         given = TaskRef(self.programs[part]), _ref(self.state if needed else None)
         work = step, part, TaskRef(self.batches[part]), _ref(carried)

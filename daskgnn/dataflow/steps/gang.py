@@ -1,4 +1,4 @@
-"""The steps of a window as one task a worker: the parameter chain's fast form.
+"""The steps of a window as one task per worker, which exchange sums directly.
 
 A *gang* is one running task on every worker that holds parts. Its members run the
 window's steps in order and exchange sums of gradients through Dask's own
@@ -54,7 +54,7 @@ class Mailbox:
     def put(self, attempt: str, step: int, sender: str, content: Any) -> None:
         """Keep what a peer sent."""
         with self._changed:
-            # Who writes is alive, perhaps at the address of one that died.
+            # The sender is alive, perhaps at the address of one that died.
             self._lost.discard(sender)
             if attempt in self._given_up:
                 return
@@ -148,7 +148,7 @@ class GangWorkerPlugin(WorkerPlugin):
         try:
             await link.send(message)
         except (CommClosedError, OSError):
-            # A worker may come back at the address of one that died: try anew.
+            # A new worker may have the address of one that died: try again.
             link.close()
             self.links.pop(address, None)
             raise
@@ -184,7 +184,7 @@ class _Link:
 
 
 def _yield_to_others() -> None:
-    """Let this thread run when no other wants to: the chain of steps goes first."""
+    """Let other threads run first: training has priority over preparation."""
     with contextlib.suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_NICENESS)
 
@@ -241,7 +241,7 @@ def run_member(
         exchange.give_up()
         return None
     except CopiesDiffer:
-        # Not before the others know, too: one that gives up says nothing of it.
+        # Only when the others know it, too: a member that gives up does not tell them.
         raise
     except BaseException:
         exchange.give_up()

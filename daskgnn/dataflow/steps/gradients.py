@@ -1,4 +1,4 @@
-"""What one part says of a step, and sums of it."""
+"""A part's gradient in one step, and sums of gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daskgnn.kernels.compress import Message
 
 @dataclass(frozen=True)
 class PartGradient:
-    """What one part, or several summed, say of a step."""
+    """The gradient and loss of one part in a step, or the sum of several."""
 
     gradient: Any
     """float32 [parameters], of the sum over seeds divided by the global count; or a

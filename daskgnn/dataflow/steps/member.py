@@ -62,7 +62,7 @@ def run_in_order(steps: WindowSteps, exchange: Exchange) -> Outcome:
 
 
 def alone(num_parts: int) -> Exchange:
-    """Return the exchange of a process that has all parts: with nobody."""
+    """Return the exchange of a process that has all parts, which is with no other."""
     return Exchange(None, Gang("", ((here(), tuple(range(num_parts))),), 0, 0), 0)
 
 

@@ -1,4 +1,4 @@
-"""What a window's steps compute, unknown to who computes it, and their one loop.
+"""What the steps of a window compute, and the loop that all runners share.
 
 A method says what a part does in a step, and how the parts' shares change the state.
 A runner carries it out: as tasks of a graph (`daskgnn.dataflow.steps.chain`), or in
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a window, as its parts and its update are told of it."""
+    """The facts about a step that its gradient and update tasks get."""
 
     number: int
     """In its window."""
@@ -34,7 +34,7 @@ class Step:
 
 
 class Session(Protocol):
-    """The state in hand, while steps change it one after another."""
+    """A state that is changed step by step within one process."""
 
     clock: Clock
 
@@ -71,12 +71,12 @@ class StepMethod:
     """Steps between comparisons of all copies of the parameters; 0: none."""
 
     carries: ClassVar[bool] = False
-    """Whether parts carry something of their own from step to step."""
+    """Whether parts keep something from step to step, such as a residual."""
     begins_anew: ClassVar[bool] = False
     """Whether what they carry is replaced by an update's state."""
 
     def begin(self, program: Any, state: Any) -> Any:
-        """Return a state in hand."""
+        """Return the session that holds a state."""
         return self.session(program, state)
 
     def part_step(

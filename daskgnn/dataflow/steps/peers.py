@@ -1,4 +1,4 @@
-"""What members of a gang say to each other while they run a window."""
+"""Messages between the members of a gang while they run a window."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class PeerLost(Exception):
 
 
 class CopiesDiffer(TrainingError):
-    """Members have other parameters than their peers: all of them find that out."""
+    """Some members' copies of the parameters differ from the others'."""
 
 
 @dataclass(frozen=True)
 class Gang:
-    """Who runs a window together."""
+    """The members that run a window together."""
 
     attempt: str
     """Names this try: a message of another one is never taken for one of it."""
@@ -80,7 +80,7 @@ class Exchange:
         self.address = gang.members[me][0]
         self.parts = gang.members[me][1]
         self.peers = [a for i, (a, _) in enumerate(gang.members) if i != me]
-        # Of sums: two in a tree, one a part in a ring; and one of checksums.
+        # Messages: two per sum in a tree, one per part in a ring; one for checksums.
         self._turns = max(gang.num_parts, 2) + 2
         self._meetings: list[tuple[float, float]] = []
         self._sent_bytes = self._messages = 0

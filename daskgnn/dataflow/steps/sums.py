@@ -32,7 +32,7 @@ Total = tuple[PartGradient, PartGradient | None]
 
 
 class Sum(ABC):
-    """A sum under way that the exchange of a gang carries."""
+    """A sum that the members of a gang compute together."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Sum(ABC):
 
 
 class TreeSum(Sum):
-    """The sum of a step's shares over all parts: what is ours is sent at once.
+    """The sum of a step's gradients over all parts, in the fixed tree.
 
     Own pairs are added first, then what the peers have. Where each member sums a slice
     (reduce-scatter, then all-gather), numbers are added in the tree's order as well:
@@ -73,7 +73,7 @@ class TreeSum(Sum):
         if self.adds_own:
             with clock.phase("reduce"):
                 reduce_known(self._tree, known, add_gradients)
-        # A peer needs a range only if its other side is not with us.
+        # A peer needs a partial sum only if we do not have its partner.
         self._sliced = self.adds_own and self._takes_slices()
         with clock.phase("exchange"):
             if self._sliced:
@@ -87,7 +87,7 @@ class TreeSum(Sum):
                 ]
                 self._known = pieces.pop(exchange.me)
             else:
-                # A copy: peers in this process are handed it, and `known` changes.
+                # A copy: peers in this process get the object, and `known` changes.
                 pieces = [dict(known)] * len(exchange.peers)
             exchange.send(self._step, 0, pieces)
 
@@ -131,7 +131,7 @@ class TreeSum(Sum):
 
 
 class PackedSum(TreeSum):
-    """The sum of compressed shares: every member opens all of them, and adds."""
+    """The sum of compressed gradients, which every member decompresses and adds."""
 
     adds_own = False
 

@@ -1,4 +1,4 @@
-"""The fixed shape of sums over parts: a function of their number alone.
+"""The fixed order of sums over parts, which depends on their number alone.
 
 A node of the tree is the range of parts it sums, ``(first, last + 1)``.
 """

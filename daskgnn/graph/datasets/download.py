@@ -1,4 +1,4 @@
-"""Files of data sets: where they are looked for, and how they are fetched."""
+"""Find the files of a data set, or download them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class _Matrix:
 
 
 def _dtype(name: Any, align: Any = False, copy: Any = False) -> np.dtype:
-    # Old pickles hold 0 and 1 where numpy wants booleans.
+    # Old pickles hold 0 and 1 where numpy expects booleans.
     return np.dtype(name, align=bool(align), copy=bool(copy))
 
 

@@ -1,4 +1,4 @@
-"""Synthetic graphs of any size, drawn a chunk at a time: nothing of size N is held.
+"""Synthetic graphs of any size, generated in chunks, without arrays of size N.
 
 Every edge and every number comes from its own counter, so a graph is the same however
 it is cut into chunks, and any chunk can be drawn again. N nodes, C classes, F features.
@@ -54,7 +54,7 @@ class Synthetic:
     num_edges: int
     """Undirected edges that are drawn."""
     num_classes: int = 10
-    """C, the communities of "planted"; for "rmat" equal ranges of its own numbers."""
+    """C, the communities of "planted"; for "rmat" equal ranges of node numbers."""
     num_features: int = 32
     """F, 0 for none."""
     leave: float = 0.24
@@ -101,8 +101,8 @@ class Synthetic:
             raise DatasetError(f"seed is {self.seed}, expected 0 or more")
         if self.kind == "rmat" and self.num_nodes & (self.num_nodes - 1):
             raise DatasetError(
-                f"num_nodes is {self.num_nodes}, which is no power of 2: rmat needs "
-                f"one, like {1 << self.num_nodes.bit_length()}"
+                f"num_nodes is {self.num_nodes}, not a power of 2, which rmat needs: "
+                f"give {1 << self.num_nodes.bit_length()}"
             )
         if self.kind == "planted" and self.num_nodes < 2 * self.num_classes:
             raise DatasetError(

@@ -1,1 +1,1 @@
-"""From what users hand over to CSR rows: arrays, ids, edges in chunks, files."""
+"""From users' arrays and files to CSR rows."""

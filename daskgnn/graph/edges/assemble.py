@@ -1,4 +1,4 @@
-"""Edges that come a chunk at a time, to CSR rows: counted, placed, sorted in place.
+"""From chunks of edges to CSR rows: counted, placed, sorted in place.
 
 What is held is the rows themselves, two numbers a node and one chunk; chunks wait in a
 file when they exceed the memory limit. N nodes, E edges.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Chunk = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 MEMORY_LIMIT = "1 GiB"
-"""What a reader may hold beside the finished graph, if nobody says."""
+"""Default memory limit of a reader, not counting the finished graph."""
 LEAST_LIMIT = 1 << 20
 _STEP = 1 << 22
 _ROW_SHIFT = 32
@@ -107,7 +107,7 @@ class Spool:
     def _spill(self) -> None:
         """Move what waits in memory to the file."""
         if self._file is None:
-            # Open as long as the spool lives: it is gone when it is closed.
+            # Open as long as the spool exists: closing deletes the file.
             self._file = tempfile.TemporaryFile(  # noqa: SIM115
                 prefix="daskgnn-edges-", dir=_spool_folder.get()
             )
@@ -248,7 +248,7 @@ def _build(
     del counts
     own = int(sort_rows(indptr, entries, values))
     total = int(indptr[-1])
-    # In place: what is left over goes back without a copy.
+    # In place: the rest of the memory is returned without a copy.
     entries.resize(total, refcheck=False)
     if kept is not None:
         values.resize(total, refcheck=False)

@@ -1,4 +1,4 @@
-"""What users hand over, turned into numpy arrays of the types the library uses.
+"""Convert users' arrays to numpy arrays of the types the library uses.
 
 Nothing here knows of torch, NetworkX or PyG: their objects are met by what they
 can do. Values are judged later, in :mod:`daskgnn.graph.memory.checks`.
@@ -107,7 +107,7 @@ def label_array(value: Any) -> np.ndarray:
         return table
     raise GraphFormatError(
         f"labels have shape {array.shape}, expected (N,) classes or (N, C) of 0 and 1: "
-        f"pass one row a node"
+        f"pass one row per node"
     )
 
 
@@ -140,7 +140,7 @@ def split_ids(value: Any, name: str, num_nodes: int) -> np.ndarray:
         if array.shape != (num_nodes,):
             raise GraphFormatError(
                 f"{name} mask has shape {array.shape}, expected ({num_nodes},): "
-                f"pass one bool a node, or node ids"
+                f"pass one bool per node, or node ids"
             )
         return np.flatnonzero(array).astype(np.int64)
     if array.ndim != 1:
@@ -207,7 +207,7 @@ def edge_values(value: Any, name: str, num_edges: int) -> np.ndarray:
     if array.ndim == 0 or len(array) != num_edges:
         raise GraphFormatError(
             f"{name} has shape {array.shape} for {num_edges} edges: "
-            f"pass one row an edge, in the order of edge_index"
+            f"pass one row per edge, in the order of edge_index"
         )
     return _float32(array) if array.dtype == np.float64 else array
 

@@ -1,4 +1,4 @@
-"""From the ids that users have to nodes 0..N-1.
+"""From the user's node ids to nodes 0..N-1.
 
 Whole numbers that are dense stay as they are. Sparse or negative ones are numbered in
 ascending order, words in the order in which they are met; the graph keeps the ids in

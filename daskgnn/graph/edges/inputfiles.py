@@ -36,7 +36,9 @@ def find_files(given: Any) -> list[Path]:
     """
     patterns = [given] if isinstance(given, str | os.PathLike) else given
     if not isinstance(patterns, Iterable):
-        raise DatasetError(f"{given!r} is no path: give a file, a pattern, or a list")
+        raise DatasetError(
+            f"{given!r} is not a path: give a file, a pattern, or a list"
+        )
     found: list[Path] = []
     for pattern in patterns:
         text = os.path.expanduser(os.fspath(pattern))
@@ -75,7 +77,7 @@ def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
     """
     done = 0
     try:
-        # The file on disk is opened beside the stream, for its place tells progress.
+        # The file is opened separately from the stream: its position shows progress.
         with path.open("rb") as raw, uncompressed(path, raw) as stream:
             for block in _whole_lines(stream, size):
                 if progress is not None:
@@ -117,7 +119,7 @@ def _whole_lines(stream: IO[bytes], size: int) -> Iterator[bytes]:
         if not read:
             break
         block = (rest + read).replace(b"\r\n", b"\n")
-        # A carriage return alone may belong to a line's end that is cut in two.
+        # A single carriage return may be half of a line end that was cut in two.
         end = block.rfind(b"\n") + 1
         rest = block[end:]
         if end:

@@ -1,4 +1,4 @@
-"""What must hold for the arrays of a graph, each breach named in one line.
+"""Checks of a graph's arrays, with a one-line error for each.
 
 N nodes, E entries, F features, C classes.
 """

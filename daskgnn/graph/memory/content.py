@@ -1,4 +1,4 @@
-"""What a graph is, whatever its partition: its stored form and its hash."""
+"""A graph's content, independent of its partition: its stored form and its hash."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _hashed_features(data: GraphData, feature_dtype: str) -> Any:
         return features
     if isinstance(features, RowSource):
         return features
-    # What rounds to zero may make CSR the smaller form of what is read back.
+    # Rounding to zero may make CSR the smaller form afterwards.
     if _saves_as_csr(_count_nonzeros(features, feature_dtype), features.shape):
         return _canonical(rounded(features, feature_dtype))
     return features

@@ -35,7 +35,7 @@ STORED_DTYPES: dict[str, type] = {
     "float16": np.float16,
     "bfloat16": np.uint16,
 }
-"""What Zarr holds: bfloat16 has no type of its own there, so its bits are stored."""
+"""Stored types: Zarr has no bfloat16, so its bits are stored."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -65,7 +65,7 @@ class _Split:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VertexCutGraph(PartitionedGraph):
-    """A graph in storage order, some rows of which lie with many clusters."""
+    """A graph in storage order with split rows, whose edges are in many clusters."""
 
     holders: np.ndarray
     """int32 [E], the cluster that a vertex-cut gives each entry, in original order."""

@@ -1,1 +1,1 @@
-"""Graphs from what users have: one file a format."""
+"""Readers of graphs: one module per format."""

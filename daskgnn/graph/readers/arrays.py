@@ -1,4 +1,4 @@
-"""Edges in numpy's files, and in Dask arrays and DataFrames on a cluster."""
+"""Edges in numpy files, Dask arrays and Dask DataFrames."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
         raise DatasetError(
             f"{path} is damaged or no matrix of scipy ({error}): get it again"
         ) from None
-    # A matrix comes as a whole, so there is nothing to limit or to show.
+    # A matrix is in memory already, so there is no limit and no progress.
     unused = ("memory_limit", "progress")
     given = {key: value for key, value in options.items() if key not in unused}
     return from_scipy(matrix, **{"name": path.stem, **given})
@@ -111,7 +111,7 @@ def _npz_options(options: dict[str, Any]) -> dict[str, Any]:
         if key not in taken:
             raise GraphFormatError(
                 f"an .npz with indptr and indices has no option {key!r}, expected one "
-                f"of {', '.join(taken)}: its rows are finished"
+                f"of {', '.join(taken)}: it is already in CSR form"
             )
     return {key: options[key] for key in taken[:3] if key in options}
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class BuildOptions:
-    """What every reader of files takes."""
+    """The options of every reader of files."""
 
     directed: bool = False
     """Keep the direction of edges; else every edge is entered both ways."""

@@ -34,7 +34,7 @@ _BLOCK_SHARE = 32
 
 
 class _NotNumbers(Exception):
-    """Ids that were read as whole numbers are none."""
+    """Ids that were read as whole numbers are not numbers."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines of a file look."""
+    """The format of a file's lines."""
 
     delimiter: str
     """One character; a space stands for any run of spaces and tabs."""
@@ -161,7 +161,7 @@ def find_layout(block: bytes, delimiter: str | None, header: bool | None) -> Lay
     first = lines[0].decode("utf-8", "replace")
     second = lines[1].decode("utf-8", "replace") if len(lines) > 1 else ""
     if delimiter is None:
-        # Tabs beside spaces are only more space; a comma or a semicolon is meant.
+        # Tabs next to spaces are white space, too; commas and semicolons separate.
         delimiter = next((sign for sign in ",;" if sign in first), " ")
     if delimiter == "\t":
         delimiter = " " if " " not in first else "\t"

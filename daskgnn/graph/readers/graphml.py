@@ -117,7 +117,7 @@ class _GraphML:
         elif tag == "edge":
             self._edge(element)
         if tag in ("node", "edge", "key", "graph") and self._open:
-            # What was read is let go of, or the whole tree would be kept.
+            # Elements are cleared when read, or the whole tree would stay in memory.
             self._open[-1].remove(element)
 
     def _wrong(self, what: str, expected: str) -> GraphFormatError:

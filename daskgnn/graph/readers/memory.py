@@ -1,4 +1,4 @@
-"""Graphs from what users have: arrays, scipy matrices, NetworkX, PyG.
+"""Graphs from objects in memory: arrays, scipy matrices, NetworkX, PyG.
 
 N nodes, E edges, F features, C classes.
 """

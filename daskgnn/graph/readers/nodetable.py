@@ -29,7 +29,7 @@ _SPLIT_WORDS["test"] = "test"
 
 @dataclass(eq=False)
 class NodeTable:
-    """What a table says of N nodes, in its own order."""
+    """The content of a table of N nodes, in its own order."""
 
     length: int
     """N."""
@@ -62,7 +62,7 @@ class NodeTable:
             if (found < 0).any():
                 raise GraphFormatError(
                     f"an edge names node {shown[(found < 0).argmax()]!s}, which the "
-                    f"table of nodes lacks: expected one row a node"
+                    f"table of nodes lacks: expected one row per node"
                 )
             return np.asarray(found, np.int64)
 
@@ -86,7 +86,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     """
     frame = _frame(options.nodes)
     if not len(frame):
-        raise GraphFormatError("the table of nodes is empty, expected one row a node")
+        raise GraphFormatError("the table of nodes is empty, expected one row per node")
     frame.columns = [str(name) for name in frame.columns]
     left = list(frame.columns)
 
@@ -150,7 +150,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
     try:
         if plain_suffix(path) in (".parquet", ".pq"):
-            # One thread: the file is small beside the edges, and memory counts.
+            # One thread: the file is small compared with the edges, and memory counts.
             return pd.read_parquet(path, engine="pyarrow", use_threads=False)
         separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
         return pd.read_csv(path, sep=separator, skipinitialspace=True)
@@ -173,7 +173,7 @@ def _check_ids(ids: np.ndarray) -> np.ndarray:
     if len(values) < len(ids):
         raise GraphFormatError(
             f"the table of nodes has {counts.max()} rows with id "
-            f"{values[counts.argmax()]}, expected one row a node"
+            f"{values[counts.argmax()]}, expected one row per node"
         )
     return ids if ids.dtype.kind == "U" else ids.astype(np.int64)
 

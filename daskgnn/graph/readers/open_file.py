@@ -1,4 +1,4 @@
-"""Any file of a graph, by its suffix."""
+"""Read any graph file, by its suffix."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_graph(path: Any, **options: Any) -> GraphData:
     read = kinds.pop()
     if read is None or kinds:
         raise DatasetError(
-            f"{files[0]} is no graph file known by its suffix, expected one of "
+            f"{files[0]} has no known suffix, expected one of "
             f"{', '.join(READERS)}: rename it, or call its reader"
         )
     return read(files if len(files) > 1 else files[0], **options)

@@ -1,4 +1,4 @@
-"""What a user's source returns, checked before any work and where parts are loaded."""
+"""Checks of what a user's source returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse Dask chunks: `sparse.GCXS` blocks that travel and weigh what they hold."""
+"""`sparse.GCXS` chunks of Dask arrays: how they are pickled, and their size."""
 
 from __future__ import annotations
 

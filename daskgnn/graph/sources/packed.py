@@ -1,4 +1,4 @@
-"""A graph's source on its way to workers, opened once in each process."""
+"""Pickle a graph's source for workers, which unpickle it once per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring a stored graph back into memory, in the user's node order."""
+"""Read a stored graph back into memory, in the user's node order."""
 
 from __future__ import annotations
 

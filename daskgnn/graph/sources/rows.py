@@ -65,7 +65,7 @@ class SourceRows(RowReader):
         ids = np.asarray(rows, np.int64) + self.start
         if len(ids) and not self.start <= ids.min() <= ids.max() < self.stop:
             raise IndexError(f"rows of {self.start}:{self.stop} were asked for")
-        # Ascending ids are the rule; any other order is read in theirs.
+        # Ids usually ascend; otherwise read in ascending order and reorder.
         if (ids[1:] < ids[:-1]).any():
             distinct, place = np.unique(ids, return_inverse=True)
             return self.take(distinct - self.start)[place]

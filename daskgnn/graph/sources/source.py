@@ -1,4 +1,4 @@
-"""Where a graph comes from: a store, memory, or whatever a user's class reads.
+"""Base classes of graph sources: a store, memory, or a user's class.
 
 A source says once what there is (`GraphSchema`) and answers for runs of rows and for
 single rows. N nodes, E entries, F features, C classes.
@@ -30,7 +30,7 @@ RUN = 1 << 16
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GraphSchema:
-    """What a source says of its graph before any row is read.
+    """Facts about a source's graph, known before any row is read.
 
     Ids are storage ids: a node's place in the order in which rows are stored. Parts
     are runs of that order, so neighbours should be near each other in it.

@@ -1,4 +1,4 @@
-"""The graph of a store, and one in memory as a store would have it."""
+"""The sources of a stored graph and of a partitioned graph in memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class StoredSource(GraphSource):
         Raises
         ------
         StoreError
-            If it is not to be had.
+            If it cannot be read.
         """
         raise NotImplementedError
 
@@ -239,7 +239,7 @@ class ZarrSource(StoredSource):
 
 
 class MemorySource(StoredSource):
-    """A partitioned graph in memory, as a store written from it would have it.
+    """A partitioned graph in memory, equal to a store written from it.
 
     Parts are cut out here and sent to the workers, each once: the graph has to fit
     into this process's memory beside what training needs, and workers of a machine

@@ -1,4 +1,4 @@
-"""What a store must hold: every chunk with its size and CRC, every metadata file.
+"""The manifest of a store: size and CRC of every chunk, hash of every metadata file.
 
 Zarr reads a missing chunk as zeros. The manifest says which chunks there are.
 """

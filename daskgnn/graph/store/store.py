@@ -1,4 +1,4 @@
-"""Read a stored graph: every byte is checked, and any run of rows can be had alone."""
+"""Read a stored graph, any range of rows by itself, and verify checksums."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _no_store(path: str) -> str:
     else:
         what = f"holds no {METADATA_FILE!r}"
     return (
-        f"{path!r} is no stored graph: it {what}; "
+        f"{path!r} is not a stored graph: it {what}; "
         "write one with graph.partition(...).save(path)"
     )
 
@@ -212,11 +212,11 @@ def _root_attributes(path: str, root: bytes) -> dict[str, Any]:
         ours = attributes.get("format") == FORMAT
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StoreError(
-            f"{METADATA_FILE!r} in {path!r} is damaged or of no stored graph: {REMEDY}"
+            f"{METADATA_FILE!r} in {path!r} is damaged, or not a graph's: {REMEDY}"
         ) from None
     if not ours:
         raise StoreError(
-            f"{path!r} is a Zarr group, but no graph stored by daskgnn: "
+            f"{path!r} is a Zarr group, but not a graph of daskgnn: "
             "write one with graph.partition(...).save(path)"
         )
     version = attributes.get("format_version")

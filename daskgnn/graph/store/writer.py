@@ -1,4 +1,4 @@
-"""Write a store so that it is there as a whole or not at all."""
+"""Write a store atomically: complete or not at all."""
 
 from __future__ import annotations
 

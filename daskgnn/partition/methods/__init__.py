@@ -1,1 +1,1 @@
-"""Methods that order and cut: each from a graph's rows to clusters of its nodes."""
+"""The partitioners: from a graph's rows to clusters of its nodes."""

@@ -48,7 +48,7 @@ _FIRST_RATE = 0.05
 
 _ROUNDS = 12
 _STRAY = 0.1
-"""Weight, in clusters, that a cut may stray from its due to fall between two means."""
+"""Weight, in clusters, by which a cut may miss equal halves."""
 
 
 def spectral_clusters(graph: Structure, num_clusters: int, seed: int) -> np.ndarray:
@@ -107,7 +107,7 @@ def _largest_vectors(
     try:
         _, vectors = eigsh(operator, count, which="LA", maxiter=_RESTARTS, **options)
     except ArpackNoConvergence as error:
-        # Those that have converged tell the large pieces apart.
+        # The converged ones separate the large pieces.
         vectors = error.eigenvectors
     return np.asarray(vectors)
 
@@ -164,7 +164,7 @@ def _walk_all(
                 push[:] = 0
                 _learn(points, others, path[centre], path[near], 1, rate, push)
                 for _ in range(NEGATIVES):
-                    # The end of a random entry: nodes by their degree.
+                    # The end of a random edge: nodes are chosen by their degree.
                     at = np.int64(uniform(draw(own, counter)) * len(indices))
                     counter += np.uint64(1)
                     _learn(points, others, path[centre], indices[at], 0, rate, push)

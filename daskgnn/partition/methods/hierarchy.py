@@ -1,4 +1,4 @@
-"""An order of clusters in which neighbours are neighbours in the graph.
+"""Order clusters so that consecutive ones are close in the graph.
 
 Methods that give clusters no meaningful number get one here: the graph of the clusters
 is cut in two, each half again, and so on; clusters are numbered as they end up. Runs of
@@ -86,7 +86,7 @@ def hierarchical_order(links: sp.csr_array, weights: np.ndarray) -> np.ndarray:
         piece = order[start:stop]
         second = bisect_links(links[piece][:, piece], weights[piece])
         left, right = piece[~second], piece[second]
-        # The half that is nearer to what lies before comes first.
+        # The half that is closer to the preceding clusters comes first.
         pull = _pull(links, left, order, start, stop)
         if pull < _pull(links, right, order, start, stop):
             left, right = right, left
@@ -121,7 +121,7 @@ def bisect_links(links: sp.csr_array, weights: np.ndarray) -> np.ndarray:
 
 def _fiedler(links: np.ndarray) -> np.ndarray:
     """Return the second eigenvector of the normalised Laplacian of dense links."""
-    # A little link between all keeps pieces without a connection in one order.
+    # A weak link between all clusters gives disconnected pieces an order.
     links = links + links.mean() * 1e-3 + 1e-9
     np.fill_diagonal(links, 0)
     scale = 1 / np.sqrt(links.sum(axis=1))
@@ -131,7 +131,7 @@ def _fiedler(links: np.ndarray) -> np.ndarray:
     if not vectors.size:  # among equal eigenvalues LAPACK now and then finds none
         vectors = scipy.linalg.eigh(matrix)[1][:, [last - 1]]
     vector: np.ndarray = vectors[:, 0] * scale
-    # The sign is arbitrary: fix it, or a rerun might number backwards.
+    # The sign is arbitrary: fix it, or another run might number backwards.
     return vector if vector[np.abs(vector).argmax()] > 0 else -vector
 
 

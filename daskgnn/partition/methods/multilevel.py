@@ -165,7 +165,7 @@ def _clusters(
         path = Path(folder) / "graph.parhip"
         write_parhip(path, indptr, indices, np.maximum(scaled_work(graph), 1))
         del indptr, indices
-        # The copy on disk is as large as the graph: gone as soon as it is read.
+        # The copy on disk is as large as the graph: delete it once it is read.
         loaded = kaminpar.load_graph(
             str(path), kaminpar.GraphFileFormat.PARHIP, compress
         )

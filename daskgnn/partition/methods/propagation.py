@@ -35,7 +35,7 @@ _LEAST_SHRINK = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A graph without self-loops and directions, whose nodes and edges weigh."""
+    """An undirected graph without self-loops, with node and edge weights."""
 
     indptr: np.ndarray
     """int64 [n+1]."""

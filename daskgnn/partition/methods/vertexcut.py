@@ -1,4 +1,4 @@
-"""Vertex-cuts: edges are put into clusters, and a node stands wherever its edges do.
+"""Vertex-cuts: edges, not nodes, are assigned to clusters.
 
 Degree-based hashing (Xie, Yan, Li and Zhang, "Distributed power-law graph computing",
 NIPS 2014) and HDRF (Petroni et al., "HDRF: stream-based partitioning for power-law
@@ -28,7 +28,7 @@ BALANCE = 1.1
 
 @dataclass(frozen=True, eq=False)
 class VertexCut:
-    """Where nodes and edges are."""
+    """The clusters of nodes and edges."""
 
     masters: np.ndarray
     """int64 [N], the cluster of each node."""
@@ -54,7 +54,7 @@ def dbh_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
 def hdrf_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     """Put each edge where its ends are already, rather splitting the higher degree.
 
-    A node's master is the cluster that holds most of its row. Cost: linear in the
+    A node belongs to the cluster that holds most of its row. Cost: linear in the
     entries times the clusters, about 0.6 s a million entries with 64. Memory: 16 bytes
     a node, 4 an entry, and a bit for each node and cluster. When: as of dbh, where
     fewer copies are worth the time. The order of the edges decides, not the seed.

@@ -1,4 +1,4 @@
-"""How a task computes with torch: threads and precision, set while it runs."""
+"""Threads and precision of torch, set while a task runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLOAT32_PRODUCTS = {
 class _Settings:
     """Settings of the process, which tasks in other threads may be using.
 
-    Tasks that want the same share them; others wait. The last to leave puts back
+    Tasks with the same settings share them; others wait. The last to leave puts back
     what was there.
     """
 

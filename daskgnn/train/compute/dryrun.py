@@ -1,4 +1,4 @@
-"""A model and a task tried on a graph of two nodes, before any work."""
+"""Try a model and a task on a graph of two nodes before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step does with the sum of the parts' gradients before the optimizer has it."""
+"""From the sum of gradients to the optimizer: clipping, accumulation, staleness."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def compression(text: str) -> Compression:
 
 @dataclass(frozen=True)
 class UpdateOptions:
-    """What the driver says of one step's update."""
+    """The options of one step's update, from the driver."""
 
     groups: list[dict[str, Any]]
     """Settings of each of the optimizer's parameter groups (learning rates)."""

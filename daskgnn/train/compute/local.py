@@ -1,4 +1,4 @@
-"""Local steps: every part takes the optimizer's steps by itself, averaged now and then.
+"""Local steps: each part takes optimizer steps by itself between averages.
 
 Local SGD (Stich, ICLR 2019), for any optimizer: after k steps the parts' parameters and
 the numbers of their optimizers' states (moments) are averaged, with equal weights. A
@@ -34,7 +34,7 @@ _OF_STEPS = ("step", "eta", "mu", "mu_product")
 
 @dataclass(frozen=True)
 class LocalSteps(StepMethod):
-    """What a part carries is its replica: a state of its own."""
+    """Local steps, in which each part carries a replica of the state."""
 
     together_every: int = 1
     """Steps between averages."""
@@ -43,7 +43,7 @@ class LocalSteps(StepMethod):
     begins_anew: ClassVar[bool] = True
 
     def begin(self, program: Program, state: TrainState) -> Replicas:
-        """Return the common state in hand."""
+        """Return the session that holds the common state."""
         return Replicas(program, state)
 
     def part_step(
@@ -102,13 +102,13 @@ class LocalSteps(StepMethod):
         return replace(state, step=first.step, by_part=by_part, reports=told)
 
     def checks(self, done: int) -> bool:
-        """Return whether copies are compared: at the first average when it is due."""
+        """Return whether copies are compared now, which is possible at averages."""
         every = self.checksum_every
         return every > 0 and done % every < min(self.together_every, every)
 
 
 class Replicas:
-    """The state that parts begin their own steps from, and their averages."""
+    """The state from which parts take local steps, and its averages."""
 
     def __init__(self, program: Program, state: TrainState) -> None:
         self.program = program

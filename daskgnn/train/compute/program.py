@@ -1,4 +1,4 @@
-"""What a task needs to compute with a model: sent once, by value."""
+"""The model, loss and optimizer that tasks compute with, sent by value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss scaling for float16: gradients too small for it are made larger, then smaller.
+"""Loss scaling for float16.
 
 The scale is halved when a gradient is not finite, and that update is left out; it is
 doubled after many updates in a row that were made: what `torch.amp.GradScaler` does
@@ -22,7 +22,7 @@ SMALLEST = 2.0**-14
 
 @dataclass(frozen=True)
 class LossScale:
-    """What losses are multiplied by."""
+    """The factor by which losses are multiplied."""
 
     factor: float = FIRST
     good: int = 0

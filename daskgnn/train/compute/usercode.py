@@ -1,4 +1,4 @@
-"""Modules of the user's own, which workers do not have: sent by value."""
+"""Pickle classes of the user's modules by value, for workers without them."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in RUN:
             raise InputError(
-                f"{path}: {key!r} is no setting, did you mean {nearest(name, RUN)!r}?"
+                f"{path}: {key!r} is not a setting, did you mean "
+                f"{nearest(name, RUN)!r}?"
             )
         if name in settings:
             raise InputError(f"{path}: {name!r} is there twice: give it once")
@@ -76,7 +77,7 @@ def _value(path: str | Path, name: str, option: Option, value: Any) -> Any:
         if option.kind == "numbers" and isinstance(value, str):
             value = [int(word) for word in value.split(",")]
         elif option.kind == "number" and isinstance(value, str):
-            # YAML takes 1e-3, without a dot, for a word.
+            # YAML reads 1e-3, without a dot, as a string.
             value = float(value)
     try:
         return option.checked(name, value)

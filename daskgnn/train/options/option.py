@@ -1,4 +1,4 @@
-"""One setting: its type, its default, its check and what is said of it."""
+"""One setting: its type, default, check and documentation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SchedulerFactory: TypeAlias = "Callable[[torch.optim.Optimizer], Any]"
 
 @dataclass(frozen=True)
 class Option:
-    """What is declared of a setting beside its name and its Python type."""
+    """The declaration of a setting, in addition to its name and Python type."""
 
     default: Any = None
     group: str = ""

@@ -1,4 +1,4 @@
-"""What is said of options: a signature, a docstring's section, and a page."""
+"""The documentation of options: a signature, docstring entries and a page."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 _PAGE = """# Options
 
-Every setting of `daskgnn.Trainer(model, graph, ...)`, of `daskgnn train GRAPH` (with
-hyphens: `--batch-size 512`), and of the file that `daskgnn train --config FILE` reads
-(with either). This page is made from the declaration: `make options`.
+Every setting of `daskgnn.Trainer(model, graph, batch_size=512, ...)`, of
+`daskgnn train GRAPH --batch-size 512 ...`, and of the file that
+`daskgnn train --config FILE` reads (where names may have hyphens or underscores).
 
-*Kept* says whether a checkpoint must agree with it to be continued: what the result
-depends on.
+The column *where* says who takes an option: `both`; only the `command`, because in
+Python you make the graph, the model and the client yourself; or only the trainer
+(`Python`). *Fixed* marks the options that a resumed run must have the same as its
+checkpoint, because the result depends on them.
+
+This page is generated from the declaration of the options by `make options`.
 """
 
 Class = TypeVar("Class", bound=type)
@@ -75,7 +79,8 @@ def page() -> str:
             for name, option in options.items()
             if option.group == group
         ]
-        head = "| option | type | default | kept | what it is |\n" + "| --- " * 5 + "|"
+        head = "| option | type | default | where | fixed | what it is |\n"
+        head += "| --- " * 6 + "|"
         parts.append("\n".join([f"## {group}\n", head, *rows]) + "\n")
     return "\n".join(parts)
 
@@ -95,7 +100,8 @@ def _row(name: str, option: Option, where: str) -> str:
         f"`{name}`",
         option.type_name.replace('"', "`"),
         option.shown or ("" if option.default is None else f"`{option.default}`"),
+        where,
         "yes" if option.fact else "",
-        " ".join(filter(None, [option.help, option.notes, where])).replace("``", "`"),
+        f"{option.help} {option.notes}".strip().replace("``", "`"),
     ]
     return f"| {' | '.join(cells)} |"

@@ -22,7 +22,7 @@ GROUPS = (GRAPH, MODEL, SAMPLING, TRAINING, GRADIENTS, STEPS, CLUSTER, FILES)
 
 
 class PlainOptions(TypedDict, total=False):
-    """What both a trainer and a run can be given."""
+    """Options of both a trainer and a run."""
 
     normalize_features: Annotated[bool, Option(False, group=GRAPH, fact=True)]
     """Divide each node's features by their sum."""

@@ -1,4 +1,4 @@
-"""Tested settings by data set and model: what `daskgnn train` takes by default."""
+"""Tested settings by data set and model, the defaults of `daskgnn train`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run leaves behind: metrics, checkpoints, predictions."""
+"""Files of a run: metrics, checkpoints, predictions."""

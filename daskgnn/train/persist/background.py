@@ -1,4 +1,4 @@
-"""Work that training does not wait for: one thread, and little that waits for it."""
+"""A background thread for writing checkpoints."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Background(Generic[T, R]):
             kept = [old for old in self._waiting if self._spares(item, old)]
             self._waiting = [*kept, item]
             if self._thread is None:
-                # A daemon: a disk that hangs does not keep the process.
+                # A daemon thread: a hanging disk does not keep the process alive.
                 self._thread = threading.Thread(
                     target=self._run, name="daskgnn-checkpoints", daemon=True
                 )

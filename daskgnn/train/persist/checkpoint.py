@@ -1,4 +1,4 @@
-"""Checkpoints: folders of plain arrays and JSON, written whole or not at all.
+"""Checkpoints: folders of plain arrays and JSON, written atomically.
 
 ``step-00000012/`` holds ``arrays.npz`` (no pickles) and ``manifest.json`` with its
 SHA-256, written last: without it there is no checkpoint, and one that does not fit its
@@ -157,7 +157,7 @@ def _load(storage: Storage, folder: str) -> Checkpoint:
     try:
         with storage.open(f"{folder}{ARRAYS}") as file:
             _check_arrays(path, manifest, file)
-            # Whoever writes a checkpoint can write its SHA-256: no pickles either way.
+            # The SHA-256 does not protect against forgery, so pickles are never loaded.
             with np.load(file, allow_pickle=False) as stored:
                 arrays = {name: _array(stored, name) for name in stored.files}
     except CheckpointError:
@@ -176,7 +176,7 @@ def _array(stored: Mapping[str, Any], name: str) -> np.ndarray:
     """Return one array; numpy hands out whatever else is in a file as bytes."""
     array = stored[name]
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name!r} in {ARRAYS} is no array")
+        raise TypeError(f"{name!r} in {ARRAYS} is not an array")
     return array
 
 

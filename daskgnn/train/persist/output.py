@@ -1,4 +1,4 @@
-"""Predictions as files of the ecosystem: Zarr or Parquet."""
+"""Write predictions as Zarr or Parquet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_output(path: str | Path) -> None:
 def write_predictions(predictions: da.Array, path: str | Path) -> Path:
     """Write (N, C) predictions: row *i* belongs to node *i* of the original graph.
 
-    Zarr gets one array; Parquet one row a node with ``node``, ``prediction`` (the
+    Zarr gets one array; Parquet one row per node with ``node``, ``prediction`` (the
     largest column) and a column a class.
     """
     path = Path(path)

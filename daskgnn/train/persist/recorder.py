@@ -1,4 +1,4 @@
-"""What a run leaves behind: ``metrics.jsonl``, ``summary.json``, checkpoints."""
+"""Write a run's ``metrics.jsonl``, ``summary.json`` and checkpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Told of a run's course; a terminal, a notebook or a log may implement it."""
+    """Gets the events of a run; implement it for a terminal, a notebook or a log."""
 
     def started(self, info: dict[str, Any]) -> None:
         """Take note that training begins (total_steps, first_step, epochs, ...)."""
@@ -72,7 +72,7 @@ class Written:
 class Recorder:
     """Writes a run's records to its directory (or only keeps them).
 
-    Checkpoints are written by a thread of their own: see `save`.
+    Checkpoints are written by a background thread: see `save`.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class Recorder:
             self._write_pending()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Have a checkpoint written, while training goes on.
+        """Write a checkpoint in the background.
 
         One is written at a time; while it is, only the newest further one waits.
 
@@ -174,7 +174,7 @@ class Recorder:
         if self.storage is None:
             return
         self._hear()
-        # What the checkpoint covers must be on record before it.
+        # Records of the steps that a checkpoint covers are written before it.
         self._write_pending()
         self._checkpoints.put(checkpoint)
 

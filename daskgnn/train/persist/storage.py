@@ -165,7 +165,7 @@ class ObjectStorage(Storage):
 
     def names(self, folder: str = "") -> list[str]:
         """Return what is directly in a folder."""
-        # Listings are kept by some file systems, and others write too.
+        # Some file systems cache listings, and other processes write, too.
         self.filesystem.invalidate_cache()
         try:
             found = self.filesystem.ls(self._path(folder), detail=False)

@@ -1,4 +1,4 @@
-"""Whether more workers would still help: from throughput, as it was measured."""
+"""Advice on the number of workers, from measured throughput."""
 
 from __future__ import annotations
 
@@ -37,10 +37,8 @@ class Advice:
 
     def __str__(self) -> str:
         if self.best == self.workers:
-            return (
-                f"{self.workers} workers are right: more would not help, nor fewer do"
-            )
-        verb = "would help" if self.best > self.workers else "would do"
+            return f"{self.workers} workers suit: more or fewer would not be better"
+        verb = "would help" if self.best > self.workers else "would be enough"
         now, then = (t * 1e3 for t in (self.step_seconds, self.best_seconds))
         return (
             f"{self.best} workers {verb}: a step takes {now:.0f} ms with "
@@ -53,7 +51,7 @@ def expected_seconds(
 ) -> float:
     """Return what a step would take with another number of equal workers.
 
-    What parts take is divided anew; the rest (sums, messages, waiting) stays.
+    The parts' time is divided among the workers; the rest is taken as constant.
 
     Parameters
     ----------
@@ -65,7 +63,7 @@ def expected_seconds(
         How many there are, and how many there would be.
     """
     before, after = (_busy(part_seconds, n) for n in (workers, wanted))
-    # Work that overlaps with other work is hidden in the wall's time in part only.
+    # Work that overlaps with other work adds less than its time to the wall time.
     hidden = min(step_seconds / before, 1.0) if before else 1.0
     return max(step_seconds - hidden * (before - after), 0.0)
 
@@ -117,7 +115,7 @@ class Advisor:
             return None
         change = advice.best - workers
         if change * self._last_change < 0:
-            # Otherwise noise would have it add and take away for ever.
+            # Otherwise noise would make it add and retire workers forever.
             self._enough *= 2
         self._last_change = change
         self._windows = 0
@@ -145,7 +143,7 @@ class Advisor:
         }
         fastest = min(times.values())
         best = min(n for n, seconds in times.items() if seconds <= fastest * WORTH)
-        # A worker that is not worth it stays unless it is in the way.
+        # A worker that gains too little stays unless steps are slower with it.
         if best < self._workers and times[best] > present:
             best = self._workers
         return Advice(self._workers, best, present, times[best])

@@ -1,4 +1,4 @@
-"""How long a run took to go on after a loss, and what it did again."""
+"""Time to recover from a loss, and steps computed again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Event = dict[str, Any]
 
 
 class Recoveries:
-    """Tells when a run that has lost workers is under way again."""
+    """Finds out when a run has recovered from lost workers."""
 
     def __init__(self) -> None:
         self.in_flight = 0
-        """Steps that have been submitted and are not home."""
+        """Steps that have been submitted and not returned."""
         self._losses: list[float] = []
         self._workers = self._schedulers = self._redone = 0
 
     def lost_scheduler(self, when: float) -> None:
-        """Take note that the scheduler was lost: what is in flight is done again."""
+        """Record the loss of the scheduler: steps in flight are done again."""
         self._losses.append(when)
         self._schedulers += 1
         self._redone = max(self._redone, self.in_flight)
@@ -51,7 +51,7 @@ class Recoveries:
         step_seconds : float
             What a step took before.
         abandoned : bool
-            Whether its steps were begun once in vain.
+            Whether its steps were begun and given up once.
         """
         out: list[Event] = []
         for event in events:

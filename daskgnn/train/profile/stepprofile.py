@@ -1,4 +1,4 @@
-"""Where a step's time goes: one account a window, added up to a table and a picture.
+"""`StepProfile`: where a step's time goes, as a table and a picture.
 
 Each worker's lines add up to the wall time: what was measured in its tasks, what it
 waited for, what the driver did between windows, and a remainder that is Dask's: graphs
@@ -36,7 +36,7 @@ HERE = "this process"
 
 @dataclass
 class _Sums:
-    """What is added up over windows."""
+    """Sums over windows."""
 
     windows: int = 0
     steps: int = 0
@@ -119,7 +119,7 @@ class StepProfile:
         self._outside = self._driver = 0.0
         self.begin()
 
-    # -- told by the loop, in this order
+    # -- called by the loop, in this order
 
     def begin(self) -> None:
         """Take note that the loop begins."""
@@ -213,7 +213,7 @@ class StepProfile:
         mean = dict(sums.mean)
         columns = {}
         for worker, lines in sorted(sums.chain.items()):
-            # A worker that came late or was lost counts for the time it was there.
+            # A worker that joined late or was lost counts for the time it was present.
             steps = sums.steps * sums.present[worker] / max(sums.seconds, 1e-9)
             columns[worker] = {k: v * 1000 / max(steps, 1e-9) for k, v in lines.items()}
         if not self.inline:

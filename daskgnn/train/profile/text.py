@@ -79,7 +79,7 @@ def _chain_table(figures: dict[str, Any]) -> str:
 
 def _ahead_table(figures: dict[str, Any]) -> str:
     """Return what happens in other threads."""
-    rows = [["prepared ahead, a step and part", "ms", "CPU ms", "least", "most"]]
+    rows = [["prepared ahead, per step and part", "ms", "CPU ms", "least", "most"]]
     ahead = figures["ahead"]
     for name, line in ahead["lines"].items():
         times = [line["ms"], line["cpu_ms"], min(line["by_part"]), max(line["by_part"])]
@@ -99,7 +99,7 @@ def _ahead_table(figures: dict[str, Any]) -> str:
     hidden = figures["lines"]["batches"]["ms"]
     return (
         f"{_aligned(rows)}\n"
-        f"a window is prepared {ahead['latency_ms']:.0f} ms after it was asked for; "
+        f"a window is ready {ahead['latency_ms']:.0f} ms after it was requested; "
         f"not hidden: {hidden:.2f} ms a step"
     )
 
@@ -146,7 +146,7 @@ def _shares(figures: dict[str, Any]) -> str:
     share, waiting = figures["communication_share"], figures["waiting_share"]
     if share is None:
         return (
-            "communication: as tasks, sums of gradients travel within Dask's "
+            "communication: with tasks, the exchange of sums is part of Dask's "
             f"remainder; all other waiting {waiting:.1%}"
         )
     return (

@@ -53,7 +53,7 @@ Seconds = dict[str, float]
 
 @dataclass(frozen=True)
 class WindowProfile:
-    """What is known of a trained window's time."""
+    """The times of one trained window."""
 
     steps: int
     form: str
@@ -167,7 +167,7 @@ def _member(
     exchange = sum(min(a, b) for a, b in zip(waited, needed, strict=False))
     before = min(max(work.began - profile.began, 0.0), max(wall - inside, 0.0))
     form = lines.get("form", 0.0)
-    # Waiting for batches: the own ones before the task began, others' while it waited.
+    # Waiting for minibatches: its own before the task began, others' during it.
     ready = max(profile.ready_after, 0.0)
     mine, theirs = min(ready, before), min(max(ready - before, 0.0), form)
     return {
@@ -206,7 +206,7 @@ def _tasks(profile: WindowProfile, wall: float) -> tuple[dict[str, Seconds], Sec
     for lines in columns.values():
         include(lines, common)
         left = max(wall - sum(lines.values()), 0.0)
-        # What a part computes before another's batch has come is no waiting.
+        # Time computing one part while another's minibatch is missing is not waiting.
         lines["batches"] = min(max(profile.ready_after, 0.0), left)
         lines["dask"] = left - lines["batches"]
     return columns, cpu
