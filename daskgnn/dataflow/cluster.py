@@ -238,7 +238,8 @@ class ClusterExecutor(Executor):
                 return []
             for future in done:
                 # Its worker may die before the result is here; it is not run again.
-                with suppress(TimeoutError):
+                # Dask's own wait is left without a result when it is cancelled late.
+                with suppress(TimeoutError, UnboundLocalError):
                     outcome = future.result(timeout=patience)
                     return [] if outcome is None else [outcome]
                 patience *= 2

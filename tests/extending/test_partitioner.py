@@ -80,10 +80,9 @@ def test_nodes_stay_with_their_clusters(path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_give_the_same_bits(path, alone, workers):
-    with own_cluster(workers) as client:
-        run = trainer(path, PARTS, client, **OPTIONS)
-        run.fit(EPOCHS)
+def test_workers_give_the_same_bits(path, alone, cluster, workers):
+    run = trainer(path, PARTS, cluster(workers), **OPTIONS)
+    run.fit(EPOCHS)
     assert run.params_sha256 == alone
 
 

@@ -14,7 +14,6 @@ from training import (
     die,
     hub_graph,
     hub_weights,
-    planted_graph,
     small_sage,
     stop,
     stored,
@@ -167,21 +166,15 @@ def trainer(path, client, sampler=None, parts=PARTS, **options):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
-
-
-@pytest.fixture(scope="module")
 def alone(path):
     run = trainer(path, None)
     run.fit(EPOCHS)
     return run.params_sha256
 
 
-@pytest.fixture(scope="module")
-def client():
-    with own_cluster(2) as found:
-        yield found
+@pytest.fixture
+def client(cluster):
+    return cluster(2)
 
 
 def test_it_learns(path):
@@ -207,10 +200,9 @@ def test_two_workers_give_the_same_bits(path, alone, client):
     assert run.run_state.total.remote_bytes > 0
 
 
-def test_one_worker_gives_the_same_bits(path, alone):
-    with own_cluster(1) as client:
-        run = trainer(path, client)
-        run.fit(EPOCHS)
+def test_one_worker_gives_the_same_bits(path, alone, cluster):
+    run = trainer(path, cluster(1))
+    run.fit(EPOCHS)
     assert run.params_sha256 == alone
 
 

@@ -184,10 +184,9 @@ def stored(store):
     return fitted(store)
 
 
-@pytest.fixture(scope="module")
-def client():
-    with own_cluster(2) as found:
-        yield found
+@pytest.fixture
+def client(cluster):
+    return cluster(2)
 
 
 def test_it_opens_as_the_store_does(file, store):
@@ -242,9 +241,8 @@ def test_two_workers_give_the_same_bits(file, stored, client, source):
     assert run.evaluate("test") == stored.evaluate("test")
 
 
-def test_one_worker_gives_the_same_bits(file, stored):
-    with own_cluster(1) as client:
-        assert fitted(Rows(file), client).params_sha256 == stored.params_sha256
+def test_one_worker_gives_the_same_bits(file, stored, cluster):
+    assert fitted(Rows(file), cluster(1)).params_sha256 == stored.params_sha256
 
 
 def test_a_worker_dies_and_the_bits_are_the_same(file, stored):
