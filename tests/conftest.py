@@ -98,16 +98,42 @@ def small_path(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_clusters():
+def lasting_clusters():
     """Clusters for all tests that leave them as they are."""
     found = SharedClusters()
     yield found
     found.close()
 
 
+@pytest.fixture(scope="session")
+def mortal_clusters():
+    """Clusters for tests that kill workers, in whose place others start."""
+    found = SharedClusters()
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def cluster(shared_clusters):
+def cluster(request, lasting_clusters):
     """Return a function of a number of workers: the client of their cluster."""
     with dask.config.set(OWN_CLUSTER):
-        yield shared_clusters
-    shared_clusters.check()
+        yield lasting_clusters
+    lasting_clusters.check()
+    _close_after(request, "lasting_clusters")
+
+
+@pytest.fixture
+def mortals(request, mortal_clusters):
+    """Return the client of two workers that may be killed."""
+    with dask.config.set(OWN_CLUSTER):
+        client = mortal_clusters(2)
+        client.wait_for_workers(2, timeout=120)
+        yield client
+    _close_after(request, "mortal_clusters")
+
+
+def _close_after(request, name):
+    """End clusters after the last test that uses them: idle ones take time, too."""
+    users = [i for i in request.session.items if name in i.fixturenames]
+    if request.node is users[-1]:
+        request.getfixturevalue(name).close()

@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+from clusters import default_settings
 from distributed.security import Security
 from training import dask_process, inside, invoked, trainer
 
@@ -121,6 +122,13 @@ def write_certificates(folder, name):
     return list(map(str, paths))
 
 
+@pytest.fixture
+def plain():
+    """Have commands find no certificate, as in a process of their own."""
+    with default_settings():
+        yield
+
+
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
     """The address of an encrypted scheduler with a worker, and its certificates."""
@@ -148,6 +156,7 @@ def by_hand(tmp_path_factory):
         process.join(60)
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
     address, (authority, cert, key), folder = by_hand
@@ -161,14 +170,8 @@ def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
     assert done.stderr.startswith(f"daskgnn: {address} asks for a certificate")
     assert done.stderr.count("\n") == 1
     others = write_certificates(folder, "others")
-    given = [
-        "--tls-ca-file",
-        others[0],
-        "--tls-cert",
-        others[1],
-        "--tls-key",
-        others[2],
-    ]
+    names = ("--tls-ca-file", "--tls-cert", "--tls-key")
+    given = [word for pair in zip(names, others, strict=True) for word in pair]
     done = invoked(*train, "--out", str(tmp_path / "c"), *given)
     assert done.returncode == 2
     assert "does not answer as a Dask scheduler" in done.stderr
@@ -176,6 +179,7 @@ def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
     assert not list(tmp_path.glob("[bc]"))
 
 
+@pytest.mark.usefixtures("plain")
 def test_the_option_alone_is_enough(path, tmp_path):
     config = runs.RunOptions(graph=path, out=str(tmp_path / "plain"), epochs=2)
     config |= {"workers": 0, "num_parts": 2}

@@ -13,7 +13,6 @@ from distributed import get_worker
 from training import AtStep, die, trainer
 
 from daskgnn import nn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.train import server
 from daskgnn.train.compute.state import hash_parameters
 
@@ -136,12 +135,11 @@ def test_one_worker_alone_is_plain_sgd(path, cluster):
 
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings(r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning")
-def test_a_killed_worker_is_no_end(path):
+def test_a_killed_worker_is_no_end(path, mortals):
     SLOW["address"] = None
-    with own_cluster(2) as client:
-        pid = min(client.run(os.getpid).values())
-        run = fitted(path, client, 8, progress=AtStep(6, partial(die, pid)))
-        assert pid not in client.run(os.getpid).values()
+    pid = min(mortals.run(os.getpid).values())
+    run = fitted(path, mortals, 8, progress=AtStep(6, partial(die, pid)))
+    assert pid not in mortals.run(os.getpid).values()
     assert len(run.recorder.history.steps) == 40
     epochs = [epoch["loss"] for epoch in run.recorder.history.epochs]
     assert epochs[-1] < epochs[0]

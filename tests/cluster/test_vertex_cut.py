@@ -9,7 +9,6 @@ import pytest
 from training import hub_graph, stored, trainer
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 
 PARTS = 4
 
@@ -58,14 +57,13 @@ def test_a_cache_changes_no_bit(path, alone, cluster):
 
 
 @pytest.mark.parametrize("steps", ["tasks", "window"])
-def test_a_killed_worker_changes_no_bit(path, alone, steps):
-    with own_cluster(2) as client:
-        run = trainer(path, PARTS, client, window=2, steps=steps)
-        run.fit(1)
-        pids = client.run(os.getpid)
-        os.kill(pids[run.executor.worker_of(0)], signal.SIGKILL)
-        run.fit(2)
-        assert facts(run) == facts(alone)
+def test_a_killed_worker_changes_no_bit(path, alone, mortals, steps):
+    run = trainer(path, PARTS, mortals, window=2, steps=steps)
+    run.fit(1)
+    pids = mortals.run(os.getpid)
+    os.kill(pids[run.executor.worker_of(0)], signal.SIGKILL)
+    run.fit(2)
+    assert facts(run) == facts(alone)
 
 
 @pytest.mark.parametrize("method", ["dbh", "hdrf"])

@@ -8,7 +8,6 @@ import scipy.sparse as sp
 from training import AtStep, die, hub_graph, planted_graph, stop, trainer
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import PartitionError
 from daskgnn.prepare.stages import prepare
 
@@ -86,13 +85,12 @@ def test_workers_give_the_same_bits(path, alone, cluster, workers):
     assert run.params_sha256 == alone
 
 
-def test_a_worker_dies_and_the_bits_are_the_same(path, alone):
-    with own_cluster(2) as client:
-        victim = min(client.run(os.getpid).values())
-        progress = AtStep(5, lambda: die(victim))
-        run = trainer(path, PARTS, client, progress=progress, **OPTIONS)
-        run.fit(EPOCHS)
-        assert victim not in client.run(os.getpid).values()
+def test_a_worker_dies_and_the_bits_are_the_same(path, alone, mortals):
+    victim = min(mortals.run(os.getpid).values())
+    progress = AtStep(5, lambda: die(victim))
+    run = trainer(path, PARTS, mortals, progress=progress, **OPTIONS)
+    run.fit(EPOCHS)
+    assert victim not in mortals.run(os.getpid).values()
     assert run.params_sha256 == alone
 
 

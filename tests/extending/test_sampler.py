@@ -20,7 +20,6 @@ from training import (
 )
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import CheckpointError, InputError, ModelError
 from daskgnn.kernels.counter import derive_key, keys_below
 from daskgnn.sampling import LocalRows, NeighborSampler, SampledGraph, Sampler
@@ -206,13 +205,11 @@ def test_one_worker_gives_the_same_bits(path, alone, cluster):
     assert run.params_sha256 == alone
 
 
-def test_a_worker_dies_and_the_bits_are_the_same(path, alone):
-    with own_cluster(2) as client:
-        before = client.run(os.getpid)
-        victim = min(before.values())
-        run = trainer(path, client, progress=AtStep(5, lambda: die(victim)))
-        run.fit(EPOCHS)
-        assert victim not in client.run(os.getpid).values()
+def test_a_worker_dies_and_the_bits_are_the_same(path, alone, mortals):
+    victim = min(mortals.run(os.getpid).values())
+    run = trainer(path, mortals, progress=AtStep(5, lambda: die(victim)))
+    run.fit(EPOCHS)
+    assert victim not in mortals.run(os.getpid).values()
     assert run.params_sha256 == alone
 
 

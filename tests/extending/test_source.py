@@ -18,7 +18,6 @@ from training import (
 )
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import ClusterError, InputError
 
 PARTS, EPOCHS = 2, 2
@@ -245,14 +244,11 @@ def test_one_worker_gives_the_same_bits(file, stored, cluster):
     assert fitted(Rows(file), cluster(1)).params_sha256 == stored.params_sha256
 
 
-def test_a_worker_dies_and_the_bits_are_the_same(file, stored):
-    with own_cluster(2) as client:
-        before = client.run(os.getpid)
-        victim = min(before.values())
-        run = fitted(
-            PendingSample(file), client, progress=AtStep(5, lambda: die(victim))
-        )
-        assert victim not in client.run(os.getpid).values()
+def test_a_worker_dies_and_the_bits_are_the_same(file, stored, mortals):
+    victim = min(mortals.run(os.getpid).values())
+    progress = AtStep(5, lambda: die(victim))
+    run = fitted(PendingSample(file), mortals, progress=progress)
+    assert victim not in mortals.run(os.getpid).values()
     assert run.params_sha256 == stored.params_sha256
 
 

@@ -11,7 +11,6 @@ from training import AtStep, die, planted_graph, stop, stored
 
 import daskgnn
 from daskgnn import nn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import EXPANSION, derive_key, keys_below
 from daskgnn.tasks import NodeClassification, Ranking, Targets, Task
@@ -154,14 +153,13 @@ def test_hashes_do_not_depend_on_workers(path, alone, cluster, workers, steps):
     assert facts(run) == alone
 
 
-def test_hashes_do_not_depend_on_the_lives_of_workers(path, alone, tmp_path):
+def test_hashes_do_not_depend_on_the_lives_of_workers(path, alone, mortals, tmp_path):
     task = Fatal()
     task.once = str(tmp_path / "died")
-    with own_cluster(2) as client:
-        run = new_trainer(path, client, task=task)
-        run.fit(EPOCHS)
-        assert os.path.exists(task.once)
-        assert facts(run) == alone
+    run = new_trainer(path, mortals, task=task)
+    run.fit(EPOCHS)
+    assert os.path.exists(task.once)
+    assert facts(run) == alone
 
 
 def test_a_stopped_run_is_resumed_to_the_same_bits(path, alone, tmp_path):
