@@ -119,7 +119,7 @@ def cluster(request, lasting_clusters):
     with dask.config.set(OWN_CLUSTER):
         yield lasting_clusters
     lasting_clusters.check()
-    _close_after(request, "lasting_clusters")
+    _close_after_last(request, "lasting_clusters", lasting_clusters)
 
 
 @pytest.fixture
@@ -129,11 +129,11 @@ def mortals(request, mortal_clusters):
         client = mortal_clusters(2)
         client.wait_for_workers(2, timeout=120)
         yield client
-    _close_after(request, "mortal_clusters")
+    _close_after_last(request, "mortal_clusters", mortal_clusters)
 
 
-def _close_after(request, name):
+def _close_after_last(request, name, clusters):
     """End clusters after the last test that uses them: idle ones take time, too."""
     users = [i for i in request.session.items if name in i.fixturenames]
     if request.node is users[-1]:
-        request.getfixturevalue(name).close()
+        clusters.close()
