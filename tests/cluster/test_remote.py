@@ -7,7 +7,11 @@ import sys
 import time
 
 import pytest
+from distributed import Client
 from training import dask_process, inside
+
+from daskgnn.errors import ClusterError
+from daskgnn.graph.sources.everywhere import check_path_everywhere
 
 OWN_MODEL = """
 import torch
@@ -80,6 +84,8 @@ def scheduler(tmp_path_factory):
     for name in ("first", "second"):
         options = ("--nthreads=2", "--no-nanny", "--no-dashboard")
         start(name, "worker", address, *options, "--death-timeout=60")
+    with Client(address, timeout=60) as client:
+        client.wait_for_workers(2, timeout=120)
     yield address
     for process in reversed(started):
         process.terminate()
@@ -122,10 +128,5 @@ def test_a_model_in_a_script_reaches_workers_elsewhere(
 
 
 def test_workers_that_do_not_see_the_store_are_named(scheduler, tmp_path):
-    from distributed import Client
-
-    from daskgnn.errors import ClusterError
-    from daskgnn.graph.sources.everywhere import check_path_everywhere
-
     with Client(scheduler) as client, pytest.raises(ClusterError, match="tcp://"):
         check_path_everywhere(client, str(tmp_path / "nowhere.zarr"))

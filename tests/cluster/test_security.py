@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 from clusters import default_settings
+from distributed import Client
 from distributed.security import Security
 from training import dask_process, inside, invoked, trainer
 
@@ -150,6 +151,10 @@ def by_hand(tmp_path_factory):
         time.sleep(0.1)
     address = json.loads(told.read_text())["address"]
     start("worker", address, "--nthreads=2", "--no-nanny", "--no-dashboard")
+    names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+    security = Security(require_encryption=True, **dict(zip(names, files, strict=True)))
+    with Client(address, security=security, timeout=60) as client:
+        client.wait_for_workers(1, timeout=120)
     yield address, files, folder
     for process in reversed(processes):
         process.terminate()
