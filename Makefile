@@ -16,7 +16,7 @@ PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale options docs lint format type check clean base-given
+.PHONY: help env install demo test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -36,6 +36,9 @@ demo: $(VENV)/.run  ## Partition digits and train GraphSAGE on two local workers
 
 test: $(VENV)/.test  ## Run the tests, but for those marked slow or chaos
 	$(BIN)/python -m pytest -m "not slow and not chaos"
+
+test-cpu: $(VENV)/.test  ## Run them, and show the CPU seconds of each (Linux)
+	$(BIN)/python benchmarks/test_cpu.py
 
 test-all: $(VENV)/.test  ## Run every test
 	$(BIN)/python -m pytest

@@ -5,12 +5,17 @@ import signal
 import sys
 from pathlib import Path
 
+import dask
 import pytest
 
-# Helpers beside the tests: training.py, faults.py, table.py.
+# Helpers beside the tests: clusters.py, faults.py, table.py, training.py.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from clusters import SharedClusters
 from table import Trial, keep, kept, table
+from training import planted_graph, stored
+
+from daskgnn.cluster.clusters import OWN_CLUSTER
 
 TOLD = pytest.StashKey[Trial]()
 ALL = pytest.StashKey[list]()
@@ -78,3 +83,57 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real data is absent: set DASKGNN_DATA_DIR to its folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def path(tmp_path_factory) -> str:
+    """Return the path of a store of 400 nodes, which most files train on."""
+    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+@pytest.fixture(scope="session")
+def small_path(tmp_path_factory) -> str:
+    """Return the path of a store of 200 nodes."""
+    return stored(planted_graph(200), tmp_path_factory.mktemp("graph") / "g.zarr")
+
+
+@pytest.fixture(scope="session")
+def lasting_clusters():
+    """Clusters for all tests that leave them as they are."""
+    found = SharedClusters()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def mortal_clusters():
+    """Clusters for tests that kill workers, in whose place others start."""
+    found = SharedClusters()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def cluster(request, lasting_clusters):
+    """Return a function of a number of workers: the client of their cluster."""
+    with dask.config.set(OWN_CLUSTER):
+        yield lasting_clusters
+    lasting_clusters.check()
+    _close_after_last(request, "lasting_clusters", lasting_clusters)
+
+
+@pytest.fixture
+def killable(request, mortal_clusters):
+    """Return the client of two workers that may be killed."""
+    with dask.config.set(OWN_CLUSTER):
+        client = mortal_clusters(2)
+        client.wait_for_workers(2, timeout=120)
+        yield client
+    _close_after_last(request, "mortal_clusters", mortal_clusters)
+
+
+def _close_after_last(request, name, clusters):
+    """End clusters after the last test that uses them: idle ones take time, too."""
+    users = [i for i in request.session.items if name in i.fixturenames]
+    if request.node is users[-1]:
+        clusters.close()

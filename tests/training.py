@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,8 @@ from click.testing import CliRunner
 
 import daskgnn
 from daskgnn import nn
-from daskgnn.cli import gnn
+from daskgnn.cli import gnn, main
+from daskgnn.cluster.prefork import METHOD, start_importing
 from daskgnn.train.persist.recorder import Silent
 
 ROOT = Path(__file__).parents[1]
@@ -121,8 +125,8 @@ def die(pid=None):
     os.kill(pid or os.getpid(), signal.SIGKILL)
 
 
-def command(folder, *words, before=None):
-    """Run the command line in a folder; `before` is called in its process first."""
+def command(folder, *words):
+    """Run the command line as a shell does, in a folder."""
     return subprocess.run(
         [sys.executable, "-m", "daskgnn", *words],
         cwd=folder,
@@ -130,13 +134,94 @@ def command(folder, *words, before=None):
         capture_output=True,
         text=True,
         timeout=200,
-        preexec_fn=before,
         check=False,
     )
 
 
-def inside(*words):
-    """Run a command in this process, to save time; return what it prints."""
+def invoked(*words):
+    """Run a command in this process, which saves seconds of imports."""
     result = CliRunner().invoke(gnn, list(words), prog_name="daskgnn")
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
+    return subprocess.CompletedProcess(
+        words, result.exit_code, result.stdout, result.stderr
+    )
+
+
+def inside(*words):
+    """Run a command in this process; return what it prints."""
+    done = invoked(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def forking():
+    """Return what starts processes that have imported all, and computed nothing."""
+    start_importing()
+    return multiprocessing.get_context(METHOD)
+
+
+class Forked:
+    """A command in a process of its own, forked from one that has imported all.
+
+    It saves the seconds of imports; signals and exit statuses are those of a process.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where it runs.
+    words : tuple of str
+        After ``daskgnn``.
+    largest_file : int, optional
+        What the operating system refuses to let files grow above, in bytes.
+    terminal : Connection, optional
+        What its output goes to, as if it was a terminal's; else it is dropped.
+    """
+
+    def __init__(self, folder, *words, largest_file=None, terminal=None):
+        context = forking()
+        self._errors, theirs = context.Pipe(duplex=False)
+        given = (theirs, terminal, str(folder), words, largest_file)
+        self.process = context.Process(target=_command, args=given)
+        self.process.start()
+        theirs.close()
+
+    def end(self):
+        """Wait for its end; return its exit status and what it said on stderr."""
+        with os.fdopen(os.dup(self._errors.fileno()), "r") as stream:
+            said = stream.read()
+        self._errors.close()
+        self.process.join()
+        return subprocess.CompletedProcess((), self.process.exitcode, "", said)
+
+
+def _command(errors, terminal, folder, words, largest_file):
+    """Be the process of a command."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    os.chdir(folder)
+    os.environ.update(TERM="xterm", COLUMNS="100")
+    output = terminal.fileno() if terminal else os.open(os.devnull, os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(errors.fileno(), 2)
+    errors.close()
+    if largest_file is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    main(list(words))
+
+
+def dask_process(folder, command, *words):
+    """Start a process of Dask's command line in a folder, forked as well.
+
+    What it logs is in the file ``log`` there.
+    """
+    process = forking().Process(target=_dask_command, args=(folder, command, words))
+    process.start()
+    return process
+
+
+def _dask_command(folder, command, words):
+    """Be a process of Dask's."""
+    os.chdir(folder)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    import_module(f"distributed.cli.dask_{command}").main(list(words))

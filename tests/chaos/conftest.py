@@ -1,15 +1,9 @@
-"""One graph for all trials, and what an undisturbed run makes of it."""
+"""What an undisturbed run makes of the graph of all trials."""
 
 import functools
 
 import pytest
 from faults import undisturbed
-from training import planted_graph, stored
-
-
-@pytest.fixture(scope="session")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
 
 
 @pytest.fixture(scope="session")

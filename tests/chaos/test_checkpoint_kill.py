@@ -4,7 +4,6 @@ Each trial lets a real process die at another moment of the write: before one of
 operations that the file system sees, and before and after each half of what is written.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 from faults import records, trials
 from fsspec.implementations.local import LocalFileOpener
-from training import trainer
+from training import forking, trainer
 
 from daskgnn.train.persist import recorder
 from daskgnn.train.persist.checkpoint import load_checkpoint, newest_checkpoint
@@ -28,8 +27,6 @@ SEEN = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir")
 TRIALS = 25
 
 pytestmark = pytest.mark.timeout(300)
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["daskgnn.train.inherited", "numcodecs.blosc"])
 
 
 class Fate:
@@ -137,7 +134,7 @@ def only_of(step, fate, told):
 
 
 def in_a_process(*args):
-    process = PROCESSES.Process(target=train_and_die, args=args)
+    process = forking().Process(target=train_and_die, args=args)
     process.start()
     process.join()
     return process.exitcode
@@ -155,7 +152,7 @@ def undisturbed(path):
 def operations(path, tmp_path_factory):
     """How many moments there are to die in one checkpoint's write, by storage."""
     out = tmp_path_factory.mktemp("counted")
-    told = PROCESSES.SimpleQueue()
+    told = forking().SimpleQueue()
     counts = {}
     for remote in (False, True):
         code = in_a_process(path, str(out / f"{remote}"), remote, FATAL[0], 10**9, told)

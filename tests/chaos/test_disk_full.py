@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from faults import records, trials
-from training import command, inside, planted_graph, stored
+from training import Forked, inside
 
 from daskgnn.train.persist.checkpoint import load_checkpoint
 
@@ -28,14 +28,12 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    stored(planted_graph(), folder / "g.zarr")
-    return folder
+    return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder):
-    inside("train", str(folder / "g.zarr"), *SETTINGS, "--out", str(folder / "whole"))
+def undisturbed(path, folder):
+    inside("train", path, *SETTINGS, "--out", str(folder / "whole"))
     return summary_of(folder / "whole")["params_sha256"]
 
 
@@ -77,10 +75,10 @@ def check_refused(done, out):
 
 
 @pytest.mark.parametrize("trial", trials(5))
-def test_a_small_disk(folder, undisturbed, small, told, trial):
+def test_a_small_disk(path, folder, undisturbed, small, told, trial):
     told.name = "a full disk"
     out = small / "run"
-    done = command(folder, "train", "g.zarr", *SETTINGS, "--out", str(out))
+    done = Forked(folder, "train", path, *SETTINGS, "--out", str(out)).end()
     step = check_refused(done, out)
     assert "No space left on device" in done.stderr
     assert "cannot be written" in done.stderr
@@ -93,37 +91,24 @@ def test_a_small_disk(folder, undisturbed, small, told, trial):
     assert resume["step"] == step
 
 
-def limited(size):
-    """Refuse this process files above `size` bytes."""
-
-    def limit():
-        import resource
-        import signal
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
-
-
-def test_no_room_for_a_checkpoint(folder, undisturbed):
+def test_no_room_for_a_checkpoint(path, folder, undisturbed):
     """Arrays above a limit on the size of files; smaller ones are written before."""
     out = folder / "limited"
-    words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
+    words = ["train", path, *SETTINGS, "--out", str(out)]
     # The checkpoint of step 0 has no optimizer yet.
-    done = command(folder, *words, before=limited(100_000))
+    done = Forked(folder, *words, largest_file=100_000).end()
     assert check_refused(done, out) == 0
     assert "File too large" in done.stderr
     inside("train", "--resume", str(out), "--workers", "0")
     assert summary_of(out)["params_sha256"] == undisturbed
 
 
-def test_no_room_for_records(folder, undisturbed):
+def test_no_room_for_records(path, folder):
     """Records of steps are refused while checkpoints still fit."""
     out = folder / "records"
-    words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
+    words = ["train", path, *SETTINGS, "--out", str(out)]
     small = ["--hidden-channels", "2", "--epochs", "40"]
-    done = command(folder, *words, *small, before=limited(12_000))
+    done = Forked(folder, *words, *small, largest_file=12_000).end()
     check_refused(done, out)
     assert "metrics.jsonl cannot be written" in done.stderr
     # No line is left half written.
@@ -140,11 +125,11 @@ def test_no_room_for_records(folder, undisturbed):
         (100, "run.json cannot be written"),
     ],
 )
-def test_no_room_at_all(folder, size, said):
+def test_no_room_at_all(path, folder, size, said):
     """Nothing could be written: the line says so, and names no checkpoint."""
     out = folder / f"nothing-{size}"
-    words = ["train", "g.zarr", *SETTINGS, "--out", str(out)]
-    done = command(folder, *words, before=limited(size))
+    words = ["train", path, *SETTINGS, "--out", str(out)]
+    done = Forked(folder, *words, largest_file=size).end()
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert said in done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults import records, trials
-from training import planted_graph, stored
+from training import Forked, planted_graph, stored
 
 from daskgnn.train import run as runs
 
@@ -121,7 +121,7 @@ STOPS = {
     "group-SIGTERM": (os.killpg, signal.SIGTERM, 143, 0),
 }
 """How the signal is sent, the exit status, and the steps that may be redone."""
-SELDOM = {"group-SIGTERM"}
+SELDOM = {"driver-SIGTERM", "group-SIGTERM"}
 ALL_STOPS = [
     pytest.param(stop, marks=[pytest.mark.chaos] * (stop in SELDOM)) for stop in STOPS
 ]
@@ -159,6 +159,25 @@ def test_a_driver_that_is_stopped(folder, undisturbed, told, stop, trial):
     assert told.redone <= redone
 
 
+def test_a_driver_without_workers_is_terminated(folder, undisturbed, told):
+    told.name = "driver without workers: SIGTERM"
+    options = ("--workers", "0", "--checkpoint-every", str(INTERVAL))
+    command = Forked(folder, "train", "g.zarr", *SETTINGS, *options, "--out", "alone")
+    while not steps(folder / "alone"):
+        assert command.process.is_alive()
+        time.sleep(0.005)
+    command.process.terminate()
+    done = command.end()
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.startswith("daskgnn: ")
+    assert done.stderr.endswith("continue with daskgnn train --resume alone\n")
+    assert done.stderr.count("\n") == 1
+    check_resumed(folder / "alone", undisturbed, told)
+    assert told.same
+    assert told.redone == 0
+
+
+@pytest.mark.chaos
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_driver_that_is_stopped_before_it_trains(folder):
     """While it imports or starts workers: one line, and nothing is left."""

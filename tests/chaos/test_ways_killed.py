@@ -1,13 +1,12 @@
 """What parts keep between steps outlives the worker, and the driver, that held it."""
 
-import multiprocessing
 import os
 import random
 import signal
 
 import pytest
 import torch
-from training import AtStep, die, planted_graph, stored, trainer
+from training import AtStep, die, forking, trainer
 
 from daskgnn import nn
 from daskgnn.cluster.clusters import own_cluster
@@ -66,11 +65,6 @@ class Mortal(nn.GraphSAGE):
         return super().forward(x, blocks)
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
-
-
 def fitted(path, client, way, steps="auto", fatal_key=None, once=None):
     def mortal(graph):
         torch.manual_seed(0)
@@ -109,9 +103,7 @@ def to_death(path, out, way, step):
 @pytest.fixture(scope="module")
 def processes():
     """Return what starts processes that have imported all, and computed nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training", "daskgnn.train.compute.local"])
-    return context
+    return forking()
 
 
 @pytest.mark.parametrize("way", DETERMINISTIC, ids=str)

@@ -3,19 +3,24 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import entry_points
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from training import inside
+from distributed import Client
+from training import Forked, inside, invoked
 
 from daskgnn.cli import gnn
 
@@ -40,7 +45,7 @@ def call(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
 
@@ -77,10 +82,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def store(folder: Path) -> str:
-    text = succeed("partition", "digits", "digits.zarr", "--seed", "1", cwd=folder)
+    path = str(folder / "digits.zarr")
+    text = inside("partition", "digits", path, "--seed", "1")
     for word in ("1,797 nodes", "edge cut", "replication"):
         assert word in text
-    return "digits.zarr"
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +127,8 @@ def test_train_writes_what_it_says(finished: tuple[Path, str]) -> None:
 def test_a_run_is_not_written_over(finished: tuple[Path, str]) -> None:
     run, _ = finished
     before = (run / "metrics.jsonl").read_bytes()
-    done = call("train", "digits", "--workers", "0", "--out", "a", cwd=run.parent)
-    assert_one_line(done, 2, "--resume a")
+    done = invoked("train", "digits", "--workers", "0", "--out", str(run))
+    assert_one_line(done, 2, f"--resume {run}")
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
@@ -134,16 +140,19 @@ def test_evaluate_repeats_the_summary(finished: tuple[Path, str]) -> None:
     assert scores["accuracy"] == summary["test_accuracy"]
 
 
-def test_predict_writes_every_node(finished: tuple[Path, str]) -> None:
+def test_predict_writes_every_node(
+    finished: tuple[Path, str], cluster: Callable[[int], Client]
+) -> None:
     import pyarrow.parquet as pq
     import zarr
     from sklearn.datasets import load_digits
 
     run, _ = finished
-    succeed("predict", "a", "--out", "p.zarr", cwd=run.parent)
-    parquet = str(run.parent / "p.parquet")
+    chunked, parquet = (str(run.parent / name) for name in ("p.zarr", "p.parquet"))
+    there = ("--scheduler", cluster(2).scheduler.address)
+    assert inside("predict", str(run), "--out", chunked, *there).strip()
     assert inside("predict", str(run), "--out", parquet, "--workers", "0").strip()
-    opened = zarr.open(run.parent / "p.zarr", mode="r")
+    opened = zarr.open(chunked, mode="r")
     outputs = np.asarray(opened if hasattr(opened, "shape") else opened["predictions"])
     assert outputs.shape == (1797, 10)
     # Original order: most labels agree with scikit-learn's own.
@@ -151,22 +160,11 @@ def test_predict_writes_every_node(finished: tuple[Path, str]) -> None:
     assert pq.read_table(parquet).num_rows == 1797
 
 
-def test_a_killed_run_resumes_to_the_same_bits(
-    finished: tuple[Path, str], store: str
-) -> None:
-    run, _ = finished
-    killed = _killed(run.parent, "b", store)
-    succeed("train", "--resume", "b", "--workers", "0", cwd=run.parent)
-    assert _hash(run) == _hash(killed)
-    assert sorted(set(steps(killed))) == list(range(EPOCHS * STEPS))
-    assert len(steps(killed)) <= EPOCHS * STEPS + 10
-    assert any(r["event"] == "resume" and r["step"] > 0 for r in records(killed))
-
-
 @pytest.mark.chaos
 @pytest.mark.parametrize(
     "way",
     [
+        [],
         ["--compress", "topk:0.05"],
         ["--compress", "powersgd:2", "--gradients", "async", "--staleness", "2"],
         ["--local-steps", "4"],
@@ -178,11 +176,13 @@ def test_a_killed_run_resumes_in_any_way(
     folder: Path, store: str, tmp_path: Path, way: list[str]
 ) -> None:
     whole = ["--workers", "0", "--out", str(tmp_path / "whole")]
-    succeed("train", store, *SETTINGS, *way, *whole, cwd=folder)
-    out = str(tmp_path / "killed")
-    killed = _killed(folder, out, store, *way)
-    succeed("train", "--resume", out, "--workers", "0", cwd=folder)
+    inside("train", store, *SETTINGS, *way, *whole)
+    killed = _killed(folder, str(tmp_path / "killed"), store, *way)
+    inside("train", "--resume", str(killed), "--workers", "0")
     assert _hash(killed) == _hash(tmp_path / "whole")
+    assert sorted(set(steps(killed))) == list(range(EPOCHS * STEPS))
+    assert len(steps(killed)) <= EPOCHS * STEPS + 10
+    assert any(r["event"] == "resume" and r["step"] > 0 for r in records(killed))
 
 
 def _killed(folder: Path, out: str, store: str, *options: str) -> Path:
@@ -235,9 +235,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: str, words: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = CliRunner().invoke(gnn, args.split(), prog_name="daskgnn")
-    done = subprocess.CompletedProcess(args, said.exit_code, said.stdout, said.stderr)
-    assert_one_line(done, 2, *words)
+    assert_one_line(invoked(*args.split()), 2, *words)
     assert not list(tmp_path.iterdir())
 
 
@@ -248,41 +246,31 @@ def test_bad_input_of_a_process_gets_one_line(tmp_path: Path) -> None:
 
 
 def test_info_proves_a_store_and_names_a_flipped_byte(
-    folder: Path, store: str, tmp_path: Path
+    store: str, tmp_path: Path
 ) -> None:
-    import shutil
-
-    facts = json.loads(succeed("info", store, "--json", "--validate", cwd=folder))
+    facts = json.loads(inside("info", store, "--json", "--validate"))
     assert facts["num_nodes"] == 1797
     assert facts["valid"] is True
-    broken = shutil.copytree(folder / store, tmp_path / "broken.zarr")
+    broken = shutil.copytree(store, tmp_path / "broken.zarr")
     chunk = next(p for p in sorted((broken / "indices").rglob("*")) if p.name == "0")
     damaged = bytearray(chunk.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     chunk.write_bytes(damaged)
-    done = call("info", "broken.zarr", "--validate", cwd=tmp_path)
-    assert_one_line(done, 2, "indices")
+    assert_one_line(invoked("info", str(broken), "--validate"), 2, "indices")
 
 
 def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "train", "karate", "--workers", "0", "--epochs", "3"],
-        cwd=tmp_path,
-        env=environment() | {"TERM": "xterm", "COLUMNS": "100"},
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-    )
-    os.close(theirs)
+    words = ("train", "karate", "--workers", "0", "--epochs", "3")
+    with Connection(theirs, readable=False) as terminal:
+        command = Forked(tmp_path, *words, terminal=terminal)
     shown = b""
-    while process.poll() is None or not shown:
-        try:
-            shown += os.read(ours, 1 << 16)
-        except OSError:  # Linux's way to say that the other end is closed
-            break
+    with suppress(OSError):  # Linux's way to say that the other end is closed
+        while read := os.read(ours, 1 << 16):
+            shown += read
     os.close(ours)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error.decode()
+    done = command.end()
+    assert done.returncode == 0, done.stderr
     assert b"\r" in shown
     assert b"epoch 3/3" in shown
     assert (tmp_path / "runs" / "karate" / "summary.json").exists()
@@ -295,32 +283,34 @@ def test_dask_knows_the_group() -> None:
     assert found[0].load() is gnn
 
 
-def test_a_store_that_was_there_is_kept(folder: Path) -> None:
-    succeed("partition", "karate", "work/graph.zarr", cwd=folder)
-    before = sorted((folder / "work").rglob("*"))
-    here = ("train", "karate", "--workers", "0", "--out", "work")
+def test_a_store_that_was_there_is_kept(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    inside("partition", "karate", str(work / "graph.zarr"))
+    before = sorted(work.rglob("*"))
+    here = ("train", "karate", "--workers", "0", "--out", str(work))
     for words in (("--num-parts", "99"), ("--batch-size", "8")):
-        assert_one_line(call(*here, *words, cwd=folder), 2, "graph.zarr")
-        assert sorted((folder / "work").rglob("*")) == before
+        assert_one_line(invoked(*here, *words), 2, "graph.zarr")
+        assert sorted(work.rglob("*")) == before
 
 
-def test_a_store_is_not_partitioned_again(folder: Path, store: str) -> None:
-    done = call("train", store, "--method", "hash", "--out", "m", cwd=folder)
+def test_a_store_is_not_partitioned_again(store: str, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    done = invoked("train", store, "--method", "hash", "--out", str(out))
     assert_one_line(done, 2, "method", "daskgnn partition")
-    assert not (folder / "m").exists()
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("by", ["uniform", "degree"])
-def test_every_way_to_draw_can_be_asked_for(folder: Path, by: str) -> None:
+def test_every_way_to_draw_can_be_asked_for(tmp_path: Path, by: str) -> None:
     text = inside(
         *("train", "karate", "--workers", "0", "--epochs", "1"),
-        *("--sample-by", by, "--num-neighbors", "3,2", "--out", str(folder / by)),
+        *("--sample-by", by, "--num-neighbors", "3,2", "--out", str(tmp_path / by)),
     )
     assert "test accuracy" in text
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_what_is_no_scheduler_is_said_so(folder: Path, answer: bytes) -> None:
+def test_what_is_no_scheduler_is_said_so(tmp_path: Path, answer: bytes) -> None:
     """Something else listens: silent, or of another tongue."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         stop = threading.Event()
@@ -342,24 +332,26 @@ def test_what_is_no_scheduler_is_said_so(folder: Path, answer: bytes) -> None:
         thread.start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         try:
-            done = call("train", "karate", "--scheduler", address, cwd=folder)
+            with dask.config.set({"gnn.connect-timeout": "1s"}):
+                there = ("--scheduler", address, "--out", str(tmp_path / "run"))
+                done = invoked("train", "karate", *there)
         finally:
             stop.set()
             thread.join()
     assert_one_line(done, 2, address, "dask scheduler")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_killed_before_its_first_epoch_resumes(folder: Path, store: str) -> None:
     """The checkpoint of step 0 is there from the start."""
-    words = [*COMMAND, "train", store, *SETTINGS, "--workers", "0", "--out", "early"]
-    process = subprocess.Popen(words, cwd=folder, env=environment())
+    words = ["train", store, *SETTINGS, "--workers", "0", "--out", "early"]
+    command = Forked(folder, *words)
     first = folder / "early" / "checkpoints" / "step-00000000"
-    deadline = time.time() + 60
-    while not first.exists() and time.time() < deadline:
+    while not first.exists():
+        assert command.process.is_alive()
         time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert first.exists()
-    text = succeed("train", "--resume", "early", cwd=folder)
+    command.process.kill()
+    assert command.end().returncode == -signal.SIGKILL
+    text = inside("train", "--resume", str(folder / "early"), "--workers", "0")
     assert "test accuracy" in text
     assert set(steps(folder / "early")) == set(range(EPOCHS * STEPS))

@@ -1,10 +1,9 @@
 """Features on the disk, on a cluster: the bits of a run that has them in memory."""
 
 import pytest
-from training import planted_graph, small_sage, stored
+from training import small_sage
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 
 
 def fitted(path, client, where, **options):
@@ -16,13 +15,11 @@ def fitted(path, client, where, **options):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_both_forms_give_the_bits_of_features_in_memory(tmp_path, workers):
-    path = stored(planted_graph(200), tmp_path / "g.zarr")
-    alone = fitted(path, None, "memory")
-    with own_cluster(workers) as client:
-        for steps in ("tasks", "window"):
-            there = fitted(path, client, "disk", steps=steps)
-            assert there.params_sha256 == alone.params_sha256
-            summary = there.summary()
-            assert summary["steps_form"] == steps
-            assert summary["test_accuracy"] == alone.summary()["test_accuracy"]
+def test_both_forms_give_the_bits_of_features_in_memory(small_path, cluster, workers):
+    alone = fitted(small_path, None, "memory")
+    for steps in ("tasks", "window"):
+        there = fitted(small_path, cluster(workers), "disk", steps=steps)
+        assert there.params_sha256 == alone.params_sha256
+        summary = there.summary()
+        assert summary["steps_form"] == steps
+        assert summary["test_accuracy"] == alone.summary()["test_accuracy"]

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 from distributed import Client, LocalCluster
-from training import planted_graph, stored, trainer
+from training import trainer
 
 from daskgnn import nn
 from daskgnn.cluster import placement as placement
@@ -20,11 +20,6 @@ OPTIONS = {"batch_size": 20, "window": 2}
 SLOW = "DASKGNN_TEST_SLOW"
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Steps as tasks, steps as windows, no cluster: the same bits."""
 
+import functools
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -7,10 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from distributed import get_worker
-from training import planted_graph, scaled_sage, stored, trainer
+from training import scaled_sage, trainer
 
 from daskgnn import nn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.steps.gang import PLUGIN
 from daskgnn.dataflow.steps.sums import SLICED_BYTES
@@ -32,29 +32,21 @@ def _windows_of_all_steps_allowed(monkeypatch):
     monkeypatch.setattr(loop, "WINDOW_SECONDS", 1e6)
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(200), tmp_path_factory.mktemp("graph") / "g.zarr")
+@pytest.fixture
+def path(small_path):
+    return small_path
 
 
 @pytest.fixture(scope="module")
-def alone(path):
+def alone(small_path):
     """Return a function that trains in this process, once for each number of parts."""
-    runs = {}
-
-    def run(num_parts):
-        if num_parts not in runs:
-            runs[num_parts] = fitted(path, num_parts, None)
-        return runs[num_parts]
-
-    return run
+    return functools.cache(lambda num_parts: fitted(small_path, num_parts, None))
 
 
-@pytest.fixture(scope="module", params=SHAPES)
-def workers(request):
+@pytest.fixture(params=SHAPES)
+def workers(request, cluster):
     """Number of workers, and their client."""
-    with own_cluster(request.param) as client:
-        yield request.param, client
+    return request.param, cluster(request.param)
 
 
 def fitted(path, num_parts, client, steps="auto", **options):
@@ -86,14 +78,12 @@ def large(graph):
     return nn.GraphSAGE(graph.num_features, 512, graph.num_classes, 3)
 
 
-def test_sums_in_slices_give_the_same_bits(path, workers):
-    count, client = workers
-    if count < 3:
-        pytest.skip("two members have nothing to slice")
+def test_sums_in_slices_give_the_same_bits(path, cluster):
+    """Two members would have nothing to slice."""
     options = {"num_neighbors": [3, 2, 2], "window": 2, "model": large}
     runs = [
         trainer(path, 3, where, steps=steps, **options)
-        for where, steps in ((None, "auto"), (client, "window"))
+        for where, steps in ((None, "auto"), (cluster(3), "window"))
     ]
     for run in runs:
         run.fit(1)
@@ -129,14 +119,14 @@ def test_forms_give_the_same_bits(path, alone, workers):
         {"local_steps": 4, "gradients": "ring"},
     ],
 )
-def test_ways_of_using_gradients_give_the_same_bits(path, workers, way):
+def test_ways_of_using_gradients_give_the_same_bits(path, alone, workers, way):
     _, client = workers
-    alone = fitted(path, 3, None, **way)
-    assert facts(alone) != facts(fitted(path, 3, None))
+    expected = fitted(path, 3, None, **way)
+    assert facts(expected) != facts(alone(3))
     for steps in ("tasks", "window"):
         run = fitted(path, 3, client, steps, **way)
         assert run.run_state.forms.keys() == {steps}
-        assert facts(run) == facts(alone)
+        assert facts(run) == facts(expected)
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)
@@ -250,18 +240,29 @@ def test_a_worker_without_the_plugin(path, alone, workers, gangs):
     _, client = workers
     fitted(path, 3, client, "window")
     address = max(client.scheduler_info(n_workers=-1)["workers"])
-    removed = client.run(remove_plugin, workers=[address])[address]
-    assert removed
+    assert client.run(remove_plugin, workers=[address])[address]
     gangs.clear()
-    run = fitted(path, 3, client, "window")
+    try:
+        run = fitted(path, 3, client, "window")
+    finally:
+        client.run(restore_plugin, workers=[address])
     check_that_all_went_through_tasks(run, alone, gangs)
+    assert form(fitted(path, 3, client, "window")) == "window"
 
 
 def remove_plugin(dask_worker):
     """Make a worker as one that has never heard of gangs."""
+    dask_worker.removed = dask_worker.plugins.pop(PLUGIN)
     dask_worker.handlers.pop("gnn_listen")
     dask_worker.stream_handlers.pop("gnn_lost")
-    return dask_worker.plugins.pop(PLUGIN, None) is not None
+    return True
+
+
+def restore_plugin(dask_worker):
+    """Give it back what it had."""
+    dask_worker.plugins[PLUGIN] = plugin = dask_worker.removed
+    dask_worker.handlers["gnn_listen"] = plugin.listen
+    dask_worker.stream_handlers["gnn_lost"] = plugin.lost
 
 
 def test_a_second_fit_on_the_same_workers(path, alone, workers):

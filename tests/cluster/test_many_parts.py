@@ -3,8 +3,6 @@
 import pytest
 from training import planted_graph, stored, trainer
 
-from daskgnn.cluster.clusters import own_cluster
-
 MOST_PARTS = 64
 
 
@@ -15,23 +13,21 @@ def path(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("num_parts", "workers"), [(3, 1), (MOST_PARTS, 2)])
-def test_many_parts_on_few_workers(path, num_parts, workers):
+def test_many_parts_on_few_workers(path, cluster, num_parts, workers):
     alone = facts(fitted(path, num_parts, None, "auto"))
-    with own_cluster(workers) as client:
-        for form in ("tasks", "window"):
-            run = fitted(path, num_parts, client, form)
-            assert set(run.run_state.forms) == {form}
-            assert facts(run) == alone
+    for form in ("tasks", "window"):
+        run = fitted(path, num_parts, cluster(workers), form)
+        assert set(run.run_state.forms) == {form}
+        assert facts(run) == alone
 
 
-def test_caches_of_many_parts(path):
+def test_caches_of_many_parts(path, cluster):
     alone = facts(fitted(path, 4, None, "auto"))
     cached = {"halo_cache": "2 kB", "window": 1}
-    with own_cluster(2) as client:
-        for policy in ("lru", "static"):
-            run = fitted(path, 4, client, "auto", halo_cache_policy=policy, **cached)
-            assert run.summary()["cache_hits"]
-            assert facts(run) == alone
+    for policy in ("lru", "static"):
+        run = fitted(path, 4, cluster(2), "auto", halo_cache_policy=policy, **cached)
+        assert run.summary()["cache_hits"]
+        assert facts(run) == alone
 
 
 def fitted(path, num_parts, client, steps, **options):

@@ -4,11 +4,10 @@ import pytest
 from training import hub_graph, hub_weights, small_sage
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 
 
 @pytest.mark.parametrize("method", ["metis", "hdrf"])
-def test_workers_train_on_what_they_are_sent(tmp_path, method):
+def test_workers_train_on_what_they_are_sent(tmp_path, cluster, method):
     partitioned = hub_graph(edge_weight=hub_weights()).partition(8, method)
     path = partitioned.save(tmp_path / "g.zarr")
     hashes, scores = set(), []
@@ -24,7 +23,6 @@ def test_workers_train_on_what_they_are_sent(tmp_path, method):
 
     fit(path, None)
     for count in (1, 2):
-        with own_cluster(count) as client:
-            fit(partitioned, client)
+        fit(partitioned, cluster(count))
     assert len(hashes) == 1
     assert all(score == scores[0] for score in scores)

@@ -37,8 +37,7 @@ def drawn_graph(num_edges=6000):
     return Synthetic("planted", 512, num_edges, 4, num_features=6, train=0.3)
 
 
-@pytest.mark.parametrize("weight", [None, "weight"])
-@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize(("directed", "weight"), [(False, "weight"), (True, None)])
 def test_a_file_becomes_the_same_store(tmp_path, client, small_tasks, directed, weight):
     files = [edge_list(tmp_path / f"edges-{i}.csv", seed=i) for i in range(3)]
     options = {"directed": directed, "weight": weight, "self_loops": "keep"}
@@ -99,10 +98,21 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage", ["buckets to rows", "partition", "rows to the store"])
-def test_what_was_interrupted_goes_on(tmp_path, client, small_tasks, stage):
-    file = edge_list(tmp_path / "edges.csv", num_edges=20000)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Return a file of edges, options, and the store that becomes of them."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    file = edge_list(folder / "edges.csv", num_edges=8000)
     options = {"num_clusters": 8, "memory_limit": "4 MiB"}
+    prepare(file, folder / "here.zarr", **options)
+    return file, options, folder / "here.zarr"
+
+
+@pytest.mark.parametrize("stage", ["buckets to rows", "partition", "rows to the store"])
+def test_what_was_interrupted_goes_on(
+    tmp_path, client, small_tasks, undisturbed, stage
+):
+    file, options, expected = undisturbed
     out = tmp_path / "there.zarr"
 
     def stop_at(name):
@@ -115,8 +125,7 @@ def test_what_was_interrupted_goes_on(tmp_path, client, small_tasks, stage):
     with pytest.raises(StoreError, match="begun with another place of work"):
         prepare(file, out, resume=True, **options)
     prepare(file, out, client=client, resume=True, **options)
-    prepare(file, tmp_path / "here.zarr", **options)
-    assert_same_store(out, tmp_path / "here.zarr")
+    assert_same_store(out, expected)
 
 
 def test_a_task_that_runs_again_does_nothing(tmp_path):

@@ -1,30 +1,17 @@
 """Where time goes, on a cluster: all of it is told, and nothing else changes."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import dask
 import pytest
-from training import planted_graph, stored, trainer
+from training import inside, trainer
 
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.kernels.shared import memory_name
 
-ROOT = Path(__file__).parents[2]
 
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
-
-
-@pytest.fixture(scope="module")
-def client():
-    with own_cluster(2) as client:
-        yield client
+@pytest.fixture
+def client(cluster):
+    return cluster(2)
 
 
 @pytest.fixture(scope="module")
@@ -73,28 +60,13 @@ def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shared):
     assert whole["sum_ms"] == pytest.approx(whole["wall_ms"], rel=0.05)
 
 
-def command(*args, cwd):
-    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "daskgnn", *args],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": python_path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
-
-
-def test_the_command_prints_and_writes_a_profile(path, tmp_path):
+def test_the_command_prints_and_writes_a_profile(path, client, tmp_path):
     given = "--num-parts 2 --batch-size 20 --num-neighbors 4,3 --hidden-channels 16"
-    settings = [path, *given.split(), "--out"]
-    plain = ["train", *settings, "plain", "--epochs", "2", "--workers", "0"]
-    command(*plain, cwd=tmp_path)
-    text = command("train", *settings, "a", "--epochs", "2", "--profile", cwd=tmp_path)
+    settings = ["train", path, *given.split(), "--epochs", "2", "--out"]
+    out = str(tmp_path / "a")
+    inside(*settings, str(tmp_path / "plain"), "--workers", "0")
+    address = client.scheduler.address
+    text = inside(*settings, out, "--profile", "--scheduler", address)
     summaries = [
         json.loads((tmp_path / name / "summary.json").read_text())
         for name in ("plain", "a")
@@ -109,8 +81,6 @@ def test_the_command_prints_and_writes_a_profile(path, tmp_path):
         assert word in text
     assert not (tmp_path / "plain" / "profile.json").exists()
     # Nothing is left to do: the profile that is there stays.
-    text = command(
-        "train", "--resume", "a", "--profile", "--workers", "0", cwd=tmp_path
-    )
+    text = inside("train", "--resume", out, "--profile", "--workers", "0")
     assert "profile.png" not in text
     assert json.loads((tmp_path / "a" / "profile.json").read_text()) == figures

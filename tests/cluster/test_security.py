@@ -3,16 +3,17 @@
 Whoever can talk to a Dask scheduler or worker can run any code on it.
 """
 
+import json
 import socket
 import ssl
-import subprocess
-import sys
 import time
 
 import psutil
 import pytest
+from clusters import default_settings
+from distributed import Client
 from distributed.security import Security
-from training import command, planted_graph, stored, trainer
+from training import dask_process, inside, invoked, trainer
 
 from daskgnn.cluster.clusters import own_cluster
 from daskgnn.cluster.tls import Encryption, connection_args
@@ -25,11 +26,6 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings(OPEN_SOCKET),
 ]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +123,13 @@ def write_certificates(folder, name):
     return list(map(str, paths))
 
 
+@pytest.fixture
+def plain():
+    """Have commands find no certificate, as in a process of their own."""
+    with default_settings():
+        yield
+
+
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
     """The address of an encrypted scheduler with a worker, and its certificates."""
@@ -136,65 +139,58 @@ def by_hand(tmp_path_factory):
     processes = []
 
     def start(command, *more):
-        with (folder / f"{command}.log").open("w") as log:
-            line = [sys.executable, "-m", f"distributed.cli.{command}", *more, *words]
-            processes.append(subprocess.Popen(line, cwd=folder, stdout=log, stderr=log))
+        (folder / command).mkdir()
+        processes.append(dask_process(folder / command, command, *more, *words))
 
-    place = ["--host=127.0.0.1", "--protocol=tls"]
-    start("dask_scheduler", *place, "--port=0", "--no-dashboard")
-    log = folder / "dask_scheduler.log"
-    address = ""
-    for _ in range(600):
-        found = [w for w in log.read_text().split() if w.startswith("tls://")]
-        if found:
-            address = found[0]
+    told = folder / "scheduler.json"
+    place = ["--host=127.0.0.1", "--protocol=tls", "--port=0", "--no-dashboard"]
+    start("scheduler", *place, f"--scheduler-file={told}")
+    for _ in range(1200):
+        if told.exists():
             break
         time.sleep(0.1)
-    assert address, log.read_text()
-    start("dask_worker", address, "--nthreads=2", "--no-dashboard")
+    address = json.loads(told.read_text())["address"]
+    start("worker", address, "--nthreads=2", "--no-nanny", "--no-dashboard")
+    names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+    security = Security(require_encryption=True, **dict(zip(names, files, strict=True)))
+    with Client(address, security=security, timeout=60) as client:
+        client.wait_for_workers(1, timeout=120)
     yield address, files, folder
     for process in reversed(processes):
         process.terminate()
-        process.wait(30)
+        process.join(60)
 
 
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
     address, (authority, cert, key), folder = by_hand
     train = ["train", path, "--epochs", "2", "--num-parts", "2", "--scheduler", address]
     given = ["--tls-ca-file", authority, "--tls-cert", cert, "--tls-key", key]
-    done = command(tmp_path, *train, "--out", "a", *given)
-    assert done.returncode == 0, done.stderr
+    inside(*train, "--out", str(tmp_path / "a"), *given)
     # A resume needs nothing more: the run knows its certificates.
-    done = command(tmp_path, "train", "--resume", "a")
-    assert done.returncode == 0, done.stderr
-    done = command(tmp_path, *train, "--out", "b")
+    inside("train", "--resume", str(tmp_path / "a"))
+    done = invoked(*train, "--out", str(tmp_path / "b"))
     assert done.returncode == 2
     assert done.stderr.startswith(f"daskgnn: {address} asks for a certificate")
     assert done.stderr.count("\n") == 1
     others = write_certificates(folder, "others")
-    given = [
-        "--tls-ca-file",
-        others[0],
-        "--tls-cert",
-        others[1],
-        "--tls-key",
-        others[2],
-    ]
-    done = command(tmp_path, *train, "--out", "c", *given)
+    names = ("--tls-ca-file", "--tls-cert", "--tls-key")
+    given = [word for pair in zip(names, others, strict=True) for word in pair]
+    done = invoked(*train, "--out", str(tmp_path / "c"), *given)
     assert done.returncode == 2
     assert "does not answer as a Dask scheduler" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("[bc]"))
 
 
+@pytest.mark.usefixtures("plain")
 def test_the_option_alone_is_enough(path, tmp_path):
     config = runs.RunOptions(graph=path, out=str(tmp_path / "plain"), epochs=2)
     config |= {"workers": 0, "num_parts": 2}
     plain = runs.train(config)["params_sha256"]
-    words = ["--epochs", "2", "--num-parts", "2", "--tls", "--out", "run"]
-    done = command(tmp_path, "train", path, *words)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    words = ["--epochs", "2", "--num-parts", "2", "--tls"]
+    inside("train", path, *words, "--out", str(tmp_path / "run"))
     text = (tmp_path / "run" / "summary.json").read_text()
     assert plain in text
 

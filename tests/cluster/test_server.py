@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 from distributed import get_worker
-from training import AtStep, die, planted_graph, stored, trainer
+from training import AtStep, die, trainer
 
 from daskgnn import nn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.train import server
 from daskgnn.train.compute.state import hash_parameters
 
@@ -38,15 +37,14 @@ def sleepy(graph):
     return Sleepy(graph.num_features, 16, graph.num_classes, 2)
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(200), tmp_path_factory.mktemp("graph") / "g.zarr")
+@pytest.fixture
+def path(small_path):
+    return small_path
 
 
-@pytest.fixture(scope="module")
-def client():
-    with own_cluster(2) as client:
-        yield client
+@pytest.fixture
+def client(cluster):
+    return cluster(2)
 
 
 def fitted(path, client, epochs=EPOCHS, **options):
@@ -127,23 +125,21 @@ def test_a_run_goes_on_from_its_checkpoint(path, client, tmp_path):
     assert sum(again.summary()["staleness"].values()) == 2 * 5 * 6
 
 
-def test_one_worker_alone_is_plain_sgd(path):
+def test_one_worker_alone_is_plain_sgd(path, cluster):
     SLOW["address"] = None
     options = {"optimizer": "sgd", "lr": 0.1}
-    with own_cluster(1) as alone:
-        run = fitted(path, alone, **options)
-        assert run.summary()["staleness"] == {"0": 2 * 5 * EPOCHS}
+    run = fitted(path, cluster(1), **options)
+    assert run.summary()["staleness"] == {"0": 2 * 5 * EPOCHS}
     assert run.params_sha256 == fitted(path, None, **options).params_sha256
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings(r"ignore:unclosed <socket.*'0.0.0.0', 0:ResourceWarning")
-def test_a_killed_worker_is_no_end(path):
+def test_a_killed_worker_is_no_end(path, killable):
     SLOW["address"] = None
-    with own_cluster(2) as client:
-        pid = min(client.run(os.getpid).values())
-        run = fitted(path, client, 8, progress=AtStep(6, partial(die, pid)))
-        assert pid not in client.run(os.getpid).values()
+    pid = min(killable.run(os.getpid).values())
+    run = fitted(path, killable, 8, progress=AtStep(6, partial(die, pid)))
+    assert pid not in killable.run(os.getpid).values()
     assert len(run.recorder.history.steps) == 40
     epochs = [epoch["loss"] for epoch in run.recorder.history.epochs]
     assert epochs[-1] < epochs[0]

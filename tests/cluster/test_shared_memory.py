@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import dask
 import pytest
-from training import planted_graph, stored, trainer
+from training import trainer
 
 from daskgnn.cluster.clusters import own_cluster
 from daskgnn.kernels.shared import memory_name
@@ -19,11 +19,6 @@ pytestmark = pytest.mark.skipif(
 def is_attached(blocks):
     """Return whether the memory of blocks is another process's."""
     return blocks._shared is not None and not blocks.held_bytes
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +35,14 @@ def setting(value):
 
 
 @pytest.mark.parametrize("steps", ["tasks", "window"])
-def test_nothing_is_sent_and_all_is_counted(path, alone, steps):
+def test_nothing_is_sent_and_all_is_counted(path, alone, cluster, steps):
     runs = {}
-    with own_cluster(2) as client:
-        for value in ("on", "off"):
-            with setting(value):
-                run = trainer(path, 4, client, window=3, steps=steps)
-                run.fit(3)
-            assert run.params_sha256 == alone.params_sha256
-            runs[value] = run.run_state.total
+    for value in ("on", "off"):
+        with setting(value):
+            run = trainer(path, 4, cluster(2), window=3, steps=steps)
+            run.fit(3)
+        assert run.params_sha256 == alone.params_sha256
+        runs[value] = run.run_state.total
     # Windows are as long as time allows, and each row counts once in one.
     for name in ("remote_rows", "remote_bytes"):
         read, sent = (getattr(runs[value], name) for value in ("on", "off"))
@@ -77,13 +71,12 @@ def test_a_part_outlives_its_holder(path, alone):
         assert lost not in [run.executor.worker_of(part) for part in range(4)]
 
 
-def test_a_worker_without_room_exchanges(path, alone):
-    with own_cluster(1) as client:
-        run = trainer(path, 4, client, window=3)
-        assert run.deployment.shares_memory
-        with dask.config.set({"gnn.memory-share": 1e-7}):
-            assert not run.deployment.shares_memory
-        with dask.config.set({"gnn.remote-aggregation": "on"}):
-            assert not run.deployment.shares_memory
+def test_a_worker_without_room_exchanges(path, cluster):
+    run = trainer(path, 4, cluster(1), window=3)
+    assert run.deployment.shares_memory
+    with dask.config.set({"gnn.memory-share": 1e-7}):
+        assert not run.deployment.shares_memory
+    with dask.config.set({"gnn.remote-aggregation": "on"}):
+        assert not run.deployment.shares_memory
     cached = trainer(path, 4, None, halo_cache="1 kB")
     assert not cached.deployment.shares_memory

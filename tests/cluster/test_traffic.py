@@ -6,7 +6,6 @@ import scipy.sparse as sp
 from training import small_sage, trainer
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.graph.datasets.generate import planted_partition
 
 BATCH, STEPS = 100, 12
@@ -33,15 +32,20 @@ def clustered_graph(sparse):
     )
 
 
-@pytest.fixture(scope="module")
-def client():
-    with own_cluster(2) as found:
-        yield found
+@pytest.fixture
+def client(cluster):
+    return cluster(2)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("method", ["metis", "hash"])
-@pytest.mark.parametrize("window", [1, 4])
+@pytest.mark.parametrize(
+    ("sparse", "method", "window"),
+    [
+        (False, "metis", 4),
+        (False, "hash", 1),
+        (True, "metis", 1),
+        (True, "hash", 4),
+    ],
+)
 def test_remote_bytes_are_as_expected(sparse, method, window, tmp_path, client):
     data = clustered_graph(sparse)
     path = data.partition(16, method).save(tmp_path / "g.zarr")

@@ -9,7 +9,6 @@ import pytest
 from training import hub_graph, stored, trainer
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 
 PARTS = 4
 
@@ -38,10 +37,10 @@ def facts(run):
 
 
 @pytest.mark.parametrize("shares", ["on", "off"])
-def test_forms_give_the_same_bits(path, alone, shares):
-    with dask.config.set({"gnn.share-memory": shares}), own_cluster(2) as client:
+def test_forms_give_the_same_bits(path, alone, cluster, shares):
+    with dask.config.set({"gnn.share-memory": shares}):
         for form in ("tasks", "window"):
-            run = fitted(path, client, steps=form)
+            run = fitted(path, cluster(2), steps=form)
             assert set(run.run_state.forms) == {form}
             assert facts(run) == facts(alone)
         np.testing.assert_array_equal(
@@ -49,36 +48,33 @@ def test_forms_give_the_same_bits(path, alone, shares):
         )
 
 
-def test_a_cache_changes_no_bit(path, alone):
-    with own_cluster(2) as client:
-        for policy in ("lru", "static"):
-            cached = {"halo_cache": "2 kB", "halo_cache_policy": policy}
-            run = fitted(path, client, **cached)
-            assert run.summary()["cache_hits"]
-            assert facts(run)[:2] == facts(alone)[:2]
+def test_a_cache_changes_no_bit(path, alone, cluster):
+    for policy in ("lru", "static"):
+        cached = {"halo_cache": "2 kB", "halo_cache_policy": policy}
+        run = fitted(path, cluster(2), **cached)
+        assert run.summary()["cache_hits"]
+        assert facts(run)[:2] == facts(alone)[:2]
 
 
 @pytest.mark.parametrize("steps", ["tasks", "window"])
-def test_a_killed_worker_changes_no_bit(path, alone, steps):
-    with own_cluster(2) as client:
-        run = trainer(path, PARTS, client, window=2, steps=steps)
-        run.fit(1)
-        pids = client.run(os.getpid)
-        os.kill(pids[run.executor.worker_of(0)], signal.SIGKILL)
-        run.fit(2)
-        assert facts(run) == facts(alone)
+def test_a_killed_worker_changes_no_bit(path, alone, killable, steps):
+    run = trainer(path, PARTS, killable, window=2, steps=steps)
+    run.fit(1)
+    pids = killable.run(os.getpid)
+    os.kill(pids[run.executor.worker_of(0)], signal.SIGKILL)
+    run.fit(2)
+    assert facts(run) == facts(alone)
 
 
 @pytest.mark.parametrize("method", ["dbh", "hdrf"])
-def test_bytes_are_as_expected(method, tmp_path):
+def test_bytes_are_as_expected(method, tmp_path, cluster):
     data = hub_graph(2000)
     path = stored(data, tmp_path / "g.zarr", method, 8)
     options = {"num_neighbors": [6, 4], "batch_size": 100, "window": 1}
     graph = daskgnn.open_graph(path, 2)
     expected = graph.quality(num_neighbors=[6, 4], batch_size=100)
-    with own_cluster(2) as client:
-        run = trainer(path, 2, client, **options)
-        run.fit(1)
+    run = trainer(path, 2, cluster(2), **options)
+    run.fit(1)
     measured = run.run_state.total
     rows, nbytes = measured.remote_rows / 10, measured.remote_bytes / 10
     assert expected.remote_rows_per_step == pytest.approx(rows, rel=0.15)

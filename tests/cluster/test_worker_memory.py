@@ -5,9 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from training import planted_graph, stored
 
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.dataflow import part
 from daskgnn.dataflow.part import PartSource, load_part
 from daskgnn.graph.sources.stored import ZarrSource
@@ -28,9 +26,8 @@ def limits(dask_worker):
     )
 
 
-def test_blocks_are_neither_spilled_nor_do_they_pause_a_worker():
-    with own_cluster(1) as client:
-        (found,) = client.run(limits).values()
+def test_blocks_are_neither_spilled_nor_do_they_pause_a_worker(cluster):
+    (found,) = cluster(1).run(limits).values()
     assert found == (True, False, False, False)
 
 
@@ -61,8 +58,7 @@ def test_what_is_freed_is_kept_until_it_is_returned():
     assert left < 50_000_000
 
 
-def test_what_loading_took_is_returned(tmp_path, monkeypatch):
-    path = stored(planted_graph(), tmp_path / "g.zarr")
+def test_what_loading_took_is_returned(path, monkeypatch):
     done = []
     monkeypatch.setattr(part, "return_freed_memory", lambda: done.append(True))
     source = PartSource(ZarrSource(path), 0, 400, "float32", False, SAMPLER)

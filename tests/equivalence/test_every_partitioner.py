@@ -44,15 +44,14 @@ def gcn(graph):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("num_neighbors", [[4, 3], [-1, 40]])
 def test_rows_may_be_spread(weighted, num_neighbors, tmp_path):
-    options = {"edge_weight": hub_weights()} if weighted else {}
-    graph = hub_graph(directed=weighted, **options)
+    options = {"edge_weight": hub_weights(200)} if weighted else {}
+    graph = hub_graph(200, directed=weighted, **options)
     found = {}
     for method in ("hash", *VERTEX_CUTS):
         path = stored(graph, tmp_path / f"{method}.zarr", method, 8)
-        assert ("spread_rows" in daskgnn.open_graph(path).partitioner) != (
-            method == "hash"
-        )
-        for num_parts in (1, 2, 3, 8):
+        spread = "spread_rows" in daskgnn.open_graph(path).partitioner
+        assert spread == (method != "hash")
+        for num_parts in (2, 8) if spread else (1,):
             run = trainer(path, num_parts, None, num_neighbors=num_neighbors, model=gcn)
             run.fit(2)
             losses = [step["loss"] for step in run.recorder.history.steps]

@@ -7,7 +7,6 @@ import torch
 from training import planted_graph, small_sage, stored, trainer
 
 from daskgnn import nn
-from daskgnn.cluster.clusters import own_cluster
 
 WIDE = 40
 """Features enough that a sum of a few rows takes fewer bytes than the rows."""
@@ -45,9 +44,17 @@ def fitted(path, num_parts, client=None, aggregation="on", **options):
     return run
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("model", [small_sage, small_gcn, small_gat])
-@pytest.mark.parametrize("num_parts", [1, 3])
+@pytest.mark.parametrize(
+    ("num_parts", "model", "dtype"),
+    [
+        (1, small_sage, "float32"),
+        (3, small_sage, "float32"),
+        (3, small_gcn, "float32"),
+        (3, small_gat, "float32"),
+        (3, small_sage, "bfloat16"),
+        (3, small_gcn, "bfloat16"),
+    ],
+)
 def test_no_bit_depends_on_how_rows_come(path, num_parts, model, dtype):
     options = {"model": model, "feature_dtype": dtype}
     plain = fitted(path, num_parts, aggregation="off", **options)
@@ -64,11 +71,10 @@ def test_no_bit_depends_on_how_rows_come(path, num_parts, model, dtype):
 
 
 @pytest.mark.parametrize("cache", ["static", "lru"])
-def test_forms_and_workers_agree(path, cache):
+def test_forms_and_workers_agree(path, cluster, cache):
     plain = fitted(path, 3, aggregation="off")
-    with own_cluster(2) as client:
-        for steps in ("tasks", "window"):
-            run = fitted(path, 3, client, steps=steps, **CACHES[cache])
-            assert run.params_sha256 == plain.params_sha256
-            assert run.run_state.total.cache_hits > 0
-            assert run.summary()["steps_form"] == steps
+    for steps in ("tasks", "window"):
+        run = fitted(path, 3, cluster(2), steps=steps, **CACHES[cache])
+        assert run.params_sha256 == plain.params_sha256
+        assert run.run_state.total.cache_hits > 0
+        assert run.summary()["steps_form"] == steps

@@ -8,7 +8,6 @@ import scipy.sparse as sp
 from training import AtStep, die, hub_graph, planted_graph, stop, trainer
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import PartitionError
 from daskgnn.prepare.stages import prepare
 
@@ -80,20 +79,18 @@ def test_nodes_stay_with_their_clusters(path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_give_the_same_bits(path, alone, workers):
-    with own_cluster(workers) as client:
-        run = trainer(path, PARTS, client, **OPTIONS)
-        run.fit(EPOCHS)
+def test_workers_give_the_same_bits(path, alone, cluster, workers):
+    run = trainer(path, PARTS, cluster(workers), **OPTIONS)
+    run.fit(EPOCHS)
     assert run.params_sha256 == alone
 
 
-def test_a_worker_dies_and_the_bits_are_the_same(path, alone):
-    with own_cluster(2) as client:
-        victim = min(client.run(os.getpid).values())
-        progress = AtStep(5, lambda: die(victim))
-        run = trainer(path, PARTS, client, progress=progress, **OPTIONS)
-        run.fit(EPOCHS)
-        assert victim not in client.run(os.getpid).values()
+def test_a_worker_dies_and_the_bits_are_the_same(path, alone, killable):
+    victim = min(killable.run(os.getpid).values())
+    progress = AtStep(5, lambda: die(victim))
+    run = trainer(path, PARTS, killable, progress=progress, **OPTIONS)
+    run.fit(EPOCHS)
+    assert victim not in killable.run(os.getpid).values()
     assert run.params_sha256 == alone
 
 

@@ -14,14 +14,12 @@ from training import (
     die,
     hub_graph,
     hub_weights,
-    planted_graph,
     small_sage,
     stop,
     stored,
 )
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import CheckpointError, InputError, ModelError
 from daskgnn.kernels.counter import derive_key, keys_below
 from daskgnn.sampling import LocalRows, NeighborSampler, SampledGraph, Sampler
@@ -167,21 +165,15 @@ def trainer(path, client, sampler=None, parts=PARTS, **options):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return stored(planted_graph(), tmp_path_factory.mktemp("graph") / "g.zarr")
-
-
-@pytest.fixture(scope="module")
 def alone(path):
     run = trainer(path, None)
     run.fit(EPOCHS)
     return run.params_sha256
 
 
-@pytest.fixture(scope="module")
-def client():
-    with own_cluster(2) as found:
-        yield found
+@pytest.fixture
+def client(cluster):
+    return cluster(2)
 
 
 def test_it_learns(path):
@@ -207,20 +199,17 @@ def test_two_workers_give_the_same_bits(path, alone, client):
     assert run.run_state.total.remote_bytes > 0
 
 
-def test_one_worker_gives_the_same_bits(path, alone):
-    with own_cluster(1) as client:
-        run = trainer(path, client)
-        run.fit(EPOCHS)
+def test_one_worker_gives_the_same_bits(path, alone, cluster):
+    run = trainer(path, cluster(1))
+    run.fit(EPOCHS)
     assert run.params_sha256 == alone
 
 
-def test_a_worker_dies_and_the_bits_are_the_same(path, alone):
-    with own_cluster(2) as client:
-        before = client.run(os.getpid)
-        victim = min(before.values())
-        run = trainer(path, client, progress=AtStep(5, lambda: die(victim)))
-        run.fit(EPOCHS)
-        assert victim not in client.run(os.getpid).values()
+def test_a_worker_dies_and_the_bits_are_the_same(path, alone, killable):
+    victim = min(killable.run(os.getpid).values())
+    run = trainer(path, killable, progress=AtStep(5, lambda: die(victim)))
+    run.fit(EPOCHS)
+    assert victim not in killable.run(os.getpid).values()
     assert run.params_sha256 == alone
 
 

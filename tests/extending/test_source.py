@@ -18,7 +18,6 @@ from training import (
 )
 
 import daskgnn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import ClusterError, InputError
 
 PARTS, EPOCHS = 2, 2
@@ -184,10 +183,9 @@ def stored(store):
     return fitted(store)
 
 
-@pytest.fixture(scope="module")
-def client():
-    with own_cluster(2) as found:
-        yield found
+@pytest.fixture
+def client(cluster):
+    return cluster(2)
 
 
 def test_it_opens_as_the_store_does(file, store):
@@ -242,19 +240,15 @@ def test_two_workers_give_the_same_bits(file, stored, client, source):
     assert run.evaluate("test") == stored.evaluate("test")
 
 
-def test_one_worker_gives_the_same_bits(file, stored):
-    with own_cluster(1) as client:
-        assert fitted(Rows(file), client).params_sha256 == stored.params_sha256
+def test_one_worker_gives_the_same_bits(file, stored, cluster):
+    assert fitted(Rows(file), cluster(1)).params_sha256 == stored.params_sha256
 
 
-def test_a_worker_dies_and_the_bits_are_the_same(file, stored):
-    with own_cluster(2) as client:
-        before = client.run(os.getpid)
-        victim = min(before.values())
-        run = fitted(
-            PendingSample(file), client, progress=AtStep(5, lambda: die(victim))
-        )
-        assert victim not in client.run(os.getpid).values()
+def test_a_worker_dies_and_the_bits_are_the_same(file, stored, killable):
+    victim = min(killable.run(os.getpid).values())
+    progress = AtStep(5, lambda: die(victim))
+    run = fitted(PendingSample(file), killable, progress=progress)
+    assert victim not in killable.run(os.getpid).values()
     assert run.params_sha256 == stored.params_sha256
 
 

@@ -11,7 +11,6 @@ from training import AtStep, die, planted_graph, stop, stored
 
 import daskgnn
 from daskgnn import nn
-from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import EXPANSION, derive_key, keys_below
 from daskgnn.tasks import NodeClassification, Ranking, Targets, Task
@@ -147,20 +146,20 @@ def test_losses_do_not_depend_on_parts(path, alone):
         np.testing.assert_allclose(facts(run)[1], alone[1], rtol=1e-3)
 
 
-def test_hashes_do_not_depend_on_workers_nor_on_their_lives(path, alone, tmp_path):
-    for workers in (1, 2):
-        with own_cluster(workers) as client:
-            run = new_trainer(path, client, steps="tasks" if workers == 1 else "auto")
-            run.fit(EPOCHS)
-            assert facts(run) == alone
-            if workers == 1:
-                continue
-            task = Fatal()
-            task.once = str(tmp_path / "died")
-            run = new_trainer(path, client, task=task)
-            run.fit(EPOCHS)
-            assert os.path.exists(task.once)
-            assert facts(run) == alone
+@pytest.mark.parametrize(("workers", "steps"), [(1, "tasks"), (2, "auto")])
+def test_hashes_do_not_depend_on_workers(path, alone, cluster, workers, steps):
+    run = new_trainer(path, cluster(workers), steps=steps)
+    run.fit(EPOCHS)
+    assert facts(run) == alone
+
+
+def test_hashes_do_not_depend_on_the_lives_of_workers(path, alone, killable, tmp_path):
+    task = Fatal()
+    task.once = str(tmp_path / "died")
+    run = new_trainer(path, killable, task=task)
+    run.fit(EPOCHS)
+    assert os.path.exists(task.once)
+    assert facts(run) == alone
 
 
 def test_a_stopped_run_is_resumed_to_the_same_bits(path, alone, tmp_path):

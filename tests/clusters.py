@@ -1,0 +1,62 @@
+"""Clusters that tests share: starting one costs more than most tests do."""
+
+from __future__ import annotations
+
+import copy
+import os
+from contextlib import ExitStack, contextmanager
+
+import dask
+
+from daskgnn.cluster import clusters
+from daskgnn.cluster.connection import Connection
+
+DEFAULTS = copy.deepcopy(dask.config.config)
+"""Dask's configuration before any test has changed it."""
+
+
+@contextmanager
+def default_settings():
+    """Put the configuration back to where it was before all tests, for a while."""
+    before = dict(dask.config.config)
+    dask.config.config.clear()
+    dask.config.config.update(copy.deepcopy(DEFAULTS))
+    try:
+        yield
+    finally:
+        dask.config.config.clear()
+        dask.config.config.update(before)
+
+
+class SharedClusters:
+    """Own clusters by their number of workers, each started when it is first wanted.
+
+    A test that ends, adds or changes workers starts a cluster of its own instead.
+    """
+
+    def __init__(self):
+        self._stack = ExitStack()
+        self._clients, self._pids = {}, {}
+
+    def __call__(self, workers):
+        """Return the client of a cluster of so many workers."""
+        if workers not in self._clients:
+            # What the test that comes first has set is not for those after it.
+            with default_settings(), dask.config.set(clusters.OWN_CLUSTER):
+                connection = Connection(lambda: clusters._started(workers))
+                client = self._stack.enter_context(connection)
+            self._clients[workers] = client
+            self._pids[workers] = client.run(os.getpid)
+        return self._clients[workers]
+
+    def check(self):
+        """Raise if a test has changed who is there; the next one finds all anew."""
+        for workers, client in list(self._clients.items()):
+            if client.run(os.getpid, on_error="ignore") != self._pids[workers]:
+                self.close()
+                raise AssertionError("a test that shares its workers has lost some")
+
+    def close(self):
+        """End all of them."""
+        self._clients.clear()
+        self._stack.close()
