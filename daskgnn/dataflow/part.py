@@ -165,7 +165,7 @@ class PartBlocks:
         return PartRows(self.adjacency, self.content.data)
 
     def whole_rows(self) -> AdjacencyBlock:
-        """Return the part's rows of the graph, none of them spread.
+        """Return the part's rows of the graph, none of them split.
 
         Those of a vertex-cut, or on demand, are read from the source: this takes their
         memory.
@@ -266,24 +266,24 @@ def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
 def _split_row_arrays(split_rows: SplitRows) -> dict[str, np.ndarray]:
     """Return the arrays of split rows by name."""
     names = ("rows", "indptr", "holders", "starts", "weighted_degree")
-    arrays = {f"spread_{name}": getattr(split_rows, name) for name in names}
-    arrays["spread_held"] = np.array([split_rows.first, split_rows.count])
+    arrays = {f"split_{name}": getattr(split_rows, name) for name in names}
+    arrays["split_held"] = np.array([split_rows.first, split_rows.count])
     return {name: array for name, array in arrays.items() if array is not None}
 
 
 def _split_rows_of(arrays: Mapping[str, np.ndarray]) -> SplitRows | None:
     """Return the split rows whose arrays are among these."""
-    if "spread_rows" not in arrays:
+    if "split_rows" not in arrays:
         return None
-    first, count = (int(n) for n in arrays["spread_held"])
+    first, count = (int(n) for n in arrays["split_held"])
     return SplitRows(
-        arrays["spread_rows"],
-        arrays["spread_indptr"],
-        arrays["spread_holders"],
-        arrays["spread_starts"],
+        arrays["split_rows"],
+        arrays["split_indptr"],
+        arrays["split_holders"],
+        arrays["split_starts"],
         first,
         count,
-        arrays.get("spread_strength"),
+        arrays.get("split_weighted_degree"),
     )
 
 
@@ -291,7 +291,7 @@ def _reader_of(
     arrays: Mapping[str, np.ndarray], source: PartSource
 ) -> EntryReader | None:
     """Return what reads the entries of rows that are degrees alone."""
-    if "spread_rows" in arrays or len(arrays["indices"]) == arrays["indptr"][-1]:
+    if "split_rows" in arrays or len(arrays["indices"]) == arrays["indptr"][-1]:
         return None
     return SourceEntries(opened(source.graph), source.start, "weights" in arrays)
 

@@ -51,7 +51,7 @@ def partition_graph(
     PartitionError
         If the method is unknown, ``num_clusters`` is not in 1..N, the method or the
         assignment gives something else than one cluster for each node, or a vertex-cut
-        is to spread what it cannot.
+        is to split what it cannot.
     """
     _check_seed(seed)
     method = choose_method(method, graph.num_edges, graph.num_nodes)

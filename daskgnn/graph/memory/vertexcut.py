@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.partition.book import Clusters
 
 LEAST_DEGREE = 32
-"""Rows of a lower degree are never spread."""
+"""Rows of a lower degree are never split."""
 SLOTS_A_CLUSTER = 4
 """Slots that a split row has at least for each cluster: the master keeps four bytes a
 row for each cluster, so this bounds them by one a slot."""
@@ -63,7 +63,7 @@ class VertexCutGraph(PartitionedGraph):
         Parameters
         ----------
         least
-            The degree from which on rows are split; as `spread_from` says if not
+            The degree from which on rows are split; as `split_threshold` says if not
             given.
 
         Raises
@@ -102,13 +102,13 @@ class VertexCutGraph(PartitionedGraph):
         return np.flatnonzero(np.diff(self.indptr) >= self.least)
 
     @cached_property
-    def spread_indptr(self) -> np.ndarray:
+    def split_indptr(self) -> np.ndarray:
         """int64 [R + 1], where the slots of each begin."""
         degree = np.diff(self.indptr)[self.split_row_ids]
         return np.concatenate(([0], np.cumsum(degree)))
 
     @cached_property
-    def spread_holders(self) -> np.ndarray:
+    def split_holders(self) -> np.ndarray:
         """uint8 or uint16 [S], the cluster of each slot."""
         kind = np.uint8 if self.num_clusters <= 256 else np.uint16
         return self.holders[self._split_slots].astype(kind)
@@ -117,8 +117,8 @@ class VertexCutGraph(PartitionedGraph):
     def split_counts(self) -> np.ndarray:
         """int64 [R, C], entries of each row with each cluster."""
         count, clusters = len(self.split_row_ids), self.num_clusters
-        rows = np.repeat(np.arange(count), np.diff(self.spread_indptr))
-        pairs = rows * clusters + self.spread_holders
+        rows = np.repeat(np.arange(count), np.diff(self.split_indptr))
+        pairs = rows * clusters + self.split_holders
         return np.bincount(pairs, minlength=count * clusters).reshape(count, clusters)
 
     @cached_property
@@ -127,7 +127,7 @@ class VertexCutGraph(PartitionedGraph):
         return np.concatenate(([0], np.cumsum(self.split_counts.sum(axis=0))))
 
     @cached_property
-    def spread_starts(self) -> np.ndarray:
+    def split_starts(self) -> np.ndarray:
         """int32 or int64 [R, C], where a row's entries with each cluster begin."""
         before = np.cumsum(self.split_counts, axis=0) - self.split_counts
         starts: np.ndarray = before + self.split_bounds[:-1]
@@ -135,16 +135,16 @@ class VertexCutGraph(PartitionedGraph):
 
     @cached_property
     def _split_slots(self) -> np.ndarray:
-        """int64 [S], where the spread entries stand in original order."""
+        """int64 [S], where the split entries stand in original order."""
         begin = self.data.indptr[self.original_ids[self.split_row_ids]]
-        counts = np.diff(self.spread_indptr)
-        slots = np.repeat(begin - self.spread_indptr[:-1], counts)
+        counts = np.diff(self.split_indptr)
+        slots = np.repeat(begin - self.split_indptr[:-1], counts)
         return slots + np.arange(len(slots))
 
     @cached_property
     def _held_slots(self) -> np.ndarray:
         """int64 [S], the same in the order in which they are held."""
-        return self._split_slots[np.argsort(self.spread_holders, kind="stable")]
+        return self._split_slots[np.argsort(self.split_holders, kind="stable")]
 
     @cached_property
     def _kept_indptr(self) -> np.ndarray:
@@ -186,8 +186,13 @@ class VertexCutGraph(PartitionedGraph):
 
     def _edge_sources(self) -> list[ArraySource]:
         """List the arrays of the edges, and those of the split rows."""
-        names = ("rows", "indptr", "holders", "starts", "bounds")
-        arrays = {f"spread_{name}": getattr(self, f"spread_{name}") for name in names}
+        arrays = {
+            "spread_rows": self.split_row_ids,
+            "spread_indptr": self.split_indptr,
+            "spread_holders": self.split_holders,
+            "spread_starts": self.split_starts,
+            "spread_bounds": self.split_bounds,
+        }
         if self.data.edge_weight is not None:
             arrays["spread_strength"] = self._weighted_degree(self.data.edge_weight)
         split_rows = [plain(name, array) for name, array in arrays.items()]
@@ -198,7 +203,7 @@ class VertexCutGraph(PartitionedGraph):
         nobody = np.zeros(len(self.split_row_ids), np.int64)
         values = weights[self._split_slots]
         return AdjacencyBlock(
-            0, self.spread_indptr, values, nobody, values
+            0, self.split_indptr, values, nobody, values
         ).weighted_degree
 
     def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:
@@ -207,7 +212,7 @@ class VertexCutGraph(PartitionedGraph):
         found["partitioner"] |= {
             "spread_from": self.least,
             "spread_rows": len(self.split_row_ids),
-            "spread_entries": len(self.spread_holders),
+            "spread_entries": len(self.split_holders),
         }
         return found
 
@@ -232,12 +237,12 @@ def check_splittable(data: GraphData, slots: int, partitioner: dict[str, Any]) -
     method = partitioner["method"]
     if data.edge_attr:
         raise PartitionError(
-            f"method {method!r} spreads rows, and edge attributes "
+            f"method {method!r} splits rows, and edge attributes "
             f"({', '.join(data.edge_attr)}) cannot be split with them: use "
             "method='fennel', or leave edge_attr out"
         )
     if data.indices.dtype.itemsize < 8 and slots >= 2**31:
         raise PartitionError(
-            f"method {method!r} would spread {slots} entries, at most {2**31 - 1} can "
+            f"method {method!r} would split {slots} entries, at most {2**31 - 1} can "
             "be: use method='cluster'"
         )

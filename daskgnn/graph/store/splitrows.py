@@ -1,7 +1,7 @@
 """Rows of a vertex-cut as they are stored.
 
 `indptr` has every row's degree. `indices` (and `edge_weight`) hold first the rows that
-are not split, then the entries of the spread ones by the cluster that holds them, by
+are not split, then the entries of the split ones by the cluster that holds them, by
 row and by slot: `daskgnn.kernels.split` says what follows from that. R split rows
 with S slots, C clusters, P parts.
 """
@@ -110,7 +110,7 @@ def holder_counts(store: Arrays) -> np.ndarray:
 
 
 def held_entries(store: Arrays, bounds: np.ndarray) -> np.ndarray:
-    """Return int64 [C], all entries that each cluster holds, of rows spread or not.
+    """Return int64 [C], all entries that each cluster holds, of rows split or not.
 
     Raises
     ------
