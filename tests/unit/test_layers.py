@@ -61,7 +61,7 @@ def _absolute(node: ast.ImportFrom, path: Path) -> str:
 
 
 def folder_of(module: str) -> str:
-    """Return the folder of a module of ours, or of a name in it; a base module's name."""
+    """Return the folder of one of our modules; of one under all folders, its name."""
     words = module.split(".")[1:]
     for count in range(len(words), 0, -1):
         if (PACKAGE.joinpath(*words[:count])).is_dir():
