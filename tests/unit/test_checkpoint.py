@@ -144,7 +144,7 @@ def test_a_run_keeps_its_best_epoch(path, tmp_path):
     run.fit(25)
     best = (run.run_state.best.epoch + 1) * run.plan.steps_per_epoch
     assert best < run.run_state.state.step
-    newest = f"step-{run.course.state.step:08d}"
+    newest = f"step-{run.run_state.state.step:08d}"
     assert names_of(tmp_path / "checkpoints") == [f"step-{best:08d}", newest]
     found = load_checkpoint(tmp_path / "checkpoints" / f"step-{best:08d}")
     np.testing.assert_array_equal(found.arrays["parameters"], run.best_parameters)

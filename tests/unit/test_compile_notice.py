@@ -18,7 +18,7 @@ from numba.core import event
 import torch
 import daskgnn
 from daskgnn.train import deployment
-from daskgnn.train import warmup as rehearsal
+
 
 class Told:
     events = []
@@ -36,11 +36,11 @@ with event.install_recorder("numba:compile") as seen:
     run = daskgnn.Trainer(
         model, graph, num_neighbors=[3, 2], client=None, progress=Told(), **options
     )
-    real, counts = deployment.rehearse_everywhere, []
+    real, counts = deployment.warm_up_everywhere, []
     def watched(*args):
         real(*args)
         counts.append(len(seen.buffer))
-    deployment.rehearse_everywhere = watched
+    deployment.warm_up_everywhere = watched
     run.fit(2)
     run.evaluate("test")
 counts.append(len(seen.buffer))

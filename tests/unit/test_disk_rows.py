@@ -15,7 +15,8 @@ from training import ROOT, planted_graph, small_sage, stored
 import daskgnn
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.sources.stored import ZarrSource
-from daskgnn.graph.store.store import open_store, writer
+from daskgnn.graph.store import writer
+from daskgnn.graph.store.store import open_store
 from daskgnn.kernels.features import dense, normalize_rows, some_rows, table
 from daskgnn.kernels.preads import read_rows
 

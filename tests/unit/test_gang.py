@@ -14,7 +14,8 @@ from daskgnn.dataflow.steps.clock import Clock
 from daskgnn.dataflow.steps.gang import Mailbox
 from daskgnn.dataflow.steps.gradients import PartGradient, PartStep, add_gradients
 from daskgnn.dataflow.steps.member import Outcome
-from daskgnn.dataflow.steps.method import StepMethod, sums
+from daskgnn.dataflow.steps import sums
+from daskgnn.dataflow.steps.method import StepMethod
 from daskgnn.dataflow.steps.peers import HELLO, Exchange, PeerLost
 from daskgnn.errors import TrainingError
 

@@ -15,7 +15,7 @@ from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.dataflow.steps.ring import add_ring
 from daskgnn.errors import InputError, TrainingError
 from daskgnn.train.compute import methods
-from daskgnn.train.compute.gradients import Gradients, clipped, compression, shares
+from daskgnn.train.compute.gradients import Gradients, clipped, compression, step_weights
 from daskgnn.train.compute.program import TrainSession
 from daskgnn.train.compute.schedule import optimizer_factory
 from daskgnn.train.compute.state import TrainState
@@ -59,7 +59,7 @@ def test_accumulated_steps_equal_the_larger_batch(path, count):
 
 
 def test_weights_are_shares_of_seeds():
-    found = list(shares(Gradients(accumulate=3), [8, 8, 8, 8, 2], 0, 5))
+    found = list(step_weights(Gradients(accumulate=3), [8, 8, 8, 8, 2], 0, 5))
     assert found == [
         (1 / 3, False),
         (1 / 3, False),
@@ -67,7 +67,7 @@ def test_weights_are_shares_of_seeds():
         (0.8, False),
         (0.2, True),
     ]
-    assert list(shares(Gradients(accumulate=3), [8, 8, 8, 8, 2], 1, 3)) == found[1:4]
+    assert list(step_weights(Gradients(accumulate=3), [8, 8, 8, 8, 2], 1, 3)) == found[1:4]
 
 
 def test_a_stopped_run_resumes_between_the_steps_of_an_update(path, tmp_path):
@@ -512,9 +512,9 @@ def test_a_checkpoint_from_before_there_were_more_ways_is_continued(
     options |= {"model": plain_sage, "out": tmp_path / "run"}
     names = ("accumulate", "clip_norm", "staleness", "compensation")
     with monkeypatch.context() as before:
-        facts = Gradients.facts
+        whole = Gradients.fingerprint
         before.setattr(
-            Gradients, "facts", lambda self: {n: facts(self)[n] for n in names}
+            Gradients, "fingerprint", lambda self: {n: whole(self)[n] for n in names}
         )
         trainer(path, 2, None, **options).fit(1)
     again = trainer(path, 2, None, **options)

@@ -17,7 +17,8 @@ from daskgnn.cli.options import FEATURE_DTYPES
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.graph import open_graph
 from daskgnn.graph.sources.stored import ZarrSource
-from daskgnn.graph.store.store import open_store, writer
+from daskgnn.graph.store import writer
+from daskgnn.graph.store.store import open_store
 from daskgnn.graph.validate import validate
 from daskgnn.kernels.exchange import FeatureReply
 from daskgnn.kernels.features import normalize_rows, some_rows

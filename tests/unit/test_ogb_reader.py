@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.datasets.datasets import list_datasets, load_dataset, ogb
+from daskgnn.graph.datasets import ogb
+from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
 from daskgnn.graph.datasets.ogb import _master, from_ogb
 
 EDGES = np.array([[0, 1, 2, 4, 0], [1, 2, 3, 0, 1]])
@@ -302,7 +303,7 @@ def test_nothing_of_ogb_starts_a_thread_or_asks_the_network(tmp_path):
         "import socket, sys, threading\n"
         "def refuse(*args, **kwargs): raise SystemExit('the network was asked')\n"
         "socket.getaddrinfo = socket.socket.connect = refuse\n"
-        "from daskgnn.graph import ogb\n"
+        "from daskgnn.graph.datasets import ogb\n"
         "before = threading.active_count()\n"
         f"ogb.from_ogb('ogbn-arxiv', {str(tmp_path)!r})\n"
         "ogb._ogb_module('utils/url.py')\n"

@@ -13,7 +13,8 @@ import pytest
 import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.datasets.datasets import load_dataset, planetoid
+from daskgnn.graph.datasets import planetoid
+from daskgnn.graph.datasets.datasets import load_dataset
 from daskgnn.graph.datasets.planetoid import load_pickle, load_planetoid
 from daskgnn.graph.readers.memory import read_npz
 

@@ -100,7 +100,7 @@ KILLED = """
 import os, signal, sys
 from daskgnn.prepare import pieces
 from daskgnn.prepare import rowfiles
-from daskgnn.graph.datasets.datasets import synthetic
+from daskgnn.graph.datasets import synthetic
 from daskgnn.prepare import workfolder
 from daskgnn.graph.store import writer
 from daskgnn.graph.datasets.synthetic import Synthetic

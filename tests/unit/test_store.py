@@ -18,7 +18,8 @@ from daskgnn.graph.graph import open_graph
 from daskgnn.graph.readers.memory import from_edge_index
 from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.graph.store import store as stores
-from daskgnn.graph.store.store import open_store, writer
+from daskgnn.graph.store import writer
+from daskgnn.graph.store.store import open_store
 from daskgnn.graph.validate import validate
 
 
