@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from members import LATE, running_members
 
+from daskgnn.dataflow.steps import sums
 from daskgnn.dataflow.steps.clock import Clock
 from daskgnn.dataflow.steps.gang import Mailbox
 from daskgnn.dataflow.steps.gradients import PartGradient, PartStep, add_gradients
 from daskgnn.dataflow.steps.member import Outcome
-from daskgnn.dataflow.steps import sums
 from daskgnn.dataflow.steps.method import StepMethod
 from daskgnn.dataflow.steps.peers import HELLO, Exchange, PeerLost
 from daskgnn.errors import TrainingError

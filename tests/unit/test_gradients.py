@@ -15,7 +15,12 @@ from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.dataflow.steps.ring import add_ring
 from daskgnn.errors import InputError, TrainingError
 from daskgnn.train.compute import methods
-from daskgnn.train.compute.gradients import Gradients, clipped, compression, step_weights
+from daskgnn.train.compute.gradients import (
+    Gradients,
+    clipped,
+    compression,
+    step_weights,
+)
 from daskgnn.train.compute.program import TrainSession
 from daskgnn.train.compute.schedule import optimizer_factory
 from daskgnn.train.compute.state import TrainState
@@ -67,7 +72,9 @@ def test_weights_are_shares_of_seeds():
         (0.8, False),
         (0.2, True),
     ]
-    assert list(step_weights(Gradients(accumulate=3), [8, 8, 8, 8, 2], 1, 3)) == found[1:4]
+    assert (
+        list(step_weights(Gradients(accumulate=3), [8, 8, 8, 8, 2], 1, 3)) == found[1:4]
+    )
 
 
 def test_a_stopped_run_resumes_between_the_steps_of_an_update(path, tmp_path):
