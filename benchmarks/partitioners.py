@@ -16,7 +16,7 @@ import numpy as np
 
 from daskgnn.graph.datasets.datasets import load_dataset
 from daskgnn.graph.datasets.generate import planted_partition
-from daskgnn.graph.memory.compare import COMPARABLE, compare
+from daskgnn.graph.memory.partitioning import COMPARABLE, compare
 from daskgnn.graph.readers.memory import from_edge_index
 
 SLOW = {"spectral": 100_000, "random-walk": 50_000}

@@ -20,11 +20,14 @@ from report import show
 from workloads import WORKLOADS, add_options, store_of
 
 import daskgnn
-from daskgnn.kernels.exchange import FeatureRequest, answer_rows, ask_rows
+from daskgnn.dataflow.part import PartContent
+from daskgnn.kernels.exchange import FeatureRequest, InputPlan, answer_rows, ask_rows
 from daskgnn.kernels.half import narrow
 from daskgnn.kernels.halo_cache import HaloCache, choose_static, fill_cache
+from daskgnn.kernels.sampled import SampledWindow
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import Targets
+from daskgnn.kernels.traffic import Traffic
 from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows, SampledGraph
 from daskgnn.sampling.rounds import sample_parts
 from daskgnn.train.plan import Position, WindowPlanner, windows
@@ -47,6 +50,12 @@ class Parts:
     features: list[np.ndarray]
     seeds: list[np.ndarray]
     batch_size: int
+
+    def held(self, part: int) -> PartContent:
+        """Return what the owner of a part has of it."""
+        block = self.blocks[part]
+        labels = np.empty((block.num_rows, 0), np.float32)
+        return PartContent(block, self.features[part], labels)
 
 
 def load_parts(graph: Graph, fan_out: Sequence[int], batch_size: int) -> Parts:
@@ -101,10 +110,7 @@ def static_caches(parts: Parts, nbytes: float) -> list[HaloCache]:
         )
         answers = [
             answer_rows(
-                parts.blocks[q],
-                parts.features[q],
-                FeatureRequest(ids[parts.book.owned(ids, q)]),
-                "mean",
+                parts.held(q), FeatureRequest(ids[parts.book.owned(ids, q)]), "mean"
             )
             for q in range(count)
             if q != p
@@ -123,14 +129,14 @@ def exchanged(
     """Return rows, sums and bytes that a window's parts receive from one another."""
     rows = sums = nbytes = 0
     for p, window in enumerate(nodes):
-        for q, block in enumerate(parts.blocks):
+        sampled = SampledWindow(tuple(window), Traffic.none(len(parts.blocks)))
+        for q in range(len(parts.blocks)):
             if q == p:
                 continue
             cache = None if caches is None else caches[p]
-            asked = ask_rows(
-                window, parts.book, q, parts.features[p], "mean", aggregate, cache
-            )
-            got = answer_rows(block, parts.features[q], asked, "mean")
+            how = InputPlan("mean", remote_aggregation=aggregate)
+            asked = ask_rows(sampled, parts.book, q, parts.held(p), how, cache)
+            got = answer_rows(parts.held(q), asked, "mean")
             rows += len(asked.ids)
             sums += len(asked.groups.starts) - 1 if asked.groups else 0
             nbytes += asked.nbytes + got.nbytes

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSchema, GraphSource
     from daskgnn.graph.validate import validate
     from daskgnn.kernels.adjacency import AdjacencyBlock
-    from daskgnn.train.persist.recorder import History
+    from daskgnn.train.persist.history import History
     from daskgnn.train.trainer import Trainer
 
 # Imported when first used: a command's --help does not wait for torch.
@@ -40,7 +40,7 @@ _HOMES = {
     "GraphData": "daskgnn.graph.memory.data",
     "GraphSchema": "daskgnn.graph.sources.source",
     "GraphSource": "daskgnn.graph.sources.source",
-    "History": "daskgnn.train.persist.recorder",
+    "History": "daskgnn.train.persist.history",
     "InputError": "daskgnn.errors",
     "Trainer": "daskgnn.train.trainer",
     "TrainingError": "daskgnn.errors",

@@ -1,6 +1,11 @@
 """The errors a user can meet: one typed, one-line message each."""
 
 
+def first_line(error: object) -> str:
+    """Return the first line of an error's text, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class DaskGNNError(Exception):
     """Base of every error that daskgnn raises on purpose."""
 

@@ -1,14 +1,16 @@
-"""Figures of a run, drawn from its ``metrics.jsonl``."""
+"""Figures of a run and of partitions. Imported when one is drawn."""
 
 from __future__ import annotations
 
-import json
 import math
-from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 Record = dict[str, Any]
 _INK, _QUIET, _BLUE = "#222222", "#d9d9d9", "#1f5fa8"
@@ -36,31 +38,26 @@ _COLOURS = {"val": _ORANGE, "train": _BLUE, "test": _GREEN}
 _NAMES = {"val": "validation", "train": "training", "test": "test"}
 
 
-def plot_curves(metrics: str | Path, out: str | Path) -> Path:
-    """Draw the loss and the scores of a run into a PNG.
+class ShownFigure(Figure):
+    """A figure of no backend, which a notebook shows all the same."""
+
+    def to_png(self) -> bytes:
+        """Return the picture."""
+        picture = BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
+
+    _repr_png_ = to_png
+
+
+def draw_curves(steps: list[Record], epochs: list[Record]) -> ShownFigure:
+    """Draw the loss and the scores of a run.
 
     Parameters
     ----------
-    metrics : str or Path
-        The run's ``metrics.jsonl``. A last line that was cut short is left out;
-        of steps and epochs that were done again, the last record counts.
-    out : str or Path
-        The file to write; a file that is there is replaced.
-
-    Returns
-    -------
-    Path
-        ``out``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such ``metrics.jsonl``.
+    steps, epochs : list of dict
+        A run's records as in `History`, in order, each once.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    records = read_records(metrics)
-    steps, epochs = newest(records, "step"), newest(records, "epoch")
     figure = _new_figure(10, 4)
     left, right = figure.subplots(1, 2)
     _draw_loss(left, steps, epochs)
@@ -68,8 +65,7 @@ def plot_curves(metrics: str | Path, out: str | Path) -> Path:
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _tidy(axes, "y", 0.02)
-    figure.savefig(out)
-    return Path(out)
+    return figure
 
 
 def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
@@ -127,7 +123,7 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
     Parameters
     ----------
     rows : list of dict
-        The numbers of `daskgnn.graph.memory.compare.Compared.to_dict`, one a method.
+        `to_dict` of `daskgnn.graph.memory.partitioning.Compared`, one a method.
     out : str or Path
         The file to write; a file that is there is replaced.
 
@@ -151,11 +147,9 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
     return Path(out)
 
 
-def _new_figure(width: float, height: float) -> Any:
+def _new_figure(width: float, height: float) -> ShownFigure:
     """Return a figure without pyplot, which would choose a backend for all."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return ShownFigure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def _stack(
@@ -177,8 +171,6 @@ def _finish_profile(
     axes: Any, figures: dict[str, Any], names: list[tuple[float, str]], ahead: bool
 ) -> None:
     """Name rows and colours."""
-    from matplotlib.patches import Patch
-
     lines = figures.get("lines", {})
     axes.set_yticks([place for place, _ in names], [name for _, name in names])
     axes.invert_yaxis()
@@ -202,21 +194,6 @@ def _finish_profile(
         fontsize=9,
     )
     _tidy(axes, "x", 0.01)
-
-
-def read_records(metrics: str | Path) -> list[Record]:
-    """Return the records of a ``metrics.jsonl``, but for a torn last line."""
-    records = []
-    for line in Path(metrics).read_text().splitlines():
-        with suppress(json.JSONDecodeError):
-            records.append(json.loads(line))
-    return records
-
-
-def newest(records: list[Record], event: str) -> list[Record]:
-    """Return the last record of every step (or epoch), in order."""
-    kept = {record[event]: record for record in records if record["event"] == event}
-    return [kept[number] for number in sorted(kept)]
 
 
 def _draw_loss(axes: Any, steps: list[Record], epochs: list[Record]) -> None:

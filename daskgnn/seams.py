@@ -71,6 +71,12 @@ def shown(value: Any) -> str:
     return "None" if value is None else type(value).__name__
 
 
+def is_array(value: Any, shape: tuple[int, ...], *dtypes: Any) -> bool:
+    """Return whether a value is an array of a shape and one of some dtypes."""
+    right = isinstance(value, np.ndarray) and value.shape == shape
+    return right and value.dtype in {np.dtype(kind) for kind in dtypes}
+
+
 def called(
     what: str, given: object, method: str, *arguments: Any, where: str = ""
 ) -> Any:

@@ -18,15 +18,11 @@ def register(sizeof: Any) -> None:
 def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.bundle import Bundle
     from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.sampling import (
-        Message,
-        PendingSample,
-        SampledWindow,
-        Sampling,
-    )
+    from daskgnn.dataflow.sampling import Message, PendingSample, Sampling
     from daskgnn.dataflow.steps.gradients import PartGradient, PartStep
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.record import ArrayRecord, array_bytes
+    from daskgnn.kernels.sampled import SampledWindow
     from daskgnn.prepare.rowfiles import SortedRows
     from daskgnn.tasks.scores import ClassScores, Ranking
     from daskgnn.train.compute.state import TrainState

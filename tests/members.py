@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 from daskgnn.dataflow.steps.gang import PLUGIN, GangWorkerPlugin, Mailbox, run_member
+from daskgnn.dataflow.steps.method import WindowSteps
 from daskgnn.dataflow.steps.peers import Gang
 
 LATE = 20.0
@@ -51,13 +52,14 @@ class Members:
         addresses = [f"member-{i}" for i in range(len(parts))]
         members = tuple(zip(addresses, parts, strict=True))
         gang = Gang("attempt", members, form_seconds, step_seconds=LATE)
+        steps = WindowSteps(method, ("run", 0), state, (), (), options)
         plugins = {}
         plugins.update({a: Member(self.loop, plugins) for a in addresses})
 
         def member(me):
             self.here.plugin = plugins[addresses[me]]
             mine = [[each[p] for p in parts[me]] for each in given]
-            return run_member(method, gang, me, state, *mine, options)
+            return run_member(steps, gang, me, *mine)
 
         present = [i for i in range(len(parts)) if i not in absent]
         with ThreadPoolExecutor(len(parts)) as pool:

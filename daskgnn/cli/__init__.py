@@ -1,27 +1,67 @@
-"""The command line: ``daskgnn``, and the same group as ``dask gnn``."""
+"""The command line: ``daskgnn``, and the same group as ``dask gnn``.
+
+A command's module is imported when it is run, or its own help is asked for: ``daskgnn
+--help`` and ``daskgnn --version`` wait for nothing but click.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
 
-from daskgnn.cli.chaos import chaos
-from daskgnn.cli.data import datasets, partition
 from daskgnn.cli.errors import OneLineGroup, debug_option
-from daskgnn.cli.generate import generate
-from daskgnn.cli.info import info
-from daskgnn.cli.runs import evaluate, predict
-from daskgnn.cli.train import train
 from daskgnn.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_COMMANDS = {
+    "chaos": (
+        "chaos",
+        "Train on GRAPH twice, once with processes killed all along, and compare.",
+    ),
+    "datasets": ("data", "List the data sets that are known by name."),
+    "evaluate": ("runs", "Score the best parameters of RUN, as one JSON object."),
+    "generate": ("generate", "Draw a graph of KIND and store it as OUT, partitioned."),
+    "info": ("info", "Describe STORE and the quality of its partition."),
+    "partition": (
+        "data",
+        "Order GRAPH by clusters and store it as OUT, a Zarr group.",
+    ),
+    "predict": ("runs", "Predict every node with the best parameters of RUN."),
+    "train": ("train", "Train a model on GRAPH and write it all to a directory."),
+}
+"""By command: the module that has it, and the first sentence of its help."""
+
+
+class LazyGroup(OneLineGroup):
+    """A group that imports a command when it is run or describes itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the commands and what each does."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, told) for name, (_, told) in _COMMANDS.items()])
+
 
 @click.group(
     name="gnn",
-    cls=OneLineGroup,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="daskgnn %(version)s")
@@ -32,11 +72,6 @@ def gnn() -> None:
     GRAPH is the name of a data set (see "datasets"), the path of a graph file,
     or the path of a store that "partition" wrote.
     """
-
-
-_COMMANDS = (datasets, generate, partition, info, train, evaluate, predict, chaos)
-for _command in _COMMANDS:
-    gnn.add_command(_command)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,9 @@ from daskgnn.cli.options import (
     data_dir_option,
     silence_logs,
 )
-from daskgnn.cluster.prefork import start_importing
+
+if TYPE_CHECKING:
+    from daskgnn.train.chaos import ChaosReport
 
 
 @click.command()
@@ -72,20 +74,23 @@ def chaos(
         raise click.UsageError("--workers 0 has no worker to kill: give 1 or more", ctx)
     silence_logs(ctx)
     if scheduler is None:
+        from daskgnn.cluster.prefork import start_importing
+
         start_importing()
     with TemporaryDirectory() as folder:
         given |= {"graph": graph, "workers": workers, "scheduler": scheduler}
         report = _run({**given, "out": out or folder}, kill_every, kill, as_json)
-    _print(report, as_json)
-    if not report["kills"] + report["scheduler_kills"]:
+    figures = {**asdict(report), "equal": report.equal}
+    click.echo(json.dumps(figures) if as_json else str(report))
+    if not report.kills + report.scheduler_kills:
         raise FailedRun("nothing was killed: give more --epochs or less --kill-every")
-    if not report["equal"]:
+    if not report.equal:
         raise FailedRun("the kills changed the parameters: this is a bug")
 
 
 def _run(
     given: dict[str, Any], kill_every: float, kill: str, as_json: bool
-) -> dict[str, Any]:
+) -> ChaosReport:
     """Train twice."""
     from daskgnn.cli.progress import make_progress
     from daskgnn.train import chaos as both
@@ -93,30 +98,7 @@ def _run(
     progress = None if as_json else make_progress()
     try:
         settings: Any = given
-        report = both.chaos(settings, kill_every, given["seed"], progress, kill)
+        return both.chaos(settings, kill_every, given["seed"], progress, kill)
     finally:
         if progress is not None:
             progress.close()
-    return {**asdict(report), "equal": report.equal}
-
-
-def _print(report: dict[str, Any], as_json: bool) -> None:
-    """Print both hashes, and what happened."""
-    if as_json:
-        click.echo(json.dumps(report))
-        return
-    alone, disturbed = report["seconds"]
-    longest = report["longest_recovery"]
-    lines = {
-        "undisturbed": report["undisturbed"],
-        "disturbed": report["disturbed"],
-        "equal": "yes" if report["equal"] else "NO",
-        "kills": f"{report['kills']} of workers ({report['lost']} missed), "
-        f"{report['scheduler_kills']} of schedulers",
-        "recovered": f"{report['recovered']} workers, "
-        f"{report['schedulers_recovered']} schedulers, within {longest:.1f} s",
-        "steps redone": f"{report['steps_redone']} of {report['steps']}",
-        "seconds": f"{alone:.1f} undisturbed, {disturbed:.1f} disturbed",
-    }
-    for name, value in lines.items():
-        click.echo(f"{name:14} {value}")

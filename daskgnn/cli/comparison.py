@@ -11,8 +11,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from daskgnn.graph.memory.compare import Compared
     from daskgnn.graph.memory.data import GraphData
+    from daskgnn.graph.memory.partitioning import Compared
 
 
 class NameList(click.ParamType):
@@ -76,7 +76,7 @@ def compare_methods(
     **options: Any,
 ) -> None:
     """Compare methods on a graph; print a table, and write what was asked for."""
-    from daskgnn.graph.memory.compare import compare
+    from daskgnn.graph.memory.partitioning import compare
 
     rows = compare(
         data,

@@ -31,8 +31,8 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster, tell_stored
+from daskgnn.display import words
 from daskgnn.errors import GraphFormatError
-from daskgnn.partition.book import check_num_parts
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -48,15 +48,6 @@ def datasets() -> None:
     click.echo(
         table([{name: words(v) for name, v in entry.items()} for entry in entries])
     )
-
-
-def words(value: Any) -> str:
-    """Return a value as it is read most easily."""
-    if value is None:
-        return "-"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @click.command()
@@ -233,6 +224,8 @@ def _reported_parts(num_parts: int, num_clusters: int) -> int:
     """
     context = click.get_current_context()
     if context.get_parameter_source("num_parts") == ParameterSource.COMMANDLINE:
+        from daskgnn.partition.book import check_num_parts
+
         check_num_parts(num_parts, num_clusters)
     return min(num_parts, num_clusters)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskgnn.cli.data import words
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     FEATURE_DTYPES,
@@ -18,6 +17,7 @@ from daskgnn.cli.options import (
     POSITIVE,
     IntList,
 )
+from daskgnn.display import words
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,9 +89,6 @@ def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
 
 def _draw(out: Storage) -> None:
     """Draw the curves of a run beside its metrics."""
-    from daskgnn.plot import plot_curves
+    from daskgnn.train.persist.history import History
 
-    with TemporaryDirectory() as scratch:
-        metrics = Path(scratch, METRICS)
-        metrics.write_bytes(out.read(METRICS))
-        out.write(CURVES, plot_curves(metrics, Path(scratch, CURVES)).read_bytes())
+    out.write(CURVES, History.read(out.place).plot().to_png())

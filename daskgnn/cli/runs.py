@@ -9,7 +9,6 @@ import click
 
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import PATH, check_cluster, cluster_options, silence_logs
-from daskgnn.cluster.tls import Encryption
 
 
 @click.command()
@@ -74,4 +73,6 @@ def _where(cluster: dict[str, Any]) -> dict[str, Any]:
     """Return the cluster that is asked for, as `daskgnn.train.run` takes it."""
     where = {name: cluster[name] for name in ("workers", "scheduler")}
     check_cluster(**where)
+    from daskgnn.cluster.tls import Encryption
+
     return {**where, "encryption": Encryption.of(cluster)}

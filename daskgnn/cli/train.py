@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import dask
 from click.core import ParameterSource
 
 from daskgnn.cli.errors import Interrupted, WasTerminated, debug_option
@@ -17,16 +16,16 @@ from daskgnn.cli.options import (
     silence_logs,
     yes_option,
 )
-from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.cli.report import free_directory, near, report
-from daskgnn.cluster.prefork import start_importing
-from daskgnn.cluster.tls import Encryption
-from daskgnn.train.options.configfile import read_config
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import CLUSTER
 from daskgnn.train.signals import Signals, Terminated
 
-Shown = LineProgress | TerminalProgress
+if TYPE_CHECKING:
+    from daskgnn.cli.progress import LineProgress, TerminalProgress
+
+    Shown = LineProgress | TerminalProgress
+
 # What may stand beside --resume: everything else is read from the run.
 _WITH_RESUME = {
     "resume",
@@ -83,9 +82,13 @@ def train(
     """
     given = {name: value for name, value in words.items() if value is not None}
     check_cluster(given.get("workers"), given.get("scheduler"))
+    from daskgnn.cli.progress import make_progress
+
     progress = make_progress()
     silence_logs(ctx)
     if reconnect_timeout is not None:
+        import dask
+
         dask.config.set({"gnn.reconnect-timeout": reconnect_timeout})
     try:
         with Signals():
@@ -126,6 +129,7 @@ def _resume(
     """Continue the run in a directory."""
     where = {n: given.get(n) for n in ("workers", "memory_limit", "scheduler")}
     _begin_workers(given)
+    from daskgnn.cluster.tls import Encryption
     from daskgnn.train import run
 
     return run.resume(
@@ -142,6 +146,8 @@ def _settings(
 ) -> dict[str, Any]:
     """Return what is given, and what the file says besides."""
     if config is not None:
+        from daskgnn.train.options.configfile import read_config
+
         found = read_config(config)
         if given.keys() & {"workers", "scheduler"}:
             # The file's cluster is another.
@@ -167,6 +173,8 @@ def _train(settings: Any, progress: Shown, yes: bool, profile: bool) -> dict[str
 def _begin_workers(given: dict[str, Any]) -> None:
     """Have what workers inherit imported while this process imports its own."""
     if given.get("scheduler") is None and given.get("workers") != 0:
+        from daskgnn.cluster.prefork import start_importing
+
         start_importing()
 
 

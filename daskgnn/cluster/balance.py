@@ -161,22 +161,17 @@ def _best_move(
 ) -> tuple[int, str] | None:
     """Return the part of the busiest worker, and where it would end earliest."""
     busiest = max(names, key=lambda name: (busy[name], name))
-    best: tuple[tuple[float, bool, int, str], int, str] | None = None
+    prices = []
     for part, worker in enumerate(places):
         if worker != busiest:
             continue
         left = busy[busiest] - loads.seconds(part, busiest)
         for other in names:
-            if other == busiest:
-                continue
             ends = max(left, busy[other] + loads.seconds(part, other))
-            if ends >= busy[busiest] * (1 - 1e-9):
-                continue
-            beside = other in _neighbours(places, part)
-            price = (ends, not beside, part, other)
-            if best is None or price < best[0]:
-                best = (price, part, other)
-    return None if best is None else best[1:]
+            if other != busiest and ends < busy[busiest] * (1 - 1e-9):
+                beside = other in _neighbours(places, part)
+                prices.append((ends, not beside, part, other))
+    return min(prices)[2:] if prices else None
 
 
 def _busy(

@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 import socket
 import warnings
+from asyncio import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.utils import parse_timedelta
+from distributed import Client
+from distributed.client import FutureCancelledError
 from distributed.comm.addressing import get_address_host_port
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker, NoValidWorkerError
+from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
+from daskgnn.cluster.forked import ForkedCluster
 from daskgnn.cluster.prefork import METHOD, block_sigint, start_importing
 from daskgnn.cluster.tls import connection_args
 from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
@@ -115,10 +122,6 @@ def own_cluster(
 
 @contextmanager
 def _started(workers: int, memory_limit: int | str = "auto") -> Iterator[Any]:
-    from distributed import Client
-
-    from daskgnn.cluster.forked import ForkedCluster
-
     start_importing()
     with block_sigint():
         cluster = ForkedCluster(
@@ -153,8 +156,6 @@ def _dashboard_port() -> int:
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    from distributed import Client
-
     timeout = parse_timedelta(dask.config.get("gnn.connect-timeout"))
     _ask_scheduler(address, timeout)
     with Client(address, timeout=timeout) as client:
@@ -209,13 +210,6 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     ------
     TrainingError
     """
-    from asyncio import CancelledError
-
-    from distributed.client import FutureCancelledError
-    from distributed.comm.core import CommClosedError
-    from distributed.scheduler import KilledWorker, NoValidWorkerError
-    from distributed.scheduler import NoWorkerError as NoWorkerInTime
-
     try:
         yield
     except NoWorkerError as error:

@@ -136,14 +136,26 @@ class PersistedResults:
             else:
                 graph[name] = node.substitute(names, key=name)
         home = {name: placement[group.part_of(key)] for key, name in new.items()}
-
-        def workers(name: Any) -> list[str]:
-            return [home[name]]
-
-        with annotate(workers=workers, allow_other_workers=True):
-            futures = self.client.get(graph, [new[key] for key in keys], sync=False)
+        futures = send(self.client, graph, [new[key] for key in keys], home.__getitem__)
         copy.names.update({key: new[key] for key in keys})
         copy.futures.update(zip(keys, futures, strict=True))
+
+
+def send(
+    client: Any,
+    graph: dict[Any, Any],
+    keys: Sequence[Any],
+    worker_of: Callable[[Any], str],
+    **how: Any,
+) -> list[Any]:
+    """Submit a graph, each task to its worker, and return the futures of `keys`.
+
+    `how` are annotations of all tasks; pins are loose unless these say otherwise.
+    """
+    pinned = {"workers": lambda key: [worker_of(key)], "allow_other_workers": True}
+    with annotate(**pinned | how):
+        found: list[Any] = client.get(graph, list(keys), sync=False)
+    return found
 
 
 def _needed(group: _Group, keys: list[Any], kept: Mapping[Any, Any]) -> list[Any]:

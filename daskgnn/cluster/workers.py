@@ -135,10 +135,7 @@ class Workers:
         after = -1 if self._count is None else self._count
         told = self.client.sync(self._ask, after)
         if self._count is not None:
-            self._departures += [
-                Departure(address, when, expected)
-                for _, address, when, expected in told["gone"]
-            ]
+            self._departures += [Departure(*entry[1:]) for entry in told["gone"]]
         self._count = told["count"]
         self.known = told["workers"]
         self.scheduler_id = told["id"]

@@ -13,7 +13,9 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import List, TaskRef
+
+from daskgnn.dataflow.steps.tasks import add_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,22 +67,17 @@ def bundled(
                     sources[rounds[other], holder[other[-1]]] = None
         given = []
         for source in sources:
-            kept = [k for k in groups[source] if here in needed.get(k, ())]
-            given.append(_source(graph, name, source, here, kept))
+            some = [k for k in groups[source] if here in needed.get(k, ())]
+            given.append(_source(graph, name, source, here, some))
+        # As bytes: the scheduler need not look into them.
+        payload = pickle.dumps(group, pickle.HIGHEST_PROTOCOL)
+        kept = tuple(key for key in group if needed.get(key))
+        known = tuple(outside), List(*map(TaskRef, outside)), List(*given)
         key = ("bundle", *name, number, here)
-        graph[key] = Task(
-            key,
-            run_bundle,
-            # As bytes: the scheduler need not look into them.
-            pickle.dumps(group, pickle.HIGHEST_PROTOCOL),
-            tuple(k for k in group if needed.get(k)),
-            tuple(outside),
-            List(*map(TaskRef, outside)),
-            List(*map(TaskRef, given)),
-        )
+        add_task(graph, key, run_bundle, payload, kept, *known)
     for key in wanted:
         source = ("bundle", *name, rounds[key], holder[key[-1]])
-        graph[key] = Task(key, take_one, TaskRef(source), key)
+        add_task(graph, key, take_one, TaskRef(source), key)
     return graph
 
 
@@ -152,12 +149,11 @@ def _source(
     source: tuple[int, int],
     here: int,
     kept: Sequence[Any],
-) -> Any:
-    """Return the key of what a bundle leaves for one place, `kept`; add its task."""
+) -> TaskRef:
+    """Refer to what a bundle leaves for one place, `kept`; add its task."""
     number, there = source
-    bundle = ("bundle", *name, number, there)
+    bundle = TaskRef(("bundle", *name, number, there))
     if there == here:
         return bundle
     key = ("send", *name, number, here, there)
-    graph[key] = Task(key, take_some, TaskRef(bundle), tuple(kept))
-    return key
+    return add_task(graph, key, take_some, bundle, tuple(kept))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dask.base import annotate
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import List, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
-from daskgnn.cluster.persisted import PersistedResults
+from daskgnn.cluster.persisted import PersistedResults, send
 from daskgnn.cluster.placement import PartPlacement
 from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
 from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
 from daskgnn.dataflow.steps.peers import Gang
+from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,15 +124,15 @@ class ClusterExecutor(Executor):
     ) -> None:
         """Send `graph` to the scheduler and hold the futures of `keys`."""
         addresses = self.placement.addresses
-
-        def workers(key: Any) -> list[str]:
-            return [addresses[part_of(key)]]
-
         how: dict[str, Any] = {"executor": AHEAD} if ahead else {}
-        how |= {"workers": workers, "allow_other_workers": True, "priority": priority}
-        tasks = self._persisted.renamed(graph)
-        with annotate(**how):
-            futures = self.client.get(tasks, list(keys), sync=False)
+        futures = send(
+            self.client,
+            self._persisted.renamed(graph),
+            keys,
+            lambda key: addresses[part_of(key)],
+            priority=priority,
+            **how,
+        )
         self._kept.update(zip(keys, futures, strict=True))
         if lasting:
             self._persisted.add(graph, keys, part_of)
@@ -195,28 +196,16 @@ class ClusterExecutor(Executor):
         gang = self._new_gang()
         name = ("window", *steps.name, gang.attempt)
         keys = [(*name, i) for i in range(len(gang.members))]
-        tasks = {
-            key: Task(
-                key,
-                run_member,
-                steps.method,
-                gang,
-                i,
-                steps.state,
-                List(*(TaskRef(steps.programs[p]) for p in parts)),
-                List(*(TaskRef(steps.batches[p]) for p in parts)),
-                steps.options,
-            )
-            for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True))
-        }
+        alike = replace(steps, programs=(), batches=())
+        tasks: dict[Any, Any] = {}
+        for i, (key, (_, parts)) in enumerate(zip(keys, gang.members, strict=True)):
+            programs = List(*(TaskRef(steps.programs[p]) for p in parts))
+            batches = List(*(TaskRef(steps.batches[p]) for p in parts))
+            add_task(tasks, key, run_member, alike, gang, i, programs, batches)
         addresses = [address for address, _ in gang.members]
-
-        def workers(key: Any) -> list[str]:
-            return [addresses[key[-1]]]
-
+        how = {"allow_other_workers": False, "priority": 200}
         tasks = self._persisted.renamed(tasks)
-        with annotate(workers=workers, allow_other_workers=False, priority=200):
-            futures = self.client.get(tasks, keys, sync=False)
+        futures = send(self.client, tasks, keys, lambda key: addresses[key[-1]], **how)
         outcomes = self._gang_result(futures)
         if not outcomes and self.placement.copies_of_lost():
             raise PartsLost

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.steps.tree import Range
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureReply
-    from daskgnn.kernels.halo import Halo, StreamedPart, WholePart
+    from daskgnn.kernels.halo import Halo
     from daskgnn.kernels.targets import PartTargets
 
     SplitTargets = dict[str, PartTargets]
@@ -86,7 +86,7 @@ def prepare_whole_graph(
             rows = ("halo-rows", run, p, q)
             replies.append(add_task(tasks, rows, serve_halo, blocks.of(q), wanted))
         given = (blocks.of(p), found, List(*replies), book, p, first_aggregation)
-        add_task(tasks, inputs[p], gather_part, *given)
+        add_task(tasks, inputs[p], whole_part, *given)
     return tasks, WholeGraph(run, book, blocks, halo, inputs)
 
 
@@ -121,20 +121,11 @@ def evaluate_layers(
                 ids = TaskRef(_halo_key(whole.run, q, p))
                 hidden, start = TaskRef(before[q]), int(whole.book.bounds[q])
                 sent.append(add_task(tasks, key, take_hidden, hidden, ids, start))
-            add_task(
-                tasks,
-                after[p],
-                compute_layer,
-                layer,
-                TaskRef(programs[p]),
-                TaskRef(name),
-                i,
-                whole.blocks.of(p),
-                TaskRef(whole.halo[p]),
-                TaskRef(whole.inputs[p]),
-                TaskRef(before[p]) if i else None,
-                List(*sent),
-            )
+            how = (layer, TaskRef(programs[p]), TaskRef(name), i)
+            known = (whole.blocks.of(p), TaskRef(whole.halo[p]))
+            own = (TaskRef(whole.inputs[p]), TaskRef(before[p]) if i else None)
+            given = (*how, *known, *own, List(*sent))
+            add_task(tasks, after[p], compute_layer, *given)
         before = after
     return tasks, before
 
@@ -150,23 +141,10 @@ def halo_of(blocks: PartBlocks) -> Halo:
 
 def serve_halo(blocks: PartBlocks, ids: np.ndarray) -> FeatureReply:
     """Return what a part has of another's halo."""
-    features = blocks.features
-    if isinstance(features, RowReader):
-        features = np.empty((len(features), 0), np.float32)  # who asks reads them too
-    return answer_rows(blocks.adjacency, features, FeatureRequest(ids))
-
-
-def gather_part(
-    blocks: PartBlocks,
-    halo: Halo,
-    replies: list[FeatureReply],
-    book: PartitionBook,
-    part: int,
-    first_aggregation: str | None,
-) -> WholePart | StreamedPart:
-    """Return the input of the first layer for all rows of a part."""
-    held = (blocks.adjacency, blocks.features)
-    return whole_part(*held, halo, replies, book, part, first_aggregation)
+    held, features = blocks.content, blocks.features
+    if isinstance(features, RowReader):  # who asks reads them too
+        held = replace(held, features=np.empty((len(features), 0), np.float32))
+    return answer_rows(held, FeatureRequest(ids))
 
 
 def take_hidden(hidden: np.ndarray, ids: np.ndarray, start: int) -> np.ndarray:
@@ -218,19 +196,10 @@ def score_parts(
             given = (scoring.tables, TaskRef(foreign), blocks.of(other), here, wanted)
             received[other] = add_task(tasks, key, take_outputs, *given)
         key = ("score", *name, part + 1, part)
-        add_task(
-            tasks,
-            key,
-            score_part,
-            scoring,
-            TaskRef(programs[part]),
-            TaskRef(output),
-            blocks.of(part),
-            int(bounds[part]),
-            targets[part],
-            tuple(other < part for other in received),
-            List(*received.values()),
-        )
+        own = (TaskRef(output), blocks.of(part), int(bounds[part]), targets[part])
+        others = tuple(other < part for other in received), List(*received.values())
+        whole = (scoring, TaskRef(programs[part]), *own, *others)
+        add_task(tasks, key, score_part, *whole)
         known[part, part + 1] = key
 
     def add(left: Any, right: Any) -> Any:
@@ -253,16 +222,12 @@ def take_outputs(
     wanted: dict[str, np.ndarray],
 ) -> dict[str, Rows]:
     """Return the outputs and table rows of some of a part's nodes, by split."""
-    return {
-        split: _rows_of(tables, output, blocks, ids - start)
-        for split, ids in wanted.items()
-    }
-
-
-def _rows_of(
-    tables: tuple[str, ...], output: np.ndarray, blocks: PartBlocks, rows: np.ndarray
-) -> Rows:
-    return output[rows], {name: getattr(blocks, name)[rows] for name in tables}
+    found = {}
+    for split, ids in wanted.items():
+        rows = ids - start
+        beside = {name: getattr(blocks, name)[rows] for name in tables}
+        found[split] = output[rows], beside
+    return found
 
 
 def score_part(

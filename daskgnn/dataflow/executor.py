@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dask.local import get_sync
@@ -165,6 +166,6 @@ class LocalExecutor(Executor):
 
     def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
         """Run a window's steps in this process, which has all parts."""
-        given = self.result(steps.programs), self.result(steps.batches), steps.options
-        exchange = alone(len(steps.batches))
-        return [run_in_order(steps.method, exchange, steps.state, *given)]
+        programs, batches = self.result(steps.programs), self.result(steps.batches)
+        steps = replace(steps, programs=programs, batches=batches)
+        return [run_in_order(steps, alone(len(batches)))]

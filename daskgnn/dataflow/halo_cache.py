@@ -16,28 +16,17 @@ import numpy as np
 from dask.task_spec import List, TaskRef
 
 from daskgnn.dataflow.steps.tasks import add_task
-from daskgnn.kernels.exchange import (
-    FeatureRequest,
-    answer_rows,
-    needs_ids,
-    needs_weighted_degree,
-)
+from daskgnn.kernels.exchange import FeatureRequest, answer_rows, bytes_beside
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.kernels.halo_cache import (
-    choose_static,
-    fill_cache,
-    update_lru,
-)
+from daskgnn.kernels.halo_cache import choose_static, fill_cache, update_lru
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.part import PartBlocks
-    from daskgnn.dataflow.sampling import ColocatedParts, SampledWindow
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureReply
-    from daskgnn.kernels.halo_cache import HaloCache
 
 
 @dataclass(frozen=True)
@@ -55,24 +44,21 @@ class CachePlan:
     def before(self, window: int, part: int) -> TaskRef | None:
         """Refer to a part's cache as a window finds it; None if it is empty."""
         if self.policy == "static":
-            return TaskRef(_static_key(self.run, part))
+            return TaskRef(_key(self.run, part))
         if window % self.reset == 0:
             return None
-        return TaskRef(_lru_key(self.run, window - 1, part))
+        return TaskRef(_key(self.run, window - 1, part))
 
     def held(self, window: int, num_parts: int) -> list[Any]:
         """Return the keys of the caches after a window, which the next one needs."""
         if self.policy == "static" or (window + 1) % self.reset == 0:
             return []
-        return [_lru_key(self.run, window, part) for part in range(num_parts)]
+        return [_key(self.run, window, part) for part in range(num_parts)]
 
 
-def _static_key(run: str, part: int) -> Any:
-    return ("halo-cache", run, part)
-
-
-def _lru_key(run: str, window: int, part: int) -> Any:
-    return ("halo-cache", run, window, part)
+def _key(run: str, *rest: int) -> Any:
+    """Return the key of a part's cache; one that changes is a window's, too."""
+    return ("halo-cache", run, *rest)
 
 
 def plan_cache(
@@ -92,9 +78,7 @@ def plan_cache(
     """
     row = graph.num_features * np.dtype(TABLE_DTYPES[feature_dtype]).itemsize
     row += graph.index_dtype.itemsize + 8 * (policy == "lru")
-    row += 8 * needs_ids(first_aggregation) + 4 * needs_weighted_degree(
-        first_aggregation
-    )
+    row += bytes_beside(first_aggregation)
     reset = max(int(dask.config.get("gnn.halo-cache-reset")), 1)
     capacity = nbytes // row
     if capacity < 1 or graph.num_parts < 2:
@@ -118,7 +102,7 @@ def load_static(
     for part in range(graph.num_parts):
         seeds = train[cuts[part] : cuts[part + 1]]
         _add_static(tasks, plan, part, seeds, batch_size / graph.num_parts)
-    keys = [_static_key(plan.run, part) for part in range(graph.num_parts)]
+    keys = [_key(plan.run, part) for part in range(graph.num_parts)]
     executor.submit(tasks, keys, lasting=True)
 
 
@@ -131,17 +115,10 @@ def _add_static(
 ) -> None:
     """Add the tasks of one part's static cache."""
     assert plan.cache is not None
-    ids = add_task(
-        tasks,
-        ("halo-cache-ids", plan.run, part),
-        choose_cached_rows,
-        plan.blocks.of(part),
-        plan.book,
-        plan.sampler.sampler.neighbors_per_layer(),
-        seeds,
-        seeds_per_step,
-        plan.cache.capacity,
-    )
+    limits = plan.sampler.sampler.neighbors_per_layer()
+    given: Any = (plan.blocks.of(part), plan.book, limits, seeds, seeds_per_step)
+    key = ("halo-cache-ids", plan.run, part)
+    ids = add_task(tasks, key, choose_cached_rows, *given, plan.cache.capacity)
     replies = []
     for owner in range(plan.book.num_parts):
         if owner == part:
@@ -150,20 +127,12 @@ def _add_static(
         given = (plan.blocks.of(owner), ids, plan.book, owner)
         how = plan.inputs.first_aggregation
         replies.append(add_task(tasks, rows, serve_cache, *given, how))
-    add_task(tasks, _static_key(plan.run, part), fill_cache, ids, List(*replies))
+    add_task(tasks, _key(plan.run, part), fill_cache, ids, List(*replies))
 
 
-def choose_cached_rows(
-    blocks: PartBlocks,
-    book: PartitionBook,
-    limits: tuple[int, ...],
-    seeds: np.ndarray,
-    seeds_per_step: float,
-    capacity: int,
-) -> np.ndarray:
-    """Return the ids of a part's static cache."""
-    given = (blocks.whole_rows(), book, limits)
-    return choose_static(*given, seeds, seeds_per_step, capacity)
+def choose_cached_rows(blocks: PartBlocks, *given: Any) -> np.ndarray:
+    """Return the ids of a part's static cache: see `choose_static`."""
+    return choose_static(blocks.whole_rows(), *given)
 
 
 def serve_cache(
@@ -175,7 +144,7 @@ def serve_cache(
 ) -> FeatureReply:
     """Return what `owner` has of a cache's rows."""
     mine = FeatureRequest(ids[book.owned(ids, owner)])
-    return answer_rows(blocks.adjacency, blocks.features, mine, first_aggregation)
+    return answer_rows(blocks, mine, first_aggregation)
 
 
 def add_update(
@@ -194,22 +163,6 @@ def add_update(
     """
     if not plan.held(window, 1):
         return
-    key = _lru_key(plan.run, window, part)
+    key = _key(plan.run, window, part)
     given = (plan.before(window, part), *exchanged, window, plan.capacity)
-    add_task(tasks, key, update_cache, *given)
-
-
-def update_cache(
-    before: HaloCache | None,
-    nodes: SampledWindow,
-    near: ColocatedParts,
-    asked: list[FeatureRequest],
-    replies: list[FeatureReply],
-    window: int,
-    capacity: int,
-) -> HaloCache:
-    """Return a part's least-recently-used cache after a window."""
-    wanted = dict(zip(near.far, asked, strict=True))
-    answers = dict(zip(near.far, replies, strict=True))
-    ids = [graph.ids for graph in nodes.graphs]
-    return update_lru(before, ids, wanted, answers, window, capacity)
+    add_task(tasks, key, update_lru, *given)

@@ -59,7 +59,17 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     Evaluation has its own columns, and a copy of the features unless they stay on the
     disk; of a vertex-cut, or on demand, it reads the part's rows whole once.
     """
-    evaluated = 1 if {"val", "test"} & graph.splits.keys() else 0
+    evaluated = bool({"val", "test"} & graph.splits.keys())
+    return int(_all_blocks(graph, feature_dtype, int(evaluated)) / graph.num_parts)
+
+
+def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
+    """Estimate the bytes of all parts' blocks: what a worker that reads them maps."""
+    return _all_blocks(graph, feature_dtype, 0)
+
+
+def _all_blocks(graph: Graph, feature_dtype: str, evaluated: int) -> int:
+    """Estimate the bytes of all blocks; 1 for `evaluated` counts the halos, too."""
     entry_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
     on_demand = graph.schema.on_demand
     edge_bytes = entry_bytes * (not on_demand) + evaluated * graph.index_dtype.itemsize
@@ -68,17 +78,6 @@ def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
     element = 4 if feature_dtype == "float32" else 2
     copies = (1 + evaluated) * (graph.features_in == "memory")
     node_bytes = 8 * 3 + copies * graph.num_features * element
-    total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
-    return int((total + graph.split_rows_bytes) / graph.num_parts)
-
-
-def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
-    """Estimate the bytes of all parts' blocks: what a worker that reads them maps."""
-    edge_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
-    edge_bytes *= not graph.schema.on_demand
-    element = 4 if feature_dtype == "float32" else 2
-    held = graph.features_in == "memory"
-    node_bytes = 8 * 3 + held * graph.num_features * element
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
     return int(total + graph.split_rows_bytes)
 

@@ -9,26 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.graph.sources.check import load_checked
-from daskgnn.graph.sources.entries import SourceEntries
-from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.packed import opened
-from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
-from daskgnn.kernels.features import RowReader, is_dense
-from daskgnn.kernels.shared import Handle, SharedArrays
-from daskgnn.kernels.split import SplitRows
+from daskgnn.kernels.record import array_bytes
+from daskgnn.kernels.shared import Handle, SharedValue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.graph.sources.packed import PackedSource
     from daskgnn.graph.sources.source import GraphSource
-    from daskgnn.kernels.adjacency import EntryReader
-
-_KEPT = "kept/"
-"""Begins the names of a sampler's arrays among a part's."""
+    from daskgnn.kernels.adjacency import AdjacencyBlock
 
 
 @dataclass(frozen=True)
@@ -103,8 +94,8 @@ class PartBlocks:
     def __init__(
         self,
         content: PartContent | None,
-        source: PartSource | WholeRows | None = None,
-        shared: SharedArrays | None = None,
+        source: PartSource | AdjacencyBlock | None = None,
+        shared: SharedValue | None = None,
         *,
         held_bytes: int = 0,
     ) -> None:
@@ -114,11 +105,6 @@ class PartBlocks:
         self._lock = Lock()
         self.held_bytes = held_bytes
         """What it takes of this process's memory, as far as it is shared or will be."""
-
-    @property
-    def attached(self) -> bool:
-        """Whether the memory is another process's."""
-        return self._shared is not None and not self.held_bytes
 
     @property
     def content(self) -> PartContent:
@@ -132,17 +118,18 @@ class PartBlocks:
         assert isinstance(self._source, PartSource)
         if self._shared is None:
             content = self._source.load()
-            self._shared = _share(content)
+            self._shared = _share(content, self._source)
             if self._shared is None:
                 return content
-        return _content_of(self._shared.arrays(), self._source)
+        found: PartContent = self._shared.value(known=opened(self._source.graph))
+        return found
 
     @property
     def nbytes(self) -> int:
         """Bytes in this process; nothing is loaded to tell."""
         if self._shared is not None or self._content is None:
             return self.held_bytes
-        return sum(array.nbytes for array in _arrays_of(self._content).values())
+        return array_bytes(self._content)
 
     @property
     def adjacency(self) -> AdjacencyBlock:
@@ -172,8 +159,10 @@ class PartBlocks:
         """
         if self.adjacency.is_whole:
             return self.adjacency
-        assert self._source is not None
-        return self._source.load_whole_rows()
+        if isinstance(self._source, PartSource):
+            return self._source.load_whole_rows()
+        assert self._source is not None  # of who cannot read the source, they are here
+        return self._source
 
     def __reduce__(self) -> Any:
         if self._shared is None:
@@ -181,23 +170,12 @@ class PartBlocks:
         return _attach, (self._source, self._shared.handle)
 
 
-@dataclass(frozen=True)
-class WholeRows:
-    """What `PartBlocks.whole_rows` returns of a part that nothing can be read of."""
-
-    block: AdjacencyBlock
-
-    def load_whole_rows(self) -> AdjacencyBlock:
-        """Return the rows."""
-        return self.block
-
-
 def cut_part(source: PartSource) -> PartBlocks:
     """Return a part's blocks as they are sent to who cannot read the source."""
     content = source.load()
     if content.adjacency.split_rows is None:
         return PartBlocks(content)
-    return PartBlocks(content, WholeRows(source.load_whole_rows()))
+    return PartBlocks(content, source.load_whole_rows())
 
 
 def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
@@ -213,7 +191,7 @@ def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
     if isinstance(source, PartBlocks):
         return source
     content = source.load()
-    shared = _share(content) if share else None
+    shared = _share(content, source) if share else None
     if shared is None:
         blocks = PartBlocks(content, source)
     else:
@@ -223,10 +201,11 @@ def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
     return blocks
 
 
-def _share(content: PartContent) -> SharedArrays | None:
+def _share(content: PartContent, source: PartSource) -> SharedValue | None:
     """Copy a part into memory that others can read, where there is such memory."""
+    _ = content.adjacency.weighted_degree  # others need not compute it again
     try:
-        return SharedArrays.of(_arrays_of(content))
+        return SharedValue.of(content, known=opened(source.graph))
     except (OSError, AttributeError):
         return None
 
@@ -234,97 +213,6 @@ def _share(content: PartContent) -> SharedArrays | None:
 def _attach(source: PartSource, handle: Handle) -> PartBlocks:
     """Open what another process has loaded; later on the source, if that fails."""
     try:
-        return PartBlocks(None, source, SharedArrays.attach(handle))
+        return PartBlocks(None, source, SharedValue.attach(handle))
     except OSError:
         return PartBlocks(None, source, held_bytes=handle.size)
-
-
-def _arrays_of(content: PartContent) -> dict[str, np.ndarray]:
-    """Return all arrays of a part by name."""
-    block, features = content.adjacency, content.features
-    arrays = {
-        "indptr": block.indptr,
-        "indices": block.indices,
-        "original_ids": block.original_ids,
-        "weighted_degree": block.weighted_degree,
-        "labels": content.labels,
-    }
-    if block.weights is not None:
-        arrays["weights"] = block.weights
-    arrays |= {_KEPT + name: array for name, array in content.data.items()}
-    if block.split_rows is not None:
-        arrays |= _split_row_arrays(block.split_rows)
-    if isinstance(features, RowReader):
-        return arrays
-    if is_dense(features):
-        return {**arrays, "features": features}
-    sparse = {f"features_{n}": getattr(features, n) for n in ("indptr", "indices")}
-    shape = np.array(features.shape)
-    return {**arrays, **sparse, "features_data": features.data, "shape": shape}
-
-
-def _split_row_arrays(split_rows: SplitRows) -> dict[str, np.ndarray]:
-    """Return the arrays of split rows by name."""
-    names = ("rows", "indptr", "holders", "starts", "weighted_degree")
-    arrays = {f"split_{name}": getattr(split_rows, name) for name in names}
-    arrays["split_held"] = np.array([split_rows.first, split_rows.count])
-    return {name: array for name, array in arrays.items() if array is not None}
-
-
-def _split_rows_of(arrays: Mapping[str, np.ndarray]) -> SplitRows | None:
-    """Return the split rows whose arrays are among these."""
-    if "split_rows" not in arrays:
-        return None
-    first, count = (int(n) for n in arrays["split_held"])
-    return SplitRows(
-        arrays["split_rows"],
-        arrays["split_indptr"],
-        arrays["split_holders"],
-        arrays["split_starts"],
-        first,
-        count,
-        arrays.get("split_weighted_degree"),
-    )
-
-
-def _reader_of(
-    arrays: Mapping[str, np.ndarray], source: PartSource
-) -> EntryReader | None:
-    """Return what reads the entries of rows that are degrees alone."""
-    if "split_rows" in arrays or len(arrays["indices"]) == arrays["indptr"][-1]:
-        return None
-    return SourceEntries(opened(source.graph), source.start, "weights" in arrays)
-
-
-def _content_of(arrays: Mapping[str, np.ndarray], source: PartSource) -> PartContent:
-    """Return the part whose arrays these are."""
-    block = AdjacencyBlock(
-        source.start,
-        arrays["indptr"],
-        arrays["indices"],
-        arrays["original_ids"],
-        arrays.get("weights"),
-        _split_rows_of(arrays),
-        _reader_of(arrays, source),
-    )
-    vars(block)["weighted_degree"] = arrays[
-        "weighted_degree"
-    ]  # what it would compute again
-    if source.features_in == "disk":
-        features: Any = source.load_features()
-    elif "features" in arrays:
-        features = arrays["features"]
-    else:
-        rows, columns = (int(n) for n in arrays["shape"])
-        features = csr_block(
-            arrays["features_indptr"],
-            arrays["features_indices"],
-            arrays["features_data"],
-            (rows, columns),
-        )
-    data = {
-        name.removeprefix(_KEPT): array
-        for name, array in arrays.items()
-        if name.startswith(_KEPT)
-    }
-    return PartContent(block, features, arrays["labels"], data)

@@ -6,20 +6,21 @@ blocks lie here, looks up entries that other parts hold, and counts bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from daskgnn.kernels.book import ColocatedParts
 from daskgnn.kernels.entries import Entries, completed, references
+from daskgnn.kernels.sampled import SampledWindow
 
 if TYPE_CHECKING:
     import numpy as np
 
     from daskgnn.dataflow.part import PartBlocks
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.sampled import SampledGraph
     from daskgnn.kernels.traffic import Traffic
     from daskgnn.sampling.sampler import Sampler
 
@@ -69,25 +70,10 @@ class Round:
         """Whether the window is sampled then."""
         return self.number + 1 == self.sampler.rounds
 
-    def request(self, window: Sampling, owner: int) -> Any:
-        """Return what a part's window asks of `owner`."""
-        return self.sampler.request(window.frontier, self.number, owner, self.book)
-
     def answer(self, blocks: PartBlocks, asked: Any) -> Any:
         """Return the answer of the part whose blocks these are."""
         how = (self.step_keys, self.number, self.book, self.threads)
         return self.sampler.answer(blocks.rows, asked, *how)
-
-
-@dataclass(frozen=True)
-class ColocatedParts:
-    """A part, and those whose blocks its tasks can read in place."""
-
-    part: int
-    parts: tuple[int, ...]
-    """Ascending; the part itself is one of them."""
-    far: tuple[int, ...]
-    """All others; or those of them that are asked."""
 
 
 @dataclass(frozen=True)
@@ -118,18 +104,10 @@ class PendingSample:
     traffic: Traffic
 
 
-@dataclass(frozen=True)
-class SampledWindow:
-    """A part's window after the last round."""
-
-    graphs: tuple[SampledGraph, ...]
-    """One a step."""
-    traffic: Traffic = field(repr=False)
-
-
 def ask(window: Sampling, how: Round, owner: int) -> Message:
     """Return what a part asks of `owner`."""
-    return Message(how.request(window, owner))
+    given = window.frontier, how.number, owner, how.book
+    return Message(how.sampler.request(*given))
 
 
 def serve(blocks: PartBlocks, asked: Message, how: Round) -> Message:
@@ -164,7 +142,7 @@ def draw_round(
     answers, traffic = {}, window.traffic
     requests: dict[int, Any] = {}
     for owner, held in zip(near.parts, blocks, strict=True):
-        requests[owner] = how.request(window, owner)
+        requests[owner] = ask(window, how, owner).value
         if owner == near.part or len(requests[owner].ids):
             answers[owner] = how.answer(held, requests[owner])
     requests |= {p: a.value for p, a in zip(near.far, asked, strict=True)}
@@ -201,17 +179,14 @@ def exchange_round(
     return _merged(window, PendingSample(answers, traffic), near, how)
 
 
-def remote_slots(
-    drawn: PendingSample, book: PartitionBook, other: int
-) -> np.ndarray | None:
+def remote_slots(drawn: PendingSample, book: PartitionBook, other: int) -> np.ndarray:
     """Return the places of the entries that a part needs of another."""
-    assert book.held is not None
-    return references(drawn.answers, book.held, other)
+    return references(drawn.answers, book, other)
 
 
-def look_up(blocks: PartBlocks, places: np.ndarray | None) -> Entries | None:
+def look_up(blocks: PartBlocks, places: np.ndarray) -> Entries:
     """Return the entries at some places that a part holds."""
-    return None if places is None else blocks.rows.held(places)
+    return blocks.rows.held(places)
 
 
 def complete_round(
@@ -219,8 +194,8 @@ def complete_round(
     drawn: PendingSample,
     near: ColocatedParts,
     blocks: list[PartBlocks],
-    asked: list[np.ndarray | None],
-    replies: list[Entries | None],
+    asked: list[np.ndarray],
+    replies: list[Entries],
     how: Round,
 ) -> Sampling | SampledWindow:
     """Put the entries that were looked up in their places; merge."""
@@ -230,15 +205,10 @@ def complete_round(
     }
     wanted |= dict(zip(near.far, asked, strict=True))
     entries |= dict(zip(near.far, replies, strict=True))
-    known = {p: found for p, found in entries.items() if found is not None}
-    if known:
-        assert how.book.held is not None
-        traffic = drawn.traffic
-        for other, found in known.items():
-            places = wanted[other]
-            if other != near.part and len(found.columns) and places is not None:
-                nbytes = places.nbytes + found.nbytes
-                traffic = traffic.received(other, 0, nbytes)
-        answers = completed(drawn.answers, how.book.held, known)
-        drawn = replace(drawn, answers=answers, traffic=traffic)
-    return _merged(window, drawn, near, how)
+    traffic = drawn.traffic
+    for other, found in entries.items():
+        if other != near.part and len(found.columns):
+            nbytes = wanted[other].nbytes + found.nbytes
+            traffic = traffic.received(other, 0, nbytes)
+    answers = completed(drawn.answers, how.book, entries)
+    return _merged(window, PendingSample(answers, traffic), near, how)

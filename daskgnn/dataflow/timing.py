@@ -7,7 +7,7 @@ time and passes it on beside its result.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dask.task_spec import Task
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.kernels.traffic import Traffic
 
 _PATIENCE = 5.0
 """Seconds that workers have to tell what they received."""
@@ -46,15 +45,6 @@ class TimedWindow(PreparedWindow):
     """Seconds since the epoch."""
 
 
-@dataclass(frozen=True)
-class WindowReport:
-    """What the driver is told of a prepared window."""
-
-    traffic: Traffic
-    spent: Spent
-    finished: float
-
-
 def timed(tasks: dict[Any, Any], keys: Sequence[Any]) -> dict[Any, Any]:
     """Return the graph with all tasks timed; those of `keys` give a `TimedWindow`.
 
@@ -67,48 +57,16 @@ def timed(tasks: dict[Any, Any], keys: Sequence[Any]) -> dict[Any, Any]:
                 takers[other] = key
     last = set(keys)
     return {
-        key: Task(
-            key,
-            _run_window if key in last else _run,
-            key,
-            takers.get(key),
-            task.func,
-            *task.args,
-            **task.kwargs,
-        )
+        key: Task(key, _run, key, takers.get(key), key in last, task.func, *task.args)
         for key, task in tasks.items()
     }
 
 
 def _run(
-    key: Any, counted_by: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
-) -> Timed:
-    """Run a task in the middle of a preparation."""
+    key: Any, counted_by: Any, last: bool, function: Callable[..., Any], *args: Any
+) -> Timed | TimedWindow:
+    """Run a task of a preparation with the values of timed results; count its time."""
     clock = Clock()
-    value = _call(clock, key, function, args, kwargs)
-    return Timed(value, clock.spent, counted_by)
-
-
-def _run_window(
-    key: Any, _later: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
-) -> TimedWindow:
-    """Run a preparation's last task."""
-    clock = Clock()
-    window = _call(clock, key, function, args, kwargs, last=True)
-    content = {f.name: getattr(window, f.name) for f in fields(window)}
-    return TimedWindow(**content, spent=clock.spent, finished=time.time())
-
-
-def _call(
-    clock: Clock,
-    key: Any,
-    function: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    *,
-    last: bool = False,
-) -> Any:
-    """Call a function with the values of timed results, and count its time."""
 
     def opened(given: Any) -> Any:
         if isinstance(given, list):
@@ -120,14 +78,16 @@ def _call(
         return given.value
 
     values = [opened(given) for given in args]
-    named = {name: opened(given) for name, given in kwargs.items()}
     with clock.phase(key[0]):
-        return function(*values, **named)
+        found = function(*values)
+    if not last:
+        return Timed(found, clock.spent, counted_by)
+    return TimedWindow(found.steps, found.traffic, clock.spent, time.time())
 
 
-def report_of(window: TimedWindow) -> WindowReport:
-    """Return what is told of a prepared window."""
-    return WindowReport(window.traffic, window.spent, window.finished)
+def report_of(window: TimedWindow) -> TimedWindow:
+    """Return what the driver is told of a prepared window: all but its steps."""
+    return replace(window, steps=())
 
 
 @dataclass

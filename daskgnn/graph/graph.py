@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import os
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import dask.array as da
 import numpy as np
 import scipy.sparse as sp
 from dask.task_spec import DataNode, Task, TaskRef
 
+from daskgnn.display import graph_table
 from daskgnn.errors import InputError, StoreError
 from daskgnn.graph.sources.check import check_source
-from daskgnn.graph.sources.clusters import clusters_of, csr_rows
 from daskgnn.graph.sources.gcxs import NO_ROWS, csr_block, ones
 from daskgnn.graph.sources.packed import opened, pack
 from daskgnn.graph.sources.rows import check_feature_place
-from daskgnn.graph.sources.source import GraphSchema, GraphSource
+from daskgnn.graph.sources.source import GraphSchema, GraphSource, clusters_of, csr_rows
 from daskgnn.graph.sources.stored import MemorySource, ZarrSource
 from daskgnn.partition.book import cut_clusters
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.memory.partitioned import PartitionedGraph
     from daskgnn.partition.quality import Quality
+
+T = TypeVar("T")
 
 
 def open_graph(
@@ -85,6 +88,11 @@ def _source_of(graph: Any) -> GraphSource:
     )
 
 
+def _of_schema(kind: type[T], name: str) -> T:
+    """Return a property of graphs: a field of their schema."""
+    return cast("T", property(attrgetter(f"schema.{name}")))
+
+
 class Graph:
     """A graph of N nodes, opened with P parts. Made by `open_graph`.
 
@@ -105,6 +113,37 @@ class Graph:
     token : str
         Part of Dask keys: `checksum` and P, shortened.
     """
+
+    name = _of_schema(str, "name")
+    """What reports call it."""
+    num_nodes = _of_schema(int, "num_nodes")
+    """N."""
+    num_edges = _of_schema(int, "num_edges")
+    """E: an undirected edge counts twice."""
+    num_features = _of_schema(int, "num_features")
+    """F, 0 without features."""
+    num_classes = _of_schema(int, "num_classes")
+    """C."""
+    max_degree = _of_schema(int, "max_degree")
+    """The most in-neighbours of a node; 0 where that is not known."""
+    multilabel = _of_schema(bool, "multilabel")
+    """Whether labels are (N, C) yes/no targets."""
+    directed = _of_schema(bool, "directed")
+    """Whether rows may lack the reverse of an edge."""
+    weighted = _of_schema(bool, "weighted")
+    """Whether edges have weights."""
+    report = _of_schema(dict[str, int], "report")
+    """What the builder met."""
+    partitioner = _of_schema(dict[str, Any], "partitioner")
+    """How the clusters were made."""
+    splits = _of_schema(dict[str, np.ndarray], "splits")
+    """Sorted int64 storage ids of "train", "val", "test", where given."""
+    index_dtype = _of_schema(np.dtype, "index_dtype")
+    """Of storage ids in blocks: int32, or int64 where the source has it so."""
+    split_rows_bytes = _of_schema(int, "split_rows_bytes")
+    """Of what is kept of a vertex-cut's split rows beside the entries; else 0."""
+    sparse_features = _of_schema(bool, "sparse_features")
+    """Whether features are stored as CSR, always of float32."""
 
     def __init__(
         self, source: GraphSource, num_parts: int, features_in: str = "memory"
@@ -137,74 +176,9 @@ class Graph:
         return self.schema.graph_hash or self.schema.version
 
     @property
-    def name(self) -> str:
-        """What reports call it."""
-        return self.schema.name
-
-    @property
     def metric(self) -> str | None:
         """How predictions are scored."""
         return self.schema.metric
-
-    @property
-    def num_nodes(self) -> int:
-        """N."""
-        return self.schema.num_nodes
-
-    @property
-    def num_edges(self) -> int:
-        """E: an undirected edge counts twice."""
-        return self.schema.num_edges
-
-    @property
-    def num_features(self) -> int:
-        """F, 0 without features."""
-        return self.schema.num_features
-
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return self.schema.num_classes
-
-    @property
-    def max_degree(self) -> int:
-        """The most in-neighbours of a node; 0 where that is not known."""
-        return self.schema.max_degree
-
-    @property
-    def multilabel(self) -> bool:
-        """Whether labels are (N, C) yes/no targets."""
-        return self.schema.multilabel
-
-    @property
-    def directed(self) -> bool:
-        """Whether rows may lack the reverse of an edge."""
-        return self.schema.directed
-
-    @property
-    def weighted(self) -> bool:
-        """Whether edges have weights."""
-        return self.schema.weighted
-
-    @property
-    def report(self) -> dict[str, int]:
-        """What the builder met."""
-        return self.schema.report
-
-    @property
-    def partitioner(self) -> dict[str, Any]:
-        """How the clusters were made."""
-        return self.schema.partitioner
-
-    @property
-    def splits(self) -> dict[str, np.ndarray]:
-        """Sorted int64 storage ids of "train", "val", "test", where given."""
-        return self.schema.splits
-
-    @property
-    def index_dtype(self) -> np.dtype:
-        """Of storage ids in blocks: int32, or int64 where the source has it so."""
-        return self.schema.index_dtype
 
     @property
     def feature_dtype(self) -> str | None:
@@ -214,19 +188,9 @@ class Graph:
         return known.feature_dtype if there else None
 
     @property
-    def split_rows_bytes(self) -> int:
-        """Of what is kept of a vertex-cut's split rows beside the entries; else 0."""
-        return self.schema.split_rows_bytes
-
-    @property
     def num_clusters(self) -> int:
         """How many clusters the order has: the most parts it can be opened with."""
         return len(self._clusters)
-
-    @property
-    def sparse_features(self) -> bool:
-        """Whether features are stored as CSR, always of float32."""
-        return self.schema.sparse_features
 
     @cached_property
     def adjacency(self) -> da.Array:
@@ -365,6 +329,11 @@ class Graph:
             f"{self.num_features} features, {self.num_classes} classes, "
             f"{self.num_parts} of at most {self.num_clusters} parts)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of counts."""
+        names = "num_features feature_dtype num_classes num_parts num_clusters path"
+        return graph_table("Graph", self, *names.split())
 
 
 def load_chunk(source: Any, start: int, stop: int, what: str) -> Any:

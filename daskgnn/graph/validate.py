@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from daskgnn.errors import GraphFormatError, StoreError
 from daskgnn.graph.memory.content import graph_hash
-from daskgnn.graph.sources.clusters import csr_rows
 from daskgnn.graph.sources.restore import read_graph_data
+from daskgnn.graph.sources.source import csr_rows
 from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.graph.store.manifest import REMEDY
 from daskgnn.graph.store.splitrows import held_entries, is_vertex_cut
@@ -130,28 +130,25 @@ def _check_nodes(store: Store) -> None:
     if len(ids) != num_nodes:
         raise _fault(store, "original_ids", 0, f"has {len(ids)} of {num_nodes} nodes")
     outside = (ids < 0) | (ids >= num_nodes)
-    if outside.any():
-        raise _fault(store, "original_ids", _first(outside), "names no node")
+    _refuse(store, "original_ids", outside, "names no node")
     repeats = np.ones(num_nodes, bool)
     repeats[np.unique(ids, return_index=True)[1]] = False
-    if repeats.any():
-        raise _fault(store, "original_ids", _first(repeats), "names a node twice")
+    _refuse(store, "original_ids", repeats, "names a node twice")
     bounds = store.read("cluster_bounds")
     falls = np.diff(bounds) <= 0
     if falls.any() or bounds[0] != 0 or bounds[-1] != num_nodes:
         raise _fault(store, "cluster_bounds", 0, f"does not run from 0 to {num_nodes}")
     for name in store.arrays:
         if name.startswith("splits/"):
-            _check_split(store, name, num_nodes)
+            wrong = _out_of_order(store.read(name), num_nodes)
+            _refuse(store, name, wrong, "is not sorted or names no node")
 
 
-def _check_split(store: Store, name: str, num_nodes: int) -> None:
-    """Prove that a split holds sorted storage ids, each once."""
-    ids = store.read(name)
-    wrong = (ids < 0) | (ids >= num_nodes)
+def _out_of_order(ids: np.ndarray, count: int) -> np.ndarray:
+    """Return bool, which of some ids are not in 0..count - 1, or do not ascend."""
+    wrong: np.ndarray = (ids < 0) | (ids >= count)
     wrong[1:] |= ids[1:] <= ids[:-1]
-    if wrong.any():
-        raise _fault(store, name, _first(wrong), "is not sorted or names no node")
+    return wrong
 
 
 def _check_pointers(store: Store, pointers: str, entries: str) -> None:
@@ -160,27 +157,21 @@ def _check_pointers(store: Store, pointers: str, entries: str) -> None:
     rows = int(store.attributes["num_nodes"])
     if len(indptr) != rows + 1 or indptr[0] != 0 or indptr[-1] != count:
         raise _fault(store, pointers, 0, f"does not cut {count} entries into rows")
-    falls = np.diff(indptr) < 0
-    if falls.any():
-        raise _fault(store, pointers, _first(falls) + 1, "falls")
+    _refuse(store, pointers, np.diff(indptr, prepend=0) < 0, "falls")
 
 
 def _check_split_rows(store: Store) -> None:
     """Prove that split rows name holders, and the entries that these hold."""
     rows, degree = store.read("spread_rows"), np.diff(store.read("indptr"))
-    wrong = (rows < 0) | (rows >= len(degree))
-    wrong[1:] |= rows[1:] <= rows[:-1]
-    if wrong.any():
-        raise _fault(store, "spread_rows", _first(wrong), "names no row or one twice")
+    wrong = _out_of_order(rows, len(degree))
+    _refuse(store, "spread_rows", wrong, "names no row or one twice")
     slots = np.concatenate(([0], np.cumsum(degree[rows])))
     _compare(store, "spread_indptr", slots, "does not cut the slots into rows")
     holders = store.read("spread_holders")
     count = store.arrays["cluster_bounds"].shape[0] - 1
     if len(holders) != slots[-1]:
         raise _fault(store, "spread_holders", 0, f"does not have {slots[-1]} slots")
-    if (holders >= count).any():
-        where = _first(holders >= count)
-        raise _fault(store, "spread_holders", where, "names no cluster")
+    _refuse(store, "spread_holders", holders >= count, "names no cluster")
     pairs = np.repeat(np.arange(len(rows)), degree[rows]) * count + holders
     held = np.bincount(pairs, minlength=len(rows) * count).reshape(-1, count)
     bounds = np.concatenate(([0], np.cumsum(held.sum(axis=0))))
@@ -194,9 +185,7 @@ def _compare(store: Store, name: str, expected: np.ndarray, what: str) -> None:
     found = store.read(name)
     if found.shape != expected.shape:
         raise _fault(store, name, 0, what)
-    wrong = (found != expected).reshape(len(found), -1).any(axis=1)
-    if wrong.any():
-        raise _fault(store, name, _first(wrong), what)
+    _refuse(store, name, (found != expected).reshape(len(found), -1).any(axis=1), what)
 
 
 def _partition_book(store: Store, num_parts: int | None) -> np.ndarray:
@@ -254,17 +243,11 @@ def _check_rows(
 ) -> None:
     """Prove that each row names nodes, ordered by original id, each once."""
     outside = (block.indices < 0) | (block.indices >= len(original))
-    if outside.any():
-        raise _fault(store, "indices", first + _first(outside), "names no node")
+    _refuse(store, "indices", outside, "names no node", first)
     ids = original[block.indices]
     falls = (ids[1:] <= ids[:-1]) & (rows[1:] == rows[:-1])
-    if falls.any():
-        raise _fault(
-            store,
-            "indices",
-            first + _first(falls) + 1,
-            "repeats an edge or is not in the order of original ids",
-        )
+    what = "repeats an edge or is not in the order of original ids"
+    _refuse(store, "indices", falls, what, first + 1)
 
 
 def pair_sum(left: np.ndarray, right: np.ndarray) -> int:
@@ -301,9 +284,12 @@ def _check_content(store: Store) -> None:
         )
 
 
-def _first(found: np.ndarray) -> int:
-    """Return where a mask is first true."""
-    return int(found.argmax())
+def _refuse(
+    store: Store, name: str, wrong: np.ndarray, what: str, first: int = 0
+) -> None:
+    """Raise the fault of the first wrong element, counted from position `first`."""
+    if wrong.any():
+        raise _fault(store, name, first + int(wrong.argmax()), what)
 
 
 def _fault(store: Store, name: str, position: int, what: str) -> StoreError:

@@ -9,13 +9,14 @@ computes it, in whatever order rows arrived, gets the same bits.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.coefficients import edge_coefficients, weights_or_empty
-from daskgnn.kernels.grouped import TAG, copy_rows, reduce_grouped
+from daskgnn.kernels.grouped import reduce_grouped
+from daskgnn.kernels.rows import TAG, Place, copy_rows
 
 Array = np.ndarray
 
@@ -32,6 +33,23 @@ def frozen(array: Array, dtype: type | None = None) -> Array:
     view = np.ascontiguousarray(array, dtype=dtype).view()
     view.flags.writeable = False
     return view
+
+
+class Rows(NamedTuple):
+    """Row *i* is ``indices[starts[i]:ends[i]]``."""
+
+    starts: Array
+    """int64 [r]."""
+    ends: Array
+    """int64 [r]."""
+    indices: Array
+    """int32 [L]."""
+
+    @classmethod
+    def of(cls, starts: Array, ends: Array, indices: Array, *_: Any) -> Rows:
+        """Return rows as kernels take them; what follows is left out."""
+        kinds = (np.int64, np.int64, np.int32)
+        return cls(*map(frozen, (starts, ends, indices), kinds))
 
 
 @dataclass(frozen=True)
@@ -77,9 +95,7 @@ class Sources:
 
 
 def aggregate_grouped(
-    starts: Array,
-    ends: Array,
-    indices: Array,
+    rows: Rows,
     sources: Sources,
     op: str,
     out: Array,
@@ -89,10 +105,8 @@ def aggregate_grouped(
 
     Parameters
     ----------
-    starts, ends
-        int64 [r], row *i*'s neighbours are ``indices[starts[i]:ends[i]]``.
-    indices
-        int32 [L], source numbers.
+    rows
+        The neighbours of each row, as numbers of sources.
     sources
         Where the *n* sources' rows lie; `ready` moves on.
     op
@@ -120,24 +134,22 @@ def aggregate_grouped(
         raise InputError('op "gcn" needs weight=gcn_coefficients(...)')
     used = weights_or_empty(weight if op == "gcn" else None)
     lacking = reduce_grouped(
-        frozen(starts, np.int64),
-        frozen(ends, np.int64),
-        frozen(indices, np.int32),
+        Rows.of(*rows),
         frozen(sources.numbers, np.int64),
         frozen(sources.tables[0]),
         frozen(used, np.float32),
         sources.ready,
         op == "max",
         op == "mean",
-        *_place(out),
+        _place(out),
     )
     if lacking:
         raise ValueError(f"{lacking} groups of neighbours were not received")
     return out
 
 
-def _place(out: Array) -> tuple[int, int, int, Any]:
-    """Return the address of rows, the bytes between them, their length and type.
+def _place(out: Array) -> Place:
+    """Return where rows are written.
 
     A kernel that is told so much is compiled once for rows that lie together or apart.
     """
@@ -156,19 +168,14 @@ def gather_rows(sources: Sources, out: Array) -> Array:
         If a row is nowhere.
     """
     numbers = frozen(sources.numbers, np.int64)
-    lacking = copy_rows(numbers, frozen(sources.tables[0]), len(out), *_place(out))
+    lacking = copy_rows(numbers, frozen(sources.tables[0]), len(out), _place(out))
     if lacking:
         raise ValueError(f"{lacking} rows were not received")
     return out
 
 
 def gcn_coefficients(
-    starts: Array,
-    ends: Array,
-    indices: Array,
-    edge_weight: Array | None,
-    degree: Array,
-    weighted_degree: Array,
+    rows: Rows, edge_weight: Array | None, degree: Array, weighted_degree: Array
 ) -> Array:
     """Return the GCN weight of each edge, scaled for sampled rows.
 
@@ -176,8 +183,6 @@ def gcn_coefficients(
 
     Parameters
     ----------
-    starts, ends, indices
-        The rows, as in `aggregate_grouped`.
     edge_weight
         float32 [L], or None where every edge weighs 1.
     degree
@@ -190,11 +195,9 @@ def gcn_coefficients(
     numpy.ndarray
         float32 [L]; zero at places that belong to no row.
     """
-    out = np.zeros(len(indices), np.float32)
+    out = np.zeros(len(rows.indices), np.float32)
     edge_coefficients(
-        frozen(starts, np.int64),
-        frozen(ends, np.int64),
-        frozen(indices, np.int32),
+        Rows.of(*rows),
         frozen(weights_or_empty(edge_weight), np.float32),
         frozen(degree, np.int64),
         frozen(weighted_degree, np.float32),

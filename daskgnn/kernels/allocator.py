@@ -19,15 +19,9 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    told = [
-        mallopt(option, value)
-        for option, value in (
-            (_MMAP_MAX, 0),
-            # -1 is never: a window of a large graph ends above any other limit.
-            (_TRIM_THRESHOLD, -1),
-            (_ARENAS, 1),
-        )
-    ]
+    # -1 is never: a window of a large graph ends above any other limit.
+    options = (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENAS, 1)
+    told = [mallopt(*option) for option in options]
     return all(told)
 
 

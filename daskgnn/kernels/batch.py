@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daskgnn.kernels.aggregate import (
+    Rows,
     Sources,
     aggregate_grouped,
     frozen,
@@ -18,7 +20,6 @@ from daskgnn.kernels.coefficients import add_self_loops
 from daskgnn.kernels.exchange import (
     FeatureRequest,
     answer_rows,
-    gather_labels,
     labels_of,
     needs_ids,
     needs_weighted_degree,
@@ -29,10 +30,12 @@ from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.tables import Tables, members_of
 
 if TYPE_CHECKING:
-    from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import FeatureReply, HeldPart
+    from collections.abc import Iterator
+
+    from daskgnn.kernels.book import ColocatedParts, PartitionBook
+    from daskgnn.kernels.exchange import FeatureReply, HeldPart, InputPlan
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.sampled import LayerRows, SampledGraph
+    from daskgnn.kernels.sampled import LayerRows, SampledGraph, SampledWindow
     from daskgnn.kernels.targets import TargetRows
     from daskgnn.kernels.traffic import Traffic
 
@@ -86,69 +89,66 @@ class StepMeta:
     """Of one part: see `PreparedStep`."""
 
 
+@dataclass(frozen=True)
+class GatherPlan:
+    """How a window's minibatches are made of what its part has and was sent."""
+
+    book: PartitionBook
+    meta: list[StepMeta]
+    inputs: InputPlan
+
+
 def assemble_minibatches(
-    graphs: tuple[SampledGraph, ...],
-    traffic: Traffic,
-    near: dict[int, HeldPart],
-    asked: dict[int, FeatureRequest],
-    answers: dict[int, FeatureReply],
-    book: PartitionBook,
-    part: int,
-    meta: list[StepMeta],
-    first_aggregation: str | None,
+    window: SampledWindow,
+    near: ColocatedParts,
+    asked: list[FeatureRequest],
+    replies: list[FeatureReply],
+    held: list[HeldPart],
+    plan: GatherPlan,
     cache: HaloCache | None = None,
-    *,
-    half: bool = False,
 ) -> PreparedWindow:
     """Turn sampled nodes and received rows into what a model is given.
 
     Parameters
     ----------
-    graphs : tuple of SampledGraph
-        One a step.
-    traffic : Traffic
-        Of sampling them.
-    near : dict
-        `part`, and other parts that lie here, by number.
-    asked, answers : dict
-        By each other part: what was asked of it, and what it has answered.
-    facts : list of StepMeta
-    first_aggregation : {None, "mean", "sum", "max", "gcn"}
-        Aggregate the neighbours of the outermost destinations here, group by
-        owner: neighbours in row order within a group, groups in part order.
+    asked, replies : list
+        What was asked of each part far away, and what it has answered.
+    held : list
+        The parts that lie here, in the order of ``near.parts``.
     cache : HaloCache or None
         Rows that were not asked for because they are here.
-    half : bool
-        Round what a first aggregation prepares to bfloat16.
     """
+    graphs, book, traffic = window.graphs, plan.book, window.traffic
+    first_aggregation = plan.inputs.first_aggregation
+    here = dict(zip(near.parts, held, strict=True))
+    requests = dict(zip(near.far, asked, strict=True))
+    answers = dict(zip(near.far, replies, strict=True))
     ids = [graph.ids for graph in graphs]
-    labels = _labels(graphs, near, answers, book)
-    others = set(near) - {part}
+    labels = _labels(graphs, here, answers, book)
+    others = set(here) - {near.part}
     for other in others:
-        held = near[other]
-        if not is_dense(held.features):
+        if not is_dense(here[other].features):
             wanted = members_of(book, other, ids).members(ids[0].dtype)
             seeds = seeds_of(graphs, book, other)
-            asked = {**asked, other: FeatureRequest(wanted, seeds=seeds)}
-            given = (held.adjacency, held.features, asked[other], first_aggregation)
-            answers = {**answers, other: answer_rows(*given, held.labels)}
-    in_place = {other: held for other, held in near.items() if other not in answers}
-    tables = Tables.of(book, part, in_place, ids, asked, answers, cache)
-    ready = tables.groups()
-    channels = near[part].features.shape[1]
-    room = _Room(graphs, first_aggregation, channels, half)
+            requests[other] = FeatureRequest(wanted, seeds=seeds)
+            answers[other] = answer_rows(
+                here[other], requests[other], first_aggregation
+            )
+    in_place = {other: held for other, held in here.items() if other not in answers}
+    tables = Tables(book, near.part, in_place, ids, requests, answers, cache)
+    rooms = _rooms(graphs, plan.inputs, here[near.part].features.shape[1])
     steps = tuple(
-        _finish_step(graph, own, fact, tables, ready, first_aggregation, room)
-        for graph, own, fact in zip(graphs, labels, meta, strict=True)
+        _finish_step(*given, tables, first_aggregation)
+        for given in zip(graphs, labels, plan.meta, rooms, strict=True)
     )
     for other in others - set(answers):
         rows, nbytes = tables.read_in_place(other, ids, first_aggregation)
         seeds = seeds_of(graphs, book, other)
-        label = near[other].labels[:1].nbytes
+        label = here[other].labels[:1].nbytes
         nbytes += len(seeds) * (seeds.itemsize + label)
         traffic = traffic.received(other, rows, nbytes)
     for other, found in answers.items():
-        if nbytes := asked[other].nbytes:
+        if nbytes := requests[other].nbytes:
             nbytes += found.nbytes
             traffic = traffic.received(other, len(found.values), nbytes)
     traffic = traffic.without_messages(others)
@@ -159,66 +159,59 @@ def assemble_minibatches(
 
 def _labels(
     graphs: tuple[SampledGraph, ...],
-    near: dict[int, HeldPart],
+    here: dict[int, HeldPart],
     answers: dict[int, FeatureReply],
     book: PartitionBook,
 ) -> list[np.ndarray]:
     """Return the labels of each step's seeds, read here or received."""
-    given = {
-        owner: labels_of(held.adjacency, held.labels, seeds_of(graphs, book, owner))
-        for owner, held in near.items()
-    }
-    received = {owner: rows.labels for owner, rows in answers.items()}
-    given |= {owner: rows for owner, rows in received.items() if rows is not None}
-    return gather_labels(graphs, book, given)
+    given = {p: labels_of(held, seeds_of(graphs, book, p)) for p, held in here.items()}
+    given |= {p: reply.labels for p, reply in answers.items()}
+    some = next(iter(given.values()))
+    out = [np.empty((g.sizes[0], *some.shape[1:]), some.dtype) for g in graphs]
+    for owner, labels in given.items():
+        base = 0
+        for graph, own in zip(graphs, out, strict=True):
+            places = np.flatnonzero(book.owned(graph.seeds, owner))
+            own[places] = labels[base : base + len(places)]
+            base += len(places)
+    return out
 
 
-class _Room:
-    """The inputs of all steps of a window in one allocation: fewer page faults."""
+def _rooms(
+    graphs: tuple[SampledGraph, ...], inputs: InputPlan, width: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yield room for each step's x and its aggregation.
 
-    def __init__(
-        self,
-        graphs: tuple[SampledGraph, ...],
-        first_aggregation: str | None,
-        channels: int,
-        half: bool,
-    ) -> None:
-        self._channels = channels
-        self._layer = -2 if first_aggregation else -1
-        # The self loops of a GCN are added to whole float32 rows.
-        self._paired = first_aggregation in ("sum", "mean", "max")
-        self._lone = first_aggregation == "gcn"
-        columns = 2 * channels if first_aggregation else channels
-        rows = sum(step.sizes[self._layer] for step in graphs)
-        dtype = np.uint16 if half and self._paired else np.float32
-        self._inputs = np.empty(rows * columns, dtype)
-        self._used = 0
-
-    def next(self, step: SampledGraph) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the next step's share: x, and its aggregation."""
-        size, width = step.sizes[self._layer], self._channels
-        if self._paired:
-            both = self._take(size, 2 * width)
-            return both[:, width:], both[:, :width]
-        x = self._take(size, width)
-        return x, self._take(size, width) if self._lone else None
-
-    def _take(self, rows: int, columns: int) -> np.ndarray:
-        start, self._used = self._used, self._used + rows * columns
-        return self._inputs[start : self._used].reshape(rows, columns)
+    All steps of a window are in one allocation: fewer page faults.
+    """
+    op = inputs.first_aggregation
+    # The self loops of a GCN are added to whole float32 rows.
+    paired = op in ("sum", "mean", "max")
+    sizes = [graph.sizes[-2 if op else -1] for graph in graphs]
+    columns = 2 * width if op else width
+    dtype = np.uint16 if inputs.half and paired else np.float32
+    everything = np.empty((sum(sizes), columns), dtype)
+    for size, end in zip(sizes, accumulate(sizes), strict=True):
+        room = everything[end - size : end]
+        if paired:
+            yield room[:, width:], room[:, :width]
+        elif op:
+            x, aggregated = room.reshape(2, size, width)
+            yield x, aggregated
+        else:
+            yield room, None
 
 
 def _finish_step(
     graph: SampledGraph,
     labels: np.ndarray,
     meta: StepMeta,
+    room: tuple[np.ndarray, np.ndarray | None],
     tables: Tables,
-    ready: np.ndarray,
     first_aggregation: str | None,
-    room: _Room,
 ) -> PreparedStep:
-    x, aggregated = room.next(graph)
-    sources = tables.sources(graph.ids, ready)
+    x, aggregated = room
+    sources = tables.sources(graph.ids)
     gather_rows(sources, x)
     ids, weighted_degree = graph.original_ids, graph.weighted_degree
     if needs_ids(first_aggregation):
@@ -262,9 +255,10 @@ def aggregate_first(
         Features of the rows' own nodes, for "gcn".
     out : float32 [r, F]
     """
+    edges = Rows.of(*rows)
     if kind != "gcn":
-        return aggregate_grouped(*rows[:3], sources, kind, out)
-    coefficients = gcn_coefficients(*rows, degree, weighted_degree)
-    aggregate_grouped(*rows[:3], sources, kind, out, coefficients)
+        return aggregate_grouped(edges, sources, kind, out)
+    coefficients = gcn_coefficients(edges, rows.weights, degree, weighted_degree)
+    aggregate_grouped(edges, sources, kind, out, coefficients)
     add_self_loops(out, frozen(dense(own_rows[: len(out)])), frozen(weighted_degree))
     return out

@@ -28,29 +28,17 @@ def _scramble(value: Any, key: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _encrypt(
-    number: Any, key: Any, low_bits: Any, low_mask: Any, high_mask: Any
-) -> Any:
+def _turn(number: Any, key: Any, halves: Any, back: bool) -> Any:
+    """Turn a number into another one of as many bits, or back."""
+    low_bits, low_mask, high_mask = halves
     high, low = number >> low_bits, number & low_mask
-    for _turn in range(_ROUNDS // 2):
-        key += GOLDEN
-        high ^= _scramble(low, key) & high_mask
-        key += GOLDEN
-        low ^= _scramble(high, key) & low_mask
-    return (high << low_bits) | low
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _decrypt(
-    number: Any, key: Any, low_bits: Any, low_mask: Any, high_mask: Any
-) -> Any:
-    high, low = number >> low_bits, number & low_mask
-    key += GOLDEN * np.uint64(_ROUNDS)
-    for _turn in range(_ROUNDS // 2):
-        low ^= _scramble(high, key) & low_mask
-        key -= GOLDEN
-        high ^= _scramble(low, key) & high_mask
-        key -= GOLDEN
+    for turn in range(_ROUNDS):
+        which = _ROUNDS - 1 - turn if back else turn
+        round_key = key + GOLDEN * np.uint64(which + 1)
+        if which % 2:
+            low ^= _scramble(high, round_key) & low_mask
+        else:
+            high ^= _scramble(low, round_key) & high_mask
     return (high << low_bits) | low
 
 
@@ -71,16 +59,13 @@ def _halves(size: int) -> Any:
 @njit(cache=True, nogil=True)
 def _walk(numbers: Any, size: int, key: Any, back: bool) -> Any:
     """Map each number once, or more often until it is in 0..size-1."""
-    low_bits, low_mask, high_mask = _halves(size)
+    halves = _halves(size)
     out = np.empty(len(numbers), np.int64)
     key = np.uint64(key)
     for i in range(len(numbers)):
         x = np.uint64(numbers[i])
         while True:
-            if back:
-                x = _decrypt(x, key, low_bits, low_mask, high_mask)
-            else:
-                x = _encrypt(x, key, low_bits, low_mask, high_mask)
+            x = _turn(x, key, halves, back)
             if x < np.uint64(size):
                 break
         out[i] = np.int64(x)

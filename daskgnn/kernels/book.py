@@ -34,3 +34,14 @@ class PartitionBook:
     def owned(self, ids: np.ndarray, part: int) -> np.ndarray:
         """Return which storage ids `part` owns, as bool."""
         return (ids >= self.bounds[part]) & (ids < self.bounds[part + 1])
+
+
+@dataclass(frozen=True)
+class ColocatedParts:
+    """A part, and those whose blocks its tasks can read in place."""
+
+    part: int
+    parts: tuple[int, ...]
+    """Parts whose blocks can be read, this one among them, ascending."""
+    far: tuple[int, ...]
+    """The parts that requests and replies go to and from, ascending."""

@@ -8,7 +8,7 @@ than all rows would take.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,46 +16,46 @@ from numba import njit
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.idset import rank_of
 
+if TYPE_CHECKING:
+    from daskgnn.kernels.aggregate import Rows
+    from daskgnn.kernels.idset import IdSet
+
 Array = np.ndarray
 
 _SWEEPS = 3
-_ROUNDS = 1
 
 
-@dataclass(frozen=True)
-class Costs:
+Groups = tuple[Array, Array]
+"""Where each one's members begin, and their ranks among the rows."""
+
+
+class Costs(NamedTuple):
     """Bytes that go over the wire, there and back."""
 
-    row: int
+    row: float
     """Of a feature row."""
-    group: int
+    group: float
     """Of a reduced group, its members not counted."""
-    member: int
+    member: float
     """Of naming one member of a group."""
 
 
 @njit(cache=True, nogil=True)
 def collect_groups(
-    ids: Array,
-    starts: Array,
-    ends: Array,
-    indices: Array,
-    first: int,
-    last: int,
-    words: Array,
-    before: Array,
-    count: int,
-    group_starts: Array,
-    members: Array,
-    ranks: Array,
+    ids: Array, rows: Rows, wanted: IdSet, count: int, out: tuple[Array, Array, Array]
 ) -> int:
-    """Append a step's groups of the owner of [first, last) to the `count` there are.
+    """Append a step's groups of the owner of `wanted` to the `count` there are.
+
+    `out` are the groups' starts, their members and the members' ranks.
 
     Returns
     -------
     int
         The number of groups then.
     """
+    starts, ends, indices = rows
+    first, last, words, before, _ = wanted
+    group_starts, members, ranks = out
     place = group_starts[count]
     size = np.uint64(last - first)
     for i in range(len(starts)):
@@ -74,19 +74,14 @@ def collect_groups(
 
 @njit(cache=True, nogil=True)
 def take_groups(
-    ids: Array,
-    starts: Array,
-    ends: Array,
-    indices: Array,
-    first: int,
-    last: int,
-    values: Array,
-    out: Array,
+    ids: Array, rows: Rows, wanted: IdSet, values: Array, out: Array
 ) -> Array:
-    """Write the `values` [L] of the neighbours in [first, last) to `out`, in order.
+    """Write the `values` [L] of the neighbours of an owner to `out`, in order.
 
     Without values nothing is written. Returns int64 [r], how many each row has.
     """
+    starts, ends, indices = rows
+    first, last = wanted.first, wanted.last
     counts = np.zeros(len(starts), np.int64)
     place = 0
     for i in range(len(starts)):
@@ -100,19 +95,13 @@ def take_groups(
 
 
 @njit(cache=True, nogil=True)
-def _settle(
-    starts: Array,
-    ranks: Array,
-    needed: Array,
-    row: float,
-    group: float,
-    member: float,
-    open_groups: Array,
-) -> int:
+def _settle(groups: Groups, needed: Array, costs: Costs, open_groups: Array) -> int:
     """Mark as `needed` the rows of groups that are cheaper by rows whatever others do.
 
     The groups that are left are written to `open_groups`; returns how many.
     """
+    starts, ranks = groups
+    row, group, member = costs
     count = len(open_groups)
     for g in range(count):
         open_groups[g] = g
@@ -138,13 +127,10 @@ def _settle(
 
 @njit(cache=True, nogil=True)
 def _start(
-    starts: Array,
-    ranks: Array,
+    groups: Groups,
     needed: Array,
+    costs: Costs,
     open_groups: Array,
-    row: float,
-    group: float,
-    member: float,
     users: Array,
     by_rows: Array,
 ) -> None:
@@ -152,6 +138,8 @@ def _start(
 
     Afterwards `users` holds how often each row occurs in groups by rows.
     """
+    starts, ranks = groups
+    row, group, member = costs
     for g in open_groups:
         for m in range(starts[g], starts[g + 1]):
             if ranks[m] >= 0:
@@ -174,17 +162,16 @@ def _start(
 
 @njit(cache=True, nogil=True)
 def _improve(
-    starts: Array,
-    ranks: Array,
+    groups: Groups,
     needed: Array,
+    costs: Costs,
     open_groups: Array,
-    row: float,
-    group: float,
-    member: float,
     users: Array,
     by_rows: Array,
 ) -> None:
     """Change each open group's way once where that alone saves bytes."""
+    starts, ranks = groups
+    row, group, member = costs
     for i in range(len(open_groups)):
         g = open_groups[i]
         alone = 1 if by_rows[i] else 0
@@ -203,8 +190,9 @@ def _improve(
 
 
 @njit(cache=True, nogil=True)
-def _uncovered(starts: Array, ranks: Array, taken: Array, out: Array) -> int:
+def _uncovered(groups: Groups, taken: Array, out: Array) -> int:
     """Mark the groups with a member that is not `taken`; return their members."""
+    starts, ranks = groups
     size = 0
     for g in range(len(out)):
         missing = False
@@ -235,18 +223,16 @@ def rows_or_sums(
     tuple
         bool [m] and bool [G]; all rows unless fewer, with the groups, take fewer bytes.
     """
-    given = frozen(starts), frozen(ranks)
-    prices = float(costs.row), float(costs.group), float(costs.member)
+    given, prices = (frozen(starts), frozen(ranks)), Costs(*map(float, costs))
     needed, groups = free.copy(), np.empty(len(starts) - 1, np.int64)
-    groups = groups[: _settle(*given, needed, *prices, groups)]
+    groups = groups[: _settle(given, needed, prices, groups)]
     users, by_rows = np.zeros(len(free), np.int32), np.empty(len(groups), np.bool_)
-    state = (*given, frozen(needed), frozen(groups), *prices, users, by_rows)
+    state = (given, frozen(needed), prices, frozen(groups), users, by_rows)
     _start(*state)
-    for _ in range(_ROUNDS):
-        _improve(*state)
+    _improve(*state)
     taken = needed | (users > 0)
     lacking = np.empty(len(starts) - 1, np.bool_)
-    members = _uncovered(*given, frozen(taken), lacking)
+    members = _uncovered(given, frozen(taken), lacking)
     nbytes = costs.row * np.count_nonzero(taken)
     nbytes += costs.group * np.count_nonzero(lacking) + costs.member * members
     if nbytes < costs.row * len(free):

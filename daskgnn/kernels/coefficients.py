@@ -7,10 +7,13 @@ which would weigh ``1 / (s_i + 1)``, is not among the edges.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.aggregate import Rows
 
 Array = np.ndarray
 
@@ -39,15 +42,10 @@ def _weight(weight: Any, scale: float, weighted_degree: float) -> float:
 
 @njit(cache=True, nogil=True)
 def edge_coefficients(
-    starts: Array,
-    ends: Array,
-    indices: Array,
-    weight: Array,
-    degree: Array,
-    weighted_degree: Array,
-    out: Array,
+    rows: Rows, weight: Array, degree: Array, weighted_degree: Array, out: Array
 ) -> None:
     """Write to `out` [L] the weight of each edge of some rows."""
+    starts, ends, indices = rows
     for i in range(len(starts)):
         scale = _scale(degree[i], ends[i] - starts[i], weighted_degree[i])
         for e in range(starts[i], ends[i]):
@@ -56,34 +54,19 @@ def edge_coefficients(
 
 
 @njit(cache=True, nogil=True)
-def _row_scales(
-    starts: Array, ends: Array, degree: Array, weighted_degree: Array, out: Array
-) -> None:
-    for i in range(len(starts)):
-        out[i] = _scale(degree[i], ends[i] - starts[i], weighted_degree[i])
-
-
 def row_scales(
     starts: Array, ends: Array, degree: Array, weighted_degree: Array
 ) -> Array:
     """Return float64 [r], each destination's share of its edges' weights."""
     out = np.empty(len(starts), np.float64)
-    _row_scales(starts, ends, degree, weighted_degree, out)
+    for i in range(len(starts)):
+        out[i] = _scale(degree[i], ends[i] - starts[i], weighted_degree[i])
     return out
 
 
 @njit(cache=True, nogil=True)
-def _group_coefficients(
-    starts: Array, scale: Array, weight: Array, weighted_degree: Array, out: Array
-) -> None:
-    for g in range(len(scale)):
-        for m in range(starts[g], starts[g + 1]):
-            w = weight[m] if len(weight) else np.float32(1)
-            out[m] = _weight(w, scale[g], weighted_degree[m])
-
-
 def group_coefficients(
-    starts: Array, scale: Array, weight: Array | None, weighted_degree: Array
+    starts: Array, scale: Array, weight: Array, weighted_degree: Array
 ) -> Array:
     """Return float32 [M], the weights of groups' edges.
 
@@ -92,13 +75,16 @@ def group_coefficients(
     starts : int64 [G + 1]
     scale : float64 [G]
         The destinations' `row_scales`.
-    weight : float32 [M], optional
-        The edges' weights; None where all weigh 1.
+    weight : float32 [M] or [0]
+        The edges' weights; empty where all weigh 1.
     weighted_degree : float32 [M]
         The members' weighted degrees.
     """
     out = np.empty(len(weighted_degree), np.float32)
-    _group_coefficients(starts, scale, weights_or_empty(weight), weighted_degree, out)
+    for g in range(len(scale)):
+        for m in range(starts[g], starts[g + 1]):
+            w = weight[m] if len(weight) else np.float32(1)
+            out[m] = _weight(w, scale[g], weighted_degree[m])
     return out
 
 

@@ -266,12 +266,9 @@ def low_rank(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndar
         ``left @ right.T`` stands for the matrix.
     """
     matrix = np.ascontiguousarray(matrix)
-    left = np.zeros((matrix.shape[0], right.shape[1]), np.float32)
-    _times(matrix, np.ascontiguousarray(right), left)
+    left: np.ndarray = _times(matrix, np.ascontiguousarray(right))
     _orthonormalise(left)
-    out = np.zeros(right.shape, np.float32)
-    _transposed_times(matrix, left, out)
-    return left, out
+    return left, _times(np.ascontiguousarray(matrix.T), left)
 
 
 def _multiplied(
@@ -286,37 +283,21 @@ def _multiplied(
         if first.ndim == 1:
             piece[:] = first
         else:
-            _outer(first, rest.pop(0), piece.reshape(first.shape[0], -1))
+            piece[:] = _times(first, np.ascontiguousarray(rest.pop(0).T)).ravel()
         place += size
     return out
 
 
 @njit(cache=True, nogil=True)
-def _times(matrix, right, out):  # type: ignore[no-untyped-def]
-    for i in range(matrix.shape[0]):
-        for j in range(matrix.shape[1]):
-            value = matrix[i, j]
+def _times(left, right):  # type: ignore[no-untyped-def]
+    """Return the product [m, r] of two matrices, added up row after row of `right`."""
+    out = np.zeros((left.shape[0], right.shape[1]), np.float32)
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            value = left[i, j]
             for k in range(right.shape[1]):
                 out[i, k] += value * right[j, k]
-
-
-@njit(cache=True, nogil=True)
-def _transposed_times(matrix, left, out):  # type: ignore[no-untyped-def]
-    for i in range(matrix.shape[0]):
-        for j in range(matrix.shape[1]):
-            value = matrix[i, j]
-            for k in range(left.shape[1]):
-                out[j, k] += value * left[i, k]
-
-
-@njit(cache=True, nogil=True)
-def _outer(left, right, out):  # type: ignore[no-untyped-def]
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            total = np.float32(0)
-            for k in range(left.shape[1]):
-                total += left[i, k] * right[j, k]
-            out[i, j] = total
+    return out
 
 
 @njit(cache=True, nogil=True)

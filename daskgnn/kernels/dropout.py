@@ -7,10 +7,15 @@ probability is rounded to a multiple of 1 / 65536, and the scale is its inverse.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
 
 from daskgnn.kernels.counter import combine, derive_key, draw
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.aggregate import Rows
 
 Array = np.ndarray
 
@@ -62,9 +67,7 @@ def node_mask(ids: Array, key: np.uint64, threshold: int, mask: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def edge_mask(
-    starts: Array,
-    ends: Array,
-    indices: Array,
+    rows: Rows,
     ids: Array,
     key: np.uint64,
     threshold: int,
@@ -74,6 +77,7 @@ def edge_mask(
 
     Source and destination *i* both have the original id ``ids[i]``.
     """
+    starts, ends, indices = rows
     for i in range(len(starts)):
         row_key = combine(key, np.uint64(ids[i]))
         for position in range(starts[i], ends[i]):

@@ -21,6 +21,7 @@ from daskgnn.kernels.split import fill_columns, read_slots, slot_arguments
 
 if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.book import PartitionBook
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ class PartRows:
         given = slot_arguments(block, rows, first, np.ones(len(rows), np.int64))
         columns = slots.astype(block.indices.dtype)
         weights = np.empty(0 if block.weights is None else len(rows), np.float32)
-        given += [0, len(rows), 0, columns, weights]
-        read_slots(*given)
+        read_slots(*given, (0, len(rows), 0), (columns, weights))
         return Entries(columns, None if block.weights is None else weights)
 
     def held(self, places: np.ndarray) -> Entries:
@@ -74,45 +74,42 @@ class PartRows:
         return Entries(block.indices[there], weights)
 
 
-def references(
-    answers: dict[int, Any], held: np.ndarray, part: int
-) -> np.ndarray | None:
+def references(answers: dict[int, Any], book: PartitionBook, part: int) -> np.ndarray:
     """Return the places that `part` holds of those that answers refer to.
 
     Parameters
     ----------
     answers : dict
         By part; entries are in their `columns` and `weights`, if they have such.
-    held : int64 [P + 1]
-        The first place of each part.
 
     Returns
     -------
     int [m]
-        Answer after answer, in the order of parts; None if none has columns.
+        Answer after answer, in the order of parts.
     """
-    first, last = int(held[part]), int(held[part + 1])
+    assert book.held is not None  # of a vertex-cut
+    first, last = (int(place) for place in book.held[part : part + 2])
     found = []
     for owner in sorted(answers):
         columns = getattr(answers[owner], "columns", None)
         if columns is not None:
             asked = ~columns[columns < 0]
             found.append(asked[(asked >= first) & (asked < last)])
-    return np.concatenate(found) if found else None
+    return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
 def completed(
-    answers: dict[int, Any], held: np.ndarray, entries: dict[int, Entries]
+    answers: dict[int, Any], book: PartitionBook, entries: dict[int, Entries]
 ) -> dict[int, Any]:
-    """Return answers with `entries`, by holder, where they had references."""
-    given = [entries[part] for part in sorted(entries)]
-    counts = [len(entries[p].columns) if p in entries else 0 for p in range(len(held))]
-    following = offsets(counts[:-1])
+    """Return answers with the `entries` of all parts where they had references."""
+    assert book.held is not None
+    given = [entries[part] for part in range(book.num_parts)]
+    following = offsets([len(part.columns) for part in given[:-1]])
     columns = np.concatenate([e.columns for e in given])
     weights = [e.weights for e in given if e.weights is not None]
     weight = weights_or_empty(np.concatenate(weights) if weights else None)
     return {
-        owner: _filled(answers[owner], held, following, columns, weight)
+        owner: _filled(answers[owner], book.held, following, columns, weight)
         for owner in sorted(answers)
     }
 

@@ -8,19 +8,23 @@ the choice changes bytes and no bit. It is made by `daskgnn.kernels.choice`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from daskgnn.kernels.aggregate import Sources, aggregate_grouped, frozen
+from daskgnn.kernels.aggregate import Rows, Sources, aggregate_grouped, frozen
 from daskgnn.kernels.choice import (
     Costs,
     collect_groups,
     rows_or_sums,
     take_groups,
 )
-from daskgnn.kernels.coefficients import group_coefficients, row_scales
+from daskgnn.kernels.coefficients import (
+    group_coefficients,
+    row_scales,
+    weights_or_empty,
+)
 from daskgnn.kernels.features import SparseRows, is_dense, some_rows
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.idset import IdSet
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.halo_cache import HaloCache
-    from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.sampled import SampledGraph, SampledWindow
 
 
 class HeldPart(Protocol):
@@ -88,8 +92,22 @@ class FeatureReply(ArrayRecord):
     """float32 [m], likewise."""
     ready: np.ndarray | None = None
     """float32 [G, F], the groups that were asked for."""
-    labels: np.ndarray | None = None
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0))
     """[k] or [k, classes], of the seeds that were asked for."""
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """What a run's first layer is given."""
+
+    first_aggregation: str | None
+    """None, or how neighbours of the outermost destinations are aggregated ahead:
+    "mean", "sum", "max" or "gcn". They are grouped by owner: in row order within a
+    group, groups in part order."""
+    half: bool = False
+    """Whether its inputs are rounded to bfloat16, as its products are."""
+    remote_aggregation: bool = True
+    """Whether owners reduce groups of neighbours where that takes fewer bytes."""
 
 
 def needs_ids(first_aggregation: str | None) -> bool:
@@ -102,31 +120,35 @@ def needs_weighted_degree(first_aggregation: str | None) -> bool:
     return first_aggregation in (None, "gcn")
 
 
+def bytes_beside(first_aggregation: str | None) -> int:
+    """Return the bytes of what goes with a feature row."""
+    return 8 * needs_ids(first_aggregation) + 4 * needs_weighted_degree(
+        first_aggregation
+    )
+
+
 def ask_rows(
-    graphs: Sequence[SampledGraph],
+    window: SampledWindow,
     book: PartitionBook,
     owner: int,
-    features: Any,
-    first_aggregation: str | None,
-    aggregate: bool,
+    own: HeldPart,
+    inputs: InputPlan,
     cache: HaloCache | None = None,
 ) -> FeatureRequest:
     """Return what a window's steps need from `owner`, beyond what `cache` holds.
 
-    Parameters
-    ----------
-    features : array
-        The own part's, for the size of a row.
-    aggregate : bool
-        Whether the owner may be asked to reduce groups where that takes fewer bytes.
+    `own` is the part that asks: its features tell the size of a row.
     """
+    graphs, features = window.graphs, own.features
+    first_aggregation = inputs.first_aggregation
     first, last = (int(bound) for bound in book.bounds[owner : owner + 2])
     held = [cache.ids] if cache is not None else []
     everything = [graph.ids for graph in graphs]
     wanted = IdSet.of(everything, first, last, without=held)
     ids = wanted.members(everything[0].dtype)
     seeds = seeds_of(graphs, book, owner)
-    if not (aggregate and first_aggregation and is_dense(features)):
+    reduces = inputs.remote_aggregation and is_dense(features)
+    if not (reduces and first_aggregation):
         return FeatureRequest(ids, seeds=seeds)
     inner = IdSet.of([graph.ids[: graph.sizes[-2]] for graph in graphs], first, last)
     starts, members, ranks = _all_groups(graphs, wanted)
@@ -134,11 +156,13 @@ def ask_rows(
     taken, asked = rows_or_sums(starts, ranks, inner.flags(ids), costs)
     if not asked.any():
         return FeatureRequest(ids, seeds=seeds)
-    return FeatureRequest(
-        ids[taken],
-        _groups(graphs, first_aggregation, wanted, starts, members, asked),
-        seeds,
-    )
+    sizes = np.diff(starts)
+    places = np.repeat(asked, sizes)
+    groups = Groups(offsets(sizes[asked]), members[places], None, None)
+    if first_aggregation == "gcn":
+        scale, weights = _gcn_groups(graphs, wanted, asked, places)
+        groups = replace(groups, scale=scale, weights=weights)
+    return FeatureRequest(ids[taken], groups, seeds)
 
 
 def seeds_of(
@@ -146,27 +170,6 @@ def seeds_of(
 ) -> np.ndarray:
     """Return the seeds that `owner` has, int [k], step after step."""
     return np.concatenate([g.seeds[book.owned(g.seeds, owner)] for g in graphs])
-
-
-def gather_labels(
-    graphs: Sequence[SampledGraph], book: PartitionBook, given: dict[int, np.ndarray]
-) -> list[np.ndarray]:
-    """Return the labels of each step's seeds.
-
-    Parameters
-    ----------
-    given : dict
-        By owner, the labels of `seeds_of`.
-    """
-    some = next(iter(given.values()))
-    out = [np.empty((g.sizes[0], *some.shape[1:]), some.dtype) for g in graphs]
-    for owner, labels in given.items():
-        base = 0
-        for graph, own in zip(graphs, out, strict=True):
-            places = np.flatnonzero(book.owned(graph.seeds, owner))
-            own[places] = labels[base : base + len(places)]
-            base += len(places)
-    return out
 
 
 def _weighted(graphs: Sequence[SampledGraph]) -> bool:
@@ -184,33 +187,17 @@ def _all_groups(
         int64 [G + 1] starts; int [M] storage ids of the members; int32 [M] their
         ranks in `wanted`, -1 for those in a cache.
     """
-    layers = [_first_layer(graph) for graph in graphs]
-    edges = sum(int((ends - starts).sum()) for starts, ends, _ in layers)
-    starts = np.zeros(sum(len(layer[0]) for layer in layers) + 1, np.int64)
+    layers = [Rows.of(*graph.outermost) for graph in graphs]
+    edges = sum(int((layer.ends - layer.starts).sum()) for layer in layers)
+    starts = np.zeros(sum(len(layer.starts) for layer in layers) + 1, np.int64)
     members = np.empty(edges, graphs[0].ids.dtype)
     ranks = np.empty(edges, np.int32)
     num_groups = 0
     for graph, layer in zip(graphs, layers, strict=True):
-        num_groups = collect_groups(
-            frozen(graph.ids),
-            *layer,
-            wanted.first,
-            wanted.last,
-            frozen(wanted.words),
-            frozen(wanted.before),
-            num_groups,
-            starts,
-            members,
-            ranks,
-        )
+        out = (starts, members, ranks)
+        num_groups = collect_groups(frozen(graph.ids), layer, wanted, num_groups, out)
     size = int(starts[num_groups])
     return starts[: num_groups + 1], members[:size], ranks[:size]
-
-
-def _first_layer(graph: SampledGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (starts, ends, indices) of the rows that the first layer reduces."""
-    starts, ends, indices, _ = graph.outermost
-    return frozen(starts), frozen(ends), frozen(indices)
 
 
 def _costs(
@@ -226,24 +213,6 @@ def _costs(
     )
 
 
-def _groups(
-    graphs: Sequence[SampledGraph],
-    first_aggregation: str,
-    wanted: IdSet,
-    starts: np.ndarray,
-    members: np.ndarray,
-    asked: np.ndarray,
-) -> Groups:
-    """Return those of all groups that are asked for, bool [G]."""
-    sizes = np.diff(starts)
-    places = np.repeat(asked, sizes)
-    chosen = offsets(sizes[asked])
-    scale = weights = None
-    if first_aggregation == "gcn":
-        scale, weights = _gcn_groups(graphs, wanted, asked, places)
-    return Groups(chosen, members[places], scale, weights)
-
-
 def _gcn_groups(
     graphs: Sequence[SampledGraph],
     wanted: IdSet,
@@ -256,12 +225,11 @@ def _gcn_groups(
     weights = np.empty(len(places) if weighted else 0, np.float32)
     group = member = 0
     for graph in graphs:
-        rows, given = _first_layer(graph), graph.outermost.weights
+        rows, given = Rows.of(*graph.outermost), graph.outermost.weights
         scales = row_scales(*rows[:2], graph.degree, graph.weighted_degree)
         given = weights[:0] if given is None else given
-        ranges = (wanted.first, wanted.last)
         taken = (frozen(given), weights[member:])
-        counts = take_groups(frozen(graph.ids), *rows, *ranges, *taken)
+        counts = take_groups(frozen(graph.ids), rows, wanted, *taken)
         mine = scales[counts > 0]
         scale[group : group + len(mine)] = mine
         group += len(mine)
@@ -270,13 +238,10 @@ def _gcn_groups(
 
 
 def answer_rows(
-    block: AdjacencyBlock,
-    features: Any,
-    asked: FeatureRequest,
-    first_aggregation: str | None = None,
-    labels: np.ndarray | None = None,
+    held: HeldPart, asked: FeatureRequest, first_aggregation: str | None = None
 ) -> FeatureReply:
-    """Return the rows, groups and labels asked for, which the block's part owns."""
+    """Return the rows, groups and labels asked for, of the part that owns them."""
+    block, features = held.adjacency, held.features
     rows = asked.ids.astype(np.int64) - block.start
     return FeatureReply(
         some_rows(features, rows),
@@ -285,15 +250,13 @@ def answer_rows(
         if needs_weighted_degree(first_aggregation)
         else None,
         _reduce_groups(block, features, asked.groups, first_aggregation),
-        None if labels is None else labels_of(block, labels, asked.seeds),
+        labels_of(held, asked.seeds),
     )
 
 
-def labels_of(
-    block: AdjacencyBlock, labels: np.ndarray, seeds: np.ndarray
-) -> np.ndarray:
-    """Return the labels of some of a block's nodes, named by storage id."""
-    return labels[seeds.astype(np.int64) - block.start]
+def labels_of(held: HeldPart, seeds: np.ndarray) -> np.ndarray:
+    """Return the labels of some of a part's nodes, named by storage id."""
+    return held.labels[seeds.astype(np.int64) - held.adjacency.start]
 
 
 def _reduce_groups(
@@ -308,12 +271,11 @@ def _reduce_groups(
     rows = groups.members.astype(np.int64) - block.start
     weight = None
     if groups.scale is not None:
-        weight = group_coefficients(
-            groups.starts, groups.scale, groups.weights, block.weighted_degree[rows]
-        )
+        members = weights_or_empty(groups.weights), block.weighted_degree[rows]
+        weight = group_coefficients(groups.starts, groups.scale, *members)
     op = {"mean": "sum"}.get(str(first_aggregation), str(first_aggregation))
     out = np.empty((len(groups.starts) - 1, features.shape[1]), np.float32)
-    starts, ends = groups.starts[:-1], groups.starts[1:]
     places = np.arange(len(rows), dtype=np.int32)
+    edges = Rows(groups.starts[:-1], groups.starts[1:], places)
     sources = Sources.in_table(features, rows)
-    return aggregate_grouped(starts, ends, places, sources, op, out, weight)
+    return aggregate_grouped(edges, sources, op, out, weight)

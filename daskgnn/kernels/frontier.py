@@ -11,13 +11,6 @@ import numpy as np
 from numba import njit
 
 
-def offsets(counts: np.ndarray | list[int]) -> np.ndarray:
-    """Return where each of adjacent runs of such lengths begins, and the end."""
-    out = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=out[1:])
-    return out
-
-
 @njit(cache=True, nogil=True)
 def count_between(ids: Any, low: int, high: int) -> int:
     """Return how many of `ids` are at least `low` and below `high`."""
@@ -80,19 +73,7 @@ def group_by_owner(ids: Any, bounds: Any, order: Any, ends: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def place_rows(
-    order: Any,
-    base: int,
-    counts: Any,
-    original_ids: Any,
-    degree: Any,
-    weighted_degree: Any,
-    out_starts: Any,
-    out_counts: Any,
-    out_original_ids: Any,
-    out_degree: Any,
-    out_weighted_degree: Any,
-) -> None:
+def place_rows(order: Any, base: int, told: Any, out: Any) -> None:
     """Write what one owner said of its nodes to their places in the frontier.
 
     Parameters
@@ -101,10 +82,13 @@ def place_rows(
         Place of each node.
     base : int
         Where the columns of the first row begin; the others follow it.
-    counts, original_ids, degree, weighted_degree : int64 [k] three times, float32 [k]
-    out_starts, out_counts, ... : [n]
-        Outputs: where each row begins (int64), and the given ones.
+    told : int64 [k] three times, float32 [k]
+        Counts, original ids, degrees and weighted degrees.
+    out : [n]
+        Where each row begins (int64), and the given ones.
     """
+    counts, original_ids, degree, weighted_degree = told
+    out_starts, out_counts, out_original_ids, out_degree, out_weighted_degree = out
     for k in range(len(order)):
         i = order[k]
         out_starts[i] = base
@@ -126,10 +110,18 @@ def take_rows(values: Any, starts: Any, counts: Any, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def offsets_of(counts: Any) -> Any:
-    """Return what `offsets` does, of many counts: without numpy's slower sum."""
+def _offsets(counts: Any) -> Any:
+    # Without numpy's slower sum.
     out = np.empty(len(counts) + 1, np.int64)
     out[0] = 0
     for i in range(len(counts)):
         out[i + 1] = out[i] + counts[i]
     return out
+
+
+def offsets(counts: np.ndarray | list[int]) -> np.ndarray:
+    """Return where each of adjacent runs of such lengths begins, and the end."""
+    view = np.ascontiguousarray(counts, np.int64).view()
+    view.flags.writeable = False  # as in `daskgnn.kernels.aggregate.frozen`
+    found: np.ndarray = _offsets(view)
+    return found

@@ -8,23 +8,29 @@ the like are addresses too: of a float32 row, of int64 addresses, of float32 wei
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
 from daskgnn.kernels.bfloat import written
-from daskgnn.kernels.rows import load_at, prefetch_at, store_at, value_at
+from daskgnn.kernels.prefetch import prefetch_at
+from daskgnn.kernels.rows import (
+    AHEAD,
+    TAG,
+    WHERE,
+    Place,
+    copy_row,
+    load_at,
+    store_at,
+    value_at,
+)
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.aggregate import Rows
 
 Array = np.ndarray
 
-AHEAD = 24
-"""How many sources ahead rows are prefetched."""
-
-TAG = 48
-"""A source's number says where its row lies (lower bits) and who owns it (upper)."""
-
-_WHERE = (1 << TAG) - 1
 _SHORT = 48
 _WORD = np.int64(0)
 _FLOAT = np.float32(0)
@@ -39,8 +45,7 @@ def _sum_first(out: int, rows: int, size: int, channels: int, like: Any) -> None
     d = load_at(rows, min(3, size - 1), _WORD)
     e = load_at(rows, min(4, size - 1), _WORD)
     if size == 1:
-        for f in range(channels):
-            store_at(out, f, value_at(a, f, like))
+        copy_row(out, a, channels, like, _FLOAT)
     elif size == 2:
         for f in range(channels):
             store_at(out, f, value_at(a, f, like) + value_at(b, f, like))
@@ -77,9 +82,7 @@ def _sum_rows(out: int, rows: int, size: int, channels: int, like: Any) -> None:
             store_at(out, f, s + value_at(d, f, like))
         k += 4
     while k < size:
-        a = load_at(rows, k, _WORD)
-        for f in range(channels):
-            store_at(out, f, load_at(out, f, _FLOAT) + value_at(a, f, like))
+        _add_row(out, load_at(rows, k, _WORD), channels, like)
         k += 1
 
 
@@ -106,54 +109,26 @@ def _weighted_rows(
 
 
 @njit(cache=True, nogil=True)
+def _add_row(out: int, row: int, channels: int, like: Any) -> None:
+    """Add the row at `row` to what `out` holds."""
+    for f in range(channels):
+        store_at(out, f, load_at(out, f, _FLOAT) + value_at(row, f, like))
+
+
+@njit(cache=True, nogil=True)
+def _raise_to_row(out: int, row: int, channels: int, like: Any) -> None:
+    """Put into `out` the larger one of each channel, its own or that of the row."""
+    for f in range(channels):
+        value, before = value_at(row, f, like), load_at(out, f, _FLOAT)
+        store_at(out, f, value if value > before else before)
+
+
+@njit(cache=True, nogil=True)
 def _max_rows(out: int, rows: int, size: int, channels: int, like: Any) -> None:
     """Write to `out` the channel-wise maximum of the `size` rows at `rows`."""
-    a = load_at(rows, 0, _WORD)
-    for f in range(channels):
-        store_at(out, f, value_at(a, f, like))
+    copy_row(out, load_at(rows, 0, _WORD), channels, like, _FLOAT)
     for k in range(1, size):
-        a = load_at(rows, k, _WORD)
-        for f in range(channels):
-            value, before = value_at(a, f, like), load_at(out, f, _FLOAT)
-            store_at(out, f, value if value > before else before)
-
-
-@njit(cache=True, nogil=True)
-def _reduce_rows(
-    out: int,
-    rows: int,
-    factors: int,
-    size: int,
-    channels: int,
-    maximum: bool,
-    like: Any,
-) -> None:
-    """Write to `out` one owner's group, reduced; `factors` 0 says that all are 1."""
-    if maximum:
-        _max_rows(out, rows, size, channels, like)
-    elif factors:
-        _weighted_rows(out, rows, factors, size, channels, like)
-    else:
-        _sum_rows(out, rows, size, channels, like)
-
-
-@njit(cache=True, nogil=True)
-def _combine(out: int, group: int, channels: int, maximum: bool) -> None:
-    """Combine a later group's result with what `out` holds."""
-    if maximum:
-        for f in range(channels):
-            value, before = load_at(group, f, _FLOAT), load_at(out, f, _FLOAT)
-            store_at(out, f, value if value > before else before)
-    else:
-        for f in range(channels):
-            store_at(out, f, load_at(out, f, _FLOAT) + load_at(group, f, _FLOAT))
-
-
-@njit(cache=True, nogil=True)
-def _copy(out: int, row: int, channels: int) -> None:
-    """Write to `out` the float32 row at `row`."""
-    for f in range(channels):
-        store_at(out, f, load_at(row, f, _FLOAT))
+        _raise_to_row(out, load_at(rows, k, _WORD), channels, like)
 
 
 @njit(cache=True, nogil=True)
@@ -167,8 +142,7 @@ def _put(out: int, row: int, channels: int, count: int, like: Any) -> None:
         for f in range(channels):
             store_at(out, f, written(load_at(row, f, _FLOAT) / divisor, like))
     else:
-        for f in range(channels):
-            store_at(out, f, written(load_at(row, f, _FLOAT), like))
+        copy_row(out, row, channels, _FLOAT, like)
 
 
 @njit(cache=True, nogil=True)
@@ -204,7 +178,7 @@ def _end_of_group(rows: int, size: int) -> int:
     """
     owner, last, whole = load_at(rows, 0, _WORD) >> TAG, 0, True
     while last < size and load_at(rows, last, _WORD) >> TAG == owner:
-        row = load_at(rows, last, _WORD) & _WHERE
+        row = load_at(rows, last, _WORD) & WHERE
         store_at(rows, last, row)
         whole &= row != 0
         last += 1
@@ -213,21 +187,19 @@ def _end_of_group(rows: int, size: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _reduce_groups(
-    out: int,
-    rows: int,
-    factors: int,
+    where: tuple[int, int, int, int, int],
     size: int,
     channels: int,
     maximum: bool,
     like: Any,
-    ready: int,
-    spare: int,
 ) -> int:
     """Write to `out` the groups of `size` sources, sorted by owner.
 
-    `spare` is room for a float32 row; `ready` as in `reduce_grouped`. Returns how
-    many groups had a row that is nowhere and were not ready.
+    `where` has the addresses of `out`, of the sources, of their factors, of `ready`
+    (as in `reduce_grouped`) and of room for a float32 row. Returns how many groups had
+    a row that is nowhere and were not ready.
     """
+    out, rows, factors, ready, spare = where
     first = lacking = 0
     while first < size:
         here = rows + 8 * first
@@ -243,34 +215,35 @@ def _reduce_groups(
             else:
                 store_at(ready, 2 * owner, group + 4 * channels)
         else:
-            weights = factors + 4 * first if factors else 0
-            _reduce_rows(to, here, weights, length, channels, maximum, like)
-        if first:
-            _combine(out, group, channels, maximum)
+            if maximum:
+                _max_rows(to, here, length, channels, like)
+            elif factors:
+                weights = factors + 4 * first
+                _weighted_rows(to, here, weights, length, channels, like)
+            else:
+                _sum_rows(to, here, length, channels, like)
+        if first and maximum:
+            _raise_to_row(out, group, channels, _FLOAT)
+        elif first:
+            _add_row(out, group, channels, _FLOAT)
         elif group != out:
-            _copy(out, group, channels)
+            copy_row(out, group, channels, _FLOAT, _FLOAT)
         first += length
     return lacking
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _look_ahead(
-    starts: Array,
-    ends: Array,
-    indices: Array,
-    sources: Array,
-    nbytes: int,
-    row: int,
-    place: int,
-    count: int,
+    rows: Rows, sources: Array, nbytes: int, row: int, place: int, count: int
 ) -> tuple[int, int]:
     """Prefetch the next `count` sources from a row's place on; return where to go on.
 
-    The rows may lie anywhere in `indices`.
+    The rows may lie anywhere in their indices.
     """
+    starts, ends, indices = rows
     while count > 0 and row < len(starts):
         if place < ends[row]:
-            prefetch_at(sources[indices[place]] & _WHERE, nbytes)
+            prefetch_at(sources[indices[place]] & WHERE, nbytes)
             place += 1
             count -= 1
         else:
@@ -303,29 +276,19 @@ def _collect(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def reduce_grouped(
-    starts: Array,
-    ends: Array,
-    indices: Array,
+    rows: Rows,
     sources: Array,
     table: Array,
     weight: Array,
     ready: Array,
     maximum: bool,
     mean: bool,
-    out: int,
-    stride: int,
-    channels: int,
-    like_out: Any,
+    place: Place,
 ) -> int:
-    """Write to `out` [r, F] each row's groups, reduced and combined in part order.
-
-    Rows of `out`, `stride` bytes apart, are float32, or bfloat16 bits (`like_out` is a
-    uint16 then) that the results are rounded to.
+    """Write to a place [r, F] each row's groups, reduced and combined in part order.
 
     Parameters
     ----------
-    starts, ends, indices
-        The rows: int64 [r], int64 [r], int32 [L].
     sources
         int64 [n], each source's owner, shifted by `TAG`, and the address of its row
         (0 if that is nowhere).
@@ -343,87 +306,38 @@ def reduce_grouped(
     int
         How many groups had such a source and were not ready: `out` is of no use then.
     """
+    starts, ends, indices = rows
+    out, stride, channels, like_out = place
     longest = 0
     for i in range(len(starts)):
         longest = max(longest, ends[i] - starts[i])
     like = table.dtype.type(0)
-    rows, factors = np.empty(longest, np.int64), np.empty(longest, np.float32)
+    own, factors = np.empty(longest, np.int64), np.empty(longest, np.float32)
     # An address keeps no array: numba frees one after the last line that names it, so
     # each of these is named in the loop.
     total_and_group = np.empty((2, channels), np.float32)
-    rows_at, total_at = rows.ctypes.data, total_and_group.ctypes.data
+    rows_at, total_at = own.ctypes.data, total_and_group.ctypes.data
     group_at = total_at + channels * total_and_group.itemsize
     factors_at = factors.ctypes.data if len(weight) else 0
     ready_at, lacking = ready.ctypes.data, 0
     nbytes = channels * table.itemsize
-    row, place = 0, starts[0] if len(starts) else 0
+    row, at = 0, starts[0] if len(starts) else 0
     ahead = AHEAD
     for i in range(len(starts)):
         begin, size = starts[i], ends[i] - starts[i]
-        row, place = _look_ahead(
-            starts, ends, indices, sources, nbytes, row, place, ahead + size
-        )
+        row, at = _look_ahead(rows, sources, nbytes, row, at, ahead + size)
         ahead = 0
         if size == 0:
             total_and_group[0] = 0
             _put(out + i * stride, total_at, channels, 0, like_out)
             continue
-        mixed = _collect(indices, sources, weight, begin, size, rows, factors)
+        mixed = _collect(indices, sources, weight, begin, size, own, factors)
         if mixed and size > _SHORT:
-            _sort_long(rows, factors, size)
+            _sort_long(own, factors, size)
         elif mixed:
             _sort_by_owner(rows_at, factors_at, size)
-        lacking += _reduce_groups(
-            total_at,
-            rows_at,
-            factors_at,
-            size,
-            channels,
-            maximum,
-            like,
-            ready_at,
-            group_at,
-        )
+        where = (total_at, rows_at, factors_at, ready_at, group_at)
+        lacking += _reduce_groups(where, size, channels, maximum, like)
         count = size if mean else 0
         _put(out + i * stride, total_at, channels, count, like_out)
     return lacking
-
-
-@njit(cache=True, nogil=True)
-def copy_rows(
-    sources: Array,
-    table: Array,
-    count: int,
-    out: int,
-    stride: int,
-    channels: int,
-    like_out: Any,
-) -> int:
-    """Write to `out` [m, F] the rows of the first *m* = `count` sources.
-
-    `table` is an array of the rows' dtype, `out` as in `reduce_grouped`. Returns how
-    many rows are nowhere.
-    """
-    like = table.dtype.type(0)
-    nbytes = channels * table.itemsize
-    lacking = 0
-    for j in range(count):
-        if j + AHEAD < count:
-            prefetch_at(sources[j + AHEAD] & _WHERE, nbytes)
-        a = sources[j] & _WHERE
-        if a == 0:
-            lacking += 1
-            continue
-        to = out + j * stride
-        for f in range(channels):
-            store_at(to, f, written(value_at(a, f, like), like_out))
-    return lacking
-
-
-@njit(cache=True, nogil=True)
-def copy_items(sources: Array, out: Array) -> None:
-    """Write to `out` [n] each source's one number, 0 where that is nowhere."""
-    like = out.dtype.type(0)
-    for j in range(len(out)):
-        a = sources[j] & _WHERE
-        out[j] = load_at(a, 0, like) if a else like

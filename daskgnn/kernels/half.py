@@ -2,7 +2,7 @@
 
 Numba computes with neither and numpy lacks bfloat16, so a table's dtype says what its
 bits mean: float32 is itself, uint16 is bfloat16, int16 is float16. Kernels read
-elements through `as_float32` and add up in float32.
+elements through `daskgnn.kernels.bfloat.read` and add up in float32.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.bfloat import itself, widen_bits
+from daskgnn.kernels.bfloat import read, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,72 +37,19 @@ _LIMITS = {
     "bfloat16": np.uint32(0x7F7F8000).view(np.float32),
 }
 
-_FLOAT, _HALF, _INT = ir.FloatType(), ir.HalfType(), ir.IntType(32)
-
-
-def _widen_float16(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-    """Use the processor's conversion; without one LLVM would call a C function."""
-    triple, _, features = context.codegen().magic_tuple()
-    if "+f16c" in features or triple.startswith(("aarch64", "arm64")):
-        return builder.fpext(builder.bitcast(args[0], _HALF), _FLOAT)
-    return _widen_float16_bits(builder, args[0])
-
-
-def _widen_float16_bits(builder: Any, half: Any) -> Any:
-    """Shift exponent and mantissa into place and scale by 2**112, the biases' gap.
-
-    The product is exact, subnormal numbers included; infinity and NaN alone need
-    their exponent set.
-    """
-    bits = builder.sext(half, _INT)
-    size = builder.shl(builder.and_(bits, _INT(0x7FFF)), _INT(13))
-    scale = builder.bitcast(_INT(0x77800000), _FLOAT)
-    scaled = builder.fmul(builder.bitcast(size, _FLOAT), scale)
-    not_finite = builder.icmp_unsigned(">=", size, _INT(0x7C00 << 13))
-    special = builder.or_(size, _INT(0x7F800000))
-    found = builder.select(not_finite, special, builder.bitcast(scaled, _INT))
-    sign = builder.and_(bits, _INT(0x80000000))
-    return builder.bitcast(builder.or_(found, sign), _FLOAT)
-
-
-_WIDEN = {
-    types.float32: itself,
-    types.uint16: widen_bits,
-    types.int16: _widen_float16,
-}
-
-
-def _as_float32(_typing: Any, value: Any) -> Any:
-    """Return an element of a feature table as float32, exactly.
-
-    For use in compiled kernels, whose loops over a row stay vectorised.
-    """
-    if value not in _WIDEN:
-        return None
-    return types.float32(value), _WIDEN[value]
-
-
-as_float32: Any = intrinsic(_as_float32)
-
 
 @njit(cache=True, nogil=True)
 def _widen(table: np.ndarray, out: np.ndarray) -> None:
     for row in range(table.shape[0]):
         for f in range(table.shape[1]):
-            out[row, f] = as_float32(table[row, f])
+            out[row, f] = read(table[row, f])
 
 
 @njit(cache=True, nogil=True)
-def _narrow_bfloat16(bits: np.ndarray, out: np.ndarray) -> None:
-    """Round to nearest even; a NaN keeps its upper bits and stays one."""
-    for row in range(bits.shape[0]):
-        for f in range(bits.shape[1]):
-            value = bits[row, f]
-            kept = value >> np.uint32(16)
-            even = value + np.uint32(0x7FFF) + (kept & np.uint32(1))
-            rounded = even >> np.uint32(16)
-            nan = (value & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-            out[row, f] = np.uint16(kept | np.uint32(0x40) if nan else rounded)
+def _narrow_bfloat16(values: np.ndarray, out: np.ndarray) -> None:
+    for row in range(values.shape[0]):
+        for f in range(values.shape[1]):
+            out[row, f] = written(values[row, f], out[row, f])
 
 
 @njit(cache=True, nogil=True)
@@ -220,8 +165,10 @@ def narrow(values: np.ndarray, name: str) -> np.ndarray:
     check_range(values, name)
     values = np.ascontiguousarray(values, np.float32)
     out: np.ndarray = np.empty(values.shape, TABLE_DTYPES[name])
-    kernel = _narrow_bfloat16 if name == "bfloat16" else _narrow_float16
-    kernel(_read_only(values.view(np.uint32)), out)
+    if name == "bfloat16":
+        _narrow_bfloat16(_read_only(values), out)
+    else:
+        _narrow_float16(_read_only(values.view(np.uint32)), out)
     return out
 
 

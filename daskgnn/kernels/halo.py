@@ -7,7 +7,7 @@ layer then works on a piece of the rows at a time, and reads what that piece nee
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
-    from daskgnn.kernels.exchange import FeatureReply
+    from daskgnn.kernels.exchange import FeatureReply, HeldPart
 
 
 PIECE_BYTES = 32 << 20
@@ -115,8 +115,7 @@ def halo_of_owner(halo: Halo, book: PartitionBook, part: int) -> np.ndarray:
 
 
 def whole_part(
-    block: AdjacencyBlock,
-    features: Any,
+    held: HeldPart,
     halo: Halo,
     replies: list[FeatureReply],
     book: PartitionBook,
@@ -127,6 +126,7 @@ def whole_part(
 
     `replies` are the halo's rows in the order of its ids (by ascending owner).
     """
+    block, features = held.adjacency, held.features
     ids = np.concatenate([block.original_ids, *(r.original_ids for r in replies)])
     weighted_degree = np.concatenate(
         [block.weighted_degree, *(r.weighted_degree for r in replies)]

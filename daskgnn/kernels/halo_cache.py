@@ -8,7 +8,7 @@ window's rows. Neither changes a result, only what is sent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureReply, FeatureRequest
+    from daskgnn.kernels.sampled import SampledWindow
 
 Array = np.ndarray
 
@@ -60,8 +61,7 @@ def _split_rows(
     start: int,
     chance: Array,
     fan_out: int,
-    words: Array,
-    before: Array,
+    halo: IdSet,
     own: Array,
     remote: Array,
 ) -> None:
@@ -70,6 +70,7 @@ def _split_rows(
     A row in the frontier with probability `chance` [n] visits each of its neighbours
     with probability ``min(1, fan_out / degree)`` then.
     """
+    words, before = halo.words, halo.before
     size = np.uint64(len(indptr) - 1)
     for row in range(len(indptr) - 1):
         degree = indptr[row + 1] - indptr[row]
@@ -124,17 +125,8 @@ def expected_visits(
     chance = visits
     for limit in limits:
         own, remote = np.zeros(block.num_rows), np.zeros(halo.size)
-        _split_rows(
-            frozen(block.indptr),
-            frozen(block.indices),
-            start,
-            frozen(chance),
-            limit,
-            frozen(halo.words),
-            frozen(halo.before),
-            own,
-            remote,
-        )
+        rows = (frozen(block.indptr), frozen(block.indices), start)
+        _split_rows(*rows, frozen(chance), limit, halo, own, remote)
         visits = visits + own
         chance = -np.expm1(-visits)
     return halo.members(block.indices.dtype), remote
@@ -158,48 +150,49 @@ def fill_cache(ids: Array, answers: list[FeatureReply]) -> HaloCache:
     """Return the cache of some ids; `answers` are the owners', in part order."""
     return HaloCache(
         ids,
-        np.concatenate([table(a.values) for a in answers]),
+        _joined([table(a.values) for a in answers]),
         _joined([a.original_ids for a in answers]),
         _joined([a.weighted_degree for a in answers]),
     )
 
 
-def _joined(arrays: list[Array | None]) -> Array | None:
+def _joined(arrays: list[Any], places: Array | None = None) -> Any:
+    """Return some entries, or all, of arrays in a row; None where there are none."""
     known = [array for array in arrays if array is not None]
-    return np.concatenate(known) if known else None
+    whole = np.concatenate(known) if known else None
+    return whole if whole is None or places is None else whole[places]
 
 
 def update_lru(
     before: HaloCache | None,
-    steps: Sequence[Array],
-    asked: dict[int, FeatureRequest],
-    answers: dict[int, FeatureReply],
+    window: SampledWindow,
+    asked: list[FeatureRequest],
+    answers: list[FeatureReply],
     number: int,
     capacity: int,
 ) -> HaloCache:
     """Return the cache after a window: the rows that were wanted last.
 
-    Of rows last wanted in the same window, those that more of its steps wanted stay,
-    then those with smaller ids.
+    Of rows that were last wanted in the same window, those that more of its steps
+    wanted stay, then those with the smaller ids.
 
     Parameters
     ----------
     before : HaloCache or None
-    steps : sequence of int [n]
-        Each step's nodes, storage ids.
-    asked, answers : dict
-        By other part.
+    window : SampledWindow
+        Whose steps want rows.
+    asked, answers : list
+        By each other part, in order.
     number : int
         The window's.
     capacity : int
-        Rows.
+        Rows that are kept, at most.
     """
-    parts = sorted(asked)
-    wanted = np.concatenate([asked[q].ids for q in parts])
-    new = fill_cache(wanted, [answers[q] for q in parts])
+    wanted = np.concatenate([request.ids for request in asked])
+    new = fill_cache(wanted, answers)
     held = [new] if before is None else [before, new]
     ids = np.concatenate([cache.ids for cache in held])
-    wanting = _steps_wanting(steps, ids)
+    wanting = _steps_wanting([graph.ids for graph in window.graphs], ids)
     used = np.where(wanting > 0, number, -1)
     if before is not None and before.used is not None:
         stale = wanting[: len(before.ids)] == 0
@@ -208,9 +201,9 @@ def update_lru(
     keep = keep[np.argsort(ids[keep])]
     return HaloCache(
         ids[keep],
-        _pick([cache.values for cache in held], keep),
-        _picked([cache.original_ids for cache in held], keep),
-        _picked([cache.weighted_degree for cache in held], keep),
+        _joined([cache.values for cache in held], keep),
+        _joined([cache.original_ids for cache in held], keep),
+        _joined([cache.weighted_degree for cache in held], keep),
         used[keep],
     )
 
@@ -221,7 +214,7 @@ def _steps_wanting(steps: Sequence[Array], ids: Array) -> Array:
     known = IdSet.of([ids], 0, last)
     counts = np.zeros(known.size, np.int64)
     for step in steps:
-        _count(frozen(step), last, frozen(known.words), frozen(known.before), counts)
+        _count(frozen(step), known, counts)
     order = np.argsort(ids)
     out = np.empty(len(ids), np.int64)
     out[order] = counts
@@ -229,26 +222,11 @@ def _steps_wanting(steps: Sequence[Array], ids: Array) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _count(ids: Array, last: int, words: Array, before: Array, counts: Array) -> None:
+def _count(ids: Array, known: IdSet, counts: Array) -> None:
     """Count the ids that are in a set."""
+    last, words, before = known.last, known.words, known.before
     for j in range(len(ids)):
         if ids[j] < last:
             rank = rank_of(words, before, np.int64(ids[j]))
             if rank >= 0:
                 counts[rank] += 1
-
-
-def _pick(arrays: list[Array], places: Array) -> Array:
-    """Return ``np.concatenate(arrays)[places]`` without the concatenation."""
-    out = np.empty((len(places), *arrays[0].shape[1:]), arrays[0].dtype)
-    base = 0
-    for array in arrays:
-        here = np.flatnonzero((places >= base) & (places < base + len(array)))
-        out[here] = array[places[here] - base]
-        base += len(array)
-    return out
-
-
-def _picked(arrays: list[Array | None], places: Array) -> Array | None:
-    known = [array for array in arrays if array is not None]
-    return _pick(known, places) if known else None

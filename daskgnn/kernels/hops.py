@@ -142,10 +142,34 @@ def answer(
     The result does not depend on `threads`, the number of threads to use.
     """
     first, found = _look_up(block, asked.ids, fan_out.width(hop), threads)
-    columns, weights = _sample(
-        block, draw_weights, asked, step_keys, fan_out, first, found, threads
+    pieces = _pieces(len(first), threads)
+    bases = offsets([int(found.counts[piece].sum()) for piece in pieces])
+    columns = np.empty(bases[-1], block.indices.dtype)
+    weights = np.empty(0 if block.weights is None else bases[-1], np.float32)
+    rows = asked.ids.astype(np.int64) - block.start
+    split_rows = block.split_rows and slot_arguments(block, rows, first, found.counts)
+    weighed = weights_or_empty(block.weights), weights_or_empty(draw_weights)
+    given = (
+        frozen_all((columns[:0] if split_rows else block.indices, *weighed)),
+        frozen_all((first, found.degree, found.counts, found.original_ids)),
+        frozen_all((asked.offsets, step_keys)),
+        (fan_out.whole, fan_out.drawn),
     )
-    return replace(found, columns=columns, weights=weights)
+
+    def sample(piece: tuple[slice, int]) -> None:
+        rows, base = piece
+        where: Any = (rows.start, rows.stop, base), (columns, weights)
+        sample_rows(*given, *where)
+        if split_rows:
+            read_slots(*split_rows, *where)
+
+    for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
+    if block.reader is not None:
+        repeated = np.repeat(rows, found.counts)
+        entries = block.reader.entries(repeated, columns.astype(np.int64))
+    else:
+        entries = columns, None if block.weights is None else weights
+    return replace(found, columns=entries[0], weights=entries[1])
 
 
 def _look_up(
@@ -157,61 +181,14 @@ def _look_up(
     weighted_degree = np.empty(m, np.float32)
     outputs = (first, counts, row_ids, degree, weighted_degree)
     given = weights_or_empty(None if block.weights is None else block.weighted_degree)
-    known = (block.indptr, block.original_ids, given)
+    known = frozen_all((block.indptr, block.original_ids, given))
 
     def look_up(piece: slice) -> None:
-        arguments = [*frozen_all((*known, ids[piece])), block.start, width]
-        look_up_rows(*arguments, *slice_arrays(outputs, piece))
+        asked, out = frozen(ids[piece]), slice_arrays(outputs, piece)
+        look_up_rows(known, asked, block.start, width, out)
 
     for_each(look_up, _pieces(m, threads), threads)
     return first, SampledRows(counts, ids[:0], None, row_ids, degree, weighted_degree)
-
-
-def _sample(
-    block: AdjacencyBlock,
-    draw_weights: np.ndarray | None,
-    asked: Request,
-    step_keys: np.ndarray,
-    fan_out: FanOut,
-    first: np.ndarray,
-    found: SampledRows,
-    threads: int,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the sampled columns, and their weights, of the rows looked up."""
-    pieces = _pieces(len(first), threads)
-    bases = offsets([int(found.counts[piece].sum()) for piece in pieces])
-    columns = np.empty(bases[-1], block.indices.dtype)
-    weights = np.empty(0 if block.weights is None else bases[-1], np.float32)
-    rows = asked.ids.astype(np.int64) - block.start
-    split_rows = block.split_rows and slot_arguments(block, rows, first, found.counts)
-    given = frozen_all(
-        (
-            columns[:0] if split_rows else block.indices,
-            weights_or_empty(block.weights),
-            weights_or_empty(draw_weights),
-            first,
-            found.degree,
-            found.counts,
-            found.original_ids,
-            asked.offsets,
-            step_keys,
-        )
-    )
-
-    draws = [fan_out.whole, fan_out.drawn]
-
-    def sample(piece: tuple[slice, int]) -> None:
-        rows, base = piece
-        where: list[Any] = [rows.start, rows.stop, base, columns, weights]
-        sample_rows(*given, *draws, *where)
-        if split_rows:
-            read_slots(*split_rows, *where)
-
-    for_each(sample, list(zip(pieces, bases.tolist(), strict=False)), threads)
-    if block.reader is not None:
-        repeated = np.repeat(rows, found.counts)
-        return block.reader.entries(repeated, columns.astype(np.int64))
-    return columns, None if block.weights is None else weights
 
 
 def _pieces(length: int, threads: int) -> list[slice]:
@@ -220,11 +197,11 @@ def _pieces(length: int, threads: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(cuts)]
 
 
-def frozen_all(arrays: Iterable[np.ndarray]) -> list[Any]:
+def frozen_all(arrays: Iterable[np.ndarray]) -> tuple[Any, ...]:
     """Return read-only views of `arrays`."""
-    return [frozen(array) for array in arrays]
+    return tuple(frozen(array) for array in arrays)
 
 
-def slice_arrays(arrays: Iterable[Any], piece: slice) -> list[Any]:
+def slice_arrays(arrays: Iterable[Any], piece: slice) -> tuple[Any, ...]:
     """Return a piece of each of `arrays`."""
-    return [array[piece] for array in arrays]
+    return tuple(array[piece] for array in arrays)

@@ -6,8 +6,7 @@ an id's row among sorted ids is the number of bits before its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -87,8 +86,7 @@ def rank_of(words: Array, before: Array, place: Any) -> Any:
     return before[place >> 6] + np.int64(count_bits(below))
 
 
-@dataclass(frozen=True)
-class IdSet:
+class IdSet(NamedTuple):
     """Some of the node ids in [first, last).
 
     Made by `of`; the arrays are those that `rank_of` takes.
@@ -120,16 +118,17 @@ class IdSet:
         for array in without or ():
             _set_bits(words, frozen(array), first, last, False)
         before = np.empty(len(words), np.int64)
-        return cls(first, last, words, before, int(_count_before(words, before)))
+        size = int(_count_before(words, before))
+        return cls(first, last, frozen(words), frozen(before), size)
 
     def flags(self, ids: np.ndarray) -> np.ndarray:
         """Return which of the ids, all in [first, last), are in the set: bool."""
         out = np.empty(len(ids), np.bool_)
-        _flags(frozen(self.words), frozen(ids), self.first, out)
+        _flags(self.words, frozen(ids), self.first, out)
         return out
 
     def members(self, dtype: Any) -> np.ndarray:
         """Return the ids, ascending, as an array of `dtype`."""
         out = np.empty(self.size, dtype)
-        _members(frozen(self.words), self.first, out)
+        _members(self.words, self.first, out)
         return out

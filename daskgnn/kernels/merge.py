@@ -11,7 +11,6 @@ from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.frontier import (
     group_by_owner,
     offsets,
-    offsets_of,
     place_rows,
     take_rows,
 )
@@ -48,10 +47,8 @@ class _Answers:
         parts = tuple(sorted(answers))
         replies = tuple(answers[part] for part in parts)
         bases = offsets([len(r.columns) for r in replies])
-        starts = tuple(
-            base + offsets_of(frozen(r.counts))
-            for base, r in zip(bases, replies, strict=False)
-        )
+        pairs = zip(bases, replies, strict=False)
+        starts = tuple(base + offsets(reply.counts) for base, reply in pairs)
         given = [r.weights for r in replies if r.weights is not None]
         weights = _concatenate(given) if given else None
         columns = _concatenate([r.columns for r in replies])
@@ -77,7 +74,7 @@ def merge_answers(
         lambda step: _by_owner(step.frontier, book.bounds), window.steps, threads
     )
     taken = np.cumsum([[0] * book.num_parts, *(np.diff(e) for _, e in groups)], 0)
-    last = hop + 1 == fan_out.num_hops
+    limits, last = fan_out.limits, hop + 1 == fan_out.num_hops
     columns, weights = window.columns, window.weights
     if not last:
         columns = _concatenate([columns, given.columns])
@@ -87,8 +84,13 @@ def merge_answers(
     def grow(s: int) -> StepNodes:
         step = _add_rows(window.steps[s], groups[s], taken[s], given, base)
         if last:
-            return _number(step, window, given, fan_out.limits[-1], book.num_nodes)
-        return _next_hop(step, columns, fan_out.limits, hop, book.num_nodes)
+            return _number(step, window, given, limits[-1], book.num_nodes)
+        # The hop before has met what it looked at in the rows known before.
+        seen = step.sizes[-2] if hop and limits[hop] <= limits[hop - 1] else 0
+        rows = RowColumns.of(columns, step.starts, step.counts, slice(seen, None))
+        met = step.ids, [rows], limits[hop], book.num_nodes
+        ids, _ = number_nodes(*met, numbered=False)
+        return replace(step, ids=ids, sizes=(*step.sizes, len(ids)))
 
     steps = for_each(grow, range(len(window.steps)), threads)
     if last:
@@ -103,21 +105,6 @@ def _by_owner(ids: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return order, ends
 
 
-def _next_hop(
-    step: StepNodes,
-    columns: np.ndarray,
-    limits: tuple[int, ...],
-    hop: int,
-    num_nodes: int,
-) -> StepNodes:
-    """Find the nodes of the next hop, which is not the last."""
-    # The hop before has met what it looked at in the rows known before.
-    seen = step.sizes[-2] if hop and limits[hop] <= limits[hop - 1] else 0
-    rows = RowColumns(columns, step.starts[seen:], step.counts[seen:])
-    ids, _ = number_nodes(step.ids, [rows], limits[hop], num_nodes, numbered=False)
-    return replace(step, ids=ids, sizes=(*step.sizes, len(ids)))
-
-
 def _number(
     step: StepNodes,
     window: WindowNodes,
@@ -129,15 +116,15 @@ def _number(
     known = step.sizes[-2] if len(step.sizes) > 1 else 0
     starts, counts = step.starts, step.counts
     rows = [
-        RowColumns(window.columns, starts[:known], counts[:known]),
-        RowColumns(given.columns, starts[known:], counts[known:]),
+        RowColumns.of(window.columns, starts, counts, slice(known)),
+        RowColumns.of(given.columns, starts, counts, slice(known, None)),
     ]
     ids, local = number_nodes(step.ids, rows, limit, num_nodes, numbered=True)
     weights = None
     if given.weights is not None:
         old = given.weights[:0] if window.weights is None else window.weights
         weights = _take_weights(rows, [old, given.weights], len(local))
-    indptr = offsets_of(frozen(counts))
+    indptr = offsets(counts)
     return replace(
         step,
         ids=ids,
@@ -157,7 +144,7 @@ def _take_weights(
     begin = 0
     for row, value in zip(rows, values, strict=True):
         end = begin + int(row.counts.sum())
-        take_rows(frozen(value), frozen(row.starts), frozen(row.counts), out[begin:end])
+        take_rows(frozen(value), row.starts, row.counts, out[begin:end])
         begin = end
     return out
 
@@ -195,8 +182,8 @@ def _add_rows(
         place_rows(
             frozen(places),
             base + int(starts[span.start]),
-            *frozen_all(slice_arrays(told, span)),
-            *slice_arrays(grown.values(), slice(known, None)),
+            frozen_all(slice_arrays(told, span)),
+            slice_arrays(grown.values(), slice(known, None)),
         )
     return replace(step, **grown)
 

@@ -61,35 +61,24 @@ class FanOut:
 
 
 @njit(cache=True, nogil=True)
-def look_up_rows(
-    indptr: Any,
-    original_ids: Any,
-    weighted_degree: Any,
-    ids: Any,
-    start: int,
-    width: int,
-    first: Any,
-    counts: Any,
-    row_ids: Any,
-    row_degree: Any,
-    row_weighted_degree: Any,
-) -> Any:
-    """Write what a block knows of its nodes `ids`; return how many slots they get.
+def look_up_rows(known: Any, ids: Any, start: int, width: int, out: Any) -> None:
+    """Write to `out` what a block knows of its nodes `ids`.
 
     Parameters
     ----------
-    indptr, original_ids : int64 [n + 1], int64 [n]
-    weighted_degree : float32 [n] or [0]
-        Empty where every edge weighs 1: then it is the degree.
+    known : int64 [n + 1], int64 [n], float32 [n] or [0]
+        The block's indptr, original ids and weighted degrees: empty where every edge
+        weighs 1, then they are the degrees.
     ids : int [m]
         Storage ids; `start` is that of the block's first row.
     width : int
         Most slots a row gets.
-    first, counts, row_ids, row_degree, row_strength : [m]
-        Outputs: where the row begins in the block, ``min(degree, width)``, and the
-        node's original id, degree (int64) and weighted degree (float32).
+    out : [m]
+        Where the row begins in the block, ``min(degree, width)``, and the node's
+        original id, degree (int64) and weighted degree (float32).
     """
-    total = np.int64(0)
+    indptr, original_ids, weighted_degree = known
+    first, counts, row_ids, row_degree, row_weighted_degree = out
     for i in range(len(ids)):
         if i + _ROWS_AHEAD < len(ids):
             later = np.int64(ids[i + _ROWS_AHEAD]) - start
@@ -101,13 +90,11 @@ def look_up_rows(
         degree = indptr[row + 1] - indptr[row]
         first[i] = indptr[row]
         counts[i] = min(degree, width)
-        total += counts[i]
         row_ids[i] = original_ids[row]
         row_degree[i] = degree
         row_weighted_degree[i] = (
             weighted_degree[row] if len(weighted_degree) > 0 else np.float32(degree)
         )
-    return total
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -193,24 +180,6 @@ def read_row(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _read_rows(
-    indices: Any,
-    weights: Any,
-    first: Any,
-    counts: Any,
-    begin: int,
-    end: int,
-    base: int,
-    columns: Any,
-    out_weights: Any,
-) -> None:
-    """Replace places within rows by what is there."""
-    for i in range(begin, end):
-        read_row(indices, weights, first[i], columns, base, counts[i], out_weights)
-        base += counts[i]
-
-
-@njit(cache=True, nogil=True, inline="always")
 def prefetch_row(
     indices: Any, weights: Any, first: int, columns: Any, base: int, count: int
 ) -> None:
@@ -224,44 +193,33 @@ def prefetch_row(
 
 @njit(cache=True, nogil=True)
 def sample_rows(
-    indices: Any,
-    weights: Any,
-    draw_weights: Any,
-    first: Any,
-    degree: Any,
-    counts: Any,
-    row_ids: Any,
-    step_offsets: Any,
-    step_keys: Any,
-    whole: int,
-    drawn: int,
-    begin: int,
-    end: int,
-    base: int,
-    columns: Any,
-    out_weights: Any,
+    entries: Any, rows: Any, steps: Any, draws: Any, where: Any, out: Any
 ) -> None:
-    """Write the sampled entries of rows `begin` to `end`, row after row.
+    """Write the sampled entries of some rows to `out`, row after row.
 
     Parameters
     ----------
-    indices : int [E] or [0]
-        Empty where slots are wanted, and no entries.
-    weights : float32 [E] or [0]
-        Edge weights, empty where every edge weighs 1.
-    draw_weights : float32 [E] or [0]
-        Positive weights of the draws; empty for uniform draws.
-    first, degree, counts, row_ids : int64 [m]
-        See `look_up_rows`.
-    step_offsets, step_keys : int64 [W + 1], uint64 [W]
-        Rows ``step_offsets[s]`` to ``step_offsets[s + 1]`` belong to step *s*.
-    whole, drawn : int
-        See `FanOut`.
-    base : int
-        Where the entries of row `begin` are written: the sum of the counts before.
-    columns, out_weights : int [S], float32 [S] or [0]
-        Outputs: ``indices`` and ``weights`` at the sampled entries, or their slots.
+    entries : int [E] or [0], float32 [E] or [0], float32 [E] or [0]
+        Neighbours, none where slots are wanted and no entries; edge weights, none
+        where every edge weighs 1; positive weights of the draws, none for uniform ones.
+    rows : int64 [m]
+        Where rows begin, degrees, counts and original ids: see `look_up_rows`.
+    steps : int64 [W + 1], uint64 [W]
+        Rows ``offsets[s]`` to ``offsets[s + 1]`` belong to step *s*; the steps' keys.
+    draws : int
+        `FanOut.whole` and `FanOut.drawn`.
+    where : int
+        The first and the last row, and where the entries of the first are written:
+        the sum of the counts before.
+    out : int [S], float32 [S] or [0]
+        Neighbours and weights at the sampled entries, or their slots.
     """
+    indices, weights, draw_weights = entries
+    first, degree, counts, row_ids = rows
+    step_offsets, step_keys = steps
+    whole, drawn = draws
+    begin, end, base = where
+    columns, out_weights = out
     largest, widest = _longest(degree, counts, begin, end, whole)
     weighted = len(draw_weights) > 0
     order = np.arange(0 if weighted else largest).astype(np.int32)
@@ -280,15 +238,16 @@ def sample_rows(
                 for j in range(k):
                     columns[place + j] = j
             elif weighted:
-                out = columns[place : place + k]
-                _draw_row_weighted(key, draw_weights, first[i], degree[i], kept, out)
+                sample = columns[place : place + k]
+                _draw_row_weighted(key, draw_weights, first[i], degree[i], kept, sample)
             else:
                 _draw_row(key, degree[i], k, drawn, order, swapped, columns, place)
             if len(indices) > 0:
                 prefetch_row(indices, weights, first[i], columns, place, k)
             place += k
-        if len(indices) > 0:
-            _read_rows(
-                indices, weights, first, counts, run, stop, base, columns, out_weights
-            )
-        base = place
+        if len(indices) == 0:
+            base = place
+            continue
+        for i in range(run, stop):
+            read_row(indices, weights, first[i], columns, base, counts[i], out_weights)
+            base += counts[i]

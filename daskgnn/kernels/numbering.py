@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -107,16 +107,22 @@ def borrow_workspace() -> Iterator[Scratch]:
         _free.append(scratch)
 
 
-@dataclass(frozen=True)
-class RowColumns:
-    """Rows ``columns[starts[i] : starts[i] + counts[i]]``."""
+class RowColumns(NamedTuple):
+    """Rows ``columns[starts[i] : starts[i] + counts[i]]``, as kernels take them."""
 
     columns: np.ndarray
-    """int [*], node ids."""
+    """int [*], storage ids."""
     starts: np.ndarray
     """int64 [r]"""
     counts: np.ndarray
     """int64 [r]"""
+
+    @classmethod
+    def of(
+        cls, columns: np.ndarray, starts: np.ndarray, counts: np.ndarray, some: slice
+    ) -> RowColumns:
+        """Return some of the rows."""
+        return cls(frozen(columns), frozen(starts[some]), frozen(counts[some]))
 
 
 def number_nodes(
@@ -150,9 +156,9 @@ def number_nodes(
     local : int32 [sum(counts)] or [0]
         The local number of every column, row after row.
     """
-    met = [met_columns(frozen(r.counts), limit) for r in rows]
+    met = [met_columns(r.counts, limit) for r in rows]
     bound = len(ids) + sum(met)
-    sizes = [met_columns(frozen(r.counts), ALL) if numbered else 0 for r in rows]
+    sizes = [met_columns(r.counts, ALL) if numbered else 0 for r in rows]
     local = np.empty(sum(sizes), np.int32)
     with borrow_workspace() as scratch:
         table, mark = scratch.table_for(num_nodes, bound)
@@ -162,17 +168,8 @@ def number_nodes(
         count = len(ids)
         begin = 0
         for row, size in zip(rows, sizes, strict=True):
-            count = number_rows(
-                table,
-                mark,
-                frozen(row.columns),
-                frozen(row.starts),
-                frozen(row.counts),
-                limit,
-                count,
-                out,
-                local[begin : begin + size],
-            )
+            numbers = local[begin : begin + size]
+            count = number_rows(table, mark, row, limit, count, out, numbers)
             begin += size
         return out[:count].copy(), local
 
@@ -246,21 +243,14 @@ def _enter(table: Any, mark: Any, ids: Any, out: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def number_rows(
-    table: Any,
-    mark: Any,
-    columns: Any,
-    starts: Any,
-    counts: Any,
-    limit: int,
-    count: int,
-    out: Any,
-    local: Any,
+    table: Any, mark: Any, rows: Any, limit: int, count: int, out: Any, local: Any
 ) -> int:
     """Number the columns of some rows; return how many nodes there are then.
 
     New nodes are appended to `out`, which holds `count`. All columns of a row get
     their numbers in `local`, if that is not empty; else `limit` are looked at.
     """
+    columns, starts, counts = rows
     place = 0
     whole = len(local) > 0
     for i in range(len(starts)):

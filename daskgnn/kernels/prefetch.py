@@ -8,71 +8,62 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 AHEAD = 12
 """How many rows ahead kernels prefetch."""
 
 _INT32 = ir.IntType(32)
-POINTER = ir.IntType(8).as_pointer()
-_SIGNATURE = ir.FunctionType(ir.VoidType(), [POINTER, _INT32, _INT32, _INT32])
+_INT64 = ir.IntType(64)
+_POINTER = ir.IntType(8).as_pointer()
+_SIGNATURE = ir.FunctionType(ir.VoidType(), [_POINTER, _INT32, _INT32, _INT32])
 
 
-def emit_prefetch(context: Any, builder: Any, line: Any) -> Any:
-    """Emit a prefetch, for reading, of the cache line at a pointer."""
-    name = "llvm.prefetch"
-    prefetch = builder.module.declare_intrinsic(name, (POINTER,), _SIGNATURE)
-    read, keep, data = _INT32(0), _INT32(3), _INT32(1)
-    builder.call(prefetch, [line, read, keep, data])
-    return context.get_dummy_value()
+def _prefetch_line(_typing: Any, address: Any) -> Any:
+    """Prefetch, for reading, the cache line of an address."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        name = "llvm.prefetch"
+        prefetch = builder.module.declare_intrinsic(name, (_POINTER,), _SIGNATURE)
+        read, keep, data = _INT32(0), _INT32(3), _INT32(1)
+        builder.call(prefetch, [builder.inttoptr(args[0], _POINTER), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
-def _emit(context: Any, builder: Any, array: Any, value: Any, place: list[Any]) -> Any:
-    """Emit a prefetch, for reading, of the cache line of one entry of `array`."""
-    view = context.make_array(array)(context, builder, value)
-    pointer = cgutils.get_item_pointer2(
-        context,
-        builder,
-        view.data,
-        cgutils.unpack_tuple(builder, view.shape),
-        cgutils.unpack_tuple(builder, view.strides),
-        array.layout,
-        place,
-        wraparound=False,
-        boundscheck=False,
-    )
-    return emit_prefetch(context, builder, builder.bitcast(pointer, POINTER))
+def _address_of(_typing: Any, array: Any) -> Any:
+    """Return where the first entry of an array lies; the array is to be kept."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        view = context.make_array(array)(context, builder, args[0])
+        return builder.ptrtoint(view.data, _INT64)
+
+    return types.int64(array), generate
 
 
-def _prefetch_2d(_typing: Any, array: Any, row: Any, column: Any) -> Any:
-    """Prefetch, for reading, the cache line of ``array[row, column]``."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _emit(context, builder, array, args[0], [args[1], args[2]])
-
-    return types.void(array, types.intp, types.intp), generate
-
-
-def _prefetch_1d(_typing: Any, array: Any, position: Any) -> Any:
-    """Prefetch, for reading, the cache line of ``array[position]``."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _emit(context, builder, array, args[0], [args[1]])
-
-    return types.void(array, types.intp), generate
-
-
-_prefetch_line: Any = intrinsic(_prefetch_2d)
-prefetch_entry: Any = intrinsic(_prefetch_1d)
-"""``prefetch_entry(array, position)``, for one-dimensional arrays in kernels."""
+_line: Any = intrinsic(_prefetch_line)
+address_of: Any = intrinsic(_address_of)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def prefetch_row(table: Any, row: int) -> None:
-    """Prefetch row `row` of the C-contiguous float32 or float64 array `table`."""
-    per_line = 64 // table.itemsize
-    for column in range(0, table.shape[1], per_line):
-        _prefetch_line(table, row, column)
+def prefetch_at(address: int, nbytes: int) -> None:
+    """Prefetch the `nbytes` from `address` on; harmless where nothing is there."""
+    for line in range(address, address + nbytes, 64):
+        _line(line)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def prefetch_entry(array: Any, position: Any) -> None:
+    """Prefetch an entry of a contiguous array; `position` may be any number."""
+    _line(address_of(array) + np.int64(position) * array.itemsize)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def prefetch_row(table: Any, row: Any) -> None:
+    """Prefetch row `row` of the C-contiguous array `table`."""
+    nbytes = table.shape[1] * table.itemsize
+    prefetch_at(address_of(table) + np.int64(row) * nbytes, nbytes)

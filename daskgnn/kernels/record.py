@@ -29,4 +29,4 @@ def array_bytes(value: Any) -> int:
         return sum(array_bytes(v) for v in value.values())
     if isinstance(value, tuple | list):
         return sum(array_bytes(v) for v in value)
-    return 32
+    return int(getattr(value, "nbytes", 32))  # of a sparse array, for instance

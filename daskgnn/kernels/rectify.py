@@ -18,14 +18,10 @@ def add_bias(out: Array, bias: Array, relu: bool) -> None:
     """Add `bias` [H] to `out` [n, H], in place; then ReLU where asked."""
     zero = bias.dtype.type(0)
     for i in range(out.shape[0]):
-        if relu:
-            for f in range(out.shape[1]):
-                # A NaN is not less than zero: it stays, and is found in the loss.
-                value = read(out[i, f]) + bias[f]
-                out[i, f] = written(zero if value < 0 else value, out[i, f])
-        else:
-            for f in range(out.shape[1]):
-                out[i, f] = written(read(out[i, f]) + bias[f], out[i, f])
+        for f in range(out.shape[1]):
+            # A NaN is not less than zero: it stays, and is found in the loss.
+            value = read(out[i, f]) + bias[f]
+            out[i, f] = written(zero if relu and value < 0 else value, out[i, f])
 
 
 @njit(cache=True, nogil=True)

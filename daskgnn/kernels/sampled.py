@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,13 @@ class SampledGraph:
     def outermost(self) -> LayerRows:
         """The edges of the layer that reads the features."""
         return self.layer(self.num_layers - 1)
+
+
+@dataclass(frozen=True)
+class SampledWindow:
+    """A part's window after the last round."""
+
+    graphs: tuple[SampledGraph, ...]
+    """One a step."""
+    traffic: Traffic = field(repr=False)
+    """Of sampling them."""

@@ -12,11 +12,16 @@ channels of head *h* are F / H adjacent ones.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
 
 from daskgnn.kernels.bfloat import read, written
 from daskgnn.kernels.prefetch import AHEAD, prefetch_row
+
+if TYPE_CHECKING:
+    from daskgnn.kernels.aggregate import Rows
 
 Array = np.ndarray
 
@@ -52,13 +57,12 @@ def _sum_row(
 
 
 @njit(cache=True, nogil=True)
-def segment_sum(
-    x: Array, starts: Array, ends: Array, indices: Array, mean: bool, out: Array
-) -> None:
+def segment_sum(x: Array, rows: Rows, mean: bool, out: Array) -> None:
     """Write the sum (or mean) of each row's neighbours in `x` [n, F] to `out` [r, F].
 
     A row without neighbours gives zeros.
     """
+    starts, ends, indices = rows
     for i in range(out.shape[0]):
         start, end = starts[i], ends[i]
         _prefetch_rows(x, indices, start, end)
@@ -73,13 +77,12 @@ def segment_sum(
 
 
 @njit(cache=True, nogil=True)
-def transpose_rows(
-    starts: Array, ends: Array, indices: Array, num_src: int
-) -> tuple[Array, Array]:
+def transpose_rows(rows: Rows, num_src: int) -> tuple[Array, Array]:
     """Return the rows that each source is in: int64 [n + 1] bounds, int32 [E] rows.
 
     The rows of a source are in ascending order.
     """
+    starts, ends, indices = rows
     bounds = np.zeros(num_src + 1, np.int64)
     for i in range(len(starts)):
         for position in range(starts[i], ends[i]):
@@ -87,13 +90,13 @@ def transpose_rows(
     for j in range(num_src):
         bounds[j + 1] += bounds[j]
     place = bounds[:-1].copy()
-    rows = np.empty(bounds[num_src], np.int32)
+    out = np.empty(bounds[num_src], np.int32)
     for i in range(len(starts)):
         for position in range(starts[i], ends[i]):
             j = indices[position]
-            rows[place[j]] = i
+            out[place[j]] = i
             place[j] += 1
-    return bounds, rows
+    return bounds, out
 
 
 @njit(cache=True, nogil=True)
@@ -134,14 +137,13 @@ def segment_sum_backward(
 
 
 @njit(cache=True, nogil=True)
-def segment_max(
-    x: Array, starts: Array, ends: Array, indices: Array, out: Array, argmax: Array
-) -> None:
+def segment_max(x: Array, rows: Rows, out: Array, argmax: Array) -> None:
     """Write each row's channel-wise maximum to `out` [r, F], its source to `argmax`.
 
     Of equal values the first neighbour's counts; a NaN wins over any number. A row
     without neighbours gives zeros and -1. `argmax` is int32 [r, F].
     """
+    starts, ends, indices = rows
     for i in range(out.shape[0]):
         start, end = starts[i], ends[i]
         _prefetch_rows(x, indices, start, end)
@@ -172,13 +174,12 @@ def segment_max_backward(grad: Array, argmax: Array, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def segment_weighted(
-    x: Array, weight: Array, starts: Array, ends: Array, indices: Array, out: Array
-) -> None:
+def segment_weighted(x: Array, weight: Array, rows: Rows, out: Array) -> None:
     """Write each row's weighted sum of neighbours to `out` [r, F].
 
     `x` is [n, F]; `weight` [L, H] stands at the neighbour's place in `indices`.
     """
+    starts, ends, indices = rows
     heads = weight.shape[1]
     width = out.shape[1] // heads
     for i in range(out.shape[0]):
@@ -195,9 +196,10 @@ def segment_weighted(
 
 @njit(cache=True, nogil=True)
 def segment_weighted_backward(
-    grad: Array, weight: Array, starts: Array, ends: Array, indices: Array, out: Array
+    grad: Array, weight: Array, rows: Rows, out: Array
 ) -> None:
     """Add to `out` [n, F] the gradient by `x` of `segment_weighted`."""
+    starts, ends, indices = rows
     heads = weight.shape[1]
     width = out.shape[1] // heads
     for i in range(grad.shape[0]):
@@ -228,9 +230,10 @@ def _dot(a: Array, i: int, b: Array, j: int, first: int, last: int) -> float:
 
 @njit(cache=True, nogil=True)
 def segment_weighted_backward_weight(
-    grad: Array, x: Array, starts: Array, ends: Array, indices: Array, out: Array
+    grad: Array, x: Array, rows: Rows, out: Array
 ) -> None:
     """Write to `out` [L, H] the gradient by `weight` of `segment_weighted`."""
+    starts, ends, indices = rows
     heads = out.shape[1]
     width = x.shape[1] // heads
     for i in range(grad.shape[0]):
@@ -244,10 +247,9 @@ def segment_weighted_backward_weight(
 
 
 @njit(cache=True, nogil=True)
-def edge_add(
-    source: Array, target: Array, starts: Array, ends: Array, indices: Array, out: Array
-) -> None:
+def edge_add(source: Array, target: Array, rows: Rows, out: Array) -> None:
     """Write ``source[j] + target[i]`` of each edge j -> i to `out` [L, H]."""
+    starts, ends, indices = rows
     for i in range(len(starts)):
         for position in range(starts[i], ends[i]):
             for h in range(out.shape[1]):
@@ -257,13 +259,12 @@ def edge_add(
 @njit(cache=True, nogil=True)
 def edge_add_backward(
     grad: Array,
-    starts: Array,
-    ends: Array,
-    indices: Array,
+    rows: Rows,
     grad_source: Array,
     grad_target: Array,
 ) -> None:
     """Add to `grad_source` [n, H] and `grad_target` [r, H] those of `edge_add`."""
+    starts, ends, indices = rows
     for i in range(len(starts)):
         for position in range(starts[i], ends[i]):
             for h in range(grad.shape[1]):
@@ -272,8 +273,9 @@ def edge_add_backward(
 
 
 @njit(cache=True, nogil=True)
-def subtract_row_max(x: Array, starts: Array, ends: Array, out: Array) -> None:
+def subtract_row_max(x: Array, rows: Rows, out: Array) -> None:
     """Write to `out` [L, H] the entries of `x` [L, H] less their row's maximum."""
+    starts, ends, _ = rows
     for i in range(len(starts)):
         for h in range(x.shape[1]):
             top = x.dtype.type(-np.inf)
@@ -284,8 +286,9 @@ def subtract_row_max(x: Array, starts: Array, ends: Array, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def divide_by_row_sum(x: Array, starts: Array, ends: Array) -> None:
+def divide_by_row_sum(x: Array, rows: Rows) -> None:
     """Divide, in place, the entries of `x` [L, H] by their row's sum."""
+    starts, ends, _ = rows
     for i in range(len(starts)):
         for h in range(x.shape[1]):
             total = x.dtype.type(0)
@@ -296,10 +299,9 @@ def divide_by_row_sum(x: Array, starts: Array, ends: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def softmax_backward(
-    grad: Array, alpha: Array, starts: Array, ends: Array, out: Array
-) -> None:
+def softmax_backward(grad: Array, alpha: Array, rows: Rows, out: Array) -> None:
     """Write to `out` [L, H] the gradient of a softmax over rows with result `alpha`."""
+    starts, ends, _ = rows
     for i in range(len(starts)):
         for h in range(grad.shape[1]):
             total = grad.dtype.type(0)

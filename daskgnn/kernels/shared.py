@@ -8,19 +8,19 @@ who writes to such an array writes to a copy of its own.
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import secrets
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from mmap import ACCESS_COPY, PAGESIZE, mmap
-from typing import TYPE_CHECKING
+from typing import Any
 
+import cloudpickle
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 with suppress(ImportError):  # elsewhere than on Linux, `memory_name` is None
     from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
@@ -42,8 +42,8 @@ def memory_name() -> str | None:
         return None
     _allow_descriptors()
     try:
-        tried = SharedArrays.of({"": np.zeros(1)})  # a sandbox may refuse it
-        SharedArrays.attach(tried.handle)
+        tried = SharedValue.of(np.zeros(1))  # a sandbox may refuse it
+        SharedValue.attach(tried.handle)
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         return f"{boot}-{os.readlink('/proc/self/ns/pid')}-{os.getuid()}"
@@ -52,28 +52,52 @@ def memory_name() -> str | None:
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where an array lies."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-
-@dataclass(frozen=True)
 class Handle:
-    """Where other processes of the machine find shared arrays, while `pid` lives."""
+    """Where other processes of the machine find a value's arrays, while `pid` lives."""
 
     pid: int
     descriptor: int
     name: str
     """Of the anonymous file: tells it from what later has the same numbers."""
-    size: int
-    layouts: dict[str, _Layout]
+    payload: bytes
+    """The value, pickled without the bytes of its arrays."""
+    sizes: tuple[int, ...]
+    """Bytes of each array, in the order of the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return max(sum(map(_padded, self.sizes)), PAGESIZE)
+
+    def views(self, memory: mmap) -> list[memoryview]:
+        """Return the bytes of each array in the file."""
+        starts = accumulate(map(_padded, self.sizes), initial=0)
+        whole, pairs = memoryview(memory), zip(starts, self.sizes, strict=False)
+        return [whole[start : start + size] for start, size in pairs]
 
 
-class SharedArrays:
-    """Named arrays in memory that other processes can map, and nobody can change."""
+class _Pickler(cloudpickle.Pickler):
+    """Leaves out the bytes of arrays, and an object that the other side has too."""
+
+    known: Any = None
+
+    def persistent_id(self, value: Any) -> str | None:
+        """Return what stands for the known object."""
+        return "known" if value is self.known and value is not None else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts in the object that was left out."""
+
+    known: Any = None
+
+    def persistent_load(self, name: str) -> Any:
+        """Return the known object."""
+        return self.known
+
+
+class SharedValue:
+    """A value whose arrays other processes can map, and nobody can change."""
 
     def __init__(self, descriptor: int, handle: Handle) -> None:
         self.handle = handle
@@ -83,36 +107,39 @@ class SharedArrays:
         _in_large_pages(self._memory)
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> SharedArrays:
-        """Copy arrays into memory that can be shared.
+    def of(cls, value: Any, known: Any = None) -> SharedValue:
+        """Copy the arrays of a value into memory that can be shared.
+
+        Parameters
+        ----------
+        known
+            What is in `value` and is there already where it is opened.
 
         Raises
         ------
         OSError
             If there is no such memory.
         """
-        ends = accumulate((_padded(a.nbytes) for a in arrays.values()), initial=0)
-        layouts = {
-            name: _Layout(array.dtype.str, array.shape, offset)
-            for (name, array), offset in zip(arrays.items(), ends, strict=False)
-        }
-        size = max(sum(_padded(a.nbytes) for a in arrays.values()), PAGESIZE)
+        buffers: list[pickle.PickleBuffer] = []
+        file = io.BytesIO()
+        pickler = _Pickler(file, protocol=5, buffer_callback=buffers.append)
+        pickler.known = known
+        pickler.dump(value)
+        arrays = [buffer.raw() for buffer in buffers]
         name = f"daskgnn-{secrets.token_hex(8)}"
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        sizes = tuple(array.nbytes for array in arrays)
+        handle = Handle(os.getpid(), descriptor, name, file.getvalue(), sizes)
         try:
-            os.ftruncate(descriptor, size)
-            with mmap(descriptor, size) as memory:
-                _in_large_pages(memory)
-                for key, layout in layouts.items():
-                    _view(memory, layout)[...] = arrays[key]
+            _write(descriptor, handle, arrays)
             _seal(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
-        return cls(descriptor, Handle(os.getpid(), descriptor, name, size, layouts))
+        return cls(descriptor, handle)
 
     @classmethod
-    def attach(cls, handle: Handle) -> SharedArrays:
+    def attach(cls, handle: Handle) -> SharedValue:
         """Open what another process has shared.
 
         Raises
@@ -127,13 +154,14 @@ class SharedArrays:
         if found.partition(" ")[0] != f"/memfd:{handle.name}":
             os.close(descriptor)
             raise FileNotFoundError(f"{path} is {found}, expected {handle.name}")
-        own = Handle(os.getpid(), descriptor, handle.name, handle.size, handle.layouts)
-        return cls(descriptor, own)
+        return cls(descriptor, replace(handle, pid=os.getpid(), descriptor=descriptor))
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays; each keeps the memory mapped."""
-        layouts = self.handle.layouts
-        return {name: _view(self._memory, layout) for name, layout in layouts.items()}
+    def value(self, known: Any = None) -> Any:
+        """Return the value; each of its arrays keeps the memory mapped."""
+        views = self.handle.views(self._memory)
+        unpickler = _Unpickler(io.BytesIO(self.handle.payload), buffers=views)
+        unpickler.known = known
+        return unpickler.load()
 
 
 def _allow_descriptors() -> None:
@@ -145,14 +173,17 @@ def _allow_descriptors() -> None:
     setrlimit(RLIMIT_NOFILE, (max(least, most // 2), most))
 
 
+def _write(descriptor: int, handle: Handle, arrays: list[memoryview]) -> None:
+    """Write the bytes of arrays; the file is mapped no more when this returns."""
+    os.ftruncate(descriptor, handle.size)
+    memory = mmap(descriptor, handle.size)
+    _in_large_pages(memory)
+    for view, array in zip(handle.views(memory), arrays, strict=True):
+        view[:] = array
+
+
 def _padded(nbytes: int) -> int:
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
-
-
-def _view(memory: mmap, layout: _Layout) -> np.ndarray:
-    count = int(np.prod(layout.shape, dtype=np.int64))
-    flat = np.frombuffer(memory, layout.dtype, count, layout.offset)
-    return flat.reshape(layout.shape)
 
 
 def _in_large_pages(memory: mmap) -> None:

@@ -154,38 +154,30 @@ def _read_held(
 
 @njit(cache=True, nogil=True)
 def read_slots(
-    indices: Any,
-    weights: Any,
-    first: Any,
-    counts: Any,
-    numbers: Any,
-    indptr: Any,
-    holders: Any,
-    starts: Any,
-    held_first: int,
-    held_count: int,
-    begin: int,
-    end: int,
-    base: int,
-    columns: Any,
-    out_weights: Any,
+    entries: Any, rows: Any, split: Any, held: Any, where: Any, out: Any
 ) -> None:
-    """Replace the sampled slots of rows `begin` to `end` by what is there.
+    """Replace the sampled slots of some rows by what is there.
 
     Parameters
     ----------
-    indices, weights : int [E], float32 [E] or [0]
-        Of the block.
-    first, counts, numbers : int64 [m]
-        Where rows begin (if not split), the slots of each that were sampled, and
+    entries : int [E], float32 [E] or [0]
+        Neighbours and weights of the block.
+    rows : int64 [m]
+        Where rows begin (if not split), how many slots of each were sampled, and
         which split row each is, or -1.
-    indptr, holders, starts, held_first, held_count
-        See `SplitRows`.
-    base : int
-        Where the slots of row `begin` are.
-    columns, out_weights : int [*], float32 [*] or [0]
+    split, held
+        ``indptr``, ``holders`` and ``starts``, ``first`` and ``count`` of `SplitRows`.
+    where : int
+        The first and the last row, and where the slots of the first are.
+    out : int [*], float32 [*] or [0]
         Slots, and outputs: entries, or ``~place`` (weight 0) of those held elsewhere.
     """
+    indices, weights = entries
+    first, counts, numbers = rows
+    indptr, holders, starts = split
+    held_first, held_count = held
+    begin, end, base = where
+    columns, out_weights = out
     places, row = _room(indptr, counts, numbers, begin, end)
     following = np.empty(starts.shape[1], np.int64)
     for run in range(begin, end, _RUN):
@@ -201,19 +193,19 @@ def read_slots(
             if number < 0:
                 read_row(indices, weights, first[i], columns, here, k, out_weights)
                 continue
-            slots, out = columns[here:base], out_weights[here:base]
+            slots, weighed = columns[here:base], out_weights[here:base]
             found, begins = places[:k], starts[number]
             own = holders[indptr[number] : indptr[number + 1]]
             if k > _FEW:
                 _many_places(own, begins, slots, following, row, found)
             else:
                 _few_places(own, begins, slots, found)
-            _read_held(indices, weights, found, held_first, held_count, slots, out)
+            _read_held(indices, weights, found, held_first, held_count, slots, weighed)
 
 
 def slot_arguments(
     block: AdjacencyBlock, rows: np.ndarray, first: np.ndarray, counts: np.ndarray
-) -> list[Any]:
+) -> tuple[Any, Any, Any, Any]:
     """Return what `read_slots` takes of a block, some of whose rows are split.
 
     Parameters
@@ -225,9 +217,13 @@ def slot_arguments(
     split_rows = block.split_rows
     assert split_rows is not None
     numbers, first = split_rows.locate(rows, first)
-    known = (block.indices, weights_or_empty(block.weights), first, counts, numbers)
-    arrays = (*known, split_rows.indptr, split_rows.holders, split_rows.starts)
-    return [*map(frozen, arrays), split_rows.first, split_rows.count]
+    groups = (
+        (block.indices, weights_or_empty(block.weights)),
+        (first, counts, numbers),
+        (split_rows.indptr, split_rows.holders, split_rows.starts),
+    )
+    entries, known, split = (tuple(map(frozen, group)) for group in groups)
+    return entries, known, split, (split_rows.first, split_rows.count)
 
 
 @njit(cache=True, nogil=True)

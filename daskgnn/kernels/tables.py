@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +14,12 @@ from daskgnn.kernels.exchange import (
     FeatureRequest,
     HeldPart,
     answer_rows,
-    needs_ids,
-    needs_weighted_degree,
+    bytes_beside,
 )
 from daskgnn.kernels.features import is_dense, table
 from daskgnn.kernels.frontier import owner_of
-from daskgnn.kernels.grouped import TAG, copy_items
 from daskgnn.kernels.idset import IdSet, rank_of
+from daskgnn.kernels.rows import TAG, copy_items
 
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
@@ -32,16 +31,11 @@ Array = np.ndarray
 @njit(cache=True, nogil=True)
 def _locate(
     ids: Array,
-    bounds: Array,
     part: int,
-    whole: Array,
-    bases: Array,
-    ranks: Array,
+    owners: tuple[Array, Array, Array, Array],
     width: int,
-    words: Array,
-    before: Array,
-    cached_words: Array,
-    cached_before: Array,
+    known: IdSet,
+    cached: IdSet,
     cached_base: int,
     hits: Array,
     out: Array,
@@ -51,22 +45,24 @@ def _locate(
     Parameters
     ----------
     ids : int [n]
-    bounds : int64 [P + 1]
     part
         The own part.
-    whole : bool [P]
-        Of which owners the table has all rows.
-    bases, ranks : int64 [P]
-        Address of each owner's table; how many asked rows come before the owner's.
+    owners
+        The parts' bounds (int64 [P + 1]); of which the table has all rows (bool [P]);
+        the address of each one's table and how many asked rows come before its own
+        (int64 [P]).
     width
         Bytes of a row.
-    words, before
-        The set of rows that tables of selected rows hold, in the order of their ids.
-    cached_words, cached_before, cached_base
+    known
+        The rows that tables of selected rows hold, in the order of their ids.
+    cached, cached_base
         The same of the cache; no words where there is none.
     hits : uint8 [cached rows]
         Marked where a cached row is used.
     """
+    bounds, whole, bases, ranks = owners
+    words, before = known.words, known.before
+    cached_words, cached_before = cached.words, cached.before
     first, size = bounds[part], np.uint64(bounds[part + 1] - bounds[part])
     own, own_base, own_whole = part << TAG, bases[part], whole[part]
     for j in range(len(ids)):
@@ -90,29 +86,23 @@ def _locate(
         out[j] = (owner << TAG) | address
 
 
-@dataclass(frozen=True)
 class Tables:
-    """The tables of a window; addresses in them are good as long as it lives."""
+    """The tables of a window; addresses in them are good as long as it lives.
 
-    book: PartitionBook
-    part: int
-    whole: np.ndarray
-    """bool [P], of which parts the table has all rows."""
-    rows: dict[int, FeatureReply]
-    """By part: rows that lie here, and what the others have answered."""
-    ids: dict[int, np.ndarray]
-    """By part: the rows' ids, ascending, unless the table is whole."""
-    known: IdSet
-    """All these ids."""
-    cache: HaloCache | None
-    cached: IdSet
-    """The cache's ids."""
-    hits: np.ndarray
-    """uint8 [cached rows], 1 where a step has used the row."""
+    Parameters
+    ----------
+    part : int
+        Whose window it is.
+    held_parts : dict
+        By part: those that lie here.
+    ids : list of int [n]
+        The nodes of each step.
+    asked, answers : dict
+        By each other part.
+    """
 
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         book: PartitionBook,
         part: int,
         held_parts: dict[int, HeldPart],
@@ -120,40 +110,38 @@ class Tables:
         asked: dict[int, FeatureRequest],
         answers: dict[int, FeatureReply],
         cache: HaloCache | None,
-    ) -> Tables:
-        """Return the tables of a window of `part`.
-
-        Parameters
-        ----------
-        held_parts : dict
-            By part: those that lie here.
-        ids : list of int [n]
-            The nodes of each step.
-        asked, answers : dict
-            By each other part.
-        cache : HaloCache or None
-        """
-        given = {other: what.ids for other, what in asked.items()}
-        rows = {other: _with_dense(answer) for other, answer in answers.items()}
-        whole = np.zeros(book.num_parts, np.bool_)
-        for owner, part_here in held_parts.items():
-            block, features = part_here.adjacency, part_here.features
-            whole[owner] = is_dense(features)
-            if whole[owner]:
-                dense = np.ascontiguousarray(features)
-                rows[owner] = FeatureReply(
-                    dense, block.original_ids, block.weighted_degree
-                )
-                continue
-            given[owner] = members_of(book, owner, ids).members(ids[0].dtype)
-            some = answer_rows(block, features, FeatureRequest(given[owner]))
-            rows[owner] = _with_dense(some)
-        nodes = book.num_nodes
-        known = IdSet.of(list(given.values()), 0, nodes)
-        held = [] if cache is None else [cache.ids]
-        cached = IdSet.of(held, 0, nodes if held else 0)
-        hits = np.zeros(cached.size, np.uint8)
-        return cls(book, part, whole, rows, given, known, cache, cached, hits)
+    ) -> None:
+        self.book, self.part, self.cache = book, part, cache
+        self.ids = {other: what.ids for other, what in asked.items()}
+        """By part: the rows' ids, ascending, unless the table is whole."""
+        self.rows = {other: _with_dense(answer) for other, answer in answers.items()}
+        """By part: rows that lie here, and what the others have answered."""
+        self.whole = np.zeros(book.num_parts, np.bool_)
+        """Of which parts the table has all rows."""
+        for owner, held in held_parts.items():
+            block, features = held.adjacency, held.features
+            self.whole[owner] = is_dense(features)
+            if self.whole[owner]:
+                beside = block.original_ids, block.weighted_degree
+                found = FeatureReply(features, *beside)
+            else:
+                self.ids[owner] = members_of(book, owner, ids).members(ids[0].dtype)
+                found = answer_rows(held, FeatureRequest(self.ids[owner]))
+            self.rows[owner] = _with_dense(found)
+        self.known = IdSet.of(list(self.ids.values()), 0, book.num_nodes)
+        """All these ids."""
+        cached = [] if cache is None else [cache.ids]
+        self.cached = IdSet.of(cached, 0, book.num_nodes if cached else 0)
+        """The cache's ids."""
+        self.hits = np.zeros(self.cached.size, np.uint8)
+        """uint8 [cached rows], 1 where a step has used the row."""
+        self.ready = np.zeros((book.num_parts, 2), np.int64)
+        """int64 [P, 2]: where the groups that owners have reduced lie; what is taken
+        is counted in it."""
+        for owner, reply in self.rows.items():
+            if reply.ready is not None:
+                first = reply.ready.ctypes.data
+                self.ready[owner] = first, first + reply.ready.nbytes
 
     def read_in_place(
         self, owner: int, ids: list[np.ndarray], first_aggregation: str | None
@@ -165,10 +153,7 @@ class Tables:
         count = members_of(self.book, owner, ids).size
         rows = table(self.rows[owner].values)
         row = rows.shape[1] * rows.itemsize + ids[0].itemsize
-        row += 8 * needs_ids(first_aggregation) + 4 * needs_weighted_degree(
-            first_aggregation
-        )
-        return count, count * row
+        return count, count * (row + bytes_beside(first_aggregation))
 
     def numbers(self, ids: np.ndarray, name: str) -> np.ndarray:
         """Return int64 [n], where each node's entry of the rows' field `name` lies."""
@@ -183,39 +168,19 @@ class Tables:
         own = getattr(self.rows[self.part], name)
         cached = 0 if self.cache is None else getattr(self.cache, name).ctypes.data
         out = np.empty(len(ids), np.int64)
-        _locate(
-            frozen(ids),
-            frozen(self.book.bounds, np.int64),
-            self.part,
-            frozen(self.whole),
-            bases,
-            ranks,
-            own.itemsize * (own.shape[1] if own.ndim > 1 else 1),
-            frozen(self.known.words),
-            frozen(self.known.before),
-            frozen(self.cached.words),
-            frozen(self.cached.before),
-            cached,
-            self.hits,
-            out,
-        )
+        bounds = frozen(self.book.bounds, np.int64)
+        owners = (bounds, frozen(self.whole), bases, ranks)
+        width = own.itemsize * (own.shape[1] if own.ndim > 1 else 1)
+        cache = (self.cached, cached, self.hits)
+        _locate(frozen(ids), self.part, owners, width, self.known, *cache, out)
         return out
 
-    def sources(self, ids: np.ndarray, ready: np.ndarray) -> Sources:
-        """Return where the nodes' feature rows lie; `ready` is that of `groups`."""
+    def sources(self, ids: np.ndarray) -> Sources:
+        """Return where the nodes' feature rows lie."""
         numbers = self.numbers(ids, "values")
         parts = [self.part, *(part for part in self.rows if part != self.part)]
         held: list[Any] = [self.rows[part].values for part in parts]
-        return Sources(numbers, tuple(held), ready)
-
-    def groups(self) -> np.ndarray:
-        """Return int64 [P, 2]: where the groups that owners have reduced lie."""
-        out = np.zeros((self.book.num_parts, 2), np.int64)
-        for part, rows in self.rows.items():
-            if rows.ready is not None:
-                first = rows.ready.ctypes.data
-                out[part] = first, first + rows.ready.nbytes
-        return out
+        return Sources(numbers, tuple(held), self.ready)
 
     def cache_hits(self) -> np.ndarray:
         """Return how many cached rows of each owner were used, int64 [P]."""

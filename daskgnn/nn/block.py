@@ -10,7 +10,7 @@ import numpy as np
 from torch.nn import functional
 
 from daskgnn.errors import ModelError
-from daskgnn.kernels.aggregate import frozen, gcn_coefficients
+from daskgnn.kernels.aggregate import Rows, frozen, gcn_coefficients
 from daskgnn.kernels.frontier import offsets
 from daskgnn.nn import fused, ops
 from daskgnn.nn.device import CPU
@@ -131,13 +131,9 @@ class Block:
         )
 
     @cached_property
-    def rows(self) -> ops.BlockRows:
+    def rows(self) -> Rows:
         """The rows as they lie in `indices`."""
-        return ops.BlockRows(
-            frozen(self.starts, np.int64),
-            frozen(self.ends, np.int64),
-            frozen(self.indices, np.int32),
-        )
+        return Rows.of(self.starts, self.ends, self.indices)
 
     @cached_property
     def indptr(self) -> np.ndarray:
@@ -145,13 +141,13 @@ class Block:
         return frozen(offsets(self.rows.ends - self.rows.starts))
 
     @cached_property
-    def compact(self) -> ops.BlockRows:
+    def compact(self) -> Rows:
         """The rows laid end to end: the order of `edge_index`."""
         starts, _, indices = self.rows
         bounds = self.indptr
         if len(indices) != bounds[-1] or not np.array_equal(starts, bounds[:-1]):
             indices = frozen(indices[ops.edge_places(self.rows)[1]])
-        return ops.BlockRows(frozen(bounds[:-1]), frozen(bounds[1:]), indices)
+        return Rows(frozen(bounds[:-1]), frozen(bounds[1:]), indices)
 
     @cached_property
     def edge_index(self) -> torch.Tensor:
@@ -197,10 +193,8 @@ class Block:
                 "the GCN weights of a layer whose neighbours were summed ahead are "
                 "known to the engine only: set the model's first_aggregation to None"
             )
-        rows = self.rows
-        return gcn_coefficients(
-            *rows, self.edge_weight, self.degree, self.weighted_degree
-        )
+        known = self.edge_weight, self.degree, self.weighted_degree
+        return gcn_coefficients(self.rows, *known)
 
     def dst(self, h: torch.Tensor) -> torch.Tensor:
         """Return the destinations' rows of `h`: its first `num_dst`."""

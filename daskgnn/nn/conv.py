@@ -81,14 +81,8 @@ class SAGEConv(torch.nn.Module):
         `relu` applies the activation too, in the same pass over the rows.
         """
         root = None if self.lin_r is None else self.lin_r.weight
-        out = block.sage(
-            h,
-            self.aggr,
-            self.lin_l.weight,
-            self.lin_l.bias,
-            root,
-            relu=relu and not self.normalize,
-        )
+        given = self.lin_l.weight, self.lin_l.bias, root
+        out = block.sage(h, self.aggr, *given, relu=relu and not self.normalize)
         if self.normalize:
             out = functional.normalize(out, dim=-1)
             out = out.relu() if relu else out

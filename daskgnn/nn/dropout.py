@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels import dropout as kernels
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.nn.device import CPU
-from daskgnn.nn.ops import has_kernels, values
+from daskgnn.nn.ops import Differentiable, Kernel, has_kernels, values
 
 if TYPE_CHECKING:
     from daskgnn.nn.block import Block
 
 
-class _DropRows(torch.autograd.Function):
+def _drop_rows(ids: np.ndarray, key: np.uint64, p: float, x: torch.Tensor) -> Kernel:
     """Dropout of node rows, mask and product in one pass."""
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    mask, scale = np.empty(x.shape, np.uint8), kernels.scale_of(p)
+    how = ids, key, kernels.threshold_of(p), scale
+    kernels.dropout_rows(values(x), *how, CPU.array(out), mask)
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, ids: np.ndarray, key: np.uint64, p: float
-    ) -> torch.Tensor:
-        out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        ctx.mask, ctx.scale = np.empty(x.shape, np.uint8), kernels.scale_of(p)
-        threshold = kernels.threshold_of(p)
-        kernels.dropout_rows(
-            values(x), ids, key, threshold, ctx.scale, CPU.array(out), ctx.mask
-        )
-        return out
+    def backward(grad: torch.Tensor) -> tuple[torch.Tensor]:
+        by_x = torch.empty_like(grad, memory_format=torch.contiguous_format)
+        kernels.apply_mask(values(grad), frozen(mask), scale, CPU.array(by_x))
+        return (by_x,)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        out = torch.empty_like(grad, memory_format=torch.contiguous_format)
-        kernels.apply_mask(values(grad), frozen(ctx.mask), ctx.scale, CPU.array(out))
-        return out, None, None, None
+    return out, (), backward
 
 
 class Dropout(torch.nn.Module):
@@ -86,7 +78,8 @@ class Dropout(torch.nn.Module):
         ids = frozen(block.ids[: len(h)], np.int64)
         key = kernels.layer_key(block.dropout_key, self.number)
         if has_kernels(flat):
-            return _DropRows.apply(flat, ids, key, self.p).reshape(h.shape)
+            kernel = partial(_drop_rows, ids, key, self.p)
+            return Differentiable.apply(kernel, flat).reshape(h.shape)
         mask = np.empty(flat.shape, np.uint8)
         kernels.node_mask(ids, key, kernels.threshold_of(self.p), mask)
         return self._masked(flat, mask).reshape(h.shape)
@@ -103,13 +96,12 @@ class Dropout(torch.nn.Module):
                 "dropout of edges needs all sources, and this block's neighbours were "
                 "summed ahead: set the model's first_aggregation to None"
             )
-        mask = np.empty(
-            (len(weight), weight.shape[1] if weight.dim() > 1 else 1), np.uint8
-        )
+        heads = weight.shape[1] if weight.dim() > 1 else 1
+        mask = np.empty((len(weight), heads), np.uint8)
         key = kernels.layer_key(block.dropout_key, self.number)
         threshold = kernels.threshold_of(self.p)
         ids = frozen(block.ids, np.int64)
-        kernels.edge_mask(*block.compact, ids, key, threshold, mask)
+        kernels.edge_mask(block.compact, ids, key, threshold, mask)
         return self._masked(weight, mask.reshape(weight.shape))
 
     def _masked(self, x: torch.Tensor, mask: np.ndarray) -> torch.Tensor:

@@ -25,6 +25,8 @@ from daskgnn.nn.device import CPU
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daskgnn.kernels.aggregate import Rows
+
 CHUNK = 1024
 """Rows at a time: a chunk's input and output fill half of a common L2 cache."""
 CHUNK_BFLOAT16 = 4096
@@ -35,7 +37,7 @@ class Layer(NamedTuple):
     """What a layer does beside its products."""
 
     num_dst: int
-    rows: ops.BlockRows | None
+    rows: Rows | None
     """The neighbours to reduce; None where their reduction is given."""
     mean: bool
     """Whether they are averaged, or summed."""
@@ -93,12 +95,12 @@ class SageLayer(torch.autograd.Function):
             assert layer.rows is not None  # one of the two is given
             near = ops.sum_rows(h, layer.rows, layer.mean)
         dtype = torch.bfloat16 if _autocast() else weight.dtype
-        inputs = _Inputs(near, None if root is None else h[: layer.num_dst], dtype)
+        inputs = _chunks(near, None if root is None else h[: layer.num_dst], dtype)
         both = weight if root is None else torch.cat([weight, root], dim=1)
         out = h.new_empty(layer.num_dst, len(weight), dtype=dtype)
         product = both.t().to(dtype).contiguous()
         added = both.new_zeros(len(both)) if bias is None else bias
-        for chunk, x in inputs.chunks():
+        for chunk, x in inputs:
             torch.mm(x, product, out=out[chunk])
             rectify.add_bias(CPU.array(out[chunk]), ops.values(added), layer.relu)
         ctx.layer, ctx.num_src, ctx.dtype = layer, len(h), h.dtype
@@ -112,14 +114,14 @@ class SageLayer(torch.autograd.Function):
         """Return the gradients by all tensors, chunk by chunk."""
         h, near, both, out = ctx.saved_tensors
         layer: Layer = ctx.layer
-        inputs = _Inputs(near, h[: layer.num_dst] if ctx.rooted else None, grad.dtype)
+        inputs = _chunks(near, h[: layer.num_dst] if ctx.rooted else None, grad.dtype)
         by_weight = torch.zeros_like(both)
         by_bias = both.new_zeros(len(both))
         by_inputs = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
             by_inputs = grad.new_empty(layer.num_dst, both.shape[1])
         weights = both.to(grad.dtype)
-        for chunk, x in inputs.chunks():
+        for chunk, x in inputs:
             by_out = _rectified(grad[chunk], out, chunk, by_bias)
             if by_out.dtype == both.dtype:
                 by_weight.addmm_(by_out.t(), x)
@@ -164,51 +166,40 @@ def _split(
     if not ctx.needs_input_grad[0]:
         return None, by_near
     if layer.rows is not None:
-        by_h = ops.sum_rows_backward(
-            by_inputs,
-            layer.rows,
-            layer.mean,
-            ctx.num_src,
-            rooted=ctx.rooted,
-            dtype=ctx.dtype,
-        )
-        return by_h, None
+        given = by_inputs, layer.rows, layer.mean, ctx.num_src
+        how = {"rooted": ctx.rooted, "dtype": ctx.dtype}
+        return ops.sum_rows_backward(*given, **how), None
     by_h = by_inputs.new_zeros(ctx.num_src, width, dtype=ctx.dtype)
     if ctx.rooted:
         by_h[: layer.num_dst] = by_inputs[:, width:]
     return by_h, by_near
 
 
-class _Inputs:
-    """A layer's inputs, neighbours and the node itself side by side, in chunks."""
+def _chunks(
+    near: torch.Tensor, own: torch.Tensor | None, dtype: torch.dtype
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield a layer's inputs in chunks: the rows' places, and [rows, F or 2 F].
 
-    def __init__(
-        self, near: torch.Tensor, own: torch.Tensor | None, dtype: torch.dtype
-    ) -> None:
-        self.near, self.own, self.dtype = near, own, dtype
-        whole = near if own is None else _side_by_side(near, own)
-        self.whole = whole if whole is None or whole.dtype == dtype else None
-
-    def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield the rows' places and the inputs [rows, F or 2 F] of each chunk."""
-        count, width = self.near.shape
-        size = CHUNK_BFLOAT16 if self.dtype == torch.bfloat16 else CHUNK
-        buffer = None
-        for start in range(0, count, size):
-            chunk = slice(start, min(start + size, count))
-            if self.whole is not None:
-                yield chunk, self.whole[chunk]
-                continue
-            if buffer is None:
-                columns = width if self.own is None else 2 * width
-                buffer = self.near.new_empty(
-                    min(size, count), columns, dtype=self.dtype
-                )
-            x = buffer[: chunk.stop - start]
-            x[:, :width] = self.near[chunk]
-            if self.own is not None:
-                x[:, width:] = self.own[chunk]
-            yield chunk, x
+    Neighbours and the node itself lie side by side: where they do so already, nothing
+    is copied.
+    """
+    count, width = near.shape
+    size = CHUNK_BFLOAT16 if dtype == torch.bfloat16 else CHUNK
+    whole = near if own is None else _side_by_side(near, own)
+    buffer = None
+    for start in range(0, count, size):
+        chunk = slice(start, min(start + size, count))
+        if whole is not None and whole.dtype == dtype:
+            yield chunk, whole[chunk]
+            continue
+        if buffer is None:
+            columns = width if own is None else 2 * width
+            buffer = near.new_empty(min(size, count), columns, dtype=dtype)
+        x = buffer[: chunk.stop - start]
+        x[:, :width] = near[chunk]
+        if own is not None:
+            x[:, width:] = own[chunk]
+        yield chunk, x
 
 
 def _side_by_side(near: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
@@ -220,9 +211,5 @@ def _side_by_side(near: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
     if own.data_ptr() != near.data_ptr() + width * near.element_size():
         return None
     # Each tensor's storage ends with its own last number: numpy does not mind.
-    both = as_strided(
-        CPU.array(near),
-        (len(near), 2 * width),
-        tuple(s * near.element_size() for s in strides),
-    )
-    return CPU.tensor(both)
+    nbytes = tuple(s * near.element_size() for s in strides)
+    return CPU.tensor(as_strided(CPU.array(near), (len(near), 2 * width), nbytes))

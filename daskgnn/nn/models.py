@@ -57,6 +57,8 @@ class Stack(torch.nn.Module):
         If `norm` is unknown.
     """
 
+    _aggregation: str | None = None
+    """How the first convolution aggregates its input, or None."""
     activation: Callable[[torch.Tensor], torch.Tensor] = staticmethod(functional.relu)
 
     def __init__(
@@ -92,17 +94,13 @@ class Stack(torch.nn.Module):
     @property
     def first_aggregation(self) -> str | None:
         """How the first layer aggregates raw features, or None if it does not."""
-        return None if self.input_dropout.p > 0 else self._aggregation()
+        return None if self.input_dropout.p > 0 else self._aggregation
 
     @property
     def _plain(self) -> bool:
         """Whether hidden layers are a convolution and a ReLU."""
         rectified = self.activation is functional.relu
         return rectified and not len(self.norms) and not len(self.residuals)
-
-    def _aggregation(self) -> str | None:
-        """Return how the first convolution aggregates its input, or None."""
-        return None
 
     def layer(self, i: int, h: torch.Tensor, block: Block) -> torch.Tensor:
         """Return what layer `i` makes of `h` [num_src, ...]: [num_dst, ...]."""
@@ -189,10 +187,7 @@ class GraphSAGE(Stack):
         widths = _widths(in_channels, hidden_channels, out_channels, num_layers)
         pairs = pairwise(widths)
         super().__init__([SAGEConv(*pair, aggr) for pair in pairs], widths, **options)
-        self.aggr = aggr
-
-    def _aggregation(self) -> str | None:
-        return self.aggr
+        self.aggr = self._aggregation = aggr
 
 
 class GCN(Stack):
@@ -221,9 +216,7 @@ class GCN(Stack):
         widths = _widths(in_channels, hidden_channels, out_channels, num_layers)
         pairs = pairwise(widths)
         super().__init__([GCNConv(*pair) for pair in pairs], widths, **options)
-
-    def _aggregation(self) -> str | None:
-        return "gcn" if self.convs[0].aggregate_first else None
+        self._aggregation = "gcn" if self.convs[0].aggregate_first else None
 
 
 class GAT(Stack):
@@ -267,13 +260,8 @@ class GAT(Stack):
         width = hidden_channels * heads
         widths = _widths(in_channels, width, out_channels, num_layers)
         attention = dropout if attention_dropout is None else attention_dropout
-        convs = [
-            GATConv(wide, hidden_channels, heads, dropout=attention)
-            for wide in widths[:-2]
-        ]
-        convs.append(
-            GATConv(
-                widths[-2], out_channels, out_heads, concat=False, dropout=attention
-            )
-        )
+        given = [(wide, hidden_channels, heads) for wide in widths[:-2]]
+        convs = [GATConv(*each, dropout=attention) for each in given]
+        last = (widths[-2], out_channels, out_heads)
+        convs.append(GATConv(*last, concat=False, dropout=attention))
         super().__init__(convs, widths, dropout=dropout, **options)

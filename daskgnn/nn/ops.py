@@ -9,28 +9,17 @@ least E; equal for compact rows), H heads, D channels a head.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
 from daskgnn.kernels import segment
-from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.aggregate import Rows, frozen
 from daskgnn.nn.device import BFLOAT16, CPU
-
-_segment: Any = segment  # numba's types do not see through *rows
-
-
-class BlockRows(NamedTuple):
-    """Row *i*'s neighbours are ``indices[starts[i]:ends[i]]``."""
-
-    starts: np.ndarray
-    """int64 [r]."""
-    ends: np.ndarray
-    """int64 [r]."""
-    indices: np.ndarray
-    """int32 [L], source numbers."""
 
 
 def has_kernels(x: torch.Tensor) -> bool:
@@ -49,7 +38,7 @@ def values(x: torch.Tensor) -> np.ndarray:
     return frozen(CPU.array(x.contiguous()))
 
 
-def edge_places(rows: BlockRows) -> tuple[np.ndarray, np.ndarray]:
+def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return the row of each edge, and its place in `indices`: int64 [E] both."""
     counts = rows.ends - rows.starts
     row = np.repeat(np.arange(len(counts)), counts)
@@ -57,20 +46,20 @@ def edge_places(rows: BlockRows) -> tuple[np.ndarray, np.ndarray]:
     return row, np.arange(len(row)) + (rows.starts - before)[row]
 
 
-def sum_rows(x: torch.Tensor, rows: BlockRows, mean: bool) -> torch.Tensor:
+def sum_rows(x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
     """Return the sum (or mean) of each row's neighbours, [r, D].
 
     It is float32 for `x` in bfloat16.
     """
     dtype = torch.float32 if x.dtype == BFLOAT16 else x.dtype
     out = x.new_empty(len(rows.starts), x.shape[1], dtype=dtype)
-    _segment.segment_sum(values(x), *rows, mean, CPU.array(out))
+    segment.segment_sum(values(x), rows, mean, CPU.array(out))
     return out
 
 
 def sum_rows_backward(
     grad: torch.Tensor,
-    rows: BlockRows,
+    rows: Rows,
     mean: bool,
     num_src: int,
     *,
@@ -84,138 +73,128 @@ def sum_rows_backward(
     """
     width = grad.shape[1] // (2 if rooted else 1)
     out = grad.new_empty(num_src, width, dtype=dtype or grad.dtype)
-    by_source = _segment.transpose_rows(*rows, num_src)
+    by_source = segment.transpose_rows(rows, num_src)
     exact = np.float64 if grad.dtype == torch.float64 else np.float32
     scale = np.ones(len(rows.starts), exact)
     if mean:
         scale = np.divide(1, np.maximum(rows.ends - rows.starts, 1), dtype=exact)
-    _segment.segment_sum_backward(
+    segment.segment_sum_backward(
         values(grad), *by_source, scale, rooted, CPU.array(out)
     )
     return out
 
 
-class _Sum(torch.autograd.Function):
+Tensors = tuple[torch.Tensor, ...]
+Kernel = tuple[torch.Tensor, Tensors, Callable[..., Any]]
+"""A result, tensors that its backward function needs, and that function: of the
+result's gradient and of these tensors, it returns the gradients by the inputs."""
+
+
+class Differentiable(torch.autograd.Function):
+    """What a function of kernels computes, with the gradient that it tells of."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernel: Callable[..., Kernel], *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the result."""
+        out, saved, ctx.kernel_backward = kernel(*inputs)
+        ctx.save_for_backward(*saved)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Compute the gradients by the inputs."""
+        return None, *ctx.kernel_backward(grad, *ctx.saved_tensors)
+
+
+def _sum(rows: Rows, mean: bool, x: torch.Tensor) -> Kernel:
     """Sum or mean of each row's neighbours."""
+    num_src = len(x)
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, rows: BlockRows, mean: bool) -> torch.Tensor:
-        ctx.rows, ctx.mean, ctx.num_src = rows, mean, len(x)
-        return sum_rows(x, rows, mean)
+    def backward(grad: torch.Tensor) -> Tensors:
+        return (sum_rows_backward(grad, rows, mean, num_src),)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        by_x = sum_rows_backward(grad, ctx.rows, ctx.mean, ctx.num_src)
-        return by_x, None, None
+    return sum_rows(x, rows, mean), (), backward
 
 
-class _Max(torch.autograd.Function):
+def _max(rows: Rows, x: torch.Tensor) -> Kernel:
     """Channel-wise maximum of each row's neighbours."""
+    num_src, out = len(x), x.new_empty(len(rows.starts), x.shape[1])
+    argmax = np.empty(out.shape, np.int32)
+    segment.segment_max(values(x), rows, CPU.array(out), argmax)
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, rows: BlockRows) -> torch.Tensor:
-        out = x.new_empty(len(rows.starts), x.shape[1])
-        ctx.argmax, ctx.num_src = np.empty(out.shape, np.int32), len(x)
-        _segment.segment_max(values(x), *rows, CPU.array(out), ctx.argmax)
-        return out
+    def backward(grad: torch.Tensor) -> Tensors:
+        by_x = grad.new_zeros(num_src, grad.shape[1])
+        segment.segment_max_backward(values(grad), frozen(argmax), CPU.array(by_x))
+        return (by_x,)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        out = grad.new_zeros(ctx.num_src, grad.shape[1])
-        _segment.segment_max_backward(values(grad), frozen(ctx.argmax), CPU.array(out))
-        return out, None
+    return out, (), backward
 
 
-class _Weighted(torch.autograd.Function):
+def _weighted(rows: Rows, x: torch.Tensor, weight: torch.Tensor) -> Kernel:
     """Weighted sum of each row's neighbours, head by head."""
+    wanted = x.requires_grad, weight.requires_grad
+    out = x.new_empty(len(rows.starts), x.shape[1])
+    segment.segment_weighted(values(x), values(weight), rows, CPU.array(out))
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, rows: BlockRows
-    ) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.rows = rows
-        out = x.new_empty(len(rows.starts), x.shape[1])
-        _segment.segment_weighted(values(x), values(weight), *rows, CPU.array(out))
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        by_x = by_weight = None
-        if ctx.needs_input_grad[0]:
+    def backward(
+        grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor
+    ) -> list[torch.Tensor | None]:
+        by_x, by_weight = None, None
+        if wanted[0]:
             by_x = x.new_zeros(x.shape)
-            _segment.segment_weighted_backward(
-                values(grad), values(weight), *ctx.rows, CPU.array(by_x)
-            )
-        if ctx.needs_input_grad[1]:
+            given = values(grad), values(weight)
+            segment.segment_weighted_backward(*given, rows, CPU.array(by_x))
+        if wanted[1]:
             by_weight = weight.new_zeros(weight.shape)
-            _segment.segment_weighted_backward_weight(
-                values(grad), values(x), *ctx.rows, CPU.array(by_weight)
-            )
-        return by_x, by_weight, None
+            given = values(grad), values(x)
+            segment.segment_weighted_backward_weight(*given, rows, CPU.array(by_weight))
+        return [by_x, by_weight]
+
+    return out, (x, weight), backward
 
 
-class _EdgeAdd(torch.autograd.Function):
+def _edge_add(rows: Rows, source: torch.Tensor, target: torch.Tensor) -> Kernel:
     """Sum of what an edge's two ends hold."""
+    num_src, out = len(source), source.new_empty(len(rows.indices), source.shape[1])
+    segment.edge_add(values(source), values(target), rows, CPU.array(out))
 
-    @staticmethod
-    def forward(
-        ctx: Any, source: torch.Tensor, target: torch.Tensor, rows: BlockRows
-    ) -> torch.Tensor:
-        ctx.rows, ctx.num_src = rows, len(source)
-        out = source.new_empty(len(rows.indices), source.shape[1])
-        _segment.edge_add(values(source), values(target), *rows, CPU.array(out))
-        return out
+    def backward(grad: torch.Tensor) -> Tensors:
+        by_source = grad.new_zeros(num_src, grad.shape[1])
+        by_target = grad.new_zeros(len(rows.starts), grad.shape[1])
+        both = CPU.array(by_source), CPU.array(by_target)
+        segment.edge_add_backward(values(grad), rows, *both)
+        return by_source, by_target
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        by_source = grad.new_zeros(ctx.num_src, grad.shape[1])
-        by_target = grad.new_zeros(len(ctx.rows.starts), grad.shape[1])
-        _segment.edge_add_backward(
-            values(grad), *ctx.rows, CPU.array(by_source), CPU.array(by_target)
-        )
-        return by_source, by_target, None
+    return out, (), backward
 
 
-class _Softmax(torch.autograd.Function):
+def _softmax(rows: Rows, scores: torch.Tensor) -> Kernel:
     """Softmax over the edges of each row."""
+    out = torch.empty_like(scores, memory_format=torch.contiguous_format)
+    segment.subtract_row_max(values(scores), rows, CPU.array(out))
+    out.exp_()
+    segment.divide_by_row_sum(CPU.array(out), rows)
 
-    @staticmethod
-    def forward(ctx: Any, scores: torch.Tensor, rows: BlockRows) -> torch.Tensor:
-        ctx.rows = rows
-        out = torch.empty_like(scores, memory_format=torch.contiguous_format)
-        _segment.subtract_row_max(
-            values(scores), rows.starts, rows.ends, CPU.array(out)
-        )
-        out.exp_()
-        _segment.divide_by_row_sum(CPU.array(out), rows.starts, rows.ends)
-        ctx.save_for_backward(out)
-        return out
+    def backward(grad: torch.Tensor, alpha: torch.Tensor) -> Tensors:
+        by_scores = torch.empty_like(alpha)
+        given = values(grad), values(alpha)
+        segment.softmax_backward(*given, rows, CPU.array(by_scores))
+        return (by_scores,)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (alpha,) = ctx.saved_tensors
-        out = torch.empty_like(alpha)
-        _segment.softmax_backward(
-            values(grad), values(alpha), ctx.rows.starts, ctx.rows.ends, CPU.array(out)
-        )
-        return out, None
+    return out, (out,), backward
 
 
-def _edges(rows: BlockRows, device: torch.device) -> tuple[torch.Tensor, ...]:
+def _edges(rows: Rows, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Return each edge's source, row and place in `indices`, on `device`."""
     row, place = edge_places(rows)
     source = rows.indices[place].astype(np.int64)
     return tuple(CPU.tensor(a).to(device) for a in (source, row, place))
 
 
-def _plain_reduce(x: torch.Tensor, rows: BlockRows, op: str) -> torch.Tensor:
+def _plain_reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
     source, row, _ = _edges(rows, x.device)
     messages = x.index_select(0, source)
     out = x.new_zeros(len(rows.starts), x.shape[1])
@@ -229,15 +208,13 @@ def _plain_reduce(x: torch.Tensor, rows: BlockRows, op: str) -> torch.Tensor:
     return out
 
 
-def _plain_weighted(
-    x: torch.Tensor, weight: torch.Tensor, rows: BlockRows
-) -> torch.Tensor:
+def _plain_weighted(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Tensor:
     source, row, place = _edges(rows, x.device)
     messages = x.index_select(0, source) * weight.index_select(0, place).unsqueeze(2)
     return x.new_zeros(len(rows.starts), *x.shape[1:]).index_add(0, row, messages)
 
 
-def _plain_softmax(scores: torch.Tensor, rows: BlockRows) -> torch.Tensor:
+def _plain_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
     _, row, place = _edges(rows, scores.device)
     scores = scores.index_select(0, place)
     top = scores.new_full((len(rows.starts), scores.shape[1]), -torch.inf)
@@ -248,7 +225,7 @@ def _plain_softmax(scores: torch.Tensor, rows: BlockRows) -> torch.Tensor:
     return powers / total.index_select(0, row)
 
 
-def reduce(x: torch.Tensor, rows: BlockRows, op: str) -> torch.Tensor:
+def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
     """Return the "sum", "mean" or "max" of each row's neighbours.
 
     Parameters
@@ -269,14 +246,11 @@ def reduce(x: torch.Tensor, rows: BlockRows, op: str) -> torch.Tensor:
     x = widened(x)
     if not has_kernels(x):
         return _plain_reduce(x, rows, op)
-    if op == "max":
-        return _Max.apply(x, rows)
-    return _Sum.apply(x, rows, op == "mean")
+    kernel = partial(_max, rows) if op == "max" else partial(_sum, rows, op == "mean")
+    return Differentiable.apply(kernel, x)
 
 
-def weighted_sum(
-    x: torch.Tensor, weight: torch.Tensor, rows: BlockRows
-) -> torch.Tensor:
+def weighted_sum(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Tensor:
     """Return each row's sum of neighbours `x` [n, H, D] by `weight` [L, H].
 
     Returns
@@ -287,12 +261,11 @@ def weighted_sum(
     x, weight = widened(x), widened(weight)
     if not has_kernels(x) or x.dtype != weight.dtype:
         return _plain_weighted(x, weight, rows)
-    return _Weighted.apply(x.flatten(1), weight, rows).unflatten(1, x.shape[1:])
+    out = Differentiable.apply(partial(_weighted, rows), x.flatten(1), weight)
+    return out.unflatten(1, x.shape[1:])
 
 
-def edge_add(
-    source: torch.Tensor, target: torch.Tensor, rows: BlockRows
-) -> torch.Tensor:
+def edge_add(source: torch.Tensor, target: torch.Tensor, rows: Rows) -> torch.Tensor:
     """Return, for compact rows, ``source[j] + target[i]`` of each edge: [E, H].
 
     `source` is [n, H], `target` [>= r, H].
@@ -301,12 +274,12 @@ def edge_add(
     if not has_kernels(source) or source.dtype != target.dtype:
         j, i, _ = _edges(rows, source.device)
         return source.index_select(0, j) + target.index_select(0, i)
-    return _EdgeAdd.apply(source, target, rows)
+    return Differentiable.apply(partial(_edge_add, rows), source, target)
 
 
-def edge_softmax(scores: torch.Tensor, rows: BlockRows) -> torch.Tensor:
+def edge_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
     """Return, for compact rows, the softmax of `scores` [E, H] over each row."""
     scores = widened(scores)
     if not has_kernels(scores):
         return _plain_softmax(scores, rows)
-    return _Softmax.apply(scores, rows)
+    return Differentiable.apply(partial(_softmax, rows), scores)

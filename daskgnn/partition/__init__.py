@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.estimate import estimate as estimate_cost
-from daskgnn.partition.methods.hash import hash_clusters
-from daskgnn.partition.methods.kaminpar import kaminpar_clusters, terapart_clusters
-from daskgnn.partition.methods.metis import metis_clusters
+from daskgnn.partition.methods.embedding import spectral_clusters, walk_clusters
+from daskgnn.partition.methods.ids import hash_clusters, range_clusters
+from daskgnn.partition.methods.multilevel import (
+    kaminpar_clusters,
+    metis_clusters,
+    terapart_clusters,
+)
 from daskgnn.partition.methods.propagation import propagation_clusters
-from daskgnn.partition.methods.ranges import range_clusters
-from daskgnn.partition.methods.spectral import spectral_clusters
 from daskgnn.partition.methods.streaming import fennel_clusters, ldg_clusters
 from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
-from daskgnn.partition.methods.walks import walk_clusters
 from daskgnn.partition.quality import Quality
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def choose_method(
         return method
     if num_edges < AUTO_EDGES:
         return "metis"
-    for name in ("kaminpar", "terapart") if _installed("kaminpar") else ("metis",):
+    for name in ("kaminpar", "terapart") if is_installed("kaminpar") else ("metis",):
         if estimate_cost(name, num_nodes, num_edges, free_bytes).fits:
             return name
     return "cluster"
@@ -75,7 +76,7 @@ def choose_method(
 def fallback_note(method: Any, num_edges: int, used: str = "metis") -> str:
     """Return a line where "auto" would rather take what is not installed, else ""."""
     auto = isinstance(method, str) and method == "auto"
-    if not auto or num_edges < AUTO_EDGES or _installed("kaminpar"):
+    if not auto or num_edges < AUTO_EDGES or is_installed("kaminpar"):
         return ""
     return (
         f"{'METIS' if used == 'metis' else used} was used because KaMinPar, which is "
@@ -113,24 +114,17 @@ def find_partitioner(
 
 def check_installed(method: str) -> None:
     """Raise `PartitionError` if a method needs a package that is not installed."""
-    package = _PACKAGES.get(method)
-    if package is not None and not _installed(package):
+    if not is_installed(method):
         raise PartitionError(
             f"method {method!r} needs a package that is not installed: pip install "
-            f"{package}"
+            f"{_PACKAGES[method]}"
         )
 
 
-def _installed(package: str) -> bool:
-    """Tell whether a package can be imported."""
-    return importlib.util.find_spec(package) is not None
+def is_installed(method: str) -> bool:
+    """Tell whether what a method needs can be imported."""
+    package = _PACKAGES.get(method)
+    return package is None or importlib.util.find_spec(package) is not None
 
 
-__all__ = [
-    "PARTITIONERS",
-    "Quality",
-    "check_installed",
-    "choose_method",
-    "fallback_note",
-    "find_partitioner",
-]
+__all__ = ["PARTITIONERS", "Quality"]

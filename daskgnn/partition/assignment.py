@@ -5,17 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.errors import PartitionError
+from daskgnn.errors import PartitionError, first_line
 from daskgnn.partition.methods.hierarchy import order_clusters
-from daskgnn.partition.methods.weights import work_of
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import Structure, work_of
 
 SUFFIXES = (".npy", ".txt", ".part", ".csv")
 
@@ -50,11 +47,7 @@ def assigned_clusters(graph: Structure, given: Any) -> np.ndarray:
     if isinstance(given, str | Path):
         label, values = str(given), _read(Path(given).expanduser())
     values = np.asarray(values)
-    if values.shape != (graph.num_nodes,) or values.dtype.kind not in "iu":
-        raise PartitionError(
-            f"{label} is an array {values.dtype} {values.shape}, expected one integer "
-            f"a node: ({graph.num_nodes},)"
-        )
+    check_clusters(values, f"{label} is", graph.num_nodes)
     return _ordered(graph, values)
 
 
@@ -125,8 +118,8 @@ def check_clusters(values: np.ndarray, said: str, num_nodes: int) -> None:
     """Raise `PartitionError` unless there is an integer for each node."""
     if values.shape != (num_nodes,) or values.dtype.kind not in "iu":
         raise PartitionError(
-            f"{said} an array {values.dtype} {values.shape}, expected the cluster of "
-            f"each node: integers ({num_nodes},)"
+            f"{said} an array {values.dtype} {values.shape}, expected one integer a "
+            f"node, its cluster: integers ({num_nodes},)"
         )
 
 
@@ -139,8 +132,7 @@ def _read(path: Path) -> np.ndarray:
             return np.asarray(np.load(path, allow_pickle=False))
         return np.loadtxt(path, dtype=np.int64, ndmin=1)
     except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
         raise PartitionError(
-            f"{path} cannot be read ({reason}): expected an .npy of integers, or one "
-            "integer a line"
+            f"{path} cannot be read ({first_line(error)}): expected an .npy of "
+            "integers, or one integer a line"
         ) from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import PartitionError
-from daskgnn.partition.methods.weights import NODE_SHARE
+from daskgnn.partition.methods.structure import NODE_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -140,10 +140,14 @@ def cut_clusters(
     return clusters.bounds[[*cuts, len(clusters)]].astype(np.int64)
 
 
+def is_whole(value: object) -> bool:
+    """Tell whether a value is a whole number, and not True or False."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def check_num_parts(num_parts: int, clusters: int) -> None:
     """Raise `PartitionError` unless `num_parts` is in 1..clusters."""
-    whole = isinstance(num_parts, int | np.integer) and not isinstance(num_parts, bool)
-    if not whole or num_parts < 1:
+    if not is_whole(num_parts) or num_parts < 1:
         raise PartitionError(
             f"num_parts={num_parts!r}: give a whole number in 1..{clusters}"
         )

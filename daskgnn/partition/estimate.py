@@ -86,14 +86,10 @@ class Estimate:
 
     def __str__(self) -> str:
         """Return one line."""
-        end = (
-            ""
-            if self.fits
-            else f": does not fit, {size_text(self.free_bytes)} are free"
-        )
-        return (
-            f"{self.method}: about {_time(self.seconds)}, {size_text(self.bytes)}{end}"
-        )
+        said = f"{self.method}: about {_time(self.seconds)}, {size_text(self.bytes)}"
+        if self.fits:
+            return said
+        return f"{said}: does not fit, {size_text(self.free_bytes)} are free"
 
 
 def estimate(

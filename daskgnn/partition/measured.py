@@ -7,8 +7,9 @@ later), and reads the clock and the process's peak memory around the real run.
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -17,17 +18,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import psutil
 
 from daskgnn.errors import PartitionError
-from daskgnn.partition.methods.structure import CSRStructure
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import CSRStructure, Structure
 
 _PACKAGE_HOME = str(Path(__file__).parents[2])
+_TASK, _RESULT = "task.pickle", "result.pickle"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +54,16 @@ def run_measured(
     PartitionError
         If the method fails, or its process is killed for lack of memory.
     """
+    seen = CSRStructure(
+        np.asarray(graph.indptr),
+        np.asarray(graph.indices),
+        bool(graph.directed),
+        dict(graph.splits),
+    )
     with tempfile.TemporaryDirectory(prefix="daskgnn-") as folder:
-        root = Path(folder)
-        write_structure(graph, root)
-        task = {"method": method, "num_clusters": num_clusters, "seed": seed}
-        (root / "task.json").write_text(json.dumps(task))
+        Path(folder, _TASK).write_bytes(
+            pickle.dumps((method, seen, num_clusters, seed))
+        )
         paths = [_PACKAGE_HOME, *filter(None, [os.environ.get("PYTHONPATH")])]
         done = subprocess.run(
             [sys.executable, "-m", __name__, folder],
@@ -67,18 +72,13 @@ def run_measured(
             stderr=subprocess.PIPE,
             text=True,
         )
-        if not (root / "done.json").exists():
+        result = Path(folder, _RESULT)
+        if not result.exists():
             raise PartitionError(_failure(method, done))
-        found = json.loads((root / "done.json").read_text())
-        if "error" in found:
-            raise PartitionError(found["error"])
-        holders = root / "holders.npy"
-        return Measured(
-            np.load(root / "clusters.npy"),
-            np.load(holders) if holders.exists() else None,
-            found["seconds"],
-            found["peak_bytes"],
-        )
+        found = pickle.loads(result.read_bytes())
+    if isinstance(found, PartitionError):
+        raise found
+    return Measured(*found)
 
 
 def _failure(method: str, done: subprocess.CompletedProcess[str]) -> str:
@@ -92,32 +92,7 @@ def _failure(method: str, done: subprocess.CompletedProcess[str]) -> str:
     return f"method {method!r} failed: {lines[-1]}"
 
 
-def write_structure(graph: Structure, root: Path) -> None:
-    """Write what a partitioner sees of a graph into a folder."""
-    np.save(root / "indptr.npy", graph.indptr)
-    np.save(root / "indices.npy", graph.indices)
-    if "train" in graph.splits:
-        np.save(root / "train.npy", graph.splits["train"])
-    (root / "graph.json").write_text(json.dumps({"directed": bool(graph.directed)}))
-
-
-def read_structure(root: Path) -> CSRStructure:
-    """Read what `write_structure` wrote."""
-    train = root / "train.npy"
-    return CSRStructure(
-        np.load(root / "indptr.npy"),
-        np.load(root / "indices.npy"),
-        splits={"train": np.load(train)} if train.exists() else {},
-        **json.loads((root / "graph.json").read_text()),
-    )
-
-
-def resident_bytes() -> int:
-    """Return the memory this process holds now."""
-    return _status("VmRSS") or peak_resident_bytes()
-
-
-def reset_peak() -> None:
+def _reset_peak() -> None:
     """Let the peak begin at what is held now, where the system can do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -125,50 +100,38 @@ def reset_peak() -> None:
         return
 
 
-def peak_resident_bytes() -> int:
-    """Return the most memory this process held, since `reset_peak`."""
+def _peak_bytes() -> int:
+    """Return the most memory this process held, since `_reset_peak`."""
+    status = Path("/proc/self/status")
+    told = status.read_text() if status.exists() else ""
+    if found := re.search(r"^VmHWM:\s*(\d+) kB", told, re.MULTILINE):
+        return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return _status("VmHWM") or own
-
-
-def _status(name: str) -> int:
-    """Return a number of bytes from Linux' account of this process, else 0."""
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    for line in text.splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _serve(root: Path) -> None:
     """Do what the folder's task says, and write the result beside it."""
-    task = json.loads((root / "task.json").read_text())
     try:
-        result = _measure(root, **task)
+        result: Any = _measure(*pickle.loads((root / _TASK).read_bytes()))
     except PartitionError as error:
-        result = {"error": str(error)}
-    (root / "done.part").write_text(json.dumps(result))
-    (root / "done.part").rename(root / "done.json")
+        result = error
+    part = root / "part"
+    part.write_bytes(pickle.dumps(result))
+    part.rename(root / _RESULT)
 
 
-def _measure(root: Path, method: str, num_clusters: int, seed: int) -> dict[str, Any]:
-    """Run the method, write its arrays, and return what it took."""
+def _measure(
+    method: str, graph: CSRStructure, num_clusters: int, seed: int
+) -> tuple[np.ndarray, np.ndarray | None, float, int]:
+    """Run the method, and return what makes a `Measured`."""
     find = _runner(method)
     find(_small_graph(), 4, seed)
-    graph = read_structure(root)
-    reset_peak()
-    before, start = resident_bytes(), time.perf_counter()
+    _reset_peak()
+    before, start = psutil.Process().memory_info().rss, time.perf_counter()
     clusters, holders = find(graph, num_clusters, seed)
     seconds = time.perf_counter() - start
-    grown = peak_resident_bytes() - before
-    np.save(root / "clusters.npy", clusters)
-    if holders is not None:
-        np.save(root / "holders.npy", holders)
-    return {"seconds": seconds, "peak_bytes": max(grown, 0)}
+    return clusters, holders, seconds, max(_peak_bytes() - before, 0)
 
 
 def _runner(method: str) -> Any:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.partition.traffic import check_sampling, remote_traffic
+from daskgnn.display import html_table, words
+from daskgnn.partition.traffic import Holdings, check_sampling, remote_traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from daskgnn.partition.holdings import Holdings
+_HEADER = ("part", "nodes", "edges", "training", "halo")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,34 +93,56 @@ class Quality:
             "halo_share replication_factor nodes edges seeds halo_nodes num_neighbors "
             "batch_size window remote_rows_per_step remote_bytes_per_step"
         )
-        values = {name: getattr(self, name) for name in names.split()}
         return {
-            name: np.asarray(value).tolist()
-            if isinstance(value, np.ndarray | tuple)
-            else value
-            for name, value in values.items()
+            name: np.asarray(getattr(self, name)).tolist() for name in names.split()
         }
+
+    def __repr__(self) -> str:
+        """Return one line of the numbers that matter most."""
+        return (
+            f"Quality({self.num_parts} parts, edge cut {self.edge_cut:.4f}, edge "
+            f"balance {self.edge_balance:.2f}, replication factor "
+            f"{self.replication_factor:.2f})"
+        )
 
     def __str__(self) -> str:
         """Return a table of the parts and a line for each number of the whole."""
-        seeds = ["-"] * self.num_parts if self.seeds is None else self.seeds
+        lines = [_line(*row) for row in [_HEADER, *self._parts()]]
+        lines += [f"{name:18}  {text}" for name, text in self._whole()]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the numbers of the whole as a table, and those of the parts."""
+        whole = html_table(repr(self), self._whole())
+        return whole + html_table("Parts", self._parts(), _HEADER)
+
+    def _parts(self) -> Iterable[tuple[Any, ...]]:
+        """Return the columns of `_HEADER` of each part."""
+        seeds = [None] * self.num_parts if self.seeds is None else self.seeds
         columns = (self.nodes, self.edges, seeds, self.halo_nodes)
-        lines = [_line("part", "nodes", "edges", "training", "halo")]
-        lines += [_line(p, *row) for p, row in enumerate(zip(*columns, strict=True))]
+        return zip(range(self.num_parts), *columns, strict=True)
+
+    def _whole(self) -> list[tuple[str, str]]:
+        """Return what the numbers of the whole are called, and their text."""
         seed_balance = "-" if self.seed_balance is None else f"{self.seed_balance:.3f}"
         fan_outs = ",".join(map(str, self.num_neighbors))
-        return "\n".join(
-            [
-                *lines,
-                f"edge cut            {self.edge_cut:.4f}",
-                f"balance (max/mean)  nodes {self.node_balance:.3f}, edges "
-                f"{self.edge_balance:.3f}, training nodes {seed_balance}",
-                f"replication factor  {self.replication_factor:.3f}",
-                f"remote rows a step  about {self.remote_rows_per_step:,.0f} "
-                f"({size_text(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
-                f"batch {self.batch_size}, {_steps(self.window)}, without cache",
-            ]
+        balance = (
+            f"nodes {self.node_balance:.3f}, edges {self.edge_balance:.3f}, "
+            f"training nodes {seed_balance}"
         )
+        alone = self.window == 1
+        steps = "each step by itself" if alone else f"windows of {self.window} steps"
+        remote = (
+            f"about {self.remote_rows_per_step:,.0f} "
+            f"({size_text(self.remote_bytes_per_step)}) at fan-outs {fan_outs}, "
+            f"batch {self.batch_size}, {steps}, without cache"
+        )
+        return [
+            ("edge cut", f"{self.edge_cut:.4f}"),
+            ("balance (max/mean)", balance),
+            ("replication factor", f"{self.replication_factor:.3f}"),
+            ("remote rows a step", remote),
+        ]
 
 
 def measure(
@@ -164,14 +187,16 @@ def measure(
         remote = indices[(indices < start) | (indices >= stop)]
         edges.append(len(indices))
         cut += len(remote)
-        halo.append(_count_distinct(remote, bounds[-1]))
+        halo.append(int(np.count_nonzero(np.bincount(remote))))
     if seeds is not None and not len(seeds):
         seeds = None
     in_parts = None if seeds is None else np.diff(np.searchsorted(seeds, book))
     sampling = (num_neighbors, batch_size, window)
     look_ups = None if holdings is None else holdings.look_ups(book)
-    traffic = remote_traffic(block, runs, seeds, row_bytes, *sampling, look_ups)
-    found = Quality(
+    rows, sent = remote_traffic(block, runs, seeds, row_bytes, *sampling, look_ups)
+    if holdings is not None:
+        edges, halo = holdings.counts_of_parts(book)
+    return Quality(
         nodes=np.diff(book),
         edges=np.array(edges, np.int64),
         seeds=in_parts,
@@ -179,12 +204,11 @@ def measure(
         cut_edges=cut,
         num_neighbors=tuple(int(k) for k in num_neighbors),
         batch_size=int(batch_size),
-        remote_rows_per_step=traffic.rows,
-        remote_bytes_per_step=traffic.bytes,
+        remote_rows_per_step=rows,
+        remote_bytes_per_step=sent,
         row_bytes=float(np.mean(row_bytes)),
         window=int(window),
     )
-    return found if holdings is None else holdings.correct(found, book)
 
 
 def each_row_bytes(features: Any, feature_dtype: str = "float32") -> Any:
@@ -209,13 +233,6 @@ def feature_row_bytes(features: Any, feature_dtype: str = "float32") -> float:
     return (4.0 if feature_dtype == "float32" else 2.0) * features.shape[1]
 
 
-def _count_distinct(ids: np.ndarray, num_nodes: int) -> int:
-    """Count the different node ids."""
-    found = np.zeros(num_nodes, bool)
-    found[ids] = True
-    return int(found.sum())
-
-
 def _balance(counts: np.ndarray) -> float:
     """Return the largest over the mean."""
     mean = counts.mean()
@@ -224,13 +241,8 @@ def _balance(counts: np.ndarray) -> float:
 
 def _line(*cells: Any) -> str:
     """Return a row of the table."""
-    texts = (f"{c:,}" if isinstance(c, int | np.integer) else str(c) for c in cells)
-    return f"{next(texts):>4}" + "".join(f"{text:>14}" for text in texts)
-
-
-def _steps(window: int) -> str:
-    """Say for how many steps a row is fetched once."""
-    return "each step by itself" if window == 1 else f"windows of {window} steps"
+    first, *others = map(words, cells)
+    return f"{first:>4}" + "".join(f"{text:>14}" for text in others)
 
 
 def size_text(count: float) -> str:

@@ -2,12 +2,14 @@
 
 Chances that are carried from hop to hop as if they were independent come out up to a
 fifth too high where neighbours of a node are neighbours of each other, so batches are
-drawn and followed instead. N nodes, P parts; a lane is one part of one drawn step.
+drawn and followed instead. N nodes, P parts; a lane is one part of one drawn step. Of a
+stored vertex-cut (C clusters, R split rows) what the parts hold counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +20,6 @@ from daskgnn.kernels.counter import below, combine, derive_key, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from daskgnn.partition.holdings import LookUps
 
     Block = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
@@ -40,16 +40,6 @@ LOOK_UP_BYTES = 8
 """Of an entry that is looked up: its place is asked for, its column is answered."""
 
 
-@dataclass(frozen=True)
-class TrafficEstimate:
-    """What a step fetches from other parts, summed over all parts."""
-
-    rows: float
-    """Feature rows."""
-    bytes: float
-    """Of these rows, of sampled neighbours, and of the requests for both."""
-
-
 def remote_traffic(
     block: Block,
     runs: list[tuple[int, int]],
@@ -58,8 +48,8 @@ def remote_traffic(
     num_neighbors: Sequence[int],
     batch_size: int,
     window: int = 1,
-    look_ups: LookUps | None = None,
-) -> TrafficEstimate:
+    look_ups: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> tuple[float, float]:
     """Estimate what a step needs of other parts, as training counts it.
 
     Batches are drawn as training draws them: seeds without repeats, cut into equal
@@ -78,11 +68,17 @@ def remote_traffic(
         Steps that are prepared together: a feature row that several of them need
         counts once, so that this is a window's traffic over its steps.
     look_ups
-        Of a vertex-cut: entries whose places are looked up with other parts.
+        Of a vertex-cut: see `Holdings.look_ups`.
+
+    Returns
+    -------
+    float, float
+        Feature rows that a step fetches from other parts, over all parts; and the bytes
+        of these, of sampled neighbours, and of the requests for both.
     """
     num_nodes = runs[-1][1]
     if len(runs) == 1:
-        return TrafficEstimate(0.0, 0.0)
+        return 0.0, 0.0
     if seeds is None:
         seeds = np.arange(num_nodes)
     steps = int(np.clip(SEEDS // min(batch_size, len(seeds)), *STEPS))
@@ -90,12 +86,12 @@ def remote_traffic(
     reached = lanes.draw_seeds(seeds, batch_size)
     before, sampled = reached[:0], 0.0
     for hop, fan_out in enumerate(num_neighbors):
-        width = _widest(num_neighbors[hop:])
+        rest = num_neighbors[hop:]  # what these hops ask of a row at most
+        width = 2**62 if -1 in rest else max(rest)
         fresh = ~np.isin(reached, before, assume_unique=True)
         asked, nodes = fresh & lanes.remote(reached), reached % num_nodes
-        sampled += int(asked.sum()) * (
-            SAMPLED_ROW_BYTES + (LABEL_BYTES if hop == 0 else 0)
-        )
+        each = SAMPLED_ROW_BYTES + (LABEL_BYTES if hop == 0 else 0)
+        sampled += int(asked.sum()) * each
         found = [reached]
         for start, stop in runs:
             here = (nodes >= start) & (nodes < stop)
@@ -105,21 +101,17 @@ def remote_traffic(
             if look_ups is not None:
                 new = here & fresh
                 drawn = np.minimum(np.diff(indptr)[nodes[new] - start], width)
-                away = look_ups.share(nodes[new], lanes.part(reached[new]))
+                away = look_ups(nodes[new], lanes.part(reached[new]))
                 sampled += LOOK_UP_BYTES * float((drawn * away).sum())
             own = reached[here]
-            found.append(_neighbours(own, indptr, indices, start, num_nodes, fan_out))
+            rows = (indptr, indices, own % num_nodes - start)
+            found.append(_neighbours(own, rows, num_nodes, fan_out))
         before, reached = reached, np.unique(np.concatenate(found))
     fetched = lanes.fetched(reached, window)
     whole = row_bytes[fetched] if isinstance(row_bytes, np.ndarray) else row_bytes
     sent = float(np.sum(np.broadcast_to(whole + NEIGHBOUR_BYTES, fetched.shape)))
     share = len(runs) / len(lanes.parts) / lanes.steps
-    return TrafficEstimate(len(fetched) * share, (sent + sampled) * share)
-
-
-def _widest(num_neighbors: Sequence[int]) -> int:
-    """Return how many neighbours the rest of the hops ask of a row at most."""
-    return 2**62 if -1 in num_neighbors else max(num_neighbors)
+    return len(fetched) * share, (sent + sampled) * share
 
 
 def check_sampling(
@@ -190,38 +182,36 @@ class _Lanes:
 
 def _neighbours(
     keys: np.ndarray,
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    start: int,
+    block: tuple[np.ndarray, np.ndarray, np.ndarray],
     num_nodes: int,
     fan_out: int,
 ) -> np.ndarray:
-    """Return keys of the neighbours that keys' nodes draw, each once."""
-    rows = keys % num_nodes - start
+    """Return keys of the neighbours that keys' nodes draw, each once.
+
+    Parameters
+    ----------
+    block
+        CSR rows, and which of them each key's is.
+    """
+    indptr, _, rows = block
     degree = np.diff(indptr)[rows]
     taken = degree if fan_out == -1 else np.minimum(degree, fan_out)
     found = np.empty(int(taken.sum()), np.int64)
     key = np.uint64(derive_key(0))
-    _draw_rows(keys, rows, taken, indptr, indices, num_nodes, key, found)
+    _draw_rows(keys, block, taken, num_nodes, key, found)
     return np.unique(found)
 
 
 @njit(cache=True, nogil=True)
 def _draw_rows(
-    keys: Any,
-    rows: Any,
-    taken: Any,
-    indptr: Any,
-    indices: Any,
-    num_nodes: int,
-    key: Any,
-    found: Any,
+    keys: Any, block: Any, taken: Any, num_nodes: int, key: Any, found: Any
 ) -> None:
     """Write the keys of the first `taken` of each row's draw order, row after row.
 
     The order is that of a partial Fisher-Yates shuffle, a function of the row's key
     alone, so that draws of several hops are nested.
     """
+    indptr, indices, rows = block
     at = 0
     for i in range(len(rows)):
         begin, degree = indptr[rows[i]], indptr[rows[i] + 1] - indptr[rows[i]]
@@ -246,3 +236,69 @@ def _swapped(own: Any, place: Any, step: Any, degree: Any) -> Any:
         elif place == j:
             place = other
     return place
+
+
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """How much of each split row each cluster holds."""
+
+    rows: np.ndarray
+    """int64 [R], storage ids, ascending."""
+    counts: np.ndarray
+    """int64 [R, C], entries."""
+    cluster_bounds: np.ndarray
+    """int64 [C + 1], storage ids."""
+    stored: Callable[[int, int], np.ndarray]
+    """(start, stop) -> storage ids of the neighbours in all entries that the clusters
+    between two storage ids hold."""
+
+    def by_part(self, book: np.ndarray) -> np.ndarray:
+        """Return int64 [R, P], the entries of each row with each part."""
+        first = np.searchsorted(self.cluster_bounds, book[:-1])
+        found: np.ndarray = np.add.reduceat(self.counts, first, axis=1)
+        return found
+
+    def counts_of_parts(self, book: np.ndarray) -> tuple[list[int], list[int]]:
+        """Return the entries and the halo nodes of each part as they are stored.
+
+        A node stands in a part if its master is there, or one of its entries.
+        """
+        held = self.by_part(book)
+        edges, halo = [], []
+        for part, (start, stop) in enumerate(pairwise(int(b) for b in book)):
+            columns = self.stored(start, stop)
+            here = np.zeros(int(book[-1]), bool)
+            here[columns] = True
+            here[self.rows[held[:, part] > 0]] = True
+            here[start:stop] = False
+            edges.append(len(columns))
+            halo.append(int(here.sum()))
+        return edges, halo
+
+    def look_ups(
+        self, book: np.ndarray
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Return what tells the share of a row's entries that has to be looked up.
+
+        What the row's master holds comes with its answer, and what the part itself
+        holds is at hand.
+
+        Returns
+        -------
+        Callable
+            (nodes, parts) -> float64 [m], for parts that want the rows of nodes.
+        """
+        held = self.by_part(book)
+        shares = held / held.sum(axis=1, keepdims=True)
+
+        def share(nodes: np.ndarray, parts: np.ndarray) -> np.ndarray:
+            number = np.searchsorted(self.rows, nodes)
+            split_rows = np.append(self.rows, -1)[number] == nodes
+            found = np.zeros(len(nodes))
+            row, part = number[split_rows], parts[split_rows]
+            master = np.searchsorted(book, nodes[split_rows], side="right") - 1
+            others = 1 - shares[row, master]
+            found[split_rows] = others - np.where(master == part, 0, shares[row, part])
+            return found
+
+        return share

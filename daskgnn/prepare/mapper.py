@@ -1,9 +1,9 @@
-"""Calls of one function, as tasks on the workers of a cluster."""
+"""Calls of one function: in this process, or as tasks on a cluster's workers."""
 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from itertools import islice, starmap
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -11,7 +11,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
-from daskgnn.errors import StoreError
+from daskgnn.errors import StoreError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,8 +28,9 @@ _LOST = (
 
 
 class Mapper:
-    """Runs calls on a cluster, a bounded number at once; their results come in order.
+    """Runs calls, on a cluster a bounded number at once; their results come in order.
 
+    Without a client they run here, one after the other.
     A task that is lost with its worker runs again on another, so the functions must do
     no harm when they run twice.
     """
@@ -39,7 +40,9 @@ class Mapper:
 
     @property
     def slots(self) -> int:
-        """Tasks that the workers run at once: their threads."""
+        """Calls that run at once: the threads of the workers."""
+        if self.client is None:
+            return 1
         return max(sum(self.client.nthreads().values()), 1)
 
     def map(
@@ -57,6 +60,9 @@ class Mapper:
         StoreError
             If the cluster is lost.
         """
+        if self.client is None:
+            yield from starmap(function, calls)
+            return
         run, numbered, most = uuid4().hex[:8], enumerate(calls), _WAITING * self.slots
         waiting: deque[Any] = deque()
         try:
@@ -72,10 +78,9 @@ class Mapper:
                 waiting.popleft()
                 yield result
         except _LOST as error:
-            said = (str(error).splitlines() or [""])[0]
             raise StoreError(
                 f"the cluster lost what preparing needs ({type(error).__name__}: "
-                f"{said}): go on with resume"
+                f"{first_line(error)}): go on with resume"
             ) from error
         finally:
             if waiting:

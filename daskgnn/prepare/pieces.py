@@ -154,11 +154,10 @@ class PieceWork:
             low, high = max(start, place), min(start + count, place + last - first)
             if low < high:
                 at, into = first + low - place, slice(low - start, high - start)
-                path = self.path("entries", piece)
-                entries[into] = _read(path, np.uint64, at, high - low)
-                if self.weighted:
-                    path = self.path("weights", piece)
-                    values[into] = _read(path, np.float32, at, high - low)
+                for kind, out in (("entries", entries), ("weights", values)):
+                    if len(out):
+                        path = self.path(kind, piece)
+                        out[into] = _read(path, out.dtype, at, high - low)
             place += last - first
         return entries, values
 
@@ -226,24 +225,17 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     return source, destination, np.concatenate(weights) if weights else None
 
 
-@dataclass(frozen=True)
-class PieceTotals:
-    """What all pieces are together."""
+def join_pieces(work: PieceWork, count: int) -> dict[str, Any]:
+    """Write down where each bucket begins in each piece, and return the totals.
 
-    edges: int
-    loops: int
-    sizes: list[int]
-    """Entries of each bucket."""
-
-
-def join_pieces(work: PieceWork, count: int) -> PieceTotals:
-    """Write down where each bucket begins in each piece, and return the totals."""
+    They are ``edges``, ``loops``, and ``sizes``, the entries of each bucket.
+    """
     facts = np.stack([np.load(work.path("piece.npy", i)) for i in range(count)])
     with whole_file(work.folder / _FACTS) as file:
         np.save(file, facts[:, _ENDS:])
     sizes = np.diff(facts[:, _ENDS:], axis=1).sum(axis=0)
-    edges, loops = facts[:, _EDGES].sum(), facts[:, _LOOPS].sum()
-    return PieceTotals(int(edges), int(loops), sizes.tolist())
+    edges, loops = facts[:, [_EDGES, _LOOPS]].sum(axis=0).tolist()
+    return {"edges": edges, "loops": loops, "sizes": sizes.tolist()}
 
 
 def _read(path: Path, dtype: Any, first: int, count: int) -> np.ndarray:

@@ -27,41 +27,37 @@ INDPTR, INDICES, WEIGHTS = "indptr.npy", "indices.bin", "weights.bin"
 
 
 @dataclass
-class RowState:
-    """How far the buckets have been sorted to rows."""
+class RowFiles:
+    """CSR rows in the files of a folder, written from the first row to the last."""
 
+    folder: Path
+    num_nodes: int
+    weighted: bool
     buckets: int = 0
-    """Buckets that are done."""
+    """Buckets that have been sorted to rows."""
     entries: int = 0
     """Entries of their rows."""
     given: int = 0
     """Entries that were given in their own direction."""
 
+    def __post_init__(self) -> None:
+        """Begin the files where no bucket is done."""
+        self.folder.mkdir(exist_ok=True)
+        if not self.buckets:
+            shape = (self.num_nodes + 1,)
+            path = self.folder / INDPTR
+            np.lib.format.open_memmap(path, "w+", np.int64, shape).flush()
 
-class RowFiles:
-    """CSR rows in the files of a folder, written from the first row to the last."""
-
-    def __init__(
-        self, folder: Path, num_nodes: int, weighted: bool, state: RowState
-    ) -> None:
-        """Open the files as `state` left them."""
-        self.folder = folder
-        self.weighted = weighted
-        self.num_nodes = num_nodes
-        self.state = state
-        folder.mkdir(exist_ok=True)
-        if not self.state.buckets:
-            fresh = np.lib.format.open_memmap(
-                folder / INDPTR, "w+", np.int64, (num_nodes + 1,)
-            )
-            fresh[0] = 0
-            fresh.flush()
+    def state(self) -> dict[str, int]:
+        """Return how far the files are written, as plain content for JSON."""
+        names = ("buckets", "entries", "given")
+        return {name: getattr(self, name) for name in names}
 
     def take(
         self,
         sizes: Sequence[int],
         rows: Iterator[Iterable[SortedRows]],
-        save: Callable[[RowState], None],
+        save: Callable[[dict[str, int]], None],
         told: Callable[[int], Any] = int,
     ) -> None:
         """Write the rows of all buckets that are not yet done.
@@ -73,44 +69,43 @@ class RowFiles:
         rows
             The sorted rows of each bucket that is not done.
         save
-            Called every few seconds, when all that the state says is on the disk.
+            Called with the state every few seconds, when all it says is on the disk.
         told
             Called with the entries of each bucket.
         """
         indptr, saved = np.load(self.folder / INDPTR, mmap_mode="r+"), time.monotonic()
         with self._open(INDICES, 4) as indices, self._open(WEIGHTS, 4) as weights:
-            for size, bucket in zip(sizes[self.state.buckets :], rows, strict=True):
+            for size, bucket in zip(sizes[self.buckets :], rows, strict=True):
                 for found in bucket:
-                    indptr[found.first + 1 : found.last + 1] = (
-                        found.indptr[1:] + self.state.entries
-                    )
+                    ends = found.indptr[1:] + self.entries
+                    indptr[found.first + 1 : found.last + 1] = ends
                     found.columns.tofile(indices)
                     found.weights.tofile(weights)
-                    self.state.entries += len(found.columns)
-                    self.state.given += found.given
-                self.state.buckets += 1
+                    self.entries += len(found.columns)
+                    self.given += found.given
+                self.buckets += 1
                 told(size)
-                last_one = self.state.buckets == len(sizes)
+                last_one = self.buckets == len(sizes)
                 if last_one or time.monotonic() - saved > SAVE_SECONDS:
                     for file in (indices, weights):
                         file.flush()
                         os.fsync(file.fileno())
                     indptr.flush()
-                    save(self.state)
+                    save(self.state())
                     saved = time.monotonic()
 
     def _open(self, name: str, size: int) -> Any:
         """Open a file, cut back to the entries that count."""
         path = self.folder / name
         path.touch()
-        os.truncate(path, self.state.entries * size)
+        os.truncate(path, self.entries * size)
         return path.open("ab")
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Map the finished rows: int64 [N+1], int32 [E], float32 [E] if weighted."""
         indptr = np.load(self.folder / INDPTR, mmap_mode="r")
-        shape = (self.state.entries,)
-        if not shape[0]:
+        shape = (self.entries,)
+        if not self.entries:
             none = np.empty(0, np.float32)
             return indptr, np.empty(0, np.int32), none if self.weighted else None
         indices = np.memmap(self.folder / INDICES, np.int32, "r", shape=shape)

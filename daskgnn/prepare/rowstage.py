@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
-from itertools import starmap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.assemble import Spool, count_isolated, count_rows
-from daskgnn.graph.edges.csr import CSRRows
+from daskgnn.graph.edges.assemble import Spool, reported_rows
 from daskgnn.prepare.pieces import (
-    PieceTotals,
+    EdgeSource,
     PieceWork,
     cut_pieces,
     join_pieces,
@@ -21,17 +19,16 @@ from daskgnn.prepare.pieces import (
     save_edges,
     sort_whole,
 )
-from daskgnn.prepare.rowfiles import RowFiles, RowState, sort_bucket
+from daskgnn.prepare.rowfiles import RowFiles, sort_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     import numpy as np
 
     from daskgnn.graph.datasets.synthetic import Synthetic
+    from daskgnn.graph.edges.convert import CSRRows
     from daskgnn.prepare.mapper import Mapper
-    from daskgnn.prepare.pieces import EdgeSource
-    from daskgnn.prepare.rowfiles import SortedRows
     from daskgnn.prepare.workfolder import WorkFolder
 
 NODE_BYTES = 56
@@ -53,8 +50,8 @@ class RowStage:
     folder: WorkFolder
     limit: int
     """Bytes that all processes together may hold."""
-    mapper: Mapper | None
-    """Where tasks run; in this process if None."""
+    mapper: Mapper
+    """Where tasks run."""
     shown: bool
     tell: Callable[[str], Any]
 
@@ -70,88 +67,66 @@ class RowStage:
 
         A spool's edges are gone after that.
         """
-        slots = 1 if self.mapper is None else self.mapper.slots
-        budget = sort_budget(num_nodes, self.limit, slots)
+        budget = sort_budget(num_nodes, self.limit, self.mapper.slots)
         state = self.folder.state
-        if "num_buckets" not in state:
+        if "work" not in state:
             entries = sum(edges.lengths) * (1 if directed else 2)
             wanted = int(-(-entries * 20 * BUCKETS_IN_BUDGET // budget))
-            self.folder.save(
-                num_nodes=num_nodes,
-                num_buckets=min(max(wanted, 1), MAX_BUCKETS),
-                piece_edges=min(PIECE_EDGES, budget // _PIECE_BYTES),
-                weighted=isinstance(edges, Spool) and edges.weighted,
-            )
-        work = PieceWork(
-            folder=self.folder.path / "pieces",
-            num_nodes=state["num_nodes"],
-            num_buckets=state["num_buckets"],
-            weighted=state["weighted"],
-            directed=directed,
-            keep_self_loops=keep_self_loops,
-            budget=budget,
-        )
+            about = {
+                "num_nodes": num_nodes,
+                "num_buckets": min(max(wanted, 1), MAX_BUCKETS),
+                "weighted": isinstance(edges, Spool) and edges.weighted,
+            }
+            least = min(PIECE_EDGES, budget // _PIECE_BYTES)
+            self.folder.save(work=about, piece_edges=least)
+        options = {"directed": directed, "keep_self_loops": keep_self_loops}
+        path = self.folder.path / "pieces"
+        work = PieceWork(path, **state["work"], **options, budget=budget)
         if "pieces" not in state:
             self._put(work, edges)
         if isinstance(edges, Spool):
             edges.drop()
-        facts = PieceTotals(**state["pieces"])
-        files = self._sort(work, facts.sizes)
+        facts = state["pieces"]
+        files = self._sort(work, facts["sizes"])
         shutil.rmtree(work.folder, ignore_errors=True)
         indptr, indices, weights = files.arrays()
-        kept = files.state
-        report = count_rows(
-            facts.edges,
-            facts.loops,
-            kept.given,
-            kept.entries,
-            directed,
-            keep_self_loops,
-        )
-        report["isolated_nodes"] = count_isolated(indptr, indices, directed)
-        return CSRRows(indptr, indices, None, report), weights
+        counted = (facts["edges"], facts["loops"], files.given)
+        return reported_rows(indptr, indices, counted, **options), weights
 
     def _put(self, work: PieceWork, edges: Spool | Synthetic) -> None:
         """Put the edges into buckets, a piece at a time."""
         work.folder.mkdir(exist_ok=True)
         saved, lengths = self.folder.path / _SAVED, edges.lengths
         source: EdgeSource = edges
-        if self.mapper is not None and isinstance(edges, Spool):
+        if self.mapper.client is not None and isinstance(edges, Spool):
             source = save_edges(edges, saved)
-        pieces = cut_pieces(lengths, self.folder.state.get("piece_edges", PIECE_EDGES))
+        pieces = cut_pieces(lengths, self.folder.state["piece_edges"])
         calls = [(work, source, *piece) for piece in pieces]
         self.tell("edges to buckets")
         with bar("edges to buckets", sum(lengths), self.shown) as at:
-            done = (
-                starmap(put_piece, calls)
-                if self.mapper is None
-                else self.mapper.map("edges-to-buckets", put_piece, calls)
-            )
-            for count in done:
+            for count in self.mapper.map("edges-to-buckets", put_piece, calls):
                 at.update(count)
-        self.folder.save(pieces=asdict(join_pieces(work, len(pieces))))
+        self.folder.save(pieces=join_pieces(work, len(pieces)))
         saved.unlink(missing_ok=True)
 
     def _sort(self, work: PieceWork, sizes: list[int]) -> RowFiles:
         """Write the rows of all buckets, of `sizes` entries each, the first first."""
-        state = RowState(**self.folder.state.get("rows", {}))
-        path = self.folder.path / "rows"
-        files = RowFiles(path, work.num_nodes, work.weighted, state)
-
-        def save(state: RowState) -> None:
-            self.folder.save(rows=asdict(state))
-
+        files = self.files()
         self.tell("buckets to rows")
-        done = sum(sizes[: state.buckets])
+        done = sum(sizes[: files.buckets])
         with bar("buckets to rows", sum(sizes), self.shown, done) as at:
-            calls = [(work, bucket) for bucket in range(state.buckets, work.count)]
-            rows: Iterator[Iterable[SortedRows]] = (
-                starmap(sort_bucket, calls)
-                if self.mapper is None
-                else self.mapper.map("buckets-to-rows", sort_whole, calls)
-            )
-            files.take(sizes, rows, save, at.update)
+            calls = [(work, bucket) for bucket in range(files.buckets, work.count)]
+            # Here a bucket's rows need not be there at once.
+            sort = sort_bucket if self.mapper.client is None else sort_whole
+            rows = self.mapper.map("buckets-to-rows", sort, calls)
+            files.take(sizes, rows, lambda rows: self.folder.save(rows=rows), at.update)
         return files
+
+    def files(self) -> RowFiles:
+        """Return the files of the rows as the folder's state has them."""
+        state = self.folder.state
+        about = (state["work"]["num_nodes"], state["work"]["weighted"])
+        return RowFiles(self.folder.path / "rows", *about, **state.get("rows", {}))
 
 
 def sort_budget(num_nodes: int, limit: int, slots: int = 1) -> int:

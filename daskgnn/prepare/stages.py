@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,23 +23,28 @@ from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.memory.partitioning import partition_graph
-from daskgnn.graph.sources.everywhere import check_path_everywhere
+from daskgnn.graph.sources.packed import check_path_everywhere
 from daskgnn.graph.store.writer import check_target
-from daskgnn.partition import AUTO_EDGES, check_installed, find_partitioner
+from daskgnn.partition import (
+    AUTO_EDGES,
+    check_installed,
+    find_partitioner,
+    is_installed,
+)
 from daskgnn.partition.assignment import is_assignment, partitioner_name
 from daskgnn.partition.book import default_clusters
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
 from daskgnn.prepare.mapper import Mapper
-from daskgnn.prepare.rowfiles import RowFiles, RowState
 from daskgnn.prepare.rowstage import RowStage, bar, sort_budget
 from daskgnn.prepare.storestage import StoreStage
 from daskgnn.prepare.workfolder import WorkFolder, load_nodes, save_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PREPARE_LIMIT = "4 GiB"
 """What preparing may hold, if nobody says."""
+_NODES = "nodes.joblib"
 
 
 def prepare(
@@ -112,6 +118,9 @@ def prepare(
     target = os.path.abspath(os.fspath(out))
     check_target(target, overwrite or resume)
     limit = limit_bytes(PREPARE_LIMIT if memory_limit is None else memory_limit)
+    mapper = Mapper(client)
+    if isinstance(source, Synthetic):
+        sort_budget(source.num_nodes, limit, mapper.slots)
     content = {
         "input": _describe(source),
         "reader options": {name: _plain(value) for name, value in options.items()},
@@ -122,28 +131,30 @@ def prepare(
         "feature dtype": feature_dtype,
         "place of work": "here" if client is None else "a cluster",
     }
-    mapper = None if client is None else Mapper(client)
-    if isinstance(source, Synthetic):
-        sort_budget(source.num_nodes, limit, 1 if mapper is None else mapper.slots)
     folder = WorkFolder(target, content, resume)
+    stage = RowStage(folder, limit, mapper, progress, tell)
+    with _left_in_order(folder, target):
+        # What was not there at first is ours: the last run ended after placing it.
+        placed = "placing" in folder.state and os.path.lexists(target)
+        if overwrite or not placed:
+            check_target(target, overwrite)
+            _check_folder(folder, client)
+            data = _graph(stage, source, options)
+            ordered = _ordered(stage, data, method, num_clusters, seed)
+            folder.save(placing=True)
+            _write(stage, ordered, target, overwrite, feature_dtype)
+        folder.remove()
+    return target
+
+
+@contextmanager
+def _left_in_order(folder: WorkFolder, target: str) -> Iterator[None]:
+    """Let go of a work folder at the end; remove it where the input was wrong."""
     try:
-        if "placing" in folder.state and not overwrite and os.path.lexists(target):
-            # It was not there at first: the last run ended after it had put it there.
+        yield
+    except InputError as error:
+        if not isinstance(error, StoreError | ClusterError):
             folder.remove()
-            return target
-        check_target(target, overwrite)
-        _check_folder(folder, mapper)
-        stage = RowStage(folder, limit, mapper, progress, tell)
-        data = _graph(folder, source, stage, options)
-        tell("partition")
-        ordered = _ordered(folder, data, limit, method, num_clusters, seed)
-        folder.save(placing=True)
-        _write(folder, ordered, stage, target, overwrite, feature_dtype)
-        folder.remove()
-    except (StoreError, ClusterError):
-        raise
-    except InputError:
-        folder.remove()
         raise
     except OSError as error:
         raise StoreError(
@@ -152,40 +163,37 @@ def prepare(
         ) from error
     finally:
         folder.close()
-    return target
 
 
 def _write(
-    folder: WorkFolder,
-    ordered: PartitionedGraph,
     stage: RowStage,
+    ordered: PartitionedGraph,
     target: str,
     overwrite: bool,
     feature_dtype: str,
 ) -> None:
     """Write the rows, in order, to the store."""
     stage.tell("rows to the store")
+    folder = stage.folder.path
     with bar("rows to the store", ordered.nbytes, stage.shown) as told:
         fill = None
-        if stage.mapper is not None:
-            store = StoreStage(folder.path, stage.mapper)
+        if stage.mapper.client is not None:
+            store = StoreStage(folder, stage.mapper)
             ordered = store.counted(ordered)
             fill = store.fill(ordered, feature_dtype)
-        where = folder.path / f"store-{uuid4().hex}"
+        where = folder / f"store-{uuid4().hex}"
         ordered.save(target, overwrite, feature_dtype, where, told.update, fill)
 
 
-def _check_folder(folder: WorkFolder, mapper: Mapper | None) -> None:
+def _check_folder(folder: WorkFolder, client: Any) -> None:
     """Make sure that every worker sees a work folder.
 
     A name that nobody has used tells it from another folder at the same path.
     """
-    if mapper is None:
-        return
     probe = folder.path / f"probe-{uuid4().hex}"
     probe.touch()
     try:
-        check_path_everywhere(mapper.client, str(probe), "OUT")
+        check_path_everywhere(client, str(probe), "OUT")
     except ClusterError:
         if len(folder.state) == 1:  # what was begun, and nothing that was done
             folder.remove()
@@ -212,24 +220,20 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | str | float | list | None) else str(value)
 
 
-def _graph(
-    folder: WorkFolder, source: Any, stage: RowStage, options: dict[str, Any]
-) -> GraphData:
+def _graph(stage: RowStage, source: Any, options: dict[str, Any]) -> GraphData:
     """Return the graph with its rows in files; what is done already is not redone."""
+    folder = stage.folder
     if "nodes" not in folder.state:
         stage.tell("read edges")
         if isinstance(source, Synthetic):
-            found = _draw(folder, source, stage)
+            found = _draw(source, stage)
         else:
             with spools_in(folder.path):
                 found = _read(source, stage, options)
-        folder.save(nodes=save_nodes(folder.path / "nodes", found))
-    drawn = source.features() if isinstance(source, Synthetic) else None
-    nodes = load_nodes(folder.path / "nodes", folder.state["nodes"], drawn)
-    rows = RowState(**folder.state["rows"])
-    weighted, count = folder.state["weighted"], folder.state["num_nodes"]
-    files = RowFiles(folder.path / "rows", count, weighted, rows)
-    indptr, indices, weights = files.arrays()
+        save_nodes(folder.path / _NODES, found)
+        folder.save(nodes=True)
+    indptr, indices, weights = stage.files().arrays()
+    nodes = load_nodes(folder.path / _NODES)
     return GraphData(indptr, indices, edge_weight=weights, **nodes)
 
 
@@ -242,10 +246,10 @@ def _read(path: Any, stage: RowStage, options: dict[str, Any]) -> GraphData:
     return read_graph(path, progress=stage.shown, **options)
 
 
-def _draw(folder: WorkFolder, source: Synthetic, build: RowStage) -> GraphData:
+def _draw(source: Synthetic, stage: RowStage) -> GraphData:
     """Draw a synthetic graph; its labels go to a file."""
-    rows, _ = build(source, source.num_nodes, directed=False, keep_self_loops=False)
-    path = folder.path / "drawn-labels.npy"
+    rows, _ = stage(source, source.num_nodes, directed=False, keep_self_loops=False)
+    path = stage.folder.path / "drawn-labels.npy"
     shape = (source.num_nodes,)
     labels = np.lib.format.open_memmap(path, "w+", np.int64, shape)
     for start in range(0, source.num_nodes, CHUNK):
@@ -265,21 +269,17 @@ def _draw(folder: WorkFolder, source: Synthetic, build: RowStage) -> GraphData:
 
 
 def _ordered(
-    folder: WorkFolder,
-    data: GraphData,
-    limit: int,
-    method: Any,
-    num_clusters: int | None,
-    seed: int,
+    stage: RowStage, data: GraphData, method: Any, num_clusters: int | None, seed: int
 ) -> PartitionedGraph:
     """Partition the graph, or read how it was."""
+    stage.tell("partition")
+    folder = stage.folder
     names = ("original_ids", "cluster_bounds", "cluster_names")
     if "partitioner" not in folder.state:
-        count = (
-            default_clusters(data.num_nodes) if num_clusters is None else num_clusters
-        )
-        chosen = fitting_method(method, data.num_nodes, data.num_edges, limit)
-        found = partition_graph(data, count, chosen, seed)
+        if num_clusters is None:
+            num_clusters = default_clusters(data.num_nodes)
+        chosen = fitting_method(method, data.num_nodes, data.num_edges, stage.limit)
+        found = partition_graph(data, num_clusters, chosen, seed)
         for name in names:
             np.save(folder.path / f"{name}.npy", getattr(found, name))
         folder.save(partitioner=found.partitioner)
@@ -308,10 +308,6 @@ def fitting_method(method: Any, num_nodes: int, num_edges: int, limit: int) -> A
     small = ("metis",) if num_edges < AUTO_EDGES else ()
     for name in (*small, *PREFERRED):
         found = estimate(name, num_nodes, num_edges, limit, mapped=True)
-        try:
-            check_installed(name)
-        except InputError:
-            continue
-        if found.fits:
+        if is_installed(name) and found.fits:
             return name
     return "range"

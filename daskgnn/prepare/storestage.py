@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskgnn.graph.memory.data import RowSource
 from daskgnn.graph.memory.partitioned import (
     STORED_DTYPES,
     PartitionedGraph,
     ordered_slots,
 )
-from daskgnn.graph.memory.rowsource import RowSource
 from daskgnn.graph.store.writer import (
     ArraySource,
     chunk_bounds,
@@ -50,12 +49,13 @@ class OrderedFiles:
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return a run of rows of the array that a store calls so."""
+        order = self._mapped("original_ids.npy")
         if name == "features":
             assert self.features is not None
-            order = self._mapped("original_ids.npy")
             found = narrow(self.features[order[start:stop]], self.feature_dtype)
             return found.view(STORED_DTYPES[self.feature_dtype])
-        slots = self._slots(start, stop)
+        indptr, ordered = self._mapped(f"rows/{INDPTR}"), self._mapped(_ORDERED)
+        slots = ordered_slots(indptr, ordered, order, start, stop)
         if name == "edge_weight":
             return self._read(WEIGHTS, np.float32, slots)
         indices = self._read(INDICES, np.int32, slots)
@@ -75,21 +75,12 @@ class OrderedFiles:
         found: np.ndarray = np.load(self.folder / name, mmap_mode="r")
         return found
 
-    def _slots(self, start: int, stop: int) -> np.ndarray:
-        """Return where entries ``start`` to ``stop - 1`` stand in original order."""
-        indptr = self._mapped(f"rows/{INDPTR}")
-        order = self._mapped("original_ids.npy")
-        return ordered_slots(indptr, self._mapped(_ORDERED), order, start, stop)
-
     def _read(self, name: str, dtype: Any, slots: np.ndarray) -> np.ndarray:
         """Return entries of the rows' files."""
         out: np.ndarray = np.empty((len(slots), 1), dtype)
         path = self.folder / "rows" / name
-        file = os.open(path, os.O_RDONLY)
-        try:
-            missing = read_rows(file, slots * out.itemsize, out)
-        finally:
-            os.close(file)
+        with path.open("rb") as file:
+            missing = read_rows(file.fileno(), slots * out.itemsize, out)
         if missing >= 0:
             raise OSError(f"{path} is cut short")
         return out[:, 0]
@@ -143,7 +134,9 @@ class StoreStage:
             for written in self.mapper.map("rows-to-store", write_chunk, calls):
                 told(written)
             fill_arrays(root, own, told)
-            _remove_torn(root)
+            # What workers that were killed had begun to write.
+            for path in Path(root).rglob("*.partial"):
+                path.unlink(missing_ok=True)
 
         return filled
 
@@ -151,9 +144,3 @@ class StoreStage:
         features = graph.data.features
         drawn = features if isinstance(features, RowSource) else None
         return OrderedFiles(self.folder, feature_dtype, drawn)
-
-
-def _remove_torn(root: str) -> None:
-    """Remove what workers that were killed had begun to write."""
-    for path in Path(root).rglob("*.partial"):
-        path.unlink(missing_ok=True)

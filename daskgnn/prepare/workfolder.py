@@ -11,11 +11,11 @@ import fcntl
 import json
 import os
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import scipy.sparse as sp
+import joblib
 
 from daskgnn.errors import StoreError
 from daskgnn.prepare.pieces import whole_file
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _STATE = "state.json"
 _LOCK = "lock"
-_FACTS = ("num_classes", "directed", "name", "metric", "report")
 
 
 class WorkFolder:
@@ -70,13 +69,18 @@ class WorkFolder:
         self.state = self._read() if resume else {}
         if self.state.get("content", begun) != begun:
             self._lock.close()
-            changed = _differences(self.state["content"], begun)
+            old, names = self.state["content"], {*self.state["content"], *begun}
+            changed = sorted(name for name in names if old.get(name) != begun.get(name))
             raise StoreError(
                 f"{target!r} was begun with another {', '.join(changed)}: resume with "
                 "the options it was begun with, or begin anew without resume"
             )
         if not self.state:
-            self._empty()
+            for path in self.path.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != _LOCK:
+                    path.unlink()
             self.save(content=begun)
 
     def _read(self) -> dict[str, Any]:
@@ -86,14 +90,6 @@ class WorkFolder:
         except (OSError, ValueError):
             return {}
         return found
-
-    def _empty(self) -> None:
-        """Remove all but the lock."""
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != _LOCK:
-                path.unlink()
 
     def save(self, **changes: Any) -> None:
         """Change entries of the state and write it down, as a whole or not at all."""
@@ -111,61 +107,14 @@ class WorkFolder:
         self._lock.close()
 
 
-def _differences(old: Any, new: Any) -> list[str]:
-    """Name what is not the same in two states' contents."""
-    names = sorted({*old, *new})
-    return [name.replace("_", " ") for name in names if old.get(name) != new.get(name)]
+def save_nodes(path: Path, data: GraphData) -> None:
+    """Write all of a graph but its rows to a file."""
+    rows = ("indptr", "indices", "edge_weight")
+    names = [field.name for field in fields(data) if field.name not in rows]
+    joblib.dump({name: getattr(data, name) for name in names}, path)
 
 
-def save_nodes(folder: Path, data: GraphData) -> dict[str, Any]:
-    """Write all of a graph but its rows below `folder`; return the rest for JSON."""
-    folder.mkdir(exist_ok=True)
-    arrays = {f"split-{name}": ids for name, ids in data.splits.items()}
-    if data.labels is not None:
-        arrays["labels"] = data.labels
-    if data.node_ids is not None:
-        arrays["node_ids"] = data.node_ids
-    matrix: Any = data.features
-    if sp.issparse(matrix):
-        arrays |= {"indptr": matrix.indptr, "indices": matrix.indices}
-        arrays["data"] = matrix.data
-    elif isinstance(data.features, np.ndarray):
-        arrays["features"] = data.features
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    sparse = list(matrix.shape) if sp.issparse(matrix) else None
-    return {
-        "arrays": sorted(arrays),
-        "sparse_features": sparse,
-        **{name: getattr(data, name) for name in _FACTS},
-        "num_classes": int(data.num_classes),
-        "directed": bool(data.directed),
-        "report": {name: int(count) for name, count in data.report.items()},
-    }
-
-
-def load_nodes(folder: Path, found: Mapping[str, Any], features: Any) -> dict[str, Any]:
-    """Return what `save_nodes` wrote, as arguments of `GraphData`, arrays mapped.
-
-    Parameters
-    ----------
-    found
-        What `save_nodes` returned.
-    features
-        Where features were not written, because they can be made again.
-    """
-    arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in found["arrays"]
-    }
-    splits = ("train", "val", "test")
-    if found["sparse_features"] is not None:
-        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-        features = sp.csr_array(parts, shape=tuple(found["sparse_features"]))
-    return {
-        "features": arrays.get("features", features),
-        "labels": arrays.get("labels"),
-        "splits": {s: arrays[f"split-{s}"] for s in splits if f"split-{s}" in arrays},
-        "node_ids": arrays.get("node_ids"),
-        **{name: found[name] for name in _FACTS},
-    }
+def load_nodes(path: Path) -> dict[str, Any]:
+    """Return what `save_nodes` wrote, as arguments of `GraphData`, arrays mapped."""
+    found: dict[str, Any] = joblib.load(path, mmap_mode="r")
+    return found

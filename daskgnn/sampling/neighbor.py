@@ -158,17 +158,9 @@ class NeighborSampler(Sampler):
             assert step.indptr is not None
             assert step.indices is not None
             rows = LocalRows(step.indptr, step.indices, step.weights)
-            graphs.append(
-                SampledGraph(
-                    step.ids,
-                    step.sizes,
-                    (rows,),
-                    step.original_ids,
-                    step.degree,
-                    step.weighted_degree,
-                    self.fan_out.limits,
-                )
-            )
+            known = step.original_ids, step.degree, step.weighted_degree
+            given = step.ids, step.sizes, (rows,), *known, self.fan_out.limits
+            graphs.append(SampledGraph(*given))
         return graphs
 
     def neighbors_per_layer(self) -> tuple[int, ...]:

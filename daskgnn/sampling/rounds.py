@@ -62,9 +62,8 @@ def _completed(
     """Return answers without references to entries that other parts hold."""
     if book.held is None:
         return answers
-    found = {}
-    for owner, rows in enumerate(parts):
-        places = references(answers, book.held, owner)
-        if places is not None:
-            found[owner] = rows.held(places)
-    return completed(answers, book.held, found) if found else answers
+    found = {
+        owner: rows.held(references(answers, book, owner))
+        for owner, rows in enumerate(parts)
+    }
+    return completed(answers, book, found)

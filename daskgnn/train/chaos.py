@@ -29,9 +29,12 @@ _SCHEDULER = ""
 """The name of the scheduler among victims."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChaosReport:
-    """What came of two runs that differ in nothing but killed processes."""
+    """What came of two runs that differ in nothing but killed processes.
+
+    ``print(report)`` shows all of it.
+    """
 
     undisturbed: str
     """``params_sha256``."""
@@ -56,6 +59,29 @@ class ChaosReport:
     def equal(self) -> bool:
         """Whether the kills changed no bit."""
         return self.undisturbed == self.disturbed
+
+    def __repr__(self) -> str:
+        """Return one line: whether the kills changed a bit, and how many there were."""
+        return (
+            f"ChaosReport({'equal' if self.equal else 'NOT equal'}, {self.kills} "
+            f"workers and {self.scheduler_kills} schedulers killed)"
+        )
+
+    def __str__(self) -> str:
+        """Return both hashes, and what happened."""
+        alone, disturbed = self.seconds
+        lines = {
+            "undisturbed": self.undisturbed,
+            "disturbed": self.disturbed,
+            "equal": "yes" if self.equal else "NO",
+            "kills": f"{self.kills} of workers ({self.lost} missed), "
+            f"{self.scheduler_kills} of schedulers",
+            "recovered": f"{self.recovered} workers, {self.schedulers_recovered} "
+            f"schedulers, within {self.longest_recovery:.1f} s",
+            "steps redone": f"{self.steps_redone} of {self.steps}",
+            "seconds": f"{alone:.1f} undisturbed, {disturbed:.1f} disturbed",
+        }
+        return "\n".join(f"{name:14} {value}" for name, value in lines.items())
 
 
 def chaos(

@@ -24,9 +24,10 @@ from daskgnn.dataflow.memory import (
     parts_per_worker,
     plan_memory,
 )
-from daskgnn.dataflow.window import InputPlan, Preparation
-from daskgnn.graph.sources.everywhere import check_source_everywhere
+from daskgnn.dataflow.window import Preparation
+from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
+from daskgnn.kernels.exchange import InputPlan
 from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.compute.gradients import Gradients
 from daskgnn.train.compute.program import make_program, packed_sampler

@@ -22,7 +22,7 @@ from daskgnn.errors import (
 )
 from daskgnn.graph.datasets.datasets import is_store, resolve
 from daskgnn.graph.graph import open_graph
-from daskgnn.graph.sources.everywhere import check_source_everywhere
+from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import check_worker_limit, require_features
 from daskgnn.train.options.option import taken

@@ -1,14 +1,16 @@
-"""A run in one JSON object."""
+"""A run in one JSON object, in one line, and as a notebook shows it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from daskgnn.display import html_table
 from daskgnn.train.compute.state import hash_parameters
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
     from daskgnn.train.runstate import RunState
+    from daskgnn.train.trainer import Trainer
 
 
 def summarize(
@@ -68,3 +70,41 @@ def further_scores(split: str, scores: dict[str, Any], metric: str) -> dict[str,
     if "accuracy" in scores:
         known.add(metric)
     return {f"{split}_{name}": v for name, v in scores.items() if name not in known}
+
+
+def one_line(trainer: Trainer) -> str:
+    """Return what is trained on what, and how far it has come."""
+    graph, epochs = trainer.graph, trainer.run_state.position.epoch
+    drawn = ", ".join(f"{name}={value}" for name, value in _drawn(trainer).items())
+    return (
+        f"Trainer({type(trainer.model).__name__}, {graph.name!r} in {graph.num_parts} "
+        f"parts, {drawn}, {epochs} epochs done)"
+    )
+
+
+def as_table(trainer: Trainer) -> str:
+    """Return a table of the same and more, as HTML."""
+    run_state, workers = trainer.run_state, trainer.executor.num_workers()
+    facts = {
+        "model": type(trainer.model).__name__,
+        "parameters": len(run_state.state.parameters),
+        "graph": trainer.graph.name,
+        "parts": trainer.graph.num_parts,
+        "runs on": f"{workers} workers" if workers else "this process",
+        **_drawn(trainer),
+        "epochs done": run_state.position.epoch,
+        "steps done": run_state.state.step,
+        "best epoch": run_state.best and run_state.best.epoch,
+        "out": trainer.recorder.place,
+    }
+    return html_table("Trainer", facts.items())
+
+
+def _drawn(trainer: Trainer) -> dict[str, Any]:
+    """Return how minibatches are drawn."""
+    options, sampler = trainer.options, trainer.options["sampler"]
+    drawn: dict[str, Any] = {"num_neighbors": options["num_neighbors"]}
+    if sampler is not None:
+        drawn = {"sampler": type(sampler).__name__}
+    rate = trainer.run_state.schedule.options()[0].get("lr")
+    return {**drawn, "batch_size": options["batch_size"], "lr": rate}

@@ -34,7 +34,7 @@ from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
-from daskgnn.train.persist.recorder import History, Recorder, Silent
+from daskgnn.train.persist.recorder import Recorder, Silent
 from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
@@ -46,7 +46,7 @@ from daskgnn.train.renewal import (
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
-from daskgnn.train.summary import summarize
+from daskgnn.train.summary import as_table, one_line, summarize
 from daskgnn.train.targets import GivenTargets, chosen_task
 from daskgnn.train.warmup import CompileNotice
 
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
     from daskgnn.train.options.options import TrainOptions
+    from daskgnn.train.persist.history import History
     from daskgnn.train.profile.stepprofile import StepProfile
 
 T = TypeVar("T")
@@ -138,6 +139,9 @@ class Trainer:
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.step_profile: StepProfile | None = None
         """Where the time of the last `fit` went."""
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     @property
     def executor(self) -> Executor:

@@ -134,7 +134,7 @@ def test_a_task_that_runs_again_does_nothing(tmp_path):
     assert [pieces.put_piece(work, source, 0, 0, 1) for _ in range(2)] == [4, 4]
     assert source.calls == 1
     facts = pieces.join_pieces(work, 1)
-    assert (facts.edges, facts.loops, sum(facts.sizes)) == (4, 1, 6)
+    assert (facts["edges"], facts["loops"], sum(facts["sizes"])) == (4, 1, 6)
     for _ in range(2):
         (found,) = pieces.sort_whole(work, 0)
         assert found.columns.tolist() == [1, 0, 2]

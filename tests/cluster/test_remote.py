@@ -170,7 +170,7 @@ def test_workers_that_do_not_see_the_store_are_named(scheduler, tmp_path):
     from distributed import Client
 
     from daskgnn.errors import ClusterError
-    from daskgnn.graph.sources.everywhere import check_path_everywhere
+    from daskgnn.graph.sources.packed import check_path_everywhere
 
     with Client(scheduler) as client, pytest.raises(ClusterError, match="tcp://"):
         check_path_everywhere(client, str(tmp_path / "nowhere.zarr"))

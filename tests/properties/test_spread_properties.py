@@ -121,11 +121,12 @@ def test_entries_by_slot_are_those_of_the_whole_rows(drawn, key):
     for p, block in enumerate(blocks):
         own = (rows >= block.start) & (rows < block.start + block.num_rows)
         found[p] = PartRows(block).entries(rows[own] - block.start, slots[own])
+    book = PartitionBook(places, places)
     looked_up = {
-        p: PartRows(block).held(references(found, places, p))
+        p: PartRows(block).held(references(found, book, p))
         for p, block in enumerate(blocks)
     }
-    filled = completed(found, places, looked_up)
+    filled = completed(found, book, looked_up)
     order = np.argsort(np.searchsorted(cut[1], rows, side="right"), kind="stable")
     columns = np.concatenate([filled[p].columns for p in range(len(blocks))])
     weights = np.concatenate([filled[p].weights for p in range(len(blocks))])

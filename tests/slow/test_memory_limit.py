@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 import daskgnn
-from daskgnn.graph.memory.rowsource import RowSource
+from daskgnn.graph.memory.data import RowSource
 from daskgnn.train.run import RunOptions, build_model, train
 
 NODES, COLUMNS = 2600, 100_000

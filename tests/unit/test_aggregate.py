@@ -11,14 +11,15 @@ from daskgnn.errors import InputError
 from daskgnn.kernels import segment
 from daskgnn.kernels.aggregate import (
     AGGREGATIONS,
+    Rows,
     Sources,
     aggregate_grouped,
     frozen,
     gather_rows,
     gcn_coefficients,
 )
-from daskgnn.kernels.grouped import TAG
 from daskgnn.kernels.half import narrow, widen
+from daskgnn.kernels.rows import TAG
 
 SOURCES, CHANNELS = 200, 13
 
@@ -88,7 +89,7 @@ def test_grouped_is_what_it_is_defined_as(rows, x, placed, op):
     weight = np.random.default_rng(4).random(len(indices)).astype(np.float32)
     out = np.full((len(starts), CHANNELS), np.nan, np.float32)
     sources = Sources.in_two_tables(*placed)
-    assert aggregate_grouped(*rows, sources, op, out, weight) is out
+    assert aggregate_grouped(rows, sources, op, out, weight) is out
     weight = weight if op == "gcn" else np.ones_like(weight)
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         expected = by_definition(
@@ -106,7 +107,7 @@ def test_where_rows_lie_changes_no_bit(rows, x, placed, op):
         row = np.where(own, np.cumsum(own) - 1, np.cumsum(~own) - 1)
         out = np.empty((len(rows[0]), CHANNELS), np.float32)
         sources = Sources.in_two_tables(owner, row, local_owner, x[own], x[~own])
-        aggregate_grouped(*rows, sources, op, out)
+        aggregate_grouped(rows, sources, op, out)
         results.append(out)
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
@@ -119,7 +120,7 @@ def test_groups_reduced_by_their_owner_give_the_same_bits(rows, x, placed, op):
     weight = np.random.default_rng(4).random(len(indices)).astype(np.float32)
     weight = weight if op == "gcn" else np.ones_like(weight)
     expected = np.empty((len(starts), CHANNELS), np.float32)
-    aggregate_grouped(*rows, Sources.in_two_tables(*placed), op, expected, weight)
+    aggregate_grouped(rows, Sources.in_two_tables(*placed), op, expected, weight)
     # Owner 3 sends every group of its own reduced, and none of its rows.
     alone = {"mean": "sum"}.get(op, op)
     groups = []
@@ -130,14 +131,16 @@ def test_groups_reduced_by_their_owner_give_the_same_bits(rows, x, placed, op):
             near = Sources.in_table(x, indices[members].astype(np.int64))
             bounds = np.array([0]), np.array([len(members)])
             places = np.arange(len(members))
-            aggregate_grouped(*bounds, places, near, alone, groups[-1], weight[members])
+            aggregate_grouped(
+                (*bounds, places), near, alone, groups[-1], weight[members]
+            )
     ready = np.concatenate([*groups, np.empty((0, CHANNELS), np.float32)])
     sources = Sources.in_two_tables(*placed)
     numbers = np.where(owner == 3, np.int64(3) << TAG, sources.numbers)
     where = np.zeros((4, 2), np.int64)
     where[3] = ready.ctypes.data, ready.ctypes.data + ready.nbytes
     out = np.empty_like(expected)
-    aggregate_grouped(*rows, Sources(numbers, sources.tables, where), op, out, weight)
+    aggregate_grouped(rows, Sources(numbers, sources.tables, where), op, out, weight)
     np.testing.assert_array_equal(out, expected)
     assert where[3, 0] == where[3, 1]
 
@@ -151,7 +154,7 @@ def test_a_row_that_was_not_received_is_said(rows, placed):
     )
     out = np.empty((len(rows[0]), CHANNELS), np.float32)
     with pytest.raises(ValueError, match="groups of neighbours were not received"):
-        aggregate_grouped(*rows, nowhere, "sum", out)
+        aggregate_grouped(rows, nowhere, "sum", out)
     with pytest.raises(ValueError, match="rows were not received"):
         gather_rows(nowhere, np.empty((SOURCES, CHANNELS), np.float32))
 
@@ -166,7 +169,7 @@ def test_half_precision_tables_are_summed_as_float32(rows, x, placed, op, dtype)
     outs = [np.empty((len(rows[0]), CHANNELS), np.float32) for _ in range(2)]
     for tables, out in zip((half, wide), outs, strict=True):
         sources = Sources.in_two_tables(owner, row, part, *tables)
-        aggregate_grouped(*rows, sources, op, out, weight)
+        aggregate_grouped(rows, sources, op, out, weight)
     np.testing.assert_array_equal(*outs)
     gathered = gather_rows(
         Sources.in_two_tables(owner, row, part, *half), np.empty_like(x)
@@ -176,11 +179,11 @@ def test_half_precision_tables_are_summed_as_float32(rows, x, placed, op, dtype)
 
 def test_read_only_and_writeable_input_agree(rows, placed):
     outs = [np.empty((len(rows[0]), CHANNELS), np.float32) for _ in range(2)]
-    aggregate_grouped(*rows, Sources.in_two_tables(*placed), "mean", outs[0])
+    aggregate_grouped(rows, Sources.in_two_tables(*placed), "mean", outs[0])
     owner, row, part, local, received = placed
     frozen_input = (frozen(owner), frozen(row), part, frozen(local), frozen(received))
     sources = Sources.in_two_tables(*frozen_input)
-    aggregate_grouped(*(frozen(a) for a in rows), sources, "mean", outs[1])
+    aggregate_grouped([frozen(a) for a in rows], sources, "mean", outs[1])
     np.testing.assert_array_equal(*outs)
 
 
@@ -190,7 +193,7 @@ def test_grouped_with_nothing_in_it():
     out = np.ones((2, 3), np.float32)
     zeros = np.zeros(2, np.int64)
     sources = Sources.in_table(table, none)
-    aggregate_grouped(zeros, zeros, none, sources, "max", out)
+    aggregate_grouped((zeros, zeros, none), sources, "max", out)
     assert not out.any()
 
 
@@ -198,7 +201,7 @@ def test_grouped_with_nothing_in_it():
 def test_grouped_says_what_it_cannot_do(rows, placed, op, said):
     out = np.empty((len(rows[0]), CHANNELS), np.float32)
     with pytest.raises(InputError, match=said):
-        aggregate_grouped(*rows, Sources.in_two_tables(*placed), op, out)
+        aggregate_grouped(rows, Sources.in_two_tables(*placed), op, out)
 
 
 def test_gather_rows(x, placed):
@@ -215,7 +218,9 @@ def test_gcn_coefficients(rows, weighted):
     degree = (ends - starts) + rng.integers(0, 9, len(starts))
     weighted_degree = (rng.random(SOURCES) * 5).astype(np.float32)
     weight = rng.random(len(indices)).astype(np.float32)
-    got = gcn_coefficients(*rows, weight if weighted else None, degree, weighted_degree)
+    got = gcn_coefficients(
+        Rows(*rows), weight if weighted else None, degree, weighted_degree
+    )
     expected = np.zeros(len(indices))
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         for e in range(start, end):
@@ -228,7 +233,7 @@ def test_gcn_coefficients(rows, weighted):
 def test_gcn_coefficients_of_negative_strengths_are_zero():
     weighted_degree = np.array([-1, 1, -3], np.float32)
     rows = np.array([0, 1]), np.array([1, 3]), np.array([1, 0, 2], np.int32)
-    got = gcn_coefficients(*rows, None, np.array([1, 2]), weighted_degree)
+    got = gcn_coefficients(Rows(*rows), None, np.array([1, 2]), weighted_degree)
     np.testing.assert_array_equal(got, np.zeros(3))
 
 
@@ -247,12 +252,12 @@ def test_segment_sum_and_its_backward(rows, x, mean):
     if mean:
         matrix /= np.maximum(matrix.sum(1, keepdims=True), 1)
     out = np.full((len(rows[0]), CHANNELS), np.nan, np.float32)
-    segment.segment_sum(x, *rows, mean, out)
+    segment.segment_sum(x, Rows(*rows), mean, out)
     np.testing.assert_allclose(out, matrix @ x, atol=2e-5)
     scale = np.ones(len(out), np.float32)
     if mean:
         scale /= np.maximum(rows[1] - rows[0], 1)
-    by_source = segment.transpose_rows(*rows, len(x))
+    by_source = segment.transpose_rows(Rows(*rows), len(x))
     grad = np.full_like(x, np.nan)
     np.testing.assert_array_equal(np.diff(by_source[0]), dense(rows).sum(0))
     sums = dense(rows) * scale[:, None]
@@ -269,7 +274,7 @@ def test_segment_sum_and_its_backward(rows, x, mean):
 def test_segment_max_and_its_backward(rows, x):
     out = np.full((len(rows[0]), CHANNELS), np.nan, np.float32)
     argmax = np.empty(out.shape, np.int32)
-    segment.segment_max(x, *rows, out, argmax)
+    segment.segment_max(x, Rows(*rows), out, argmax)
     grad, expected = np.zeros_like(x), np.zeros_like(x)
     segment.segment_max_backward(out, argmax, grad)
     for i, (start, end) in enumerate(zip(rows[0], rows[1], strict=True)):
@@ -290,7 +295,7 @@ def test_segment_max_of_ties_takes_the_first_and_keeps_nan():
     starts, ends = np.array([0, 2]), np.array([2, 5])
     indices = np.array([1, 0, 0, 2, 1], np.int32)
     out, argmax = np.empty((2, 1), np.float32), np.empty((2, 1), np.int32)
-    segment.segment_max(x, starts, ends, indices, out, argmax)
+    segment.segment_max(x, Rows(starts, ends, indices), out, argmax)
     assert argmax[:, 0].tolist() == [1, 2]
     assert np.isnan(out[1, 0])
 
@@ -302,11 +307,11 @@ def test_weighted_sum_and_its_backward(rows, heads):
     x = rng.standard_normal((SOURCES, heads * width))
     weight = rng.random((len(rows[2]), heads))
     out = np.empty((len(rows[0]), heads * width))
-    segment.segment_weighted(x, weight, *rows, out)
+    segment.segment_weighted(x, weight, Rows(*rows), out)
     by_x, by_weight = np.zeros_like(x), np.zeros_like(weight)
     grad = rng.standard_normal(out.shape)
-    segment.segment_weighted_backward(grad, weight, *rows, by_x)
-    segment.segment_weighted_backward_weight(grad, x, *rows, by_weight)
+    segment.segment_weighted_backward(grad, weight, Rows(*rows), by_x)
+    segment.segment_weighted_backward_weight(grad, x, Rows(*rows), by_weight)
     for h in range(heads):
         part = slice(h * width, (h + 1) * width)
         matrix = dense(rows, weight[:, h])
@@ -321,9 +326,9 @@ def test_kernels_repeat_their_bits(rows, x):
     results = []
     for _ in range(3):
         out = np.empty((len(rows[0]), CHANNELS), np.float32)
-        segment.segment_sum(x, *rows, True, out)
+        segment.segment_sum(x, Rows(*rows), True, out)
         grad = np.empty_like(x)
-        by_source = segment.transpose_rows(*rows, len(x))
+        by_source = segment.transpose_rows(Rows(*rows), len(x))
         scale = np.ones(len(out), np.float32)
         segment.segment_sum_backward(out, *by_source, scale, False, grad)
         results.append(out.tobytes() + grad.tobytes())
@@ -342,7 +347,7 @@ def churn():
 def run():
     sources = Sources.in_two_tables(owner, np.arange(n), 0, *tables)
     out = np.empty((r, channels), np.float32)
-    return aggregate_grouped(starts, starts + k, indices, sources, "sum", out)
+    return aggregate_grouped((starts, starts + k, indices), sources, "sum", out)
 
 n, r, k = 60, 2000, 6
 rng = np.random.default_rng(0)

@@ -9,7 +9,11 @@ from stored_graphs import make_graph
 from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.graph.readers.memory import from_networkx
 from daskgnn.partition import PARTITIONERS
-from daskgnn.partition.methods.embedding import bisect_points
+from daskgnn.partition.methods.embedding import (
+    bisect_points,
+    spectral_embedding,
+    walk_embedding,
+)
 from daskgnn.partition.methods.propagation import (
     IMBALANCE,
     Level,
@@ -19,9 +23,7 @@ from daskgnn.partition.methods.propagation import (
     propagation_clusters,
     refine,
 )
-from daskgnn.partition.methods.spectral import spectral_embedding
-from daskgnn.partition.methods.walks import walk_embedding
-from daskgnn.partition.methods.weights import work_of
+from daskgnn.partition.methods.structure import work_of
 
 FINDERS = ["cluster", "spectral", "random-walk"]
 

@@ -90,6 +90,12 @@ def commands_of(page: Path) -> list[list[str]]:
     return found
 
 
+def command_of(name: str) -> click.Command:
+    command = gnn.get_command(click.Context(gnn), name)
+    assert command is not None, f"there is no command {name}"
+    return command
+
+
 def options_of(command: click.Command) -> dict[str, click.Parameter]:
     return {
         name: option
@@ -122,7 +128,7 @@ def check_options(command: click.Command, words: list[str]) -> None:
 
 
 def check_own(words: list[str]) -> None:
-    check_options(gnn.commands[words[0]], words[1:])
+    check_options(command_of(words[0]), words[1:])
 
 
 def check_dask(words: list[str]) -> None:
@@ -182,7 +188,8 @@ def test_commands_exist_with_their_options(page):
 
 
 def test_options_named_in_the_text_exist():
-    commands = [*gnn.commands.values(), dask_scheduler.main, dask_worker.main]
+    ours = map(command_of, gnn.list_commands(click.Context(gnn)))
+    commands = [*ours, dask_scheduler.main, dask_worker.main]
     known = options_of_scripts().union(*map(options_of, commands))
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", prose_of(page)):

@@ -12,9 +12,9 @@ import torch
 from numba import njit
 
 from daskgnn.errors import InputError
+from daskgnn.kernels.bfloat import read
 from daskgnn.kernels.half import (
     TABLE_DTYPES,
-    as_float32,
     check_range,
     dtype_name,
     narrow,
@@ -47,7 +47,7 @@ def same(found, expected):
 def row_sums(table, out):
     for row in range(table.shape[0]):
         for f in range(table.shape[1]):
-            out[f] += as_float32(table[row, f])
+            out[f] += read(table[row, f])
 
 
 @pytest.mark.parametrize("name", HALVES)

@@ -1,6 +1,7 @@
 """Halo caches: what they hold, and that each is a function of its inputs."""
 
 import json
+from types import SimpleNamespace
 
 import dask
 import numpy as np
@@ -58,13 +59,14 @@ def test_static_keeps_the_most_visited():
 
 
 def window_of(*steps):
-    return [np.array(ids) for ids in steps]
+    graphs = [SimpleNamespace(ids=np.array(ids)) for ids in steps]
+    return SimpleNamespace(graphs=graphs)
 
 
 def rows_of(ids):
     ids = np.array(ids, np.int64)
     values = np.stack([ids, 10 * ids], 1).astype(np.float32)
-    return {1: FeatureRequest(ids)}, {1: FeatureReply(values, ids + 100, None)}
+    return [FeatureRequest(ids)], [FeatureReply(values, ids + 100, None)]
 
 
 def checked(cache):

@@ -15,7 +15,6 @@ from daskgnn.dataflow.timing import (
     Timed,
     TimedWindow,
     Transfers,
-    WindowReport,
     report_of,
     timed,
 )
@@ -38,7 +37,7 @@ def report(address, began, ended, meetings, **spent):
 
 def profile(members=(), work=(), finished=(BEGAN - 1,), steps=2, form="window"):
     prepared = tuple(
-        WindowReport(None, {"sample": (0.2, 0.1), "gather": (0.4, 0.3)}, when)
+        TimedWindow((), None, {"sample": (0.2, 0.1), "gather": (0.4, 0.3)}, when)
         for when in finished
     )
     crossed = dict.fromkeys(CROSSED, 0) | {"remote_rows": 20, "remote_bytes": 4000}

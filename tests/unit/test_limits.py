@@ -13,7 +13,7 @@ PUBLIC_MODULES += ("tasks/__init__.py",)
 DOCUMENTED = {"planted_partition", "rmat", "prepare"}
 """Public functions that the docs tell to import from where they are."""
 
-OFFENDERS = {"kernels/grouped.py: lines"}
+OFFENDERS: set[str] = set()
 """What is still over a limit; an entry that no longer is fails."""
 
 

@@ -14,9 +14,12 @@ from daskgnn.graph.memory.partitioning import partition_graph
 from daskgnn.graph.readers.memory import from_edge_index, read_npz
 from daskgnn.partition import PARTITIONERS
 from daskgnn.partition.book import Clusters, count_clusters, cut_clusters
-from daskgnn.partition.methods.kaminpar import write_parhip
-from daskgnn.partition.methods.metis import fill_clusters, linked_structure
-from daskgnn.partition.methods.weights import node_work
+from daskgnn.partition.methods.multilevel import (
+    fill_clusters,
+    linked_structure,
+    write_parhip,
+)
+from daskgnn.partition.methods.structure import node_work
 
 NO_CHOICES = {"range", "ldg", "fennel"}
 

@@ -1,12 +1,15 @@
-"""The figure of a run."""
+"""A run's records, read back from its directory, and the figure of them."""
 
 import json
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
-from daskgnn.plot import newest, plot_curves, read_records
+from daskgnn import History, InputError
 
 
 def write(path: Path, records: list[dict]) -> Path:
@@ -40,15 +43,37 @@ def run(epochs: int, steps: int) -> list[dict]:
 
 @pytest.mark.parametrize(("epochs", "steps"), [(0, 0), (0, 3), (1, 1), (50, 2)])
 def test_draws_runs_of_any_length(tmp_path: Path, epochs: int, steps: int) -> None:
-    from matplotlib.image import imread
-
-    metrics = write(tmp_path / "metrics.jsonl", run(max(epochs, 1), steps))
+    records = run(max(epochs, 1), steps)
     if not epochs:
-        write(metrics, [r for r in run(1, steps) if r["event"] == "step"])
-    out = plot_curves(metrics, tmp_path / "curves.png")
-    image = imread(out)
+        records = [r for r in records if r["event"] == "step"]
+    write(tmp_path / "metrics.jsonl", records)
+    picture = History.read(tmp_path).plot().to_png()
+    image = imread(BytesIO(picture))
     assert image.shape[1] > image.shape[0]
     assert len(np.unique(image[..., :3].reshape(-1, 3), axis=0)) > 3
+
+
+def lines_of(axes: Any) -> dict[str, list[float]]:
+    """Return what is drawn, by the label of each line."""
+    return {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+
+
+def test_draws_the_losses_and_scores_of_the_records(tmp_path: Path) -> None:
+    records = run(3, 2)
+    write(tmp_path / "metrics.jsonl", records)
+    loss, score = History.read(tmp_path).plot().axes
+    steps = [r["loss"] for r in records if r["event"] == "step"]
+    epochs = [r for r in records if r["event"] == "epoch"]
+    assert lines_of(loss) == {"step": steps, "epoch": [r["loss"] for r in epochs]}
+    drawn = lines_of(score)
+    best = epochs[-1]["val_accuracy"]
+    assert drawn["validation"] == [r["val_accuracy"] for r in epochs]
+    assert drawn[f"best: {best:.4f} after 3"] == [best]
+
+
+def test_a_notebook_shows_the_picture() -> None:
+    figure = History().plot()
+    assert imread(BytesIO(figure._repr_png_())).ndim == 3
 
 
 def test_leaves_out_a_torn_line_and_what_is_no_number(tmp_path: Path) -> None:
@@ -59,20 +84,28 @@ def test_leaves_out_a_torn_line_and_what_is_no_number(tmp_path: Path) -> None:
             '{"event": "epoch", "epoch": 3, "loss": 1.0, "val_accuracy": null}\n'
         )
         file.write('{"event": "st')
-    assert [r["epoch"] for r in newest(read_records(metrics), "epoch")] == [0, 1, 2, 3]
-    assert plot_curves(metrics, tmp_path / "curves.png").stat().st_size > 1000
+    history = History.read(tmp_path)
+    assert [r["epoch"] for r in history.epochs] == [0, 1, 2, 3]
+    assert lines_of(history.plot().axes[1])["validation"] == [0.5, 0.75]
 
 
-def test_the_last_record_of_a_step_counts() -> None:
+def test_the_last_record_of_a_step_counts(tmp_path: Path) -> None:
     records = [
-        {"event": "step", "step": 1, "loss": 3.0},
-        {"event": "step", "step": 2, "loss": 2.0},
+        {"event": "step", "step": 1, "epoch": 0, "loss": 3.0},
+        {"event": "step", "step": 2, "epoch": 0, "loss": 2.0},
         {"event": "resume", "step": 1},
-        {"event": "step", "step": 2, "loss": 1.0},
+        {"event": "step", "step": 2, "epoch": 0, "loss": 1.0},
     ]
-    assert [r["loss"] for r in newest(records, "step")] == [3.0, 1.0]
+    write(tmp_path / "metrics.jsonl", records)
+    found = History.read(tmp_path)
+    assert [r["loss"] for r in found.steps] == [3.0, 1.0]
+    # The same without a file, where a run went on in this process.
+    again = History([{k: v for k, v in r.items() if k != "event"} for r in records[:2]])
+    again.steps.append(found.steps[-1])
+    assert lines_of(again.plot().axes[0]) == {"step": [3.0, 1.0]}
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"metrics\.jsonl"):
-        plot_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+def test_a_directory_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"metrics\.jsonl") as error:
+        History.read(tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in str(error.value)

@@ -83,7 +83,8 @@ def test_all_runners_give_the_same_bits(path, members, way):
         updates = loop.lookahead.planner.updates(window)
         said = planned.run_state.schedule.window(updates)
         given = loop.method, state, programs, batches, said
-        outcome = run_in_order(loop.method, alone(num_parts), *given[1:])
+        steps = WindowSteps(loop.method, ("run", 0), *given[1:])
+        outcome = run_in_order(steps, alone(num_parts))
         assert bits(outcome.state) == bits(as_tasks(*given))
         outcomes = members.run(loop.method, parts, state, (programs, batches), said)
         assert all(isinstance(each, Outcome) for each in outcomes), outcomes

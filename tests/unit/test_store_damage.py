@@ -230,7 +230,7 @@ def test_a_malicious_store_executes_nothing(codec, copy_with, tmp_path):
             document["codecs"] = [{"name": codec, "configuration": {"id": "pickle"}}]
             document["data_type"] = data_type
         else:
-            forged = build_manifest(str(path)).to_dict()
+            forged = vars(build_manifest(str(path)))
             document["attributes"]["manifest"] = json.loads(json.dumps(forged))
             document["attributes"]["checksum"] = document_digest(document)
         (path / name / METADATA_FILE).write_text(json.dumps(document))

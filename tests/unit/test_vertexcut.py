@@ -5,7 +5,7 @@ import pytest
 from stored_graphs import make_graph
 
 from daskgnn.graph.datasets.generate import rmat
-from daskgnn.graph.memory.compare import compare
+from daskgnn.graph.memory.partitioning import compare
 from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 Unit = tuple[int, int]
 """(step, part)"""
@@ -132,7 +132,10 @@ class Pool:
         worker = self.workers[name]
         worker.busy += 1
         own = [part for part in worker.parts if self.waiting[part]]
-        part = _earliest(own, self.waiting) if own else _longest(self.waiting)
+        if own:  # what is to be done first
+            part = min(own, key=lambda part: (self.waiting[part][0], part))
+        else:  # of who has most to do
+            part = max(self.waiting, key=lambda p: (len(self.waiting[p]), -p))
         return self.waiting[part].popleft(), part
 
     def _is_worth_it(self, name: str) -> bool:
@@ -145,11 +148,3 @@ class Pool:
             return True
         rate = sum(1 / max(took, 1e-6) for took in others if took is not None)
         return mine * (self.workers[name].busy + 1) <= (len(self) + len(others)) / rate
-
-
-def _earliest(parts: Iterable[int], waiting: dict[int, deque[int]]) -> int:
-    return min(parts, key=lambda part: (waiting[part][0], part))
-
-
-def _longest(waiting: dict[int, deque[int]]) -> int:
-    return max(waiting, key=lambda part: (len(waiting[part]), -part))

@@ -49,27 +49,17 @@ class TaskRunner:
 
     def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
         """Add a part's step; return the keys of its share and of what it carries."""
-        key = ("grad", *self.name, step.number, part)
         # What is replaced by states needs them only to begin from.
         needed = carried is None or not self.method.begins_anew
-        done = add_task(
-            self.tasks,
-            key,
-            part_step,
-            self.method,
-            TaskRef(self.programs[part]),
-            TaskRef(self.state) if needed else None,
-            step,
-            part,
-            TaskRef(self.batches[part]),
-            _ref(carried),
-        )
+        given = TaskRef(self.programs[part]), _ref(self.state if needed else None)
+        work = step, part, TaskRef(self.batches[part]), _ref(carried)
+        name = (step.number, part)
+        done = self._add("grad", name, part_step, self.method, *given, *work)
         if not self.method.carries:
-            return key, None
-        share = ("share", *self.name, step.number, part)
+            return done.key, None
         if self.method.adds(step.options):
-            add_task(self.tasks, share, share_of, done)
-        return share, key
+            self._add("share", name, share_of, done)
+        return ("share", *self.name, *name), done.key
 
     def begin_sum(self, step: Step, shares: dict[int, Any]) -> tuple[Any, Any]:
         """Add the sum of shares; return the keys of the last two, or one and None."""
@@ -90,50 +80,39 @@ class TaskRunner:
     def update(self, step: Step, total: tuple[Any, Any], carried: Any) -> None:
         """Add the update."""
         left, right = total
-        key = ("state", *self.name, step.number + 1, 0)
-        add_task(
-            self.tasks,
-            key,
-            update,
-            self.method,
-            TaskRef(self.programs[0]),
-            TaskRef(self.state),
-            step,
-            TaskRef(left),
-            _ref(right),
-            _ref(carried),
-        )
-        self.state = key
+        given = self.method, TaskRef(self.programs[0]), TaskRef(self.state), step
+        sums = TaskRef(left), _ref(right), _ref(carried)
+        self.state = self._add("state", (step.number + 1, 0), update, *given, *sums).key
 
     def compare(self, step: Step, done: int) -> None:
         """Add a comparison of the copies that the parts' workers have of the state."""
         copies = []
         for part, program in enumerate(self.programs):
-            key = ("checksum", *self.name, step.number, part)
             given = self.method, TaskRef(program), TaskRef(self.state)
-            copies.append(add_task(self.tasks, key, checksum, *given))
-        check = ("check", *self.name, step.number, 0)
-        add_task(self.tasks, check, compare_copies, List(*copies), done)
-        self._checks.append(check)
+            copies.append(self._add("checksum", (step.number, part), checksum, *given))
+        name = (step.number, 0)
+        self._checks.append(
+            self._add("check", name, compare_copies, List(*copies), done)
+        )
 
     def end(self, carried: dict[int, Any]) -> Any:
         """Return the key of the last state, once all copies are compared."""
         if carried:
             kept = [
-                add_task(
-                    self.tasks, ("carried", *self.name, p), carried_of, TaskRef(step)
-                )
-                for p, step in carried.items()
+                self._add("carried", (part,), carried_of, TaskRef(step))
+                for part, step in carried.items()
             ]
             self._replace_state("carried", self.method.keep, kept)
         if self._checks:
-            self._replace_state("checked", first_of, [*map(TaskRef, self._checks)])
+            self._replace_state("checked", first_of, self._checks)
         return self.state
 
     def _replace_state(self, word: str, function: Any, given: list[TaskRef]) -> None:
-        key = ("state", *self.name, word, 0)
-        add_task(self.tasks, key, function, TaskRef(self.state), List(*given))
-        self.state = key
+        known = TaskRef(self.state), List(*given)
+        self.state = self._add("state", (word, 0), function, *known).key
+
+    def _add(self, word: str, name: Any, function: Any, *given: Any) -> TaskRef:
+        return add_task(self.tasks, (word, *self.name, *name), function, *given)
 
 
 def _ref(key: Any) -> TaskRef | None:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskgnn.dataflow.steps.member import Outcome
-    from daskgnn.dataflow.steps.method import StepMethod
+    from daskgnn.dataflow.steps.method import WindowSteps
     from daskgnn.dataflow.steps.peers import Gang
 
 PLUGIN = "daskgnn-gang"
@@ -209,13 +210,11 @@ def install(client: Any) -> None:
 
 
 def run_member(
-    method: StepMethod,
+    steps: WindowSteps,
     gang: Gang,
     me: int,
-    state: Any,
     programs: Sequence[Any],
     batches: Sequence[Any],
-    options: Sequence[Any],
 ) -> Outcome | None:
     """Run a window's steps with the other members.
 
@@ -236,7 +235,8 @@ def run_member(
         return None
     exchange = Exchange(plugin, gang, me)
     try:
-        return run_in_order(method, exchange, state, programs, batches, options)
+        mine = replace(steps, programs=programs, batches=batches)
+        return run_in_order(mine, exchange)
     except PeerLost:
         exchange.give_up()
         return None

@@ -17,10 +17,8 @@ from daskgnn.dataflow.steps.sums import SUMS
 from daskgnn.kernels.record import array_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from daskgnn.dataflow.steps.gradients import PartGradient
-    from daskgnn.dataflow.steps.method import Step, StepMethod
+    from daskgnn.dataflow.steps.method import Step, WindowSteps
     from daskgnn.dataflow.steps.peers import MemberReport
     from daskgnn.dataflow.steps.sums import Sum
 
@@ -35,14 +33,7 @@ class Outcome:
     """Of this member and of those peers whose reports have come."""
 
 
-def run_in_order(
-    method: StepMethod,
-    exchange: Exchange,
-    state: Any,
-    programs: Sequence[Any],
-    batches: Sequence[Any],
-    options: Sequence[Any],
-) -> Outcome:
+def run_in_order(steps: WindowSteps, exchange: Exchange) -> Outcome:
     """Run a window's steps, with the other members if there are any.
 
     Parameters
@@ -59,10 +50,10 @@ def run_in_order(
     """
     clock, began, cpu = Clock(), time.time(), time.thread_time()
     with clock.phase("state"):
-        runner = InOrderRunner(method, exchange, state, programs, batches, clock)
+        runner = InOrderRunner(steps, exchange, clock)
     with clock.phase("form"):
         exchange.all_gather(HELLO, None, exchange.gang.form_seconds)
-    after = run_steps(method, runner, options)
+    after = run_steps(steps.method, runner, steps.options)
     ended, counted = time.time(), clock.total()
     rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
     clock.add("other", *(max(seconds, 0.0) for seconds in rest))
@@ -78,21 +69,13 @@ def alone(num_parts: int) -> Exchange:
 class InOrderRunner:
     """Computes the steps of its parts and exchanges sums with the other members."""
 
-    def __init__(
-        self,
-        method: StepMethod,
-        exchange: Exchange,
-        state: Any,
-        programs: Sequence[Any],
-        batches: Sequence[Any],
-        clock: Clock,
-    ) -> None:
-        self.method, self.exchange, self.clock = method, exchange, clock
+    def __init__(self, steps: WindowSteps, exchange: Exchange, clock: Clock) -> None:
+        self.method, self.exchange, self.clock = steps.method, exchange, clock
         self.parts, self.num_parts = exchange.parts, exchange.gang.num_parts
-        self.done = getattr(state, "step", 0)
-        self._batches = dict(zip(self.parts, batches, strict=True))
+        self.done = getattr(steps.state, "step", 0)
+        self._batches = dict(zip(self.parts, steps.batches, strict=True))
         self._took = dict.fromkeys(self.parts, 0.0)
-        self._session = method.begin(programs[0], state)
+        self._session = self.method.begin(steps.programs[0], steps.state)
 
     @property
     def part_seconds(self) -> list[float]:

@@ -140,40 +140,22 @@ class WindowSteps:
     """What the driver says of each step's update (learning rates)."""
 
 
-class Runner(Protocol):
-    """Carries a window's steps out; what it hands out only it needs to understand."""
-
-    num_parts: int
-    done: int
-    """Steps of the run before the window."""
-
-    @property
-    def parts(self) -> Sequence[int]:
-        """The parts whose steps are computed here."""
-
-    def part_step(self, step: Step, part: int, carried: Any) -> tuple[Any, Any]:
-        """Compute a part's share at the present state, and what it carries on."""
-
-    def begin_sum(self, step: Step, shares: dict[int, Any]) -> Any:
-        """Begin to add shares, by part."""
-
-    def update(self, step: Step, total: Any, carried: Any) -> None:
-        """Change the state by a sum that was begun."""
-
-    def compare(self, step: Step, done: int) -> None:
-        """Compare all copies of the state's parameters, so many steps done."""
-
-    def end(self, carried: dict[int, Any]) -> Any:
-        """Return the state with what parts carry, by part."""
-
-
-def run_steps(method: StepMethod, runner: Runner, options: Sequence[Any]) -> Any:
+def run_steps(method: StepMethod, runner: Any, options: Sequence[Any]) -> Any:
     """Run a window's steps; return the state after them, as the runner has it.
 
     Parameters
     ----------
+    runner : TaskRunner or InOrderRunner
+        Carries the steps out: ``num_parts``, ``parts`` (those whose steps are computed
+        here) and ``done`` (steps before the window) say what there is;
+        ``part_step(step, part, carried)`` returns a part's share at the present state
+        and what it carries on, ``begin_sum(step, shares)`` a sum that is begun;
+        ``update(step, total, carried)`` changes the state by it;
+        ``compare(step, done)`` compares all copies of the parameters;
+        ``end(carried)`` returns the state with what parts carry. What it hands out
+        only it needs to understand.
     options : sequence
-        What the driver says of each step's update.
+        Of each step's update.
     """
     carried: dict[int, Any] = {}
     waiting: deque[tuple[Step, Any]] = deque()
@@ -194,7 +176,7 @@ def run_steps(method: StepMethod, runner: Runner, options: Sequence[Any]) -> Any
 
 
 def _update(
-    method: StepMethod, runner: Runner, step: Step, total: Any, carried: dict[int, Any]
+    method: StepMethod, runner: Any, step: Step, total: Any, carried: dict[int, Any]
 ) -> dict[int, Any]:
     """Change the state, compare copies if it is time; return what parts carry on."""
     some = next(iter(carried.values())) if method.begins_anew else None

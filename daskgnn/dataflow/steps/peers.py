@@ -150,14 +150,8 @@ class Exchange:
         self, work: Work, part_seconds: tuple[float, ...]
     ) -> tuple[MemberReport, ...]:
         """Exchange the members' reports; return those that came in time."""
-        mine = MemberReport(
-            self.address,
-            work,
-            tuple(self._meetings),
-            self._sent_bytes,
-            self._messages,
-            part_seconds,
-        )
+        sent = tuple(self._meetings), self._sent_bytes, self._messages
+        mine = MemberReport(self.address, work, *sent, part_seconds)
         try:
             others = self.all_gather(GOODBYE, mine, _GOODBYE_SECONDS)
         except PeerLost:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask.task_spec import List, Task, TaskRef
+from dask.task_spec import List, TaskRef
 
 from daskgnn.dataflow.steps.clock import Clock, Work, here, together
 from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients
+from daskgnn.dataflow.steps.tasks import add_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,15 +61,11 @@ def add_ring(tasks: dict[Any, Any], name: tuple[Any, ...], shares: list[Any]) ->
     for turn in range(count):
         before, keys = keys, {}
         for part, share in enumerate(shares):
-            key = ("ring", *name, turn, part)
-            piece = TaskRef(before[(part - 1) % count]) if turn else None
-            chunk = (part - turn) % count
-            tasks[key] = Task(key, go_on, piece, TaskRef(share), chunk, count)
-            keys[part] = key
-    whole = ("ring-whole", *name, 0)
-    in_order = [TaskRef(keys[(chunk - 1) % count]) for chunk in range(count)]
-    tasks[whole] = Task(whole, joined, List(*in_order))
-    return whole
+            piece = before[(part - 1) % count] if turn else None
+            given = piece, TaskRef(share), (part - turn) % count, count
+            keys[part] = add_task(tasks, ("ring", *name, turn, part), go_on, *given)
+    in_order = [keys[(chunk - 1) % count] for chunk in range(count)]
+    return add_task(tasks, ("ring-whole", *name, 0), joined, List(*in_order)).key
 
 
 def go_on(

@@ -11,11 +11,11 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients, opened
+from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients
 from daskgnn.dataflow.steps.ring import add_piece, joined, piece_of
 from daskgnn.dataflow.steps.tree import Range, Tree, reduce_known, reduction_tree
 
@@ -62,15 +62,19 @@ class TreeSum(Sum):
     the same bits.
     """
 
+    adds_own: ClassVar[bool] = True
+    """Whether a member adds up what it has before it sends it."""
+
     def _begin(self, shares: dict[int, PartGradient]) -> None:
         exchange, clock = self._exchange, self._clock
         self._tree: Tree = reduction_tree(exchange.gang.num_parts)
         known: dict[Range, PartGradient] = {(p, p + 1): s for p, s in shares.items()}
         self._known = known
-        with clock.phase("reduce"):
-            reduce_known(self._tree, known, add_gradients)
+        if self.adds_own:
+            with clock.phase("reduce"):
+                reduce_known(self._tree, known, add_gradients)
         # A peer needs a range only if its other side is not with us.
-        self._sliced = self._takes_slices()
+        self._sliced = self.adds_own and self._takes_slices()
         with clock.phase("exchange"):
             if self._sliced:
                 cuts = self._slices(len(next(iter(known.values())).gradient))
@@ -126,25 +130,10 @@ class TreeSum(Sum):
             return replace(piece, gradient=np.concatenate(sums))
 
 
-class PackedSum(Sum):
+class PackedSum(TreeSum):
     """The sum of compressed shares: every member opens all of them, and adds."""
 
-    def _begin(self, shares: dict[int, PartGradient]) -> None:
-        exchange = self._exchange
-        self._shares = dict(shares)
-        with self._clock.phase("exchange"):
-            exchange.send(self._step, 0, [shares] * len(exchange.peers))
-
-    def take(self) -> Total:
-        """Wait for the peers' shares; return the last two sums of the tree."""
-        with self._clock.phase("exchange"):
-            for theirs in self._exchange.receive(self._step, 0):
-                self._shares.update(theirs)
-        with self._clock.phase("reduce"):
-            tree = reduction_tree(len(self._shares))
-            known = {(p, p + 1): opened(s) for p, s in self._shares.items()}
-            reduce_known(tree, known, add_gradients)
-        return tree.rest(known)
+    adds_own = False
 
 
 class RingSum(Sum):

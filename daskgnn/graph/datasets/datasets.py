@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import inspect
 import os
@@ -45,27 +46,12 @@ class DatasetInfo:
     """Anything else to know."""
 
 
-_INFO = (
-    DatasetInfo("digits", 1797, 12339, 64, 10, "embedded", "10 nearest neighbours"),
-    DatasetInfo("karate", 34, 78, 34, 2, "embedded", "features: identity"),
-    DatasetInfo("cora", 2708, 5278, 1433, 7, "Planetoid", "public split"),
-    DatasetInfo("citeseer", 3327, 4552, 3703, 6, "Planetoid", "public split"),
-    DatasetInfo("pubmed", 19717, 44324, 500, 3, "Planetoid", "public split"),
-    DatasetInfo("ogbn-arxiv", 169343, 1166243, 128, 40, "OGB", "0.08 GB, needs --yes"),
-    DatasetInfo(
-        "ogbn-proteins", 132534, 39561252, 0, 112, "OGB", "0.21 GB, yes/no targets"
-    ),
-    DatasetInfo(
-        "ogbn-products", 2449029, 61859140, 100, 47, "OGB", "1.38 GB, needs --yes"
-    ),
-    DatasetInfo(
-        "ogbn-papers100M", 111059956, 1615685872, 128, 172, "OGB", "56 GB, needs --yes"
-    ),
-    DatasetInfo(
-        "planted", None, None, None, None, "drawn", "planted:nodes=10000,edges=100000"
-    ),
-    DatasetInfo("rmat", None, None, None, None, "drawn", "rmat:scale=14,edges=200000"),
-)
+with Path(__file__).with_suffix(".csv").open(newline="") as _file:
+    _rows: list[Any] = [
+        [int(v) if v.isdigit() else v or None for v in row]
+        for row in list(csv.reader(_file))[1:]
+    ]
+_INFO = tuple(DatasetInfo(*row) for row in _rows)
 
 _EMBEDDED: dict[str, Callable[[], GraphData]] = {
     "digits": load_digits,
@@ -123,7 +109,9 @@ def load_dataset(
     if plain_suffix(Path(text)) in READERS:
         return read_graph(text, **options)
     if key in _DRAWN:
-        return _call(_DRAWN[key], key, _long_names(_parse(key, spec) | options))
+        given = _parse(key, spec) | options
+        named = {_SHORT.get(option, option): value for option, value in given.items()}
+        return _call(_DRAWN[key], key, named)
     key = text.lower()
     if key in _EMBEDDED:
         return _call(_EMBEDDED[key], key, options)
@@ -239,10 +227,6 @@ def _number(name: str, key: str, value: str) -> float | bool:
             f"{name}: {key} is {value!r}, expected a number, e.g. {key}=10"
         ) from None
     return int(number) if number.is_integer() else number
-
-
-def _long_names(options: dict[str, Any]) -> dict[str, Any]:
-    return {_SHORT.get(key, key): value for key, value in options.items()}
 
 
 def _find_npz(name: str, data_dir: str | Path | None) -> Path:

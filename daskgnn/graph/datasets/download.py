@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import pooch
 import requests
 
-from daskgnn.errors import DatasetError
+from daskgnn.errors import DatasetError, first_line
 
 _TIMEOUT = 30.0
 
@@ -42,12 +41,6 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else Path(pooch.os_cache("daskgnn"))
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_file(path: Path, sha256: str) -> None:
     """Check that a file is there and undamaged.
 
@@ -58,7 +51,7 @@ def check_file(path: Path, sha256: str) -> None:
     """
     if not path.is_file():
         raise DatasetError(f"file {path} is missing: get it again")
-    found = sha256_of(path)
+    found = pooch.file_hash(path)
     if found != sha256:
         raise DatasetError(
             f"file {path} is damaged: its SHA-256 is {found[:12]}..., "
@@ -92,11 +85,7 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
         )
     except (ValueError, OSError, requests.RequestException) as error:
         raise DatasetError(
-            f"cannot download {url} ({_first_line(error)}): check the network, or put "
+            f"cannot download {url} ({first_line(error)}): check the network, or put "
             f"the files into a folder and name it by --data-dir or DASKGNN_DATA_DIR"
         ) from None
     return Path(path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

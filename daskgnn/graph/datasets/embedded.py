@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,36 +14,6 @@ if TYPE_CHECKING:
 
 _NEIGHBORS = 10
 
-# The 78 friendships of the karate club observed in 1970-1972: each line a member,
-# then those of higher number.
-_KARATE = """
-0 1 2 3 4 5 6 7 8 10 11 12 13 17 19 21 31
-1 2 3 7 13 17 19 21 30
-2 3 7 8 9 13 27 28 32
-3 7 12 13
-4 6 10
-5 6 10 16
-6 16
-8 30 32 33
-9 33
-13 33
-14 32 33
-15 32 33
-18 32 33
-19 33
-20 32 33
-22 32 33
-23 25 27 29 32 33
-24 25 27 31
-25 31
-26 29 33
-27 33
-28 31 33
-29 32 33
-30 32 33
-31 32 33
-32 33
-"""
 _KARATE_OFFICER = (9, 14, 15, 18, 20, *range(22, 34))
 
 
@@ -89,9 +60,8 @@ def load_karate() -> GraphData:
 
     Features are the identity, one number a member.
     """
-    rows = [
-        np.array(line.split(), dtype=np.int64) for line in _KARATE.split("\n")[1:-1]
-    ]
+    lines = Path(__file__).with_name("karate.txt").read_text().splitlines()[2:]
+    rows = [np.array(line.split(), dtype=np.int64) for line in lines]
     source = np.repeat([row[0] for row in rows], [len(row) - 1 for row in rows])
     labels = np.zeros(34, dtype=np.int64)
     labels[list(_KARATE_OFFICER)] = 1

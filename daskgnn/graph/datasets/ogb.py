@@ -9,7 +9,6 @@ be loaded again by torch >= 2.6.
 
 from __future__ import annotations
 
-import csv
 import difflib
 import importlib.util
 import shutil
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError
+from daskgnn.errors import DatasetError, first_line
 from daskgnn.graph.datasets.download import cache_folder, data_folder
 from daskgnn.graph.readers.memory import from_edge_index
+from daskgnn.graph.readers.npz import load_npz
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -75,13 +75,10 @@ def ogb_folder() -> Path:
 
 @cache
 def _master() -> dict[str, dict[str, str]]:
-    with (ogb_folder() / "nodeproppred" / "master.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
-    return {
-        name: {row[0]: row[column] for row in rows[1:]}
-        for column, name in enumerate(rows[0])
-        if name
-    }
+    import pandas as pd
+
+    path = ogb_folder() / "nodeproppred" / "master.csv"
+    return pd.read_csv(path, index_col=0, dtype=str, keep_default_na=False).to_dict()
 
 
 def ogb_table(name: str) -> dict[str, str]:
@@ -147,6 +144,7 @@ def from_ogb(
         raise DatasetError(f"{name} is undirected: leave directed out")
     folder = _find(table, data_dir) or _download(table, data_dir, yes)
     raw = _read_binary(folder) if table["binary"] == "True" else _read_csv(folder)
+    tasks = table["num tasks"]
     if features is not None:
         raw["node_feat"] = _species(name, folder, features)
     return from_edge_index(
@@ -154,18 +152,13 @@ def from_ogb(
         num_nodes=int(raw["num_nodes"]),
         features=raw.get("node_feat"),
         labels=raw["labels"],
-        num_classes=_num_classes(table),
+        num_classes=int(table["num classes" if tasks == "1" else "num tasks"]),
         edge_attr={"edge_feat": raw["edge_feat"]} if "edge_feat" in raw else None,
         directed=directed,
         name=name,
         metric=f"ogb:{name}",
         **_read_splits(folder / "split" / table["split"]),
     )
-
-
-def _num_classes(table: dict[str, str]) -> int:
-    tasks = int(table["num tasks"])
-    return tasks if tasks > 1 else int(table["num classes"])
 
 
 def _needed(table: dict[str, str]) -> str:
@@ -230,8 +223,7 @@ def _table(path: Path, dtype: Any = None) -> np.ndarray:
         raise DatasetError(f"file {path} is missing: get the data set again") from None
     except (ValueError, OSError, EOFError) as error:
         raise DatasetError(
-            f"file {path} is damaged ({str(error).splitlines()[0]}): "
-            f"get the data set again"
+            f"file {path} is damaged ({first_line(error)}): get the data set again"
         ) from None
 
 
@@ -252,19 +244,14 @@ def _read_csv(folder: Path) -> dict[str, Any]:
 
 def _read_binary(folder: Path) -> dict[str, Any]:
     raw = folder / "raw"
+    found = load_npz(raw / "data.npz") | load_npz(raw / "node-label.npz")
+    keys = {"edge_index", "node_feat", "edge_feat"} & found.keys()
+    arrays: dict[str, Any] = {key: found[key] for key in keys}
     try:
-        with (raw / "data.npz").open("rb") as stream, np.load(stream) as file:
-            keys = {"edge_index", "node_feat", "edge_feat"} & set(file.files)
-            arrays: dict[str, Any] = {key: file[key] for key in keys}
-            arrays["num_nodes"] = file["num_nodes_list"][0]
-            num_edges = int(file["num_edges_list"][0])
-        with (raw / "node-label.npz").open("rb") as stream, np.load(stream) as file:
-            arrays["labels"] = file["node_label"]
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"file {error.filename} is missing: get the data set again"
-        ) from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        arrays["num_nodes"] = found["num_nodes_list"][0]
+        arrays["labels"] = found["node_label"]
+        num_edges = int(found["num_edges_list"][0])
+    except (KeyError, ValueError, IndexError) as error:
         raise DatasetError(
             f"{raw} is damaged ({error}): get the data set again"
         ) from None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.edges.csr import MAX_NODES
-from daskgnn.graph.memory.rowsource import RowSource
+from daskgnn.graph.edges.convert import MAX_NODES
+from daskgnn.graph.memory.data import RowSource
 from daskgnn.kernels.bijection import invert, permute
 from daskgnn.kernels.counter import derive_key
 from daskgnn.kernels.synthetic import (
@@ -224,6 +224,9 @@ class DrawnFeatures(RowSource):
         super().__init__(graph.num_nodes, graph.num_features)
         self._graph = graph
         self._centres = graph.centres()
+
+    def __reduce__(self) -> Any:
+        return DrawnFeatures, (self._graph,)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Return float32 [n, F], the rows of nodes, int64 [n]."""

@@ -19,7 +19,7 @@ from dask.utils import format_bytes, parse_bytes
 from numba import njit
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.csr import CSRRows
+from daskgnn.graph.edges.convert import CSRRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -232,8 +232,8 @@ def _build(
     """
     counts = np.zeros(num_nodes + 1, np.int64)
     loops = edges = 0
+    chosen = (not directed, keep_self_loops)
     for source, destination, _ in chunks():
-        chosen = (not directed, keep_self_loops)
         loops += count_entries(source, destination, 0, *chosen, counts)
         edges += len(source)
     indptr = np.cumsum(counts)
@@ -243,16 +243,8 @@ def _build(
     counts[:] = indptr
     none = np.empty(0, values.dtype)
     for source, destination, given in chunks():
-        _place(
-            source,
-            destination,
-            none if given is None else given,
-            counts,
-            entries,
-            values,
-            not directed,
-            keep_self_loops,
-        )
+        edges_given = (source, destination, none if given is None else given)
+        _place(edges_given, *chosen, counts, entries, values)
     del counts
     own = int(sort_rows(indptr, entries, values))
     total = int(indptr[-1])
@@ -260,42 +252,42 @@ def _build(
     entries.resize(total, refcheck=False)
     if kept is not None:
         values.resize(total, refcheck=False)
-    report = count_rows(edges, int(loops), own, total, directed, keep_self_loops)
-    report["isolated_nodes"] = count_isolated(indptr, entries, directed)
-    return CSRRows(indptr, entries, None, report), None if kept is None else values
+    counted = (edges, int(loops), own)
+    rows = reported_rows(indptr, entries, counted, directed, keep_self_loops)
+    return rows, None if kept is None else values
 
 
-def count_rows(
-    edges: int, loops: int, own: int, entries: int, directed: bool, keep_loops: bool
-) -> dict[str, int]:
-    """Return what was dropped and added.
+def reported_rows(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    counted: tuple[int, int, int],
+    directed: bool,
+    keep_self_loops: bool,
+) -> CSRRows:
+    """Return finished rows with a report of what was dropped and added.
 
     Parameters
     ----------
-    edges, loops
-        Those that were given.
-    own, entries
-        Entries that were given in their own direction, and all.
+    counted
+        Edges and self-loops that were given, and entries that were given in their own
+        direction.
     """
-    dropped = 0 if keep_loops else loops
+    edges, loops, own = counted
+    dropped = 0 if keep_self_loops else loops
     report = {
         "input_edges": edges,
         "self_loops_dropped": dropped,
-        "self_loops_kept": loops if keep_loops else 0,
+        "self_loops_kept": loops - dropped,
         "duplicates_dropped": edges - own - dropped,
     }
-    if not directed:
-        report["reverse_edges_added"] = entries - own
-    return report
-
-
-def count_isolated(indptr: np.ndarray, indices: np.ndarray, directed: bool) -> int:
-    """Count the nodes without an edge."""
     alone = indptr[1:] == indptr[:-1]
     if directed:
         for start in range(0, len(indices), _STEP):
             alone[indices[start : start + _STEP]] = False
-    return int(np.count_nonzero(alone))
+    else:
+        report["reverse_edges_added"] = len(indices) - own
+    report["isolated_nodes"] = int(np.count_nonzero(alone))
+    return CSRRows(indptr, indices, None, report)
 
 
 @njit(cache=True, nogil=True)
@@ -317,16 +309,10 @@ def count_entries(
 
 @njit(cache=True, nogil=True)
 def _place(
-    source: Any,
-    destination: Any,
-    weights: Any,
-    ends: Any,
-    entries: Any,
-    values: Any,
-    both: bool,
-    loops: bool,
+    edges: Any, both: bool, loops: bool, ends: Any, entries: Any, values: Any
 ) -> None:
     """Put edges into their rows, in order; an edge's reverse is kept as ``~id``."""
+    source, destination, weights = edges
     for i in range(len(source)):
         u, v = source[i], destination[i]
         if u == v and not loops:

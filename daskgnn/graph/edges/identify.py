@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.csr import MAX_NODES, check_num_nodes
+from daskgnn.graph.edges.convert import MAX_NODES, check_num_nodes, check_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def check_ids_option(ids: Any) -> None:
 def number_ids(
     spool: Spool, ids: Ids, num_nodes: int | None
 ) -> tuple[Spool, int, np.ndarray | None]:
-    """Decide what whole-number ids mean.
+    """Decide what whole-number ids of one edge or more mean.
 
     Parameters
     ----------
@@ -77,12 +77,8 @@ def number_ids(
     Raises
     ------
     GraphFormatError
-        If there are no edges, or ids do not fit.
+        If ids do not fit.
     """
-    if not spool.count:
-        raise GraphFormatError(
-            "the graph is empty: there are no edges, expected at least 1"
-        )
     known = None
     if ids == "map" or (ids == "auto" and num_nodes is None):
         known = distinct_ids(spool)
@@ -93,27 +89,9 @@ def number_ids(
             raise GraphFormatError(f"{len(known)} nodes exceed the limit of 2**31")
         mapped = spool.renumber(lambda found: np.searchsorted(known, found))
         return mapped, len(known), known
-    return spool, _kept_nodes(spool, num_nodes), None
-
-
-def _kept_nodes(spool: Spool, num_nodes: int | None) -> int:
-    """Check that ids are nodes as they are, and return N."""
-    if spool.low < 0:
-        raise GraphFormatError(
-            f"edges hold node id {spool.low}, expected 0..N-1: pass ids='map'"
-        )
-    if spool.high >= MAX_NODES:
-        raise GraphFormatError(
-            f"edges hold node id {spool.high}, over the limit of 2**31: pass ids='map'"
-        )
-    if num_nodes is None:
-        return spool.high + 1
-    if spool.high >= check_num_nodes(num_nodes):
-        raise GraphFormatError(
-            f"edges hold node id {spool.high}, expected below num_nodes={num_nodes}: "
-            f"pass num_nodes={spool.high + 1}, or ids='map'"
-        )
-    return int(num_nodes)
+    count = None if num_nodes is None else check_num_nodes(num_nodes)
+    check_range(spool.low, spool.high, count, "edges hold", "pass ids='map'")
+    return spool, spool.high + 1 if count is None else count, None
 
 
 def pack_ids(node_ids: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,16 +9,13 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
 from daskgnn.errors import DatasetError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SPACES = re.compile(rb"[ \t]+")
@@ -61,13 +58,6 @@ def plain_suffix(path: Path) -> str:
     if suffixes and suffixes[-1] in _COMPRESSED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file that may be compressed by gzip, bzip2 or xz."""
-    opener: Any = _COMPRESSED.get(path.suffix.lower(), open)
-    found: IO[bytes] = opener(path, "rb")
-    return found
 
 
 def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:

@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.memory.rowsource import RowSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,8 +121,8 @@ def check_features(features: Features, num_nodes: int) -> None:
         raise GraphFormatError(
             f"features have {features.shape[0]} rows, expected {num_nodes}, one a node"
         )
-    if isinstance(features, RowSource):
-        return
+    if not isinstance(features, np.ndarray) and not sp.issparse(features):
+        return  # rows that are made, or read, when somebody asks for them
     values = features if isinstance(features, np.ndarray) else features.data
     row = _first_bad_row(values)
     if row is not None:

@@ -9,13 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import InputError
-from daskgnn.graph.memory.rowsource import RowSource
+from daskgnn.graph.memory.data import GraphData, RowSource
 from daskgnn.kernels.half import check_dtype_name, check_range, narrow, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.graph.memory.data import GraphData
 
 # CSR rows are slower to gather than dense ones, so they must save a good deal.
 CSR_SHARE = 0.5
@@ -135,22 +134,16 @@ def _hashed_features(data: GraphData, feature_dtype: str) -> Any:
 
 def _arrays(data: GraphData, feature_dtype: str) -> list[tuple[str, np.ndarray]]:
     """List the arrays of a graph by name, in a fixed order."""
-    found: list[tuple[str, np.ndarray]] = [
-        ("indptr", data.indptr),
-        ("indices", data.indices),
-    ]
-    if data.edge_weight is not None:
-        found.append(("edge_weight", data.edge_weight))
-    found += [(f"edge_attr/{n}", data.edge_attr[n]) for n in sorted(data.edge_attr)]
+    found: dict[str, Any] = {"indptr": data.indptr, "indices": data.indices}
+    found["edge_weight"] = data.edge_weight
+    found |= {f"edge_attr/{n}": data.edge_attr[n] for n in sorted(data.edge_attr)}
     features = _hashed_features(data, feature_dtype)
     if sp.issparse(features):
-        found += [
-            ("features_indptr", features.indptr.astype(np.int64)),
-            ("features_indices", features.indices.astype(np.int32)),
-            ("features_data", features.data),
-        ]
-    elif features is not None:
-        found.append(("features", features))
-    if data.labels is not None:
-        found.append(("labels", data.labels))
-    return found + [(f"splits/{n}", data.splits[n]) for n in sorted(data.splits)]
+        found["features_indptr"] = features.indptr.astype(np.int64)
+        found["features_indices"] = features.indices.astype(np.int32)
+        found["features_data"] = features.data
+    else:
+        found["features"] = features
+    found["labels"] = data.labels
+    found |= {f"splits/{n}": data.splits[n] for n in sorted(data.splits)}
+    return [(name, array) for name, array in found.items() if array is not None]

@@ -1,18 +1,47 @@
-"""A whole graph in memory, in the user's node order."""
+"""A whole graph in memory, in the user's node order; features may be elsewhere."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from daskgnn.display import graph_table
 from daskgnn.graph.memory import checks
 
 if TYPE_CHECKING:
-    import numpy as np
     import scipy.sparse as sp
 
     from daskgnn.graph.memory.partitioned import PartitionedGraph
-    from daskgnn.graph.memory.rowsource import RowSource
+
+
+class RowSource(ABC):
+    """Dense float32 features (N, F) that are in no memory: indexed like an array.
+
+    They are finite, and not so full of zeros that CSR would be the smaller form.
+    """
+
+    dtype = np.dtype(np.float32)
+    ndim = 2
+
+    def __init__(self, num_rows: int, num_columns: int) -> None:
+        self.shape = (num_rows, num_columns)
+
+    @abstractmethod
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Return float32 [n, F], the rows of nodes, int64 [n]."""
+
+    def __len__(self) -> int:
+        """N."""
+        return self.shape[0]
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        """Return rows by a slice or by their numbers."""
+        if isinstance(which, slice):
+            return self.rows(np.arange(*which.indices(len(self)), dtype=np.int64))
+        return self.rows(np.asarray(which, np.int64))
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,3 +154,7 @@ class GraphData:
             f"{self.num_features} features, {self.num_classes} classes"
             f"{', ' + sizes if sizes else ''}{', directed' if self.directed else ''})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of counts."""
+        return graph_table("GraphData", self, "num_features", "num_classes", "directed")

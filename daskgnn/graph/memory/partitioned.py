@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from daskgnn.display import graph_table
 from daskgnn.graph.edges.identify import pack_ids
 from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
 from daskgnn.graph.store.writer import ArraySource, check_target, write_store
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.store.writer import Fill
-    from daskgnn.partition.holdings import Holdings
+    from daskgnn.partition.traffic import Holdings
 
 STORED_DTYPES: dict[str, type] = {
     "float32": np.float32,
@@ -247,20 +248,17 @@ class PartitionedGraph:
 
     def _edge_sources(self) -> list[ArraySource]:
         """List the arrays of the edges."""
-        data = self.data
-        shape = (data.num_edges,)
-        index = data.indices.dtype
-        found = [
+        indices = self.data.indices
+        values = {f"edge_attr/{name}": a for name, a in self.data.edge_attr.items()}
+        if self.data.edge_weight is not None:
+            values["edge_weight"] = self.data.edge_weight
+        return [
             plain("indptr", self.indptr),
-            ArraySource("indices", shape, index, self._stored_neighbours),
+            ArraySource(
+                "indices", indices.shape, indices.dtype, self._stored_neighbours
+            ),
+            *(_taken(name, a, self._stored_slots) for name, a in values.items()),
         ]
-        values = {f"edge_attr/{name}": a for name, a in data.edge_attr.items()}
-        if data.edge_weight is not None:
-            values["edge_weight"] = data.edge_weight
-        for name, array in values.items():
-            rows = _taken(array, self._stored_slots)
-            found.append(ArraySource(name, array.shape, array.dtype, rows))
-        return found
 
     def _feature_sources(self, features: Any, feature_dtype: str) -> list[ArraySource]:
         """List the arrays of the features in their stored form."""
@@ -281,12 +279,10 @@ class PartitionedGraph:
         def slots(start: int, stop: int) -> np.ndarray:
             return ordered_slots(features.indptr, indptr, order, start, stop)
 
-        shape, columns = (features.nnz,), features.indices
-        int32, float32 = np.dtype(np.int32), np.dtype(np.float32)
         return [
             plain("features_indptr", indptr),
-            ArraySource("features_indices", shape, int32, _taken(columns, slots)),
-            ArraySource("features_data", shape, float32, _taken(features.data, slots)),
+            _taken("features_indices", features.indices, slots, np.int32),
+            _taken("features_data", features.data, slots),
         ]
 
     def _node_sources(self) -> list[ArraySource]:
@@ -298,8 +294,7 @@ class PartitionedGraph:
         ]
         labels = self.data.labels
         if labels is not None:
-            rows = _taken(labels, lambda i, j: self.original_ids[i:j])
-            found.append(ArraySource("labels", labels.shape, labels.dtype, rows))
+            found.append(_taken("labels", labels, lambda i, j: self.original_ids[i:j]))
         if self.data.node_ids is not None:
             found += [plain(*pair) for pair in pack_ids(self.data.node_ids).items()]
         return found + [plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
@@ -337,6 +332,11 @@ class PartitionedGraph:
             f"{self.data.num_edges} edges, {self.num_clusters} clusters by "
             f"{self.partitioner['method']!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of counts."""
+        more = {"clusters": self.num_clusters, "method": self.partitioner["method"]}
+        return graph_table("PartitionedGraph", self.data, "num_features", **more)
 
 
 def ordered_indptr(indptr: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -379,7 +379,11 @@ def plain(name: str, array: np.ndarray) -> ArraySource:
 
 
 def _taken(
-    array: np.ndarray, positions: Callable[[int, int], np.ndarray]
-) -> Callable[[int, int], np.ndarray]:
-    """Return a function that takes the elements at the positions of a run."""
-    return lambda start, stop: array[positions(start, stop)]
+    name: str,
+    array: np.ndarray,
+    positions: Callable[[int, int], np.ndarray],
+    dtype: Any = None,
+) -> ArraySource:
+    """Store the elements at the positions of each run, as `dtype` if given."""
+    kind = np.dtype(array.dtype if dtype is None else dtype)
+    return ArraySource(name, array.shape, kind, lambda i, j: array[positions(i, j)])

@@ -1,7 +1,8 @@
-"""Partition a graph in memory by any method."""
+"""Partition a graph in memory by any method, or compare what methods give."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,12 @@ import numpy as np
 from daskgnn.errors import PartitionError
 from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.memory.vertexcut import VertexCutGraph, check_splittable
-from daskgnn.partition import check_installed, choose_method, find_partitioner
+from daskgnn.partition import (
+    PARTITIONERS,
+    check_installed,
+    choose_method,
+    find_partitioner,
+)
 from daskgnn.partition.assignment import (
     assigned_clusters,
     called_clusters,
@@ -18,10 +24,17 @@ from daskgnn.partition.assignment import (
     is_assignment,
     partitioner_name,
 )
-from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
+from daskgnn.partition.book import default_clusters, is_whole
+from daskgnn.partition.measured import Measured, run_measured
+from daskgnn.partition.methods.vertexcut import VERTEX_CUTS, VertexCut
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from daskgnn.graph.memory.data import GraphData
+
+COMPARABLE = (*PARTITIONERS, *VERTEX_CUTS)
+"""Names that `compare` knows: partitioners, and vertex-cuts."""
 
 
 def partition_graph(
@@ -82,20 +95,119 @@ def partition_graph(
 
 def _check_count(graph: GraphData, num_clusters: int) -> None:
     """Refuse a number of clusters that cannot be made."""
-    if isinstance(num_clusters, bool) or not isinstance(num_clusters, int | np.integer):
+    said, most = f"num_clusters={num_clusters!r}", graph.num_nodes
+    if not is_whole(num_clusters):
+        raise PartitionError(f"{said} is no whole number: give one in 1..{most}")
+    if not 1 <= num_clusters <= most:
         raise PartitionError(
-            f"num_clusters={num_clusters!r} is no whole number: give one in "
-            f"1..{graph.num_nodes}"
-        )
-    if not 1 <= num_clusters <= graph.num_nodes:
-        raise PartitionError(
-            f"num_clusters={num_clusters} for a graph of {graph.num_nodes} nodes: "
-            f"give a number in 1..{graph.num_nodes}"
+            f"{said} for a graph of {most} nodes: give a number in 1..{most}"
         )
 
 
 def _check_seed(seed: int) -> None:
     """Refuse a seed that a method may not take."""
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if not whole or not 0 <= seed < 2**31:
+    if not is_whole(seed) or not 0 <= seed < 2**31:
         raise PartitionError(f"seed={seed!r}: give a whole number in 0..{2**31 - 1}")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One method's numbers, when its clusters are opened as some number of parts."""
+
+    method: str
+    """Its name."""
+    num_parts: int
+    """P."""
+    num_clusters: int
+    """C, those that are not empty."""
+    edge_cut: float
+    """Share of the entries whose ends' masters lie in different parts."""
+    halo_share: float
+    """Halo nodes over all nodes that the parts hold."""
+    replication_factor: float
+    """Nodes that the parts hold, own and others', over N; of a vertex-cut, a node is
+    held by its master's part and by every part that holds one of its edges, as they
+    are stored."""
+    node_balance: float
+    """Largest part over the mean, in nodes."""
+    edge_balance: float
+    """In entries; of a vertex-cut, by the part that holds them."""
+    seed_balance: float | None
+    """In training nodes; None without any."""
+    remote_rows_per_step: float
+    """Feature rows of other parts a step needs, estimated (see `Quality`)."""
+    remote_bytes_per_step: float
+    """Their bytes."""
+    seconds: float
+    """Of the method alone, on this machine."""
+    peak_bytes: int
+    """Memory beside the graph itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain numbers, for JSON."""
+        return asdict(self)
+
+
+def compare(
+    graph: GraphData,
+    methods: Sequence[str],
+    *,
+    num_parts: int = 2,
+    num_clusters: int | None = None,
+    seed: int = 0,
+    started: Callable[[str], None] | None = None,
+    **traffic: Any,
+) -> list[Compared]:
+    """Run methods on a graph, each in a process of its own, and measure their cuts.
+
+    Parameters
+    ----------
+    graph
+        The graph; it is not changed and nothing is stored.
+    methods
+        Names from `COMPARABLE`.
+    num_parts
+        P, the number of parts that the numbers are for.
+    num_clusters
+        As for ``graph.partition``.
+    started
+        Called with the name of each method before it runs.
+    traffic
+        Of the training whose traffic is estimated: num_neighbors, batch_size, window,
+        as of `PartitionedGraph.quality`.
+
+    Raises
+    ------
+    PartitionError
+        If a method is unknown, not installed, or fails; if `num_parts` exceeds the
+        clusters; or if the sampling cannot be.
+    """
+    for method in methods:
+        if method not in VERTEX_CUTS:
+            find_partitioner(method, COMPARABLE)
+            check_installed(method)
+    count = default_clusters(graph.num_nodes) if num_clusters is None else num_clusters
+    found = []
+    for method in methods:
+        if started is not None:
+            started(method)
+        run = run_measured(graph, method, count, seed)
+        ordered = _ordered(graph, method, run)
+        quality = ordered.quality(num_parts, **traffic)
+        told: dict[str, Any] = {
+            field.name: getattr(source, field.name)
+            for source in (quality, run)
+            for field in fields(Compared)
+            if hasattr(source, field.name)
+        }
+        found.append(Compared(method, num_clusters=ordered.num_clusters, **told))
+    return found
+
+
+def _ordered(graph: GraphData, method: str, run: Measured) -> PartitionedGraph:
+    """Put a graph into the order that a method gave."""
+    partitioner = {"method": method}
+    if run.holders is None:
+        return PartitionedGraph.from_clusters(graph, run.clusters, partitioner)
+    cut = VertexCut(run.clusters, run.holders)
+    return VertexCutGraph.from_cut(graph, cut, partitioner)

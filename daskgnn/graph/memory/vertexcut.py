@@ -14,9 +14,9 @@ import numpy as np
 from daskgnn.errors import PartitionError
 from daskgnn.graph.memory.partitioned import PartitionedGraph, ordered_slots, plain
 from daskgnn.kernels.adjacency import AdjacencyBlock
-from daskgnn.partition.holdings import Holdings
 from daskgnn.partition.methods.hierarchy import cluster_links, hierarchical_order
 from daskgnn.partition.methods.vertexcut import VertexCut
+from daskgnn.partition.traffic import Holdings
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -36,6 +36,31 @@ def split_threshold(num_nodes: int, num_edges: int, num_clusters: int) -> int:
     """Return the degree from which on rows are split."""
     mean = num_edges / max(num_nodes, 1)
     return int(max(LEAST_DEGREE, SLOTS_A_CLUSTER * num_clusters, TIMES_MEAN * mean))
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """The rows that are split, and where their entries are stored."""
+
+    rows: np.ndarray
+    """int64 [R], storage ids, ascending."""
+    indptr: np.ndarray
+    """int64 [R + 1], where the slots of each begin."""
+    holders: np.ndarray
+    """uint8 or uint16 [S], the cluster of each slot."""
+    counts: np.ndarray
+    """int64 [R, C], entries of each row with each cluster."""
+    slots: np.ndarray
+    """int64 [S], where the entries stand in original order."""
+    held: np.ndarray
+    """int64 [S], the same in the order in which they are held."""
+    kept: np.ndarray
+    """int64 [N + 1], row pointers as if split rows were empty."""
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """int64 [C + 1], where the entries that each cluster holds begin."""
+        return np.concatenate(([0], np.cumsum(self.counts.sum(axis=0))))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,122 +122,85 @@ class VertexCutGraph(PartitionedGraph):
         )
 
     @cached_property
-    def split_row_ids(self) -> np.ndarray:
-        """int64 [R], storage ids of the rows that are split, ascending."""
-        return np.flatnonzero(np.diff(self.indptr) >= self.least)
-
-    @cached_property
-    def split_indptr(self) -> np.ndarray:
-        """int64 [R + 1], where the slots of each begin."""
-        degree = np.diff(self.indptr)[self.split_row_ids]
-        return np.concatenate(([0], np.cumsum(degree)))
-
-    @cached_property
-    def split_holders(self) -> np.ndarray:
-        """uint8 or uint16 [S], the cluster of each slot."""
-        kind = np.uint8 if self.num_clusters <= 256 else np.uint16
-        return self.holders[self._split_slots].astype(kind)
-
-    @cached_property
-    def split_counts(self) -> np.ndarray:
-        """int64 [R, C], entries of each row with each cluster."""
-        count, clusters = len(self.split_row_ids), self.num_clusters
-        rows = np.repeat(np.arange(count), np.diff(self.split_indptr))
-        pairs = rows * clusters + self.split_holders
-        return np.bincount(pairs, minlength=count * clusters).reshape(count, clusters)
-
-    @cached_property
-    def split_bounds(self) -> np.ndarray:
-        """int64 [C + 1], where the entries that each cluster holds begin."""
-        return np.concatenate(([0], np.cumsum(self.split_counts.sum(axis=0))))
-
-    @cached_property
-    def split_starts(self) -> np.ndarray:
-        """int32 or int64 [R, C], where a row's entries with each cluster begin."""
-        before = np.cumsum(self.split_counts, axis=0) - self.split_counts
-        starts: np.ndarray = before + self.split_bounds[:-1]
-        return starts.astype(self.data.indices.dtype)
-
-    @cached_property
-    def _split_slots(self) -> np.ndarray:
-        """int64 [S], where the split entries stand in original order."""
-        begin = self.data.indptr[self.original_ids[self.split_row_ids]]
-        counts = np.diff(self.split_indptr)
-        slots = np.repeat(begin - self.split_indptr[:-1], counts)
-        return slots + np.arange(len(slots))
-
-    @cached_property
-    def _held_slots(self) -> np.ndarray:
-        """int64 [S], the same in the order in which they are held."""
-        return self._split_slots[np.argsort(self.split_holders, kind="stable")]
-
-    @cached_property
-    def _kept_indptr(self) -> np.ndarray:
-        """int64 [N + 1], row pointers as if split rows were empty."""
-        degree = np.diff(self.indptr)
-        degree[self.split_row_ids] = 0
-        return np.concatenate(([0], np.cumsum(degree)))
+    def _split(self) -> _Split:
+        """The split rows."""
+        degree, clusters = np.diff(self.indptr), self.num_clusters
+        rows = np.flatnonzero(degree >= self.least)
+        sizes = degree[rows]
+        indptr = np.concatenate(([0], np.cumsum(sizes)))
+        begin = self.data.indptr[self.original_ids[rows]]
+        slots = np.repeat(begin - indptr[:-1], sizes) + np.arange(indptr[-1])
+        kind = np.uint8 if clusters <= 256 else np.uint16
+        holders = self.holders[slots].astype(kind)
+        pairs = np.repeat(np.arange(len(rows)), sizes) * clusters + holders
+        counts = np.bincount(pairs, minlength=len(rows) * clusters)
+        degree[rows] = 0
+        return _Split(
+            rows=rows,
+            indptr=indptr,
+            holders=holders,
+            counts=counts.reshape(-1, clusters),
+            slots=slots,
+            held=slots[np.argsort(holders, kind="stable")],
+            kept=np.concatenate(([0], np.cumsum(degree))),
+        )
 
     @cached_property
     def _counts(self) -> tuple[Clusters, int]:
         """What cutting the order needs: entries by the cluster that holds them."""
         clusters, cut = super()._counts
-        kept = np.diff(self._kept_indptr[self.cluster_bounds])
-        return replace(clusters, edges=kept + np.diff(self.split_bounds)), cut
+        kept = np.diff(self._split.kept[self.cluster_bounds])
+        return replace(clusters, edges=kept + self._split.counts.sum(axis=0)), cut
 
     @cached_property
     def holdings(self) -> Holdings:
         """What the clusters hold."""
-        kept = self._kept_indptr
+        kept, bounds = self._split.kept, self._split.bounds
 
         def stored(start: int, stop: int) -> np.ndarray:
             clusters = np.searchsorted(self.cluster_bounds, [start, stop])
-            low, high = (int(b) for b in self.split_bounds[clusters] + kept[-1])
+            low, high = (int(b) for b in bounds[clusters] + kept[-1])
             own = self._stored_neighbours(int(kept[start]), int(kept[stop]))
             return np.concatenate([own, self._stored_neighbours(low, high)])
 
-        counts = (self.split_counts, self.cluster_bounds)
-        return Holdings(self.split_row_ids, *counts, stored)
+        counts = (self._split.counts, self.cluster_bounds)
+        return Holdings(self._split.rows, *counts, stored)
 
     def _stored_slots(self, start: int, stop: int) -> np.ndarray:
         """Return where stored entries ``start`` to ``stop - 1`` stand originally."""
-        kept = int(self._kept_indptr[-1])
-        held = self._held_slots[max(start - kept, 0) : max(stop - kept, 0)]
+        kept = int(self._split.kept[-1])
+        held = self._split.held[max(start - kept, 0) : max(stop - kept, 0)]
         if start >= kept:
             return held
-        order = (self.data.indptr, self._kept_indptr, self.original_ids)
+        order = (self.data.indptr, self._split.kept, self.original_ids)
         own = ordered_slots(*order, start, min(stop, kept))
         return np.concatenate([own, held])
 
     def _edge_sources(self) -> list[ArraySource]:
         """List the arrays of the edges, and those of the split rows."""
+        split = self._split
+        before = np.cumsum(split.counts, axis=0) - split.counts + split.bounds[:-1]
         arrays = {
-            "spread_rows": self.split_row_ids,
-            "spread_indptr": self.split_indptr,
-            "spread_holders": self.split_holders,
-            "spread_starts": self.split_starts,
-            "spread_bounds": self.split_bounds,
+            "spread_rows": split.rows,
+            "spread_indptr": split.indptr,
+            "spread_holders": split.holders,
+            "spread_starts": before.astype(self.data.indices.dtype),
+            "spread_bounds": split.bounds,
         }
         if self.data.edge_weight is not None:
-            arrays["spread_strength"] = self._weighted_degree(self.data.edge_weight)
-        split_rows = [plain(name, array) for name, array in arrays.items()]
-        return super()._edge_sources() + split_rows
-
-    def _weighted_degree(self, weights: np.ndarray) -> np.ndarray:
-        """Return float32 [R], the sums of the split rows' weights."""
-        nobody = np.zeros(len(self.split_row_ids), np.int64)
-        values = weights[self._split_slots]
-        return AdjacencyBlock(
-            0, self.split_indptr, values, nobody, values
-        ).weighted_degree
+            nobody = np.zeros(len(split.rows), np.int64)
+            values = self.data.edge_weight[split.slots]
+            rows = AdjacencyBlock(0, split.indptr, values, nobody, values)
+            arrays["spread_strength"] = rows.weighted_degree
+        return super()._edge_sources() + [plain(*pair) for pair in arrays.items()]
 
     def _attributes(self, features: Any, feature_dtype: str) -> dict[str, Any]:
         """Return what the store says of the graph."""
         found = super()._attributes(features, feature_dtype)
         found["partitioner"] |= {
             "spread_from": self.least,
-            "spread_rows": len(self.split_row_ids),
-            "spread_entries": len(self.split_holders),
+            "spread_rows": len(self._split.rows),
+            "spread_entries": len(self._split.holders),
         }
         return found
 
@@ -222,8 +210,7 @@ def _in_order(data: GraphData, cut: VertexCut) -> VertexCut:
     count = _count(cut)
     links = cluster_links(data.indptr, data.indices, cut.masters, count)
     weights = np.bincount(cut.holders, minlength=count).astype(np.float64)
-    number = np.empty(count, np.int32)
-    number[hierarchical_order(links, weights)] = np.arange(count)
+    number = np.argsort(hierarchical_order(links, weights)).astype(np.int32)
     return VertexCut(number[cut.masters].astype(np.int64), number[cut.holders])
 
 

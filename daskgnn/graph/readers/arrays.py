@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +10,16 @@ import scipy.sparse as sp
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.inputfiles import find_files
-from daskgnn.graph.readers.build import build_graph, progress_bar, take_options
+from daskgnn.graph.memory.checks import SPLITS
+from daskgnn.graph.readers.build import begin, build_graph, find_column, take_options
 from daskgnn.graph.readers.memory import from_scipy
-from daskgnn.graph.readers.npz import read_npz
+from daskgnn.graph.readers.npz import BROKEN_ARCHIVE, load_npz, read_npz
 from daskgnn.graph.readers.parquet import EdgeIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from daskgnn.graph.edges.identify import WordIds
     from daskgnn.graph.memory.data import GraphData
 
 _PAIRS = (("source", "destination"), ("src", "dst"), ("row", "col"), ("u", "v"))
@@ -49,30 +48,20 @@ def read_numpy(path: Any, **options: Any) -> GraphData:
     GraphFormatError
         If an array has another shape or kind, or as for ``from_edge_index``.
     """
-    files = find_files(path)
-    if files[0].suffix.lower() == ".npz":
-        if len(files) > 1:
-            raise DatasetError(f"{path} means {len(files)} files, expected one .npz")
-        return _read_npz(files[0], options)
-    build = take_options(options, files[0].stem)
-    limit = limit_bytes(build.memory_limit)
-    spool = Spool(limit // 2)
-    with progress_bar(files, build.progress) as bar:
-        for file in files:
-            for ends in _slices(_map(file), limit // 64, file):
-                spool.append(*ends)
-            bar.update(file.stat().st_size)
-    return build_graph(spool, build)
+    if find_files(path)[0].suffix.lower() == ".npz":
+        return _read_npz(path, options)
+    reading = begin(path, options)
 
+    def chunks(file: Path, _: Any) -> Iterator[Any]:
+        try:
+            edges = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+        except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+            raise DatasetError(
+                f"{file} is damaged or no .npy of plain numbers ({error}): get it again"
+            ) from None
+        yield from _slices(edges, reading.limit // 64, file)
 
-def _map(path: Path) -> np.ndarray:
-    """Map an .npy."""
-    try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
-        raise DatasetError(
-            f"{path} is damaged or no .npy of plain numbers ({error}): get it again"
-        ) from None
+    return build_graph(reading.collect(chunks), reading.options)
 
 
 def _slices(
@@ -93,37 +82,26 @@ def _slices(
         yield part[0].astype(np.int64), part[1].astype(np.int64)
 
 
-def _read_npz(path: Path, options: dict[str, Any]) -> GraphData:
+def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
     """Read an .npz by the arrays it holds."""
+    (path, *more) = find_files(given)
+    if more:
+        raise DatasetError(f"{given} means {1 + len(more)} files, expected one .npz")
+    arrays = load_npz(path)
+    if {"indptr", "indices"} <= arrays.keys() and "shape" not in arrays:
+        return read_npz(path, **_npz_options(options))
+    if "format" not in arrays:
+        return _from_arrays(arrays, path, options)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            if {"indptr", "indices"} <= names and "shape" not in names:
-                return read_npz(path, **_npz_options(options))
-            arrays = {} if "format" in names else {n: file[n] for n in names}
-        if "format" in names:
-            matrix = sp.load_npz(path)
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-    ) as error:
-        if isinstance(error, GraphFormatError | DatasetError):
-            raise
+        matrix = sp.load_npz(path)
+    except BROKEN_ARCHIVE as error:
         raise DatasetError(
-            f"{path} is damaged or not an .npz of plain arrays ({error}): get it again"
+            f"{path} is damaged or no matrix of scipy ({error}): get it again"
         ) from None
-    if "format" in names:
-        # A matrix comes as a whole, so there is nothing to limit or to show.
-        given = {
-            k: v for k, v in options.items() if k not in ("memory_limit", "progress")
-        }
-        return from_scipy(matrix, **{"name": path.stem, **given})
-    return _from_arrays(arrays, path, options)
+    # A matrix comes as a whole, so there is nothing to limit or to show.
+    unused = ("memory_limit", "progress")
+    given = {key: value for key, value in options.items() if key not in unused}
+    return from_scipy(matrix, **{"name": path.stem, **given})
 
 
 def _npz_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -201,38 +179,25 @@ def from_dask(
     GraphFormatError
         If it is something else, or as for ``from_edge_index``.
     """
-    for name in ("features", "labels", "train", "val", "test"):
+    for name in ("features", "labels", *SPLITS):
         if hasattr(options.get(name), "dask"):
             options[name] = options[name].compute()
     build = take_options(options, "graph")
     spool = Spool(limit_bytes(build.memory_limit), weighted=weight is not None)
     ids = EdgeIds()
     if hasattr(edges, "columns"):
-        names = [_column(edges, place) for place in (source, destination, weight)]
-        wanted = [name for name in names if name is not None]
+        names = list(edges.columns)
+        places = [source, destination, *([] if weight is None else [weight])]
+        wanted = [names[find_column(names, p, "the DataFrame")] for p in places]
         for part in edges[wanted].partitions:
             frame = part.compute()
-            columns = [frame[name].to_numpy() for name in names[:2]]
-            ends = ids.read(columns[0], columns[1], "edges")
-            spool.append(*ends, *[frame[n].to_numpy(np.float32) for n in wanted[2:]])
+            first, second, *weights = (frame[name].to_numpy() for name in wanted)
+            ends = ids.read(first, second, "edges")
+            spool.append(*ends, *[values.astype(np.float32) for values in weights])
     else:
         for ends in _dask_slices(edges):
             spool.append(*ends)
-    words: WordIds | None = ids.words
-    return build_graph(spool, build, words)
-
-
-def _column(frame: Any, place: str | int | None) -> Any:
-    """Return the name of a column."""
-    names = list(frame.columns)
-    if place is None or place in names:
-        return place
-    if isinstance(place, int) and 0 <= place < len(names):
-        return names[place]
-    raise GraphFormatError(
-        f"the DataFrame has no column {place!r}, expected one of "
-        f"{', '.join(map(str, names))}"
-    )
+    return build_graph(spool, build, ids.words)
 
 
 def _dask_slices(edges: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:

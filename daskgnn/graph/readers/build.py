@@ -1,20 +1,29 @@
-"""The last part of every reader: edges, and tables of nodes, become a graph."""
+"""What every reader does: take options, collect edges, make a graph of them.
+
+Edges wait in a spool; with a table of nodes they become a graph.
+"""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.errors import GraphFormatError
+import pyarrow as pa
+from pyarrow import csv
+
+from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
-from daskgnn.graph.edges.assemble import Spool, build_rows
-from daskgnn.graph.edges.csr import known_num_nodes
+from daskgnn.graph.edges.assemble import Spool, build_rows, limit_bytes
+from daskgnn.graph.edges.convert import known_num_nodes
 from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_ids
+from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -81,12 +90,104 @@ def take_options(options: dict[str, Any], name: str) -> BuildOptions:
     return found
 
 
-def progress_bar(files: list[Path], shown: bool) -> Any:
-    """Return a bar over the bytes of files."""
-    from tqdm import tqdm
+@dataclass
+class Reading:
+    """Files that are read as a stream of edges."""
 
-    total = sum(path.stat().st_size for path in files)
-    return tqdm(total=total, unit="B", unit_scale=True, disable=not shown, leave=False)
+    files: list[Path]
+    options: BuildOptions
+    limit: int
+    """Bytes that reading may hold."""
+
+    def collect(
+        self, chunks: Callable[[Path, Any], Iterable[Any]], weighted: bool = False
+    ) -> Spool:
+        """Return the edges of all files.
+
+        Parameters
+        ----------
+        chunks
+            (file, bar) -> chunks of edges as `Spool.append` takes them. The bar may be
+            told of bytes of the file that were read.
+        """
+        from tqdm import tqdm
+
+        spool, sizes = Spool(self.limit // 2, weighted), [0]
+        sizes += itertools.accumulate(file.stat().st_size for file in self.files)
+        hidden = not self.options.progress
+        look = {"unit": "B", "unit_scale": True, "leave": False}
+        with tqdm(total=sizes[-1], disable=hidden, **look) as bar:
+            for file, done in zip(self.files, sizes[1:], strict=True):
+                for chunk in chunks(file, bar):
+                    spool.append(*chunk)
+                bar.update(done - bar.n)
+        return spool
+
+
+def begin(path: Any, options: dict[str, Any], single: str = "") -> Reading:
+    """Find the files that a reader was given, and check its options.
+
+    Parameters
+    ----------
+    single
+        What one file holds, where there may be only one.
+
+    Raises
+    ------
+    DatasetError
+        If a file is missing, or there is more than one where one is read.
+    GraphFormatError
+        As for `take_options`.
+    """
+    files = find_files(path)
+    if single and len(files) > 1:
+        raise DatasetError(f"{path} means {len(files)} files, expected one {single}")
+    found = take_options(options, files[0].name.partition(".")[0])
+    return Reading(files, found, limit_bytes(found.memory_limit))
+
+
+def find_column(names: Sequence[Any], place: str | int, where: Any) -> int:
+    """Return the number of a column that is given by its name or number.
+
+    Raises
+    ------
+    GraphFormatError
+        If there is none.
+    """
+    if place in names:
+        return names.index(place)
+    if isinstance(place, int) and 0 <= place < len(names):
+        return place
+    raise GraphFormatError(
+        f"{where} has no column {place!r}, expected one of "
+        f"{', '.join(map(str, names)) or 'none'}: name others by source= and "
+        "destination="
+    )
+
+
+def parse_lines(
+    block: bytes, delimiter: str, count: int, kinds: dict[int, Any]
+) -> dict[int, np.ndarray]:
+    """Return the columns of `kinds`, in their types, of lines with `count` fields.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If a line has other fields.
+    """
+    names = [str(i) for i in range(count)]
+    table = csv.read_csv(
+        pa.BufferReader(block),
+        csv.ReadOptions(column_names=names, block_size=len(block) + 1),
+        csv.ParseOptions(delimiter=delimiter, quote_char='"'),
+        csv.ConvertOptions(
+            column_types={names[i]: kind for i, kind in kinds.items()},
+            include_columns=[names[i] for i in kinds],
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    )
+    return {i: table.column(names[i]).to_numpy() for i in kinds}
 
 
 def build_graph(
@@ -150,24 +251,21 @@ def _known(options: BuildOptions) -> int | None:
 
 
 def _settle(
-    spool: Spool,
-    options: BuildOptions,
-    words: WordIds | None,
-    table: NodeTable | None,
+    spool: Spool, options: BuildOptions, words: WordIds | None, table: NodeTable | None
 ) -> tuple[Spool, int, np.ndarray | None]:
     """Return the edges between nodes 0..N-1, N, and the ids of mapped nodes."""
+    if not spool.count:
+        raise GraphFormatError(
+            "the graph is empty: there are no edges, expected at least 1"
+        )
     if table is not None and table.ids is not None:
-        if not spool.count:
-            raise GraphFormatError("the graph is empty: there are no edges")
-        return table.match(spool, words), len(table), table.ids
+        return table.match(spool, words), table.length, table.ids
     if words is not None:
         if options.ids == "keep":
             raise GraphFormatError(
                 f"ids are words like {str(words.words()[0])!r}, expected whole "
                 "numbers: leave ids='keep' out"
             )
-        if not spool.count:
-            raise GraphFormatError("the graph is empty: there are no edges")
         return spool, len(words), words.words()
-    num_nodes = _known(options) if table is None else len(table)
+    num_nodes = _known(options) if table is None else table.length
     return number_ids(spool, options.ids, num_nodes)

@@ -5,22 +5,17 @@ Lines that begin with # or % are comments, as in the files of SNAP and KONECT.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyarrow import csv
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.identify import WordIds
-from daskgnn.graph.edges.inputfiles import count_lines, find_files, line_blocks, tidy
-from daskgnn.graph.readers.build import (
-    BuildOptions,
-    build_graph,
-    progress_bar,
-    take_options,
-)
+from daskgnn.graph.edges.inputfiles import count_lines, line_blocks, tidy
+from daskgnn.graph.readers.build import begin, build_graph, find_column, parse_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,32 +25,9 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.memory.data import GraphData
 
-_KNOWN = frozenset(
-    [
-        "source",
-        "target",
-        "src",
-        "dst",
-        "destination",
-        "from",
-        "to",
-        "node1",
-        "node2",
-        "node_1",
-        "node_2",
-        "fromnodeid",
-        "tonodeid",
-        "id1",
-        "id2",
-        "id_1",
-        "id_2",
-        "u",
-        "v",
-        "i",
-        "j",
-        "head",
-        "tail",
-    ]
+_KNOWN = re.compile(
+    "source|target|src|dst|destination|from|to|(node|id)_?[12]|(from|to)nodeid"
+    "|[uvij]|head|tail"
 )
 _BLOCK_SHARE = 32
 """Of the memory limit, for a block of text: its columns take some times as much."""
@@ -63,6 +35,16 @@ _BLOCK_SHARE = 32
 
 class _NotNumbers(Exception):
     """Ids that were read as whole numbers are none."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the caller says of the lines."""
+
+    places: tuple[str | int, str | int, str | int | None]
+    """Columns of sources, destinations and weights."""
+    delimiter: str | None
+    header: bool | None
 
 
 @dataclass(frozen=True)
@@ -121,69 +103,50 @@ def read_edge_list(
     GraphFormatError
         If a line does not fit, or as for ``from_edge_index``.
     """
-    files = find_files(path)
-    build = take_options(options, files[0].name.partition(".")[0])
-    places = (source, destination, weight)
+    reading = begin(path, options)
+    asked = _Asked((source, destination, weight), delimiter, header)
+    size = max(reading.limit // _BLOCK_SHARE, 1 << 12)
+    weighted, words = weight is not None, None
     try:
-        spool, words = _read(files, places, delimiter, header, build, numbers=True)
+        spool = reading.collect(partial(_chunks, asked, size, None), weighted)
     except _NotNumbers:
-        spool, words = _read(files, places, delimiter, header, build, numbers=False)
-    return build_graph(spool, build, words)
+        words = WordIds()
+        spool = reading.collect(partial(_chunks, asked, size, words), weighted)
+    return build_graph(spool, reading.options, words)
 
 
-def _read(
-    files: list[Path],
-    places: tuple[str | int, str | int, str | int | None],
-    delimiter: str | None,
-    header: bool | None,
-    build: BuildOptions,
-    *,
-    numbers: bool,
-) -> tuple[Spool, WordIds | None]:
-    """Read all files; `numbers` says whether ids are whole numbers or words."""
-    limit = limit_bytes(build.memory_limit)
-    spool = Spool(limit // 2, weighted=places[2] is not None)
-    words = None if numbers else WordIds()
-    with progress_bar(files, build.progress) as bar:
-        for path in files:
-            for columns in _columns(
-                path, places, delimiter, header, limit // _BLOCK_SHARE, numbers, bar
-            ):
-                ends = columns[:2]
-                if words is not None:
-                    ends = [words.number(_checked(ids, path)) for ids in ends]
-                spool.append(*ends, *columns[2:])
-    return spool, words
+def _chunks(
+    asked: _Asked, size: int, words: WordIds | None, path: Path, bar: Any
+) -> Iterator[list[np.ndarray]]:
+    """Yield the edges of a file, a block of lines at a time.
+
+    Parameters
+    ----------
+    size
+        Bytes of a block.
+    words
+        Where ids are words: numbers for them.
+    """
+    layout = None
+    for block in line_blocks(path, size, bar):
+        if layout is None:
+            layout = find_layout(block, asked.delimiter, asked.header)
+            places = [place for place in asked.places if place is not None]
+            wanted = [find_column(layout.columns, place, path) for place in places]
+            if layout.header:
+                block = block.lstrip(b"\n \t").partition(b"\n")[2]
+        if block.strip():
+            found = _parse(block, layout, wanted, path, words is None)
+            if words is not None:
+                found[:2] = [words.number(_checked(ids, path)) for ids in found[:2]]
+            yield found
 
 
 def _checked(words: np.ndarray, path: Path) -> np.ndarray:
     """Return words, none of them empty."""
     if (words == "").any():
         raise GraphFormatError(f"{path}: an edge has an empty id, expected two ids")
-    return words
-
-
-def _columns(
-    path: Path,
-    places: tuple[str | int, str | int, str | int | None],
-    delimiter: str | None,
-    header: bool | None,
-    size: int,
-    numbers: bool,
-    bar: Any,
-) -> Iterator[list[np.ndarray]]:
-    """Yield the columns that are asked for, a block of lines at a time."""
-    layout = None
-    for block in line_blocks(path, max(size, 1 << 12), bar):
-        if layout is None:
-            layout = find_layout(block, delimiter, header)
-            wanted = [
-                _find(layout, place, path) for place in places if place is not None
-            ]
-            if layout.header:
-                block = block.lstrip(b"\n \t").partition(b"\n")[2]
-        if block.strip():
-            yield _parse(block, layout, wanted, path, numbers)
+    return words.astype(object)
 
 
 def find_layout(block: bytes, delimiter: str | None, header: bool | None) -> Layout:
@@ -223,7 +186,7 @@ def _is_header(first: list[str], second: list[str]) -> bool:
     """Tell whether a first line names columns."""
     if any(_is_number(word) for word in first):
         return False
-    known = sum(word.lower().replace(" ", "") in _KNOWN for word in first)
+    known = sum(bool(_KNOWN.fullmatch(w.lower().replace(" ", ""))) for w in first)
     return known >= 2 or any(_is_number(word) for word in second)
 
 
@@ -236,53 +199,24 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _find(layout: Layout, place: str | int, path: Path) -> int:
-    """Return the number of a column."""
-    if isinstance(place, int) and not isinstance(place, bool):
-        if 0 <= place < len(layout.columns):
-            return place
-    elif layout.header and place in layout.columns:
-        return layout.columns.index(str(place))
-    raise GraphFormatError(
-        f"{path} has no column {place!r}, expected one of "
-        f"{', '.join(layout.columns) or 'none'}: name others by source= and "
-        "destination="
-    )
-
-
 def _parse(
     block: bytes, layout: Layout, wanted: list[int], path: Path, numbers: bool
 ) -> list[np.ndarray]:
     """Return ids as int64 or words, and weights as float32, of a block of lines."""
-    delimiter = layout.delimiter
-    if delimiter == " ":
+    if layout.delimiter == " ":
         block = tidy(block)
-    names = [str(i) for i in range(len(layout.columns))]
-    kinds = {str(i): pa.int64() if numbers else pa.string() for i in wanted[:2]}
-    kinds |= {str(i): pa.float32() for i in wanted[2:]}
+    kinds = dict.fromkeys(wanted[:2], pa.int64() if numbers else pa.string())
+    kinds |= dict.fromkeys(wanted[2:], pa.float32())
     try:
-        table = csv.read_csv(
-            pa.BufferReader(block),
-            csv.ReadOptions(column_names=names, block_size=len(block) + 1),
-            csv.ParseOptions(delimiter=delimiter, quote_char='"'),
-            csv.ConvertOptions(
-                column_types=kinds,
-                include_columns=[str(i) for i in wanted],
-                null_values=[],
-                strings_can_be_null=False,
-            ),
-        )
+        found = parse_lines(block, layout.delimiter, len(layout.columns), kinds)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise _explain(error, wanted, path, numbers) from None
-    if table.num_rows != count_lines(block):
+    if len(found[wanted[0]]) != count_lines(block):
         raise GraphFormatError(
             f"{path} has a quoted field that goes over the end of its line, or a "
             "carriage return within one: expected one edge a line"
         )
-    columns = [table.column(i).to_numpy() for i in range(len(wanted))]
-    if not numbers:
-        columns[:2] = [column.astype(object) for column in columns[:2]]
-    return columns
+    return [found[i] for i in wanted]
 
 
 def _explain(

@@ -9,18 +9,24 @@ from xml.etree import ElementTree
 import numpy as np
 
 from daskgnn.errors import DatasetError, GraphFormatError
-from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.identify import WordIds
-from daskgnn.graph.edges.inputfiles import BROKEN, find_files, uncompressed
-from daskgnn.graph.readers.build import build_graph, progress_bar, take_options
+from daskgnn.graph.edges.inputfiles import BROKEN, uncompressed
+from daskgnn.graph.readers.build import begin, build_graph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from daskgnn.graph.memory.data import GraphData
 
 _CHUNK = 1 << 16
 _REFUSED = ("hyperedge", "port")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_TYPES: dict[str, Any] = {
+    "boolean": lambda text: _BOOLEANS[text.lower()],
+    **dict.fromkeys(("int", "long"), int),
+    **dict.fromkeys(("float", "double"), float),
+}
 
 
 def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> GraphData:
@@ -46,50 +52,54 @@ def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> Gra
     GraphFormatError
         If it describes no plain graph, or as for ``from_edge_index``.
     """
-    (file, *more) = find_files(path)
-    if more:
-        raise DatasetError(f"{path} means {len(more) + 1} files, expected one GraphML")
     said = options.pop("directed", None)
-    build = take_options(options, file.name.partition(".")[0])
-    found = _GraphML(file, weight, limit_bytes(build.memory_limit))
-    try:
-        # The file on disk is opened beside the stream, for its place tells progress.
-        with (
-            progress_bar([file], build.progress) as bar,
-            file.open("rb") as raw,
-            uncompressed(file, raw) as stream,
-        ):
-            for event, element in ElementTree.iterparse(stream, ("start", "end")):
-                found.take(event, element)
-                if not found.elements % 10000:
-                    bar.update(raw.tell() - bar.n)
-    except (ElementTree.ParseError, LookupError, ValueError, *BROKEN) as error:
-        if isinstance(error, GraphFormatError):
-            raise
-        raise DatasetError(f"{file} is no GraphML ({error}): get it again") from None
-    found.finish()
+    reading = begin(path, options, single="GraphML")
+    found = _GraphML(reading.files[0], weight)
+    spool = reading.collect(found.chunks, weighted=weight is not None)
+    build = reading.options
     build.directed = found.directed if said is None else bool(said)
     if build.nodes is None:
         build.nodes = found.table(build)
-    return build_graph(found.spool, build, found.names)
+    return build_graph(spool, build, found.names)
 
 
 class _GraphML:
     """What was read so far."""
 
-    def __init__(self, path: Path, weight: str | None, limit: int) -> None:
+    def __init__(self, path: Path, weight: str | None) -> None:
         self.path, self.weight, self.directed = path, weight, False
-        self.names, self.elements = WordIds(), 0
-        self.spool = Spool(limit // 2, weighted=weight is not None)
+        self.names = WordIds()
         self._attributes: list[dict[str, Any]] = []
-        self._keys: dict[str, tuple[str, str, Any]] = {}
-        self._domains: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, str, Any, str]] = {}
         self._graphs = 0
         self._open: list[ElementTree.Element] = []
         self._ends = array("q")
         self._weights = array("f")
 
-    def take(self, event: str, element: ElementTree.Element) -> None:
+    def chunks(self, path: Path, bar: Any) -> Iterator[list[np.ndarray]]:
+        """Yield the edges of the file."""
+        try:
+            # The file on disk is opened beside the stream: its place tells progress.
+            with path.open("rb") as raw, uncompressed(path, raw) as stream:
+                for event, element in ElementTree.iterparse(stream, ("start", "end")):
+                    self._take(event, element)
+                    if len(self._ends) >= 2 * _CHUNK:
+                        bar.update(raw.tell() - bar.n)
+                        yield self._flush()
+        except (ElementTree.ParseError, LookupError, ValueError, *BROKEN) as error:
+            if isinstance(error, GraphFormatError):
+                raise
+            raise DatasetError(
+                f"{path} is no GraphML ({error}): get it again"
+            ) from None
+        yield self._flush()
+        if not self._graphs:
+            raise self._wrong("no graph", "one")
+        if len(self.names) > len(self._attributes):
+            name = str(self.names.words()[len(self._attributes)])
+            raise self._wrong(f"an edge of node {name!r} that is not there", "a node")
+
+    def _take(self, event: str, element: ElementTree.Element) -> None:
         """Look at one element's start or end."""
         tag = element.tag.rpartition("}")[2]
         if event == "start":
@@ -98,7 +108,6 @@ class _GraphML:
                 self._begin(element)
             return
         self._open.pop()
-        self.elements += 1
         if tag in _REFUSED:
             raise self._wrong(f"a {tag}", "a graph of nodes and edges alone")
         if tag == "key":
@@ -126,31 +135,22 @@ class _GraphML:
         default = next((c.text for c in element if c.tag.endswith("default")), None)
         name = element.get("attr.name", key)
         value = None if default is None else self._value(kind, default)
-        self._keys[key] = (name, kind, value)
-        self._domains[key] = element.get("for", "all")
+        self._keys[key] = (name, kind, value, element.get("for", "all"))
 
     def _value(self, kind: str, text: str | None) -> Any:
         """Return an attribute's value in its type."""
         text = (text or "").strip()
         try:
-            if kind == "boolean":
-                return {"true": True, "1": True, "false": False, "0": False}[
-                    text.lower()
-                ]
-            if kind in ("int", "long"):
-                return int(text)
-            if kind in ("float", "double"):
-                return float(text)
+            return _TYPES.get(kind, str)(text)
         except (ValueError, KeyError):
             raise self._wrong(f"the {kind} {text!r}", f"a {kind}") from None
-        return text
 
     def _data(self, element: ElementTree.Element, domain: str) -> dict[str, Any]:
         """Return an element's attributes by name, defaults included."""
         found = {
             name: default
-            for key, (name, _, default) in self._keys.items()
-            if default is not None and self._domains[key] in (domain, "all")
+            for name, _, default, what in self._keys.values()
+            if default is not None and what in (domain, "all")
         }
         for child in element:
             if not child.tag.endswith("data"):
@@ -158,7 +158,7 @@ class _GraphML:
             key = child.get("key", "")
             if key not in self._keys:
                 raise self._wrong(f"data of key {key!r}", "a key that is declared")
-            name, kind, _ = self._keys[key]
+            name, kind, *_ = self._keys[key]
             found[name] = self._value(kind, child.text)
         return found
 
@@ -186,24 +186,13 @@ class _GraphML:
                     f"an edge whose {self.weight!r} is {value!r}", "a number on each"
                 )
             self._weights.append(value)
-        if len(self._ends) >= 2 * _CHUNK:
-            self._flush()
 
-    def _flush(self) -> None:
-        """Hand edges on."""
-        ends = np.array(self._ends, np.int64).reshape(-1, 2)
+    def _flush(self) -> list[np.ndarray]:
+        """Return the edges that wait."""
+        ends = np.array(self._ends, np.int64).reshape(-1, 2).T.copy()
         weights = [np.array(self._weights, np.float32)] if self.weight else []
-        self.spool.append(ends[:, 0].copy(), ends[:, 1].copy(), *weights)
         self._ends, self._weights = array("q"), array("f")
-
-    def finish(self) -> None:
-        """Check that the file was complete."""
-        self._flush()
-        if not self._graphs:
-            raise self._wrong("no graph", "one")
-        if len(self.names) > len(self._attributes):
-            name = str(self.names.words()[len(self._attributes)])
-            raise self._wrong(f"an edge of node {name!r} that is not there", "a node")
+        return [*ends, *weights]
 
     def table(self, build: Any) -> Any:
         """Return the nodes as a table of the attributes that are asked for."""

@@ -6,20 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyarrow import csv
 
-from daskgnn.errors import DatasetError, GraphFormatError
-from daskgnn.graph.edges.assemble import Spool, limit_bytes
-from daskgnn.graph.edges.inputfiles import (
-    BROKEN,
-    find_files,
-    line_blocks,
-    open_bytes,
-    tidy,
-)
-from daskgnn.graph.readers.build import build_graph, progress_bar, take_options
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
+from daskgnn.graph.edges.assemble import Spool
+from daskgnn.graph.edges.inputfiles import BROKEN, line_blocks, tidy, uncompressed
+from daskgnn.graph.readers.build import begin, build_graph, parse_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -27,12 +21,6 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
 
 _COLUMNS = {"pattern": 2, "integer": 3, "real": 3}
-
-
-@dataclass(frozen=True)
-class _Header:
-    field: str
-    symmetric: bool
 
 
 def read_matrix_market(
@@ -60,43 +48,52 @@ def read_matrix_market(
         If the matrix is not square, dense, complex or skew, or as for
         ``from_edge_index``.
     """
-    (file, *more) = find_files(path)
-    if more:
-        raise DatasetError(f"{path} means {len(more) + 1} files, expected one matrix")
-    build = take_options(options, file.name.partition(".")[0])
-    header = _read_header(file)
-    limit = limit_bytes(build.memory_limit)
-    spool = Spool(
-        limit // 2, weighted=header.field != "pattern" and weighted is not False
-    )
-    size, ones = None, True
-    with progress_bar([file], build.progress) as bar:
-        for block in line_blocks(file, max(limit // 32, 1 << 12), bar):
-            if size is None:
-                line, _, block = block.lstrip().partition(b"\n")
-                size = _read_size(line, file)
-            if not block.strip():
-                continue
-            source, destination, *weight = _parse(block, header, size, file)
-            ones = ones and all(bool((w == 1).all()) for w in weight)
-            spool.append(source, destination, *weight)
-    if size is None or spool.count != size[2]:
+    reading = begin(path, options, single="matrix")
+    field, symmetric = _read_header(reading.files[0])
+    weighted_file = field != "pattern" and weighted is not False
+    matrix = _Matrix(field, max(reading.limit // 32, 1 << 12))
+    spool = reading.collect(matrix.chunks, weighted_file)
+    if matrix.size is None or spool.count != matrix.size[2]:
         raise DatasetError(
-            f"{file} has {spool.count} entries, expected "
-            f"{'a size' if size is None else size[2]}: get it again"
+            f"{reading.files[0]} has {spool.count} entries, expected "
+            f"{'a size' if matrix.size is None else matrix.size[2]}: get it again"
         )
-    if (weighted is None and ones) or not spool.weighted:
+    if (weighted is None and matrix.ones) or not weighted_file:
         spool = _without_weights(spool)
-    if header.symmetric and build.directed:
+    build = reading.options
+    if symmetric and build.directed:
         _mirror(spool)
-    build.num_nodes, build.ids = size[0], "keep"
+    build.num_nodes, build.ids = matrix.size[0], "keep"
     return build_graph(spool, build)
 
 
-def _read_header(path: Path) -> _Header:
-    """Read the first line."""
+@dataclass
+class _Matrix:
+    """What is known of a matrix while it is read."""
+
+    field: str
+    """What entries are: pattern, integer or real."""
+    block_bytes: int
+    size: tuple[int, int, int] | None = None
+    ones: bool = True
+    """Whether all values so far are 1."""
+
+    def chunks(self, path: Path, bar: Any) -> Iterator[list[np.ndarray]]:
+        """Yield the entries of a file."""
+        for block in line_blocks(path, self.block_bytes, bar):
+            if self.size is None:
+                line, _, block = block.lstrip().partition(b"\n")
+                self.size = _read_size(line, path)
+            if block.strip():
+                found = _parse(block, self.field, self.size, path)
+                self.ones = self.ones and all((w == 1).all() for w in found[2:])
+                yield found
+
+
+def _read_header(path: Path) -> tuple[str, bool]:
+    """Return what entries are, by the first line, and whether one half is stored."""
     try:
-        with open_bytes(path) as stream:
+        with path.open("rb") as raw, uncompressed(path, raw) as stream:
             line = stream.readline(1000).decode("ascii", "replace")
     except BROKEN as error:
         raise DatasetError(f"{path} cannot be read ({error}): get it again") from None
@@ -116,7 +113,7 @@ def _read_header(path: Path) -> _Header:
             f"{path} is a matrix {layout} {field} {symmetry}, expected coordinate; "
             "pattern, integer or real; general or symmetric"
         )
-    return _Header(field, symmetry == "symmetric")
+    return field, symmetry == "symmetric"
 
 
 def _read_size(line: bytes, path: Path) -> tuple[int, int, int]:
@@ -136,35 +133,28 @@ def _read_size(line: bytes, path: Path) -> tuple[int, int, int]:
 
 
 def _parse(
-    block: bytes, header: _Header, size: tuple[int, int, int], path: Path
+    block: bytes, field: str, size: tuple[int, int, int], path: Path
 ) -> list[np.ndarray]:
     """Return sources and destinations from 0, and the values."""
-    names = ["i", "j", "value"][: _COLUMNS[header.field]]
-    kinds = {"i": pa.int64(), "j": pa.int64(), "value": pa.float32()}
-    block = tidy(block)
+    names = ["i", "j", "value"][: _COLUMNS[field]]
+    kinds = dict(enumerate([pa.int64(), pa.int64(), pa.float32()][: len(names)]))
     try:
-        table = csv.read_csv(
-            pa.BufferReader(block),
-            csv.ReadOptions(column_names=names, block_size=len(block) + 1),
-            csv.ParseOptions(delimiter=" ", quote_char=False),
-            csv.ConvertOptions(
-                column_types={name: kinds[name] for name in names},
-                null_values=[],
-            ),
-        )
+        source, destination, *values = parse_lines(
+            tidy(block), " ", len(names), kinds
+        ).values()
     except pa.ArrowInvalid as error:
         raise DatasetError(
-            f"{path} holds a line that does not fit ({str(error).splitlines()[0]}): "
+            f"{path} holds a line that does not fit ({first_line(error)}): "
             f"expected {' '.join(names)}"
         ) from None
-    ends = [table.column(i).to_numpy() - 1 for i in range(2)]
+    ends = [source - 1, destination - 1]
     for ids in ends:
         if len(ids) and (ids.min() < 0 or ids.max() >= size[0]):
             bad = int(ids.min() if ids.min() < 0 else ids.max()) + 1
             raise GraphFormatError(
                 f"{path} has an entry in row or column {bad}, expected 1..{size[0]}"
             )
-    return ends + [table.column(i).to_numpy() for i in range(2, len(names))]
+    return ends + values
 
 
 def _without_weights(spool: Spool) -> Spool:
@@ -180,7 +170,5 @@ def _mirror(spool: Spool) -> None:
     for source, destination, weight in list(spool.chunks()):
         apart = source != destination
         spool.append(
-            destination[apart],
-            source[apart],
-            None if weight is None else weight[apart],
+            destination[apart], source[apart], None if weight is None else weight[apart]
         )

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges import convert
 from daskgnn.graph.edges.assemble import to_rows
-from daskgnn.graph.edges.csr import (
+from daskgnn.graph.edges.convert import (
     check_ids,
     check_num_nodes,
     edge_array,
@@ -21,15 +21,7 @@ from daskgnn.graph.edges.csr import (
 )
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
-from daskgnn.graph.readers.npz import read_npz
-
-__all__ = [
-    "from_edge_index",
-    "from_networkx",
-    "from_pyg",
-    "from_scipy",
-    "read_npz",
-]
+from daskgnn.graph.readers.npz import read_npz as read_npz
 
 SelfLoops = Literal["drop", "keep"]
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.inputfiles import find_files, plain_suffix
 from daskgnn.graph.memory.checks import SPLITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import pandas as pd
@@ -36,10 +37,6 @@ class NodeTable:
     """int64 or str [N], the id of each node; None where row i is node i."""
     columns: dict[str, Any] = field(default_factory=dict)
     """``features``, ``labels`` and splits, those that there are."""
-
-    def __len__(self) -> int:
-        """N."""
-        return self.length
 
     def match(self, spool: Spool, words: WordIds | None) -> Spool:
         """Return edges whose ends are rows of this table.
@@ -97,11 +94,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
         """Return a column, by the user's name or a usual one; arrays as they are."""
         if isinstance(given, str):
             names = (given,)
-            if given not in frame.columns:
-                raise GraphFormatError(
-                    f"the table of nodes has no column {given!r}, expected one of "
-                    f"{', '.join(frame.columns)}"
-                )
+            _check_columns(frame, names)
         elif given is not None:
             return given
         name = next((name for name in names if name in left), None)
@@ -119,11 +112,26 @@ def read_nodes(options: BuildOptions) -> NodeTable:
         splits |= {k: v for k, v in _split_masks(words).items() if splits[k] is None}
     splits = {name: _as_mask(value, name) for name, value in splits.items()}
     features = options.features
-    if features is None or isinstance(features, str) or _are_names(features):
-        features = _features(frame, features, left)
+    listed = [features] if isinstance(features, str) else features
+    if listed is None or (
+        isinstance(listed, list | tuple)
+        and len(listed) > 0
+        and all(isinstance(name, str) for name in listed)
+    ):
+        features = _features(frame, listed, left)
     named = {"features": features, "labels": _as_labels(labels), **splits}
     found.columns = {name: value for name, value in named.items() if value is not None}
     return found
+
+
+def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
+    """Raise `GraphFormatError` if a table lacks a column."""
+    for name in names:
+        if name not in frame.columns:
+            raise GraphFormatError(
+                f"the table of nodes has no column {name!r}, expected one of "
+                f"{', '.join(frame.columns)}"
+            )
 
 
 def _frame(given: Any) -> pd.DataFrame:
@@ -142,16 +150,14 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
     try:
         if plain_suffix(path) in (".parquet", ".pq"):
-            import pyarrow.parquet as pq
-
             # One thread: the file is small beside the edges, and memory counts.
-            return pq.read_table(path, use_threads=False).to_pandas()
+            return pd.read_parquet(path, engine="pyarrow", use_threads=False)
         separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
         return pd.read_csv(path, sep=separator, skipinitialspace=True)
     except (ValueError, OSError, EOFError, ArithmeticError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
-            f"{path} cannot be read as a table ({reason}): expected Parquet or CSV"
+            f"{path} cannot be read as a table ({first_line(error)}): expected Parquet "
+            "or CSV"
         ) from None
 
 
@@ -172,23 +178,10 @@ def _check_ids(ids: np.ndarray) -> np.ndarray:
     return ids if ids.dtype.kind == "U" else ids.astype(np.int64)
 
 
-def _are_names(given: Any) -> bool:
-    """Tell whether features are given as names of columns."""
-    listed = isinstance(given, list | tuple) and len(given) > 0
-    return listed and all(isinstance(name, str) for name in given)
-
-
 def _features(frame: pd.DataFrame, given: Any, left: list[str]) -> np.ndarray | None:
     """Return float32 (N, F) of the columns that hold features, or None."""
-    if isinstance(given, str):
-        given = [given]
     names = list(given) if given is not None else [n for n in left if _holds(frame[n])]
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise GraphFormatError(
-            f"the table of nodes has no column {missing[0]!r}, expected one of "
-            f"{', '.join(frame.columns)}"
-        )
+    _check_columns(frame, names)
     parts = [_matrix(frame[name], name) for name in names]
     return np.concatenate(parts, axis=1) if parts else None
 
@@ -229,11 +222,8 @@ def _as_labels(labels: Any) -> Any:
     # Words are classes in alphabetical order.
     import pandas as pd
 
-    given = ~pd.isna(labels)
-    found = np.full(len(labels), -1, np.int64)
-    words = np.array([str(word) for word in labels[given]], np.str_)
-    found[given] = np.unique(words, return_inverse=True)[1]
-    return found
+    words = pd.Series(labels, dtype=object).map(str, na_action="ignore")
+    return pd.factorize(words, sort=True)[0].astype(np.int64)
 
 
 def _split_masks(words: np.ndarray) -> dict[str, np.ndarray]:

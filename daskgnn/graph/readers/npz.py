@@ -14,6 +14,12 @@ from daskgnn.graph.edges import convert
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
 
+BROKEN_ARCHIVE = (
+    *(ValueError, OSError, EOFError, KeyError, AttributeError),
+    *(NotImplementedError, zipfile.BadZipFile),
+)
+"""What a damaged archive of arrays raises while it is read."""
+
 
 def read_npz(path: str | Path, **options: Any) -> GraphData:
     """Read a graph file: an ``.npz`` without pickles.
@@ -38,7 +44,15 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
         If its arrays do not describe an undirected graph.
     """
     path = Path(path)
-    arrays = _load_npz(path)
+    if not path.is_file():
+        raise DatasetError(f"no file {path}: give the path of an .npz graph file")
+    arrays = load_npz(path)
+    missing = {"indptr", "indices"} - arrays.keys()
+    if missing:
+        raise DatasetError(
+            f"{path} has no array {', '.join(sorted(missing))}, expected a graph file "
+            f"with indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
+        )
     name = options.pop("name", path.stem)
     try:
         graph = _from_npz_arrays(arrays, name, **options)
@@ -52,24 +66,24 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     return graph
 
 
-def _load_npz(path: Path) -> dict[str, np.ndarray]:
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz without pickles.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing, damaged or something else.
+    """
     if not path.is_file():
-        raise DatasetError(f"no file {path}: give the path of an .npz graph file")
+        raise DatasetError(f"file {path} is missing: get it again")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            return {key: file[key] for key in file.files}
+    except BROKEN_ARCHIVE as error:
         raise DatasetError(
             f"{path} is damaged or not an .npz of plain arrays ({error}): "
             f"get the file again"
         ) from None
-    missing = {"indptr", "indices"} - arrays.keys()
-    if missing:
-        raise DatasetError(
-            f"{path} has no array {', '.join(sorted(missing))}, expected a graph file "
-            f"with indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
-        )
-    return arrays
 
 
 def _from_npz_arrays(

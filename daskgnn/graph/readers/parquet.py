@@ -8,11 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daskgnn.errors import DatasetError, GraphFormatError
-from daskgnn.graph.edges.assemble import Spool, limit_bytes
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.identify import WordIds
-from daskgnn.graph.edges.inputfiles import find_files
-from daskgnn.graph.readers.build import build_graph, progress_bar, take_options
+from daskgnn.graph.readers.build import begin, build_graph, find_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,18 +49,18 @@ def read_parquet(
     GraphFormatError
         If a column is missing or of another kind, or as for ``from_edge_index``.
     """
-    files = find_files(path)
-    build = take_options(options, files[0].stem)
-    limit = limit_bytes(build.memory_limit)
-    spool, ids = Spool(limit // 2, weighted=weight is not None), EdgeIds()
+    reading, ids = begin(path, options), EdgeIds()
     places = [source, destination, *([] if weight is None else [weight])]
-    with progress_bar(files, build.progress) as bar:
-        for file in files:
-            for batch in _batches(file, places, limit // (8 * _BYTES_AN_EDGE)):
-                ends = ids.read(_array(batch.column(0)), _array(batch.column(1)), file)
-                spool.append(*ends, *_weights(batch, file))
-            bar.update(file.stat().st_size)
-    return build_graph(spool, build, ids.words)
+    rows = max(reading.limit // (8 * _BYTES_AN_EDGE), 1)
+
+    def chunks(file: Path, _: Any) -> Iterator[list[np.ndarray]]:
+        for batch in _batches(file, places, rows):
+            source, destination, *weights = map(_array, batch.columns)
+            ends = ids.read(source, destination, file)
+            yield [*ends, *(_numbers(values, file) for values in weights)]
+
+    spool = reading.collect(chunks, weighted=weight is not None)
+    return build_graph(spool, reading.options, ids.words)
 
 
 class EdgeIds:
@@ -117,29 +115,17 @@ def _batches(
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            columns = [_name(names, place, path) for place in places]
+            columns = [names[find_column(names, place, path)] for place in places]
             if len(set(columns)) < len(columns):
                 raise GraphFormatError(
                     f"{path}: source, destination and weight name one column twice"
                 )
-            for batch in file.iter_batches(max(rows, 1), columns=columns):
+            for batch in file.iter_batches(rows, columns=columns):
                 yield batch.select(columns)
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
-            f"{path} is damaged or no Parquet file ({reason}): get it again"
+            f"{path} is damaged or no Parquet file ({first_line(error)}): get it again"
         ) from None
-
-
-def _name(names: list[str], place: str | int, path: Path) -> str:
-    """Return the name of a column."""
-    if isinstance(place, str) and place in names:
-        return place
-    if isinstance(place, int) and 0 <= place < len(names):
-        return names[place]
-    raise GraphFormatError(
-        f"{path} has no column {place!r}, expected one of {', '.join(names)}"
-    )
 
 
 def _array(column: pa.Array) -> np.ndarray:
@@ -152,13 +138,10 @@ def _array(column: pa.Array) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _weights(batch: pa.RecordBatch, path: Path) -> list[np.ndarray]:
-    """Return the third column as float32, if there is one."""
-    if batch.num_columns < 3:
-        return []
-    values = _array(batch.column(2))
+def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
+    """Return weights as float32."""
     if values.dtype.kind not in "biuf":
         raise GraphFormatError(
             f"{path}: weights have type {values.dtype}, expected numbers"
         )
-    return [values.astype(np.float32)]
+    return values.astype(np.float32)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import DaskGNNError, InputError
-from daskgnn.graph.sources.entries import check_entries
+from daskgnn.graph.memory.partitioned import STORED_DTYPES
+from daskgnn.graph.sources.rows import check_entries
 from daskgnn.graph.sources.source import GraphSchema, GraphSource
 from daskgnn.graph.sources.stored import StoredSource
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.seams import called, check_seam, failed, refuse, shown
+from daskgnn.seams import Fault, called, check_seam, failed, is_array, refuse, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.seams import Fault
 
 FEW = 8
 """Rows at either end of the graph that are tried."""
@@ -76,17 +76,19 @@ def check_table(source: GraphSource, table: str, found: Any, count: int) -> None
     """
     schema = source.schema
     shape: tuple[int, ...] = (count,)
-    dtype: np.dtype = np.dtype(np.int64)
+    kinds: tuple[type, ...] = (np.int64,)
     if table == "features":
-        shape, dtype = (count, schema.num_features), _feature_dtype(schema)
+        # Rows in half precision may come as bits.
+        dtypes = (STORED_DTYPES, TABLE_DTYPES)
+        kinds = tuple(known[schema.feature_dtype] for known in dtypes)
+        shape = (count, schema.num_features)
     elif table == "labels" and schema.multilabel:
-        shape, dtype = (count, schema.num_classes), np.dtype(np.float32)
+        shape, kinds = (count, schema.num_classes), (np.float32,)
     name = type(source).__name__
-    right = isinstance(found, np.ndarray) and found.shape == shape
-    if not right or found.dtype not in {dtype, _bits_of(schema, table, dtype)}:
+    if not is_array(found, shape, *kinds):
         raise InputError(
             f"graph: {name}.rows returns {shown(found)} of {table!r}, expected "
-            f"{dtype} {list(shape)}"
+            f"{np.dtype(kinds[0])} {list(shape)}"
         )
     if table == "labels" and not schema.multilabel and count:
         low, high = int(found.min()), int(found.max())
@@ -97,18 +99,6 @@ def check_table(source: GraphSource, table: str, found: Any, count: int) -> None
             )
 
 
-def _feature_dtype(schema: GraphSchema) -> np.dtype:
-    names = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
-    return np.dtype(names[schema.feature_dtype])
-
-
-def _bits_of(schema: GraphSchema, table: str, dtype: np.dtype) -> np.dtype:
-    """Return the dtype in which half-precision rows may come as bits."""
-    if table != "features":
-        return dtype
-    return np.dtype(TABLE_DTYPES[schema.feature_dtype])
-
-
 def _try_rows(source: GraphSource, start: int, stop: int) -> None:
     """Read a few rows in every way, and compare."""
     schema, ids = source.schema, np.arange(start, stop)
@@ -116,9 +106,8 @@ def _try_rows(source: GraphSource, start: int, stop: int) -> None:
     _check_block(source, block, start, stop, "load_rows")
     for table in schema.tables:
         if table != "features" or not schema.sparse_features:
-            check_table(
-                source, table, called("graph", source, "rows", table, ids), len(ids)
-            )
+            found = called("graph", source, "rows", table, ids)
+            check_table(source, table, found, len(ids))
     name = type(source).__name__
     degree = called("graph", source, "degrees", ids)
     if not np.array_equal(degree, block.degree):
@@ -194,11 +183,7 @@ def _block_faults(
 
 def _array(field: str, array: Any, dtype: np.dtype, count: int) -> Iterator[Fault]:
     """Yield what is wrong with one array."""
-    if (
-        not isinstance(array, np.ndarray)
-        or array.dtype != dtype
-        or array.shape != (count,)
-    ):
+    if not is_array(array, (count,), dtype):
         yield field, shown(array), f"{dtype} [{count}]"
 
 
@@ -218,8 +203,8 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
     if "features" in schema.tables and not schema.num_features:
         yield "num_features", "0", "F, or tables without 'features'"
     for split, ids in schema.splits.items():
-        right = isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1
-        if not right or (np.diff(ids) <= 0).any() or not _within(ids, schema):
+        right = is_array(ids, (np.size(ids),), np.int64)
+        if not right or _strays(ids, schema.num_nodes):
             yield (
                 f"splits[{split!r}]",
                 shown(ids),
@@ -227,11 +212,8 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
             )
     bounds = schema.cluster_bounds
     if bounds is not None and not (
-        isinstance(bounds, np.ndarray)
-        and bounds.dtype == np.int64
-        and len(bounds) > 1
-        and bounds[0] == 0
-        and bounds[-1] == schema.num_nodes
+        is_array(bounds, (np.size(bounds),), np.int64)
+        and bounds[:1].tolist() + bounds[-1:].tolist() == [0, schema.num_nodes]
         and (np.diff(bounds) > 0).all()
     ):
         yield (
@@ -241,8 +223,9 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
         )
 
 
-def _within(ids: np.ndarray, schema: GraphSchema) -> bool:
-    return not len(ids) or bool(ids[0] >= 0 and ids[-1] < schema.num_nodes)
+def _strays(ids: np.ndarray, num_nodes: int) -> bool:
+    """Return whether ids do not ascend within 0..N-1."""
+    return bool((np.diff(ids, prepend=-1, append=num_nodes) <= 0).any())
 
 
 def _listed(values: Any) -> str:

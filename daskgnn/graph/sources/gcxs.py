@@ -22,22 +22,9 @@ def csr_block(
     The arrays are trusted. The constructor's check of them would compile for two
     seconds in every new process: the block is filled as unpickling fills one.
     """
-    block = GCXS.__new__(GCXS)
-    vars(block).update(
-        data=data,
-        indices=indices,
-        indptr=indptr,
-        shape=shape,
-        _compressed_axes=(0,),
-        fill_value=data.dtype.type(0),
-    )
-    return block
-
-
-NO_ROWS = csr_block(
-    np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), (0, 0)
-)
-"""What Dask knows of chunks before they are computed."""
+    fields = {"data": data, "indices": indices, "indptr": indptr, "shape": shape}
+    fields |= {"_compressed_axes": (0,), "fill_value": data.dtype.type(0)}
+    return rebuild(fields, None)
 
 
 def is_constant(data: np.ndarray) -> bool:
@@ -45,26 +32,13 @@ def is_constant(data: np.ndarray) -> bool:
     return data.size > 1 and data.strides == (0,)
 
 
-def rebuild(
-    data: np.ndarray,
-    count: int | None,
-    indices: np.ndarray,
-    indptr: np.ndarray,
-    shape: tuple[int, ...],
-    compressed_axes: tuple[int, ...],
-    fill_value: Any,
-) -> GCXS:
+def rebuild(fields: dict[str, Any], count: int | None) -> GCXS:
     """Make the block that `reduce_gcxs` took apart."""
     if count is not None:
-        data = np.broadcast_to(data[0], count)
-    if tuple(compressed_axes) == (0,) and len(shape) == 2 and fill_value == 0:
-        return csr_block(indptr, indices, data, (shape[0], shape[1]))
-    return GCXS(
-        (data, indices, indptr),
-        shape=shape,
-        compressed_axes=compressed_axes,
-        fill_value=fill_value,
-    )
+        fields = {**fields, "data": np.broadcast_to(fields["data"][0], count)}
+    block = GCXS.__new__(GCXS)
+    vars(block).update(fields)
+    return block
 
 
 def reduce_gcxs(block: GCXS) -> tuple[Any, ...]:
@@ -72,19 +46,16 @@ def reduce_gcxs(block: GCXS) -> tuple[Any, ...]:
 
     Pickle would write out every element of a broadcast array.
     """
-    data, count = block.data, None
-    if is_constant(data):
-        data, count = data[:1].copy(), data.size
-    return rebuild, (
-        data,
-        count,
-        block.indices,
-        block.indptr,
-        block.shape,
-        block.compressed_axes,
-        block.fill_value,
-    )
+    fields, data = vars(block), block.data
+    if not is_constant(data):
+        return rebuild, (fields, None)
+    return rebuild, ({**fields, "data": data[:1].copy()}, data.size)
 
+
+NO_ROWS = csr_block(
+    np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), (0, 0)
+)
+"""What Dask knows of chunks before they are computed."""
 
 # Not dask_serialize: a receiver without this module would wait for ever.
 copyreg.pickle(GCXS, reduce_gcxs)

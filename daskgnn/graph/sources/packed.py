@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from daskgnn.errors import InputError
+from daskgnn.errors import ClusterError, InputError, first_line
 
 if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSource
@@ -21,14 +22,10 @@ class PackedSource:
     payload: bytes
     """Of cloudpickle."""
 
-    @property
-    def source(self) -> GraphSource:
-        """The source, unpickled once a process."""
-        return _unpacked(self.payload)
-
 
 @lru_cache(maxsize=16)
 def _unpacked(payload: bytes) -> GraphSource:
+    """Return a source that was packed, unpickled once a process."""
     source: GraphSource = cloudpickle.loads(payload)
     return source
 
@@ -47,14 +44,67 @@ def pack(source: GraphSource) -> GraphSource | PackedSource:
         return PackedSource(cloudpickle.dumps(source))
     except Exception as error:
         name = type(source).__name__
-        said = str(error).partition("\n")[0]
         raise InputError(
-            f"graph: {name} cannot be sent to workers ({said}): hold paths and "
-            f"addresses in a {name}, and open what it reads from when it first reads"
+            f"graph: {name} cannot be sent to workers ({first_line(error)}): hold "
+            f"paths and addresses in a {name}, and open what it reads from when it "
+            "first reads"
         ) from error
 
 
 def opened(source: Any) -> GraphSource:
     """Return the source that a task was given."""
-    found: GraphSource = source.source if isinstance(source, PackedSource) else source
+    if isinstance(source, PackedSource):
+        return _unpacked(source.payload)
+    found: GraphSource = source
     return found
+
+
+def check_path_everywhere(client: Any, path: str, what: str = "the store") -> None:
+    """Make sure that every worker sees a path.
+
+    Parameters
+    ----------
+    client
+        A `distributed.Client`, or None where there is no cluster.
+    what
+        What is at the path, in the words of the error.
+
+    Raises
+    ------
+    ClusterError
+        Naming the worker that does not.
+    """
+    if client is None:
+        return
+    for address, seen in client.run(os.path.exists, path).items():
+        if not seen:
+            raise ClusterError(
+                f"worker {address} does not see {path}: put {what} on a file "
+                "system that all workers share, under the same path"
+            )
+
+
+def check_source_everywhere(client: Any, source: GraphSource) -> None:
+    """Make sure that every worker can open a graph's source.
+
+    Raises
+    ------
+    ClusterError
+        Naming the worker that cannot.
+    """
+    if client is None or source.in_memory:
+        return
+    if source.path:
+        check_path_everywhere(client, source.path)
+    found = client.run(_open, pack(source), on_error="return")
+    for address, problem in found.items():
+        if problem is not None:
+            raise ClusterError(
+                f"worker {address} cannot open the graph's source "
+                f"{type(source).__name__} ({first_line(problem)}): put what it reads "
+                "where all workers reach it"
+            )
+
+
+def _open(source: Any) -> None:
+    opened(source).open()

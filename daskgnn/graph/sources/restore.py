@@ -9,11 +9,14 @@ import scipy.sparse as sp
 
 from daskgnn.graph.edges.identify import unpack_ids
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.memory.partitioned import ordered_indptr, ordered_slots
 from daskgnn.graph.store.splitrows import is_vertex_cut, stored_places
 from daskgnn.kernels.half import widen
 
 if TYPE_CHECKING:
     from daskgnn.graph.store.store import Arrays
+
+_SAID = ("num_classes", "directed", "name", "metric", "report")
 
 
 def read_graph_data(store: Arrays) -> GraphData:
@@ -32,7 +35,6 @@ def read_graph_data(store: Arrays) -> GraphData:
     if is_vertex_cut(store):
         slots = stored_places(store)[slots]
     indices = store.read("indices")
-    found = store.attributes
     edges = {
         name: store.read(name)[slots]
         for name in store.arrays
@@ -45,16 +47,12 @@ def read_graph_data(store: Arrays) -> GraphData:
         edge_attr={n.removeprefix("edge_attr/"): a for n, a in edges.items()},
         features=_features(store, storage),
         labels=store.read("labels")[storage] if "labels" in store.arrays else None,
-        num_classes=int(found["num_classes"]),
         splits={
             name.removeprefix("splits/"): np.sort(original[store.read(name)])
             for name in store.arrays
             if name.startswith("splits/")
         },
-        directed=bool(found["directed"]),
-        name=str(found["name"]),
-        metric=found["metric"],
-        report=dict(found["report"]),
+        **{name: store.attributes[name] for name in _SAID},
         node_ids=unpack_ids(store.read, store.arrays),
     )
 
@@ -76,7 +74,5 @@ def _original_rows(
     stored: np.ndarray, storage: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return row pointers in original order and where each entry is stored."""
-    counts = np.diff(stored)[storage]
-    indptr = np.concatenate(([0], np.cumsum(counts)))
-    slots = np.repeat(stored[storage] - indptr[:-1], counts)
-    return indptr, slots + np.arange(len(slots))
+    indptr = ordered_indptr(stored, storage)
+    return indptr, ordered_slots(stored, indptr, storage, 0, int(indptr[-1]))

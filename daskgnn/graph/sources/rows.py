@@ -1,4 +1,4 @@
-"""Feature rows that stay where a source has them and are read when they are wanted."""
+"""Feature rows and entries that stay where a source has them until they are wanted."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import InputError
+from daskgnn.kernels.adjacency import AdjacencyBlock, EntryReader
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
+from daskgnn.seams import is_array, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.graph.sources.source import GraphSource
 
+PIECE = 1 << 16
+"""Rows whose weights are summed at once."""
 FEATURES = ("memory", "disk")
 """Where a run has feature rows."""
 
@@ -65,14 +69,8 @@ class SourceRows(RowReader):
         if (ids[1:] < ids[:-1]).any():
             distinct, place = np.unique(ids, return_inverse=True)
             return self.take(distinct - self.start)[place]
-        return self._as_asked(ids, self.source.rows("features", ids))
+        found = self.source.rows("features", ids)
 
-    def of_graph(self, num_nodes: int) -> SourceRows:
-        """Return what reads the rows of all N nodes, by their storage ids."""
-        return replace(self, start=0, stop=num_nodes)
-
-    def _as_asked(self, ids: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Return stored rows in the dtype asked for."""
         if found.shape != (len(ids), self.columns):
             raise InputError(
                 f"graph: {type(self.source).__name__}.rows returns "
@@ -88,6 +86,10 @@ class SourceRows(RowReader):
             return int(self.source.load_table("original_ids", node, node + 1)[0])
 
         return in_dtype(found, self.feature_dtype, self.normalize, name)
+
+    def of_graph(self, num_nodes: int) -> SourceRows:
+        """Return what reads the rows of all N nodes, by their storage ids."""
+        return replace(self, start=0, stop=num_nodes)
 
 
 def in_dtype(
@@ -135,3 +137,74 @@ def check_feature_place(where: str, source: GraphSource) -> str:
             "out"
         )
     return where
+
+
+@dataclass(frozen=True)
+class SourceEntries(EntryReader):
+    """The entries of a part's rows."""
+
+    source: GraphSource
+    start: int
+    """Storage id of the first row."""
+    weighted: bool
+
+    def entries(
+        self, rows: np.ndarray, slots: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the entries in slots of rows: see `EntryReader.entries`.
+
+        Raises
+        ------
+        InputError
+            If the source returns something else, naming it.
+        """
+        columns = ("source", "weight") if self.weighted else ("source",)
+        found = self.source.entries(rows + self.start, slots, columns)
+        schema = self.source.schema
+        kinds = {"source": schema.index_dtype, "weight": np.dtype(np.float32)}
+        for column in columns:
+            check_entries(self.source, column, found, kinds[column], len(rows))
+        ids = found["source"]
+        if len(ids) and not 0 <= ids.min() <= ids.max() < schema.num_nodes:
+            raise InputError(
+                f"graph: {type(self.source).__name__}.entries returns neighbours "
+                f"{ids.min()} to {ids.max()}, expected 0..{schema.num_nodes - 1}"
+            )
+        return ids, found.get("weight") if self.weighted else None
+
+
+def check_entries(
+    source: GraphSource, column: str, found: object, dtype: np.dtype, count: int
+) -> None:
+    """Refuse what `GraphSource.entries` has returned if it is not a column."""
+    array = found.get(column) if isinstance(found, dict) else None
+    if not is_array(array, (count,), dtype):
+        given = type(found).__name__ if array is None else shown(array)
+        raise InputError(
+            f"graph: {type(source).__name__}.entries returns {given}, expected a dict "
+            f"whose {column!r} is {dtype} [{count}]"
+        )
+
+
+def degrees_only(source: GraphSource, start: int, stop: int) -> AdjacencyBlock:
+    """Return a part's rows as degrees; entries are read when they are drawn."""
+    schema = source.schema
+    indptr = np.zeros(stop - start + 1, np.int64)
+    np.cumsum(source.degrees(np.arange(start, stop)), out=indptr[1:])
+    block = AdjacencyBlock(
+        start,
+        indptr,
+        np.empty(0, schema.index_dtype),
+        source.load_table("original_ids", start, stop),
+        np.empty(0, np.float32) if schema.weighted else None,
+        reader=SourceEntries(source, start, schema.weighted),
+    )
+    if schema.weighted:
+        pieces = [
+            source.load_rows(first, min(first + PIECE, stop)).weighted_degree
+            for first in range(start, stop, PIECE)
+        ]
+        vars(block)["weighted_degree"] = np.concatenate(
+            [np.empty(0, np.float32), *pieces]
+        )
+    return block

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.graph.sources.entries import degrees_only
-from daskgnn.graph.sources.rows import SourceRows
+from daskgnn.graph.sources.rows import SourceRows, degrees_only
+from daskgnn.partition.book import Clusters, equal_clusters
 from daskgnn.seams import required
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.features import RowReader
-    from daskgnn.partition.holdings import Holdings
+    from daskgnn.partition.traffic import Holdings
 
 RUN = 1 << 16
 """Rows that are loaded at once where only few numbers of each are wanted."""
@@ -245,3 +245,23 @@ def _runs(ids: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
     """Return the first id of each run of so many, and the places of its ids."""
     number = ids.astype(np.int64) // length
     return [(int(n) * length, np.flatnonzero(number == n)) for n in np.unique(number)]
+
+
+def csr_rows(
+    source: GraphSource, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row pointers and storage ids of a run of a source's rows."""
+    block = source.load_rows(start, stop)
+    return block.indptr, block.indices
+
+
+def clusters_of(source: GraphSource) -> Clusters:
+    """Return the clusters that a source gives; what it leaves out is counted."""
+    schema = source.schema
+    bounds, edges = schema.cluster_bounds, schema.cluster_edges
+    if bounds is None:
+        bounds = equal_clusters(schema.num_nodes)
+    if edges is None:
+        degrees = source.degrees(np.arange(schema.num_nodes))
+        edges = np.add.reduceat(degrees, bounds[:-1])
+    return Clusters(bounds, edges, schema.cluster_crossing)

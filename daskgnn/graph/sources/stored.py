@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,26 +15,32 @@ from daskgnn.graph.edges.identify import unpack_ids
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
 from daskgnn.graph.sources.source import GraphSchema, GraphSource
-from daskgnn.graph.store.diskrows import check_row_chunks, read_stored_rows
 from daskgnn.graph.store.splitrows import (
     holder_counts,
     is_vertex_cut,
     read_part_rows,
     read_whole_rows,
     split_rows_bytes,
+    stored_block,
 )
-from daskgnn.graph.store.store import Arrays, Store, open_store
+from daskgnn.graph.store.store import Arrays, Store, open_store, read_stored_rows
 from daskgnn.graph.store.writer import ArraySource, chunk_rows
-from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.memory.partitioned import PartitionedGraph
-    from daskgnn.partition.holdings import Holdings
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.partition.traffic import Holdings
 
 _TABLES = ("features", "labels", "original_ids")
+_SAID = (
+    *("num_nodes", "num_edges", "num_features", "num_classes", "name", "metric"),
+    *("directed", "weighted", "multilabel", "feature_row_bytes", "max_degree"),
+    *("graph_hash", "report", "partitioner"),
+)
+"""What a store says in its attributes as a schema does."""
 
 
 class StoredSource(GraphSource):
@@ -68,15 +75,8 @@ class StoredSource(GraphSource):
             return read_whole_rows(arrays, start, stop)
         indptr = arrays.read("indptr", start, stop + 1)
         first, last = int(indptr[0]), int(indptr[-1])
-        indptr -= first
-        weighted = "edge_weight" in arrays.arrays
-        return AdjacencyBlock(
-            start=start,
-            indptr=indptr,
-            indices=arrays.read("indices", first, last),
-            original_ids=arrays.read("original_ids", start, stop),
-            weights=arrays.read("edge_weight", first, last) if weighted else None,
-        )
+        entries = partial(arrays.read, start=first, stop=last)
+        return stored_block(arrays, start, indptr, entries)
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
         """Return what a part holds: of a vertex-cut, with rows that are split."""
@@ -131,7 +131,7 @@ class StoredSource(GraphSource):
         arrays = self.arrays
         if not is_vertex_cut(arrays):
             return None
-        from daskgnn.partition.holdings import Holdings
+        from daskgnn.partition.traffic import Holdings
 
         def stored(start: int, stop: int) -> np.ndarray:
             return read_part_rows(arrays, start, stop).indices
@@ -234,7 +234,7 @@ class ZarrSource(StoredSource):
         self, start: int, stop: int, dtype: str, normalize: bool
     ) -> RowReader:
         """Return what reads feature rows from the store's files when wanted."""
-        check_row_chunks(self.arrays, start, stop)
+        self.arrays.check_chunks("features", start, stop)
         return super().row_reader(start, stop, dtype, normalize)
 
 
@@ -271,14 +271,12 @@ class MemorySource(StoredSource):
         return HeldArrays({source.name: source for source in sources}, attributes)
 
 
+@dataclass(eq=False)
 class HeldArrays(Arrays):
     """Arrays of a store that are made of a graph in memory, a run of rows at a time."""
 
-    def __init__(
-        self, arrays: dict[str, ArraySource], attributes: dict[str, Any]
-    ) -> None:
-        self.arrays = arrays
-        self.attributes = attributes
+    arrays: dict[str, ArraySource]
+    attributes: dict[str, Any]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start`` to ``stop - 1`` of an array, whole if not given."""
@@ -300,37 +298,23 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
     """Return what a store says of its graph."""
     said, there = arrays.attributes, arrays.arrays
     clusters = arrays.clusters()
-    cut = is_vertex_cut(arrays)
     return GraphSchema(
-        num_nodes=int(said["num_nodes"]),
-        num_edges=int(said["num_edges"]),
         version=arrays.checksum,
-        num_features=int(said["num_features"]),
-        num_classes=int(said["num_classes"]),
-        name=str(said["name"]),
         splits={
             name.removeprefix("splits/"): arrays.read(name)
             for name in there
             if name.startswith("splits/")
         },
         tables=tuple(t for t in _TABLES if t in there),
-        directed=bool(said["directed"]),
-        weighted=bool(said["weighted"]),
-        multilabel=bool(said["multilabel"]),
-        metric=said["metric"],
         index_dtype=np.dtype(there["indices"].dtype),
         feature_dtype=arrays.feature_dtype or "float32",
         sparse_features="features_indptr" in there,
-        feature_row_bytes=float(said["feature_row_bytes"]),
-        max_degree=int(said["max_degree"]),
         cluster_bounds=clusters.bounds,
         cluster_edges=clusters.edges,
         cluster_crossing=clusters.crossing,
-        split_bounds=arrays.read("spread_bounds") if cut else None,
+        split_bounds=arrays.read("spread_bounds") if is_vertex_cut(arrays) else None,
         split_rows_bytes=split_rows_bytes(arrays),
-        graph_hash=str(said["graph_hash"]),
-        report=dict(said["report"]),
-        partitioner=dict(said["partitioner"]),
+        **{name: said[name] for name in _SAID},
     )
 
 

@@ -10,9 +10,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 METADATA_FILE = "zarr.json"
 CRC_BYTES = 4
@@ -23,7 +26,7 @@ REMEDY = "restore the file from a copy or save the graph again"
 class Manifest:
     """The files of a store below its root metadata."""
 
-    chunks: dict[str, dict[str, tuple[int, str]]]
+    chunks: dict[str, dict[str, Sequence[Any]]]
     """By array, then by chunk ("c/0/0"): file size, CRC32C in hex (its last bytes)."""
     metadata: dict[str, str]
     """SHA-256 of the metadata file of each array and group."""
@@ -38,21 +41,6 @@ class Manifest:
         """The bytes of all chunk files."""
         sizes = (size for chunks in self.chunks.values() for size, _ in chunks.values())
         return sum(sizes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain content for JSON."""
-        return {"chunks": self.chunks, "metadata": self.metadata}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Manifest:
-        """Read the content of `to_dict`."""
-        chunks = {
-            array: {
-                chunk: (int(size), str(crc)) for chunk, (size, crc) in found.items()
-            }
-            for array, found in content["chunks"].items()
-        }
-        return cls(chunks, dict(content["metadata"]))
 
 
 def digest(content: bytes) -> str:
@@ -70,7 +58,7 @@ def document_digest(document: dict[str, Any]) -> str:
 
 def build_manifest(root: str) -> Manifest:
     """List the chunks and metadata that were written below `root`."""
-    chunks: dict[str, dict[str, tuple[int, str]]] = {}
+    chunks: dict[str, dict[str, Sequence[Any]]] = {}
     metadata: dict[str, str] = {}
     for file in sorted(Path(root).rglob("*")):
         if not file.is_file():
@@ -87,23 +75,19 @@ def build_manifest(root: str) -> Manifest:
     return Manifest({array: c for array, c in chunks.items() if c}, metadata)
 
 
-def check_chunk(root: str, array: str, chunk: str, expected: tuple[int, str]) -> None:
+def check_chunk(root: str, array: str, chunk: str, expected: Sequence[Any]) -> None:
     """Raise `StoreError` unless a chunk file has the size and CRC it was given."""
     try:
-        found = _size_and_crc(os.path.join(root, array, chunk))
+        size, crc = _size_and_crc(os.path.join(root, array, chunk))
     except FileNotFoundError:
-        raise _missing(root, array, chunk) from None
+        raise _wrong(array, chunk, f"is missing in {root!r}") from None
     except OSError as error:
-        raise StoreError(
-            f"chunk {chunk!r} of array {array!r} in {root!r} cannot be read: {error}"
-        ) from error
-    if found[0] != expected[0]:
-        raise _wrong_size(root, array, chunk, found[0], expected[0])
-    if found[1] != expected[1]:
-        raise StoreError(
-            f"chunk {chunk!r} of array {array!r} in {root!r} is not the one that was "
-            f"saved (checksum {found[1]}, expected {expected[1]}): {REMEDY}"
-        )
+        raise _wrong(array, chunk, f"in {root!r} cannot be read ({error})") from error
+    _check_size(root, array, chunk, size, expected[0])
+    if crc != expected[1]:
+        said = f"(checksum {crc}, expected {expected[1]})"
+        what = f"in {root!r} is not the one that was saved {said}"
+        raise _wrong(array, chunk, what)
 
 
 def check_files(root: str, manifest: Manifest) -> None:
@@ -113,9 +97,8 @@ def check_files(root: str, manifest: Manifest) -> None:
             try:
                 found = os.stat(os.path.join(root, array, chunk)).st_size
             except OSError:
-                raise _missing(root, array, chunk) from None
-            if found != size:
-                raise _wrong_size(root, array, chunk, found, size)
+                raise _wrong(array, chunk, f"is missing in {root!r}") from None
+            _check_size(root, array, chunk, found, size)
 
 
 def check_metadata(root: str, manifest: Manifest) -> None:
@@ -136,27 +119,19 @@ def check_metadata(root: str, manifest: Manifest) -> None:
 
 def _size_and_crc(file: str) -> tuple[int, str]:
     """Return the size of a chunk file and its last bytes, the CRC32C of the rest."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        size = os.fstat(descriptor).st_size
-        crc = os.pread(descriptor, CRC_BYTES, max(size - CRC_BYTES, 0))
-    finally:
-        os.close(descriptor)
+    with open(file, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        crc = os.pread(stream.fileno(), CRC_BYTES, max(size - CRC_BYTES, 0))
     return size, crc.hex()
 
 
-def _missing(root: str, array: str, chunk: str) -> StoreError:
-    """Make the error for a chunk that is not there."""
-    return StoreError(
-        f"chunk {chunk!r} of array {array!r} is missing in {root!r}: {REMEDY}"
-    )
+def _check_size(root: str, array: str, chunk: str, found: int, expected: int) -> None:
+    """Raise `StoreError` if a chunk was cut short or grew."""
+    if found != expected:
+        what = f"in {root!r} has {found} bytes, expected {expected}"
+        raise _wrong(array, chunk, what)
 
 
-def _wrong_size(
-    root: str, array: str, chunk: str, found: int, expected: int
-) -> StoreError:
-    """Make the error for a chunk that was cut short or grew."""
-    return StoreError(
-        f"chunk {chunk!r} of array {array!r} in {root!r} has {found} bytes, expected "
-        f"{expected}: {REMEDY}"
-    )
+def _wrong(array: str, chunk: str, what: str) -> StoreError:
+    """Make the error for a chunk that is not as it was saved."""
+    return StoreError(f"chunk {chunk!r} of array {array!r} {what}: {REMEDY}")

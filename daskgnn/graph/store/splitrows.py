@@ -17,6 +17,8 @@ from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.split import SplitRows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daskgnn.graph.store.store import Arrays
 
 
@@ -29,6 +31,31 @@ def split_rows_bytes(store: Arrays) -> int:
     """Return the bytes of the arrays about split rows; 0 if none is split."""
     found = (a for name, a in store.arrays.items() if name.startswith("spread_"))
     return sum(math.prod(a.shape) * a.dtype.itemsize for a in found)
+
+
+def stored_block(
+    store: Arrays,
+    start: int,
+    indptr: np.ndarray,
+    entries: Callable[[str], np.ndarray],
+    split_rows: SplitRows | None = None,
+) -> AdjacencyBlock:
+    """Return rows of a store from `start` on, whose row pointers `indptr` are stored.
+
+    Parameters
+    ----------
+    entries
+        The name of an array -> its values for the entries of the block.
+    """
+    stop = start + len(indptr) - 1
+    return AdjacencyBlock(
+        start=start,
+        indptr=indptr - indptr[0],
+        indices=entries("indices"),
+        original_ids=store.read("original_ids", start, stop),
+        weights=entries("edge_weight") if "edge_weight" in store.arrays else None,
+        split_rows=split_rows,
+    )
 
 
 def read_part_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
@@ -48,14 +75,7 @@ def read_part_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
         there = store.read(name, held, held + split_rows.count)
         return np.concatenate([own, there])
 
-    return AdjacencyBlock(
-        start=start,
-        indptr=indptr - indptr[0],
-        indices=entries("indices"),
-        original_ids=store.read("original_ids", start, stop),
-        weights=entries("edge_weight") if "edge_weight" in store.arrays else None,
-        split_rows=split_rows,
-    )
+    return stored_block(store, start, indptr, entries, split_rows)
 
 
 def read_whole_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
@@ -88,13 +108,7 @@ def read_whole_rows(store: Arrays, start: int, stop: int) -> AdjacencyBlock:
         found[~own] = held
         return found
 
-    return AdjacencyBlock(
-        start=start,
-        indptr=indptr - indptr[0],
-        indices=entries("indices"),
-        original_ids=store.read("original_ids", start, stop),
-        weights=entries("edge_weight") if "edge_weight" in store.arrays else None,
-    )
+    return stored_block(store, start, indptr, entries)
 
 
 def holder_counts(store: Arrays) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore
 
-from daskgnn.errors import StoreError
+from daskgnn.errors import StoreError, first_line
 from daskgnn.graph.store.manifest import (
     METADATA_FILE,
     REMEDY,
@@ -25,6 +25,7 @@ from daskgnn.graph.store.manifest import (
     document_digest,
 )
 from daskgnn.graph.store.writer import FORMAT, FORMAT_VERSION
+from daskgnn.kernels.preads import read_rows
 from daskgnn.partition.book import Clusters
 
 
@@ -86,8 +87,7 @@ class Store(Arrays):
                 f"rows {start}:{stop} of array {name!r} in {self.path!r} were asked "
                 f"for: it has {array.shape[0]}"
             )
-        for chunk in self._chunks(name, start, stop):
-            check_chunk(self.path, name, chunk, self.manifest.chunks[name][chunk])
+        self.check_chunks(name, start, stop)
         try:
             return np.asarray(array[start:stop])
         except Exception as error:
@@ -97,6 +97,20 @@ class Store(Arrays):
         """Raise `StoreError` unless every file is still there, chunks by size."""
         check_metadata(self.path, self.manifest)
         check_files(self.path, self.manifest)
+
+    def check_chunks(self, name: str, start: int, stop: int) -> None:
+        """Compare the chunks of a run of rows with the manifest, without reading them.
+
+        By their size and the checksum that they end with (``daskgnn info --validate``
+        reads them).
+
+        Raises
+        ------
+        StoreError
+            If a chunk is missing, cut short or another one.
+        """
+        for chunk in self._chunks(name, start, stop):
+            check_chunk(self.path, name, chunk, self.manifest.chunks[name][chunk])
 
     def _chunks(self, name: str, start: int, stop: int) -> list[str]:
         """Name the chunks that hold a run of rows (all of them span all columns)."""
@@ -115,10 +129,9 @@ class Store(Arrays):
             try:
                 array[first : min(first + rows, array.shape[0])]
             except Exception as damage:
-                reason = str(damage).partition("\n")[0]
                 return StoreError(
                     f"chunk {chunk!r} of array {name!r} in {self.path!r} is damaged "
-                    f"({reason}): {REMEDY}"
+                    f"({first_line(damage)}): {REMEDY}"
                 )
         return StoreError(
             f"array {name!r} in {self.path!r} cannot be read: {str(error)!r}"
@@ -172,28 +185,23 @@ def _open(path: str, root: bytes) -> Store:
     attributes = _root_attributes(path, root)
     if "manifest" not in attributes:
         raise StoreError(f"{METADATA_FILE!r} in {path!r} has no manifest: {REMEDY}")
-    manifest = Manifest.from_dict(attributes["manifest"])
+    manifest = Manifest(**attributes["manifest"])
     check_metadata(path, manifest)
     group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-    arrays = {name: _array(path, group, name) for name in manifest.metadata}
-    return Store(path, attributes, manifest, _only_arrays(arrays))
+    members = {name: _member(path, group, name) for name in manifest.metadata}
+    arrays = {name: a for name, a in members.items() if isinstance(a, zarr.Array)}
+    return Store(path, attributes, manifest, arrays)
 
 
-def _array(path: str, group: zarr.Group, name: str) -> Any:
+def _member(path: str, group: zarr.Group, name: str) -> Any:
     """Return a member of the store; refuse metadata that Zarr cannot read."""
     try:
         return group[name]
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
         raise StoreError(
-            f"the metadata of array {name!r} in {path!r} cannot be used ({reason}): "
-            f"{REMEDY}"
+            f"the metadata of array {name!r} in {path!r} cannot be used "
+            f"({first_line(error)}): {REMEDY}"
         ) from error
-
-
-def _only_arrays(members: dict[str, Any]) -> dict[str, zarr.Array]:
-    """Leave out the groups."""
-    return {name: a for name, a in members.items() if isinstance(a, zarr.Array)}
 
 
 def _root_attributes(path: str, root: bytes) -> dict[str, Any]:
@@ -220,3 +228,41 @@ def _root_attributes(path: str, root: bytes) -> dict[str, Any]:
     if attributes.get("checksum") != document_digest(document):
         raise StoreError(f"{METADATA_FILE!r} in {path!r} is damaged: {REMEDY}")
     return dict(attributes)
+
+
+def read_stored_rows(store: Store, ids: np.ndarray) -> np.ndarray:
+    """Return feature rows of ascending ids [m, F], as they are stored.
+
+    Raises
+    ------
+    StoreError
+        If a chunk cannot be read.
+    """
+    array = store.arrays["features"]
+    rows, columns = array.chunks
+    width = columns * array.dtype.itemsize
+    out = np.empty((len(ids), columns), array.dtype)
+    chunks = np.arange(len(ids) and ids[0] // rows, len(ids) and ids[-1] // rows + 2)
+    bounds = np.searchsorted(ids, chunks * rows)
+    for chunk, first, last in zip(chunks, bounds, bounds[1:], strict=False):
+        if first == last:
+            continue
+        path = os.path.join(store.path, "features", "c", str(chunk), "0")
+        offsets = (ids[first:last] - chunk * rows) * width
+        if _read_chunk(path, offsets, out[first:last]) >= 0:
+            raise StoreError(
+                f"chunk 'c/{chunk}/0' of array 'features' in {store.path!r} cannot be "
+                f"read: {REMEDY}"
+            )
+    return out
+
+
+def _read_chunk(path: str, offsets: np.ndarray, out: np.ndarray) -> int:
+    """Read rows of one chunk's file; return the first that is not there, or -1."""
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            file = stream.fileno()
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+            return read_rows(file, offsets, out)
+    except OSError:
+        return 0

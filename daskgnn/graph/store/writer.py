@@ -16,11 +16,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from daskgnn.errors import StoreError
-from daskgnn.graph.store.manifest import (
-    METADATA_FILE,
-    build_manifest,
-    document_digest,
-)
+from daskgnn.graph.store.manifest import METADATA_FILE, build_manifest, document_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -86,9 +82,7 @@ def write_store(
     """
     target = os.path.abspath(os.fspath(path))
     check_target(target, overwrite)
-    parent, name = os.path.split(target)
-    own = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary = own if temporary is None else os.fspath(temporary)
+    temporary = _beside(target, "tmp") if temporary is None else os.fspath(temporary)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
@@ -96,12 +90,20 @@ def write_store(
         _write_metadata(temporary, attributes)
         _flush_tree(temporary)
         _put_in_place(temporary, target, overwrite)
-        _flush(parent)
+        _flush(os.path.dirname(target))
     except OSError as error:
         raise StoreError(f"the store {target!r} cannot be written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _beside(target: str, suffix: str) -> str:
+    """Return a hidden name that nobody else uses in the same folder."""
+    parent, name = os.path.split(target)
+    return os.path.join(
+        parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}"
+    )
 
 
 def check_target(target: str, overwrite: bool) -> None:
@@ -193,7 +195,7 @@ def _write_metadata(root: str, attributes: dict[str, Any]) -> None:
             "format": FORMAT,
             "format_version": _version(attributes),
             **attributes,
-            "manifest": build_manifest(root).to_dict(),
+            "manifest": vars(build_manifest(root)),
         },
     }
     document = json.loads(json.dumps(document))
@@ -211,8 +213,7 @@ def _version(attributes: dict[str, Any]) -> int:
 def _put_in_place(temporary: str, target: str, overwrite: bool) -> None:
     """Rename a finished directory to its place; the old one goes only after that."""
     check_target(target, overwrite)
-    parent, name = os.path.split(target)
-    old = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.old")
+    old = _beside(target, "old")
     replaces = os.path.lexists(target)
     if replaces:
         os.rename(target, old)

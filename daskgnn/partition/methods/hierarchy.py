@@ -13,7 +13,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from daskgnn.partition.methods.metis import cut_recursively
+from daskgnn.partition.methods.multilevel import cut_recursively
 
 if TYPE_CHECKING:
     from daskgnn.partition.methods.structure import Structure
@@ -45,9 +45,7 @@ def order_clusters(
     """
     links = cluster_links(graph.indptr, graph.indices, clusters, num_clusters)
     weights = np.bincount(clusters, work, minlength=num_clusters)
-    order = hierarchical_order(links, weights)
-    number = np.empty(num_clusters, np.int64)
-    number[order] = np.arange(num_clusters)
+    number: np.ndarray = np.argsort(hierarchical_order(links, weights))
     return number[clusters]
 
 

@@ -10,17 +10,13 @@ the way back nodes move between clusters where that cuts less. N nodes, C cluste
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from daskgnn.partition.methods.metis import cut_recursively, linked_structure
-from daskgnn.partition.methods.scratch import empty, folder_of
-from daskgnn.partition.methods.weights import work_of
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.multilevel import cut_recursively, linked_structure
+from daskgnn.partition.methods.structure import Structure, empty, folder_of, work_of
 
 PASSES = 5
 """How often labels are looked at on a level, on the way up and down."""
@@ -65,7 +61,7 @@ def propagation_clusters(graph: Structure, num_clusters: int, seed: int) -> np.n
     communities labels join little, and METIS is given much of the graph.
     """
     levels, maps = [finest_level(graph)], []
-    coarse = coarse_nodes(graph.num_edges)
+    coarse = COARSE_NODES if graph.num_edges < LARGE else COARSE_NODES_OF_LARGE
     smallest = max(coarse * num_clusters, 200)
     while levels[-1].num_nodes > smallest:
         labels = coarse_labels(levels[-1], num_clusters, coarse)
@@ -86,11 +82,6 @@ def finest_level(graph: Structure) -> Level:
     """Return a graph as a level whose nodes weigh what they work."""
     weights = np.maximum(np.rint(_WEIGHT_SCALE * work_of(graph)), 1).astype(np.int64)
     return Level(*linked_structure(graph), np.ones(1, np.int64), weights)
-
-
-def coarse_nodes(num_edges: int) -> int:
-    """Return how many nodes the smallest graph has for each cluster."""
-    return COARSE_NODES if num_edges < LARGE else COARSE_NODES_OF_LARGE
 
 
 def coarse_labels(

@@ -9,18 +9,14 @@ may come from a disk. N nodes, C clusters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from daskgnn.partition.methods.hierarchy import order_clusters
-from daskgnn.partition.methods.weights import work_of
-
-if TYPE_CHECKING:
-    from daskgnn.partition.methods.structure import Structure
+from daskgnn.partition.methods.structure import Structure, work_of
 
 SLACK = 0.1
 """How much more work than the mean a cluster may hold."""
@@ -53,20 +49,40 @@ def fennel_clusters(graph: Structure, num_clusters: int, seed: int) -> np.ndarra
 
 
 def _stream_graph(graph: Structure, num_clusters: int, fennel: bool) -> np.ndarray:
-    """Pass a graph in memory by a `Stream`, and order its clusters."""
+    """Pass a graph in memory by, and order its clusters."""
     work = work_of(graph)
-    stream = Stream(num_clusters, work, graph.num_edges / 2, fennel=fennel)
+    rule = placement_rule(num_clusters, work, graph.num_edges / 2, fennel)
+    clusters = np.full(graph.num_nodes, -1, np.int32)
+    state = (work, clusters, np.zeros(num_clusters))
     for _ in range(PASSES):
         moved = 0
         for start, stop in row_chunks(graph.indptr, CHUNK_ENTRIES):
-            moved += stream.place(
-                start,
-                graph.indptr[start : stop + 1],
-                graph.indices[graph.indptr[start] : graph.indptr[stop]],
-            )
+            indptr = graph.indptr[start : stop + 1]
+            indices = graph.indices[indptr[0] : indptr[-1]]
+            moved += place(start, indptr, indices, state, rule)
         if moved <= graph.num_nodes // 1000:
             break
-    return order_clusters(graph, stream.clusters, num_clusters, work)
+    return order_clusters(graph, clusters, num_clusters, work)
+
+
+def placement_rule(
+    num_clusters: int, work: np.ndarray, num_links: float, fennel: bool = True
+) -> tuple[float, float]:
+    """Return the most work of a cluster, and what its size costs.
+
+    Parameters
+    ----------
+    work
+        float64 [N], what each node weighs; the mean is 1.
+    num_links
+        Edges of the graph, each counted once.
+    fennel
+        Whether a cluster's size is a cost (Fennel) or a factor (LDG).
+    """
+    total = float(len(work))
+    # The paper's alpha, at which an even spread costs as much as all edges.
+    cost = GAMMA * np.sqrt(num_clusters) * num_links / total**1.5 if fennel else 0.0
+    return (1 + SLACK) * total / num_clusters, float(cost)
 
 
 def row_chunks(indptr: np.ndarray, entries: int) -> list[tuple[int, int]]:
@@ -79,69 +95,24 @@ def row_chunks(indptr: np.ndarray, entries: int) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-@dataclass(eq=False)
-class Stream:
-    """The state of a streaming partitioner between two chunks of rows."""
-
-    num_clusters: int
-    """C."""
-    work: np.ndarray
-    """float64 [N], what each node weighs; the mean is 1."""
-    num_links: float
-    """Edges of the graph, each counted once."""
-    fennel: bool = True
-    """Whether a cluster's size is a cost (Fennel) or a factor (LDG)."""
-    clusters: np.ndarray = field(init=False)
-    """int32 [N], the cluster of each node, -1 before it came by."""
-    loads: np.ndarray = field(init=False)
-    """float64 [C], the work of each cluster."""
-
-    def __post_init__(self) -> None:
-        """Begin with empty clusters."""
-        self.clusters = np.full(len(self.work), -1, np.int32)
-        self.loads = np.zeros(self.num_clusters)
-
-    def place(self, first: int, indptr: np.ndarray, indices: np.ndarray) -> int:
-        """Place the nodes of a run of CSR rows, and return how many changed cluster.
-
-        Parameters
-        ----------
-        first
-            The node of the first row.
-        indptr, indices
-            int [n+1], row pointers; int, the neighbours from ``indptr[0]`` on.
-        """
-        count, total = self.num_clusters, float(len(self.work))
-        cost = 0.0
-        if self.fennel:
-            # The paper's alpha, at which an even spread costs as much as all edges.
-            cost = GAMMA * np.sqrt(count) * self.num_links / total**1.5
-        return int(
-            _place(
-                first,
-                indptr,
-                indices,
-                self.work,
-                self.clusters,
-                self.loads,
-                (1 + SLACK) * total / count,
-                cost,
-            )
-        )
-
-
 @njit(cache=True, nogil=True)
-def _place(
-    first: int,
-    indptr: Any,
-    indices: Any,
-    work: Any,
-    clusters: Any,
-    loads: Any,
-    limit: float,
-    cost: float,
-) -> int:
-    """Place the nodes of a run of rows; see `Stream.place`. Updates the state."""
+def place(first: int, indptr: Any, indices: Any, state: Any, rule: Any) -> int:
+    """Place the nodes of a run of CSR rows, and return how many changed cluster.
+
+    Parameters
+    ----------
+    first
+        The node of the first row.
+    indptr, indices
+        int [n+1], row pointers; int, the neighbours from ``indptr[0]`` on.
+    state
+        The nodes' work float64 [N]; their clusters int32 [N], -1 before a node came by,
+        and the clusters' work float64 [C], which are updated.
+    rule
+        See `placement_rule`.
+    """
+    work, clusters, loads = state
+    limit, cost = rule
     count = len(loads)
     hits = np.zeros(count, np.int32)
     touched = np.empty(count, np.int32)

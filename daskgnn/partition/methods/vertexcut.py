@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from daskgnn.kernels.counter import combine, derive_key
+from daskgnn.kernels.counter import derive_key, keys_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,8 @@ def dbh_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     power law so steep that no edge-cut helps (social networks), and speed matters.
     """
     degree = np.diff(graph.indptr) + _out_degree(graph)
-    masters = np.empty(graph.num_nodes, np.int64)
-    _hash_nodes(np.uint64(derive_key(seed)), num_clusters, masters)
+    hashes = keys_below(np.uint64(derive_key(seed)), np.arange(graph.num_nodes))
+    masters = (hashes % np.uint64(num_clusters)).astype(np.int64)
     holders = np.empty(graph.num_edges, np.int32)
     _hash_edges(graph.indptr, graph.indices, degree, masters, holders)
     return VertexCut(masters, holders)
@@ -64,8 +64,8 @@ def hdrf_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     holders = np.full(graph.num_edges, -1, np.int32)
     loads = np.zeros(num_clusters, np.int64)
     degree = np.diff(graph.indptr) + _out_degree(graph)
-    both = not graph.directed
-    _hdrf_edges(graph.indptr, graph.indices, degree, held, loads, both, holders)
+    rows, both = (graph.indptr, graph.indices), not graph.directed
+    _hdrf_edges(rows, degree, held, loads, both, holders)
     masters = np.empty(count, np.int64)
     _most_held(graph.indptr, holders, num_clusters, masters)
     return VertexCut(masters, holders)
@@ -86,13 +86,6 @@ def _out_degree(graph: Structure) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _hash_nodes(key: Any, count: int, masters: Any) -> None:
-    """Write each node's cluster by a hash."""
-    for node in range(len(masters)):
-        masters[node] = combine(key, np.uint64(node)) % np.uint64(count)
-
-
-@njit(cache=True, nogil=True)
 def _hash_edges(
     indptr: Any, indices: Any, degree: Any, masters: Any, holders: Any
 ) -> None:
@@ -106,15 +99,10 @@ def _hash_edges(
 
 @njit(cache=True, nogil=True)
 def _hdrf_edges(
-    indptr: Any,
-    indices: Any,
-    degree: Any,
-    held: Any,
-    loads: Any,
-    both: bool,
-    holders: Any,
+    rows: Any, degree: Any, held: Any, loads: Any, both: bool, holders: Any
 ) -> None:
     """Write each entry's cluster by HDRF, row after row; the reverse entry's too."""
+    indptr, indices = rows
     most, least = 0, 0
     for node in range(len(degree)):
         for slot in range(indptr[node], indptr[node + 1]):

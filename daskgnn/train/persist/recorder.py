@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daskgnn.errors import InputError, TrainingError
@@ -15,6 +15,7 @@ from daskgnn.train.persist.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
+from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
 
 if TYPE_CHECKING:
@@ -58,16 +59,6 @@ class Silent:
 
     def finished(self, summary: dict[str, Any]) -> None:
         """Ignore it."""
-
-
-@dataclass
-class History:
-    """Records of a fit, as plain dictionaries."""
-
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    """One a step: step, epoch, loss, seconds."""
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    """One an epoch: epoch, loss, seconds, val_accuracy, remote_bytes, ..."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import fsspec
-
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -190,6 +188,8 @@ class ObjectStorage(Storage):
     appends = False
 
     def __init__(self, url: str, filesystem: Any = None) -> None:
+        import fsspec
+
         self.place = url.rstrip("/")
         try:
             found, root = fsspec.core.url_to_fs(self.place)

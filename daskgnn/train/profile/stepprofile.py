@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +241,16 @@ class StepProfile:
     def table(self) -> str:
         """Return the figures as a table."""
         return table(self.to_dict())
+
+    def __repr__(self) -> str:
+        """Return how many steps were measured, and what one took."""
+        sums = self._counted
+        seconds = sums.seconds / max(sums.steps, 1)
+        return f"StepProfile({sums.steps} steps, {seconds * 1000:.2f} ms a step)"
+
+    def _repr_html_(self) -> str:
+        """Return the table as it is printed."""
+        return f"<pre>{escape(self.table())}</pre>"
 
     def plot(self, out: str | Path) -> Path:
         """Draw the figures into a PNG and return its path."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.steps.clock import Work, Works
     from daskgnn.dataflow.steps.peers import MemberReport
-    from daskgnn.dataflow.timing import WindowReport
+    from daskgnn.dataflow.timing import TimedWindow
 
 LINES = {
     "sample": "sample",
@@ -63,7 +63,7 @@ class WindowProfile:
     began: float
     """When its steps were submitted, seconds since the epoch."""
     tasks: int
-    prepared: tuple[WindowReport, ...]
+    prepared: tuple[TimedWindow, ...]
     """By part."""
     members: tuple[MemberReport, ...]
     """Of a gang; empty where the steps ran as tasks."""
