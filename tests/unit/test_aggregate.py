@@ -360,7 +360,7 @@ for channels in (1000, 6805):
     thread = threading.Thread(target=churn)
     thread.start()
     try:
-        assert all(np.array_equal(run(), wanted) for _ in range(20))
+        assert all(np.array_equal(run(), wanted) for _ in range(8))
     finally:
         stop.set()
         thread.join()

@@ -19,7 +19,7 @@ OPTIONS = {"optimizer": "sgd", "lr": LR, "batch_size": 24, "gradients": "server"
 
 
 @given(data=st.data(), bound=st.integers(0, 9), workers=st.integers(1, 6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_gradient_is_too_late_and_nobody_waits_for_ever(data, bound, workers):
     versions, todo, busy, come, stale = Versions(bound), list(range(40)), [], [], []
     while todo or busy or come:

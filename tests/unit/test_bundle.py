@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dask.local import get_sync
 from dask.task_spec import DataNode, List, Task, TaskRef
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskgnn.dataflow.bundle import Bundle, bundled
@@ -43,6 +43,7 @@ def run(tasks, wanted):
     st.lists(st.sampled_from("abc"), min_size=PARTS, max_size=PARTS),
     st.data(),
 )
+@settings(deadline=None)
 def test_results_do_not_depend_on_what_is_bundled(tasks, places, data):
     wanted = data.draw(st.lists(st.sampled_from(list(tasks)), unique=True, min_size=1))
     graph = bundled(tasks, wanted, places, ("run", 0))

@@ -1,25 +1,28 @@
-"""The command line's own work, with fakes in place of training."""
+"""The command line: what it runs, prints and refuses, in this process."""
 
 import io
 import json
-import sys
-import types
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import torch
+import zarr
 from click.testing import CliRunner, Result
+from training import planted_graph, stored
 
+import daskgnn
 from daskgnn.cli import gnn
 from daskgnn.cli.data import table
 from daskgnn.cli.errors import explain
 from daskgnn.cli.options import IntList
 from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.cli.report import free_directory
-from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import DatasetError, TrainingError
+from daskgnn.train import run
 from daskgnn.train.signals import Terminated
 
 
@@ -35,55 +38,38 @@ def assert_one_line(result: Result, status: int, *words: str) -> None:
         assert word in result.stderr
 
 
-class FakeRun(types.ModuleType):
-    """Stands for ``daskgnn.train.run``: keeps what it was told."""
+class Ending:
+    """Stands for training: begins, and ends with an error after a step."""
 
-    def __init__(self) -> None:
-        super().__init__("daskgnn.train.run")
-        self.told: dict[str, Any] = {}
-        self.error: BaseException | None = None
+    error: BaseException
 
-    def train(self, config: dict, *, progress: Any, yes: bool, profile: bool) -> dict:
-        self.told = config | {"yes": yes, "profile": profile}
-        out = Path(config["out"])
-        return self._work(out, progress)
-
-    def resume(self, directory: str, *, progress: Any, **cluster: Any) -> dict:
-        self.told = {"directory": directory, **cluster}
-        return self._work(Path(directory), progress)
-
-    def _work(self, out: Path, progress: Any) -> dict:
-        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    def __call__(self, config: dict, *, progress: Any, **_: Any) -> dict:
         progress.started(
-            {"total_steps": 2, "first_step": 0, "epochs": 1, "out": str(out)}
-            | {"dashboard": "http://localhost:8787/status"}
+            {"total_steps": 2, "first_step": 0, "epochs": 1, "out": config["out"]}
+            | {"dashboard": None}
         )
-        step = {"step": 1, "epoch": 1, "loss": 1.0, "seconds": 0.1}
-        progress.step(step)
-        if self.error is not None:
-            raise self.error
-        (out / "metrics.jsonl").write_text(json.dumps({"event": "step", **step}) + "\n")
-        summary = {"test_accuracy": 0.98, "out": str(out)}
-        progress.finished(summary)
-        return summary
-
-    def evaluate(self, directory: str, split: str, **rest: Any) -> dict:
-        return {"run": directory, "split": split, "accuracy": 0.5}
-
-    def predict(self, directory: str, out: str, **rest: Any) -> str:
-        return out
+        progress.step({"step": 1, "epoch": 1, "loss": 1.0, "seconds": 0.1})
+        raise self.error
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRun:
-    import daskgnn.train
+def ending(monkeypatch: pytest.MonkeyPatch, here: Path) -> Ending:
+    stand_in = Ending()
+    monkeypatch.setattr(run, "train", stand_in)
+    return stand_in
 
-    module = FakeRun()
-    monkeypatch.setitem(sys.modules, "daskgnn.train.run", module)
-    monkeypatch.setattr(daskgnn.train, "run", module, raising=False)
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make an empty folder the current one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DASKGNN_DATA_DIR", raising=False)
-    return module
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return stored(planted_graph(120), tmp_path_factory.mktemp("graph") / "g.zarr")
 
 
 def test_help_names_every_command() -> None:
@@ -124,10 +110,10 @@ def test_the_group_is_called_gnn_under_dask() -> None:
     ],
 )
 def test_wrong_words_get_one_line_and_status_2(
-    fake: FakeRun, args: list[str], words: list[str]
+    here: Path, args: list[str], words: list[str]
 ) -> None:
     assert_one_line(call(*args), 2, *words)
-    assert not fake.told
+    assert not list(here.iterdir())
 
 
 def test_dask_runs_the_same_group(capfd: pytest.CaptureFixture[str]) -> None:
@@ -145,58 +131,70 @@ def test_an_existing_store_is_kept(tmp_path: Path) -> None:
     assert_one_line(call("partition", "karate", str(tmp_path)), 2, "--force")
 
 
-def test_train_hands_on_what_was_given(fake: FakeRun) -> None:
-    result = call(
-        *[
-            "train",
-            "cora",
-            "--num-parts",
-            "2",
-            "--workers",
-            "3",
-            "--num-neighbors",
-            "15,-1",
-            "--lr",
-            "0.1",
-        ],
-        *["--no-recipe", "--yes", "--normalize-features", "--out", "a"],
-    )
+SHELL = (
+    "--num-parts 3 --workers 0 --num-neighbors 4,-1 --lr 0.1 --hidden-channels 8 "
+    "--batch-size 20 --epochs 2 --dropout 0.3 --normalize-features --seed 5"
+)
+PYTHON = {"num_neighbors": [4, -1], "lr": 0.1, "batch_size": 20}
+PYTHON |= {"normalize_features": True, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def finished(
+    store: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Result]:
+    """Return the directory of a run from the shell, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "a"
+    result = call("train", store, *SHELL.split(), "--out", str(out))
     assert result.exit_code == 0, result.output
-    told = {name: value for name, value in fake.told.items() if value is not None}
-    assert told == {
-        "graph": "cora",
-        "num_parts": 2,
-        "workers": 3,
-        "num_neighbors": [15, -1],
-        "lr": 0.1,
-        "recipe": False,
-        "yes": True,
-        "profile": False,
-        "normalize_features": True,
-        "out": "a",
-    }
-    for word in ("0.9800", "metrics.jsonl", "checkpoints", "curves.png", "8787"):
+    return out, result
+
+
+def summary_of(out: Path) -> dict[str, Any]:
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_the_shell_trains_what_python_trains(
+    store: str, finished: tuple[Path, Result]
+) -> None:
+    out, result = finished
+    graph = daskgnn.open_graph(store, num_parts=3)
+    torch.manual_seed(5)
+    model = daskgnn.nn.GraphSAGE(12, 8, 4, num_layers=2, dropout=0.3)
+    trainer = daskgnn.Trainer(model, graph, client=None, **PYTHON)
+    trainer.fit(2)
+    summary = summary_of(out)
+    assert summary["params_sha256"] == trainer.params_sha256
+    accuracy = trainer.evaluate("test")["accuracy"]
+    assert summary["test_accuracy"] == accuracy
+    for word in (f"{accuracy:.4f}", "metrics.jsonl", "checkpoints", "curves.png"):
         assert word in result.stdout
-    assert Path("a/curves.png").exists()
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not (out / "profile.json").exists()
 
 
-def test_train_finds_a_new_directory(fake: FakeRun) -> None:
-    for expected in ("runs/digits", "runs/digits-2"):
-        assert call("train", "digits").exit_code == 0
-        assert fake.told["out"] == expected
+def test_train_finds_a_new_directory(ending: Ending, here: Path) -> None:
+    ending.error = KeyboardInterrupt()
+    assert "--resume runs/digits\n" in call("train", "digits").stderr
+    (here / "runs" / "digits").mkdir(parents=True)
+    assert "--resume runs/digits-2\n" in call("train", "digits").stderr
     assert free_directory("data/cora.zarr").name == "cora"
 
 
 def test_resume_needs_nothing_else(
-    fake: FakeRun, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, Result],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("DASKGNN_DATA_DIR", "/somewhere")
-    assert call("train", "--resume", "a", "--workers", "2").exit_code == 0
-    told = {"directory": "a", "workers": 2, "scheduler": None}
-    told |= {"encryption": Encryption(), "memory_limit": None}
-    assert fake.told == told | {"profile": False}
-    assert call("train", "--resume", "a", "--workers", "2", "--profile").exit_code == 0
-    assert fake.told == told | {"profile": True}
+    out = shutil.copytree(finished[0], tmp_path / "a")
+    settings = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**settings, "epochs": 3}))
+    result = call("train", "--resume", str(out), "--workers", "0", "--profile")
+    assert result.exit_code == 0, result.output
+    assert summary_of(out)["epochs"] == 3
+    assert "forward" in result.stdout
+    assert (out / "profile.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -212,14 +210,14 @@ def test_resume_needs_nothing_else(
     ],
 )
 def test_errors_of_a_run_get_one_line(
-    fake: FakeRun, error: BaseException, status: int, words: list[str]
+    ending: Ending, error: BaseException, status: int, words: list[str]
 ) -> None:
-    fake.error = error
+    ending.error = error
     assert_one_line(call("train", "digits", "--out", "a"), status, *words)
 
 
-def test_debug_shows_where(fake: FakeRun) -> None:
-    fake.error = DatasetError("damaged")
+def test_debug_shows_where(ending: Ending) -> None:
+    ending.error = DatasetError("damaged")
     for args in (["--debug", "train", "digits"], ["train", "digits", "--debug"]):
         result = call(*args)
         assert result.exit_code == 2
@@ -227,10 +225,16 @@ def test_debug_shows_where(fake: FakeRun) -> None:
         assert result.stderr.endswith("daskgnn: damaged\n")
 
 
-def test_evaluate_prints_one_json_object(fake: FakeRun) -> None:
-    result = call("evaluate", "a", "--split", "val")
-    assert json.loads(result.stdout) == {"run": "a", "split": "val", "accuracy": 0.5}
-    assert call("predict", "a", "--out", "x.zarr").stdout == "x.zarr\n"
+def test_evaluate_prints_one_json_object(
+    finished: tuple[Path, Result], here: Path
+) -> None:
+    out, _ = finished
+    scores = json.loads(call("evaluate", str(out), "--workers", "0").stdout)
+    assert scores["split"] == "test"
+    assert scores["accuracy"] == summary_of(out)["test_accuracy"]
+    words = ("--out", "x.zarr", "--workers", "0")
+    assert call("predict", str(out), *words).stdout == "x.zarr\n"
+    assert zarr.open_array(here / "x.zarr", mode="r").shape == (120, 4)
 
 
 def test_lists_of_numbers() -> None:

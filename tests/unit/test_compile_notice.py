@@ -9,16 +9,24 @@ from pathlib import Path
 import pytest
 from training import planted_graph, small_sage, stored, trainer
 
-from daskgnn.train import warmup as warmup
+from daskgnn.train import warmup
 from daskgnn.train.persist.recorder import Silent
 
 RUN = """
-import json, sys
+import gc, json, sys
 from numba.core import event
+from numba.core.dispatcher import Dispatcher
 import torch
 import daskgnn
-from daskgnn.train import deployment
-from daskgnn.train import warmup as rehearsal
+from daskgnn.train import deployment, warmup
+
+# Reading kernels takes long where a machine has much to do: that is not the subject.
+warmup._PATIENCE = 600.0
+
+def loaded():
+    found = [d for d in gc.get_objects() if isinstance(d, Dispatcher)]
+    own = [d for d in found if d.py_func.__module__.startswith("daskgnn")]
+    return sum(len(d.overloads) for d in own)
 
 class Told:
     events = []
@@ -36,40 +44,48 @@ with event.install_recorder("numba:compile") as seen:
     run = daskgnn.Trainer(
         model, graph, num_neighbors=[3, 2], client=None, progress=Told(), **options
     )
-    real, counts = deployment.rehearse_everywhere, []
+    real, counts = deployment.warm_up_everywhere, []
     def watched(*args):
         real(*args)
-        counts.append(len(seen.buffer))
-    deployment.rehearse_everywhere = watched
+        counts.append((len(seen.buffer), loaded()))
+    deployment.warm_up_everywhere = watched
     run.fit(2)
     run.evaluate("test")
-counts.append(len(seen.buffer))
-print(json.dumps({"events": Told.events, "compiled": counts}))
+counts.append((len(seen.buffer), loaded()))
+compiled, ready = zip(*counts)
+print(json.dumps({"events": Told.events, "compiled": compiled, "loaded": ready}))
 """
 
 
-def run(path, cache: Path, **options) -> dict:
-    """Train in a process of its own, with its own cache of compiled kernels."""
+def run(path, cache: Path | None = None, **options) -> dict:
+    """Train in a process of its own, maybe with its own cache of compiled kernels."""
     package = str(Path(warmup.__file__).parents[2])
     search = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
+    own = {} if cache is None else {"NUMBA_CACHE_DIR": str(cache)}
     out = subprocess.run(
         [sys.executable, "-c", RUN, path, json.dumps(options)],
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": search},
+        env={**os.environ, **own, "PYTHONPATH": search},
     ).stdout
     return json.loads(out.splitlines()[-1])
 
 
-@pytest.mark.timeout(300)
+def test_kernels_are_loaded_before_the_first_step(tmp_path):
+    after_warm_up, in_all = run(stored(planted_graph(), tmp_path / "g.zarr"))["loaded"]
+    assert after_warm_up > 20
+    assert in_all == after_warm_up
+
+
+@pytest.mark.slow
 def test_kernels_are_compiled_before_the_first_step_and_once(tmp_path):
     path = stored(planted_graph(), tmp_path / "graph.zarr")
     first = run(path, tmp_path / "cache")
     assert first["events"][:2] == [warmup.COMPILING, warmup.READY]
-    after_rehearsal, in_all = first["compiled"]
-    assert after_rehearsal > 20
-    assert in_all == after_rehearsal
+    after_warm_up, in_all = first["compiled"]
+    assert after_warm_up > 20
+    assert in_all == after_warm_up
     # Another process finds them; weighted draws need none of their own.
     again = run(path, tmp_path / "cache", sample_by="degree")
     assert warmup.COMPILING not in again["events"]

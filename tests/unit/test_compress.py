@@ -81,7 +81,7 @@ def test_all_entries_are_the_gradient_itself():
     values=st.lists(st.integers(-5, 5), min_size=1, max_size=60),
     share=st.floats(0.01, 1.0),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_largest_entries_are_taken_the_first_of_equals(values, share):
     vector = np.array(values, np.float32)
     count = max(1, int(share * len(vector)))

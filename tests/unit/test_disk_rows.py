@@ -97,10 +97,16 @@ def test_only_dense_rows_stay_on_the_disk(tmp_path):
         daskgnn.open_graph(tmp_path / "none.zarr", 2, features="tape")
 
 
-@pytest.mark.parametrize("options", [{}, {"feature_dtype": "bfloat16"}])
-@pytest.mark.parametrize("parts", [1, 3])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_a_run_without_workers_has_the_same_bits(tmp_path, options, parts, normalize):
+@pytest.mark.parametrize(
+    ("dtype", "parts", "normalize"),
+    [
+        ("float32", 1, False),
+        ("float32", 3, True),
+        ("bfloat16", 3, False),
+        ("bfloat16", 1, True),
+    ],
+)
+def test_a_run_without_workers_has_the_same_bits(tmp_path, dtype, parts, normalize):
     path = stored(planted_graph(200), tmp_path / "g.zarr")
     found = []
     for where in ("memory", "disk"):
@@ -111,7 +117,7 @@ def test_a_run_without_workers_has_the_same_bits(tmp_path, options, parts, norma
             num_neighbors=[4, 3],
             batch_size=24,
             normalize_features=normalize,
-            **options,
+            feature_dtype=dtype,
         )
         run.fit(2)
         found.append((run.params_sha256, run.summary()["test_accuracy"]))
@@ -145,7 +151,7 @@ def peak_memory(path, where):
 
 
 def test_memory_does_not_grow_with_the_features(tmp_path):
-    nodes, columns = 40_000, 1500
+    nodes, columns = 16_000, 1500
     rng = np.random.default_rng(0)
     features = rng.standard_normal((nodes, columns), dtype=np.float32)
     graph = daskgnn.from_edge_index(
@@ -157,5 +163,5 @@ def test_memory_does_not_grow_with_the_features(tmp_path):
     )
     path = graph.partition(8, "range").save(tmp_path / "g.zarr")
     held, left = (peak_memory(path, where) for where in ("memory", "disk"))
-    # All but some windows' rows of the 240 MB.
+    # All but some windows' rows of the 96 MB.
     assert held - left > 0.8 * features.nbytes

@@ -43,7 +43,7 @@ def seeded(make, *args, **options):
     return make(*args, dropout=0.3, **options)
 
 
-def fitted(path, num_parts=2, model=small_sage, epochs=3, **options):
+def fitted(path, num_parts=2, model=small_sage, epochs=1, **options):
     run = trainer(path, num_parts, None, model=model, **options)
     run.fit(epochs)
     return run

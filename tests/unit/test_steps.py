@@ -68,11 +68,10 @@ def bits(state):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("draw", range(2))
-def test_all_runners_give_the_same_bits(path, members, way, draw):
-    rng = np.random.default_rng([draw, list(WAYS).index(way)])
+def test_all_runners_give_the_same_bits(path, members, way):
+    rng = np.random.default_rng(list(WAYS).index(way))
     num_parts, most = int(rng.integers(1, 5)), int(rng.integers(1, 5))
-    options = {"batch_size": int(rng.integers(9, 25)), "seed": draw, **WAYS[way]}
+    options = {"batch_size": int(rng.integers(9, 25)), **WAYS[way]}
     planned = trainer(path, num_parts, None, **options)
     loop, state = planned._new_loop(), planned.run_state.state
     holders = rng.integers(0, 3, num_parts)

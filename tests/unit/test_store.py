@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -290,30 +289,41 @@ def test_a_failed_rename_brings_the_old_store_back(tmp_path, monkeypatch):
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("step", ["_write_metadata", "_flush_tree", "_put_in_place"])
-def test_a_writer_that_dies_leaves_nothing_that_opens(step, tmp_path):
-    script = f"""
-        import os, signal
-        from daskgnn.graph.store import writer
-        from stored_graphs import make_graph
-        writer.{step} = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
-        make_graph().partition(4).save("g.zarr")
-    """
+DYING = """
+import os, signal, sys
+from daskgnn.graph.store import writer
+from stored_graphs import make_graph
+
+for step in sys.argv[1:]:
+    # A process each, that need not import anything again.
+    if not (child := os.fork()):
+        setattr(writer, step, lambda *args: os.kill(os.getpid(), signal.SIGKILL))
+        make_graph().partition(4).save(f"{step}.zarr")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, (step, status)
+"""
+
+
+def test_a_writer_that_dies_leaves_nothing_that_opens(tmp_path):
     here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent.parent}"}
+    steps = ["_write_metadata", "_flush_tree", "_put_in_place"]
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", DYING, *steps],
         cwd=tmp_path,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent.parent}"},
+        capture_output=True,
+        text=True,
         check=False,
     )
-    assert done.returncode == -9
-    target = tmp_path / "g.zarr"
-    with pytest.raises(StoreError, match="does not exist"):
-        open_graph(target)
-    # What the dead writer left does not stand in the way.
-    make_graph().partition(4).save(target)
-    validate(target)
+    assert done.returncode == 0, done.stderr
+    for step in steps:
+        target = tmp_path / f"{step}.zarr"
+        with pytest.raises(StoreError, match="does not exist"):
+            open_graph(target)
+        # What the dead writer left does not stand in the way.
+        make_graph().partition(4).save(target)
+        validate(target)
 
 
 def test_parent_folders_are_made(tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_sums_are_of_neighbours_made_before(num_parts):
 
 
 @given(data=st.data(), num_parts=st.integers(1, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_members_sum_their_own_first(data, num_parts):
     """Parts are dealt to members in any way; each sums what it can before sending."""
     member_of = data.draw(
@@ -96,7 +96,7 @@ def test_members_sum_their_own_first(data, num_parts):
 
 
 @given(data=st.data(), num_parts=st.integers(1, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_pairs_may_have_been_summed_before(data, num_parts):
     tree = reduction_tree(num_parts)
     known = all_parts(num_parts)
