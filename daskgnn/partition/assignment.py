@@ -134,5 +134,5 @@ def _read(path: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError) as error:
         raise PartitionError(
             f"{path} cannot be read ({first_line(error)}): expected an .npy of "
-            "integers, or one integer a line"
+            "integers, or one integer per line"
         ) from None

@@ -217,7 +217,7 @@ class Spoilt(TrainSession):
 
     def _gradient_of(self, loss):
         gradient = super()._gradient_of(loss)
-        if self._before.step + len(self._losses) == 4:
+        if self._before.step + len(self._reports) == 4:
             gradient[5] = np.nan
         return gradient
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import (
+    Rows,
     Sources,
     aggregate_grouped,
     gcn_coefficients,
@@ -311,14 +312,14 @@ def test_what_is_computed_for_a_node_is_the_same_in_another_batch(graph, x, name
 def ahead(block, x, op):
     """The block with its first aggregation done, by the kernel."""
     weight = None
-    rows = block.starts, block.ends, block.indices
+    rows = Rows(block.starts, block.ends, block.indices)
     if op == "gcn":
         weight = gcn_coefficients(
-            *rows, block.edge_weight, block.degree, block.weighted_degree
+            rows, block.edge_weight, block.degree, block.weighted_degree
         )
     table, out = x.numpy(), np.empty((block.num_dst, F), np.float32)
     sources = Sources.in_table(table, np.arange(len(x)))
-    aggregate_grouped(*rows, sources, op, out, weight)
+    aggregate_grouped(rows, sources, op, out, weight)
     if op == "gcn":
         out += table[: block.num_dst] / (
             block.weighted_degree[: block.num_dst, None] + 1

@@ -69,7 +69,7 @@ class Overflowing(program.TrainSession):
 
     def _gradient_of(self, loss):
         gradient = super()._gradient_of(loss)
-        if self._before.step + len(self._losses) == 3:
+        if self._before.step + len(self._reports) == 3:
             gradient[5] = np.inf
         return gradient
 
@@ -94,7 +94,7 @@ class NeverFinite(program.TrainSession):
 
     def _gradient_of(self, loss):
         gradient = super()._gradient_of(loss)
-        if self._before.step + len(self._losses) >= 3:
+        if self._before.step + len(self._reports) >= 3:
             gradient[5] = np.nan
         return gradient
 

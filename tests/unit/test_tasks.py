@@ -64,7 +64,7 @@ def test_steps_are_the_same_targets_for_any_number_of_parts(targets, parts, batc
         permutation = plan.permutation(epoch)
         for step in range(plan.steps_per_epoch):
             wanted = plan.step_targets(permutation, step)
-            assert seeds.facts[step].num_seeds == len(wanted)
+            assert seeds.meta[step].num_seeds == len(wanted)
             runs = [(seeds.runs[p][step], seeds.targets[p][step]) for p in range(parts)]
             found = [
                 np.where(rows.rows < 0, -1, run[rows.rows])
