@@ -226,8 +226,8 @@ class ClusterExecutor(Executor):
             if any(future.status != "finished" for future in done):
                 return []
             for future in done:
-                # Its worker may die before the result is here; it is not run again.
-                # Dask's own wait is left without a result when it is cancelled late.
+                # If its worker dies before the result is fetched, it is not run again.
+                # Dask's own wait has no result to return if it is cancelled late.
                 with suppress(TimeoutError, UnboundLocalError):
                     outcome = future.result(timeout=patience)
                     return [] if outcome is None else [outcome]

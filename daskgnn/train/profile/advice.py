@@ -78,7 +78,7 @@ def _busy(part_seconds: Sequence[float], workers: int) -> float:
 
 @dataclass(eq=False)
 class Advisor:
-    """Remembers throughput by the number of workers, and says how many are right."""
+    """Remembers throughput by the number of workers, and advises how many to use."""
 
     least: int = 1
     most: int | None = None
