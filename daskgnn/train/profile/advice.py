@@ -37,7 +37,7 @@ class Advice:
 
     def __str__(self) -> str:
         if self.best == self.workers:
-            return f"{self.workers} workers suit: more or fewer would not be better"
+            return f"{self.workers} workers are enough: more or fewer would not help"
         verb = "would help" if self.best > self.workers else "would be enough"
         now, then = (t * 1e3 for t in (self.step_seconds, self.best_seconds))
         return (
