@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from concurrent.futures import Future as ConcurrentFuture
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,17 @@ def scheduler_id(address: str, security: Any = None) -> str | None:
         return str(identity(address, options, _ANSWER_SECONDS, n_workers=0)["id"])
     except Exception:
         return None
+
+
+def begin_gather(future: Any) -> ConcurrentFuture[Any]:
+    """Have a result brought here; who stops waiting for it does not cancel that.
+
+    `distributed.Future.result` with a timeout cancels. If that comes before the gather
+    has begun, all later ones of the same client are cancelled too (distributed 2026.8):
+    a busy machine is enough.
+    """
+    coming = future.client.gather(future, asynchronous=True)
+    return asyncio.run_coroutine_threadsafe(coming, future.client.loop.asyncio_loop)
 
 
 def identity(

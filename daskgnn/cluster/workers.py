@@ -12,6 +12,7 @@ from uuid import uuid4
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from daskgnn.cluster.connection import begin_gather
 from daskgnn.kernels.shared import memory_name
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class WorkersPlugin(SchedulerPlugin):
 def _told(future: Future) -> str | None:
     """Return a worker's answer; None if it is lost with the worker."""
     with suppress(Exception):
-        return None if future.status != "finished" else future.result(timeout="1s")
+        return begin_gather(future).result(1) if future.status == "finished" else None
     return None
 
 

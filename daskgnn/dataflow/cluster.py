@@ -11,6 +11,7 @@ from dask.task_spec import List, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
+from daskgnn.cluster.connection import begin_gather
 from daskgnn.cluster.persisted import PersistedResults, send
 from daskgnn.cluster.placement import PartPlacement
 from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
@@ -213,7 +214,7 @@ class ClusterExecutor(Executor):
 
     def _gang_result(self, futures: list[Any]) -> list[Outcome]:
         """Wait for a gang's end: any member's state will do."""
-        patience = _POLL_SECONDS
+        coming: dict[Any, Any] = {}
         while True:
             with suppress(TimeoutError):
                 wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
@@ -226,12 +227,12 @@ class ClusterExecutor(Executor):
             if any(future.status != "finished" for future in done):
                 return []
             for future in done:
+                if future not in coming:
+                    coming[future] = begin_gather(future)
                 # If its worker dies before the result is fetched, it is not run again.
-                # Dask's own wait has no result to return if it is cancelled late.
-                with suppress(TimeoutError, UnboundLocalError):
-                    outcome = future.result(timeout=patience)
+                with suppress(TimeoutError):
+                    outcome = coming[future].result(_POLL_SECONDS)
                     return [] if outcome is None else [outcome]
-                patience *= 2
             if self.placement.lost_one():
                 return []
 

@@ -118,8 +118,8 @@ def check_clusters(values: np.ndarray, said: str, num_nodes: int) -> None:
     """Raise `PartitionError` unless there is an integer for each node."""
     if values.shape != (num_nodes,) or values.dtype.kind not in "iu":
         raise PartitionError(
-            f"{said} an array {values.dtype} {values.shape}, expected one integer a "
-            f"node, its cluster: integers ({num_nodes},)"
+            f"{said} an array {values.dtype} {values.shape}, expected one integer "
+            f"per node, its cluster: integers ({num_nodes},)"
         )
 
 
@@ -134,5 +134,5 @@ def _read(path: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError) as error:
         raise PartitionError(
             f"{path} cannot be read ({first_line(error)}): expected an .npy of "
-            "integers, or one integer a line"
+            "integers, or one integer per line"
         ) from None

@@ -195,6 +195,10 @@ def test_grouped_with_nothing_in_it():
     sources = Sources.in_table(table, none)
     aggregate_grouped((zeros, zeros, none), sources, "max", out)
     assert not out.any()
+    # A step without any node of a part: NumPy gives its views strides of their own.
+    x, aggregated = np.empty((0, 3), np.float32).reshape(2, 0, 3)
+    assert gather_rows(sources, x) is x
+    aggregate_grouped((none, none, none), sources, "sum", aggregated)
 
 
 @pytest.mark.parametrize(("op", "said"), [("min", "'min'"), ("gcn", "weight=")])
