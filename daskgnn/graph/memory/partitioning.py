@@ -97,7 +97,7 @@ def _check_count(graph: GraphData, num_clusters: int) -> None:
     """Refuse a number of clusters that cannot be made."""
     said, most = f"num_clusters={num_clusters!r}", graph.num_nodes
     if not is_whole(num_clusters):
-        raise PartitionError(f"{said} is no whole number: give one in 1..{most}")
+        raise PartitionError(f"{said} is not a whole number: give one in 1..{most}")
     if not 1 <= num_clusters <= most:
         raise PartitionError(
             f"{said} for a graph of {most} nodes: give a number in 1..{most}"
