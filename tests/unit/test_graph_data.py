@@ -10,6 +10,7 @@ import torch
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.readers.memory import (
     from_edge_index,
     from_networkx,
@@ -390,7 +391,6 @@ def test_missing_and_damaged_npz_files_are_named(tmp_path):
 
 
 def test_partition_goes_to_the_partitioners():
-    store = pytest.importorskip("daskgnn.partition")
     graph = build()
-    assert type(graph.partition(2, method="hash")) is store.PartitionedGraph
+    assert type(graph.partition(2, method="hash")) is PartitionedGraph
     assert graph.partition(method="hash").num_clusters == 1
