@@ -16,28 +16,28 @@ class PartitionOptions(TypedDict):
     """Of ``partition``."""
 
     method: Annotated[str, Option("auto")]
-    """The partitioner (auto: METIS, or KaMinPar where it is faster), or the file of an
-    assignment: .npy, or a number a line."""
+    """The partitioner (auto: METIS, or KaMinPar for large graphs), or a file with the
+    cluster of each node: .npy, or text with one number a line."""
     num_clusters: Annotated[int | None, Option(shown="64", least=1)]
-    """Clusters to cut the graph into; opening joins them to parts."""
+    """Clusters of nodes, which are joined to parts later."""
     seed: Annotated[int, Option(0, least=0)]
     num_parts: Annotated[int, Option(2, least=1)]
-    """Parts that the quality report is for."""
+    """Number of parts for the quality report."""
     feature_dtype: Annotated[FeatureType, Option("float32")]
-    """What dense features are rounded to and stored as."""
+    """Type that dense features are rounded to and stored as."""
     num_neighbors: Annotated[Sequence[int], Option("15,10")]
-    """Fan-outs of the training whose traffic is estimated."""
+    """Fan-outs for the estimate of training traffic."""
     batch_size: Annotated[int, Option(1024, least=1)]
     window: Annotated[int, Option(1, least=1)]
-    """Steps that fetch a remote row once, in that estimate."""
+    """Steps per window in that estimate; each row is fetched once a window."""
     estimate: Annotated[bool, Option(False)]
-    """Say first what time and memory it will take; without OUT, for every method."""
+    """Print expected time and memory first; without OUT, of every method."""
     compare: Annotated[Sequence[str] | None, Option()]
-    """Run these methods, print their numbers side by side, and store nothing."""
+    """Run these methods and print a table of their results; store nothing."""
     json: Annotated[str | None, Option(kind="path")]
-    """Of --compare: a list of one object a method."""
+    """With --compare: write one object per method to this file."""
     plot: Annotated[str | None, Option(kind="path")]
-    """Of --compare: draw it as a PNG."""
+    """With --compare: draw a PNG."""
     force: Annotated[bool, Option(False)]
     """Replace OUT if it exists."""
 
@@ -46,22 +46,22 @@ class GenerateOptions(TypedDict):
     """Of ``generate``."""
 
     nodes: Annotated[int, Option(least=1)]
-    """N; rmat takes 2**k."""
+    """A power of 2 for rmat."""
     edges: Annotated[int, Option(least=1)]
     """Undirected edges."""
     classes: Annotated[int | None, Option(shown="10", least=1)]
-    """Classes of the nodes."""
+    """Number of classes."""
     features: Annotated[int | None, Option(shown="32", least=0)]
-    """Of a node."""
+    """Features per node."""
     method: Annotated[str, Option("auto")]
     """The partitioner."""
     num_clusters: Annotated[int | None, Option(shown="64", least=1)]
-    """As of partition."""
+    """Clusters of nodes."""
     seed: Annotated[int, Option(0, least=0)]
     feature_dtype: Annotated[FeatureType, Option("float32")]
-    """What features are rounded to and stored as."""
+    """Type that features are rounded to and stored as."""
     memory_limit: Annotated[str | None, Option(shown="4 GiB")]
-    """What drawing out of core may hold."""
+    """Memory for generating with --out-of-core."""
     force: Annotated[bool, Option(False)]
     """Replace OUT if it exists."""
 
@@ -73,40 +73,40 @@ class InfoOptions(TypedDict):
     as_json: Annotated[bool, Option(False)]
     """Print one JSON object."""
     validate: Annotated[bool, Option(False)]
-    """Read everything and prove the store right."""
+    """Read everything and check the store."""
     workers: Annotated[int | None, Option(least=0)]
-    """Plan the memory of training on so many; 0 = no cluster."""
+    """Plan the memory of training on N workers; 0 = no cluster."""
     num_neighbors: Annotated[Sequence[int], Option("15,10")]
-    """Of that training, and of the traffic that is estimated."""
+    """Fan-outs for that plan, and for the estimate of traffic."""
     batch_size: Annotated[int, Option(1024, least=1)]
     hidden_channels: Annotated[int, Option(128, least=1)]
     features: Annotated[Literal["memory", "disk"], Option("memory")]
-    """Where that training has feature rows."""
+    """Where feature rows are kept in that plan."""
     feature_dtype: Annotated[FeatureType | None, Option()]
-    memory_limit: Annotated[str | None, Option(shown="a share of all memory")]
-    """A worker's."""
+    memory_limit: Annotated[str | None, Option(shown="an equal share")]
+    """Of each worker."""
 
 
 class ChaosOptions(TypedDict):
     """Of ``chaos``, beside its cluster."""
 
     kill_every: Annotated[float, Option(5.0, above=0.0, metavar="SECONDS")]
-    """Mean time between kills; the times are random."""
+    """Mean seconds between kills, which come at random times."""
     kill: Annotated[Literal["workers", "scheduler", "both"], Option("workers")]
-    """Whom. Schedulers of the command's own cluster alone."""
+    """What to kill; a scheduler only without --scheduler."""
     epochs: Annotated[int, Option(3, least=1)]
     num_parts: Annotated[int | None, Option(least=1)]
-    """Parts to open the graph with."""
+    """Number of parts."""
     batch_size: Annotated[int | None, Option(least=1)]
-    """Seeds a step, in all parts."""
+    """Seeds per step, over all parts."""
     seed: Annotated[int, Option(0, least=0)]
 
 
 class OutputOptions(TypedDict):
     """Of ``chaos``: what stays of it."""
 
-    out: Annotated[str | None, Option(kind="path", shown="nowhere")]
-    """Keep both runs here."""
+    out: Annotated[str | None, Option(kind="path")]
+    """Keep both runs in this directory."""
     as_json: Annotated[bool, Option(False)]
     """Print one JSON object."""
 
@@ -115,47 +115,47 @@ class CommandOptions(TypedDict):
     """Of ``train``: how it is called, which is no setting of a run."""
 
     config: Annotated[str | None, Option(kind="path", metavar="FILE")]
-    """Take settings from a file, YAML or JSON, or a run's run.json."""
+    """File with settings: YAML, JSON, or the run.json of a run."""
     resume: Annotated[str | None, Option(kind="path", metavar="DIR")]
     """Continue the run in DIR."""
     profile: Annotated[bool, Option(False)]
-    """Print and draw where the steps' time went."""
+    """Print and draw where the time of a step went."""
     reconnect_timeout: Annotated[
         float | None, Option(least=0.0, metavar="SECONDS", shown="60")
     ]
-    """How long to wait for the next scheduler at --scheduler."""
+    """How long to wait if the scheduler is lost."""
 
 
 class ReaderOptions(TypedDict):
     """Of commands that read files: what their readers take."""
 
     directed: Annotated[bool, Option(False)]
-    """Of a file: keep directions."""
+    """Files only: keep directions."""
     self_loops: Annotated[Literal["drop", "keep"] | None, Option(shown="drop")]
-    """Of a file."""
+    """Files only."""
     ids: Annotated[Literal["auto", "keep", "map"] | None, Option(shown="auto")]
-    """Of a file: nodes are called 0..N-1, or by anything."""
+    """Files: are ids 0..N-1 (keep), or anything (map)?"""
     source: Annotated[str | None, Option()]
-    """Of a file of edges: a column."""
+    """Column with an edge's source, in edge files."""
     destination: Annotated[str | None, Option()]
-    """Of a file of edges: a column."""
+    """Column with its destination."""
     weight: Annotated[str | None, Option()]
-    """Of a file of edges: a column."""
+    """Column with its weight."""
     nodes: Annotated[str | None, Option()]
-    """Beside a file of edges: a Parquet or CSV table of nodes."""
+    """Parquet or CSV table of nodes, for edge files."""
     features: Annotated[str | None, Option()]
-    """Columns of --nodes: a,b,c."""
+    """Feature columns of --nodes, as in a,b,c."""
     labels: Annotated[str | None, Option()]
-    """A column of --nodes."""
-    memory_limit: Annotated[str | None, Option(shown="1 GiB")]
-    """What reading a file may hold beside the graph (with --out-of-core: all in all, 4
-    GiB)."""
+    """Label column of --nodes."""
+    memory_limit: Annotated[str | None, Option(shown="1 GiB, or 4 GiB")]
+    """Memory for reading a file, beyond the graph's own; with --out-of-core for
+    everything."""
 
 
 class PreparingOptions(TypedDict):
     """Of commands that make a store, beside the cluster that helps them."""
 
     out_of_core: Annotated[bool, Option(False)]
-    """Keep edges and rows in files beside OUT, for graphs beyond memory."""
+    """For graphs larger than memory: keep edges in files next to OUT."""
     resume: Annotated[bool, Option(False)]
-    """Go on with what --out-of-core had begun."""
+    """Continue an interrupted --out-of-core."""

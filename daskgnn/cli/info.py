@@ -131,8 +131,10 @@ def describe(graph: Graph) -> dict[str, Any]:
     )
     facts = {name: getattr(graph, name) for name in names.split()}
     facts["method"] = graph.partitioner.get("method")
-    split_rows = ("spread_from", "spread_rows", "spread_entries")
-    facts |= {n: graph.partitioner[n] for n in split_rows if n in graph.partitioner}
+    for name in ("spread_from", "spread_rows", "spread_entries"):
+        if name in graph.partitioner:
+            # Stored attributes keep the names of their format.
+            facts[name.replace("spread", "split")] = graph.partitioner[name]
     return facts | {f"{name}_nodes": len(ids) for name, ids in graph.splits.items()}
 
 

@@ -55,7 +55,7 @@ class NameList(click.ParamType):
         names = value.split(",") if isinstance(value, str) else list(value)
         names = [name.strip() for name in names]
         if not all(names):
-            self.fail(f"{value!r} is no list of names like hash,metis", param, ctx)
+            self.fail(f"{value!r} is not a list of names like hash,metis", param, ctx)
         return list(dict.fromkeys(names))
 
 
@@ -188,7 +188,7 @@ _READ: dict[str, Callable[[str], Any]] = {**_COLUMNS, "features": _columns}
 
 def preparing_options(command: Command) -> Command:
     """Add --out-of-core, --resume and a cluster to a command that makes a store."""
-    shared = "Of --out-of-core: share the work with a local cluster of N."
+    shared = "With --out-of-core: work on a local cluster of N workers."
     workers = replace(RUN["workers"], help=shared, shown="none")
     return options_of(PreparingOptions)(cluster_options(command, workers))
 

@@ -229,7 +229,7 @@ class ClusterExecutor(Executor):
             for future in done:
                 if future not in coming:
                     coming[future] = begin_gather(future)
-                # Its worker may die before the result is here; it is not run again.
+                # If its worker dies before the result is fetched, it is not run again.
                 with suppress(TimeoutError):
                     outcome = coming[future].result(_POLL_SECONDS)
                     return [] if outcome is None else [outcome]

@@ -86,7 +86,7 @@ def _run(
 
 
 def report_of(window: TimedWindow) -> TimedWindow:
-    """Return what the driver is told of a prepared window: all but its steps."""
+    """Return what the driver gets of a prepared window: all but its steps."""
     return replace(window, steps=())
 
 

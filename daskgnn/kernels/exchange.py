@@ -98,7 +98,7 @@ class FeatureReply(ArrayRecord):
 
 @dataclass(frozen=True)
 class InputPlan:
-    """What a run's first layer is given."""
+    """How the input of the first layer is prepared in a run."""
 
     first_aggregation: str | None
     """None, or how neighbours of the outermost destinations are aggregated ahead:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from daskgnn.errors import PartitionError
 from daskgnn.partition.estimate import estimate as estimate_cost
 from daskgnn.partition.methods.embedding import spectral_clusters, walk_clusters
-from daskgnn.partition.methods.ids import hash_clusters, range_clusters
+from daskgnn.partition.methods.hash_range import hash_clusters, range_clusters
 from daskgnn.partition.methods.multilevel import (
     kaminpar_clusters,
     metis_clusters,

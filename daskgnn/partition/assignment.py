@@ -118,8 +118,8 @@ def check_clusters(values: np.ndarray, said: str, num_nodes: int) -> None:
     """Raise `PartitionError` unless there is an integer for each node."""
     if values.shape != (num_nodes,) or values.dtype.kind not in "iu":
         raise PartitionError(
-            f"{said} an array {values.dtype} {values.shape}, expected one integer a "
-            f"node, its cluster: integers ({num_nodes},)"
+            f"{said} an array {values.dtype} {values.shape}, expected one integer "
+            f"per node, its cluster: integers ({num_nodes},)"
         )
 
 

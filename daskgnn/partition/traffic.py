@@ -261,7 +261,7 @@ class Holdings:
     def counts_of_parts(self, book: np.ndarray) -> tuple[list[int], list[int]]:
         """Return the entries and the halo nodes of each part as they are stored.
 
-        A node stands in a part if its master is there, or one of its entries.
+        A part has a copy of a node if it owns it or holds one of its edges.
         """
         held = self.by_part(book)
         edges, halo = [], []

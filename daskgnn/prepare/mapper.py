@@ -79,8 +79,8 @@ class Mapper:
                 yield result
         except _LOST as error:
             raise StoreError(
-                f"the cluster lost what preparing needs ({type(error).__name__}: "
-                f"{first_line(error)}): go on with resume"
+                "the cluster lost data that preparation needs "
+                f"({type(error).__name__}: {first_line(error)}): continue with resume"
             ) from error
         finally:
             if waiting:

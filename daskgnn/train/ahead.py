@@ -37,7 +37,7 @@ class PreparedAhead:
 
 @dataclass(eq=False)
 class Lookahead:
-    """Has windows prepared, some of them before their turn."""
+    """Submits the preparation of windows ahead of their training."""
 
     executor: Executor
     preparation: Preparation

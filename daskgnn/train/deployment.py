@@ -195,7 +195,7 @@ class Deployment:
 
 def find_workers(graph: Graph, options: TrainOptions) -> Executor:
     """Return what a run's tasks are carried out by; nothing is sent to it yet."""
-    with translate_cluster_errors(lambda: "nothing was done yet: try again"):
+    with translate_cluster_errors(lambda: "nothing has been trained yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
             warn_of_cluster(executor.client)

@@ -163,7 +163,7 @@ class _Updates:
             gradient = delay_compensated(gradient, self.state.parameters, then)
         planned = self.options[number]
         options = planned.slowed(planned.groups, way.rate(late))
-        # The mean over a run's seeds, where runs are of equal length.
+        # The mean over a part's seeds, if all parts have equally many.
         options = replace(options, weight=float(self.num_parts))
         step = Step(number, 0, options, self.num_parts)
         whole = replace(share, gradient=gradient), None, None

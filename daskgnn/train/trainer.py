@@ -184,7 +184,7 @@ class Trainer:
             self.restore()
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
-        # What a store hides is found before anything is written.
+        # Damage of a store is found before anything is written.
         self._outlive_schedulers(lambda: self.deployment.load())
         self.recorder.open()
         if resume:

@@ -43,7 +43,7 @@ def gcn(graph):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("num_neighbors", [[4, 3], [-1, 40]])
-def test_rows_may_be_spread(weighted, num_neighbors, tmp_path):
+def test_rows_may_be_split(weighted, num_neighbors, tmp_path):
     options = {"edge_weight": hub_weights(200)} if weighted else {}
     graph = hub_graph(200, directed=weighted, **options)
     found = {}

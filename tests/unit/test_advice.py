@@ -1,4 +1,4 @@
-"""How many workers are right."""
+"""How many workers to use."""
 
 import random
 
@@ -38,7 +38,7 @@ def grown(truth, parts, most, least=1, begin=1, windows=60):
 def test_it_grows_while_that_helps():
     chosen, advisor = grown(lambda n: (measured(n, 8, 0.1), [1.0] * 8), 8, 4)
     assert chosen == [1, 2, 3, 4]
-    assert "right" in str(advisor.advice())
+    assert "4 workers are enough" in str(advisor.advice())
 
 
 def test_it_never_has_more_workers_than_parts():

@@ -55,7 +55,7 @@ def test_compared_numbers_are_those_of_the_partition(tmp_path, capsys, monkeypat
     [
         (["--compare", "hash,mettis"], "did you mean 'metis'"),
         (["--compare", "hash,"], "not a list of names"),
-        (["out.zarr", "--compare", "hash"], "leave out.zarr out"),
+        (["out.zarr", "--compare", "hash"], "omit out.zarr"),
         ([], "Missing argument 'OUT'"),
         (["out.zarr", "--json", "x.json"], "add --compare"),
         (["--compare", "hash", "--num-parts", "70"], "num_parts=70 exceeds"),

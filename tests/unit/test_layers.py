@@ -1,6 +1,7 @@
 """Imports between the package's folders go one way, of whatever kind they are."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,14 @@ def test_the_base_imports_no_folder() -> None:
         if module.split(".")[0] == "daskgnn" and folder_of(module) not in BASE
     ]
     assert not wrong
+
+
+def test_the_design_page_shows_the_folders_and_the_base() -> None:
+    page = (PACKAGE.parent / "docs" / "design.md").read_text()
+    told = re.findall(r"^\| `([a-z/]+)/` \|", page, re.MULTILINE)
+    assert [folder.replace("/", ".") for folder in told] == FOLDERS
+    (base,) = re.findall(r"^`config\.py`.*?below all folders", page, re.M | re.DOTALL)
+    assert set(re.findall(r"`(\w+)\.py`", base)) == BASE
 
 
 def test_imports_of_every_kind_are_seen(tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ help = call("--help")[1]
 assert "--shake" in help[help.index("Training:"):help.index("Gradients:")], help
 assert inspect.signature(Trainer).parameters["shake"].default == 0.5
 assert "shake : float, default 0.5" in Trainer.__doc__
-assert "| `shake` | float | `0.5` | yes | How much to shake. |" in page()
+assert "| `shake` | float | `0.5` | both | yes | How much to shake. |" in page()
 given = [PATH, "--epochs", "1", "--num-parts", "2", "--hidden-channels", "8"]
 status, said = call(*given, "--shake", "2", "--out", "a")
 assert status == 0, said

@@ -180,7 +180,7 @@ def test_an_assignment_keeps_its_clusters_whole(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (np.zeros(3, int), r"expected one integer a node.*\(60,\)"),
+        (np.zeros(3, int), r"expected one integer per node.*\(60,\)"),
         (np.zeros(60), "float64"),
         ("missing.npy", "no file missing.npy"),
         ("bad.txt", "one integer per line"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RowSource(ABC):
-    """Dense float32 features (N, F) that are in no memory: indexed like an array.
+    """Dense float32 features (N, F) that are not in memory: indexed like an array.
 
     They are finite, and not so full of zeros that CSR would be the smaller form.
     """

@@ -57,7 +57,8 @@ def read_numpy(path: Any, **options: Any) -> GraphData:
             edges = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
         except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
             raise DatasetError(
-                f"{file} is damaged or no .npy of plain numbers ({error}): get it again"
+                f"{file} is damaged or not an .npy of plain numbers ({error}): "
+                "get it again"
             ) from None
         yield from _slices(edges, reading.limit // 64, file)
 
@@ -86,7 +87,7 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
     """Read an .npz by the arrays it holds."""
     (path, *more) = find_files(given)
     if more:
-        raise DatasetError(f"{given} means {1 + len(more)} files, expected one .npz")
+        raise DatasetError(f"{given} matches {1 + len(more)} files, expected one .npz")
     arrays = load_npz(path)
     if {"indptr", "indices"} <= arrays.keys() and "shape" not in arrays:
         return read_npz(path, **_npz_options(options))
@@ -96,7 +97,7 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
         matrix = sp.load_npz(path)
     except BROKEN_ARCHIVE as error:
         raise DatasetError(
-            f"{path} is damaged or no matrix of scipy ({error}): get it again"
+            f"{path} is damaged or not a scipy matrix ({error}): get it again"
         ) from None
     # A matrix is in memory already, so there is no limit and no progress.
     unused = ("memory_limit", "progress")

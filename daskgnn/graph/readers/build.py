@@ -141,7 +141,7 @@ def begin(path: Any, options: dict[str, Any], single: str = "") -> Reading:
     """
     files = find_files(path)
     if single and len(files) > 1:
-        raise DatasetError(f"{path} means {len(files)} files, expected one {single}")
+        raise DatasetError(f"{path} matches {len(files)} files, expected one {single}")
     found = take_options(options, files[0].name.partition(".")[0])
     return Reading(files, found, limit_bytes(found.memory_limit))
 

@@ -90,7 +90,7 @@ class _GraphML:
             if isinstance(error, GraphFormatError):
                 raise
             raise DatasetError(
-                f"{path} is no GraphML ({error}): get it again"
+                f"{path} is not GraphML ({error}): get it again"
             ) from None
         yield self._flush()
         if not self._graphs:

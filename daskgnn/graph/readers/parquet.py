@@ -124,7 +124,8 @@ def _batches(
                 yield batch.select(columns)
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
-            f"{path} is damaged or no Parquet file ({first_line(error)}): get it again"
+            f"{path} is damaged or not a Parquet file ({first_line(error)}): "
+            "get it again"
         ) from None
 
 

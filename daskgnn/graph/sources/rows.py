@@ -1,4 +1,4 @@
-"""Feature rows and entries that stay where a source has them until they are wanted."""
+"""Feature rows and entries that stay in a source until they are needed."""
 
 from __future__ import annotations
 

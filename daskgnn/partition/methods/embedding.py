@@ -1,12 +1,12 @@
-"""Clusters of an embedding: eigenvectors, or what random walks give, then k-means.
+"""The methods "spectral" and "random-walk": k-means on an embedding of the nodes.
 
 Spectral: Ng, Jordan and Weiss ("On spectral clustering", NIPS 2001), regularised as by
 Amini et al. ("Pseudo-likelihood methods for community detection", 2013): a little link
 between all pairs keeps small pieces from taking the eigenvectors for themselves.
 
-Walks: Perozzi et al. ("DeepWalk", KDD 2014) with negative sampling. Walks are drawn and
-used at once, never kept; randomness is counter-based and one thread does the sums, so
-the same seed gives the same clusters.
+Random walks: Perozzi et al. ("DeepWalk", KDD 2014) with negative sampling. Walks are
+drawn and used at once, never kept; randomness is counter-based and one thread does the
+sums, so the same seed gives the same clusters.
 
 Points are clustered by two-means, again and again, balanced by weight. N nodes, D
 dimensions.

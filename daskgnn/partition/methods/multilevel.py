@@ -1,9 +1,9 @@
-"""Clusters by METIS, cut recursively, and by KaMinPar; both number hierarchically.
+"""The methods "metis", "kaminpar" and "terapart", whose numbers are hierarchical.
 
-Recursive bisection numbers the clusters by the cuts that made them: runs of
-consecutive clusters are as good parts as METIS makes directly. Nodes weigh what they
-work, by the measure that later balances the parts, so that balanced cuts of the order
-fall on METIS's own.
+METIS bisects recursively, which numbers the clusters by the cuts that made them: runs
+of consecutive clusters are as good parts as METIS makes directly. Nodes are weighted by
+work, the measure that later balances the parts, so that balanced cuts of the order fall
+on METIS's own.
 
 KaMinPar (Gottesbüren et al., "Deep multilevel graph partitioning", 2021) has METIS's
 quality in a fraction of its time and memory. It doubles the number of clusters level by

@@ -1,4 +1,4 @@
-"""Clusters by size-constrained label propagation, level by level, in linear memory.
+"""The method "cluster": size-constrained label propagation in linear memory.
 
 Nodes take the label that most of their neighbours have, as long as its cluster stays
 small; clusters become the nodes of a smaller graph, and so on (Meyerhenke, Sanders and

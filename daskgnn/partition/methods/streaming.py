@@ -1,4 +1,4 @@
-"""Streaming partitioners: each node is placed when its row is read.
+"""The streaming methods "ldg" and "fennel": nodes are placed as rows are read.
 
 Linear deterministic greedy (Stanton and Kliot, "Streaming graph partitioning for large
 distributed graphs", KDD 2012) and Fennel (Tsourakakis et al., WSDM 2014), both passed

@@ -1,4 +1,4 @@
-"""What partitioners see of a graph: its rows, its training nodes, its nodes' work."""
+"""What the methods share: the graph as they see it, nodes' work, scratch arrays."""
 
 from __future__ import annotations
 

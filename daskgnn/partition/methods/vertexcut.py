@@ -1,4 +1,4 @@
-"""Vertex-cuts: edges, not nodes, are assigned to clusters.
+"""The vertex-cuts "dbh" and "hdrf": edges, not nodes, are assigned to clusters.
 
 Degree-based hashing (Xie, Yan, Li and Zhang, "Distributed power-law graph computing",
 NIPS 2014) and HDRF (Petroni et al., "HDRF: stream-based partitioning for power-law

@@ -183,7 +183,7 @@ class UpdateOptions:
     applies: bool = True
     """Whether the update is made after this step; else the gradient is kept."""
     averages: bool = False
-    """Whether parts that take steps of their own are averaged after this one."""
+    """With local steps: whether parts are averaged after this one."""
     rate: float = 1.0
     """What the learning rates in `groups` were multiplied by."""
 

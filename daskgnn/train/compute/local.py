@@ -97,7 +97,7 @@ class LocalSteps(StepMethod):
             )
             for loss, own in zip(losses, each, strict=True)
         ]
-        # Parameters and optimizer stay those that the parts began from.
+        # The common parameters and optimizer state do not change until the average.
         told = (*state.reports, *reports)
         return replace(state, step=first.step, by_part=by_part, reports=told)
 

@@ -1,4 +1,4 @@
-"""The method of a window's steps, by how gradients are used."""
+"""Steps with compressed gradients, and the choice of a `StepMethod` by options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PackedSteps(StepMethod):
-    """What a message leaves out is carried to the part's next step."""
+    """Steps with compressed gradients: residuals are added to the next step's."""
 
     compression: Compression = field(kw_only=True)
 

@@ -125,7 +125,7 @@ def _is_switch(value: Any) -> bool:
 
 
 def _is_list(value: Any) -> bool:
-    # What is in it is told by the check of its own, in better words.
+    # The option's own check has a better message for its content.
     return not isinstance(value, str | Mapping) and isinstance(value, Iterable)
 
 

@@ -92,7 +92,7 @@ def _places() -> list[tuple[dict[str, Option], str]]:
     both = {n: o for n, o in TRAINER.items() if n in plain}
     runs = {n: o for n, o in RUN.items() if n not in plain}
     python = {n: o for n, o in TRAINER.items() if n not in plain}
-    return [(both, ""), (runs, "Of runs alone."), (python, "In Python alone.")]
+    return [(both, "both"), (runs, "command"), (python, "Python")]
 
 
 def _row(name: str, option: Option, where: str) -> str:

@@ -32,36 +32,37 @@ class TrainOptions(PlainOptions, total=False):
     """The keyword arguments of `Trainer`."""
 
     sampler: Annotated[Any, Option(group=SAMPLING, type_name="Sampler")]
-    """In place of `num_neighbors` and `sample_by`: how neighbourhoods are sampled."""
+    """A sampler, instead of `num_neighbors` and `sample_by`."""
     task: Annotated[Any, Option(group=TRAINING, type_name="Task")]
-    """In place of `loss`: what is predicted, and how it is scored."""
+    """What is predicted and how it is scored, instead of `loss`."""
     loss: Annotated["Loss | None", Option(type_name="callable", fact="loss")]
-    """(outputs, labels) -> the sum over the seeds.
+    """A function of outputs and labels that returns the sum over the seeds.
 
-    None is cross entropy, or binary cross entropy for several labels a node.
+    None is cross entropy, or binary cross entropy where a node has several labels.
     """
     scheduler: Annotated[
         "SchedulerFactory | None", Option(type_name="callable", fact="optimizer")
     ]
-    """From an optimizer to any of `torch.optim.lr_scheduler`.
+    """A function that takes the optimizer and returns a learning-rate scheduler of
+    `torch.optim.lr_scheduler`.
 
     It runs on the driver.
     """
     scheduler_interval: Annotated[
         Literal["epoch", "step"], Option("epoch", flag=False, fact=True)
     ]
-    """When `scheduler` advances."""
+    """Whether `scheduler` advances once per epoch or once per update."""
     deterministic: Annotated[bool, Option(True, flag=False)]
-    """False allows layers that draw from torch's generator; bits then vary."""
+    """False allows layers that draw from torch's random generator, such as
+    torch.nn.Dropout; results then vary from run to run."""
     client: Annotated[
         Any,
         Option("auto", group=CLUSTER, type_name='distributed.Client, None or "auto"'),
     ]
-    """A client of Dask: "auto" takes the current one if there is one; None trains in
-    this process.
-    """
+    """A Dask client. "auto" takes the current one, if there is one; None trains in this
+    process."""
     progress: Annotated["Progress | None", Option(group=FILES, type_name="Progress")]
-    """What is told of steps and epochs."""
+    """An object whose methods are called after steps and epochs."""
 
 
 class RunOptions(PlainOptions, total=False):
@@ -70,63 +71,63 @@ class RunOptions(PlainOptions, total=False):
     graph: Annotated[str, Option(group=GRAPH, flag=False, fact="graph_hash")]
     """A data set's name, or the path of a graph file or a store."""
     data_dir: Annotated[str | None, Option(kind="path")]
-    """Folder where data sets are looked for first.
+    """Folder where data sets are looked for before a download.
 
-    Else the environment variable ``DASKGNN_DATA_DIR``.
+    By default the environment variable ``DASKGNN_DATA_DIR``.
     """
     num_parts: Annotated[
         int | None, Option(shown="as many as workers", least=1, fact="num_parts")
     ]
-    """Parts to open the graph with.
+    """Number of parts to open the graph with.
 
-    As many as there are workers, unless given; results depend on it.
+    Results depend on it, by rounding.
     """
     num_clusters: Annotated[int | None, Option(least=1)]
-    """Clusters to partition into."""
+    """Number of clusters of nodes to partition into."""
     method: Annotated[str, Option("auto")]
     """The partitioner, for instance metis or hash."""
     features: Annotated[Literal["memory", "disk"], Option("memory")]
-    """Where feature rows stay: in memory, or in the store's files."""
+    """Keep feature rows in the workers' memory, or read them from the store."""
     model: Annotated[
         Literal["sage", "gcn", "gat"], Option("sage", group=MODEL, fact="model")
     ]
     """The kind of layers."""
     aggr: Annotated[Literal["mean", "max", "sum"], Option("mean", fact="model")]
-    """How sage sums neighbours up."""
+    """Aggregation over neighbours, for sage."""
     heads: Annotated[int, Option(8, least=1, fact="model")]
-    """Attention heads of gat."""
+    """Attention heads, for gat."""
     hidden_channels: Annotated[int, Option(128, least=1, fact="model")]
     """Width of hidden layers."""
     num_layers: Annotated[int | None, Option(shown="2", least=1, fact="model")]
-    """Layers: as many as hops are sampled."""
+    """Number of layers; one hop is sampled for each."""
     dropout: Annotated[float, Option(0.0, least=0, below=1, fact="model")]
-    """Share of hidden entries that are dropped."""
+    """Dropout probability of hidden entries."""
     input_dropout: Annotated[float, Option(0.0, least=0, below=1, fact="model")]
-    """Share of input features that are dropped."""
+    """Dropout probability of input features."""
     norm: Annotated[Literal["none", "layer"], Option("none", fact="model")]
-    """Normalise hidden rows."""
+    """Normalisation of hidden rows."""
     epochs: Annotated[int, Option(20, group=TRAINING, least=1)]
     """Epochs to train."""
     recipe: Annotated[bool, Option(True)]
-    """Take what is not given from the data set's tested settings."""
+    """Use the tested settings of this data set for what is not given."""
     workers: Annotated[
         int | None, Option(group=CLUSTER, shown="2", least=0, metavar="N")
     ]
-    """Start a local cluster of N; 0 = no cluster."""
+    """Start a local cluster of N workers; 0 = no cluster."""
     memory_limit: Annotated[
-        int | str | None, Option(shown="a share of all", metavar="SIZE")
+        int | str | None, Option(shown="an equal share of the machine", metavar="SIZE")
     ]
-    """Of each worker of the own cluster, as in '2 GiB'."""
+    """Memory limit of each local worker, as in '2 GiB'."""
     scheduler: Annotated[str | None, Option(metavar="ADDRESS")]
     """Use a running cluster, for instance tcp://10.0.0.1:8786."""
     tls: Annotated[bool | None, Option()]
-    """Encrypt the local cluster, with a certificate made for it."""
+    """Encrypt the local cluster, with a certificate made for this run."""
     tls_ca_file: Annotated[str | None, Option(kind="path")]
-    """Authority of a tls:// cluster, PEM."""
+    """Certificate authority of a tls:// cluster, a PEM file."""
     tls_cert: Annotated[str | None, Option(kind="path")]
-    """Certificate for it, PEM."""
+    """Certificate for a tls:// cluster, a PEM file."""
     tls_key: Annotated[str | None, Option(kind="path")]
-    """Key of the certificate, PEM."""
+    """Private key of --tls-cert, a PEM file."""
 
 
 def _by_heading(names: type) -> dict[str, Option]:

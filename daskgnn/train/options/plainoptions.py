@@ -30,10 +30,10 @@ class PlainOptions(TypedDict, total=False):
         Literal["float32", "float16", "bfloat16"] | None,
         Option(shown="as stored", fact=True, before="float32"),
     ]
-    """What workers hold dense features as.
+    """Type in which workers hold and send dense features.
 
-    They are sent as that, too; None is as they are stored. Sums over them are of
-    float32 whatever it is.
+    None keeps the type of the store. Sums over features are computed in float32 in any
+    case.
     """
     num_neighbors: Annotated[
         Sequence[int] | None,
@@ -43,160 +43,162 @@ class PlainOptions(TypedDict, total=False):
     sample_by: Annotated[
         Literal["uniform", "edge_weight", "degree"], Option("uniform", fact=True)
     ]
-    """What a neighbour's chance to be sampled follows.
+    """Probability with which a neighbour is sampled.
 
-    Draw uniformly, or in proportion to edge weights or degrees.
+    Equal for all neighbours, or in proportion to the edge's weight or to the
+    neighbour's degree.
     """
     batch_size: Annotated[int, Option(1024, group=TRAINING, least=1, fact=True)]
-    """Seeds a step, over all parts."""
+    """Seeds per step, over all parts together."""
     optimizer: Annotated[
         "str | OptimizerFactory",
         Option("adam", kind="name", type_name="str or callable", fact="optimizer"),
     ]
     """A name in torch.optim, for instance adam, adamw or sgd.
 
-    In Python also a function from a list of parameters to an optimizer that needs no
-    closure and no sparse gradients.
+    In Python also a function that takes a list of parameters and returns an optimizer.
+    Optimizers that need a closure or sparse gradients cannot be used.
     """
     lr: Annotated[float, Option(0.01, least=0, fact="optimizer")]
     """Learning rate.
 
-    Given to `optimizer` if that is a name.
+    Used if `optimizer` is a name.
     """
     weight_decay: Annotated[float, Option(0.0, least=0, fact="optimizer")]
     """Weight decay.
 
-    Given to `optimizer` if that is a name.
+    Used if `optimizer` is a name.
     """
     eval_every: Annotated[int, Option(1, least=1)]
     """Epochs between evaluations of the validation split."""
     patience: Annotated[int | None, Option(least=1)]
-    """Stop after so many evaluations without a better validation score."""
+    """Stop after this many evaluations without a better validation score."""
     seed: Annotated[int, Option(0, run_least=0, fact=True)]
-    """Of the epochs' order, the neighbour draws and dropout.
+    """Seed of shuffling, neighbour sampling and dropout.
 
-    A model's first parameters are the caller's in Python (``torch.manual_seed``), and
-    of this seed in a run.
+    In Python it does not set the model's initial weights: call ``torch.manual_seed``
+    for them. `daskgnn train` sets them from it.
     """
     precision: Annotated[
         Literal["float32", "medium", "bf16", "fp16"], Option("float32", fact=True)
     ]
-    """Of dense products in training; parameters and sums stay float32.
+    """Precision of matrix products in training.
 
-    "medium" lets torch round the factors of float32 products to bfloat16, "bf16" keeps
-    hidden rows in bfloat16 as well: faster where the processor has instructions for it.
-    "fp16" is float16 with a scaled loss, for what a layer leaves to torch's autocast;
-    updates whose gradient is not finite are left out. Parameters, their gradients, sums
-    over neighbours and evaluation stay float32.
+    "medium" lets torch round the factors of float32 products to bfloat16. "bf16" also
+    keeps hidden rows in bfloat16. Both are faster where the processor has bfloat16
+    instructions. "fp16" uses float16 for the products that torch's autocast handles,
+    scales the loss, and skips updates whose gradient is not finite. Parameters, their
+    gradients, sums over neighbours and evaluation are float32 in any case.
     """
     gradients: Annotated[
         Literal["tree", "ring", "async", "server"],
         Option("tree", group=GRADIENTS, fact="gradients"),
     ]
-    """How gradients of parts are combined: docs/gradients.md.
+    """How the gradients of the parts are combined: see docs/gradients.md.
 
-    Each step waits for the sum of all parts' gradients, added in a tree over parts, or
-    piece by piece around them ("ring": other last bits). With "async" it is taken at
-    the parameters of `staleness` updates before: always as many, so the bits are as
-    reproducible, and sums travel while the next step is computed. With "server" workers
-    that are free take the next part's seeds of a step, and each such gradient makes an
-    update when it comes: slow workers hold nobody up, and the bits depend on time.
+    "tree": each step waits for the sum of all parts' gradients, added pairwise in a
+    tree. "ring": the same sum, added piece by piece from part to part; it is equal up
+    to rounding. "async": each gradient is applied exactly `staleness` updates late, so
+    that sums travel while the next steps are computed. These three give reproducible
+    results. "server": a parameter server; each part's gradient makes an update when it
+    arrives. Slow workers then delay no other, but results depend on timing.
     """
     staleness: Annotated[int | None, Option(least=0, fact="gradients")]
-    """Updates that async is late, or server at most.
+    """Updates by which gradients are late (async), or may be (server).
 
-    With "async": how late gradients are (1 unless given; 0 is the same as "tree", to
-    the bit). With "server": how late they may be at most (8 unless given).
+    With "async" exactly so many, by default 1; 0 is identical to "tree". With "server"
+    at most so many, by default 8.
     """
     compensation: Annotated[
         Literal["none", "linear", "inverse", "dc-asgd"],
         Option("none", fact="gradients"),
     ]
-    """What is done about staleness.
+    """Correction of late gradients.
 
-    Against staleness t: divide the learning rate by 1 + 0.1 t or by max(1, t), or
-    correct the gradient (Zheng et al. 2017).
+    For a gradient that is t updates late, "linear" divides the learning rate by 1 + 0.1
+    t and "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al., 2017).
     """
     accumulate: Annotated[int, Option(1, least=1, fact="gradients")]
-    """Steps that make one update.
+    """Steps whose gradients are accumulated for one update.
 
-    Their gradients are weighted by their seeds. Updates do not reach over an epoch's
-    end.
+    Gradients are weighted by their numbers of seeds. The last update of an epoch uses
+    the steps that are left.
     """
     clip_norm: Annotated[float | None, Option(above=0, fact="gradients")]
-    """Largest norm of an update's gradient.
+    """Scale an update's gradient down to this norm if it is larger.
 
-    Longer ones are shortened to it.
+    As ``torch.nn.utils.clip_grad_norm_``.
     """
     compress: Annotated[str | None, Option(metavar="HOW", fact="gradients")]
-    """Send less of gradients: topk:0.01, powersgd:2, fp16, bf16 or int8.
+    """Compress gradients: topk:0.01, powersgd:2, fp16, bf16 or int8.
 
-    ``"topk:0.01"`` is a gradient's largest hundredth, ``"powersgd:2"`` two factors of
-    rank 2 a matrix. What is left out is added to the part's next gradient.
+    ``"topk:0.01"`` sends the largest hundredth of the entries, ``"powersgd:2"`` two
+    factors of rank 2 for each matrix. What is not sent is added to the part's next
+    gradient.
     """
     local_steps: Annotated[int | None, Option(least=1, metavar="K", fact="gradients")]
-    """Steps that each part takes by itself between averages.
+    """Steps that each part trains by itself between averages (local SGD).
 
-    With its own seeds; then, and at an epoch's end, parameters and moments are averaged
-    over parts.
+    Each part uses its own seeds. Parameters and optimizer state are averaged over the
+    parts after this many steps, and when an epoch ends.
     """
     checksum_every: Annotated[int | None, Option(least=1, metavar="STEPS")]
-    """Compare all workers' copies of the parameters.
+    """Compare the workers' copies of the parameters every so many steps.
 
-    Steps between comparisons. A run whose copies differ is stopped, naming the step and
-    the worker.
+    If two copies differ, the run stops and names the step and the worker.
     """
     steps: Annotated[Literal["auto", "tasks", "window"], Option("auto", group=STEPS)]
-    """Run steps as tasks, or a window of them as one task a worker: same bits.
+    """Run each step as tasks, or all steps of a window in one task per worker.
 
-    "auto" takes windows where steps are short.
+    Results are identical. "auto" uses "window" while steps take less than 2 s.
     """
     window: Annotated[int | None, Option(least=1, metavar="STEPS")]
-    """Most steps that are prepared as one task graph.
+    """Largest number of steps that are prepared together.
 
-    None is ``gnn.window`` of Dask's configuration.
+    None takes ``gnn.window`` from Dask's configuration (64).
     """
     threads_per_part: Annotated[int, Option(1, least=1, fact=True)]
-    """Threads of a numeric task.
+    """Threads that compute a part's gradient.
 
-    Bits depend on it, so it belongs to the plan.
+    Rounding depends on it, so it is the same on all workers.
     """
     halo_cache: Annotated[int | str, Option(0, check=cache_bytes, metavar="SIZE")]
-    """Keep so much of other parts' features in each part, as in '64 MB'.
+    """Memory per part for feature rows of other parts, as in '64 MB'.
 
-    0 keeps none. Not a bit depends on it.
+    0 caches nothing. Results do not depend on it.
     """
     halo_cache_policy: Annotated[Literal["static", "lru"], Option("static")]
-    """Keep what is expected to be visited most, or what was used last.
+    """Which rows the halo cache keeps.
 
-    "static" is chosen before the first step.
+    "static" keeps those that are expected to be needed most often, chosen before the
+    first step; "lru" those that were used last.
     """
     standby: Annotated[int, Option(0, group=CLUSTER, least=0, metavar="N")]
-    """Workers besides, ready to go on at once for one that is lost.
+    """Spare workers that replace a lost one at once.
 
-    They hold copies of all blocks, and no part; a trainer takes them from those that
-    there are.
+    They hold copies of all parts' data and train none. A trainer takes them from the
+    cluster's workers; `daskgnn train` starts them in addition.
     """
     adapt: Annotated[
         Sequence[int] | None,
         Option(check=fewest_and_most, metavar="MIN,MAX", type_name="(int, int)"),
     ]
-    """Start and retire workers of the own cluster as throughput says.
+    """Fewest and most workers: add or retire workers by measured throughput.
 
-    Fewest and most workers: the cluster is scaled between them while that makes steps
-    faster. Without it, `advice` says what would.
+    For clusters that daskgnn or the caller started and that can be scaled. Without it,
+    `advice` says whether more or fewer workers would help.
     """
     out: Annotated[str | Path | None, Option(group=FILES, shown="runs/GRAPH")]
-    """Directory of the run, or a URL for fsspec, as in s3://a/run.
+    """Directory of the run, or a URL that fsspec knows, as in s3://a/run.
 
-    For ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.
+    It gets ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.
     """
     checkpoint_every: Annotated[int | None, Option(least=1, metavar="STEPS")]
-    """Steps between checkpoints, beyond the one at each epoch's end.
+    """Steps between checkpoints, in addition to one at each epoch's end.
 
-    Training goes on while one is written.
+    Training continues while one is written.
     """
     checkpoint_seconds: Annotated[float | None, Option(above=0, metavar="SECONDS")]
-    """Seconds between checkpoints, beside or in place of steps."""
+    """Seconds between checkpoints, in addition to the others."""
     keep_checkpoints: Annotated[int, Option(2, least=1, metavar="N")]
-    """Keep the newest N, and the best epoch's."""
+    """Keep the newest N checkpoints, and the best epoch's."""

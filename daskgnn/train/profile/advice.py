@@ -37,7 +37,7 @@ class Advice:
 
     def __str__(self) -> str:
         if self.best == self.workers:
-            return f"{self.workers} workers suit: more or fewer would not be better"
+            return f"{self.workers} workers are enough: more or fewer would not help"
         verb = "would help" if self.best > self.workers else "would be enough"
         now, then = (t * 1e3 for t in (self.step_seconds, self.best_seconds))
         return (
@@ -78,7 +78,7 @@ def _busy(part_seconds: Sequence[float], workers: int) -> float:
 
 @dataclass(eq=False)
 class Advisor:
-    """Remembers throughput by the number of workers, and says how many are right."""
+    """Remembers throughput by the number of workers, and advises how many to use."""
 
     least: int = 1
     most: int | None = None

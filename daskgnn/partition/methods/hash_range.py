@@ -1,4 +1,4 @@
-"""Clusters by the ids of nodes alone: a hash of them, or runs of them."""
+"""The methods "hash" and "range", which look at the ids of nodes alone."""
 
 from __future__ import annotations
 
