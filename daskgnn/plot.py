@@ -20,6 +20,7 @@ _LINE_COLOURS = {
     "gather": "#8fcfa8",
     "forward": _BLUE,
     "backward": "#6fa3d8",
+    "compress": "#3d8ea6",
     "reduce": "#7a5ca8",
     "exchange": _ORANGE,
     "update": "#b39ad1",

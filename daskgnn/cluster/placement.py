@@ -36,7 +36,7 @@ class PartPlacement:
     Parameters
     ----------
     client : distributed.Client
-    residents : PersistedResults
+    persisted : PersistedResults
         What moves with the parts.
     num_parts : int
     standby : int

@@ -55,7 +55,7 @@ class HaloCache(ArrayRecord):
 
 
 @njit(cache=True, nogil=True)
-def _split_rows(
+def _pass_visits_on(
     indptr: Array,
     indices: Array,
     start: int,
@@ -126,7 +126,7 @@ def expected_visits(
     for limit in limits:
         own, remote = np.zeros(block.num_rows), np.zeros(halo.size)
         rows = (frozen(block.indptr), frozen(block.indices), start)
-        _split_rows(*rows, frozen(chance), limit, halo, own, remote)
+        _pass_visits_on(*rows, frozen(chance), limit, halo, own, remote)
         visits = visits + own
         chance = -np.expm1(-visits)
     return halo.members(block.indices.dtype), remote
@@ -159,8 +159,15 @@ def fill_cache(ids: Array, answers: list[FeatureReply]) -> HaloCache:
 def _joined(arrays: list[Any], places: Array | None = None) -> Any:
     """Return some entries, or all, of arrays in a row; None where there are none."""
     known = [array for array in arrays if array is not None]
-    whole = np.concatenate(known) if known else None
-    return whole if whole is None or places is None else whole[places]
+    if not known or places is None:
+        return np.concatenate(known) if known else None
+    out = np.empty((len(places), *known[0].shape[1:]), known[0].dtype)
+    begin = 0
+    for array in known:  # what is left out is not copied
+        here = np.flatnonzero((places >= begin) & (places < begin + len(array)))
+        out[here] = array[places[here] - begin]
+        begin += len(array)
+    return out
 
 
 def update_lru(

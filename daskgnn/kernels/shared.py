@@ -179,7 +179,7 @@ def _write(descriptor: int, handle: Handle, arrays: list[memoryview]) -> None:
     memory = mmap(descriptor, handle.size)
     _in_large_pages(memory)
     for view, array in zip(handle.views(memory), arrays, strict=True):
-        view[:] = array
+        np.copyto(np.asarray(view), np.asarray(array))  # other threads run meanwhile
 
 
 def _padded(nbytes: int) -> int:

@@ -1,6 +1,7 @@
 """Halo caches: what they hold, and that each is a function of its inputs."""
 
 import json
+import tracemalloc
 from types import SimpleNamespace
 
 import dask
@@ -91,6 +92,26 @@ def test_lru_of_one_window_keeps_what_more_steps_want():
     steps = [9, 4], [9, 5], [5, 6]
     cache = update_lru(None, window_of(*steps), *rows_of([4, 5, 6, 9]), 0, 2)
     assert checked(cache) == {5: 0, 9: 0}
+
+
+def test_lru_copies_no_row_that_it_drops():
+    count, width = 2000, 500
+    half = np.arange(count // 2)
+
+    def after(before, ids, number):
+        rows = np.ones((count, width), np.float32)
+        reply = FeatureReply(rows, None, None)
+        given = [FeatureRequest(np.arange(count) + number * count)], [reply]
+        return update_lru(before, window_of(ids), *given, number, count)
+
+    before = after(None, np.arange(count), 0)
+    tracemalloc.start()
+    cache = after(before, np.concatenate([half, half + count]), 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(cache.ids, np.concatenate([half, half + count]))
+    # The reply, its copy, the new cache and half of it on its way: not both caches.
+    assert peak < 4.2 * cache.values.nbytes
 
 
 def test_lru_without_anything_received():

@@ -363,6 +363,14 @@ def test_a_number_of_steps_is_refused(path, steps):
         trainer(path, 2, None).profile(steps)
 
 
+def test_what_compresses_gradients_is_drawn_too(path, tmp_path):
+    compressing = trainer(path, 2, None, compress="int8")
+    compressing.fit(1)
+    figures, picture = compressing.write_profile(tmp_path)
+    assert json.loads(figures.read_text())["lines"]["compress"]["ms"] > 0
+    assert picture.stat().st_size > 0
+
+
 def test_no_profile_before_a_fit(path, tmp_path):
     with pytest.raises(InputError, match="fit"):
         trainer(path, 2, None).write_profile(tmp_path)

@@ -79,11 +79,8 @@ class TreeSum(Sum):
             if self._sliced:
                 cuts = self._slices(len(next(iter(known.values())).gradient))
                 pieces = [
-                    {
-                        r: replace(s, gradient=s.gradient[piece_of])
-                        for r, s in known.items()
-                    }
-                    for piece_of in cuts
+                    {r: replace(s, gradient=s.gradient[cut]) for r, s in known.items()}
+                    for cut in cuts
                 ]
                 self._known = pieces.pop(exchange.me)
             else:

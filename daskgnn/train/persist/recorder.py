@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daskgnn.errors import InputError, TrainingError
@@ -59,14 +58,6 @@ class Silent:
 
     def finished(self, summary: dict[str, Any]) -> None:
         """Ignore it."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """A checkpoint that is in its place."""
-
-    step: int
-    seconds: float
 
 
 class Recorder:

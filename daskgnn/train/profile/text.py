@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MOST_COLUMNS = 4
-_ON_CORE = ("forward", "backward", "reduce", "update", "state", "other")
+_ON_CORE = ("forward", "backward", "compress", "reduce", "update", "state", "other")
 _TASKS = {
     "want": "ask others",
     "serve": "answer others",
