@@ -24,42 +24,89 @@ REDUCTIONS = ("sum", "mean", "max")
 
 @dataclass(frozen=True)
 class Block:
-    """Edges from `num_src` source nodes to the first `num_dst` of them.
+    """The edges that one layer computes with: from source nodes to destination nodes.
 
-    Source node *i* with ``i < num_dst`` is destination node *i*. Row *i* lists the
-    in-neighbours of destination *i*; rows may lie anywhere in `indices`.
+    The destinations are the first `num_dst` sources. Row *i* lists the in-neighbours of
+    destination *i*; rows may lie anywhere in `indices`. Blocks are what other libraries
+    call message flow graphs. E is the number of edges, D and H are channels.
 
     Raises
     ------
     ModelError
-        If the arrays' lengths contradict one another.
+        If the lengths of the arrays contradict each other.
+
+    Examples
+    --------
+    Node 0 has the neighbours 1 and 2, node 1 has the neighbour 0:
+
+    >>> import torch
+    >>> from daskgnn.nn import Block
+    >>> block = Block.from_csr([0, 2, 3], [1, 2, 0], num_src=3)
+    >>> block.num_src, block.num_dst, block.indptr
+    (3, 2, array([0, 2, 3]))
+    >>> block.edge_index
+    tensor([[1, 2, 0],
+            [0, 0, 1]])
+    >>> h = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> block.aggregate(h, "mean")
+    tensor([[2.5000],
+            [1.0000]])
+    >>> block.dst(h)
+    tensor([[1.],
+            [2.]])
+
+    For attention, edge by edge:
+
+    >>> scores = block.edge_add(h, h)
+    >>> scores.flatten()  # of source and destination
+    tensor([3., 4., 3.])
+    >>> alpha = block.edge_softmax(scores)
+    >>> alpha.flatten()
+    tensor([0.2689, 0.7311, 1.0000])
+    >>> block.weighted_sum(h, alpha).flatten()
+    tensor([2.7311, 1.0000])
+    >>> block.with_self_loops.edge_index
+    tensor([[1, 2, 0, 0, 1],
+            [0, 0, 0, 1, 1]])
+
+    What whole layers are made of:
+
+    >>> block.sage(h, "sum", torch.eye(1), None, root=torch.eye(1)).flatten()
+    tensor([6., 3.])
+    >>> block.propagate_gcn(h).shape
+    torch.Size([2, 1])
+    >>> block.gcn_weight.shape, block.compact_edge_weight
+    ((3,), None)
     """
 
     num_src: int
-    """How many source nodes there are."""
+    """Number of source nodes."""
     num_dst: int
-    """How many destination nodes there are; not more than `num_src`."""
+    """Number of destination nodes, at most `num_src`."""
     starts: np.ndarray
     """int64 [num_dst]: row *i* is ``indices[starts[i]:ends[i]]``."""
     ends: np.ndarray
-    """int64 [num_dst]."""
+    """int64 [num_dst], ends of the rows."""
     indices: np.ndarray
     """int32, source numbers."""
     ids: np.ndarray
-    """int64 [>= num_src], the source nodes' original ids; [>= num_dst] will do where
-    the block carries `aggregated`."""
+    """int64 [>= num_src], original ids of the source nodes; of the destinations only
+    where the block has `aggregated`."""
     degree: np.ndarray
-    """int64 [>= num_dst], the destinations' in-neighbours in the whole graph."""
+    """int64 [>= num_dst], number of in-neighbours of the destinations in the whole
+    graph."""
     weighted_degree: np.ndarray
-    """float32, as long as `ids`: sum of the weights of each node's in-edges."""
+    """float32, as long as `ids`: sum of the weights of each node's in-edges in the
+    whole graph."""
     edge_weight: np.ndarray | None = None
-    """float32, one for each entry of `indices`; None where all weigh 1."""
+    """float32, one for each element of `indices`; None if every edge has weight 1."""
     dropout_key: int = 0
-    """Key (uint64) of this step's dropout masks."""
+    """uint64 key of the step's dropout masks."""
     aggregated: np.ndarray | None = None
-    """float32 [num_dst, F], the first aggregation of raw features, done ahead."""
+    """float32 [num_dst, F], the first aggregation of raw features, if it was done in
+    advance."""
     aggregated_op: str | None = None
-    """Which one: "sum", "mean", "max" or "gcn" (self loop included)."""
+    """Which aggregation that is: "sum", "mean", "max" or "gcn" (with self-loops)."""
 
     def __post_init__(self) -> None:
         known = self.num_src if self.aggregated is None else self.num_dst
@@ -95,21 +142,28 @@ class Block:
         ids: np.ndarray | None = None,
         **others: Any,
     ) -> Block:
-        """Return the block of CSR rows, as if they were the whole graph.
+        """Make a block of CSR rows, as if they were the whole graph.
 
         Parameters
         ----------
-        indptr, indices
-            int64 [num_dst + 1] and integer [E], row = destination.
-        edge_weight
-            float32 [E] or None.
-        num_src
-            Number of source nodes; that of rows if not given.
-        ids
-            int64 [num_src] original ids; 0, 1, ... if not given.
-        others
-            Further fields; `degree` and `weighted_degree` are by default those of the
-            rows given, and 0 for other sources.
+        indptr : array of int
+            [num_dst + 1], CSR row pointers; rows are destinations.
+        indices : array of int
+            [E], source numbers.
+        edge_weight : numpy.ndarray, optional
+            float32 [E]; by default every edge has weight 1.
+        num_src : int, optional
+            Number of source nodes; by default the number of rows.
+        ids : numpy.ndarray, optional
+            int64 [num_src], original ids; by default 0, 1, ...
+        **others : dict
+            Other fields of the block; `degree` and `weighted_degree` are by default
+            those of the rows, and 0 for other sources.
+
+        Returns
+        -------
+        Block
+            The block.
         """
         indptr = np.asarray(indptr, np.int64)
         num_dst = len(indptr) - 1
@@ -132,17 +186,17 @@ class Block:
 
     @cached_property
     def rows(self) -> Rows:
-        """The rows as they lie in `indices`."""
+        """The rows as they lie in `indices`: starts, ends and indices."""
         return Rows.of(self.starts, self.ends, self.indices)
 
     @cached_property
     def indptr(self) -> np.ndarray:
-        """int64 [num_dst + 1], bounds of the rows laid end to end."""
+        """CSR row pointers of the rows one after the other, int64 [num_dst + 1]."""
         return frozen(offsets(self.rows.ends - self.rows.starts))
 
     @cached_property
     def compact(self) -> Rows:
-        """The rows laid end to end: the order of `edge_index`."""
+        """The rows one after the other, in the order of `edge_index`."""
         starts, _, indices = self.rows
         bounds = self.indptr
         if len(indices) != bounds[-1] or not np.array_equal(starts, bounds[:-1]):
@@ -151,22 +205,22 @@ class Block:
 
     @cached_property
     def edge_index(self) -> torch.Tensor:
-        """int64 [2, E]: source and destination of every edge, row by row."""
+        """Source and destination of every edge, int64 [2, E], row by row."""
         row = np.repeat(np.arange(self.num_dst), np.diff(self.indptr))
         return CPU.tensor(np.stack([self.compact.indices.astype(np.int64), row]))
 
     @cached_property
     def compact_edge_weight(self) -> torch.Tensor | None:
-        """float32 [E], the edges' weights in the order of `edge_index`, or None."""
+        """Edge weights in the order of `edge_index`, float32 [E], or None."""
         if self.edge_weight is None:
             return None
         return CPU.tensor(self.edge_weight[ops.edge_places(self.rows)[1]])
 
     @cached_property
     def with_self_loops(self) -> Block:
-        """The block with one self loop (of weight 1) a destination, at its row's end.
+        """The block with one self-loop of weight 1 at the end of each row.
 
-        Self loops that were there are dropped.
+        Self-loops that were there before are dropped.
         """
         row, place = ops.edge_places(self.rows)
         source = self.rows.indices[place]
@@ -187,7 +241,7 @@ class Block:
 
     @cached_property
     def gcn_weight(self) -> np.ndarray:
-        """float32, the GCN weight of each entry of `indices`: `gcn_coefficients`."""
+        """The GCN coefficient of each element of `indices`, float32."""
         if len(self.weighted_degree) < self.num_src:
             raise ModelError(
                 "the GCN weights of a layer with precomputed aggregation are "
@@ -197,21 +251,29 @@ class Block:
         return gcn_coefficients(self.rows, *known)
 
     def dst(self, h: torch.Tensor) -> torch.Tensor:
-        """Return the destinations' rows of `h`: its first `num_dst`."""
-        return h[: self.num_dst]
-
-    def aggregate(self, h: torch.Tensor, op: str) -> torch.Tensor:
-        """Return the "sum", "mean" or "max" of each destination's neighbours.
-
-        Edge weights play no part.
+        """Return the rows of the destinations.
 
         Parameters
         ----------
-        h
-            [num_src, D]; only the destinations' rows are needed where the block
-            carries the aggregate already.
-        op
-            "sum", "mean" or "max".
+        h : torch.Tensor
+            [>= num_dst, ...].
+
+        Returns
+        -------
+        torch.Tensor
+            The first `num_dst` rows.
+        """
+        return h[: self.num_dst]
+
+    def aggregate(self, h: torch.Tensor, op: str) -> torch.Tensor:
+        """Aggregate the neighbours of each destination; edge weights are not used.
+
+        Parameters
+        ----------
+        h : torch.Tensor
+            [num_src, D]; of the destinations only where the block has `aggregated`.
+        op : {"sum", "mean", "max"}
+            The aggregation.
 
         Returns
         -------
@@ -221,8 +283,8 @@ class Block:
         Raises
         ------
         ModelError
-            If `op` is unknown, `h` has too few rows, or the block carries another
-            aggregate than the one asked for.
+            If `op` is unknown, `h` has too few rows, or the block has another
+            aggregation.
         """
         if op not in REDUCTIONS:
             raise ModelError(
@@ -242,18 +304,24 @@ class Block:
         *,
         relu: bool = False,
     ) -> torch.Tensor:
-        """Return ``aggregate(h) @ weight.T + bias + dst(h) @ root.T`` in one pass.
+        """Compute a GraphSAGE layer in one pass over the rows.
+
+        It is ``aggregate(h, op) @ weight.T + bias + dst(h) @ root.T``.
 
         Parameters
         ----------
-        h, op
-            As in `aggregate`.
-        weight, root
-            [H, D]; `root` may be None.
-        bias
-            [H] or None.
-        relu
-            Whether negative results become zero.
+        h : torch.Tensor
+            [num_src, D], as in `aggregate`.
+        op : {"sum", "mean", "max"}
+            The aggregation.
+        weight : torch.Tensor
+            [H, D], applied to the aggregated neighbours.
+        bias : torch.Tensor or None
+            [H].
+        root : torch.Tensor or None
+            [H, D], applied to the node's own row.
+        relu : bool, default False
+            Whether to apply a ReLU.
 
         Returns
         -------
@@ -279,18 +347,17 @@ class Block:
         return fused.SageLayer.apply(h, near, weight, bias, root, layer)
 
     def propagate_gcn(self, h: torch.Tensor) -> torch.Tensor:
-        """Return the GCN propagation of `h`, self loop of weight 1 included.
+        """Propagate features as a GCN does, with a self-loop of weight 1 at every node.
 
-        The weights are those of the whole graph, ``w / sqrt((s_i + 1) (s_j + 1))``
-        with *s* the weighted degree, those of a sampled row scaled by its degree
-        over the number of its neighbours here: exact where all are here, right on
-        average else.
+        Coefficients are those of the whole graph, ``w / sqrt((s_i + 1) (s_j + 1))``
+        with the weighted degrees *s*. Those of a sampled row are multiplied by its
+        degree over the number of neighbours in the block: exact if all are there,
+        unbiased otherwise.
 
         Parameters
         ----------
-        h
-            [num_src, D]; only the destinations' rows are needed where the block
-            carries the result already.
+        h : torch.Tensor
+            [num_src, D]; of the destinations only where the block has `aggregated`.
 
         Returns
         -------
@@ -312,29 +379,47 @@ class Block:
         return near + self.dst(h) * as_weight(loop, h)
 
     def edge_add(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return ``source[j] + target[i]`` for every edge j -> i of `edge_index`.
+        """Return ``source[j] + target[i]`` for every edge j -> i.
 
-        `source` is [num_src, H], `target` [>= num_dst, H]; the result [E, H].
+        Parameters
+        ----------
+        source : torch.Tensor
+            [num_src, H].
+        target : torch.Tensor
+            [>= num_dst, H].
+
+        Returns
+        -------
+        torch.Tensor
+            [E, H], in the order of `edge_index`.
         """
         return ops.edge_add(self._sources(source), target, self.compact)
 
     def edge_softmax(self, scores: torch.Tensor) -> torch.Tensor:
-        """Return the softmax of `scores` over the edges of each destination.
+        """Return the softmax over the edges of each destination.
 
-        `scores` is [E] or [E, H], in the order of `edge_index`, and so is the result.
+        Parameters
+        ----------
+        scores : torch.Tensor
+            [E] or [E, H], in the order of `edge_index`.
+
+        Returns
+        -------
+        torch.Tensor
+            Like `scores`.
         """
         if scores.dim() == 1:
             return ops.edge_softmax(scores.unsqueeze(1), self.compact).squeeze(1)
         return ops.edge_softmax(scores, self.compact)
 
     def weighted_sum(self, h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return each destination's sum of neighbours, weighted edge by edge.
+        """Sum the neighbours of each destination with a weight for every edge.
 
         Parameters
         ----------
-        h
-            [num_src, D] or, by head, [num_src, H, D].
-        weight
+        h : torch.Tensor
+            [num_src, D], or [num_src, H, D] with heads.
+        weight : torch.Tensor
             [E] or [E, H], in the order of `edge_index`.
 
         Returns

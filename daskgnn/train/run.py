@@ -55,31 +55,49 @@ def train(
     yes: bool = False,
     profile: bool = False,
 ) -> dict[str, Any]:
-    """Train as it is said and write the directory ``given["out"]``.
+    """Train a model and write the run to the directory ``given["out"]``.
+
+    This is what ``daskgnn train`` does: it loads and partitions the graph, starts a
+    cluster if there is none, trains, and writes metrics, checkpoints and a summary.
 
     Parameters
     ----------
     given : RunOptions
-        A dict of settings. None stands for "not given": then the recipe's value
-        holds, or the default.
+        Settings by name, as in the table of options; "graph" and "out" are required. A
+        setting that is None or missing has the value of the data set's recipe, or its
+        default.
     progress : Progress, optional
-    yes : bool
-        Whether a large download may begin without asking.
-    profile : bool
-        Whether to write ``profile.json`` and ``profile.png`` at the end, and to name
-        them in what is returned.
+        Receives the events of the run.
+    yes : bool, default False
+        Whether to agree to a large download.
+    profile : bool, default False
+        Whether to write ``profile.json`` and ``profile.png`` as well; the result then
+        names them.
 
     Returns
     -------
     dict
-        The run's summary, as in ``summary.json``.
+        What ``summary.json`` holds.
 
     Raises
     ------
     InputError
         Before anything is written: what was given, and what is expected.
+    PartitionError
+        If there are more parts than clusters.
     TrainingError
         If the run fails.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from daskgnn.train.run import train
+    >>> out = os.path.join(tempfile.mkdtemp(), "run")
+    >>> summary = train({"graph": "karate", "out": out, "workers": 0, "epochs": 3})
+    >>> summary["epochs"], summary["num_nodes"]
+    (3, 34)
+    >>> sorted(os.listdir(out))
+    ['checkpoints', 'graph.zarr', 'metrics.jsonl', 'run.json', 'summary.json']
     """
     progress = progress or Silent()
     asked = check_run(given)
@@ -205,12 +223,45 @@ def resume(
     profile: bool = False,
     memory_limit: str | None = None,
 ) -> dict[str, Any]:
-    """Continue the run in `directory`, exact to the step.
+    """Continue the run in a directory, exact to the step.
+
+    Parameters
+    ----------
+    directory : str or path
+        Where `train` has written the run.
+    workers : int, optional
+        Number of workers of the local cluster, 0 for none; by default as before.
+    scheduler : str, optional
+        Address of a running cluster to use.
+    encryption : Encryption, optional
+        TLS of the cluster; by default as before.
+    progress : Progress, optional
+        Receives the events of the run.
+    profile : bool, default False
+        Whether to write ``profile.json`` and ``profile.png`` as well.
+    memory_limit : str, optional
+        Memory of each worker of the local cluster, for instance "2 GiB".
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds.
 
     Raises
     ------
     CheckpointError
-        If there is no run or no usable checkpoint.
+        If there is no run, or no usable checkpoint.
+    TrainingError
+        If the run fails.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from daskgnn.train.run import resume, train
+    >>> out = os.path.join(tempfile.mkdtemp(), "run")
+    >>> first = train({"graph": "karate", "out": out, "workers": 0, "epochs": 2})
+    >>> resume(out)["params_sha256"] == first["params_sha256"]  # nothing was left to do
+    True
     """
     progress = progress or Silent()
     where = ClusterSpec(workers, scheduler, encryption, memory_limit)
@@ -227,7 +278,42 @@ def evaluate(
     scheduler: str | None = None,
     encryption: Encryption | None = None,
 ) -> dict[str, Any]:
-    """Return the exact scores of a run's best parameters on a split."""
+    """Return exact scores of a split, with a run's best parameters.
+
+    Parameters
+    ----------
+    directory : str or path
+        Where `train` has written the run.
+    split : str, default "test"
+        "train", "val" or "test".
+    workers : int, optional
+        Number of workers of the local cluster, 0 for none; by default as before.
+    scheduler : str, optional
+        Address of a running cluster to use.
+    encryption : Encryption, optional
+        TLS of the cluster; by default as before.
+
+    Returns
+    -------
+    dict
+        As `Trainer.evaluate`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run, or no usable checkpoint.
+    InputError
+        If the graph has no such split.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from daskgnn.train.run import evaluate, train
+    >>> out = os.path.join(tempfile.mkdtemp(), "run")
+    >>> _ = train({"graph": "karate", "out": out, "workers": 0, "epochs": 2})
+    >>> evaluate(out, "val")["split"]
+    'val'
+    """
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
@@ -242,7 +328,46 @@ def predict(
     scheduler: str | None = None,
     encryption: Encryption | None = None,
 ) -> Path:
-    """Write a run's predictions for every node to ``out`` (.zarr or .parquet)."""
+    """Write a run's outputs for every node to a file.
+
+    Parameters
+    ----------
+    directory : str or path
+        Where `train` has written the run.
+    out : str or path
+        A new file that ends in ``.zarr`` (an array float32 [N, C]) or ``.parquet`` (a
+        row a node, with the predicted class and a column a class).
+    workers : int, optional
+        Number of workers of the local cluster, 0 for none; by default as before.
+    scheduler : str, optional
+        Address of a running cluster to use.
+    encryption : Encryption, optional
+        TLS of the cluster; by default as before.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run, or no usable checkpoint.
+    InputError
+        If `out` has another suffix or exists.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import zarr
+    >>> from daskgnn.train.run import predict, train
+    >>> folder = tempfile.mkdtemp()
+    >>> out = os.path.join(folder, "run")
+    >>> _ = train({"graph": "karate", "out": out, "workers": 0, "epochs": 2})
+    >>> path = predict(out, os.path.join(folder, "outputs.zarr"))
+    >>> zarr.open(path).shape
+    (34, 2)
+    """
     from daskgnn.train.persist.output import check_output, write_predictions
 
     check_output(out)

@@ -66,21 +66,55 @@ class Trainer:
     Parameters
     ----------
     model : torch.nn.Module
-        ``forward(x, blocks)`` returns float32 [seeds, C]: see `daskgnn.nn`. Its
-        float32 parameters are where training starts, and get the best ones when a
-        fit ends.
+        ``forward(x, blocks)`` returns float32 [seeds, C]; see `daskgnn.nn`. Training
+        starts from its float32 parameters; when `fit` ends, they are set to the best
+        ones.
     graph : Graph
-        From `daskgnn.open_graph`, with features, labels and a training split.
+        What `daskgnn.open_graph` returns, with features, labels and a training split.
 
     Raises
     ------
     InputError, ModelError
-        In one line, before any work: what was given, and what is expected.
+        Before any work, in one line: what was given, and what is expected.
 
     Examples
     --------
-    >>> trainer = Trainer(model, graph, num_neighbors=[15, 10])  # doctest: +SKIP
-    >>> trainer.fit(epochs=20)                                   # doctest: +SKIP
+    >>> import daskgnn
+    >>> from daskgnn.nn import GraphSAGE
+    >>> partitioned = daskgnn.load_dataset("karate").partition()
+    >>> graph = daskgnn.open_graph(partitioned, num_parts=2)
+    >>> model = GraphSAGE(graph.num_features, 16, graph.num_classes)
+    >>> trainer = daskgnn.Trainer(model, graph, num_neighbors=[10, 5], client=None)
+    >>> history = trainer.fit(epochs=5)
+    >>> [record["epoch"] for record in history.epochs]
+    [0, 1, 2, 3, 4]
+    >>> 0 <= trainer.evaluate("test")["accuracy"] <= 1
+    True
+    >>> trainer.predict().shape
+    (34, 2)
+    >>> trainer.summary()["num_parts"], trainer.best_parameters.dtype
+    (2, dtype('float32'))
+    >>> len(trainer.params_sha256), trainer.advice
+    (64, None)
+
+    Where the time goes, step by step:
+
+    >>> trainer.profile(steps=2).steps
+    2
+    >>> import os, tempfile
+    >>> [path.name for path in trainer.write_profile(tempfile.mkdtemp())]
+    ['profile.json', 'profile.png']
+    >>> trainer.executor.num_workers()
+    0
+
+    With a directory for checkpoints, another `Trainer` can continue:
+
+    >>> options = {"num_neighbors": [10, 5], "client": None, "out": tempfile.mkdtemp()}
+    >>> _ = daskgnn.Trainer(model, graph, **options).fit(epochs=1)
+    >>> trainer = daskgnn.Trainer(model, graph, **options)
+    >>> trainer.restore()  # which fit(..., resume=True) does by itself
+    >>> len(trainer.fit(epochs=3, resume=True).epochs)
+    2
     """
 
     def __init__(
@@ -145,35 +179,36 @@ class Trainer:
 
     @property
     def executor(self) -> Executor:
-        """Where the run's tasks run."""
+        """The executor that runs the tasks: of a cluster, or of this process."""
         return self.deployment.executor
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
-        """Train until `epochs` epochs are done, from where the trainer stands.
+        """Train until `epochs` epochs are done.
 
         Parameters
         ----------
         epochs : int
-            Counted from the run's begin: a second ``fit(40)`` after ``fit(20)``
-            trains 20 more.
-        resume : bool
-            Continue from the newest checkpoint in `out`, exact to the step.
+            Counted from the start of the run: ``fit(40)`` after ``fit(20)`` trains 20
+            more.
+        resume : bool, default False
+            Whether to continue from the newest checkpoint in `out`, exact to the step.
 
         Returns
         -------
         History
-            Records of the steps and epochs of this trainer's calls so far.
+            Records of all steps and epochs of this trainer so far.
 
         Raises
         ------
         CheckpointError
             If `resume` finds no usable checkpoint, or one of another run.
+        InputError
+            If `epochs` is invalid, or `out` holds another run.
         TrainingError
-            If the loss is not finite, the cluster is lost for good, or the disk
-            refuses a checkpoint.
+            If the loss is not finite, the cluster is lost for good, or a checkpoint
+            cannot be written.
         KeyboardInterrupt, SystemExit
-            When SIGINT or SIGTERM comes, and a checkpoint of the steps that are done is
-            written.
+            On SIGINT or SIGTERM, after a checkpoint was written.
         """
         epochs = check_count("epochs", epochs)
         with Signals() as signals:
@@ -232,15 +267,16 @@ class Trainer:
         self.deployment = replace(self.deployment, executor=executor)
 
     def profile(self, steps: int = 64) -> StepProfile:
-        """Train some steps for their times alone, and return where the time went.
+        """Measure where the time of a step goes.
 
-        The steps are those that `fit` would do next; the trainer stands afterwards
-        where it stood, and nothing is written.
+        The next steps are trained, but the trainer is left as it was and nothing is
+        written.
 
         Parameters
         ----------
-        steps : int
-            On a cluster those of the first window do not count if more follow.
+        steps : int, default 64
+            How many; on a cluster those of the first window do not count if more
+            follow.
 
         Returns
         -------
@@ -250,7 +286,7 @@ class Trainer:
         Raises
         ------
         InputError
-            If `steps` is no count.
+            If `steps` is no positive integer.
         """
         steps = check_count("steps", steps)
         with translate_cluster_errors(
@@ -277,10 +313,15 @@ class Trainer:
     def write_profile(self, directory: str | Path) -> tuple[Path, Path]:
         """Write where the time of the last `fit` went.
 
+        Parameters
+        ----------
+        directory : str or path
+            Where to write; it is created if need be.
+
         Returns
         -------
         tuple of Path
-            ``profile.json`` and ``profile.png`` in `directory`.
+            ``profile.json`` and ``profile.png``.
 
         Raises
         ------
@@ -293,12 +334,20 @@ class Trainer:
         return self.step_profile.write(directory)
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """Return exact scores of a split, with the best-validation parameters.
+        """Return exact scores of a split, with the best parameters.
+
+        All neighbours are used, not a sample.
+
+        Parameters
+        ----------
+        split : str, default "test"
+            "train", "val" or "test".
 
         Returns
         -------
         dict
-            ``split``, ``num_nodes``, ``accuracy``, ``loss`` (one label a node), metric.
+            "split", "num_nodes", "accuracy", "loss" (unless a node can have several
+            labels) and the graph's metric.
 
         Raises
         ------
@@ -310,17 +359,23 @@ class Trainer:
         return {"split": split, **scores}
 
     def predict(self) -> da.Array:
-        """Return the model's outputs for every node, in original node order.
+        """Return the model's outputs for every node, with the best parameters.
 
         Returns
         -------
         dask.array.Array
-            float32 (N, C), with the best-validation parameters.
+            float32 [N, C], rows in original node order.
         """
         return self.deployment.evaluator.predict(self.best_parameters)
 
     def summary(self) -> dict[str, Any]:
-        """Return what ``summary.json`` holds, exact scores included."""
+        """Return what ``summary.json`` holds: sizes, times, traffic and exact scores.
+
+        Returns
+        -------
+        dict
+            As JSON can hold it.
+        """
         splits = [s for s in ("val", "test") if self.deployment.targets.has(s)]
         evaluator, best = self.deployment.evaluator, self.best_parameters
         scores = evaluator.scores(best, splits) if splits else {}
@@ -335,17 +390,20 @@ class Trainer:
 
     @property
     def params_sha256(self) -> str:
-        """SHA-256 of the parameters after the last step, little-endian float32."""
+        """SHA-256 of the parameters after the last step, as little-endian float32."""
         return hash_parameters(self.run_state.state.parameters)
 
     @property
     def best_parameters(self) -> np.ndarray:
-        """float32 [n], those of the best validation score (the last, without one)."""
+        """Parameters of the best validation score so far, float32 [n].
+
+        Without a validation split, those after the last step.
+        """
         return self.run_state.best_parameters
 
     @property
     def advice(self) -> Advice | None:
-        """Whether more workers would help; None if nothing was measured."""
+        """Whether more workers would help; None if no cluster was measured."""
         return self._advisor.advice()
 
     def _how_to_continue(self) -> str:
@@ -384,7 +442,7 @@ class Trainer:
         )
 
     def restore(self) -> None:
-        """Stand where the newest checkpoint in `out` was written.
+        """Go to where the newest checkpoint in `out` was written.
 
         Raises
         ------
