@@ -10,9 +10,9 @@ import numpy as np
 from torch.nn import functional
 
 from daskgnn.errors import ModelError
-from daskgnn.kernels.aggregate import Rows, frozen, gcn_coefficients
+from daskgnn.kernels.aggregate import Rows, frozen
 from daskgnn.kernels.frontier import offsets
-from daskgnn.nn import fused, ops
+from daskgnn.nn import blockrows, fused, ops
 from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
@@ -109,25 +109,7 @@ class Block:
     """Which aggregation that is: "sum", "mean", "max" or "gcn" (with self-loops)."""
 
     def __post_init__(self) -> None:
-        known = self.num_src if self.aggregated is None else self.num_dst
-        checks = {
-            "num_dst": self.num_dst <= self.num_src,
-            "starts": len(self.starts) == self.num_dst,
-            "ends": len(self.ends) == self.num_dst,
-            "ids": len(self.ids) >= known,
-            "degree": len(self.degree) >= self.num_dst,
-            "weighted_degree": len(self.weighted_degree) >= known,
-            "edge_weight": self.edge_weight is None
-            or len(self.edge_weight) == len(self.indices),
-            "aggregated": self.aggregated is None
-            or len(self.aggregated) == self.num_dst,
-        }
-        wrong = [name for name, right in checks.items() if not right]
-        if wrong:
-            raise ModelError(
-                f"{', '.join(wrong)} of a block with {self.num_src} sources and "
-                f"{self.num_dst} destinations has the wrong length; see help(Block)"
-            )
+        blockrows.check_lengths(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -222,33 +204,12 @@ class Block:
 
         Self-loops that were there before are dropped.
         """
-        row, place = ops.edge_places(self.rows)
-        source = self.rows.indices[place]
-        keep = source != row
-        row, place, source = row[keep], place[keep], source[keep]
-        counts = np.bincount(row, minlength=self.num_dst) + 1
-        ends = np.cumsum(counts)
-        indices = np.empty(len(row) + self.num_dst, np.int32)
-        where = np.arange(len(row)) + row
-        indices[where], indices[ends - 1] = source, np.arange(self.num_dst)
-        weight = None
-        if self.edge_weight is not None:
-            weight = np.ones(len(indices), np.float32)
-            weight[where] = self.edge_weight[place]
-        return replace(
-            self, starts=ends - counts, ends=ends, indices=indices, edge_weight=weight
-        )
+        return replace(self, **blockrows.with_self_loops(self))
 
     @cached_property
     def gcn_weight(self) -> np.ndarray:
         """The GCN coefficient of each element of `indices`, float32."""
-        if len(self.weighted_degree) < self.num_src:
-            raise ModelError(
-                "the GCN weights of a layer with precomputed aggregation are "
-                "known to the engine only: set the model's first_aggregation to None"
-            )
-        known = self.edge_weight, self.degree, self.weighted_degree
-        return gcn_coefficients(self.rows, *known)
+        return blockrows.gcn_weight(self)
 
     def dst(self, h: torch.Tensor) -> torch.Tensor:
         """Return the rows of the destinations.
@@ -291,8 +252,8 @@ class Block:
                 f"aggregation is {op!r}, expected one of {', '.join(REDUCTIONS)}"
             )
         if self.aggregated is not None:
-            return self._precomputed(h, op)
-        return ops.reduce(self._sources(h), self.rows, op)
+            return blockrows.precomputed(self, h, op)
+        return ops.reduce(blockrows.source_rows(self, h), self.rows, op)
 
     def sage(
         self,
@@ -340,7 +301,7 @@ class Block:
             return out.relu() if relu else out
         near, rows = None, None
         if self.aggregated is None and op in ("sum", "mean"):
-            h, rows = self._sources(h), self.rows
+            h, rows = blockrows.source_rows(self, h), self.rows
         else:
             near = self.aggregate(h, op)
         layer = fused.Layer(self.num_dst, rows, op == "mean", relu)
@@ -370,13 +331,13 @@ class Block:
             As `aggregate`.
         """
         if self.aggregated is not None:
-            return self._precomputed(h, "gcn")
-        weight = as_weight(self.gcn_weight, h)
-        x = self._sources(h).unsqueeze(1)
+            return blockrows.precomputed(self, h, "gcn")
+        weight = blockrows.as_weight(self.gcn_weight, h)
+        x = blockrows.source_rows(self, h).unsqueeze(1)
         near = ops.weighted_sum(x, weight, self.rows).squeeze(1)
         total = self.weighted_degree[: self.num_dst].astype(np.float64) + 1
         loop = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
-        return near + self.dst(h) * as_weight(loop, h)
+        return near + self.dst(h) * blockrows.as_weight(loop, h)
 
     def edge_add(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return ``source[j] + target[i]`` for every edge j -> i.
@@ -393,7 +354,7 @@ class Block:
         torch.Tensor
             [E, H], in the order of `edge_index`.
         """
-        return ops.edge_add(self._sources(source), target, self.compact)
+        return ops.edge_add(blockrows.source_rows(self, source), target, self.compact)
 
     def edge_softmax(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the softmax over the edges of each destination.
@@ -427,40 +388,8 @@ class Block:
         torch.Tensor
             [num_dst, D] or [num_dst, H, D], differentiable in both.
         """
-        h = self._sources(h)
+        h = blockrows.source_rows(self, h)
         if h.dim() == 3:
             return ops.weighted_sum(h, weight, self.compact)
         out = ops.weighted_sum(h.unsqueeze(1), weight.reshape(-1, 1), self.compact)
         return out.squeeze(1)
-
-    def _sources(self, h: torch.Tensor) -> torch.Tensor:
-        """Return the sources' rows of `h`, or say that there are too few."""
-        if len(h) < self.num_src:
-            raise ModelError(
-                f"a layer was given {len(h)} rows for {self.num_src} source nodes; if "
-                "the first layer needs all of them, set the model's first_aggregation "
-                "to None"
-            )
-        # A slice of all rows would cost a copy of its gradient.
-        return h if len(h) == self.num_src else h[: self.num_src]
-
-    def _precomputed(self, h: torch.Tensor, op: str) -> torch.Tensor:
-        """Return `aggregated`, or say why it is not what the layer needs."""
-        array = self.aggregated
-        if array is None or self.aggregated_op not in (None, op):
-            raise ModelError(
-                f"the first layer asked for {op!r}, but the model's first_aggregation "
-                f"is {self.aggregated_op!r}: set it to {op!r} or None"
-            )
-        if h.shape[1:] != array.shape[1:]:
-            raise ModelError(
-                f"the first layer aggregates rows of shape {tuple(h.shape[1:])}, raw "
-                f"features have {tuple(array.shape[1:])}: set first_aggregation = None "
-                "where a layer changes its input first"
-            )
-        return CPU.tensor(array).to(h)
-
-
-def as_weight(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    """Return `array` [L] as a column [L, 1] of the type and device of `like`."""
-    return CPU.tensor(array).to(like).unsqueeze(1)

@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-import dask
-
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.dataflow.timing import transfers
@@ -25,13 +23,12 @@ from daskgnn.train.compute.state import (
     hash_parameters,
     write_parameters,
 )
-from daskgnn.train.deployment import Deployment, find_workers, new_name
+from daskgnn.train.deployment import Deployment, find_workers
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
 from daskgnn.train.persist.recorder import Recorder, Silent
-from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
@@ -130,34 +127,17 @@ class Trainer:
         self.plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
         progress = self.options["progress"] or Silent()
-        self.recorder = Recorder(
-            self.options["out"], progress, self.options["keep_checkpoints"]
-        )
+        kept = self.options["keep_checkpoints"]
+        self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        tried = try_both(
-            model,
-            self.task,
-            graph,
-            targets.few(self.plan),
-            sampler.num_layers,
-            deterministic=self.options["deterministic"],
-        )
+        seen = model, self.task, graph, targets.few(self.plan), sampler.num_layers
+        tried = try_both(*seen, deterministic=self.options["deterministic"])
         start = TrainState(flatten(list(model.parameters())), {})
         self.run_state = RunState(start, new_schedule(self.options, model))
-        self.program = make_program(
-            model,
-            self.task,
-            optimizer_of(self.options),
-            self.options["threads_per_part"],
-            self.options["precision"],
-            Gradients.of(self.options),
-        )
-        seams = {**sampler.fingerprint(), **self.task.fingerprint()}
-        schedule = self.run_state.schedule
-        self._facts = fingerprint(
-            model, graph, self.program, seams, schedule, self.options
-        )
+        optimizer, gradients = optimizer_of(self.options), Gradients.of(self.options)
+        how = self.options["threads_per_part"], self.options["precision"], gradients
+        self.program = make_program(model, self.task, optimizer, *how)
         self.deployment = Deployment(
             find_workers(graph, self.options),
             targets,
@@ -168,6 +148,7 @@ class Trainer:
             self.options,
             *tried,
         )
+        self._facts = fingerprint(self.deployment, self.run_state.schedule)
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
@@ -248,9 +229,19 @@ class Trainer:
     def _train(self, epochs: int, signals: Signals) -> None:
         self.deployment.load()
         self.deployment.warm_up(self._notice)
-        fit = self._new_fit(signals)
-        self.step_profile = fit.loop.step_profile
-        fit.run(epochs)
+        loop = self._new_loop()
+        self.step_profile = loop.step_profile
+        Fit(
+            self.plan,
+            self.run_state,
+            self.recorder,
+            loop,
+            self.deployment.evaluator,
+            self.options,
+            self.window,
+            self._facts,
+            signals,
+        ).run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
         with translate_cluster_errors(self._how_to_continue):
@@ -261,9 +252,8 @@ class Trainer:
         self._recoveries.lost_scheduler(time.time())
         self.recorder.event("scheduler_lost", step=self.run_state.state.step)
         self.recorder.flush()
-        executor = another_executor(
-            self.executor, self.graph.num_parts, self._how_to_continue
-        )
+        wanted = self.graph.num_parts, self._how_to_continue
+        executor = another_executor(self.executor, *wanted)
         self.deployment = replace(self.deployment, executor=executor)
 
     def profile(self, steps: int = 64) -> StepProfile:
@@ -296,19 +286,8 @@ class Trainer:
             self.deployment.warm_up(self._notice)
             schedule = new_schedule(self.options, self.model)
             schedule.load(self.run_state.schedule.state())
-            loop = self._new_loop()
-            plan = some_windows(
-                self.plan,
-                self.run_state.position,
-                steps,
-                lambda: loop.window_size(self.window),
-            )
-            for _ in loop.run(plan, self.run_state.state, schedule):
-                pass
-            loop.step_profile.transfers = transfers(
-                self.executor, loop.step_profile.began
-            )
-        return loop.step_profile
+            course = self.plan, self.run_state, schedule
+            return self._new_loop().measure(*course, steps, self.window)
 
     def write_profile(self, directory: str | Path) -> tuple[Path, Path]:
         """Write where the time of the last `fit` went.
@@ -376,17 +355,7 @@ class Trainer:
         dict
             As JSON can hold it.
         """
-        splits = [s for s in ("val", "test") if self.deployment.targets.has(s)]
-        evaluator, best = self.deployment.evaluator, self.best_parameters
-        scores = evaluator.scores(best, splits) if splits else {}
-        facts = {
-            "num_workers": self.executor.num_workers(),
-            "seed": self.options["seed"],
-            "window": self.window,
-            "advice": None if self.advice is None else str(self.advice),
-        }
-        metric = self.task.metric(self.graph)
-        return summarize(self.graph, metric, self.run_state, scores, facts)
+        return summarize(self)
 
     @property
     def params_sha256(self) -> str:
@@ -410,36 +379,9 @@ class Trainer:
         return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
 
     def _new_loop(self) -> TrainLoop:
-        way = self.program.gradients
-        lookahead = Lookahead(
-            self.executor,
-            # A new name, so that results of an earlier fit that have not been released
-            # by the scheduler yet are never taken for those of this one.
-            replace(self.deployment.preparation, run=new_name()),
-            WindowPlanner(
-                self.plan,
-                self.graph.num_parts,
-                self.graph.index_dtype,
-                way,
-                self.deployment.targets.expand,
-            ),
-            int(dask.config.get("gnn.look-ahead")),
-        )
-        loop = TrainLoop if way.bound is None else ServerLoop
+        loop = TrainLoop if self.program.gradients.bound is None else ServerLoop
+        lookahead = Lookahead.of(self.deployment, self.plan)
         return loop(lookahead, self.deployment, self._recoveries, self._advisor)
-
-    def _new_fit(self, signals: Signals) -> Fit:
-        return Fit(
-            self.plan,
-            self.run_state,
-            self.recorder,
-            self._new_loop(),
-            self.deployment.evaluator,
-            self.options,
-            self.window,
-            self._facts,
-            signals,
-        )
 
     def restore(self) -> None:
         """Go to where the newest checkpoint in `out` was written.

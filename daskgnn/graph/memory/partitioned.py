@@ -8,13 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from daskgnn.display import graph_table
 from daskgnn.graph.edges.identify import pack_ids
 from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
+from daskgnn.graph.memory.ordered import (
+    feature_sources,
+    ordered_indptr,
+    ordered_slots,
+    plain,
+    taken,
+)
 from daskgnn.graph.store.writer import ArraySource, check_target, write_store
-from daskgnn.kernels.half import check_dtype_name, narrow
+from daskgnn.kernels.half import check_dtype_name
 from daskgnn.partition.book import Clusters, count_clusters, cut_clusters
 from daskgnn.partition.quality import (
     Quality,
@@ -29,13 +35,6 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.store.writer import Fill
     from daskgnn.partition.traffic import Holdings
-
-STORED_DTYPES: dict[str, type] = {
-    "float32": np.float32,
-    "float16": np.float16,
-    "bfloat16": np.uint16,
-}
-"""Stored types: Zarr has no bfloat16, so its bits are stored."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -232,7 +231,7 @@ class PartitionedGraph:
         features = stored_features(self.data)
         check_half(features, feature_dtype, self.data.name)
         sources = self._edge_sources()
-        sources += self._feature_sources(features, feature_dtype)
+        sources += feature_sources(features, self.original_ids, feature_dtype)
         sources += self._node_sources()
         return sources, self._attributes(features, feature_dtype)
 
@@ -333,32 +332,7 @@ class PartitionedGraph:
             ArraySource(
                 "indices", indices.shape, indices.dtype, self._stored_neighbours
             ),
-            *(_taken(name, a, self._stored_slots) for name, a in values.items()),
-        ]
-
-    def _feature_sources(self, features: Any, feature_dtype: str) -> list[ArraySource]:
-        """List the arrays of the features in their stored form."""
-        if features is None:
-            return []
-        order = self.original_ids
-        if not sp.issparse(features):
-            dtype = np.dtype(STORED_DTYPES[feature_dtype])
-
-            def rows(start: int, stop: int) -> np.ndarray:
-                return narrow(features[order[start:stop]], feature_dtype).view(dtype)
-
-            return [
-                ArraySource("features", features.shape, dtype, rows, compress=False)
-            ]
-        indptr = ordered_indptr(features.indptr, order)
-
-        def slots(start: int, stop: int) -> np.ndarray:
-            return ordered_slots(features.indptr, indptr, order, start, stop)
-
-        return [
-            plain("features_indptr", indptr),
-            _taken("features_indices", features.indices, slots, np.int32),
-            _taken("features_data", features.data, slots),
+            *(taken(name, a, self._stored_slots) for name, a in values.items()),
         ]
 
     def _node_sources(self) -> list[ArraySource]:
@@ -370,7 +344,7 @@ class PartitionedGraph:
         ]
         labels = self.data.labels
         if labels is not None:
-            found.append(_taken("labels", labels, lambda i, j: self.original_ids[i:j]))
+            found.append(taken("labels", labels, lambda i, j: self.original_ids[i:j]))
         if self.data.node_ids is not None:
             found += [plain(*pair) for pair in pack_ids(self.data.node_ids).items()]
         return found + [plain(f"splits/{n}", ids) for n, ids in self.splits.items()]
@@ -413,53 +387,3 @@ class PartitionedGraph:
         """Return a table of counts."""
         more = {"clusters": self.num_clusters, "method": self.partitioner["method"]}
         return graph_table("PartitionedGraph", self.data, "num_features", **more)
-
-
-def ordered_indptr(indptr: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return int64 row pointers of CSR rows taken in `order`."""
-    found = np.zeros(len(order) + 1, np.int64)
-    np.cumsum(np.diff(indptr)[order], out=found[1:])
-    return found
-
-
-def ordered_slots(
-    indptr: np.ndarray, ordered: np.ndarray, order: np.ndarray, start: int, stop: int
-) -> np.ndarray:
-    """Return where entries ``start`` to ``stop - 1`` of reordered CSR rows come from.
-
-    Parameters
-    ----------
-    indptr, ordered
-        int [N+1], row pointers before and after.
-    order
-        int64 [N], the row before at each row after.
-
-    Returns
-    -------
-    np.ndarray
-        int64 [stop - start], positions among the entries before.
-    """
-    first = int(np.searchsorted(ordered, start, side="right")) - 1
-    last = int(np.searchsorted(ordered, stop, side="left"))
-    begin, end = ordered[first:last], ordered[first + 1 : last + 1]
-    shift = indptr[order[first:last]].astype(np.int64) - begin
-    counts = np.minimum(end, stop) - np.maximum(begin, start)
-    slots = np.repeat(shift, counts)
-    slots += np.arange(start, stop)
-    return slots
-
-
-def plain(name: str, array: np.ndarray) -> ArraySource:
-    """Store an array that is in memory in storage order."""
-    return ArraySource(name, array.shape, array.dtype, lambda i, j: array[i:j])
-
-
-def _taken(
-    name: str,
-    array: np.ndarray,
-    positions: Callable[[int, int], np.ndarray],
-    dtype: Any = None,
-) -> ArraySource:
-    """Store the elements at the positions of each run, as `dtype` if given."""
-    kind = np.dtype(array.dtype if dtype is None else dtype)
-    return ArraySource(name, array.shape, kind, lambda i, j: array[positions(i, j)])
