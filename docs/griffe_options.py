@@ -18,7 +18,9 @@ class TrainerOptions(Extension):
     def on_class(self, *, cls: Class, **_: Any) -> None:
         """Extend the docstring as the decorator ``documented`` does at run time."""
         if cls.path == "daskgnn.train.trainer.Trainer" and cls.docstring is not None:
-            # Griffe would take the first of {choices} for the default.
+            # Griffe would take the first of {choices} for the default, and show an
+            # option without a default as required.
             options = re.sub(r" : \{(.*)\}", r" : \1", parameters(TRAINER))
+            options = re.sub(r", optional$", ", default None", options, flags=re.M)
             head, mark, tail = cls.docstring.value.partition("\n\nRaises\n")
             cls.docstring.value = f"{head}\n{options}{mark}{tail}"
