@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
     from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
     from daskgnn.graph.datasets.ogb import from_ogb
-    from daskgnn.graph.graph import Graph, open_graph
+    from daskgnn.graph.graph import Graph
     from daskgnn.graph.memory.data import GraphData
+    from daskgnn.graph.opening import open_graph
     from daskgnn.graph.readers.arrays import from_dask, read_numpy
     from daskgnn.graph.readers.edgelist import read_edge_list
     from daskgnn.graph.readers.graphml import read_graphml
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
         read_npz,
     )
     from daskgnn.graph.readers.parquet import read_parquet
-    from daskgnn.graph.sources.source import GraphSchema, GraphSource
+    from daskgnn.graph.sources.schema import GraphSchema
+    from daskgnn.graph.sources.source import GraphSource
     from daskgnn.graph.validate import validate
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.train.persist.history import History
@@ -37,8 +39,9 @@ _NAMES = {
     "errors": "DaskGNNError InputError TrainingError",
     "graph.datasets.datasets": "list_datasets load_dataset",
     "graph.datasets.ogb": "from_ogb",
-    "graph.graph": "Graph open_graph",
+    "graph.graph": "Graph",
     "graph.memory.data": "GraphData",
+    "graph.opening": "open_graph",
     "graph.readers.arrays": "from_dask read_numpy",
     "graph.readers.edgelist": "read_edge_list",
     "graph.readers.graphml": "read_graphml",
@@ -46,7 +49,8 @@ _NAMES = {
     "graph.readers.memory": "from_edge_index from_networkx from_pyg from_scipy "
     "read_npz",
     "graph.readers.parquet": "read_parquet",
-    "graph.sources.source": "GraphSchema GraphSource",
+    "graph.sources.schema": "GraphSchema",
+    "graph.sources.source": "GraphSource",
     "graph.validate": "validate",
     "kernels.adjacency": "AdjacencyBlock",
     "train.persist.history": "History",

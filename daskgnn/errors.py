@@ -7,44 +7,151 @@ def first_line(error: object) -> str:
 
 
 class DaskGNNError(Exception):
-    """Base of every error that daskgnn raises on purpose."""
+    """Base class of every error that daskgnn raises on purpose.
+
+    Each has a message of one line: what was given, what was expected, and how to
+    correct the call.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> try:
+    ...     daskgnn.load_dataset("karate").partition(1000)
+    ... except daskgnn.DaskGNNError as error:
+    ...     print(error)
+    num_clusters=1000 for a graph of 34 nodes: give a number in 1..34
+    """
 
 
 class InputError(DaskGNNError, ValueError):
-    """Something the user gave cannot be used (exit status 2)."""
+    """An argument, file or option that cannot be used.
+
+    The command line exits with status 2. It is a `ValueError` as well.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> daskgnn.open_graph(7)
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.InputError: open_graph got int, expected the path of a store, ...
+    """
 
 
 class GraphFormatError(InputError):
-    """Arrays or files that do not describe a graph."""
+    """Arrays or files that do not describe a graph.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> daskgnn.from_edge_index([[0, 1], [1, 5]], num_nodes=3)
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.GraphFormatError: ...
+    """
 
 
 class DatasetError(InputError):
-    """A data set that is unknown, missing or damaged."""
+    """A data set that is unknown, missing or damaged.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> daskgnn.load_dataset("karat")
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.DatasetError: unknown data set 'karat': did you mean karate or ...
+    """
 
 
 class PartitionError(InputError):
-    """A partition that cannot be made or opened as asked."""
+    """A partition that cannot be made, or opened with so many parts.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> daskgnn.load_dataset("karate").partition(method="metiss")
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.PartitionError: unknown partition method 'metiss', ...
+    """
 
 
 class StoreError(InputError):
-    """A stored graph that is damaged, incomplete or of another format."""
+    """A stored graph that is missing, damaged, incomplete or of a newer format.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> daskgnn.open_graph("nowhere.zarr")
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.StoreError: ...
+    """
 
 
 class ModelError(InputError):
-    """A model that cannot be trained as it is."""
+    """A model that cannot be trained as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import check_model
+    >>> check_model(torch.nn.Sequential(torch.nn.Linear(8, 2), torch.nn.Dropout(0.5)))
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.ModelError: module '1' (Dropout) draws from torch's generator, ...
+    """
 
 
 class CheckpointError(InputError):
-    """A checkpoint that is missing, damaged or belongs to something else."""
+    """A checkpoint that is missing, damaged, or of another model, graph or run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from daskgnn.train.run import resume
+    >>> resume(tempfile.mkdtemp())
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.CheckpointError: ... holds no run (run.json cannot be read): ...
+    """
 
 
 class ClusterError(InputError):
-    """A Dask cluster that cannot be reached or used."""
+    """A Dask cluster that cannot be reached or used.
+
+    Examples
+    --------
+    Programs that train on a cluster can tell such an error from one of their input:
+
+    >>> from daskgnn import InputError
+    >>> from daskgnn.errors import ClusterError
+    >>> issubclass(ClusterError, InputError)
+    True
+    """
 
 
 class TrainingError(DaskGNNError):
-    """A run that began and failed (exit status 1)."""
+    """A run that started and failed.
+
+    The command line exits with status 1. Where checkpoints are written, the message
+    says how to resume.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> issubclass(daskgnn.TrainingError, daskgnn.InputError)
+    False
+    """
 
 
 class NoWorkerError(TrainingError):
-    """A cluster whose workers are all gone, and none came back in time."""
+    """All workers of the cluster were lost and none came back in time.
+
+    Examples
+    --------
+    >>> from daskgnn.errors import NoWorkerError, TrainingError
+    >>> issubclass(NoWorkerError, TrainingError)
+    True
+    """

@@ -40,7 +40,7 @@ def info(
 
     With --workers: what training GraphSAGE on it will hold in memory.
     """
-    from daskgnn.graph.graph import open_graph
+    from daskgnn.graph.opening import open_graph
 
     num_parts = num_parts or max(workers or 2, 1)
     graph = open_graph(store, num_parts=num_parts, features=features)

@@ -5,7 +5,6 @@ N nodes, E entries, F features, C classes, P parts.
 
 from __future__ import annotations
 
-import os
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,13 +15,10 @@ import scipy.sparse as sp
 from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.display import graph_table
-from daskgnn.errors import InputError, StoreError
-from daskgnn.graph.sources.check import check_source
+from daskgnn.errors import StoreError
 from daskgnn.graph.sources.gcxs import NO_ROWS, csr_block, ones
 from daskgnn.graph.sources.packed import opened, pack
-from daskgnn.graph.sources.rows import check_feature_place
-from daskgnn.graph.sources.source import GraphSchema, GraphSource, clusters_of, csr_rows
-from daskgnn.graph.sources.stored import MemorySource, ZarrSource
+from daskgnn.graph.sources.source import GraphSource, clusters_of, csr_rows
 from daskgnn.partition.book import cut_clusters
 
 if TYPE_CHECKING:
@@ -31,61 +27,10 @@ if TYPE_CHECKING:
     from sparse import GCXS
 
     from daskgnn.graph.memory.data import GraphData
-    from daskgnn.graph.memory.partitioned import PartitionedGraph
+    from daskgnn.graph.sources.schema import GraphSchema
     from daskgnn.partition.quality import Quality
 
 T = TypeVar("T")
-
-
-def open_graph(
-    graph: str | os.PathLike[str] | GraphSource | PartitionedGraph,
-    num_parts: int = 1,
-    features: str = "memory",
-) -> Graph:
-    """Open a stored graph, or another source of one, with any number of parts.
-
-    Of a store, reads the metadata and sees to it that every chunk is there with its
-    size; the arrays are read, and their checksums compared, when they are computed.
-
-    Parameters
-    ----------
-    graph
-        The path of a store written by ``graph.partition(...).save(path)``; what
-        ``graph.partition(...)`` returned; or a `GraphSource`.
-    num_parts
-        Runs of whole clusters, balanced by training nodes and edges.
-    features : {"memory", "disk"}
-        Where training has feature rows: in the workers' memory, or where the source
-        has them, read when a step needs them. The results are the same.
-
-    Raises
-    ------
-    StoreError
-        If there is no store, one of a newer format, or an incomplete one.
-    InputError
-        If features are to stay on the disk and are not dense; if it is no graph.
-    PartitionError
-        If `num_parts` is not in 1..the number of clusters.
-    """
-    source = _source_of(graph)
-    check_source(source)
-    source.check()
-    return Graph(source, num_parts, check_feature_place(features, source))
-
-
-def _source_of(graph: Any) -> GraphSource:
-    """Return the source that is meant."""
-    kind = graph if isinstance(graph, type) else type(graph)
-    if issubclass(kind, GraphSource):  # of a class `check_source` says what is wrong
-        return graph
-    if isinstance(graph, str | os.PathLike):
-        return ZarrSource(graph)
-    if hasattr(graph, "stored_arrays"):
-        return MemorySource(graph)
-    raise InputError(
-        f"open_graph got {type(graph).__name__}, expected the path of a store, a "
-        "partitioned graph or a GraphSource: open_graph(graph.partition(), num_parts=2)"
-    )
 
 
 def _of_schema(kind: type[T], name: str) -> T:
@@ -94,56 +39,109 @@ def _of_schema(kind: type[T], name: str) -> T:
 
 
 class Graph:
-    """A graph of N nodes, opened with P parts. Made by `open_graph`.
+    """A graph of N nodes, opened with P parts, as lazy Dask arrays in storage order.
+
+    `daskgnn.open_graph` makes one. Row chunk p of every array is part p.
+
+    Parameters
+    ----------
+    source : GraphSource
+        Where the graph is read from.
+    num_parts : int
+        P.
+    features_in : {"memory", "disk"}, default "memory"
+        Where training reads feature rows.
 
     Attributes
     ----------
     source : GraphSource
-        What it is read from.
+        Where the graph is read from.
     schema : GraphSchema
-        What the source says of it.
+        What the source says of the graph.
     num_parts : int
         P.
     features_in : str
-        Where training has feature rows: "memory" or "disk".
+        Where training reads feature rows: "memory" or "disk".
     partition_book : numpy.ndarray
-        int64 [P+1]; part p holds storage ids ``book[p]`` to ``book[p+1] - 1``.
+        int64 [P+1]; part p has storage ids ``book[p]`` to ``book[p+1] - 1``.
     held_book : numpy.ndarray or None
-        int64 [P+1] of a vertex-cut: which entries of split rows each part holds.
+        int64 [P+1] of a vertex-cut: which edges of split rows each part holds.
     token : str
-        Part of Dask keys: `checksum` and P, shortened.
+        A short name of content and partition, used in Dask keys.
+
+    Raises
+    ------
+    PartitionError
+        If `num_parts` is not in 1..num_clusters.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> clusters = [0] * 17 + [1] * 17
+    >>> partitioned = daskgnn.load_dataset("karate").partition(method=clusters)
+    >>> graph = daskgnn.open_graph(partitioned, num_parts=2)
+    >>> graph.name, graph.num_nodes, graph.num_edges, graph.num_features
+    ('karate', 34, 156, 34)
+    >>> graph.features.chunks
+    ((17, 17), (34,))
+    >>> graph.labels.compute()[:4]
+    array([0, 0, 0, 0])
+    >>> graph.adjacency.sum(axis=1).compute().todense()[:3]  # degrees
+    array([16.,  9., 10.], dtype=float32)
+
+    What the source says of the graph:
+
+    >>> graph.num_classes, graph.num_clusters, graph.max_degree, graph.metric
+    (2, 2, 17, 'accuracy')
+    >>> graph.directed, graph.weighted, graph.multilabel, graph.sparse_features
+    (False, False, False, True)
+    >>> graph.feature_dtype, graph.index_dtype, graph.split_rows_bytes
+    ('float32', dtype('int32'), 0)
+    >>> graph.partitioner["method"], graph.report["isolated_nodes"], graph.path
+    ('assignment', 0, None)
+    >>> len(graph.graph_hash), len(graph.checksum)
+    (64, 64)
+
+    Storage ids, original ids and the user's own:
+
+    >>> graph.original_ids_of(graph.splits["train"])[:3]
+    array([...])
+    >>> graph.original_ids.compute().shape, graph.node_ids()
+    ((34,), None)
+    >>> graph.to_data()
+    GraphData('karate', 34 nodes, 156 edges, 34 features, 2 classes, ...)
     """
 
     name = _of_schema(str, "name")
-    """What reports call it."""
+    """Name of the graph in reports and messages."""
     num_nodes = _of_schema(int, "num_nodes")
-    """N."""
+    """Number of nodes, N."""
     num_edges = _of_schema(int, "num_edges")
-    """E: an undirected edge counts twice."""
+    """Number of directed edges, E: an undirected edge counts twice."""
     num_features = _of_schema(int, "num_features")
-    """F, 0 without features."""
+    """Number of features of a node, F; 0 without features."""
     num_classes = _of_schema(int, "num_classes")
-    """C."""
+    """Number of classes, or of yes/no labels, C."""
     max_degree = _of_schema(int, "max_degree")
-    """The most in-neighbours of a node; 0 where that is not known."""
+    """Largest number of in-neighbours of a node; 0 if it is not known."""
     multilabel = _of_schema(bool, "multilabel")
-    """Whether labels are (N, C) yes/no targets."""
+    """Whether a node can have several labels: `labels` is then [N, C]."""
     directed = _of_schema(bool, "directed")
-    """Whether rows may lack the reverse of an edge."""
+    """Whether an edge may lack its reverse."""
     weighted = _of_schema(bool, "weighted")
     """Whether edges have weights."""
     report = _of_schema(dict[str, int], "report")
-    """What the builder met."""
+    """Counts from reading the input: see `GraphData.report`."""
     partitioner = _of_schema(dict[str, Any], "partitioner")
-    """How the clusters were made."""
+    """The method that made the clusters, its seed, and the edge cut."""
     splits = _of_schema(dict[str, np.ndarray], "splits")
-    """Sorted int64 storage ids of "train", "val", "test", where given."""
+    """Sorted int64 storage ids of "train", "val" and "test", as far as given."""
     index_dtype = _of_schema(np.dtype, "index_dtype")
-    """Of storage ids in blocks: int32, or int64 where the source has it so."""
+    """Type of storage ids in blocks: int32, or int64 where the source has it so."""
     split_rows_bytes = _of_schema(int, "split_rows_bytes")
-    """Of what is kept of a vertex-cut's split rows beside the entries; else 0."""
+    """Bytes of the index of a vertex-cut's split rows; 0 of other graphs."""
     sparse_features = _of_schema(bool, "sparse_features")
-    """Whether features are stored as CSR, always of float32."""
+    """Whether features are stored as CSR, always in float32."""
 
     def __init__(
         self, source: GraphSource, num_parts: int, features_in: str = "memory"
@@ -162,49 +160,50 @@ class Graph:
 
     @property
     def path(self) -> str | None:
-        """Absolute path of the store; None of another source."""
+        """Absolute path of the store; None of a graph from another source."""
         return self.source.path or None
 
     @property
     def checksum(self) -> str:
-        """Names the content, partition included."""
+        """Identifies the content and the order of the nodes."""
         return self.schema.version
 
     @property
     def graph_hash(self) -> str:
-        """The SHA-256 of the content in original order, or what the source says."""
+        """Identifies the content in any order: SHA-256 in hexadecimal, of a store."""
         return self.schema.graph_hash or self.schema.version
 
     @property
     def metric(self) -> str | None:
-        """How predictions are scored."""
+        """How predictions are scored: see `GraphData.metric`."""
         return self.schema.metric
 
     @property
     def feature_dtype(self) -> str | None:
-        """What features are stored as: "float32", "float16" or "bfloat16"."""
+        """Type of stored features, "float32", "float16" or "bfloat16", or None."""
         known = self.schema
         there = known.sparse_features or "features" in known.tables
         return known.feature_dtype if there else None
 
     @property
     def num_clusters(self) -> int:
-        """How many clusters the order has: the most parts it can be opened with."""
+        """Number of clusters: the graph can be opened with at most so many parts."""
         return len(self._clusters)
 
     @cached_property
     def adjacency(self) -> da.Array:
-        """(N, N) float32 of `sparse.GCXS` CSR chunks: row v = in-neighbours of v.
+        """The adjacency matrix: float32 [N, N] of `sparse.GCXS` CSR chunks.
 
-        Elements are edge weights, or ones; columns are storage ids.
+        Row v has the in-neighbours of v. Elements are edge weights, or ones; columns
+        are storage ids.
         """
         return self._rows("adjacency", (self.num_nodes,), NO_ROWS)
 
     @cached_property
     def features(self) -> da.Array | None:
-        """(N, F) float32, of numpy or `sparse.GCXS` chunks.
+        """The features: float32 [N, F] of numpy or `sparse.GCXS` chunks, or None.
 
-        Features stored in half precision are widened when chunks are computed.
+        Features stored in half precision are converted when chunks are computed.
         """
         if self.feature_dtype is None:
             return None
@@ -213,7 +212,7 @@ class Graph:
 
     @cached_property
     def labels(self) -> da.Array | None:
-        """(N,) int64 with -1, or (N, C) float32 with NaN, for "not given"."""
+        """The labels: int64 [N] with -1, or float32 [N, C] with NaN, for unknown."""
         if "labels" not in self.schema.tables:
             return None
         if self.multilabel:
@@ -223,7 +222,7 @@ class Graph:
 
     @cached_property
     def original_ids(self) -> da.Array:
-        """(N,) int64, the original id at each storage id."""
+        """The original id of each storage id: int64 [N]."""
         return self._rows("original_ids", (), np.zeros(0, np.int64))
 
     def quality(
@@ -233,19 +232,36 @@ class Graph:
         batch_size: int = 1024,
         window: int = 1,
     ) -> Quality:
-        """Measure the partition: cut, balance, halo, and what a step will send.
+        """Measure the partition: edge cut, balance, halos and the traffic of a step.
 
         Parameters
         ----------
-        num_parts
-            Instead of the parts the graph was opened with.
-        num_neighbors, batch_size, window
-            Of the training whose traffic is estimated; `window` steps fetch a row once.
+        num_parts : int, optional
+            Number of parts; by default those the graph was opened with.
+        num_neighbors : sequence of int, default (15, 10)
+            Fan-outs of the training whose traffic is estimated; -1 for all neighbours.
+        batch_size : int, default 1024
+            Seeds a step, over all parts.
+        window : int, default 1
+            Steps that are prepared together and fetch a remote row once.
+
+        Returns
+        -------
+        Quality
+            The figures; ``print(quality)`` shows them.
 
         Raises
         ------
         PartitionError
-            If `num_parts` is not in 1..num_clusters, or the sampling cannot be.
+            If `num_parts` is not in 1..num_clusters, or a setting of the training is
+            invalid.
+
+        Examples
+        --------
+        >>> import daskgnn
+        >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition(8))
+        >>> graph.quality(num_parts=1).edge_cut
+        0.0
         """
         from daskgnn.partition.quality import measure
 
@@ -261,9 +277,12 @@ class Graph:
         )
 
     def node_ids(self) -> np.ndarray | None:
-        """Return what the user calls each node, int64 or str [N] by original id.
+        """Return the ids of the nodes in the input, by original id.
 
-        None where nodes are called by their numbers 0..N-1.
+        Returns
+        -------
+        numpy.ndarray or None
+            int64 or str [N]; None if they are 0..N-1.
 
         Raises
         ------
@@ -273,7 +292,17 @@ class Graph:
         return self.source.node_ids()
 
     def original_ids_of(self, storage_ids: np.ndarray) -> np.ndarray:
-        """Return the original ids, int64 [m], of storage ids [m], read part by part.
+        """Return the original ids of storage ids, reading part by part.
+
+        Parameters
+        ----------
+        storage_ids : numpy.ndarray
+            int [m].
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 [m].
 
         Raises
         ------
@@ -290,14 +319,19 @@ class Graph:
         return found
 
     def to_data(self) -> GraphData:
-        """Read the whole graph back into memory, in original order.
+        """Load the whole graph into memory, in its original order.
+
+        Returns
+        -------
+        GraphData
+            The graph, equal to the one that was partitioned.
 
         Raises
         ------
         StoreError
-            If a part of it is missing or damaged.
+            If some part of the store is missing or damaged.
         InputError
-            If the source cannot.
+            If the graph comes from a source that cannot do this.
         """
         return self.source.to_data()
 

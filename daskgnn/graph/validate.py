@@ -32,18 +32,37 @@ MOST_PARTS = 8
 
 @dataclass(frozen=True)
 class Report:
-    """Counts of what was checked and found correct."""
+    """What `daskgnn.validate` has checked.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import daskgnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "karate.zarr")
+    >>> path = daskgnn.load_dataset("karate").partition(4).save(path)
+    >>> report = daskgnn.validate(path)
+    >>> report.num_nodes, report.num_edges, report.num_parts
+    (34, 156, 4)
+    """
 
     path: str
+    """Path of the store."""
     num_nodes: int
+    """Number of nodes, N."""
     num_edges: int
+    """Number of directed edges, E."""
     num_arrays: int
+    """Number of arrays of the store."""
     num_chunks: int
+    """Number of chunks of these arrays."""
     num_bytes: int
+    """Size of the chunks in bytes."""
     num_parts: int
+    """Number of parts for which halos were checked."""
     halo_nodes: int
     """Nodes that are neighbours of a part they do not belong to, over all parts."""
     graph_hash: str
+    """SHA-256 of the graph in its original order."""
 
     def __str__(self) -> str:
         """Return one line for each proof."""
@@ -64,27 +83,44 @@ class Report:
 def validate(
     path: str | os.PathLike[str], num_parts: int | None = None, progress: bool = False
 ) -> Report:
-    """Read a whole store and prove it right.
+    """Read a whole store and check that it is intact.
 
-    The chunks are those that were saved; every node and every edge is there once
-    and belongs to one part; an undirected graph has both directions of each edge,
-    so that what one part takes for its halo is what the others have for their
-    border; and the graph is, put back into its original order, the one that was
-    saved. Takes the memory of the whole graph.
+    Every chunk is what was saved, by its checksum; every node and every edge is there
+    once and belongs to one part; an undirected graph has both directions of each edge,
+    so that the halos of parts match the borders of the others; and the graph, put back
+    into its original order, is the one that was saved. It takes the memory of the whole
+    graph.
 
     Parameters
     ----------
-    num_parts
-        Parts of the proof of the halo; up to 8 if not given.
-    progress
-        Whether to show a bar.
+    path : str or path
+        The store.
+    num_parts : int, optional
+        Number of parts for which halos are checked; by default up to 8.
+    progress : bool, default False
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Report
+        What was checked; ``print(report)`` shows it.
 
     Raises
     ------
     StoreError
-        If something is wrong, naming array and chunk.
+        If something is wrong, naming the array and the chunk.
     PartitionError
-        If `num_parts` is not in 1..the number of clusters.
+        If `num_parts` is not in 1..num_clusters.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import daskgnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "karate.zarr")
+    >>> path = daskgnn.load_dataset("karate").partition(4).save(path)
+    >>> print(daskgnn.validate(path, num_parts=2))
+    /.../karate.zarr: valid
+      checksums right     ...
     """
     store = open_store(path)
     store.check()

@@ -38,47 +38,65 @@ class EntryReader(ABC):
 
 @dataclass(frozen=True)
 class AdjacencyBlock(ArrayRecord):
-    """CSR rows ``start`` to ``start + len(indptr) - 1`` of a graph in storage order.
+    """CSR rows ``start`` to ``start + num_rows - 1`` of a graph in storage order.
 
-    Row *v* lists the in-neighbours of *v*, ordered by their original id, so that
-    slot *j* of a node means the same neighbour under every partition.
+    Row *v* lists the in-neighbours of *v*, ordered by their original ids, so that slot
+    *j* of a node is the same neighbour under every partition.
+
+    Examples
+    --------
+    Two nodes of a path, 10 with the neighbours 9 and 11, and 11 with 10 and 12:
+
+    >>> import numpy as np
+    >>> import daskgnn
+    >>> block = daskgnn.AdjacencyBlock(
+    ...     start=10,
+    ...     indptr=np.array([0, 2, 4]),
+    ...     indices=np.array([9, 11, 10, 12], np.int32),
+    ...     original_ids=np.array([10, 11]),
+    ... )
+    >>> block.num_rows, block.degree, block.weighted_degree
+    (2, array([2, 2]), array([2., 2.], dtype=float32))
+    >>> block.is_whole, block.nbytes
+    (True, 56)
     """
 
     start: int
     """Storage id of the first row."""
     indptr: np.ndarray
-    """int64 [n + 1], starts at 0."""
+    """int64 [n + 1], CSR row pointers from 0."""
     indices: np.ndarray
     """int32 or int64 [E], storage ids of the in-neighbours."""
     original_ids: np.ndarray
     """int64 [n], original id of each row."""
     weights: np.ndarray | None = None
-    """float32 [E], edge weights, or None where every edge weighs 1."""
+    """float32 [E], edge weights; None if every edge has weight 1."""
     split_rows: SplitRows | None = None
-    """Split rows, if any: `indices` and `weights` are then those of the
-    other rows and those that are held here."""
+    """Rows of a vertex-cut that are split over several parts; `indices` and `weights`
+    then hold the edges of the other rows, followed by those of split rows that are held
+    here."""
     reader: EntryReader | None = None
-    """What has the entries where the block has degrees alone: `indices` and `weights`
+    """Reads edges on demand where the block holds only degrees: `indices` and `weights`
     are then empty."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether all entries of the rows are here."""
+        """Whether the block holds all edges of its rows."""
         return self.split_rows is None and self.reader is None
 
     @property
     def num_rows(self) -> int:
-        """How many nodes the block holds."""
+        """Number of rows, n."""
         return len(self.indptr) - 1
 
     @property
     def degree(self) -> np.ndarray:
-        """int64 [n], in-neighbours of each row."""
+        """Number of in-neighbours of each row, int64 [n]."""
         return np.diff(self.indptr)
 
     @cached_property
     def weighted_degree(self) -> np.ndarray:
-        """float32 [n], sum of the weights of each row (its degree if unweighted)."""
+        """Sum of the weights of each row's edges, float32 [n]."""
         if self.weights is None:
             return self.degree.astype(np.float32)
         degree, kept = self.degree, self.weights

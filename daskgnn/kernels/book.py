@@ -9,30 +9,67 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PartitionBook:
-    """The parts of a graph: the same for every task of a run."""
+    """Which part owns which nodes: parts are ranges of storage ids.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn.sampling import PartitionBook
+    >>> book = PartitionBook(np.array([0, 40, 100]))
+    >>> book.num_parts, book.num_nodes
+    (2, 100)
+    >>> ids = np.array([7, 40, 99])
+    >>> book.owner(ids)
+    array([0, 1, 1])
+    >>> book.owned(ids, part=1)
+    array([False,  True,  True])
+    """
 
     bounds: np.ndarray
     """int64 [P + 1]: first storage id of each part."""
     held: np.ndarray | None = None
-    """int64 [P + 1], of a vertex-cut: the first place of the entries of split rows
-    that each part holds (`daskgnn.kernels.split`)."""
+    """int64 [P + 1] of a vertex-cut: which edges of split rows each part holds."""
 
     @property
     def num_parts(self) -> int:
-        """Number of parts."""
+        """Number of parts, P."""
         return len(self.bounds) - 1
 
     @property
     def num_nodes(self) -> int:
-        """Number of nodes of the graph."""
+        """Number of nodes of the graph, N."""
         return int(self.bounds[-1])
 
     def owner(self, ids: np.ndarray) -> np.ndarray:
-        """Return the part that owns each storage id."""
+        """Return the part that owns each node.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray
+            int [n], storage ids.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 [n], part numbers.
+        """
         return np.searchsorted(self.bounds, ids, side="right") - 1
 
     def owned(self, ids: np.ndarray, part: int) -> np.ndarray:
-        """Return which storage ids `part` owns, as bool."""
+        """Return which nodes a part owns.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray
+            int [n], storage ids.
+        part : int
+            Number of the part.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool [n].
+        """
         return (ids >= self.bounds[part]) & (ids < self.bounds[part + 1])
 
 

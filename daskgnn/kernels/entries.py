@@ -26,29 +26,63 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entries(ArrayRecord):
-    """Entries that were looked up."""
+    """Edges that were looked up by row and slot.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn.sampling import Entries
+    >>> Entries(columns=np.array([9, 11], np.int32), weights=None).nbytes
+    8
+    """
 
     columns: np.ndarray
-    """int [m], storage ids; of a vertex-cut some may be references, below 0."""
+    """int [m], storage ids of the neighbours. Of a vertex-cut some may be negative:
+    references to edges that other parts hold, which are resolved before answers are
+    merged."""
     weights: np.ndarray | None
-    """float32 [m], None where every edge weighs 1."""
+    """float32 [m]; None if every edge has weight 1."""
 
 
 @dataclass(frozen=True)
 class PartRows:
-    """The rows of one part, as their owner gives them to a sampler."""
+    """The rows of one part, as a sampler sees them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn import AdjacencyBlock
+    >>> from daskgnn.sampling import PartRows
+    >>> block = AdjacencyBlock(
+    ...     start=10,
+    ...     indptr=np.array([0, 2, 4]),
+    ...     indices=np.array([9, 11, 10, 12], np.int32),
+    ...     original_ids=np.array([10, 11]),
+    ... )
+    >>> rows = PartRows(block)
+    >>> rows.entries(rows=np.array([0, 1]), slots=np.array([1, 0])).columns
+    array([11, 10], dtype=int32)
+    """
 
     block: AdjacencyBlock
+    """The rows of the graph that the part owns."""
     data: dict[str, np.ndarray] = field(default_factory=dict)
     """What the sampler's `part_data` has returned for the part."""
 
     def entries(self, rows: np.ndarray, slots: np.ndarray) -> Entries:
-        """Return what stands in slot ``slots[i]`` of row ``rows[i]`` of the block.
+        """Return the edges in given slots of given rows.
 
         Parameters
         ----------
-        rows, slots : int64 [m]
-            Rows are counted from the block's first.
+        rows : numpy.ndarray
+            int64 [m], rows counted from the block's first one.
+        slots : numpy.ndarray
+            int64 [m], place in that row, from 0.
+
+        Returns
+        -------
+        Entries
+            The neighbours [m], and the weights of the edges.
         """
         block = self.block
         if block.reader is not None:
@@ -65,7 +99,18 @@ class PartRows:
         return Entries(columns, None if block.weights is None else weights)
 
     def held(self, places: np.ndarray) -> Entries:
-        """Return the entries at some places that the part holds, of a vertex-cut."""
+        """Return edges of split rows that this part of a vertex-cut holds.
+
+        Parameters
+        ----------
+        places : numpy.ndarray
+            int [m], places among the held edges of all parts.
+
+        Returns
+        -------
+        Entries
+            The neighbours [m], and the weights of the edges.
+        """
         block = self.block
         assert block.split_rows is not None
         begin = len(block.indices) - block.split_rows.count - block.split_rows.first

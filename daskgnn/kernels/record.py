@@ -13,7 +13,7 @@ class ArrayRecord:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """Size of all arrays in bytes."""
         values = (getattr(self, name) for name in self.__dataclass_fields__)  # type: ignore[attr-defined]
         return sum(getattr(value, "nbytes", 0) for value in values)
 

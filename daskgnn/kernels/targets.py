@@ -9,33 +9,72 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Targets:
-    """Some targets, each of up to k nodes: nodes have one, edges have two."""
+    """What a model is trained or scored on: n targets, of one or several nodes each.
+
+    Examples
+    --------
+    Three edges, whose ends are the nodes of a target:
+
+    >>> import numpy as np
+    >>> from daskgnn.tasks import Targets
+    >>> edges = Targets(keys=np.arange(3), nodes=np.array([[4, 1], [0, 2], [0, 1]]))
+    >>> len(edges), edges.are_nodes()
+    (3, False)
+    >>> edges.take(np.array([2])).nodes
+    array([[0, 1]])
+    >>> edges.in_order().keys
+    array([1, 2, 0])
+    """
 
     keys: np.ndarray
-    """int64 [n], what names each target whatever the partition: of a node its original
-    id. The epochs' order is one of keys."""
+    """int64 [n], names of the targets that do not depend on the partition: of a node,
+    its original id. Epochs are shuffled by key."""
     nodes: np.ndarray
-    """int64 [n, k], storage ids; the first is there, others may be -1 for none."""
+    """int64 [n, k], storage ids of each target's nodes, filled up with -1; the first is
+    never -1."""
     values: np.ndarray | None = None
-    """[n, ...], what goes with each target, or None."""
+    """[n, ...], values of the targets such as numbers to predict, or None."""
 
     def __len__(self) -> int:
         """Return the number of targets."""
         return len(self.keys)
 
     def take(self, chosen: np.ndarray | slice) -> Targets:
-        """Return the targets at some places."""
+        """Return some of the targets.
+
+        Parameters
+        ----------
+        chosen : numpy.ndarray or slice
+            Which ones: places, or a mask.
+
+        Returns
+        -------
+        Targets
+            These, in that order.
+        """
         values = None if self.values is None else self.values[chosen]
         return Targets(self.keys[chosen], self.nodes[chosen], values)
 
     def are_nodes(self) -> bool:
-        """Return whether they are distinct nodes, in order, and no more."""
+        """Return whether the targets are just nodes: distinct, ascending, no values.
+
+        Returns
+        -------
+        bool
+            True for the targets of node classification.
+        """
         first = self.nodes[:, 0]
         alone = self.nodes.shape[1] == 1 and self.values is None
         return alone and bool((first[1:] > first[:-1]).all())
 
     def in_order(self) -> Targets:
-        """Return the targets in the order of their first nodes, then of their keys."""
+        """Return the targets ordered by their first node, then by key.
+
+        Returns
+        -------
+        Targets
+            The same targets.
+        """
         first = self.nodes[:, 0]
         if (first[1:] > first[:-1]).all():
             return self

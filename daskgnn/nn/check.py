@@ -77,20 +77,31 @@ def _check_parameters(model: nn.Module) -> None:
 
 
 def check_model(model: nn.Module, deterministic: bool = True) -> None:
-    """Raise if `model` cannot be trained, or not with reproducible results.
+    """Check that a model can be trained, with reproducible results.
 
     Parameters
     ----------
-    model
-        A module with ``forward(x, blocks)`` and, if it likes, ``num_layers``.
-    deterministic
-        Whether to refuse modules that draw from torch's generator, and those with
-        statistics of the batch, which depend on how it is cut into parts.
+    model : torch.nn.Module
+        A module with ``forward(x, blocks)`` and optionally ``num_layers``.
+    deterministic : bool, default True
+        Whether to refuse modules that draw from torch's random generator, and modules
+        with statistics of the batch, which would depend on how a batch is cut into
+        parts.
 
     Raises
     ------
     ModelError
-        In one line, naming the module and what to use instead.
+        If it cannot: the message names the module and what to use instead.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import GraphSAGE, check_model
+    >>> check_model(GraphSAGE(64, 128, 10, dropout=0.5))
+    >>> check_model(torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8)))
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.ModelError: module '1' (BatchNorm1d) has statistics of the batch ...
     """
     _check_form(model)
     _check_parameters(model)
@@ -114,16 +125,40 @@ def check_model(model: nn.Module, deterministic: bool = True) -> None:
 
 @contextmanager
 def pure_step(model: nn.Module, deterministic: bool = True) -> Iterator[None]:
-    """Raise if what runs inside draws from torch's generator or changes a buffer.
+    """Check that a model's step draws no random numbers and changes no buffer.
 
-    It finds what `check_model` cannot see, such as a call of
-    ``torch.nn.functional.dropout``. Torch's CPU generator belongs to the process, so
-    nothing else may draw from it meanwhile.
+    This finds what `check_model` cannot see, such as a call of
+    ``torch.nn.functional.dropout``. Torch's CPU generator belongs to the whole process,
+    so nothing else may draw from it meanwhile.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model that is called inside the ``with`` statement.
+    deterministic : bool, default True
+        Whether to check at all.
+
+    Yields
+    ------
+    None
+        Nothing.
 
     Raises
     ------
     ModelError
-        On leaving, naming `daskgnn.nn.Dropout` or the buffer.
+        When the ``with`` statement ends: the message names `daskgnn.nn.Dropout`, or the
+        buffer that has changed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import pure_step
+    >>> model = torch.nn.Linear(2, 2)
+    >>> with pure_step(model):
+    ...     h = torch.nn.functional.dropout(model(torch.ones(1, 2)))
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.ModelError: Linear drew from torch's generator: ...
     """
     if not deterministic:
         yield

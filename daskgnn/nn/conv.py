@@ -28,25 +28,37 @@ def glorot(tensor: torch.Tensor) -> None:
 
 
 class SAGEConv(torch.nn.Module):
-    """GraphSAGE layer: ``lin_l(aggregate of neighbours) + lin_r(node itself)``.
+    """The GraphSAGE layer: ``lin_l(aggregated neighbours) + lin_r(the node itself)``.
 
     Parameters
     ----------
-    in_channels, out_channels
-        Widths of the input and the output.
-    aggr
-        "mean", "max" or "sum" of the neighbours. Edge weights play no part.
-    normalize
-        Whether each output row is scaled to length 1.
-    root_weight
-        Whether the node's own row counts.
-    bias
-        Whether a bias is learned.
+    in_channels : int
+        Width of the input.
+    out_channels : int
+        Width of the output.
+    aggr : {"mean", "max", "sum"}, default "mean"
+        How neighbours are aggregated. Edge weights are not used.
+    normalize : bool, default False
+        Whether to scale each output row to length 1.
+    root_weight : bool, default True
+        Whether to add the node's own row.
+    bias : bool, default True
+        Whether to learn a bias.
 
     Raises
     ------
     ModelError
         If `aggr` is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import Block, SAGEConv
+    >>> block = Block.from_csr([0, 2], [1, 2], num_src=3)  # 1 and 2 are neighbours of 0
+    >>> conv = SAGEConv(4, 8)
+    >>> h = torch.zeros(3, 4)
+    >>> conv(h, block).shape
+    torch.Size([1, 8])
     """
 
     def __init__(
@@ -76,9 +88,21 @@ class SAGEConv(torch.nn.Module):
     def forward(
         self, h: torch.Tensor, block: Block, *, relu: bool = False
     ) -> torch.Tensor:
-        """Return [num_dst, out_channels] from `h` [num_src, in_channels].
+        """Apply the layer to one block.
 
-        `relu` applies the activation too, in the same pass over the rows.
+        Parameters
+        ----------
+        h : torch.Tensor
+            float32 [num_src, in_channels].
+        block : Block
+            Edges from sources to destinations.
+        relu : bool, default False
+            Whether to apply a ReLU as well, in the same pass over the rows.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 [num_dst, out_channels].
         """
         root = None if self.lin_r is None else self.lin_r.weight
         given = self.lin_l.weight, self.lin_l.bias, root
@@ -89,28 +113,50 @@ class SAGEConv(torch.nn.Module):
         return out
 
     def extra_repr(self) -> str:
-        """Return what `print` says of the layer."""
+        """Return the settings that ``print(model)`` shows.
+
+        Returns
+        -------
+        str
+            The widths and the aggregation.
+        """
         return f"{self.in_channels}, {self.out_channels}, aggr={self.aggr}"
 
 
 class GCNConv(torch.nn.Module):
-    """Graph convolution of Kipf and Welling, self loops included.
+    """The graph convolution of Kipf and Welling, with self-loops.
 
-    Every node gets one self loop of weight 1. A self loop that the graph itself holds
-    (``self_loops="keep"``) counts as one more neighbour besides, where PyTorch
-    Geometric would take it in place of the added one.
+    Every node gets one self-loop of weight 1. A self-loop of the graph itself (built
+    with ``self_loops="keep"``) counts as one more neighbour, whereas PyTorch Geometric
+    lets it replace the added one.
 
     Parameters
     ----------
-    in_channels, out_channels
-        Widths of the input and the output.
-    aggregate_first
-        Whether neighbours are summed before the product with the weights or after;
-        the result is the same but for rounding. By default the narrower side is
-        summed. A model whose first layer aggregates first can say
-        ``first_aggregation = "gcn"``.
-    bias
-        Whether a bias is learned.
+    in_channels : int
+        Width of the input.
+    out_channels : int
+        Width of the output.
+    aggregate_first : bool, optional
+        Whether to aggregate neighbours before multiplying by the weights, or after;
+        results differ by rounding only. By default the narrower side is aggregated. A
+        model whose first layer aggregates first can set ``first_aggregation = "gcn"``.
+    bias : bool, default True
+        Whether to learn a bias.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import Block, GCNConv
+    >>> block = Block.from_csr([0, 1, 2], [1, 0])  # two nodes, joined by an edge
+    >>> conv = GCNConv(4, 8)
+    >>> h = torch.zeros(2, 4)
+    >>> conv(h, block).shape
+    torch.Size([2, 8])
+    >>> conv
+    GCNConv(
+      4, 8, aggregate_first=True
+      (lin): Linear(in_features=4, out_features=8, bias=False)
+    )
     """
 
     def __init__(
@@ -131,7 +177,20 @@ class GCNConv(torch.nn.Module):
         glorot(self.lin.weight)
 
     def forward(self, h: torch.Tensor, block: Block) -> torch.Tensor:
-        """Return [num_dst, out_channels] from `h` [num_src, in_channels]."""
+        """Apply the layer to one block.
+
+        Parameters
+        ----------
+        h : torch.Tensor
+            float32 [num_src, in_channels].
+        block : Block
+            Edges from sources to destinations.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 [num_dst, out_channels].
+        """
         if self.aggregate_first:
             out = self.lin(block.propagate_gcn(h))
         else:
@@ -139,32 +198,51 @@ class GCNConv(torch.nn.Module):
         return out if self.bias is None else out + self.bias
 
     def extra_repr(self) -> str:
-        """Return what `print` says of the layer."""
+        """Return the settings that ``print(model)`` shows.
+
+        Returns
+        -------
+        str
+            The widths and the order of operations.
+        """
         order = f"aggregate_first={self.aggregate_first}"
         return f"{self.in_channels}, {self.out_channels}, {order}"
 
 
 class GATConv(torch.nn.Module):
-    """Graph attention layer of Veličković et al.
+    """The graph attention layer of Veličković et al.
 
     Parameters
     ----------
-    in_channels
+    in_channels : int
         Width of the input.
-    out_channels
+    out_channels : int
         Width of the output of each head.
-    heads
-        Number of attention heads.
-    concat
-        Whether heads are laid side by side, or averaged.
-    negative_slope
-        Of the leaky ReLU on the scores.
-    dropout
-        Probability that an attention weight is dropped while training.
-    add_self_loops
+    heads : int, default 1
+        Number of attention heads, H.
+    concat : bool, default True
+        Whether to concatenate the heads, or average them.
+    negative_slope : float, default 0.2
+        Slope of the leaky ReLU on the scores.
+    dropout : float, default 0.0
+        Probability of dropping an attention weight in training.
+    add_self_loops : bool, default True
         Whether each node attends to itself, once.
-    bias
-        Whether a bias is learned.
+    bias : bool, default True
+        Whether to learn a bias.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import Block, GATConv
+    >>> block = Block.from_csr([0, 1, 2], [1, 0])  # two nodes, joined by an edge
+    >>> conv = GATConv(4, 8, heads=2)
+    >>> h = torch.zeros(2, 4)
+    >>> conv(h, block).shape
+    torch.Size([2, 16])
+    >>> alpha = conv.attention(torch.zeros(2, 2, 8), block.with_self_loops)
+    >>> alpha.detach()[0]  # equal scores: each of two edges counts one half
+    tensor([0.5000, 0.5000])
     """
 
     def __init__(
@@ -194,9 +272,20 @@ class GATConv(torch.nn.Module):
             glorot(weight)
 
     def forward(self, h: torch.Tensor, block: Block) -> torch.Tensor:
-        """Return [num_dst, heads * out_channels] from `h` [num_src, in_channels].
+        """Apply the layer to one block.
 
-        Without `concat` the result is [num_dst, out_channels].
+        Parameters
+        ----------
+        h : torch.Tensor
+            float32 [num_src, in_channels].
+        block : Block
+            Edges from sources to destinations.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 [num_dst, heads * out_channels], or [num_dst, out_channels] if heads
+            are averaged.
         """
         block = block.with_self_loops if self.add_self_loops else block
         x = self.lin(h).view(-1, self.heads, self.out_channels)
@@ -206,7 +295,20 @@ class GATConv(torch.nn.Module):
         return out if self.bias is None else out + self.bias
 
     def attention(self, x: torch.Tensor, block: Block) -> torch.Tensor:
-        """Return the weight [E, heads] of every edge, from `x` [num_src, heads, D]."""
+        """Return the attention weight of every edge.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            float32 [num_src, heads, out_channels], the transformed input.
+        block : Block
+            Edges from sources to destinations.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 [E, heads], in the order of `Block.edge_index`.
+        """
         source = (x * self.att_src).sum(-1)
         target = (block.dst(x) * self.att_dst).sum(-1)
         scores = block.edge_add(source, target)
@@ -214,5 +316,11 @@ class GATConv(torch.nn.Module):
         return block.edge_softmax(scores)
 
     def extra_repr(self) -> str:
-        """Return what `print` says of the layer."""
+        """Return the settings that ``print(model)`` shows.
+
+        Returns
+        -------
+        str
+            The widths and the number of heads.
+        """
         return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

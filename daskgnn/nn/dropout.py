@@ -34,25 +34,43 @@ def _drop_rows(ids: np.ndarray, key: np.uint64, p: float, x: torch.Tensor) -> Ke
 
 
 class Dropout(torch.nn.Module):
-    """Zero channels of nodes (or heads of edges) at random while training.
+    """Dropout of node channels, independent of how the graph is partitioned.
 
-    The mask is a hash of the block's `dropout_key`, this layer's `number`, the
-    node's original id and the channel: the same in whatever part, row and thread.
-    `p` is rounded to a multiple of 1 / 65536 and what is kept is scaled to match.
+    The mask is a hash of the step's key, the layer's number, the node's original id and
+    the channel, so it is the same wherever and whenever the node is computed. Use it in
+    place of `torch.nn.Dropout`. `p` is rounded to a multiple of 1/65536, and what is
+    kept is scaled accordingly.
 
     Parameters
     ----------
-    p
-        Probability that a channel is zeroed, 0 to 1.
+    p : float, default 0.5
+        Probability of dropping a channel, 0 to 1.
 
     Raises
     ------
     ModelError
-        If `p` is not a probability.
+        If `p` is not in 0..1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import Block, Dropout
+    >>> block = Block.from_csr([0, 1, 2], [1, 0], dropout_key=7)
+    >>> dropout = Dropout(0.5)
+    >>> dropout.active
+    True
+    >>> h = torch.ones(2, 64)
+    >>> dropped = dropout(h, block)
+    >>> torch.equal(dropped, dropout(h, block))  # the same step, the same mask
+    True
+    >>> dropout.edges(torch.ones(2), block).shape
+    torch.Size([2])
+    >>> dropout.eval().active
+    False
     """
 
     number: int
-    """Which dropout layer of its model this is: see `number_dropouts`."""
+    """Number of this dropout layer in its model: see `number_dropouts`."""
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
@@ -63,11 +81,29 @@ class Dropout(torch.nn.Module):
 
     @property
     def active(self) -> bool:
-        """Whether anything can be dropped now."""
+        """Whether anything is dropped now: in training, unless `p` is 0."""
         return self.training and self.p > 0
 
     def forward(self, h: torch.Tensor, block: Block) -> torch.Tensor:
-        """Return `h` [n, ...], whose row *i* is node ``block.ids[i]``, with zeros."""
+        """Drop channels of node rows.
+
+        Parameters
+        ----------
+        h : torch.Tensor
+            [n, ...], row *i* belongs to node ``block.ids[i]``.
+        block : Block
+            Has the nodes' ids and the step's key.
+
+        Returns
+        -------
+        torch.Tensor
+            Like `h`.
+
+        Raises
+        ------
+        ModelError
+            If there are more rows than the block has nodes.
+        """
         if not self.active:
             return h
         if len(h) > len(block.ids):
@@ -85,9 +121,26 @@ class Dropout(torch.nn.Module):
         return self._masked(flat, mask).reshape(h.shape)
 
     def edges(self, weight: torch.Tensor, block: Block) -> torch.Tensor:
-        """Return `weight` [E] or [E, H], in `edge_index` order, with zeros.
+        """Drop values of edges, such as attention weights.
 
-        The mask is a hash of both ends' original ids and the head.
+        The mask is a hash of both ends' original ids and the column.
+
+        Parameters
+        ----------
+        weight : torch.Tensor
+            [E] or [E, H], in the order of `Block.edge_index`.
+        block : Block
+            The edges, the nodes' ids and the step's key.
+
+        Returns
+        -------
+        torch.Tensor
+            Like `weight`.
+
+        Raises
+        ------
+        ModelError
+            If the block does not know the ids of all sources.
         """
         if not self.active:
             return weight
@@ -109,17 +162,41 @@ class Dropout(torch.nn.Module):
         return (x * kernels.scale_of(self.p)).masked_fill(~keep, 0)
 
     def extra_repr(self) -> str:
-        """Return what `print` says of the layer."""
+        """Return the settings that ``print(model)`` shows.
+
+        Returns
+        -------
+        str
+            The probability and the layer's number.
+        """
         return f"p={self.p}, number={self.number}"
 
 
 def number_dropouts(model: torch.nn.Module) -> int:
-    """Number the `Dropout` layers of `model` in the order of ``model.modules()``.
+    """Number the `Dropout` layers of a model, in the order of ``model.modules()``.
+
+    Layers with different numbers have different masks. `Trainer` numbers those of its
+    model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model; its layers' `number` is set.
 
     Returns
     -------
     int
-        How many there are.
+        How many dropout layers there are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import Dropout, number_dropouts
+    >>> model = torch.nn.ModuleList([Dropout(0.1), Dropout(0.5)])
+    >>> number_dropouts(model)
+    2
+    >>> model[1].number
+    1
     """
     layers = [module for module in model.modules() if isinstance(module, Dropout)]
     for number, layer in enumerate(layers):

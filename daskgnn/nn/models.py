@@ -28,33 +28,49 @@ NORMS = (None, "layer")
 
 
 class Stack(torch.nn.Module):
-    """Convolutions with normalisation, activation and dropout between them.
+    """A stack of convolutions with normalization, activation and dropout between them.
 
-    Hidden layer *i* is ``dropout(activation(norm(conv(h) + residual(h))))``, the last
-    one ``conv(h) + residual(h)``. The subclasses say which convolution and activation.
+    `GraphSAGE`, `GCN` and `GAT` are such stacks. Hidden layer *i* computes
+    ``dropout(activation(norm(conv(h) + residual(h))))``; the last layer computes
+    ``conv(h) + residual(h)``.
 
     Parameters
     ----------
-    convs
-        The convolutions, first layer first.
-    widths
-        Input width of each convolution and output width of the last:
-        ``len(convs) + 1`` numbers.
-    dropout
-        Probability to drop a channel of a hidden layer's output while training.
-    input_dropout
-        The same for the model's input; the first aggregation can then not be
-        computed ahead.
-    norm
-        None or "layer".
-    residual
-        Whether each layer's input is added to its output, through a linear map
-        where their widths differ.
+    convs : sequence of torch.nn.Module
+        The convolutions, first layer first; each is called with ``(h, block)``.
+    widths : sequence of int
+        Input width of each convolution, and output width of the last: one number more
+        than there are convolutions.
+    dropout : float, default 0.0
+        Probability of dropping a channel of a hidden layer's output in training.
+    input_dropout : float, default 0.0
+        The same for the model's input. Raw features can then not be aggregated in
+        advance.
+    norm : {None, "layer"}, default None
+        Normalization after each hidden convolution.
+    residual : bool, default False
+        Whether to add each layer's input to its output, through a linear map where
+        their widths differ.
 
     Raises
     ------
     ModelError
         If `norm` is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import Block, SAGEConv
+    >>> from daskgnn.nn.models import Stack
+    >>> model = Stack([SAGEConv(4, 8), SAGEConv(8, 2)], widths=[4, 8, 2], residual=True)
+    >>> model.num_layers, model.first_aggregation
+    (2, None)
+    >>> block = Block.from_csr([0, 1, 2], [1, 0])  # two nodes, joined by an edge
+    >>> x, blocks = torch.zeros(2, 4), [block, block]
+    >>> model(x, blocks).shape
+    torch.Size([2, 2])
+    >>> model.layer(0, x, block).shape
+    torch.Size([2, 8])
     """
 
     _aggregation: str | None = None
@@ -88,12 +104,16 @@ class Stack(torch.nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """How many layers, and so blocks, there are."""
+        """Number of layers, and of the blocks that `forward` takes."""
         return len(self.convs)
 
     @property
     def first_aggregation(self) -> str | None:
-        """How the first layer aggregates raw features, or None if it does not."""
+        """How the first layer aggregates raw features, or None.
+
+        "sum", "mean", "max" or "gcn" allows daskgnn to aggregate features where they
+        are stored, before the parameters are known; only the sums are then sent.
+        """
         return None if self.input_dropout.p > 0 else self._aggregation
 
     @property
@@ -103,7 +123,22 @@ class Stack(torch.nn.Module):
         return rectified and not len(self.norms) and not len(self.residuals)
 
     def layer(self, i: int, h: torch.Tensor, block: Block) -> torch.Tensor:
-        """Return what layer `i` makes of `h` [num_src, ...]: [num_dst, ...]."""
+        """Compute one layer.
+
+        Parameters
+        ----------
+        i : int
+            Number of the layer, from 0.
+        h : torch.Tensor
+            float32 [num_src, D], the layer's input.
+        block : Block
+            The layer's block.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 [num_dst, D'].
+        """
         if i == 0:
             h = self.input_dropout(h, block)
         last = i == self.num_layers - 1
@@ -120,14 +155,19 @@ class Stack(torch.nn.Module):
         return self.dropouts[i](self.activation(out), block)
 
     def forward(self, x: torch.Tensor, blocks: Sequence[Block]) -> torch.Tensor:
-        """Return [num_dst of the last block, out_channels].
+        """Compute all layers.
 
         Parameters
         ----------
-        x
+        x : torch.Tensor
             float32 [num_src of the first block, in_channels].
-        blocks
-            One a layer, outermost first.
+        blocks : sequence of Block
+            One block a layer; the first is the outermost.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 [num_dst of the last block, out_channels].
 
         Raises
         ------
@@ -160,18 +200,42 @@ def _widths(first: int, hidden: int, last: int, num_layers: int) -> list[int]:
 
 
 class GraphSAGE(Stack):
-    """GraphSAGE (Hamilton, Ying, Leskovec, 2017): see `SAGEConv` and `Stack`.
+    """The GraphSAGE model of Hamilton, Ying and Leskovec (2017): a stack of `SAGEConv`.
 
     Parameters
     ----------
-    in_channels, hidden_channels, out_channels
-        Widths of the input, the hidden layers and the output.
-    num_layers
+    in_channels : int
+        Width of the input, F.
+    hidden_channels : int
+        Width of the hidden layers.
+    out_channels : int
+        Width of the output, C.
+    num_layers : int, default 2
         Number of layers.
-    aggr
-        "mean", "max" or "sum" of the neighbours.
-    dropout, input_dropout, norm, residual
-        As in `Stack`.
+    aggr : {"mean", "max", "sum"}, default "mean"
+        How neighbours are aggregated.
+    **options : dict
+        Arguments of `Stack`, listed below.
+    dropout : float, default 0.0
+        Probability of dropping a channel of a hidden layer's output in training.
+    input_dropout : float, default 0.0
+        The same for the model's input.
+    norm : {None, "layer"}, default None
+        Normalization after each hidden convolution.
+    residual : bool, default False
+        Whether to add each layer's input to its output.
+
+    Raises
+    ------
+    ModelError
+        If a width, `aggr` or `norm` is invalid.
+
+    Examples
+    --------
+    >>> from daskgnn.nn import GraphSAGE
+    >>> model = GraphSAGE(64, 128, 10, num_layers=2, dropout=0.5)
+    >>> model.num_layers, model.first_aggregation
+    (2, 'mean')
     """
 
     def __init__(
@@ -191,18 +255,44 @@ class GraphSAGE(Stack):
 
 
 class GCN(Stack):
-    """Graph convolutional network (Kipf, Welling, 2017): see `GCNConv` and `Stack`.
-
-    A layer that narrows its input multiplies first and sums the neighbours then.
+    """The graph convolutional network of Kipf and Welling (2017): a stack of `GCNConv`.
 
     Parameters
     ----------
-    in_channels, hidden_channels, out_channels
-        Widths of the input, the hidden layers and the output.
-    num_layers
+    in_channels : int
+        Width of the input, F.
+    hidden_channels : int
+        Width of the hidden layers.
+    out_channels : int
+        Width of the output, C.
+    num_layers : int, default 2
         Number of layers.
-    dropout, input_dropout, norm, residual
-        As in `Stack`.
+    **options : dict
+        Arguments of `Stack`, listed below.
+    dropout : float, default 0.0
+        Probability of dropping a channel of a hidden layer's output in training.
+    input_dropout : float, default 0.0
+        The same for the model's input.
+    norm : {None, "layer"}, default None
+        Normalization after each hidden convolution.
+    residual : bool, default False
+        Whether to add each layer's input to its output.
+
+    Raises
+    ------
+    ModelError
+        If a width or `norm` is invalid.
+
+    Examples
+    --------
+    A first layer that narrows its input multiplies first, so that raw features are not
+    aggregated in advance:
+
+    >>> from daskgnn.nn import GCN
+    >>> GCN(1433, 16, 7).first_aggregation is None
+    True
+    >>> GCN(16, 64, 7).first_aggregation
+    'gcn'
     """
 
     def __init__(
@@ -220,24 +310,48 @@ class GCN(Stack):
 
 
 class GAT(Stack):
-    """Graph attention network (Veličković et al., 2018): see `GATConv` and `Stack`.
+    """The graph attention network of Veličković et al. (2018): a stack of `GATConv`.
 
     Parameters
     ----------
-    in_channels
-        Width of the input.
-    hidden_channels
-        Width of each head of the hidden layers; heads are laid side by side.
-    out_channels
-        Width of the output; its heads are averaged.
-    num_layers
+    in_channels : int
+        Width of the input, F.
+    hidden_channels : int
+        Width of each head in the hidden layers; heads are concatenated.
+    out_channels : int
+        Width of the output, C; its heads are averaged.
+    num_layers : int, default 2
         Number of layers.
-    heads, out_heads
-        Attention heads of the hidden layers and of the last.
-    attention_dropout
-        Probability to drop an attention weight while training; `dropout` if None.
-    dropout, input_dropout, norm, residual
-        As in `Stack`.
+    heads : int, default 8
+        Number of attention heads in the hidden layers.
+    out_heads : int, default 1
+        Number of attention heads in the last layer.
+    attention_dropout : float, optional
+        Probability of dropping an attention weight in training; by default `dropout`.
+    dropout : float, default 0.0
+        Probability of dropping a channel of a hidden layer's output in training.
+    **options : dict
+        Arguments of `Stack`, listed below.
+    input_dropout : float, default 0.0
+        Probability of dropping a channel of the model's input in training.
+    norm : {None, "layer"}, default None
+        Normalization after each hidden convolution.
+    residual : bool, default False
+        Whether to add each layer's input to its output.
+
+    Raises
+    ------
+    ModelError
+        If a width, a number of heads or `norm` is invalid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from daskgnn.nn import GAT, Block
+    >>> model = GAT(4, 8, 2, heads=2)
+    >>> block = Block.from_csr([0, 1, 2], [1, 0])  # two nodes, joined by an edge
+    >>> model(torch.zeros(2, 4), [block, block]).shape
+    torch.Size([2, 2])
     """
 
     activation = staticmethod(functional.elu)

@@ -44,7 +44,10 @@ PARTITIONERS: dict[str, Callable[[Structure, int, int], np.ndarray]] = {
     "spectral": spectral_clusters,
     "random-walk": walk_clusters,
 }
-"""The methods by name."""
+"""The partitioners by name: what `GraphData.partition` takes as `method`.
+
+Each is a function ``(graph, num_clusters, seed) -> int64 [N]``, the cluster of each
+node; neighbouring clusters have neighbouring numbers where the method can tell."""
 
 _PACKAGES = {"kaminpar": "kaminpar", "terapart": "kaminpar", "metis": "pymetis"}
 

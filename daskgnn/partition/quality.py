@@ -23,71 +23,99 @@ _HEADER = ("part", "nodes", "edges", "training", "halo")
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """Numbers of a partition; ``str(quality)`` is a table of them."""
+    """How good a partition is: edge cut, balance, halos and estimated traffic.
+
+    `Graph.quality` and `PartitionedGraph.quality` return one; ``print(quality)`` shows
+    it as a table. Edges are directed: an undirected edge counts twice.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> clusters = [0] * 17 + [1] * 17
+    >>> partitioned = daskgnn.load_dataset("karate").partition(method=clusters)
+    >>> quality = partitioned.quality(2, num_neighbors=[10, 5])
+    >>> quality.num_parts, quality.node_balance
+    (2, 1.0)
+    >>> print(f"{quality.edge_cut:.2f}, {quality.replication_factor:.2f}")
+    0.26, 1.50
+    >>> halo = quality.to_dict()["halo_share"]
+    >>> halo == quality.halo_share
+    True
+    >>> quality.edge_balance >= 1 and quality.seed_balance >= 1
+    True
+    """
 
     nodes: np.ndarray
     """int64 [P], nodes of each part."""
     edges: np.ndarray
-    """int64 [P], entries in the rows of each part; of a vertex-cut, those it holds."""
+    """int64 [P], directed edges in the rows of each part; of a vertex-cut, those it
+    holds."""
     seeds: np.ndarray | None
-    """int64 [P], training nodes of each part, or None if there are none."""
+    """int64 [P], training nodes of each part; None without a training split."""
     halo_nodes: np.ndarray
-    """int64 [P], nodes of other parts that are neighbours of a part's nodes; of a
-    vertex-cut, those of which it holds an entry."""
+    """int64 [P], nodes of other parts that are neighbours of the part's nodes; of a
+    vertex-cut, those that occur in the edges it holds."""
     cut_edges: int
-    """Entries whose ends lie in different parts."""
+    """Directed edges whose ends lie in different parts."""
     num_neighbors: tuple[int, ...]
-    """Fan-outs of the estimate."""
+    """Fan-outs of the training whose traffic is estimated."""
     batch_size: int
-    """Global batch size of the estimate."""
+    """Seeds a step, over all parts, of that training."""
     remote_rows_per_step: float
-    """Estimate: rows of other parts needed in a step, over all parts, no cache."""
+    """Estimated feature rows of other parts that a step needs, over all parts, without
+    a cache."""
     remote_bytes_per_step: float
-    """Estimate: their bytes, and those of sampled neighbours and of requests."""
+    """Estimated bytes of these rows, of the sampled neighbours and of the requests."""
     row_bytes: float
-    """Mean bytes of a feature row."""
+    """Mean size of a feature row in bytes."""
     window: int = 1
-    """Steps of the estimate that fetch a row once."""
+    """Steps of the estimate that are prepared together and fetch a remote row once."""
 
     @property
     def num_parts(self) -> int:
-        """P."""
+        """Number of parts, P."""
         return len(self.nodes)
 
     @property
     def edge_cut(self) -> float:
-        """Share of the edges that are cut."""
+        """Share of the edges that are cut, 0 to 1."""
         return self.cut_edges / max(int(self.edges.sum()), 1)
 
     @property
     def node_balance(self) -> float:
-        """Largest part over mean, in nodes."""
+        """Nodes of the largest part over the mean; 1 is perfect balance."""
         return _balance(self.nodes)
 
     @property
     def edge_balance(self) -> float:
-        """Largest part over mean, in edges."""
+        """Edges of the largest part over the mean; 1 is perfect balance."""
         return _balance(self.edges)
 
     @property
     def seed_balance(self) -> float | None:
-        """Largest part over mean, in training nodes; None without any."""
+        """Training nodes of the largest part over the mean; None without any."""
         return None if self.seeds is None else _balance(self.seeds)
 
     @property
     def halo_share(self) -> float:
-        """Halo nodes over all nodes that the parts hold, own and halo."""
+        """Share of halo nodes among all nodes that parts hold or need, 0 to 1."""
         halo = int(self.halo_nodes.sum())
         return halo / max(halo + int(self.nodes.sum()), 1)
 
     @property
     def replication_factor(self) -> float:
-        """Own and halo nodes of all parts over N."""
+        """Own and halo nodes of all parts over N; 1 if no edge is cut."""
         total = int(self.nodes.sum())
         return (total + int(self.halo_nodes.sum())) / max(total, 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain numbers and lists, for JSON."""
+        """Return all figures as plain numbers and lists.
+
+        Returns
+        -------
+        dict
+            Figures by name, ready for JSON.
+        """
         names = (
             "num_parts edge_cut cut_edges node_balance edge_balance seed_balance "
             "halo_share replication_factor nodes edges seeds halo_nodes num_neighbors "

@@ -63,57 +63,76 @@ def prepare(
     client: Any = None,
     **options: Any,
 ) -> str:
-    """Make a store of a graph whose edges do not fit in memory.
+    r"""Make a store of a graph whose edges do not fit in memory.
 
-    It holds about 50 bytes a node, what the partitioner takes, and edges a piece at a
-    time; edges and rows are in files beside `out` meanwhile, in all about 16 bytes an
-    entry. The store is that of ``load_dataset(source).partition(...).save(out)``.
+    This takes about 50 bytes a node, the memory of the partitioner, and edges piece by
+    piece; meanwhile edges and rows are in files beside `out`, in all about 16 bytes a
+    directed edge. The store equals that of
+    ``load_dataset(source).partition(...).save(out)``.
 
     Parameters
     ----------
-    source
-        A file or pattern of any format that is read as a stream of edges, or a
-        `daskgnn.graph.datasets.synthetic.Synthetic`.
-    out
-        Where the store goes; it is there when it is complete.
-    method, num_clusters, seed
-        As of `GraphData.partition`; "auto" takes a method that fits.
-    feature_dtype
-        As of `PartitionedGraph.save`.
-    memory_limit
-        Bytes, or like "8 GiB", that preparing may hold, with a cluster all of its
-        threads together; 4 GiB if not given.
-    overwrite
-        Whether to replace a store that is there.
-    resume
-        Go on with a preparation of the same input and options that was interrupted,
-        or begin if there is none.
-    progress
-        Show a bar with the time left.
-    tell
-        Called with the name of each stage as it begins.
-    client
-        A `distributed.Client`: edges are put into buckets, sorted, and stored by tasks
-        on its workers, which must see the folder of `out` under the same path. Files
-        are read, and the graph is partitioned, in this process. The store is the same.
-    options
-        As of ``read_edge_list``.
+    source : str, path, list of them or Synthetic
+        Files of a format that is read as a stream of edges, or a
+        `daskgnn.graph.datasets.synthetic.Synthetic` graph.
+    out : str or path
+        Directory of the store; it appears when it is complete.
+    method : str, array of int, path or callable, default "auto"
+        The partitioner, as of `GraphData.partition`; "auto" selects one that fits in
+        `memory_limit`.
+    num_clusters : int, optional
+        Number of clusters; by default 64, or N // 4 where that is less.
+    seed : int, default 0
+        Seed of the partitioner.
+    feature_dtype : {"float32", "float16", "bfloat16"}, default "float32"
+        Type that dense features are rounded to and stored as.
+    memory_limit : int or str, optional
+        Memory that may be used, with a cluster by all of its threads together: bytes,
+        or for instance "8 GiB"; by default 4 GiB.
+    overwrite : bool, default False
+        Whether to replace a store that exists.
+    resume : bool, default False
+        Whether to continue a preparation with the same input and options that was
+        interrupted, if there is one.
+    progress : bool, default False
+        Whether to show a progress bar.
+    tell : callable, optional
+        Called with the name of each stage when it begins.
+    client : distributed.Client, optional
+        A cluster whose workers sort and store the edges; they must see the directory of
+        `out` under the same path. Files are read, and the graph is partitioned, in this
+        process. The store is the same.
+    **options : dict
+        Arguments of `read_edge_list`.
 
     Returns
     -------
     str
-        The absolute path.
+        The absolute path of the store.
 
     Raises
     ------
     StoreError
-        If something is at `out`, or it was begun with other input or options.
+        If `out` exists, or was begun with other input or options.
     GraphFormatError
-        If the nodes alone do not fit in `memory_limit`, or as for the readers.
+        If the nodes alone do not fit in `memory_limit`; as the readers.
     PartitionError
-        If the method does not fit in it.
+        If the partitioner does not fit in it.
     ClusterError
-        If a worker does not see the folder of `out`.
+        If a worker does not see the directory of `out`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import daskgnn
+    >>> from daskgnn.prepare import prepare
+    >>> folder = tempfile.mkdtemp()
+    >>> edges = os.path.join(folder, "edges.txt")
+    >>> with open(edges, "w") as file:
+    ...     file.writelines(f"{i} {(i + 1) % 50}\n" for i in range(50))
+    >>> store = prepare(edges, os.path.join(folder, "ring.zarr"), method="range")
+    >>> daskgnn.open_graph(store)
+    Graph('edges', 50 nodes, 100 edges, 0 features, 0 classes, 1 of at most 12 parts)
     """
     target = os.path.abspath(os.fspath(out))
     check_target(target, overwrite or resume)

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.graph.memory.data import RowSource
-from daskgnn.graph.memory.partitioned import (
-    STORED_DTYPES,
-    PartitionedGraph,
-    ordered_slots,
-)
+from daskgnn.graph.memory.ordered import STORED_DTYPES, ordered_slots
 from daskgnn.graph.store.writer import (
     ArraySource,
     chunk_bounds,
@@ -30,6 +26,7 @@ from daskgnn.prepare.rowfiles import INDICES, INDPTR, WEIGHTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from daskgnn.graph.memory.partitioned import PartitionedGraph
     from daskgnn.prepare.mapper import Mapper
 
 _STEP = 1 << 22

@@ -32,28 +32,57 @@ SAMPLE_BY = ("uniform", "edge_weight", "degree")
 
 
 class NeighborSampler(Sampler):
-    """Draws neighbours without replacement, hop by hop.
+    """Samples neighbours hop by hop, uniformly or by weight, without replacement.
 
-    A node's draws depend on the step and its original id alone, and are nested: a
-    smaller fan-out takes the first ones of a larger. So neighbourhoods are the same
+    A node's draws depend only on the step and its original id, and they are nested: a
+    smaller fan-out takes the first of a larger one's. So neighbourhoods are the same
     for any number of parts, and one CSR serves all layers.
 
     Parameters
     ----------
     num_neighbors : sequence of int
-        Fan-out of each hop, hop 1 first; -1 takes all neighbours.
-    sample_by : {"uniform", "edge_weight", "degree"}
-        Draw neighbours uniformly, or in proportion to edge weights or degrees.
+        Fan-out of each hop, hop 1 first; -1 for all neighbours.
+    sample_by : {"uniform", "edge_weight", "degree"}, default "uniform"
+        What a neighbour's chance of being drawn is proportional to.
 
     Raises
     ------
     InputError
-        If a fan-out or `sample_by` cannot be.
+        If a fan-out or `sample_by` is invalid.
 
     Examples
     --------
-    >>> NeighborSampler([15, 10]).num_layers
-    2
+    >>> import numpy as np
+    >>> from daskgnn import AdjacencyBlock
+    >>> from daskgnn.sampling import NeighborSampler, PartitionBook, PartRows
+    >>> sampler = NeighborSampler([15, 10])
+    >>> sampler.num_layers, sampler.neighbors_per_layer()
+    (2, (15, 10))
+    >>> sampler.fingerprint()
+    {'num_neighbors': [15, 10], 'sample_by': 'uniform'}
+
+    One round by hand, on a path of four nodes in one part:
+
+    >>> indices = np.array([1, 0, 2, 1, 3, 2], np.int32)
+    >>> block = AdjacencyBlock(0, np.array([0, 1, 3, 5, 6]), indices, np.arange(4))
+    >>> book, keys = PartitionBook(np.array([0, 4])), np.array([7], np.uint64)
+    >>> sampler = NeighborSampler([-1])
+    >>> rows = PartRows(block, sampler.part_data(block, None))
+    >>> frontier = sampler.start([np.array([1], np.int32)], keys, book)
+    >>> asked = sampler.request(frontier, 0, 0, book)
+    >>> found = sampler.answer(rows, asked, keys, 0, book)
+    >>> frontier = sampler.merge(frontier, {0: found}, 0, 0, book)
+    >>> sampler.finish(frontier)[0].ids  # the seed and its neighbours
+    array([1, 0, 2], dtype=int32)
+
+    Drawing by weight needs a graph with weights:
+
+    >>> import daskgnn
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> NeighborSampler([5], sample_by="edge_weight").check(graph)
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.InputError: graph 'karate' has no edge weights: ...
     """
 
     def __init__(
@@ -67,7 +96,18 @@ class NeighborSampler(Sampler):
         self.num_layers = self.rounds = self.fan_out.num_hops
 
     def check(self, graph: Any) -> None:
-        """Raise `InputError` if `sample_by` needs weights that are missing."""
+        """Check that a graph has the weights that neighbours are to be drawn by.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is to be trained on.
+
+        Raises
+        ------
+        InputError
+            If it has none, or rows are not in one place, as in a vertex-cut.
+        """
         if self.sample_by != "uniform" and graph.held_book is not None:
             raise InputError(
                 f"sample_by={self.sample_by!r} needs undivided rows, and "
@@ -88,12 +128,24 @@ class NeighborSampler(Sampler):
             )
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
-        """Return the weights of the draws: float32 [E], one an edge, if they have any.
+        """Return the weights that neighbours are drawn by.
+
+        Parameters
+        ----------
+        block : AdjacencyBlock
+            The part's rows.
+        source : object
+            Has ``degrees(ids)``, the in-degrees of any nodes.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            "draw_weights", float32 [E]; empty for uniform draws.
 
         Raises
         ------
         GraphFormatError
-            If one of them is not positive.
+            If a weight is not positive.
         """
         if self.sample_by == "uniform":
             return {}
@@ -115,13 +167,45 @@ class NeighborSampler(Sampler):
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> WindowNodes:
-        """Return the seeds as the first nodes of each step."""
+        """Return the seeds as the first nodes of each step.
+
+        Parameters
+        ----------
+        seeds : list of numpy.ndarray
+            int [k] for each of W steps: the part's seeds, distinct storage ids.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        WindowNodes
+            The frontier.
+        """
         return first_nodes(seeds, step_keys)
 
     def request(
         self, frontier: WindowNodes, round: int, owner: int, book: PartitionBook
     ) -> Request:
-        """Ask for the rows of those nodes that were met last."""
+        """Return the nodes of the last hop that a part owns.
+
+        Parameters
+        ----------
+        frontier : WindowNodes
+            The part's frontier.
+        round : int
+            Number of the hop, from 0.
+        owner : int
+            The part that is asked.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        Request
+            Storage ids, step after step.
+        """
         return request(frontier, book, owner)
 
     def answer(
@@ -133,7 +217,28 @@ class NeighborSampler(Sampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> SampledRows:
-        """Draw the rows that are asked for, in one pass over them."""
+        """Sample the neighbours of the requested nodes.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the owner.
+        asked : Request
+            Storage ids, step after step.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        round : int
+            Number of the hop, from 0.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        SampledRows
+            Neighbours, weights, original ids and degrees.
+        """
         weights = rows.data.get("draw_weights")
         given = (rows.block, asked, step_keys, self.fan_out, round)
         return answer(*given, weights, threads)
@@ -147,11 +252,43 @@ class NeighborSampler(Sampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> WindowNodes:
-        """Add the rows to the nodes, and find the nodes of the next hop."""
+        """Add the sampled rows to the frontier, and find the nodes of the next hop.
+
+        Parameters
+        ----------
+        frontier : WindowNodes
+            The part's frontier before.
+        answers : dict of SampledRows
+            Sampled rows by part.
+        round : int
+            Number of the hop, from 0.
+        part : int
+            Number of the part.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        WindowNodes
+            The frontier.
+        """
         return merge_answers(frontier, answers, book, self.fan_out, round, threads)
 
     def finish(self, frontier: WindowNodes) -> list[SampledGraph]:
-        """Return each step's nodes and the one CSR of its layers."""
+        """Return each step's nodes, and the one CSR of its layers.
+
+        Parameters
+        ----------
+        frontier : WindowNodes
+            The part's frontier after the last hop.
+
+        Returns
+        -------
+        list of SampledGraph
+            One for each step of the window.
+        """
         graphs = []
         for step in frontier.steps:
             # They are there after the last hop.
@@ -164,11 +301,23 @@ class NeighborSampler(Sampler):
         return graphs
 
     def neighbors_per_layer(self) -> tuple[int, ...]:
-        """Return the fan-outs."""
+        """Return the fan-outs.
+
+        Returns
+        -------
+        tuple of int
+            One for each layer; a very large number for all neighbours.
+        """
         return self.fan_out.limits
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the fan-outs and what is drawn by."""
+        """Return the fan-outs and what neighbours are drawn by.
+
+        Returns
+        -------
+        dict
+            "num_neighbors" and "sample_by".
+        """
         fan_outs = list(self.fan_out.num_neighbors)
         return {"num_neighbors": fan_outs, "sample_by": self.sample_by}
 

@@ -28,54 +28,140 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphStats:
-    """Sizes of a graph, for estimates."""
+    """The size of a graph, from which samples are estimated.
+
+    Examples
+    --------
+    >>> from daskgnn.sampling import GraphStats
+    >>> GraphStats(num_nodes=100, num_edges=500)
+    GraphStats(num_nodes=100, num_edges=500)
+    """
 
     num_nodes: int
+    """Number of nodes, N."""
     num_edges: int
-    """Directed edges."""
+    """Number of directed edges, E."""
 
 
 @dataclass(frozen=True)
 class SampleSize:
-    """A rough estimate of what one step of one part samples; not a bound."""
+    """Roughly how much one step of one part samples.
+
+    Examples
+    --------
+    >>> from daskgnn.sampling import GraphStats, NeighborSampler
+    >>> size = NeighborSampler([3]).estimate(GraphStats(100, 500), num_seeds=10)
+    >>> size.nodes, size.computed, size.edges
+    (40.0, 10.0, 30.0)
+    """
 
     nodes: float
+    """Number of nodes."""
     computed: float
     """Nodes that some layer computes: all but the outermost."""
     edges: float
+    """Number of edges of the outermost layer."""
 
 
 class Sampler:
-    """From the seeds of a part's steps to a `SampledGraph` of each.
+    """Samples the neighbourhoods of seeds: subclass it to sample in your own way.
 
-    Pure numpy, and picklable: a sampler goes to the workers, so do its frontiers,
-    requests and answers, for which any frozen dataclasses of arrays will do. What is
-    drawn must be a function of the arguments alone: of ``step_keys`` and of the nodes'
-    original ids (`daskgnn.kernels.counter`), never of a random generator.
+    A part makes a frontier of its seeds of each step. In every round it requests what
+    the frontier needs from the parts that own it; owners answer, and the part merges
+    the answers into its frontier. After the last round, the frontier becomes a
+    `SampledGraph` for each step.
+
+    Samplers are pure numpy and picklable, and so are frontiers, requests and answers:
+    any frozen dataclasses of arrays will do. What is drawn must depend on the arguments
+    alone: on ``step_keys`` and the nodes' original ids (`daskgnn.kernels.counter`),
+    never on a random generator.
+
+    Examples
+    --------
+    A sampler for models of one layer that takes the first neighbour of each seed:
+
+    >>> from types import SimpleNamespace as Message
+    >>> import numpy as np
+    >>> from daskgnn.sampling import LocalRows, SampledGraph, Sampler
+    >>> class FirstNeighbor(Sampler):
+    ...     num_layers = rounds = 1
+    ...     def start(self, seeds, step_keys, book):
+    ...         return seeds
+    ...     def request(self, frontier, round, owner, book):
+    ...         ids = np.concatenate([ids[book.owned(ids, owner)] for ids in frontier])
+    ...         return Message(ids=ids, nbytes=ids.nbytes)
+    ...     def answer(self, rows, asked, step_keys, round, book, threads=1):
+    ...         block, own = rows.block, asked.ids.astype(np.int64) - rows.block.start
+    ...         near = rows.entries(own, np.zeros(len(own), np.int64)).columns
+    ...         known = block.original_ids, block.degree, block.weighted_degree
+    ...         known = [array[own] for array in known]
+    ...         return Message(near=near, known=known, nbytes=near.nbytes)
+    ...     def merge(self, frontier, answers, round, part, book, threads=1):
+    ...         return frontier, answers[part]  # which owns all of its seeds
+    ...     def finish(self, frontier):
+    ...         (seeds, found), graphs, done = frontier, [], 0
+    ...         for ids in seeds:
+    ...             mine = slice(done, done + len(ids))
+    ...             new = np.setdiff1d(found.near[mine], ids)
+    ...             nodes = np.concatenate([ids, new])
+    ...             order = np.argsort(nodes)
+    ...             local = order[np.searchsorted(nodes[order], found.near[mine])]
+    ...             indptr = np.arange(len(ids) + 1)
+    ...             rows = LocalRows(indptr, local.astype(np.int32))
+    ...             known = [a[mine] for a in found.known]
+    ...             sizes = (len(ids), len(nodes))
+    ...             graphs.append(SampledGraph(nodes, sizes, (rows,), *known))
+    ...             done += len(ids)
+    ...         return graphs
+
+    `Trainer` tries such a sampler on a small graph before any work, as this does:
+
+    >>> from daskgnn.sampling.check import check_sampler
+    >>> sampler = FirstNeighbor()
+    >>> check_sampler(sampler)
+    >>> sampler.fingerprint()
+    {'sampler': 'FirstNeighbor'}
+
+    Methods with a default are `check`, `part_data`, `estimate`, `fingerprint` and:
+
+    >>> len(sampler.neighbors_per_layer())
+    1
     """
 
     num_layers: int
-    """Layers that the sampled graphs have; a model needs as many."""
+    """Number of layers of the sampled graphs; the model must have as many."""
     rounds: int
-    """Rounds of request, answer and merge, at least 1."""
+    """Number of rounds of request, answer and merge, at least 1."""
     exchanges: tuple[int, ...] = ()
-    """Rounds that ask nothing of the graph: what a part requests of another is not
-    answered but given to that part's `merge`, as if it were the answer. So parts can
-    add up what they know."""
+    """Rounds in which parts exchange requests. What part p requests of part q is then
+    not answered but passed to q's `merge` as ``answers[p]``, so that parts can add up
+    what they know."""
 
     def check(self, graph: Any) -> None:
-        """Raise `InputError` if the sampler cannot do with `graph`."""
+        """Raise an `InputError` if the sampler cannot be used with a graph.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is to be trained on.
+        """
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
-        """Return arrays that are kept beside a part's rows, by name.
+        """Return arrays to keep beside a part's rows.
 
         Parameters
         ----------
         block : AdjacencyBlock
-        source
-            Of what other parts have: ``source.degrees(ids)`` are the in-degrees of any
+            The part's rows.
+        source : object
+            What other parts know: ``source.degrees(ids)`` returns in-degrees of any
             nodes, ``source.rows(table, ids)`` their rows of a table, such as
-            ``"original_ids"``.
+            "original_ids".
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            Arrays by name; `answer` finds them as ``rows.data``.
         """
         return {}
 
@@ -87,11 +173,17 @@ class Sampler:
 
         Parameters
         ----------
-        seeds : list of int [k]
-            The part's seeds of each step, distinct storage ids.
-        step_keys : uint64 [W]
-            What the draws of each step are to depend on.
+        seeds : list of numpy.ndarray
+            int [k] for each of W steps: the part's seeds, distinct storage ids.
+        step_keys : numpy.ndarray
+            uint64 [W], the key that the draws of each step must depend on.
         book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        object
+            The frontier, in any form.
         """
         raise NotImplementedError
 
@@ -99,10 +191,24 @@ class Sampler:
     def request(
         self, frontier: Any, round: int, owner: int, book: PartitionBook
     ) -> Any:
-        """Return what a part asks of `owner` for all steps of the window.
+        """Return what a part requests of one owner, for all steps of the window.
 
-        It has `ids` (int [n]), and `nbytes` for the account of what is sent. An owner
-        is not asked where there are no ids; the own part always is.
+        Parameters
+        ----------
+        frontier : object
+            The part's frontier.
+        round : int
+            Number of the round, from 0.
+        owner : int
+            The part that is asked.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        object
+            Has ``ids``, storage ids int [n], and ``nbytes``, the size that is reported.
+            An owner is not asked if there are no ids, but the own part always is.
         """
         raise NotImplementedError
 
@@ -116,11 +222,29 @@ class Sampler:
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Answer a request of any part, where the rows lie.
+        """Answer the request of some part, where the rows are.
 
-        The answer has `nbytes`. Entries that come from ``rows.entries`` must be in its
-        `columns` and `weights`: of a vertex-cut some are references, which are
-        completed before the answer is merged.
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the owner.
+        asked : object
+            The request.
+        step_keys : numpy.ndarray
+            uint64 [W], the key that the draws of each step must depend on.
+        round : int
+            Number of the round, from 0.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        object
+            Has ``nbytes``, the size that is reported. What ``rows.entries`` returned
+            must be in its ``columns`` and ``weights``: of a vertex-cut some are
+            references, which are resolved before the answer is merged.
         """
         raise NotImplementedError
 
@@ -136,26 +260,72 @@ class Sampler:
     ) -> Any:
         """Return a part's frontier after a round.
 
-        `answers` are by part; those that were not asked are not there.
+        Parameters
+        ----------
+        frontier : object
+            The part's frontier before.
+        answers : dict
+            Answers by part; parts that were not asked are missing.
+        round : int
+            Number of the round, from 0.
+        part : int
+            Number of the part.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        object
+            The frontier.
         """
         raise NotImplementedError
 
     @required
     def finish(self, frontier: Any) -> list[SampledGraph]:
-        """Return the graph of each step, after the last round."""
+        """Return the sampled graphs, after the last round.
+
+        Parameters
+        ----------
+        frontier : object
+            The part's frontier.
+
+        Returns
+        -------
+        list of SampledGraph
+            One for each step of the window.
+        """
         raise NotImplementedError
 
     def neighbors_per_layer(self) -> tuple[int, ...]:
-        """Return how many of a node's neighbours each layer visits, at most.
+        """Return how many neighbours of a node each layer visits at most.
 
-        It is for plans, of memory and of halo caches, and bounds nothing.
+        Memory and halo caches are planned by these numbers; they limit nothing.
+
+        Returns
+        -------
+        tuple of int
+            One for each layer, the seeds' layer first; by default, all neighbours.
         """
         return (int(ALL),) * self.num_layers
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
-        """Estimate a step of one part from the mean degree.
+        """Estimate from the mean degree what one step of one part samples.
 
-        Too low where degrees are skewed and nothing cuts them off.
+        The estimate is too low for skewed degrees without a fan-out.
+
+        Parameters
+        ----------
+        stats : GraphStats
+            Size of the graph.
+        num_seeds : int
+            Seeds of the part.
+
+        Returns
+        -------
+        SampleSize
+            Nodes and edges.
         """
         mean_degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
         limits = self.neighbors_per_layer()
@@ -167,9 +337,19 @@ class Sampler:
         return SampleSize(nodes[-1], nodes[-2], edges)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what makes two samplers the same, for checkpoints: JSON can hold it.
+        """Return what distinguishes this sampler from others, for checkpoints.
 
-        By default the class and the attributes of the object.
+        A run is resumed only with a sampler of the same fingerprint.
+
+        Returns
+        -------
+        dict
+            As JSON can hold it; by default the class and the attributes of the object.
+
+        Raises
+        ------
+        InputError
+            If JSON cannot hold these attributes.
         """
         known = {"sampler": type(self).__qualname__, **vars(self)}
         try:

@@ -23,13 +23,41 @@ _OF_OGB = {"acc": "accuracy", "rocauc": "rocauc"}
 
 
 class NodeClassification(Task):
-    """Predicts each node's class, or which of several labels it has.
+    """Predicts each node's class, or which of several yes/no labels it has.
+
+    This is the default task of `Trainer`.
 
     Parameters
     ----------
     loss : callable, optional
-        (outputs, labels) -> the sum over the nodes. Default: cross entropy, or binary
-        cross entropy for several labels a node.
+        ``(outputs, labels) -> sum over the nodes``; by default cross entropy, or binary
+        cross entropy if a node can have several labels.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> import daskgnn
+    >>> from daskgnn.tasks import NodeClassification, TargetBatch
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> task = NodeClassification().for_graph(graph)
+    >>> task.check(graph, model=None)
+    >>> task.num_outputs(graph), task.metric(graph)
+    (2, 'accuracy')
+    >>> targets = task.expand(task.targets(graph, "val"), key=0)
+    >>> targets.are_nodes()
+    True
+    >>> task.fingerprint()
+    {'task': 'NodeClassification', 'loss': 'cross_entropy'}
+
+    How it is scored, for two nodes of which one is right:
+
+    >>> h, labels = np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1])
+    >>> batch = TargetBatch(np.array([[0], [1]]), {"labels": labels}, None, 2)
+    >>> half = task.partial(h, batch)
+    >>> task.score(task.merge(half, half))["accuracy"]
+    0.5
+    >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy)).item() > 1
+    True
     """
 
     def __init__(self, loss: Loss | None = None) -> None:
@@ -37,12 +65,22 @@ class NodeClassification(Task):
         self._measure = self._metric = "accuracy"
 
     def for_graph(self, graph: Graph) -> NodeClassification:
-        """Return the task with the graph's loss and metric.
+        """Return the task with the loss and the metric of a graph.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+
+        Returns
+        -------
+        NodeClassification
+            A copy.
 
         Raises
         ------
         InputError
-            If the metric is unknown, or cannot be computed for such labels.
+            If the graph's metric is unknown, or cannot be computed for such labels.
         """
         task = copy.copy(self)
         task.loss_function = loss_of(self.loss_function, graph)
@@ -51,40 +89,125 @@ class NodeClassification(Task):
         return task
 
     def check(self, graph: Graph, model: nn.Module) -> None:
-        """Refuse a graph without labels or a training split."""
+        """Check that the graph has labels and a training split.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        model : torch.nn.Module
+            The model, which is not looked at.
+
+        Raises
+        ------
+        InputError
+            If it has none.
+        """
         check_labelled(graph)
 
     def num_outputs(self, graph: Graph) -> int:
-        """Return the number of classes."""
+        """Return the number of classes, or of yes/no labels.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+
+        Returns
+        -------
+        int
+            C.
+        """
         return graph.num_classes
 
     def targets(self, graph: Graph, split: str) -> Targets:
-        """Return the nodes of a split."""
+        """Return the nodes of a split as targets.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        split : str
+            "train", "val" or "test".
+
+        Returns
+        -------
+        Targets
+            One node each; empty if there is no such split.
+        """
         ids = graph.splits.get(split, np.empty(0, np.int64))
         return Targets(graph.original_ids_of(ids), ids[:, None])
 
     def loss(self, h: Tensor, batch: TargetBatch) -> Tensor:
-        """Return the sum of the nodes' losses."""
+        """Return the sum of the losses of a part's nodes.
+
+        Parameters
+        ----------
+        h : torch.Tensor
+            float32 [m, C], the model's outputs.
+        batch : TargetBatch
+            The nodes, with their labels, as tensors.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+        """
         assert self.loss_function is not None  # since `for_graph`
         return self.loss_function(h, batch.tables["labels"])
 
     def partial(self, h: np.ndarray, batch: TargetBatch) -> ClassScores:
-        """Return what a part's nodes contribute."""
+        """Return what a part's nodes contribute to the scores.
+
+        Parameters
+        ----------
+        h : numpy.ndarray
+            float32 [m, C], the model's outputs.
+        batch : TargetBatch
+            The nodes, with their labels, as numpy arrays.
+
+        Returns
+        -------
+        ClassScores
+            Counts, sums of losses, and what the metric needs.
+        """
         labels = batch.tables["labels"]
         score = score_classes if labels.ndim == 1 else score_labels
         return score(h, labels, self._measure)
 
     def merge(self, left: ClassScores, right: ClassScores) -> ClassScores:
-        """Return two contributions as one."""
+        """Return two contributions as one.
+
+        Parameters
+        ----------
+        left, right : ClassScores
+            What `partial` or `merge` returned.
+
+        Returns
+        -------
+        ClassScores
+            Their sum.
+        """
         return left.merge(right)
 
     def score(self, total: ClassScores) -> dict[str, float]:
-        """Return accuracy, loss (one label a node), and the data set's own metric.
+        """Return accuracy, loss and the graph's own metric.
+
+        Parameters
+        ----------
+        total : ClassScores
+            The merged contributions of all parts.
+
+        Returns
+        -------
+        dict of float
+            "num_nodes", "accuracy", "loss" (unless a node can have several labels) and
+            the metric.
 
         Raises
         ------
         InputError
-            If no label has both classes, where they are ranked.
+            If the metric ranks nodes and no label has both positive and negative ones.
         """
         scores = {"num_nodes": total.count, "accuracy": total.right / total.given}
         if total.losses:
@@ -112,11 +235,28 @@ class NodeClassification(Task):
         return {name: float(mean)} | ({f"{name}_error": error} if error else {})
 
     def metric(self, graph: Graph) -> str:
-        """Return the data set's own metric, or accuracy."""
+        """Return the graph's own metric.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+
+        Returns
+        -------
+        str
+            "accuracy" if the graph names none.
+        """
         return graph.metric or "accuracy"
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the names of the task and its loss."""
+        """Return the names of the task and of its loss, for checkpoints.
+
+        Returns
+        -------
+        dict
+            "task" and "loss".
+        """
         return super().fingerprint() | {"loss": describe_function(self.loss_function)}
 
 

@@ -17,28 +17,55 @@ _RANKED = ("rocauc", "ap")
 
 @dataclass(frozen=True)
 class Ranking:
-    """How many positives and negatives have each distinct score: of ROC AUC and AP.
+    """Counts of positives and negatives by score, for ROC AUC and average precision.
 
-    Scores are float32. Where more than `most` of them differ, low bits of all are
-    dropped, as few as it takes, so that neighbouring scores become ties; how a split is
-    cut into parts makes no difference. `error` bounds what that changes.
+    Scores are float32. If more than `most` of them differ, as few low bits as possible
+    are dropped from all, so that close scores become ties; the result does not depend
+    on how a split is cut into parts. `error` bounds what that changes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn.tasks import Ranking
+    >>> one = Ranking.of(np.array([0.9, 0.4]), np.array([True, False]))
+    >>> other = Ranking.of(np.array([0.6, 0.7]), np.array([True, False]))
+    >>> ranking = one.merge(other)
+    >>> ranking.has_both
+    True
+    >>> ranking.measure("rocauc"), ranking.error("rocauc")
+    (0.75, 0.0)
     """
 
     scores: np.ndarray
-    """uint32 [m], ascending as the scores are."""
+    """uint32 [m], distinct scores as bits that are ordered like the scores."""
     negatives: np.ndarray
-    """int64 [m]"""
+    """int64 [m], negatives of each score."""
     positives: np.ndarray
-    """int64 [m]"""
+    """int64 [m], positives of each score."""
     dropped: int = 0
-    """Low bits that were dropped."""
+    """Number of low bits that were dropped."""
     most: int = MOST_SCORES
+    """How many distinct scores are kept at most."""
 
     @classmethod
     def of(
         cls, scores: np.ndarray, truth: np.ndarray, most: int = MOST_SCORES
     ) -> Ranking:
-        """Count scores, float32 [n], of positives and negatives, bool [n].
+        """Count scores of positives and negatives.
+
+        Parameters
+        ----------
+        scores : array of float
+            float32 [n].
+        truth : array of bool
+            [n], True for positives.
+        most : int, default 1048576
+            How many distinct scores are kept at most.
+
+        Returns
+        -------
+        Ranking
+            The counts.
 
         Raises
         ------
@@ -55,7 +82,18 @@ class Ranking:
         return cls(ordered, ~truth * 1, truth * 1, 0, most)._reduced()
 
     def merge(self, other: Ranking) -> Ranking:
-        """Return the counts of both."""
+        """Return the counts of both rankings.
+
+        Parameters
+        ----------
+        other : Ranking
+            Of other targets.
+
+        Returns
+        -------
+        Ranking
+            The counts of all.
+        """
         return Ranking(
             np.concatenate([self.scores, other.scores]),
             np.concatenate([self.negatives, other.negatives]),
@@ -81,13 +119,21 @@ class Ranking:
 
     @cached_property
     def has_both(self) -> bool:
-        """Whether there are positives and negatives: else nothing can be ranked."""
+        """Whether there are both positives and negatives, as a ranking needs."""
         return bool(self.negatives.any() and self.positives.any())
 
     def measure(self, name: str) -> float:
-        """Return the area under the ROC curve, "rocauc", or average precision, "ap".
+        """Return ROC AUC or average precision, as scikit-learn computes them.
 
-        Equal to that of scikit-learn for all scores.
+        Parameters
+        ----------
+        name : {"rocauc", "ap"}
+            Area under the ROC curve, or average precision.
+
+        Returns
+        -------
+        float
+            0 to 1.
         """
         from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -100,7 +146,18 @@ class Ranking:
         return float(function(truth[there], place[there], sample_weight=weights))
 
     def error(self, name: str) -> float:
-        """Return how far `measure` may be from that of scores that are not rounded."""
+        """Return by how much dropping bits can have changed `measure`.
+
+        Parameters
+        ----------
+        name : {"rocauc", "ap"}
+            Area under the ROC curve, or average precision.
+
+        Returns
+        -------
+        float
+            0 if no bits were dropped.
+        """
         if not self.dropped:
             return 0.0
         total = int(self.positives.sum())

@@ -7,16 +7,22 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import dask
+
 from daskgnn.dataflow.bundle import bundled
 from daskgnn.dataflow.timing import timed
 from daskgnn.dataflow.window import prepare_window
+from daskgnn.train.deployment import new_name
+from daskgnn.train.plan import WindowPlanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
-    from daskgnn.train.plan import Window, WindowPlanner
+    from daskgnn.kernels.seeds import SeedPlan
+    from daskgnn.train.deployment import Deployment
+    from daskgnn.train.plan import Window
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,20 @@ class Lookahead:
     _caches: list[Any] = field(default_factory=list)
     _prepared: deque[PreparedAhead] = field(default_factory=deque)
     _attempt: int = 0
+
+    @classmethod
+    def of(cls, deployment: Deployment, plan: SeedPlan) -> Lookahead:
+        """Prepare the windows of `plan` on what a run is deployed on."""
+        graph, expand = deployment.graph, deployment.targets.expand
+        gradients = deployment.program.gradients
+        return cls(
+            deployment.executor,
+            # A new name, so that results of an earlier fit that have not been released
+            # by the scheduler yet are never taken for those of this one.
+            replace(deployment.preparation, run=new_name()),
+            WindowPlanner(plan, graph.num_parts, graph.index_dtype, gradients, expand),
+            int(dask.config.get("gnn.look-ahead")),
+        )
 
     def next(self, windows: Iterator[Window]) -> PreparedAhead | None:
         """Return the window whose turn it is, with enough of them on their way."""

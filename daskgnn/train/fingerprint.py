@@ -12,27 +12,13 @@ from daskgnn.train.options.options import TRAINER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
-
-    from daskgnn.graph.graph import Graph
-    from daskgnn.train.compute.program import Program
     from daskgnn.train.compute.schedule import Schedule
-    from daskgnn.train.options.options import TrainOptions
+    from daskgnn.train.deployment import Deployment
 
 
-def fingerprint(
-    model: torch.nn.Module,
-    graph: Graph,
-    program: Program,
-    seams: dict[str, Any],
-    schedule: Schedule,
-    options: TrainOptions,
-) -> dict[str, Any]:
-    """Return the facts that decide a run's result, as checkpoints hold them.
-
-    `seams` are those of the sampler and of the task.
-    """
-    given: dict[str, Any] = {**options}
+def fingerprint(deployment: Deployment, schedule: Schedule) -> dict[str, Any]:
+    """Return the facts that decide a run's result, as checkpoints hold them."""
+    graph, model, given = deployment.graph, deployment.model, {**deployment.options}
     own = {name: given[name] for name, o in TRAINER.items() if o.fact is True}
     return {
         "graph_hash": graph.graph_hash,
@@ -41,10 +27,11 @@ def fingerprint(
         "parameters": [
             f"{name} {list(p.shape)}" for name, p in model.named_parameters()
         ],
-        "gradients": program.gradients.fingerprint(),
+        "gradients": deployment.program.gradients.fingerprint(),
         "optimizer": schedule.describe(),
         **own,
-        **seams,
+        **deployment.sampler.fingerprint(),
+        **deployment.targets.task.fingerprint(),
     }
 
 

@@ -16,7 +16,7 @@ import torch
 
 import daskgnn.dataflow.evaluate
 import daskgnn.dataflow.executor
-import daskgnn.graph.graph
+import daskgnn.graph.opening
 import daskgnn.nn
 import daskgnn.train.compute.program  # noqa: F401
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from dask.task_spec import Task, TaskRef
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.steps.chain import chain_window
 from daskgnn.dataflow.steps.method import WindowSteps
-from daskgnn.dataflow.timing import report_of
+from daskgnn.dataflow.timing import report_of, transfers
 from daskgnn.train.compute.methods import method_of
+from daskgnn.train.plan import some_windows
 from daskgnn.train.profile.stepprofile import StepProfile
 from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from daskgnn.cluster.placement import Event
     from daskgnn.dataflow.steps.peers import MemberReport
+    from daskgnn.kernels.seeds import SeedPlan
     from daskgnn.kernels.traffic import Traffic
     from daskgnn.train.ahead import Lookahead, PreparedAhead
     from daskgnn.train.compute.gradients import UpdateOptions
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from daskgnn.train.plan import Window
     from daskgnn.train.profile.advice import Advisor
     from daskgnn.train.profile.recovery import Recoveries
+    from daskgnn.train.runstate import RunState
 
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""
@@ -104,6 +108,22 @@ class TrainLoop:
                 self.step_profile.resume()
         finally:
             self.lookahead.close()
+
+    def measure(
+        self,
+        plan: SeedPlan,
+        run_state: RunState,
+        schedule: Schedule,
+        steps: int,
+        most: int,
+    ) -> StepProfile:
+        """Train so many steps from where a run stands, for their profile alone."""
+        size = partial(self.window_size, most)
+        some = some_windows(plan, run_state.position, steps, size)
+        for _ in self.run(some, run_state.state, schedule):
+            pass
+        self.step_profile.transfers = transfers(self.executor, self.step_profile.began)
+        return self.step_profile
 
     def window_size(self, most: int) -> int:
         """Return how many steps the next window is to have: not a bit depends on it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -14,38 +13,37 @@ import torch
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
-from daskgnn.errors import CheckpointError, InputError, PartitionError, TrainingError
-from daskgnn.graph.datasets.datasets import is_store, resolve
-from daskgnn.graph.graph import open_graph
+from daskgnn.errors import CheckpointError, InputError
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
-from daskgnn.tasks.node import check_labelled
-from daskgnn.train.checks import check_worker_limit, require_features
-from daskgnn.train.options.option import taken
-from daskgnn.train.options.options import RUN, RunOptions
+from daskgnn.train.checks import check_worker_limit
+from daskgnn.train.options.options import RunOptions
 from daskgnn.train.options.plainoptions import PlainOptions
 from daskgnn.train.options.recipes import with_recipe
 from daskgnn.train.persist.recorder import Progress, Silent
 from daskgnn.train.persist.storage import (
     CHECKPOINTS,
-    METRICS,
     Storage,
-    is_url,
     open_storage,
 )
-from daskgnn.train.signals import Terminated
+from daskgnn.train.rundirectory import (
+    SETTINGS,
+    STORE,
+    check_run,
+    count_workers,
+    find_graph,
+    free_directory,
+    nothing_left,
+    store_graph,
+    write_settings,
+)
 from daskgnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from daskgnn.graph.graph import Graph
-    from daskgnn.graph.memory.data import GraphData
-
-SETTINGS = "run.json"
-"""The file of a run's directory that holds its settings."""
-
-STORE = "graph.zarr"
-"""The store in a run's directory, of a graph that was not stored before."""
 
 
 def train(
@@ -55,144 +53,76 @@ def train(
     yes: bool = False,
     profile: bool = False,
 ) -> dict[str, Any]:
-    """Train as it is said and write the directory ``given["out"]``.
+    """Train a model and write the run to the directory ``given["out"]``.
+
+    This is what ``daskgnn train`` does: it loads and partitions the graph, starts a
+    cluster if there is none, trains, and writes metrics, checkpoints and a summary.
 
     Parameters
     ----------
     given : RunOptions
-        A dict of settings. None stands for "not given": then the recipe's value
-        holds, or the default.
+        Settings by name, as in the table of options; "graph" and "out" are required. A
+        setting that is None or missing has the value of the data set's recipe, or its
+        default.
     progress : Progress, optional
-    yes : bool
-        Whether a large download may begin without asking.
-    profile : bool
-        Whether to write ``profile.json`` and ``profile.png`` at the end, and to name
-        them in what is returned.
+        Receives the events of the run.
+    yes : bool, default False
+        Whether to agree to a large download.
+    profile : bool, default False
+        Whether to write ``profile.json`` and ``profile.png`` as well; the result then
+        names them.
 
     Returns
     -------
     dict
-        The run's summary, as in ``summary.json``.
+        What ``summary.json`` holds.
 
     Raises
     ------
     InputError
         Before anything is written: what was given, and what is expected.
+    PartitionError
+        If there are more parts than clusters.
     TrainingError
         If the run fails.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from daskgnn.train.run import train
+    >>> out = os.path.join(tempfile.mkdtemp(), "run")
+    >>> summary = train({"graph": "karate", "out": out, "workers": 0, "epochs": 3})
+    >>> summary["epochs"], summary["num_nodes"]
+    (3, 34)
+    >>> sorted(os.listdir(out))
+    ['checkpoints', 'graph.zarr', 'metrics.jsonl', 'run.json', 'summary.json']
     """
     progress = progress or Silent()
     asked = check_run(given)
-    out = _free(asked["out"])
+    out = free_directory(asked["out"])
     encryption = Encryption.of(asked).absolute()
     encryption.check(asked["scheduler"])
     check_worker_limit(asked["memory_limit"], asked["workers"], asked["scheduler"])
-    store, name, data = _find_graph(asked, yes)
+    store, name, data = find_graph(asked, yes)
     settings = with_recipe(name, given, use_recipe=asked["recipe"])
-    workers = _count_workers(settings)
+    workers = count_workers(settings)
     workers += settings["standby"]
     scheduler, limit = settings["scheduler"], settings["memory_limit"]
     with (
         encryption.configured(scheduler),
         open_client(workers, scheduler, limit) as client,
-        _nothing_left(out),
+        nothing_left(out),
     ):
         if data is not None:
             store = out.path_of(STORE)
-            _store_graph(data, settings, store)
+            store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"], settings["features"])
         check_source_everywhere(client, graph.source)
         trainer = _trainer(settings, graph, client, out, progress)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
-        _write_settings(out, settings)
+        write_settings(out, settings)
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)
-
-
-def check_run(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings of a run, checked; defaults where nothing is given.
-
-    Raises
-    ------
-    InputError
-    """
-    said = {name: value for name, value in given.items() if value is not None}
-    for name in ("graph", "out"):
-        if name not in said:
-            raise InputError(f"{name} is missing: a run needs graph=... and out=...")
-    return taken(RUN, said, "a run")
-
-
-def _free(place: str) -> Storage:
-    """Return a run's directory, which must not hold one yet."""
-    out = open_storage(place)
-    if out.exists(SETTINGS) or out.exists(METRICS):
-        raise InputError(
-            f"{place} already holds a run: give another --out, or continue it "
-            f"with daskgnn train --resume {place}"
-        )
-    if out.exists(STORE):
-        raise InputError(
-            f"{out.path_of(STORE)} is already there, and a run would write its own: "
-            "give another --out"
-        )
-    return out
-
-
-def _count_workers(settings: dict[str, Any]) -> int:
-    """Return how many workers a run begins with; set its number of parts."""
-    workers = 2 if settings["workers"] is None else settings["workers"]
-    least, most = settings["adapt"] or (workers, workers)
-    if settings["num_parts"] is None:
-        settings["num_parts"] = 2 if settings["scheduler"] else max(most, 1)
-    return int(min(max(workers, least), most))
-
-
-def _write_settings(out: Storage, settings: dict[str, Any]) -> None:
-    try:
-        out.write_json(SETTINGS, settings)
-    except OSError as error:
-        raise TrainingError(
-            f"{out.path_of(SETTINGS)} cannot be written "
-            f"({error.strerror or error}): free some space, or give another --out"
-        ) from error
-
-
-def _store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
-    """Partition a graph in memory and store it for the run."""
-    require_features(data)
-    check_labelled(data)
-    partitioned = data.partition(
-        num_clusters=settings["num_clusters"],
-        method=settings["method"],
-        seed=settings["seed"],
-    )
-    if settings["num_parts"] > partitioned.num_clusters:
-        raise PartitionError(
-            f"num_parts={settings['num_parts']} is above the "
-            f"{partitioned.num_clusters} clusters: lower --num-parts or raise "
-            "--num-clusters"
-        )
-    Path(store).parent.mkdir(parents=True, exist_ok=True)
-    partitioned.save(store)
-
-
-@contextmanager
-def _nothing_left(out: Storage) -> Iterator[None]:
-    """Remove what was written for a run that never started.
-
-    The directory held no run and no store before: both names are this run's.
-    """
-    fresh = not out.exists("")
-    try:
-        yield
-    except (InputError, KeyboardInterrupt, Terminated):
-        if not out.exists(CHECKPOINTS):
-            out.remove(STORE)
-            out.remove(SETTINGS)
-            if fresh and not out.names():
-                out.remove("")
-        raise
 
 
 def resume(
@@ -205,12 +135,45 @@ def resume(
     profile: bool = False,
     memory_limit: str | None = None,
 ) -> dict[str, Any]:
-    """Continue the run in `directory`, exact to the step.
+    """Continue the run in a directory, exact to the step.
+
+    Parameters
+    ----------
+    directory : str or path
+        Where `train` has written the run.
+    workers : int, optional
+        Number of workers of the local cluster, 0 for none; by default as before.
+    scheduler : str, optional
+        Address of a running cluster to use.
+    encryption : Encryption, optional
+        TLS of the cluster; by default as before.
+    progress : Progress, optional
+        Receives the events of the run.
+    profile : bool, default False
+        Whether to write ``profile.json`` and ``profile.png`` as well.
+    memory_limit : str, optional
+        Memory of each worker of the local cluster, for instance "2 GiB".
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds.
 
     Raises
     ------
     CheckpointError
-        If there is no run or no usable checkpoint.
+        If there is no run, or no usable checkpoint.
+    TrainingError
+        If the run fails.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from daskgnn.train.run import resume, train
+    >>> out = os.path.join(tempfile.mkdtemp(), "run")
+    >>> first = train({"graph": "karate", "out": out, "workers": 0, "epochs": 2})
+    >>> resume(out)["params_sha256"] == first["params_sha256"]  # nothing was left to do
+    True
     """
     progress = progress or Silent()
     where = ClusterSpec(workers, scheduler, encryption, memory_limit)
@@ -227,7 +190,42 @@ def evaluate(
     scheduler: str | None = None,
     encryption: Encryption | None = None,
 ) -> dict[str, Any]:
-    """Return the exact scores of a run's best parameters on a split."""
+    """Return exact scores of a split, with a run's best parameters.
+
+    Parameters
+    ----------
+    directory : str or path
+        Where `train` has written the run.
+    split : str, default "test"
+        "train", "val" or "test".
+    workers : int, optional
+        Number of workers of the local cluster, 0 for none; by default as before.
+    scheduler : str, optional
+        Address of a running cluster to use.
+    encryption : Encryption, optional
+        TLS of the cluster; by default as before.
+
+    Returns
+    -------
+    dict
+        As `Trainer.evaluate`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run, or no usable checkpoint.
+    InputError
+        If the graph has no such split.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from daskgnn.train.run import evaluate, train
+    >>> out = os.path.join(tempfile.mkdtemp(), "run")
+    >>> _ = train({"graph": "karate", "out": out, "workers": 0, "epochs": 2})
+    >>> evaluate(out, "val")["split"]
+    'val'
+    """
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
@@ -242,7 +240,46 @@ def predict(
     scheduler: str | None = None,
     encryption: Encryption | None = None,
 ) -> Path:
-    """Write a run's predictions for every node to ``out`` (.zarr or .parquet)."""
+    """Write a run's outputs for every node to a file.
+
+    Parameters
+    ----------
+    directory : str or path
+        Where `train` has written the run.
+    out : str or path
+        A new file that ends in ``.zarr`` (an array float32 [N, C]) or ``.parquet`` (a
+        row a node, with the predicted class and a column a class).
+    workers : int, optional
+        Number of workers of the local cluster, 0 for none; by default as before.
+    scheduler : str, optional
+        Address of a running cluster to use.
+    encryption : Encryption, optional
+        TLS of the cluster; by default as before.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run, or no usable checkpoint.
+    InputError
+        If `out` has another suffix or exists.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import zarr
+    >>> from daskgnn.train.run import predict, train
+    >>> folder = tempfile.mkdtemp()
+    >>> out = os.path.join(folder, "run")
+    >>> _ = train({"graph": "karate", "out": out, "workers": 0, "epochs": 2})
+    >>> path = predict(out, os.path.join(folder, "outputs.zarr"))
+    >>> zarr.open(path).shape
+    (34, 2)
+    """
     from daskgnn.train.persist.output import check_output, write_predictions
 
     check_output(out)
@@ -250,28 +287,6 @@ def predict(
     with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
         return write_predictions(trainer.predict(), out)
-
-
-def _find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
-    """Return (store or "", name, graph in memory or None)."""
-    place = asked["graph"]
-    if is_store(place):
-        for option in ("method", "num_clusters"):
-            if asked[option] != RUN[option].default:
-                raise InputError(
-                    f"{place} is partitioned already, so {option} cannot be given: "
-                    f"daskgnn partition {place} OUT makes another store"
-                )
-        graph = open_graph(place, 1)
-        return place, graph.name, None
-    data = resolve(place, data_dir=asked["data_dir"], yes=yes)
-    if is_url(asked["out"]):
-        raise InputError(
-            f"--out {asked['out']} is a URL, and a graph cannot be stored there: store "
-            f"it where all workers see it (daskgnn partition {place} graph.zarr) "
-            "and train graph.zarr"
-        )
-    return "", data.name, data
 
 
 @contextmanager

@@ -8,34 +8,26 @@ from daskgnn.display import html_table
 from daskgnn.train.compute.state import hash_parameters
 
 if TYPE_CHECKING:
-    from daskgnn.graph.graph import Graph
-    from daskgnn.train.runstate import RunState
     from daskgnn.train.trainer import Trainer
 
 
-def summarize(
-    graph: Graph,
-    metric: str,
-    run_state: RunState,
-    scores: dict[str, dict[str, Any]],
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Return what ``summary.json`` holds.
-
-    Parameters
-    ----------
-    scores : dict
-        Of the validation and test split, with the best parameters.
-    facts : dict
-        What the trainer knows besides: workers, seed, window.
-    """
+def summarize(trainer: Trainer) -> dict[str, Any]:
+    """Return what ``summary.json`` holds, scores of the best parameters among it."""
+    graph, run_state = trainer.graph, trainer.run_state
     total, parameters = run_state.total, run_state.state.parameters
+    known, metric = trainer.deployment, trainer.task.metric(graph)
+    splits = [s for s in ("val", "test") if known.targets.has(s)]
+    best = trainer.best_parameters
+    scores = known.evaluator.scores(best, splits) if splits else {}
     out: dict[str, Any] = {
         "dataset": graph.name,
         "num_nodes": graph.num_nodes,
         "num_edges": graph.num_edges,
         "num_parts": graph.num_parts,
-        **facts,
+        "num_workers": trainer.executor.num_workers(),
+        "seed": trainer.options["seed"],
+        "window": trainer.window,
+        "advice": None if trainer.advice is None else str(trainer.advice),
         "epochs": run_state.position.epoch,
         "steps": run_state.state.step,
         "steps_form": run_state.main_form,

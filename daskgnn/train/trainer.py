@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-import dask
-
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.dataflow.timing import transfers
@@ -25,13 +23,12 @@ from daskgnn.train.compute.state import (
     hash_parameters,
     write_parameters,
 )
-from daskgnn.train.deployment import Deployment, find_workers, new_name
+from daskgnn.train.deployment import Deployment, find_workers
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
 from daskgnn.train.persist.recorder import Recorder, Silent
-from daskgnn.train.plan import WindowPlanner, some_windows
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
@@ -66,21 +63,55 @@ class Trainer:
     Parameters
     ----------
     model : torch.nn.Module
-        ``forward(x, blocks)`` returns float32 [seeds, C]: see `daskgnn.nn`. Its
-        float32 parameters are where training starts, and get the best ones when a
-        fit ends.
+        ``forward(x, blocks)`` returns float32 [seeds, C]; see `daskgnn.nn`. Training
+        starts from its float32 parameters; when `fit` ends, they are set to the best
+        ones.
     graph : Graph
-        From `daskgnn.open_graph`, with features, labels and a training split.
+        What `daskgnn.open_graph` returns, with features, labels and a training split.
 
     Raises
     ------
     InputError, ModelError
-        In one line, before any work: what was given, and what is expected.
+        Before any work, in one line: what was given, and what is expected.
 
     Examples
     --------
-    >>> trainer = Trainer(model, graph, num_neighbors=[15, 10])  # doctest: +SKIP
-    >>> trainer.fit(epochs=20)                                   # doctest: +SKIP
+    >>> import daskgnn
+    >>> from daskgnn.nn import GraphSAGE
+    >>> partitioned = daskgnn.load_dataset("karate").partition()
+    >>> graph = daskgnn.open_graph(partitioned, num_parts=2)
+    >>> model = GraphSAGE(graph.num_features, 16, graph.num_classes)
+    >>> trainer = daskgnn.Trainer(model, graph, num_neighbors=[10, 5], client=None)
+    >>> history = trainer.fit(epochs=5)
+    >>> [record["epoch"] for record in history.epochs]
+    [0, 1, 2, 3, 4]
+    >>> 0 <= trainer.evaluate("test")["accuracy"] <= 1
+    True
+    >>> trainer.predict().shape
+    (34, 2)
+    >>> trainer.summary()["num_parts"], trainer.best_parameters.dtype
+    (2, dtype('float32'))
+    >>> len(trainer.params_sha256), trainer.advice
+    (64, None)
+
+    Where the time goes, step by step:
+
+    >>> trainer.profile(steps=2).steps
+    2
+    >>> import os, tempfile
+    >>> [path.name for path in trainer.write_profile(tempfile.mkdtemp())]
+    ['profile.json', 'profile.png']
+    >>> trainer.executor.num_workers()
+    0
+
+    With a directory for checkpoints, another `Trainer` can continue:
+
+    >>> options = {"num_neighbors": [10, 5], "client": None, "out": tempfile.mkdtemp()}
+    >>> _ = daskgnn.Trainer(model, graph, **options).fit(epochs=1)
+    >>> trainer = daskgnn.Trainer(model, graph, **options)
+    >>> trainer.restore()  # which fit(..., resume=True) does by itself
+    >>> len(trainer.fit(epochs=3, resume=True).epochs)
+    2
     """
 
     def __init__(
@@ -96,34 +127,17 @@ class Trainer:
         self.plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
         progress = self.options["progress"] or Silent()
-        self.recorder = Recorder(
-            self.options["out"], progress, self.options["keep_checkpoints"]
-        )
+        kept = self.options["keep_checkpoints"]
+        self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        tried = try_both(
-            model,
-            self.task,
-            graph,
-            targets.few(self.plan),
-            sampler.num_layers,
-            deterministic=self.options["deterministic"],
-        )
+        seen = model, self.task, graph, targets.few(self.plan), sampler.num_layers
+        tried = try_both(*seen, deterministic=self.options["deterministic"])
         start = TrainState(flatten(list(model.parameters())), {})
         self.run_state = RunState(start, new_schedule(self.options, model))
-        self.program = make_program(
-            model,
-            self.task,
-            optimizer_of(self.options),
-            self.options["threads_per_part"],
-            self.options["precision"],
-            Gradients.of(self.options),
-        )
-        seams = {**sampler.fingerprint(), **self.task.fingerprint()}
-        schedule = self.run_state.schedule
-        self._facts = fingerprint(
-            model, graph, self.program, seams, schedule, self.options
-        )
+        optimizer, gradients = optimizer_of(self.options), Gradients.of(self.options)
+        how = self.options["threads_per_part"], self.options["precision"], gradients
+        self.program = make_program(model, self.task, optimizer, *how)
         self.deployment = Deployment(
             find_workers(graph, self.options),
             targets,
@@ -134,6 +148,7 @@ class Trainer:
             self.options,
             *tried,
         )
+        self._facts = fingerprint(self.deployment, self.run_state.schedule)
         self.window = self.deployment.window(self.options["window"])
         self._recoveries = Recoveries()
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
@@ -145,35 +160,36 @@ class Trainer:
 
     @property
     def executor(self) -> Executor:
-        """Where the run's tasks run."""
+        """The executor that runs the tasks: of a cluster, or of this process."""
         return self.deployment.executor
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
-        """Train until `epochs` epochs are done, from where the trainer stands.
+        """Train until `epochs` epochs are done.
 
         Parameters
         ----------
         epochs : int
-            Counted from the run's begin: a second ``fit(40)`` after ``fit(20)``
-            trains 20 more.
-        resume : bool
-            Continue from the newest checkpoint in `out`, exact to the step.
+            Counted from the start of the run: ``fit(40)`` after ``fit(20)`` trains 20
+            more.
+        resume : bool, default False
+            Whether to continue from the newest checkpoint in `out`, exact to the step.
 
         Returns
         -------
         History
-            Records of the steps and epochs of this trainer's calls so far.
+            Records of all steps and epochs of this trainer so far.
 
         Raises
         ------
         CheckpointError
             If `resume` finds no usable checkpoint, or one of another run.
+        InputError
+            If `epochs` is invalid, or `out` holds another run.
         TrainingError
-            If the loss is not finite, the cluster is lost for good, or the disk
-            refuses a checkpoint.
+            If the loss is not finite, the cluster is lost for good, or a checkpoint
+            cannot be written.
         KeyboardInterrupt, SystemExit
-            When SIGINT or SIGTERM comes, and a checkpoint of the steps that are done is
-            written.
+            On SIGINT or SIGTERM, after a checkpoint was written.
         """
         epochs = check_count("epochs", epochs)
         with Signals() as signals:
@@ -213,9 +229,19 @@ class Trainer:
     def _train(self, epochs: int, signals: Signals) -> None:
         self.deployment.load()
         self.deployment.warm_up(self._notice)
-        fit = self._new_fit(signals)
-        self.step_profile = fit.loop.step_profile
-        fit.run(epochs)
+        loop = self._new_loop()
+        self.step_profile = loop.step_profile
+        Fit(
+            self.plan,
+            self.run_state,
+            self.recorder,
+            loop,
+            self.deployment.evaluator,
+            self.options,
+            self.window,
+            self._facts,
+            signals,
+        ).run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
         with translate_cluster_errors(self._how_to_continue):
@@ -226,21 +252,21 @@ class Trainer:
         self._recoveries.lost_scheduler(time.time())
         self.recorder.event("scheduler_lost", step=self.run_state.state.step)
         self.recorder.flush()
-        executor = another_executor(
-            self.executor, self.graph.num_parts, self._how_to_continue
-        )
+        wanted = self.graph.num_parts, self._how_to_continue
+        executor = another_executor(self.executor, *wanted)
         self.deployment = replace(self.deployment, executor=executor)
 
     def profile(self, steps: int = 64) -> StepProfile:
-        """Train some steps for their times alone, and return where the time went.
+        """Measure where the time of a step goes.
 
-        The steps are those that `fit` would do next; the trainer stands afterwards
-        where it stood, and nothing is written.
+        The next steps are trained, but the trainer is left as it was and nothing is
+        written.
 
         Parameters
         ----------
-        steps : int
-            On a cluster those of the first window do not count if more follow.
+        steps : int, default 64
+            How many; on a cluster those of the first window do not count if more
+            follow.
 
         Returns
         -------
@@ -250,7 +276,7 @@ class Trainer:
         Raises
         ------
         InputError
-            If `steps` is no count.
+            If `steps` is no positive integer.
         """
         steps = check_count("steps", steps)
         with translate_cluster_errors(
@@ -260,27 +286,21 @@ class Trainer:
             self.deployment.warm_up(self._notice)
             schedule = new_schedule(self.options, self.model)
             schedule.load(self.run_state.schedule.state())
-            loop = self._new_loop()
-            plan = some_windows(
-                self.plan,
-                self.run_state.position,
-                steps,
-                lambda: loop.window_size(self.window),
-            )
-            for _ in loop.run(plan, self.run_state.state, schedule):
-                pass
-            loop.step_profile.transfers = transfers(
-                self.executor, loop.step_profile.began
-            )
-        return loop.step_profile
+            course = self.plan, self.run_state, schedule
+            return self._new_loop().measure(*course, steps, self.window)
 
     def write_profile(self, directory: str | Path) -> tuple[Path, Path]:
         """Write where the time of the last `fit` went.
 
+        Parameters
+        ----------
+        directory : str or path
+            Where to write; it is created if need be.
+
         Returns
         -------
         tuple of Path
-            ``profile.json`` and ``profile.png`` in `directory`.
+            ``profile.json`` and ``profile.png``.
 
         Raises
         ------
@@ -293,12 +313,20 @@ class Trainer:
         return self.step_profile.write(directory)
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """Return exact scores of a split, with the best-validation parameters.
+        """Return exact scores of a split, with the best parameters.
+
+        All neighbours are used, not a sample.
+
+        Parameters
+        ----------
+        split : str, default "test"
+            "train", "val" or "test".
 
         Returns
         -------
         dict
-            ``split``, ``num_nodes``, ``accuracy``, ``loss`` (one label a node), metric.
+            "split", "num_nodes", "accuracy", "loss" (unless a node can have several
+            labels) and the graph's metric.
 
         Raises
         ------
@@ -310,81 +338,53 @@ class Trainer:
         return {"split": split, **scores}
 
     def predict(self) -> da.Array:
-        """Return the model's outputs for every node, in original node order.
+        """Return the model's outputs for every node, with the best parameters.
 
         Returns
         -------
         dask.array.Array
-            float32 (N, C), with the best-validation parameters.
+            float32 [N, C], rows in original node order.
         """
         return self.deployment.evaluator.predict(self.best_parameters)
 
     def summary(self) -> dict[str, Any]:
-        """Return what ``summary.json`` holds, exact scores included."""
-        splits = [s for s in ("val", "test") if self.deployment.targets.has(s)]
-        evaluator, best = self.deployment.evaluator, self.best_parameters
-        scores = evaluator.scores(best, splits) if splits else {}
-        facts = {
-            "num_workers": self.executor.num_workers(),
-            "seed": self.options["seed"],
-            "window": self.window,
-            "advice": None if self.advice is None else str(self.advice),
-        }
-        metric = self.task.metric(self.graph)
-        return summarize(self.graph, metric, self.run_state, scores, facts)
+        """Return what ``summary.json`` holds: sizes, times, traffic and exact scores.
+
+        Returns
+        -------
+        dict
+            As JSON can hold it.
+        """
+        return summarize(self)
 
     @property
     def params_sha256(self) -> str:
-        """SHA-256 of the parameters after the last step, little-endian float32."""
+        """SHA-256 of the parameters after the last step, as little-endian float32."""
         return hash_parameters(self.run_state.state.parameters)
 
     @property
     def best_parameters(self) -> np.ndarray:
-        """float32 [n], those of the best validation score (the last, without one)."""
+        """Parameters of the best validation score so far, float32 [n].
+
+        Without a validation split, those after the last step.
+        """
         return self.run_state.best_parameters
 
     @property
     def advice(self) -> Advice | None:
-        """Whether more workers would help; None if nothing was measured."""
+        """Whether more workers would help; None if no cluster was measured."""
         return self._advisor.advice()
 
     def _how_to_continue(self) -> str:
         return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
 
     def _new_loop(self) -> TrainLoop:
-        way = self.program.gradients
-        lookahead = Lookahead(
-            self.executor,
-            # A new name, so that results of an earlier fit that have not been released
-            # by the scheduler yet are never taken for those of this one.
-            replace(self.deployment.preparation, run=new_name()),
-            WindowPlanner(
-                self.plan,
-                self.graph.num_parts,
-                self.graph.index_dtype,
-                way,
-                self.deployment.targets.expand,
-            ),
-            int(dask.config.get("gnn.look-ahead")),
-        )
-        loop = TrainLoop if way.bound is None else ServerLoop
+        loop = TrainLoop if self.program.gradients.bound is None else ServerLoop
+        lookahead = Lookahead.of(self.deployment, self.plan)
         return loop(lookahead, self.deployment, self._recoveries, self._advisor)
 
-    def _new_fit(self, signals: Signals) -> Fit:
-        return Fit(
-            self.plan,
-            self.run_state,
-            self.recorder,
-            self._new_loop(),
-            self.deployment.evaluator,
-            self.options,
-            self.window,
-            self._facts,
-            signals,
-        )
-
     def restore(self) -> None:
-        """Stand where the newest checkpoint in `out` was written.
+        """Go to where the newest checkpoint in `out` was written.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from daskgnn.cli import main
 from daskgnn.cluster.clusters import own_cluster
 from daskgnn.errors import ClusterError, GraphFormatError, StoreError
 from daskgnn.graph.datasets.synthetic import Synthetic
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.prepare import pieces, rowstage
 from daskgnn.prepare.stages import prepare
 

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.readers.memory import from_edge_index
 from daskgnn.graph.store import writer
 from daskgnn.graph.validate import validate

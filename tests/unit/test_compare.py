@@ -8,7 +8,7 @@ import pytest
 from daskgnn.cli import main
 from daskgnn.errors import PartitionError
 from daskgnn.graph.datasets.generate import planted_partition
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.partition import PARTITIONERS, choose_method, fallback_note
 from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
 from daskgnn.partition.measured import run_measured

@@ -5,7 +5,7 @@ import pytest
 
 from daskgnn.graph.datasets.generate import planted_partition, rmat
 from daskgnn.graph.datasets.synthetic import Synthetic
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.prepare.stages import prepare
 
 

@@ -13,7 +13,7 @@ import sparse
 from dask.sizeof import sizeof
 from stored_graphs import dense, make_graph, matrix_of
 
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.gcxs import csr_block, gcxs_bytes, ones, register_sizeof
 
 

@@ -14,7 +14,7 @@ from stored_graphs import assert_same_graph, dense, make_graph
 
 from daskgnn.cli import gnn
 from daskgnn.errors import InputError, StoreError
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.graph.store import writer
 from daskgnn.graph.store.store import open_store

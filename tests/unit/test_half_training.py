@@ -14,7 +14,7 @@ from daskgnn import nn
 from daskgnn.dataflow.memory import estimate_blocks
 from daskgnn.errors import CheckpointError, InputError
 from daskgnn.graph.datasets.generate import planted_partition
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.kernels.half import TABLE_DTYPES
 from daskgnn.train.persist.checkpoint import newest_checkpoint
 

@@ -3,7 +3,7 @@
 import pytest
 
 from daskgnn.cli import main
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 
 
 def run(capsys, *words):

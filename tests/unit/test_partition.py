@@ -9,7 +9,7 @@ from stored_graphs import make_graph, matrix_of
 
 from daskgnn.errors import PartitionError
 from daskgnn.graph.datasets.generate import planted_partition
-from daskgnn.graph.memory.partitioned import ordered_slots
+from daskgnn.graph.memory.ordered import ordered_slots
 from daskgnn.graph.memory.partitioning import partition_graph
 from daskgnn.graph.readers.memory import from_edge_index, read_npz
 from daskgnn.partition import PARTITIONERS

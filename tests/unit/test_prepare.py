@@ -13,7 +13,7 @@ from preparing import assert_same_store, edge_list
 from daskgnn.errors import GraphFormatError, PartitionError, StoreError
 from daskgnn.graph.datasets.synthetic import Synthetic
 from daskgnn.graph.edges.assemble import Spool, spools_in
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.readers.memory import from_edge_index
 from daskgnn.graph.readers.open_file import read_graph
 from daskgnn.graph.validate import validate

@@ -7,7 +7,7 @@ import pytest
 from stored_graphs import make_graph
 
 from daskgnn.errors import PartitionError
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.readers.memory import read_npz
 from daskgnn.partition.quality import feature_row_bytes
 

@@ -13,7 +13,7 @@ import zarr
 from stored_graphs import assert_same_graph, make_graph
 
 from daskgnn.errors import PartitionError, StoreError
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.readers.memory import from_edge_index
 from daskgnn.graph.sources.stored import ZarrSource
 from daskgnn.graph.store import store as stores

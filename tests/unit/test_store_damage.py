@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from stored_graphs import make_graph
 
 from daskgnn.errors import StoreError
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.store import writer
 from daskgnn.graph.store.manifest import METADATA_FILE, build_manifest, document_digest
 from daskgnn.graph.store.store import open_store

@@ -5,7 +5,7 @@ import pytest
 from stored_graphs import make_graph
 
 from daskgnn.errors import PartitionError, StoreError
-from daskgnn.graph.graph import open_graph
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.store import writer
 from daskgnn.graph.store.store import open_store
 from daskgnn.graph.validate import pair_sum, validate

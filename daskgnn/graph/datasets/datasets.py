@@ -28,22 +28,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One row of the list of data sets; None where it depends on options."""
+    """One row of the list of data sets; None where a number depends on options.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> [info.nodes for info in daskgnn.list_datasets() if info.name == "karate"]
+    [34]
+    """
 
     name: str
-    """What :func:`load_dataset` calls it."""
+    """What `load_dataset` calls it."""
     nodes: int | None
-    """N."""
+    """Number of nodes."""
     edges: int | None
-    """Undirected edges, each counted once (ogbn-arxiv, -papers100M: citations)."""
+    """Number of undirected edges; of the citation graphs of OGB, of citations."""
     features: int | None
-    """F, 0 for none."""
+    """Number of features of a node; 0 without features."""
     classes: int | None
-    """C, classes or yes/no targets."""
+    """Number of classes, or of yes/no labels."""
     source: str
-    """Where it comes from."""
+    """Where the data come from."""
     note: str = ""
-    """Anything else to know."""
+    """Size of the download, or how to write the name."""
 
 
 with Path(__file__).with_suffix(".csv").open(newline="") as _file:
@@ -70,38 +77,65 @@ _SHORT = {
 
 
 def list_datasets() -> list[DatasetInfo]:
-    """Return the known data sets; files and stores work besides."""
+    """List the data sets that `load_dataset` knows by name.
+
+    Returns
+    -------
+    list of DatasetInfo
+        Name, size and origin of each.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> [info.name for info in daskgnn.list_datasets()][:3]
+    ['digits', 'karate', 'cora']
+    """
     return list(_INFO)
 
 
 def load_dataset(
     name: str, data_dir: str | Path | None = None, yes: bool = False, **options: Any
 ) -> GraphData:
-    """Load a data set by name.
+    """Load a data set by name, or a graph file by its path.
+
+    "digits" and "karate" come with the package; others are looked for in the data
+    folder and downloaded if need be.
 
     Parameters
     ----------
-    name
-        A name of :func:`list_datasets` (or another of OGB's), the path of a graph file
-        (its suffix names the reader, see `daskgnn.graph.readers.open_file`), the name
-        of one in the data folder, or a drawn graph such as
+    name : str
+        A name from `list_datasets`, or another one of OGB's; the path of a graph file,
+        whose suffix selects the reader; the name of an ``.npz`` file in the data
+        folder; or a synthetic graph such as
         "planted:nodes=10000,edges=100000,classes=10,seed=0".
-    data_dir
-        The data folder; ``DASKGNN_DATA_DIR`` if not given.
-    yes
-        Agree to a large download.
-    options
-        As for the function behind the name: :func:`planted_partition`,
-        :func:`rmat` (short names nodes, edges, classes, features work too),
-        :func:`from_ogb`, :func:`load_planetoid`, :func:`read_npz`.
+    data_dir : str or path, optional
+        The data folder; by default the environment variable ``DASKGNN_DATA_DIR``.
+    yes : bool, default False
+        Whether to agree to large downloads.
+    **options : dict
+        Arguments of the function behind the name: `from_ogb`, `planted_partition`,
+        `rmat` or the reader of the file.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     DatasetError
-        If the name or an option is unknown (near names are listed), files are missing
-        or damaged, or a download failed or was not agreed to.
+        If the name or an option is unknown, files are missing or damaged, or a download
+        failed or was not agreed to.
     GraphFormatError
         If a file's arrays do not describe a graph.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> daskgnn.load_dataset("karate")
+    GraphData('karate', 34 nodes, 156 edges, 34 features, 2 classes, ...)
+    >>> daskgnn.load_dataset("planted:nodes=100,edges=400,classes=4").num_classes
+    4
     """
     text = str(name)
     key, _, spec = text.partition(":")

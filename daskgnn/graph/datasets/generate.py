@@ -36,36 +36,59 @@ def planted_partition(
     seed: int = 0,
     name: str = "planted",
 ) -> GraphData:
-    """Draw equal communities whose nodes have power-law degrees.
+    """Generate a graph of equal communities whose nodes have power-law degrees.
 
     Parameters
     ----------
-    num_nodes, num_edges
-        N, and the undirected edges that are drawn; those drawn twice count once.
-    num_classes
-        C communities; a node's label is its community.
-    leave
-        Share of the drawn edges that leave their community.
-    num_features
+    num_nodes : int
+        N.
+    num_edges : int
+        Number of undirected edges that are drawn; duplicates are merged.
+    num_classes : int, default 10
+        Number of communities, C; a node's label is its community.
+    leave : float, default 0.24
+        Share of the edges that leave their community, 0 to 1.
+    num_features : int, default 32
         F; a node's features are its community's centre plus noise. 0 for none.
-    exponent
-        Of the power law, over 2. The mean degree is ``2 * num_edges / num_nodes``.
-    max_degree
-        The largest expected degree; sqrt(mean degree * N) if not given, at most half
-        of a community.
-    signal
-        Length of the communities' centres, where the noise of a feature is 1.
-    train, val, test
-        Shares of the nodes, each node by its own draw.
-    shuffle
-        Give the nodes random numbers; else communities are runs of node ids.
-    seed
+    exponent : float, default 2.65
+        Exponent of the power law, above 2. The mean degree is
+        ``2 * num_edges / num_nodes``.
+    max_degree : float, optional
+        Largest expected degree; by default sqrt(mean degree * N), at most half of a
+        community.
+    signal : float, default 1.5
+        Length of the communities' centres; the noise of a feature has standard
+        deviation 1.
+    train : float, default 0.5
+        Share of the nodes in the training split; each node is assigned at random.
+    val : float, default 0.25
+        Share of the validation split.
+    test : float, default 0.25
+        Share of the test split.
+    shuffle : bool, default True
+        Whether nodes are numbered at random; otherwise communities are runs of node
+        ids.
+    seed : int, default 0
         The same seed gives the same graph.
+    name : str, default "planted"
+        Name of the graph.
+
+    Returns
+    -------
+    GraphData
+        The graph, with features, labels and splits.
 
     Raises
     ------
     DatasetError
-        If an option is out of its range.
+        If an argument is out of its range.
+
+    Examples
+    --------
+    >>> from daskgnn.graph.datasets.generate import planted_partition
+    >>> data = planted_partition(200, 1000, num_classes=4, num_features=8)
+    >>> data.num_nodes, data.num_features, data.num_classes
+    (200, 8, 4)
     """
     given = dict(locals())  # called as the fields of `Synthetic`
     del given["name"]
@@ -89,26 +112,57 @@ def rmat(
     seed: int = 0,
     name: str = "rmat",
 ) -> GraphData:
-    """Draw a recursive-matrix graph: skewed degrees, no sharp communities.
+    """Generate an R-MAT graph: skewed degrees, no clear communities.
 
     Parameters
     ----------
-    scale
-        N is ``2 ** scale``.
-    num_edges
-        Undirected edges that are drawn; self-loops are left out, and those drawn twice
-        count once.
-    a, b, c
-        Chances of the quadrants of the adjacency matrix; the last is 1 - a - b - c.
-    num_classes
-        C; classes are equal ranges of the ids before these are shuffled. 0 for none.
-    num_features, signal, train, val, test, shuffle, seed
-        As for :func:`planted_partition`.
+    scale : int
+        N is ``2 ** scale``; 1 to 31.
+    num_edges : int
+        Number of undirected edges that are drawn; self-loops are dropped and duplicates
+        merged.
+    a : float, default 0.57
+        Probability of the upper left quadrant of the adjacency matrix, at every level.
+    b : float, default 0.19
+        Probability of the upper right quadrant.
+    c : float, default 0.19
+        Probability of the lower left quadrant; that of the last one is 1 - a - b - c.
+    num_features : int, default 32
+        F; a node's features are its class's centre plus noise. 0 for none.
+    num_classes : int, default 10
+        C; classes are equal ranges of the ids before these are shuffled. 0 for no
+        labels.
+    signal : float, default 1.5
+        Length of the classes' centres; the noise of a feature has standard deviation 1.
+    train : float, default 0.5
+        Share of the nodes in the training split; each node is assigned at random.
+    val : float, default 0.25
+        Share of the validation split.
+    test : float, default 0.25
+        Share of the test split.
+    shuffle : bool, default True
+        Whether nodes are numbered at random.
+    seed : int, default 0
+        The same seed gives the same graph.
+    name : str, default "rmat"
+        Name of the graph.
+
+    Returns
+    -------
+    GraphData
+        The graph, with features, labels and splits.
 
     Raises
     ------
     DatasetError
-        If an option is out of its range.
+        If an argument is out of its range.
+
+    Examples
+    --------
+    >>> from daskgnn.graph.datasets.generate import rmat
+    >>> data = rmat(8, 1000, num_features=4)
+    >>> data.num_nodes, data.num_features
+    (256, 4)
     """
     given = dict(locals())  # called as the fields of `Synthetic`
     if not 1 <= scale <= 31:

@@ -108,30 +108,50 @@ def from_ogb(
     directed: bool = False,
     features: str | None = None,
 ) -> GraphData:
-    """Load a node-property data set of the Open Graph Benchmark.
+    """Load a node property prediction data set of the Open Graph Benchmark.
 
-    Looked for as DIR/ogbn_arxiv, DIR/arxiv, DIR/ogb/ogbn_arxiv (and so on), in the data
-    folder, then in the cache; else downloaded to the data folder, or the cache.
+    It is looked for as ``ogbn_arxiv``, ``arxiv`` or ``ogb/ogbn_arxiv`` in the data
+    folder, then in the cache; otherwise it is downloaded to the data folder, or to the
+    cache.
 
     Parameters
     ----------
-    name
-        E.g. "ogbn-arxiv".
-    data_dir
-        The data folder; ``DASKGNN_DATA_DIR`` if not given.
-    yes
-        Whether to download what is not there.
-    directed
-        Keep the direction of citations; else edges count both ways.
-    features
-        "species" gives ogbn-proteins, which has no features, its species one-hot.
+    name : str
+        For instance "ogbn-arxiv".
+    data_dir : str or path, optional
+        The data folder; by default the environment variable ``DASKGNN_DATA_DIR``.
+    yes : bool, default False
+        Whether to download what is missing without asking.
+    directed : bool, default False
+        Whether to keep the direction of citations; otherwise edges go both ways.
+    features : str, optional
+        "species" gives features to ogbn-proteins, which has none: the species of each
+        node, one-hot.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     DatasetError
-        If files are missing or damaged, or a download was not agreed to.
+        If files are missing or damaged, the data set has several types of nodes, or a
+        download was not agreed to.
     GraphFormatError
-        If they do not fit together.
+        If the files contradict each other.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> daskgnn.from_ogb("ogbn-arxive")
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.DatasetError: no OGB data set 'ogbn-arxive', expected one of ...
+
+    With the files at hand, or after a download:
+
+        data = daskgnn.from_ogb("ogbn-arxiv", data_dir="data", yes=True)
     """
     table = ogb_table(name)
     name = table["name"]

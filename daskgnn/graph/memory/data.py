@@ -46,44 +46,58 @@ class RowSource(ABC):
 
 @dataclass(frozen=True, repr=False)
 class GraphData:
-    """A graph of N nodes and E entries in memory, in original order.
+    """A graph of N nodes and E directed edges in memory, in the user's node order.
 
-    Row *v* lists the nodes that send messages to *v*. Made by ``from_edge_index``,
-    ``from_scipy``, ``from_networkx``, ``from_pyg``, ``read_npz`` or
-    ``load_dataset``; making one checks every array.
+    The adjacency is CSR: row *v* lists the nodes that send messages to *v*. Graphs are
+    usually made by `load_dataset`, `from_edge_index`, `read_edge_list` and the other
+    readers. Every array is checked when the object is created.
 
     Raises
     ------
     GraphFormatError
-        If an array breaks what is said of it here.
+        If an array is not as described here.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> data = daskgnn.load_dataset("karate")
+    >>> data.num_nodes, data.num_edges, data.num_features
+    (34, 156, 34)
+    >>> data.indices[data.indptr[11] : data.indptr[12]]  # who sends messages to node 11
+    array([0], dtype=int32)
+    >>> data.multilabel
+    False
     """
 
     indptr: np.ndarray
     """int64 [N+1], CSR row pointers."""
     indices: np.ndarray
-    """int32 [E], in-neighbours: each row sorted, without repeats."""
+    """int32 [E], in-neighbours: sorted within each row, without repeats."""
     edge_weight: np.ndarray | None = None
-    """float32 [E], not negative, or None where every edge weighs 1."""
+    """float32 [E], not negative; None if every edge has weight 1."""
     edge_attr: dict[str, np.ndarray] = field(default_factory=dict)
-    """Further values of the edges by name, each [E, ...]."""
+    """Further edge attributes by name, each [E, ...]."""
     features: np.ndarray | RowSource | sp.csr_array | None = None
-    """float32 (N, F), dense, made when asked for, or CSR."""
+    """float32 [N, F]: a numpy array, a scipy CSR matrix, or rows computed on demand."""
     labels: np.ndarray | None = None
-    """int64 (N,) with -1, or float32 (N, C) with NaN, for "not given"."""
+    """Class numbers, int64 [N] with -1 for unlabelled nodes; or several yes/no labels a
+    node, float32 [N, C] with NaN for unknown ones."""
     num_classes: int = 0
-    """C."""
+    """Number of classes, or of yes/no labels, C."""
     splits: dict[str, np.ndarray] = field(default_factory=dict)
-    """Sorted int64 node ids of "train", "val", "test"."""
+    """Sorted int64 node ids of the splits "train", "val" and "test"."""
     directed: bool = False
-    """Whether rows may lack the reverse of an edge."""
+    """Whether an edge may lack its reverse."""
     name: str = "graph"
-    """What reports call it."""
+    """Name of the graph in reports and messages."""
     metric: str | None = None
-    """"accuracy", "rocauc", "f1_micro", "f1_macro", "ap" or "ogb:<data set>"."""
+    """How predictions are scored: "accuracy", "rocauc", "f1_micro", "f1_macro", "ap" or
+    "ogb:<data set>"; None means accuracy."""
     node_ids: np.ndarray | None = None
-    """int64 or str (N,), what the user calls each node, where ids were mapped."""
+    """int64 or str [N], the ids in the input, where they were mapped to 0..N-1."""
     report: dict[str, int] = field(default_factory=dict)
-    """What the builder met: input_edges, self_loops_dropped, isolated_nodes, ..."""
+    """Counts from reading the input: input_edges, self_loops_dropped, isolated_nodes,
+    ..."""
 
     def __post_init__(self) -> None:
         """Check every array."""
@@ -99,45 +113,66 @@ class GraphData:
 
     @property
     def num_nodes(self) -> int:
-        """N."""
+        """Number of nodes, N."""
         return len(self.indptr) - 1
 
     @property
     def num_edges(self) -> int:
-        """E, the entries: an undirected edge counts twice, a self-loop once."""
+        """Number of directed edges, E; an undirected edge counts twice."""
         return len(self.indices)
 
     @property
     def num_features(self) -> int:
-        """F, 0 without features."""
+        """Number of features of a node, F; 0 without features."""
         return 0 if self.features is None else int(self.features.shape[1])
 
     @property
     def multilabel(self) -> bool:
-        """Whether labels are (N, C) yes/no targets."""
+        """Whether a node can have several labels: `labels` is then [N, C]."""
         return self.labels is not None and self.labels.ndim == 2
 
     def partition(
         self, num_clusters: int | None = None, method: Any = "auto", seed: int = 0
     ) -> PartitionedGraph:
-        """Cut the graph into clusters and put its nodes into storage order.
+        """Partition the graph: group its nodes into clusters of neighbours.
+
+        A partitioned graph can be opened with any number of parts up to the number of
+        clusters; each part is a run of whole clusters.
 
         Parameters
         ----------
-        num_clusters
-            How many clusters; 64, or N // 4 where that is less, if not given.
-        method
-            A name from ``daskgnn.partition.PARTITIONERS``; "dbh" or "hdrf", which
-            split rows of high degree; "auto", which is METIS, or for many edges
-            KaMinPar where it is installed; or an assignment: integers (N,), or the
-            path of an ``.npy`` or text file of them; or a function of your own,
-            ``(adjacency, num_clusters, seed) -> integers (N,)``.
+        num_clusters : int, optional
+            Number of clusters; by default 64, or N // 4 where that is less.
+        method : str, array of int, path or callable, default "auto"
+            The partitioner: a name from `daskgnn.partition.PARTITIONERS`; "dbh" or
+            "hdrf", which split the rows of nodes of high degree over several parts; or
+            "auto", which is METIS, or for 10 million directed edges and more KaMinPar
+            where it is installed. Alternatively the cluster of each node, integers [N],
+            or the path of an ``.npy`` or text file of them; or a function ``(adjacency,
+            num_clusters, seed) -> integers [N]`` of a scipy CSR matrix.
+        seed : int, default 0
+            Seed of the partitioner: the same seed gives the same clusters.
+
+        Returns
+        -------
+        PartitionedGraph
+            The graph with its nodes ordered by cluster.
 
         Raises
         ------
         PartitionError
-            If the method is unknown or ``num_clusters`` is not in 1..N; if rows are to
-            be split and edges have attributes.
+            If the method is unknown or not installed, or `num_clusters` is not in 1..N;
+            if rows would be split and edges have attributes.
+
+        Examples
+        --------
+        >>> import daskgnn
+        >>> data = daskgnn.load_dataset("karate")
+        >>> partitioned = data.partition(num_clusters=4, method="metis")
+        >>> partitioned.num_clusters
+        4
+        >>> data.partition(method=[0] * 17 + [1] * 17).cluster_bounds
+        array([ 0, 17, 34])
         """
         from daskgnn.graph.memory.partitioning import partition_graph
         from daskgnn.partition.book import default_clusters

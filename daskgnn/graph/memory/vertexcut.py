@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import PartitionError
-from daskgnn.graph.memory.partitioned import PartitionedGraph, ordered_slots, plain
+from daskgnn.graph.memory.ordered import ordered_slots, plain
+from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.partition.methods.hierarchy import cluster_links, hierarchical_order
 from daskgnn.partition.methods.vertexcut import VertexCut

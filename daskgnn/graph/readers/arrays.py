@@ -27,26 +27,42 @@ _WEIGHTS = ("edge_weight", "weight")
 
 
 def read_numpy(path: Any, **options: Any) -> GraphData:
-    """Read edges from numpy's files.
+    """Read a graph from ``.npy`` or ``.npz`` files.
 
-    An ``.npy`` holds (2, E) or (E, 2) whole numbers and is mapped, not read into
-    memory. An ``.npz`` holds ``edge_index``, or ``source`` and ``destination`` (``src``
-    and ``dst``, ``row`` and ``col``), and perhaps ``edge_weight``; or a matrix that
-    ``scipy.sparse.save_npz`` wrote; or the rows that ``read_npz`` reads.
+    An ``.npy`` file holds integers [2, E] or [E, 2] and is memory-mapped, not loaded.
+    An ``.npz`` file holds ``edge_index``, or ``source`` and ``destination`` (or ``src``
+    and ``dst``, or ``row`` and ``col``), and optionally ``edge_weight``; or a matrix
+    written by ``scipy.sparse.save_npz``; or the arrays that `read_npz` reads.
 
     Parameters
     ----------
-    path
-        A file, a pattern or a list of ``.npy`` files, or one ``.npz``.
-    options
-        As for ``read_edge_list``.
+    path : str, path or list of them
+        One file, a pattern or a list of ``.npy`` files, or one ``.npz`` file.
+    **options : dict
+        Arguments of `read_edge_list` beyond `header`: `directed`, `nodes`, `labels`,
+        ...
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     DatasetError
-        If a file is missing, damaged, or holds none of these.
+        If a file is missing or damaged, or holds none of these.
     GraphFormatError
-        If an array has another shape or kind, or as for ``from_edge_index``.
+        If an array has another shape or type; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import daskgnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "edges.npy")
+    >>> np.save(path, [[0, 1, 2], [1, 2, 3]])
+    >>> daskgnn.read_numpy(path)
+    GraphData('edges', 4 nodes, 6 edges, 0 features, 0 classes)
     """
     if find_files(path)[0].suffix.lower() == ".npz":
         return _read_npz(path, options)
@@ -163,22 +179,40 @@ def from_dask(
 ) -> GraphData:
     """Build a graph from edges in a Dask array or DataFrame, one partition at a time.
 
-    Partitions are computed where their data lie: with a client, on its cluster. Only
-    edges come here; what they need is that of the other readers.
+    Partitions are computed by the current Dask scheduler: on the cluster if there is a
+    client. Only the edges are collected in this process, within `memory_limit`.
 
     Parameters
     ----------
-    edges
-        A Dask array (2, E) or (E, 2), or a Dask DataFrame.
-    source, destination, weight
-        Columns of a DataFrame, by name or number.
-    options
-        As for ``read_edge_list``; ``features`` and ``labels`` may be Dask arrays.
+    edges : dask.array.Array or dask.dataframe.DataFrame
+        Integers [2, E] or [E, 2], or a DataFrame with one row an edge.
+    source : str or int, default 0
+        Column of the edges' sources, by name or number.
+    destination : str or int, default 1
+        Column of their destinations.
+    weight : str, optional
+        Column of their weights.
+    **options : dict
+        Arguments of `read_edge_list` beyond `header`; `features`, `labels` and the
+        splits may be Dask arrays.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     GraphFormatError
-        If it is something else, or as for ``from_edge_index``.
+        If `edges` is something else, or a column is missing; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import daskgnn
+    >>> edges = da.from_array([[0, 1, 2], [1, 2, 3]], chunks=(2, 2))
+    >>> daskgnn.from_dask(edges, num_nodes=5)
+    GraphData('graph', 5 nodes, 6 edges, 0 features, 0 classes)
     """
     for name in ("features", "labels", *SPLITS):
         if hasattr(options.get(name), "dask"):

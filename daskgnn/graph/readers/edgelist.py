@@ -69,39 +69,82 @@ def read_edge_list(
     header: bool | None = None,
     **options: Any,
 ) -> GraphData:
-    """Read edges from text files: CSV, TSV or columns with spaces between them.
+    r"""Read a graph from text files with one edge a line: CSV, TSV or similar.
 
-    Files may be compressed (``.gz``, ``.bz2``, ``.xz``); they are read a block at a
-    time. Lines that begin with # or % are left out. Further columns are left out too.
+    Files may be compressed (``.gz``, ``.bz2``, ``.xz``) and are read block by block.
+    Lines that begin with # or % are comments. Columns that are not named are ignored.
 
     Parameters
     ----------
-    path
-        A file, a pattern like "edges-*.csv.gz", or a list of them.
-    source, destination, weight
-        Columns by name, where there is a header, or by number from 0.
-    delimiter
-        "," or another single character; " " for spaces and tabs; found out from the
-        first line if not given.
-    header
-        Whether the first line of each file names the columns; if not given, whether it
-        holds no numbers where the second does, or names known for it.
-    options
-        ``directed``, ``self_loops``, ``ids``, ``num_nodes``, ``nodes``, ``features``,
-        ``labels``, ``num_classes``, ``train``, ``val``, ``test``, ``name``, ``metric``,
-        ``memory_limit``, ``progress``: see `daskgnn.graph.readers.build.BuildOptions`.
+    path : str, path or list of them
+        A file, a pattern such as "edges-*.csv.gz", or a list of them.
+    source : str or int, default 0
+        Column of the edges' sources: by name if there is a header, or by number from 0.
+    destination : str or int, default 1
+        Column of their destinations.
+    weight : str or int, optional
+        Column of their weights.
+    delimiter : str, optional
+        "," or another single character; " " means any run of spaces and tabs. By
+        default it is guessed from the first line.
+    header : bool, optional
+        Whether the first line of each file names the columns; by default it is guessed.
+    **options : dict
+        What all readers of files take, listed below.
+    directed : bool, default False
+        Whether to keep the direction of edges; otherwise each is added both ways.
+    self_loops : {"drop", "keep"}, default "drop"
+        What to do with edges from a node to itself.
+    ids : {"auto", "keep", "map"}, default "auto"
+        Whether the ids in the file are the node numbers 0..N-1 ("keep") or names that
+        are numbered ("map"). "auto" maps words, and numbers that are negative or
+        sparse.
+    num_nodes : int, default None
+        N, where ids are kept; by default the largest id + 1.
+    nodes : str, path or pandas.DataFrame, default None
+        A table of nodes: Parquet or CSV files, or a DataFrame.
+    features : array, str or list of str, default None
+        [N, F] numbers, or the names of columns of `nodes`.
+    labels : array or str, default None
+        [N] class numbers or [N, C] yes/no labels, or the name of a column of `nodes`.
+    num_classes : int, default None
+        C; by default the largest class number + 1.
+    train, val, test : array or str, default None
+        The splits: bool masks [N], node ids, or names of columns of `nodes`.
+    name : str, default None
+        Name of the graph in reports; by default that of the file.
+    metric : str, default None
+        How predictions are scored: see `GraphData.metric`.
+    memory_limit : int or str, default None
+        Memory for reading, beside the finished graph: bytes, or for instance "2 GiB".
+    progress : bool, default False
+        Whether to show a progress bar.
 
     Returns
     -------
     GraphData
-        The checked graph; ``report`` counts what was merged, dropped and added.
+        The checked graph; its `report` counts what was merged, dropped and added.
 
     Raises
     ------
     DatasetError
         If a file is missing or damaged.
     GraphFormatError
-        If a line does not fit, or as for ``from_edge_index``.
+        If a line cannot be read; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import daskgnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "friends.csv")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("who,knows\nann,bob\nbob,eve\n")
+    >>> columns = {"source": "who", "destination": "knows"}
+    >>> data = daskgnn.read_edge_list(path, header=True, **columns)
+    >>> data
+    GraphData('friends', 3 nodes, 4 edges, 0 features, 0 classes)
+    >>> data.node_ids.tolist()
+    ['ann', 'bob', 'eve']
     """
     reading = begin(path, options)
     asked = _Asked((source, destination, weight), delimiter, header)

@@ -30,27 +30,43 @@ _TYPES: dict[str, Any] = {
 
 
 def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> GraphData:
-    """Read a graph from a GraphML file (it may be compressed).
+    """Read a graph from a GraphML file, which may be compressed.
 
-    Nodes are numbered in the order of the file, and ``node_ids`` holds what the file
-    calls them. Attributes of nodes are columns, as of a table of nodes: name them by
-    ``features``, ``labels``, ``train``, ``val`` and ``test``.
+    Nodes are numbered in the order of the file; `GraphData.node_ids` has the ids of the
+    file. Node attributes are the columns of a table of nodes: name them by `features`,
+    `labels`, `train`, `val` and `test`.
 
     Parameters
     ----------
-    path
+    path : str or path
         The file.
-    weight
-        Name of the edge attribute that holds the weights.
-    options
-        As for ``read_edge_list``; ``directed`` is what the file says if not given.
+    weight : str, optional
+        Name of the edge attribute with the weights.
+    **options : dict
+        Arguments of `read_edge_list` beyond `header`; `directed` is by default what the
+        file says.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     DatasetError
         If the file is missing or no XML.
     GraphFormatError
-        If it describes no plain graph, or as for ``from_edge_index``.
+        If it has hyperedges or ports, or lacks an attribute; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import networkx as nx
+    >>> import daskgnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "path.graphml")
+    >>> nx.write_graphml(nx.path_graph(4), path)
+    >>> daskgnn.read_graphml(path)
+    GraphData('path', 4 nodes, 6 edges, 0 features, 0 classes)
     """
     said = options.pop("directed", None)
     reading = begin(path, options, single="GraphML")

@@ -26,27 +26,42 @@ _COLUMNS = {"pattern": 2, "integer": 3, "real": 3}
 def read_matrix_market(
     path: Any, *, weighted: bool | None = None, **options: Any
 ) -> GraphData:
-    """Read a square sparse matrix as a graph, a block of lines at a time.
+    """Read a graph from a square sparse matrix in Matrix Market format.
 
-    Every stored entry is an edge, also a stored 0. Of a symmetric matrix, which stores
-    one half, a directed graph gets both directions.
+    Every stored entry is an edge, even a stored 0. A symmetric matrix stores one half;
+    as a directed graph it gets both directions.
 
     Parameters
     ----------
-    path
-        A ``.mtx`` file (it may be compressed).
-    weighted
-        Whether the entries are weights; if not given, whether any is not 1.
-    options
-        As for ``read_edge_list``.
+    path : str or path
+        A ``.mtx`` file, which may be compressed.
+    weighted : bool, optional
+        Whether the entries are edge weights; by default, whether any of them is not 1.
+    **options : dict
+        Arguments of `read_edge_list` beyond `header`: `directed`, `nodes`, `labels`,
+        ...
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     DatasetError
-        If the file is missing, damaged, or of another format.
+        If the file is missing, damaged or of another format.
     GraphFormatError
-        If the matrix is not square, dense, complex or skew, or as for
-        ``from_edge_index``.
+        If the matrix is not square, or dense, complex or skew; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import scipy.io, scipy.sparse as sp
+    >>> import daskgnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "path.mtx")
+    >>> scipy.io.mmwrite(path, sp.diags_array([1.0, 1.0, 1.0], offsets=1, shape=(4, 4)))
+    >>> daskgnn.read_matrix_market(path)
+    GraphData('path', 4 nodes, 6 edges, 0 features, 0 classes)
     """
     reading = begin(path, options, single="matrix")
     field, symmetric = _read_header(reading.files[0])

@@ -43,31 +43,44 @@ def from_edge_index(
     name: str = "graph",
     metric: str | None = None,
 ) -> GraphData:
-    """Build a graph from a list of edges.
+    """Build a graph from arrays: an edge list, features, labels and splits.
 
-    Repeated edges are merged into the first given one. Unless ``directed``, every
-    edge is entered both ways, with one weight: that of the first given of
-    (u, v) and (v, u). What was merged, dropped or added is counted in ``report``.
+    Repeated edges are merged; the first one given counts. Unless `directed`, every edge
+    is added in both directions, with one weight: that of the first given of (u, v) and
+    (v, u). `GraphData.report` counts what was merged, dropped or added.
 
     Parameters
     ----------
-    edge_index
-        Integers (2, E): sources, destinations. numpy, a torch tensor, or anything
-        ``np.asarray`` takes.
-    num_nodes
-        N; else the length of features, labels or a mask, else the largest id + 1.
-    features
-        (N, F) numbers, dense or a scipy sparse matrix; kept as float32.
-    labels
-        (N,) class numbers, -1 or NaN where not given, or (N, C) of 0 and 1.
-    edge_weight
-        (E,) numbers >= 0.
-    edge_attr
-        Further values of the edges: one array (E, ...), or several by name.
-    train, val, test
-        Bool masks (N,) or arrays of node ids.
-    self_loops
-        "drop" or "keep".
+    edge_index : array of int
+        [2, E]: sources and destinations. A numpy array, a torch tensor, or anything
+        that ``np.asarray`` takes.
+    num_nodes : int, optional
+        N; by default the length of features, labels or a mask, else the largest id + 1.
+    features : array or sparse matrix, optional
+        [N, F] numbers, dense or a scipy sparse matrix; stored as float32.
+    labels : array, optional
+        Class numbers [N], with -1 or NaN for unlabelled nodes; or yes/no labels [N, C]
+        of 0 and 1, with NaN for unknown ones.
+    num_classes : int, optional
+        C; by default the largest class number + 1.
+    edge_weight : array of float, optional
+        [E] numbers of at least 0; by default every edge has weight 1.
+    edge_attr : array or dict of arrays, optional
+        Further edge attributes [E, ...]: one array, or several by name.
+    train : array, optional
+        The training split: a bool mask [N] or node ids.
+    val : array, optional
+        The validation split, given like `train`.
+    test : array, optional
+        The test split, given like `train`.
+    directed : bool, default False
+        Whether to keep the direction of edges; otherwise each is added both ways.
+    self_loops : {"drop", "keep"}, default "drop"
+        What to do with edges from a node to itself.
+    name : str, default "graph"
+        Name of the graph in reports and messages.
+    metric : str, optional
+        How predictions are scored: see `GraphData.metric`.
 
     Returns
     -------
@@ -77,7 +90,21 @@ def from_edge_index(
     Raises
     ------
     GraphFormatError
-        If anything does not fit; the message names it.
+        If an array has a wrong shape or values; the message names it.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> data = daskgnn.from_edge_index(
+    ...     [[0, 1, 2, 2], [1, 2, 3, 2]],
+    ...     features=[[1.0], [2.0], [3.0], [4.0]],
+    ...     labels=[0, 0, 1, 1],
+    ...     train=[0, 3],
+    ... )
+    >>> data
+    GraphData('graph', 4 nodes, 6 edges, 1 features, 2 classes, 2 train)
+    >>> data.report["self_loops_dropped"]
+    1
     """
     edges = edge_array(edge_index)
     given = {"train": train, "val": val, "test": test}
@@ -133,23 +160,36 @@ def _edge_values(
 def from_scipy(
     matrix: Any, *, weighted: bool | None = None, **options: Any
 ) -> GraphData:
-    """Build a graph from a square scipy sparse matrix: ``A[i, j]`` is edge i -> j.
+    """Build a graph from a square scipy sparse matrix: ``A[i, j]`` is the edge i -> j.
 
-    Every stored entry is an edge, also a stored 0.
+    Every stored entry is an edge, even a stored 0.
 
     Parameters
     ----------
-    matrix
-        Any scipy sparse matrix or array (N, N).
-    weighted
-        Whether the entries are edge weights; if not given, whether any is not 1.
-    options
-        As for :func:`from_edge_index`.
+    matrix : scipy.sparse matrix or array
+        [N, N], in any format.
+    weighted : bool, optional
+        Whether the entries are edge weights; by default, whether any of them is not 1.
+    **options : dict
+        Arguments of `from_edge_index`: `features`, `labels`, `train`, `directed`, ...
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     GraphFormatError
-        If the matrix is not square, or as for :func:`from_edge_index`.
+        If the matrix is not sparse or not square; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> import daskgnn
+    >>> path = sp.diags_array([1.0, 1.0, 1.0], offsets=1, shape=(4, 4))
+    >>> daskgnn.from_scipy(path)
+    GraphData('graph', 4 nodes, 6 edges, 0 features, 0 classes)
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
         raise GraphFormatError(
@@ -182,22 +222,37 @@ def from_networkx(
 
     Parameters
     ----------
-    graph
+    graph : networkx.Graph
         Anything with ``nodes(data=...)``, ``edges(data=True)`` and ``is_directed()``.
-    weight
-        Name of the edge attribute that holds the weights.
-    edge_attr
-        Names of further edge attributes.
-    directed
-        As the graph, if not given.
-    options
-        As for :func:`from_edge_index`; ``features``, ``labels``, ``train``, ``val``
-        and ``test`` may also be names of node attributes.
+    weight : str, optional
+        Name of the edge attribute with the weights.
+    edge_attr : sequence of str, default ()
+        Names of further edge attributes to keep.
+    directed : bool, optional
+        Whether to keep the direction of edges; by default, whether the graph is
+        directed.
+    **options : dict
+        Arguments of `from_edge_index`. `features`, `labels`, `train`, `val` and `test`
+        may also be names of node attributes.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     GraphFormatError
-        If an attribute is missing somewhere, or as for :func:`from_edge_index`.
+        If some node or edge lacks an attribute; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> import daskgnn
+    >>> graph = nx.path_graph(4)
+    >>> nx.set_node_attributes(graph, {0: 0, 1: 0, 2: 1, 3: 1}, "group")
+    >>> daskgnn.from_networkx(graph, labels="group")
+    GraphData('graph', 4 nodes, 6 edges, 0 features, 2 classes)
     """
     number = {node: i for i, node in enumerate(graph.nodes)}
     ends = [(number[u], number[v], data) for u, v, data in graph.edges(data=True)]
@@ -233,22 +288,41 @@ def _column(rows: list[dict[str, Any]], key: str, what: str) -> np.ndarray:
 
 
 def from_pyg(data: Any, **options: Any) -> GraphData:
-    """Build a graph from a ``torch_geometric.data.Data`` object.
+    """Build a graph from a PyTorch Geometric ``Data`` object.
 
-    Takes ``edge_index``, ``num_nodes``, ``x``, ``y``, ``edge_weight``, ``edge_attr``
-    and ``train_mask``, ``val_mask``, ``test_mask``, where they are there.
+    It takes ``edge_index``, ``num_nodes``, ``x``, ``y``, ``edge_weight``,
+    ``edge_attr``, ``train_mask``, ``val_mask`` and ``test_mask``, as far as the object
+    has them.
 
     Parameters
     ----------
-    data
-        The object; only its attributes are looked at.
-    options
-        As for :func:`from_edge_index`; they win over what ``data`` holds.
+    data : torch_geometric.data.Data
+        The object; only its attributes are read.
+    **options : dict
+        Arguments of `from_edge_index`; they override what `data` holds.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     GraphFormatError
-        If there is no ``edge_index``, or as for :func:`from_edge_index`.
+        If there is no single ``edge_index``; as `from_edge_index`.
+
+    Examples
+    --------
+    Any object with these attributes will do:
+
+    >>> from types import SimpleNamespace
+    >>> import torch
+    >>> import daskgnn
+    >>> data = SimpleNamespace(
+    ...     edge_index=torch.tensor([[0, 1], [1, 2]]), x=torch.eye(3), y=torch.arange(3)
+    ... )
+    >>> daskgnn.from_pyg(data, train=[0, 1])
+    GraphData('graph', 3 nodes, 4 edges, 3 features, 3 classes, 2 train)
     """
     edge_index = getattr(data, "edge_index", None)
     if edge_index is None or hasattr(data, "edge_types"):

@@ -22,26 +22,43 @@ BROKEN_ARCHIVE = (
 
 
 def read_npz(path: str | Path, **options: Any) -> GraphData:
-    """Read a graph file: an ``.npz`` without pickles.
+    """Read a graph file of daskgnn: an ``.npz`` archive without pickles.
 
-    Arrays: ``indptr`` int64 [N+1] and ``indices`` [E], the CSR of an undirected
-    graph; optionally ``labels`` [N], ``feat_indptr``, ``feat_indices``,
-    ``feat_data``, ``feat_shape`` (CSR), and ``train_mask``, ``val_mask``,
-    ``test_mask`` [N].
+    It has the arrays ``indptr`` int64 [N+1] and ``indices`` [E], the CSR of an
+    undirected graph, and optionally ``labels`` [N]; ``feat_indptr``, ``feat_indices``,
+    ``feat_data`` and ``feat_shape``, the CSR of the features; and ``train_mask``,
+    ``val_mask`` and ``test_mask`` [N]. `read_numpy` reads edge lists in ``.npy`` and
+    ``.npz`` files.
 
     Parameters
     ----------
-    path
+    path : str or path
         The file.
-    options
-        ``name`` (the file's name, if not given), ``metric``, ``num_classes``.
+    **options : dict
+        ``name``, by default the name of the file; ``metric``; ``num_classes``: as of
+        `from_edge_index`.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     DatasetError
-        If the file is missing, damaged, or of another format.
+        If the file is missing or damaged, or lacks an array.
     GraphFormatError
         If its arrays do not describe an undirected graph.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import daskgnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "path.npz")
+    >>> np.savez(path, indptr=[0, 1, 3, 4], indices=[1, 0, 2, 1], labels=[0, 0, 1])
+    >>> daskgnn.read_npz(path)
+    GraphData('path', 3 nodes, 4 edges, 0 features, 2 classes)
     """
     path = Path(path)
     if not path.is_file():

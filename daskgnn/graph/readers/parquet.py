@@ -30,24 +30,45 @@ def read_parquet(
     weight: str | None = None,
     **options: Any,
 ) -> GraphData:
-    """Read edges from Parquet files, a batch of rows at a time.
+    """Read a graph from Parquet files, a batch of rows at a time.
 
     Parameters
     ----------
-    path
-        A file, a pattern like "edges/*.parquet", or a list of them.
-    source, destination, weight
-        Columns by name, or by number from 0: the first two if not given.
-    options
-        As for ``read_edge_list``; ``nodes`` names Parquet files of nodes with features
-        and labels.
+    path : str, path or list of them
+        A file, a pattern such as "edges/*.parquet", or a list of them.
+    source : str or int, default 0
+        Column of the edges' sources, by name or by number from 0.
+    destination : str or int, default 1
+        Column of their destinations.
+    weight : str, optional
+        Column of their weights.
+    **options : dict
+        Arguments of `read_edge_list` beyond `header`; `nodes` names Parquet files of
+        nodes with features and labels.
+
+    Returns
+    -------
+    GraphData
+        The checked graph.
 
     Raises
     ------
     DatasetError
         If a file is missing or damaged.
     GraphFormatError
-        If a column is missing or of another kind, or as for ``from_edge_index``.
+        If a column is missing or of another type; as `from_edge_index`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import pandas as pd
+    >>> import daskgnn
+    >>> folder = tempfile.mkdtemp()
+    >>> edges, nodes = (os.path.join(folder, n) for n in ("edges.pq", "nodes.pq"))
+    >>> pd.DataFrame({"src": [10, 20], "dst": [20, 30]}).to_parquet(edges)
+    >>> pd.DataFrame({"id": [10, 20, 30], "kind": [0, 1, 1]}).to_parquet(nodes)
+    >>> daskgnn.read_parquet(edges, ids="map", nodes=nodes, labels="kind")
+    GraphData('edges', 3 nodes, 4 edges, 0 features, 2 classes)
     """
     reading, ids = begin(path, options), EdgeIds()
     places = [source, destination, *([] if weight is None else [weight])]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import DaskGNNError, InputError
-from daskgnn.graph.memory.partitioned import STORED_DTYPES
+from daskgnn.graph.memory.ordered import STORED_DTYPES
 from daskgnn.graph.sources.rows import check_entries
-from daskgnn.graph.sources.source import GraphSchema, GraphSource
+from daskgnn.graph.sources.schema import GraphSchema
+from daskgnn.graph.sources.source import GraphSource
 from daskgnn.graph.sources.stored import StoredSource
 from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.half import TABLE_DTYPES

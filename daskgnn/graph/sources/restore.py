@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from daskgnn.graph.edges.identify import unpack_ids
 from daskgnn.graph.memory.data import GraphData
-from daskgnn.graph.memory.partitioned import ordered_indptr, ordered_slots
+from daskgnn.graph.memory.ordered import ordered_indptr, ordered_slots
 from daskgnn.graph.store.splitrows import is_vertex_cut, stored_places
 from daskgnn.kernels.half import widen
 

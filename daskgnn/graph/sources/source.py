@@ -6,7 +6,6 @@ single rows. N nodes, E entries, F features, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskgnn.graph.memory.data import GraphData
+    from daskgnn.graph.sources.schema import GraphSchema
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.features import RowReader
     from daskgnn.partition.traffic import Holdings
@@ -28,122 +28,142 @@ RUN = 1 << 16
 """Rows that are loaded at once where only few numbers of each are wanted."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class GraphSchema:
-    """Facts about a source's graph, known before any row is read.
-
-    Ids are storage ids: a node's place in the order in which rows are stored. Parts
-    are runs of that order, so neighbours should be near each other in it.
-    """
-
-    num_nodes: int
-    """N."""
-    num_edges: int
-    """E: an undirected edge counts twice."""
-    version: str
-    """Names this content, in this order: another content has another one."""
-    num_features: int = 0
-    """F, 0 without features."""
-    num_classes: int = 0
-    """C."""
-    name: str = "graph"
-    """What reports call it."""
-    splits: dict[str, np.ndarray] = field(default_factory=dict)
-    """Sorted int64 storage ids of "train", "val", "test"."""
-    tables: tuple[str, ...] = ("features", "labels")
-    """The tables of nodes that `GraphSource.rows` has. "original_ids" is one where a
-    node's id is not its storage id."""
-    directed: bool = False
-    """Whether rows may lack the reverse of an edge."""
-    weighted: bool = False
-    """Whether entries have weights."""
-    multilabel: bool = False
-    """Whether labels are float32 (N, C) with NaN, not int64 (N,) with -1."""
-    metric: str | None = None
-    """How predictions are scored: as of `GraphData`."""
-    index_dtype: np.dtype = field(default_factory=lambda: np.dtype(np.int32))
-    """Of storage ids in blocks."""
-    feature_dtype: str = "float32"
-    """What features are stored as: "float32", "float16" or "bfloat16"."""
-    sparse_features: bool = False
-    """Whether features are CSR blocks, of float32."""
-    feature_row_bytes: float | None = None
-    """Mean bytes of a feature row as it is stored, where that is not 4 F."""
-    max_degree: int = 0
-    """The most in-neighbours of a node, where that is known."""
-    cluster_bounds: np.ndarray | None = None
-    """int64 [C+1], runs of the order that stay in one part; `equal_clusters` if not
-    given."""
-    cluster_edges: np.ndarray | None = None
-    """int64 [C], entries of each cluster; summed from the degrees of all nodes, once
-    when the graph is opened, if not given."""
-    cluster_crossing: np.ndarray | None = None
-    """int64 [C+1], entries whose ends lie on different sides of each bound, where an
-    older store counts them."""
-    on_demand: bool = False
-    """Whether parts hold degrees alone, and ask for entries as they are drawn."""
-    split_bounds: np.ndarray | None = None
-    """int64 [C+1], of a vertex-cut: the first entry of split rows that each cluster
-    holds."""
-    split_rows_bytes: int = 0
-    """Of what a vertex-cut keeps of split rows beside their entries."""
-    graph_hash: str = ""
-    """Names the content whatever its order; `version` if not given."""
-    report: dict[str, int] = field(default_factory=dict)
-    """What the builder met."""
-    partitioner: dict[str, Any] = field(default_factory=dict)
-    """How the clusters were made."""
-
-
 class GraphSource:
-    """Where a graph comes from; a user's source is a subclass.
+    """Where a graph comes from: subclass it to read graphs from anywhere.
 
-    `schema`, `load_rows` and `rows` are required; the others are built on these, and
-    a subclass may have quicker ones. A source is pickled and sent to every worker, so
-    it holds paths and addresses, and opens what it reads from when it first reads.
-    Several threads may call it at once.
+    A subclass has a `schema` and the methods `load_rows` and `rows`. The other methods
+    are built on these and may be overridden by faster ones. A source is pickled and
+    sent to every worker: it should hold paths and addresses, and open what it reads
+    from when it reads first. Several threads may call it at once.
+
+    Examples
+    --------
+    A ring, computed when its rows are read:
+
+    >>> import numpy as np
+    >>> import daskgnn
+    >>> class Ring(daskgnn.GraphSource):
+    ...     schema = daskgnn.GraphSchema(
+    ...         num_nodes=100, num_edges=200, version="ring-1", num_features=1,
+    ...         num_classes=2, splits={"train": np.arange(60)},
+    ...     )
+    ...     def load_rows(self, start, stop):
+    ...         ids = np.arange(start, stop)
+    ...         near = np.sort(np.stack([(ids - 1) % 100, (ids + 1) % 100], axis=1))
+    ...         indptr = 2 * np.arange(len(ids) + 1)
+    ...         return daskgnn.AdjacencyBlock(
+    ...             start, indptr, near.ravel().astype(np.int32), ids
+    ...         )
+    ...     def rows(self, table, ids):
+    ...         half = ids // 50
+    ...         return half if table == "labels" else half[:, None].astype(np.float32)
+    >>> daskgnn.open_graph(Ring(), num_parts=2).adjacency.shape
+    (100, 100)
+
+    The methods that are built on these:
+
+    >>> ring, ids = Ring(), np.array([7, 8])
+    >>> ring.open()
+    >>> ring.check()
+    >>> ring.degrees(ids)
+    array([2, 2])
+    >>> ring.entries(ids, np.array([0, 1]), ["source"])
+    {'source': array([6, 9], dtype=int32)}
+    >>> ring.load_table("labels", 49, 51)
+    array([0, 1])
+    >>> ring.load_features(49, 51)
+    array([[0.],
+           [1.]], dtype=float32)
+    >>> ring.row_bytes(), ring.node_ids()
+    (4.0, None)
+    >>> ring.to_data()
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.InputError: Ring has no to_data(): ...
     """
 
     in_memory = False
-    """Whether it cannot be opened elsewhere: parts are then sent to workers whole."""
+    """Whether workers cannot open the source: parts are then sent to them whole."""
     path = ""
-    """Of the store that it reads, if it is one."""
+    """Path of the store, if the source reads one."""
     schema: GraphSchema
-    """What there is: an attribute, or a property."""
+    """What there is to read: an attribute or a property."""
 
     @required
     def load_rows(self, start: int, stop: int) -> AdjacencyBlock:
-        """Return the in-neighbours of nodes ``start`` to ``stop - 1``.
+        """Return the in-neighbours of a run of nodes.
 
-        Those of a row are ordered by their original id.
+        Parameters
+        ----------
+        start, stop : int
+            Storage ids: the run is ``start`` to ``stop - 1``.
+
+        Returns
+        -------
+        AdjacencyBlock
+            CSR rows, each ordered by the neighbours' original ids.
         """
         raise NotImplementedError
 
     @required
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
-        """Return the rows of some nodes, int64 [m], in a table, in their order.
+        """Return the rows of some nodes in a table.
 
-        "features" are float32 [m, F] (or of the schema's dtype), "labels" int64 [m] or
-        float32 [m, C], "original_ids" int64 [m].
+        Parameters
+        ----------
+        table : str
+            One of the schema's `tables`.
+        ids : numpy.ndarray
+            int64 [m], storage ids in any order.
+
+        Returns
+        -------
+        numpy.ndarray
+            In the order of `ids`: "features" are float32 [m, F] (or of the schema's
+            type), "labels" int64 [m] or float32 [m, C], "original_ids" int64 [m].
         """
         raise NotImplementedError
 
     def open(self) -> None:
-        """Open it in this process; raise what is wrong if that cannot be."""
+        """Open the source in this process, or raise an error that tells why not."""
         self.schema  # noqa: B018
 
     def check(self) -> None:
-        """Look whether all is there; called when the graph is opened."""
+        """Check that everything is there; called when the graph is opened."""
         self.open()
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
-        """Return what a part holds of its rows."""
+        """Return what a part holds of its rows.
+
+        Parameters
+        ----------
+        start, stop : int
+            Storage ids: the part is ``start`` to ``stop - 1``.
+
+        Returns
+        -------
+        AdjacencyBlock
+            CSR rows; of a source that is read on demand, only degrees.
+        """
         if self.schema.on_demand:
             return degrees_only(self, start, stop)
         return self.load_rows(start, stop)
 
     def load_table(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Return a run of rows of a table other than the features."""
+        """Return a run of rows of a table other than the features.
+
+        Parameters
+        ----------
+        name : str
+            The table.
+        start, stop : int
+            Storage ids: the run is ``start`` to ``stop - 1``.
+
+        Returns
+        -------
+        numpy.ndarray
+            Writable [stop - start, ...].
+        """
         ids = np.arange(start, stop)
         if name == "original_ids" and name not in self.schema.tables:
             return ids
@@ -156,20 +176,22 @@ class GraphSource:
 
         Parameters
         ----------
-        dtype : {"float32", "float16", "bfloat16"}
-            What dense rows become, whatever they are stored as.
-        normalize
-            Whether to divide each row by its sum, in float32 before it is rounded.
+        start, stop : int
+            Storage ids: the run is ``start`` to ``stop - 1``.
+        dtype : {"float32", "float16", "bfloat16"}, default "float32"
+            Type that dense rows are converted to.
+        normalize : bool, default False
+            Whether to divide each row by its sum, in float32 before rounding.
 
         Returns
         -------
         numpy.ndarray or sparse.GCXS
-            A table [n, F] of `daskgnn.kernels.half`'s dtypes, or CSR.
+            [stop - start, F]; bfloat16 is held as its bits, see `daskgnn.kernels.half`.
 
         Raises
         ------
         InputError
-            If a number is too large for the dtype, naming its node.
+            If a number is too large for the type, naming its node.
         """
         reader = self.row_reader(start, stop, dtype, normalize)
         return reader.take(np.arange(stop - start))
@@ -177,13 +199,39 @@ class GraphSource:
     def row_reader(
         self, start: int, stop: int, dtype: str, normalize: bool
     ) -> RowReader:
-        """Return what reads the feature rows of a run when they are wanted."""
+        """Return an object that reads feature rows of a part when they are needed.
+
+        Parameters
+        ----------
+        start, stop : int
+            Storage ids: the part is ``start`` to ``stop - 1``.
+        dtype : {"float32", "float16", "bfloat16"}
+            Type that rows are converted to.
+        normalize : bool
+            Whether to divide each row by its sum.
+
+        Returns
+        -------
+        RowReader
+            Has ``take(rows)``.
+        """
         known = self.schema
         kinds = (known.num_features, known.feature_dtype, dtype, normalize)
         return SourceRows(self, start, stop, *kinds)
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
-        """Return the number of in-neighbours of nodes, int64 [m], in their order."""
+        """Return the numbers of in-neighbours of nodes.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray
+            int64 [m], storage ids in any order.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 [m].
+        """
         found = np.empty(len(ids), np.int64)
         for start, mine in _runs(ids, RUN):
             stop = min(start + RUN, self.schema.num_nodes)
@@ -196,19 +244,22 @@ class GraphSource:
         slots: np.ndarray,
         columns: Sequence[str] = ("source", "weight"),
     ) -> dict[str, np.ndarray]:
-        """Return the entries at places of rows.
+        """Return single edges: what stands in certain slots of rows.
 
         Parameters
         ----------
-        ids, slots : int64 [m]
-            The node of each entry, and its place in that node's row, from 0.
-        columns
-            "source": storage ids of the neighbours; "weight": float32 weights.
+        ids : numpy.ndarray
+            int64 [m], storage id of each edge's row.
+        slots : numpy.ndarray
+            int64 [m], its place in that row, from 0.
+        columns : sequence of str, default ("source", "weight")
+            "source" for storage ids of the neighbours, "weight" for edge weights.
 
         Returns
         -------
-        dict
-            An array [m] for each column.
+        dict of numpy.ndarray
+            [m] for each column: storage ids in the schema's `index_dtype`, weights
+            float32.
         """
         schema = self.schema
         found = {"source": np.empty(len(ids), schema.index_dtype)}
@@ -221,20 +272,49 @@ class GraphSource:
         return {name: found[name] for name in columns}
 
     def row_bytes(self) -> float | np.ndarray:
-        """Return the bytes of a feature row: of all, or [N] where they differ."""
+        """Return the size of a stored feature row in bytes.
+
+        Returns
+        -------
+        float or numpy.ndarray
+            Of every row, or [N] where rows differ.
+        """
         known = self.schema.feature_row_bytes
         return 4.0 * self.schema.num_features if known is None else known
 
     def node_ids(self) -> np.ndarray | None:
-        """Return what the user calls each node, by original id; None for 0..N-1."""
+        """Return the ids of the nodes in the input, by original id.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            int64 or str [N]; None if they are 0..N-1.
+        """
         return None
 
     def holdings(self) -> Holdings | None:
-        """Return what the clusters of a vertex-cut hold."""
+        """Return which split rows the clusters hold, of a vertex-cut.
+
+        Returns
+        -------
+        Holdings or None
+            None of every other graph.
+        """
         return None
 
     def to_data(self) -> GraphData:
-        """Return the whole graph in memory, in original order."""
+        """Load the whole graph into memory, in its original order.
+
+        Returns
+        -------
+        GraphData
+            The graph.
+
+        Raises
+        ------
+        InputError
+            Unless a subclass overrides this.
+        """
         raise InputError(
             f"{type(self).__name__} has no to_data(): store the graph to read it back "
             "whole (graph.partition().save('graph.zarr'))"

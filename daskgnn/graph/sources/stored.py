@@ -14,7 +14,8 @@ from daskgnn.errors import StoreError
 from daskgnn.graph.edges.identify import unpack_ids
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
-from daskgnn.graph.sources.source import GraphSchema, GraphSource
+from daskgnn.graph.sources.schema import GraphSchema
+from daskgnn.graph.sources.source import GraphSource
 from daskgnn.graph.store.splitrows import (
     holder_counts,
     is_vertex_cut,

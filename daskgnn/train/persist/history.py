@@ -26,7 +26,7 @@ Record = dict[str, Any]
 class History:
     """Records of a run, as plain dictionaries.
 
-    Made by `Trainer.fit`; `History.read` returns that of a run's directory.
+    `Trainer.fit` returns them; `History.read` reads those of a run's directory.
 
     Examples
     --------
@@ -38,29 +38,27 @@ class History:
     History(2 epochs, 0 steps, loss 0.5, best val_accuracy 0.875 in epoch 1)
     >>> history.to_pandas()[["loss", "val_accuracy"]].loc[1].tolist()
     [0.5, 0.875]
-    >>> [axes.get_title(loc="left") for axes in history.plot().axes]
-    ['Training loss', 'Accuracy']
     """
 
     steps: list[Record] = field(default_factory=list)
-    """One a step: step, epoch, loss, seconds."""
+    """One record a step: step, epoch, loss, seconds."""
     epochs: list[Record] = field(default_factory=list)
-    """One an epoch: epoch, loss, seconds, val_accuracy, remote_bytes, ..."""
+    """One record an epoch: epoch, loss, seconds, val_accuracy, remote_bytes, ..."""
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str]) -> History:
-        """Return the records in a run's directory, also of a run that goes on.
+        """Read the records in a run's directory, even while the run goes on.
 
         Parameters
         ----------
-        directory : path or URL
+        directory : str, path or URL
             What ``Trainer(out=...)`` or ``daskgnn train --out`` named.
 
         Returns
         -------
         History
-            Of steps and epochs that were done again, the last record; a line that is
-            not wholly written yet is left out.
+            Of steps and epochs that were repeated, the last record; an incomplete last
+            line is left out.
 
         Raises
         ------
@@ -69,16 +67,13 @@ class History:
 
         Examples
         --------
-        >>> from tempfile import TemporaryDirectory
+        >>> import os, tempfile
         >>> import daskgnn
-        >>> data = daskgnn.load_dataset("karate")
-        >>> graph = daskgnn.open_graph(data.partition(num_clusters=4, method="range"))
-        >>> model = daskgnn.nn.GraphSAGE(data.num_features, 8, data.num_classes, 1)
-        >>> with TemporaryDirectory() as out:
-        ...     trainer = daskgnn.Trainer(model, graph, num_neighbors=[5], out=out)
-        ...     history = trainer.fit(epochs=2)
-        ...     daskgnn.History.read(out) == history
-        True
+        >>> folder = tempfile.mkdtemp()
+        >>> with open(os.path.join(folder, "metrics.jsonl"), "w") as file:
+        ...     _ = file.write('{"event": "epoch", "epoch": 0, "loss": 0.5}')
+        >>> daskgnn.History.read(folder).epochs
+        [{'epoch': 0, 'loss': 0.5}]
         """
         storage = open_storage(directory)
         if not storage.exists(METRICS):
@@ -98,14 +93,14 @@ class History:
 
         Parameters
         ----------
-        records : {"epochs", "steps"}
+        records : {"epochs", "steps"}, default "epochs"
             Whether a row is an epoch or a step.
 
         Returns
         -------
         pandas.DataFrame
-            By the number of the epoch or of the step, from 0; a value that an epoch
-            has no record of is NaN.
+            Indexed by the number of the epoch or step, from 0; values that a record
+            lacks are NaN.
 
         Raises
         ------
@@ -129,7 +124,14 @@ class History:
         Returns
         -------
         matplotlib.figure.Figure
-            Which a notebook shows; ``figure.savefig("curves.png")`` writes it.
+            A notebook shows it; ``figure.savefig("curves.png")`` writes it.
+
+        Examples
+        --------
+        >>> import daskgnn
+        >>> records = [{"epoch": i, "loss": 1 / (i + 1)} for i in range(5)]
+        >>> type(daskgnn.History(epochs=records).plot()).__mro__[1].__name__
+        'Figure'
         """
         from daskgnn.plot import draw_curves
 

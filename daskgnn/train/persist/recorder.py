@@ -23,22 +23,78 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Gets the events of a run; implement it for a terminal, a notebook or a log."""
+    """Receives the events of a run: implement it to show them in your own way.
+
+    Pass an object with these methods to `Trainer` as `progress`.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> from daskgnn.nn import GraphSAGE
+    >>> class Printer:
+    ...     def started(self, info):
+    ...         print("epochs:", info["epochs"])
+    ...     def step(self, record):
+    ...         pass
+    ...     def epoch(self, record):
+    ...         print("epoch", record["epoch"], "is done")
+    ...     def event(self, record):
+    ...         pass
+    ...     def finished(self, summary):
+    ...         pass
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> model = GraphSAGE(graph.num_features, 16, graph.num_classes)
+    >>> options = {"num_neighbors": [10, 5], "client": None, "progress": Printer()}
+    >>> _ = daskgnn.Trainer(model, graph, **options).fit(epochs=2)
+    epochs: 2
+    epoch 0 is done
+    epoch 1 is done
+    """
 
     def started(self, info: dict[str, Any]) -> None:
-        """Take note that training begins (total_steps, first_step, epochs, ...)."""
+        """Called when training begins.
+
+        Parameters
+        ----------
+        info : dict
+            "total_steps", "first_step", "epochs", ...
+        """
 
     def step(self, record: dict[str, Any]) -> None:
-        """Take note of a step."""
+        """Called when a step is done.
+
+        Parameters
+        ----------
+        record : dict
+            "step", "epoch", "loss", "seconds", ...
+        """
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Take note of an epoch's end."""
+        """Called when an epoch is done.
+
+        Parameters
+        ----------
+        record : dict
+            "epoch", "loss", "seconds", "val_accuracy", ...
+        """
 
     def event(self, record: dict[str, Any]) -> None:
-        """Take note of anything else."""
+        """Called for anything else: a checkpoint was written, a worker was lost, ...
+
+        Parameters
+        ----------
+        record : dict
+            "event" names it.
+        """
 
     def finished(self, summary: dict[str, Any]) -> None:
-        """Take note that training has ended."""
+        """Called when training has ended.
+
+        Parameters
+        ----------
+        summary : dict
+            What ``summary.json`` holds.
+        """
 
 
 class Silent:

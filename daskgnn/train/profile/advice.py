@@ -26,14 +26,26 @@ _ENOUGH = 3
 
 @dataclass(frozen=True)
 class Advice:
-    """How many workers a run should have."""
+    """How many workers a run should have, from measured throughput.
+
+    `Trainer.advice` returns one; ``print(advice)`` shows it as a sentence.
+
+    Examples
+    --------
+    >>> from daskgnn.train.profile.advice import Advice
+    >>> print(Advice(workers=2, best=3, step_seconds=0.12, best_seconds=0.09))
+    3 workers would help: a step takes 120 ms with 2, and about 90 ms then
+    """
 
     workers: int
+    """Number of workers the run has."""
     best: int
+    """Number of workers it should have."""
     step_seconds: float
-    """With `workers`, measured."""
+    """Measured seconds a step with `workers`."""
     best_seconds: float
-    """With `best`: measured where a run has had so many, else expected."""
+    """Seconds a step with `best`: measured if the run once had so many, otherwise
+    expected."""
 
     def __str__(self) -> str:
         if self.best == self.workers:

@@ -94,20 +94,34 @@ class _Sums:
 class StepProfile:
     """Where the time of a run's steps went.
 
-    On a cluster the first window is left out, if there are others: nothing was
-    prepared before it. Without one, sampling and gathering happen between windows and
-    are lines of the same sum, from the first step on.
+    `Trainer.profile` returns one. On a cluster the first window is left out if there
+    are others, because nothing was prepared before it. Without a cluster, sampling and
+    gathering happen between windows and count from the first step on.
 
     Parameters
     ----------
     inline : bool
-        Whether all happens in this process.
+        Whether everything runs in this process.
 
     Examples
     --------
-    >>> ledger = trainer.profile(steps=64)  # doctest: +SKIP
-    >>> print(ledger.table())               # doctest: +SKIP
-    >>> ledger.plot("profile.png")          # doctest: +SKIP
+    >>> import os, tempfile
+    >>> import daskgnn
+    >>> from daskgnn.nn import GraphSAGE
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> model = GraphSAGE(graph.num_features, 16, graph.num_classes)
+    >>> trainer = daskgnn.Trainer(model, graph, num_neighbors=[10, 5], client=None)
+    >>> profile = trainer.profile(steps=3)
+    >>> profile.steps
+    3
+    >>> print(profile.table().splitlines()[0])
+    3 steps, in this process: ...
+    >>> profile.to_dict()["wall_ms"] > 0  # milliseconds a step
+    True
+    >>> profile.plot(os.path.join(tempfile.mkdtemp(), "profile.png")).name
+    'profile.png'
+    >>> [path.name for path in profile.write(tempfile.mkdtemp())]
+    ['profile.json', 'profile.png']
     """
 
     def __init__(self, inline: bool) -> None:
@@ -159,11 +173,17 @@ class StepProfile:
 
     @property
     def steps(self) -> int:
-        """How many steps are accounted for."""
+        """Number of steps that were measured."""
         return self._counted.steps
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all figures, JSON-able: milliseconds and counts a step."""
+        """Return all figures: milliseconds, bytes and counts a step.
+
+        Returns
+        -------
+        dict
+            As JSON can hold it; "lines" has the time by kind of work and by worker.
+        """
         sums = self._counted
         if not sums.steps:
             return {"steps": 0}
@@ -239,7 +259,13 @@ class StepProfile:
         }
 
     def table(self) -> str:
-        """Return the figures as a table."""
+        """Return the figures as a table.
+
+        Returns
+        -------
+        str
+            Several lines, to print.
+        """
         return table(self.to_dict())
 
     def __repr__(self) -> str:
@@ -253,13 +279,35 @@ class StepProfile:
         return f"<pre>{escape(self.table())}</pre>"
 
     def plot(self, out: str | Path) -> Path:
-        """Draw the figures into a PNG and return its path."""
+        """Draw the figures into a PNG file.
+
+        Parameters
+        ----------
+        out : str or path
+            The file.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
         from daskgnn.plot import plot_profile
 
         return plot_profile(self.to_dict(), out)
 
     def write(self, directory: str | Path) -> tuple[Path, Path]:
-        """Write ``profile.json`` and ``profile.png`` and return their paths."""
+        """Write the figures as ``profile.json`` and ``profile.png``.
+
+        Parameters
+        ----------
+        directory : str or path
+            Where to write; it is created if need be.
+
+        Returns
+        -------
+        tuple of Path
+            Both files.
+        """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         figures = directory / "profile.json"

@@ -1,0 +1,104 @@
+"""What `Block` does with its rows, checks and messages included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.errors import ModelError
+from daskgnn.kernels.aggregate import gcn_coefficients
+from daskgnn.nn import ops
+from daskgnn.nn.device import CPU
+
+if TYPE_CHECKING:
+    import torch
+
+    from daskgnn.nn.block import Block
+
+
+def check_lengths(block: Block) -> None:
+    """Raise `ModelError` if the lengths of a block's arrays contradict each other."""
+    known = block.num_src if block.aggregated is None else block.num_dst
+    checks = {
+        "num_dst": block.num_dst <= block.num_src,
+        "starts": len(block.starts) == block.num_dst,
+        "ends": len(block.ends) == block.num_dst,
+        "ids": len(block.ids) >= known,
+        "degree": len(block.degree) >= block.num_dst,
+        "weighted_degree": len(block.weighted_degree) >= known,
+        "edge_weight": block.edge_weight is None
+        or len(block.edge_weight) == len(block.indices),
+        "aggregated": block.aggregated is None
+        or len(block.aggregated) == block.num_dst,
+    }
+    wrong = [name for name, right in checks.items() if not right]
+    if wrong:
+        raise ModelError(
+            f"{', '.join(wrong)} of a block with {block.num_src} sources and "
+            f"{block.num_dst} destinations has the wrong length; see help(Block)"
+        )
+
+
+def with_self_loops(block: Block) -> dict[str, Any]:
+    """Return the arrays of a block that change if every row ends with a self-loop."""
+    row, place = ops.edge_places(block.rows)
+    source = block.rows.indices[place]
+    keep = source != row
+    row, place, source = row[keep], place[keep], source[keep]
+    counts = np.bincount(row, minlength=block.num_dst) + 1
+    ends = np.cumsum(counts)
+    indices = np.empty(len(row) + block.num_dst, np.int32)
+    where = np.arange(len(row)) + row
+    indices[where], indices[ends - 1] = source, np.arange(block.num_dst)
+    weight = None
+    if block.edge_weight is not None:
+        weight = np.ones(len(indices), np.float32)
+        weight[where] = block.edge_weight[place]
+    starts = ends - counts
+    return {"starts": starts, "ends": ends, "indices": indices, "edge_weight": weight}
+
+
+def gcn_weight(block: Block) -> np.ndarray:
+    """Return the GCN coefficient of each element of `indices`, float32."""
+    if len(block.weighted_degree) < block.num_src:
+        raise ModelError(
+            "the GCN weights of a layer with precomputed aggregation are "
+            "known to the engine only: set the model's first_aggregation to None"
+        )
+    known = block.edge_weight, block.degree, block.weighted_degree
+    return gcn_coefficients(block.rows, *known)
+
+
+def source_rows(block: Block, h: torch.Tensor) -> torch.Tensor:
+    """Return the sources' rows of `h`, or say that there are too few."""
+    if len(h) < block.num_src:
+        raise ModelError(
+            f"a layer was given {len(h)} rows for {block.num_src} source nodes; if "
+            "the first layer needs all of them, set the model's first_aggregation "
+            "to None"
+        )
+    # A slice of all rows would cost a copy of its gradient.
+    return h if len(h) == block.num_src else h[: block.num_src]
+
+
+def precomputed(block: Block, h: torch.Tensor, op: str) -> torch.Tensor:
+    """Return `aggregated`, or say why it is not what the layer needs."""
+    array = block.aggregated
+    if array is None or block.aggregated_op not in (None, op):
+        raise ModelError(
+            f"the first layer asked for {op!r}, but the model's first_aggregation "
+            f"is {block.aggregated_op!r}: set it to {op!r} or None"
+        )
+    if h.shape[1:] != array.shape[1:]:
+        raise ModelError(
+            f"the first layer aggregates rows of shape {tuple(h.shape[1:])}, raw "
+            f"features have {tuple(array.shape[1:])}: set first_aggregation = None "
+            "where a layer changes its input first"
+        )
+    return CPU.tensor(array).to(h)
+
+
+def as_weight(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """Return `array` [L] as a column [L, 1] of the type and device of `like`."""
+    return CPU.tensor(array).to(like).unsqueeze(1)

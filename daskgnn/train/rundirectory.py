@@ -1,0 +1,143 @@
+"""The directory of a run before training begins: its settings and its graph."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskgnn.errors import InputError, PartitionError, TrainingError
+from daskgnn.graph.datasets.datasets import is_store, resolve
+from daskgnn.graph.opening import open_graph
+from daskgnn.tasks.node import check_labelled
+from daskgnn.train.checks import require_features
+from daskgnn.train.options.option import taken
+from daskgnn.train.options.options import RUN
+from daskgnn.train.persist.storage import (
+    CHECKPOINTS,
+    METRICS,
+    Storage,
+    is_url,
+    open_storage,
+)
+from daskgnn.train.signals import Terminated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from daskgnn.graph.memory.data import GraphData
+
+SETTINGS = "run.json"
+"""The file of a run's directory that holds its settings."""
+
+STORE = "graph.zarr"
+"""The store in a run's directory, of a graph that was not stored before."""
+
+
+def check_run(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a run, checked; defaults where nothing is given.
+
+    Raises
+    ------
+    InputError
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    for name in ("graph", "out"):
+        if name not in said:
+            raise InputError(f"{name} is missing: a run needs graph=... and out=...")
+    return taken(RUN, said, "a run")
+
+
+def free_directory(place: str) -> Storage:
+    """Return a run's directory, which must not hold one yet."""
+    out = open_storage(place)
+    if out.exists(SETTINGS) or out.exists(METRICS):
+        raise InputError(
+            f"{place} already holds a run: give another --out, or continue it "
+            f"with daskgnn train --resume {place}"
+        )
+    if out.exists(STORE):
+        raise InputError(
+            f"{out.path_of(STORE)} is already there, and a run would write its own: "
+            "give another --out"
+        )
+    return out
+
+
+def count_workers(settings: dict[str, Any]) -> int:
+    """Return how many workers a run begins with; set its number of parts."""
+    workers = 2 if settings["workers"] is None else settings["workers"]
+    least, most = settings["adapt"] or (workers, workers)
+    if settings["num_parts"] is None:
+        settings["num_parts"] = 2 if settings["scheduler"] else max(most, 1)
+    return int(min(max(workers, least), most))
+
+
+def write_settings(out: Storage, settings: dict[str, Any]) -> None:
+    """Write the file that `SETTINGS` names."""
+    try:
+        out.write_json(SETTINGS, settings)
+    except OSError as error:
+        raise TrainingError(
+            f"{out.path_of(SETTINGS)} cannot be written "
+            f"({error.strerror or error}): free some space, or give another --out"
+        ) from error
+
+
+def store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
+    """Partition a graph in memory and store it for the run."""
+    require_features(data)
+    check_labelled(data)
+    partitioned = data.partition(
+        num_clusters=settings["num_clusters"],
+        method=settings["method"],
+        seed=settings["seed"],
+    )
+    if settings["num_parts"] > partitioned.num_clusters:
+        raise PartitionError(
+            f"num_parts={settings['num_parts']} is above the "
+            f"{partitioned.num_clusters} clusters: lower --num-parts or raise "
+            "--num-clusters"
+        )
+    Path(store).parent.mkdir(parents=True, exist_ok=True)
+    partitioned.save(store)
+
+
+@contextmanager
+def nothing_left(out: Storage) -> Iterator[None]:
+    """Remove what was written for a run that never started.
+
+    The directory held no run and no store before: both names are this run's.
+    """
+    fresh = not out.exists("")
+    try:
+        yield
+    except (InputError, KeyboardInterrupt, Terminated):
+        if not out.exists(CHECKPOINTS):
+            out.remove(STORE)
+            out.remove(SETTINGS)
+            if fresh and not out.names():
+                out.remove("")
+        raise
+
+
+def find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
+    """Return (store or "", name, graph in memory or None)."""
+    place = asked["graph"]
+    if is_store(place):
+        for option in ("method", "num_clusters"):
+            if asked[option] != RUN[option].default:
+                raise InputError(
+                    f"{place} is partitioned already, so {option} cannot be given: "
+                    f"daskgnn partition {place} OUT makes another store"
+                )
+        graph = open_graph(place, 1)
+        return place, graph.name, None
+    data = resolve(place, data_dir=asked["data_dir"], yes=yes)
+    if is_url(asked["out"]):
+        raise InputError(
+            f"--out {asked['out']} is a URL, and a graph cannot be stored there: store "
+            f"it where all workers see it (daskgnn partition {place} graph.zarr) "
+            "and train graph.zarr"
+        )
+    return "", data.name, data
