@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import os
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import dask
+from distributed.client import _del_global_client
 
 from daskgnn.cluster import clusters
 from daskgnn.cluster.connection import Connection
@@ -35,8 +38,7 @@ class SharedClusters:
     """
 
     def __init__(self):
-        self._stack = ExitStack()
-        self._clients, self._pids = {}, {}
+        self._clients, self._pids, self._ends = {}, {}, []
 
     def __call__(self, workers):
         """Return the client of a cluster of so many workers."""
@@ -44,10 +46,18 @@ class SharedClusters:
             # What the test that comes first has set is not for those after it.
             with default_settings(), dask.config.set(clusters.OWN_CLUSTER):
                 connection = Connection(lambda: clusters._started(workers))
-                client = self._stack.enter_context(connection)
+                client = self._enter(connection)
             self._clients[workers] = client
             self._pids[workers] = client.run(os.getpid)
         return self._clients[workers]
+
+    def _enter(self, connection):
+        """Connect, and leave Dask's default client as it was."""
+        context, stack = contextvars.copy_context(), ExitStack()
+        client = context.run(stack.enter_context, connection)
+        _del_global_client(client)
+        self._ends.append(partial(context.run, stack.close))
+        return client
 
     def check(self):
         """End all of them where workers are not those that were there at first.
@@ -65,4 +75,5 @@ class SharedClusters:
         """End all of them."""
         self._clients.clear()
         self._pids.clear()
-        self._stack.close()
+        while self._ends:
+            self._ends.pop()()

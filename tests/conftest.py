@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import dask
@@ -116,8 +117,14 @@ def mortal_clusters():
 @pytest.fixture
 def cluster(request, lasting_clusters):
     """Return a function of a number of workers: the client of their cluster."""
-    with dask.config.set(OWN_CLUSTER):
-        yield lasting_clusters
+    with dask.config.set(OWN_CLUSTER), ExitStack() as stack:
+
+        def connected(workers):
+            client = lasting_clusters(workers)
+            stack.enter_context(client.as_current())
+            return client
+
+        yield connected
     lasting_clusters.check()
     _close_after_last(request, "lasting_clusters", lasting_clusters)
 
@@ -128,7 +135,8 @@ def killable(request, mortal_clusters):
     with dask.config.set(OWN_CLUSTER):
         client = mortal_clusters(2)
         client.wait_for_workers(2, timeout=120)
-        yield client
+        with client.as_current():
+            yield client
     _close_after_last(request, "mortal_clusters", mortal_clusters)
 
 

@@ -97,6 +97,11 @@ class ClusterExecutor(Executor):
             self.placement.workers.look()
         return self.placement.workers.memory_kills
 
+    def _dask_wait(self, futures: list[Any], **how: Any) -> None:
+        """Wait with this executor's client, whichever is Dask's default."""
+        with self.client.as_current():
+            wait(futures, **how)
+
     def _wait_for(self, futures: list[Any]) -> None:
         """Wait for futures, unless standbys can go on for a worker that is lost.
 
@@ -106,7 +111,7 @@ class ClusterExecutor(Executor):
         """
         while self.placement.copies:
             with suppress(TimeoutError):
-                wait(futures, timeout=_POLL_SECONDS)
+                self._dask_wait(futures, timeout=_POLL_SECONDS)
             missing = any(future.status != "finished" for future in futures)
             if missing and self.placement.copies_of_lost():
                 raise PartsLost
@@ -154,7 +159,7 @@ class ClusterExecutor(Executor):
         """Wait for the futures of `keys`; raise what one of them has raised."""
         futures = [self._kept[key] for key in keys]
         self._wait_for(futures)
-        wait(futures)
+        self._dask_wait(futures)
         for future in futures:
             if future.status == "error":
                 future.result()
@@ -164,7 +169,7 @@ class ClusterExecutor(Executor):
         futures = {key: self._kept[key] for key in keys}
         while True:
             with suppress(TimeoutError):
-                wait(
+                self._dask_wait(
                     list(futures.values()),
                     timeout=_POLL_SECONDS,
                     return_when="FIRST_COMPLETED",
@@ -217,7 +222,9 @@ class ClusterExecutor(Executor):
         coming: dict[Any, Any] = {}
         while True:
             with suppress(TimeoutError):
-                wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
+                self._dask_wait(
+                    futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED"
+                )
             done = [future for future in futures if future.done()]
             failed = [future for future in done if future.status == "error"]
             if failed and self.placement.copies_of_lost():

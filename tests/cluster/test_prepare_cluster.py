@@ -25,12 +25,16 @@ def client():
         yield found
 
 
-@pytest.fixture
-def small_tasks(monkeypatch):
+def make_tasks_small(monkeypatch):
     """Many pieces, many buckets, several chunks of an array."""
     monkeypatch.setattr(rowstage, "PIECE_EDGES", 500)
     monkeypatch.setattr(rowstage, "sort_budget", lambda *_: 1 << 14)
     monkeypatch.setattr("daskgnn.graph.store.writer.CHUNK_BYTES", 4096)
+
+
+@pytest.fixture
+def small_tasks(monkeypatch):
+    make_tasks_small(monkeypatch)
 
 
 def drawn_graph(num_edges=6000):
@@ -104,7 +108,9 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     file = edge_list(folder / "edges.csv", num_edges=8000)
     options = {"num_clusters": 8, "memory_limit": "4 MiB"}
-    prepare(file, folder / "here.zarr", **options)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        make_tasks_small(monkeypatch)
+        prepare(file, folder / "here.zarr", **options)
     return file, options, folder / "here.zarr"
 
 
