@@ -211,7 +211,7 @@ def declared(*names: type) -> dict[str, Option]:
     """
     texts: dict[str, str] = {}
     for cls in names:
-        texts |= _field_docstrings(cls.__module__)[cls.__name__]
+        texts |= _field_docstrings(cls.__module__).get(cls.__name__, {})
     found: dict[str, Option] = {}
     group = ""
     for name, said in names[-1].__annotations__.items():
@@ -224,10 +224,14 @@ def declared(*names: type) -> dict[str, Option]:
 def _field_docstrings(module: str) -> dict[str, dict[str, str]]:
     """Return the docstrings of a module's fields, by class and field.
 
-    Python drops them when it compiles a module, so they are read from its source.
+    Python drops them when it compiles a module, so they are read from its source; where
+    only compiled files are installed, there are none.
     """
-    source = ast.parse(inspect.getsource(sys.modules[module]))
     found: dict[str, dict[str, str]] = {}
+    try:
+        source = ast.parse(inspect.getsource(sys.modules[module]))
+    except OSError:
+        return found
     for cls in (node for node in source.body if isinstance(node, ast.ClassDef)):
         own = found.setdefault(cls.name, {})
         for field, below in pairwise(cls.body):
