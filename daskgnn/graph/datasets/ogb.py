@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError, first_line
+from daskgnn.errors import DatasetError
 from daskgnn.graph.datasets.download import cache_folder, data_folder
+from daskgnn.graph.edges.inputfiles import readable
 from daskgnn.graph.readers.memory import from_edge_index
 from daskgnn.graph.readers.npz import load_npz
 
@@ -35,6 +36,7 @@ _SIZES = {
     "ogbn-papers100M": "56 GB",
 }
 _SPLIT_FILES = {"train": "train", "val": "valid", "test": "test"}
+_REMEDY = "get the data set again"
 
 
 def _ogb_module(path: str) -> Any:
@@ -237,14 +239,10 @@ def _table(path: Path, dtype: Any = None) -> np.ndarray:
     """Return a headerless csv.gz as an array (rows, columns)."""
     import pandas as pd
 
-    try:
+    if not path.is_file():
+        raise DatasetError(f"file {path} is missing: {_REMEDY}")
+    with readable(path, "is damaged", (ValueError, OSError, EOFError), _REMEDY):
         return pd.read_csv(path, header=None, dtype=dtype).to_numpy()
-    except FileNotFoundError:
-        raise DatasetError(f"file {path} is missing: get the data set again") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise DatasetError(
-            f"file {path} is damaged ({first_line(error)}): get the data set again"
-        ) from None
 
 
 def _read_csv(folder: Path) -> dict[str, Any]:
@@ -267,14 +265,10 @@ def _read_binary(folder: Path) -> dict[str, Any]:
     found = load_npz(raw / "data.npz") | load_npz(raw / "node-label.npz")
     keys = {"edge_index", "node_feat", "edge_feat"} & found.keys()
     arrays: dict[str, Any] = {key: found[key] for key in keys}
-    try:
+    with readable(raw, "is damaged", (KeyError, ValueError, IndexError), _REMEDY):
         arrays["num_nodes"] = found["num_nodes_list"][0]
         arrays["labels"] = found["node_label"]
         num_edges = int(found["num_edges_list"][0])
-    except (KeyError, ValueError, IndexError) as error:
-        raise DatasetError(
-            f"{raw} is damaged ({error}): get the data set again"
-        ) from None
     return _check_num_edges(arrays, num_edges, raw)
 
 
@@ -284,7 +278,7 @@ def _check_num_edges(
     found = arrays["edge_index"].shape[1]
     if found != num_edges:
         raise DatasetError(
-            f"{raw} holds {found} edges, expected {num_edges}: get the data set again"
+            f"{raw} holds {found} edges, expected {num_edges}: {_REMEDY}"
         )
     return arrays
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.errors import DatasetError
 from daskgnn.graph.datasets.download import cache_folder, check_file, data_folder, fetch
+from daskgnn.graph.edges.inputfiles import readable
 from daskgnn.graph.readers.memory import from_edge_index
 
 if TYPE_CHECKING:
@@ -79,14 +79,11 @@ def load_pickle(path: str | Path) -> Any:
     DatasetError
         If the file is not such a pickle, or names anything that is not allowed.
     """
-    try:
-        with Path(path).open("rb") as file:
-            value = _Unpickler(file, encoding="latin1").load()
+    path, what = Path(path), "is damaged or not a Planetoid file"
+    # A damaged pickle can fail in any way.
+    with readable(path, what, Exception), path.open("rb") as file:
+        value = _Unpickler(file, encoding="latin1").load()
         return value.to_csr() if isinstance(value, _Matrix) else value
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise DatasetError(
-            f"{path} is damaged or not a Planetoid file ({error}): get it again"
-        ) from None
 
 
 def load_planetoid(

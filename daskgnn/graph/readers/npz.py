@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
+from daskgnn.graph.edges.inputfiles import readable
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
 
@@ -93,14 +94,12 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise DatasetError(f"file {path} is missing: get it again")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except BROKEN_ARCHIVE as error:
-        raise DatasetError(
-            f"{path} is damaged or not an .npz of plain arrays ({error}): "
-            f"get the file again"
-        ) from None
+    with (
+        readable(path, "is damaged or not an .npz of plain arrays", BROKEN_ARCHIVE),
+        path.open("rb") as stream,
+        np.load(stream, allow_pickle=False) as file,
+    ):
+        return {key: file[key] for key in file.files}
 
 
 def _from_npz_arrays(
