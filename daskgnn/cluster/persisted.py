@@ -154,8 +154,7 @@ def send(
     """
     pinned = {"workers": lambda key: [worker_of(key)], "allow_other_workers": True}
     with annotate(**pinned | how):
-        found: list[Any] = client.get(graph, list(keys), sync=False)
-    return found
+        return client.get(graph, list(keys), sync=False)
 
 
 def _needed(group: _Group, keys: list[Any], kept: Mapping[Any, Any]) -> list[Any]:

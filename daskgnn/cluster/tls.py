@@ -136,7 +136,7 @@ def connection_args(address: str) -> dict[str, Any]:
     """
     from distributed.security import Security
 
-    found: dict[str, Any] = Security().get_connection_args("client")
+    found = Security().get_connection_args("client")
     if address.startswith("tls://") and found.get("ssl_context") is None:
         raise ClusterError(
             f"{address} asks for a certificate: give --tls-ca-file, --tls-cert and "

@@ -164,8 +164,7 @@ class _Lanes:
         """Return bool, which keys' nodes another part owns than the lane's."""
         nodes = keys % self.num_nodes
         owners = np.searchsorted(self._starts, nodes, side="right") - 1
-        found: np.ndarray = owners != self.part(keys)
-        return found
+        return owners != self.part(keys)
 
     def part(self, keys: np.ndarray) -> np.ndarray:
         """Return the part of each key's lane."""
@@ -176,8 +175,9 @@ class _Lanes:
         keys = keys[self.remote(keys)]
         lanes, count = keys // self.num_nodes, len(self.parts)
         fetches = lanes // count // window * count + lanes % count
-        nodes: np.ndarray = np.unique(fetches * self.num_nodes + keys % self.num_nodes)
-        return nodes % self.num_nodes
+        return (
+            np.unique(fetches * self.num_nodes + keys % self.num_nodes) % self.num_nodes
+        )
 
 
 def _neighbours(
@@ -255,8 +255,7 @@ class Holdings:
     def by_part(self, book: np.ndarray) -> np.ndarray:
         """Return int64 [R, P], the entries of each row with each part."""
         first = np.searchsorted(self.cluster_bounds, book[:-1])
-        found: np.ndarray = np.add.reduceat(self.counts, first, axis=1)
-        return found
+        return np.add.reduceat(self.counts, first, axis=1)
 
     def counts_of_parts(self, book: np.ndarray) -> tuple[list[int], list[int]]:
         """Return the entries and the halo nodes of each part as they are stored.

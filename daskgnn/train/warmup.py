@@ -140,5 +140,4 @@ def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     runs = [[np.arange(2, dtype=dtype) + part * ROWS] for part in range(2)]
     seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepMeta(0, 4)])
     tasks, windows = prepare_window(small, 0, seeds)
-    window: PreparedWindow = get_sync({**tasks, **nodes}, windows)[0]
-    return window
+    return get_sync({**tasks, **nodes}, windows)[0]

@@ -156,5 +156,4 @@ def _npz_features(arrays: dict[str, np.ndarray]) -> sp.csr_array | None:
         raise GraphFormatError(
             f"the feat_* arrays are not a CSR matrix ({error})"
         ) from None
-    rows: sp.csr_array = convert.feature_matrix(matrix)
-    return rows
+    return convert.feature_matrix(matrix)

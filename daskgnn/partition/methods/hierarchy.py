@@ -45,8 +45,7 @@ def order_clusters(
     """
     links = cluster_links(graph.indptr, graph.indices, clusters, num_clusters)
     weights = np.bincount(clusters, work, minlength=num_clusters)
-    number: np.ndarray = np.argsort(hierarchical_order(links, weights))
-    return number[clusters]
+    return np.argsort(hierarchical_order(links, weights))[clusters]
 
 
 def cluster_links(
