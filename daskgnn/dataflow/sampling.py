@@ -7,11 +7,9 @@ blocks lie here, looks up entries that other parts hold, and counts bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
+from daskgnn.graph.sources.packed import unpickled
 from daskgnn.kernels.book import ColocatedParts
 from daskgnn.kernels.entries import Entries, completed, references
 from daskgnn.kernels.sampled import SampledWindow
@@ -35,13 +33,7 @@ class PackedSampler:
     @property
     def sampler(self) -> Sampler:
         """The sampler, unpickled once a process."""
-        return _unpacked(self.payload)
-
-
-@lru_cache(maxsize=16)
-def _unpacked(payload: bytes) -> Sampler:
-    sampler: Sampler = cloudpickle.loads(payload)
-    return sampler
+        return unpickled(self.payload)
 
 
 @dataclass(frozen=True)
