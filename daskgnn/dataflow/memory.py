@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import dask
 import numpy as np
 from dask.utils import format_bytes
 
+from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import InputError
 from daskgnn.sampling.sampler import GraphStats
 
@@ -99,6 +101,18 @@ class WindowBudget:
     """Windows that are prepared beside the one that is trained on."""
     share: float
     """Of a worker's memory."""
+
+    @classmethod
+    def configured(cls, memory_limit: int, wanted: int | None = None) -> WindowBudget:
+        """Return what Dask's configuration says, of the steps unless they are given."""
+        steps = wanted or int(dask.config.get("gnn.window"))
+        look_ahead = int(dask.config.get("gnn.look-ahead"))
+        return cls(memory_limit, steps, look_ahead, memory_share())
+
+
+def memory_share() -> float:
+    """Return the share of a worker's memory that blocks and windows may take."""
+    return float(dask.config.get("gnn.memory-share"))
 
 
 def plan_window(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import dask
 from dask.task_spec import Task
 from dask.utils import parse_bytes
 
@@ -21,6 +20,7 @@ from daskgnn.dataflow.memory import (
     estimate_mapped,
     estimate_step,
     first_window,
+    memory_share,
     parts_per_worker,
     plan_memory,
 )
@@ -147,7 +147,7 @@ class Deployment:
         mapped = estimate_mapped(self.graph, self.feature_dtype)
         return share_memory(
             # Mapped memory counts for the worker that reads it, too.
-            has_room=not limit or mapped < _share_of_memory() * limit,
+            has_room=not limit or mapped < memory_share() * limit,
             has_cache=self.halo_cache[1] > 0,
         )
 
@@ -165,20 +165,14 @@ class Deployment:
         InputError
             If not even windows of one step fit into the workers' memory.
         """
-        look_ahead = int(dask.config.get("gnn.look-ahead"))
-        budget = WindowBudget(
-            self.executor.memory_limit(),
-            wanted or int(dask.config.get("gnn.window")),
-            look_ahead,
-            _share_of_memory(),
-        )
+        budget = WindowBudget.configured(self.executor.memory_limit(), wanted)
         plan = plan_memory(
             self.graph,
             self._step_size,
             budget,
             num_workers=self.executor.num_workers(),
             feature_dtype=self.feature_dtype,
-            cache_bytes=estimate_cache(*self.halo_cache, look_ahead),
+            cache_bytes=estimate_cache(*self.halo_cache, budget.look_ahead),
         )
         return plan.window
 
@@ -212,7 +206,3 @@ def new_name() -> str:
 def same_program(program: Program) -> Program:
     """Return the program: a task, so that it can be sent to any worker again."""
     return program
-
-
-def _share_of_memory() -> float:
-    return float(dask.config.get("gnn.memory-share"))
