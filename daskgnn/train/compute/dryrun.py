@@ -178,10 +178,9 @@ def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) 
     except ModelError:
         raise
     except Exception as error:
-        said = first_line(error)
         raise ModelError(
             f"the model's {name} fails on x of shape {tuple(x.shape)}: "
-            f"{type(error).__name__}: {said}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
     if not torch.equal(x, before):
         raise ModelError(
@@ -218,14 +217,5 @@ def _check_output(out: Any, columns: int | None) -> None:
 
 
 def _two_nodes(weighted: bool) -> Block:
-    return Block(
-        num_src=2,
-        num_dst=2,
-        starts=np.array([0, 1]),
-        ends=np.array([1, 2]),
-        indices=np.array([1, 0], np.int32),
-        edge_weight=np.ones(2, np.float32) if weighted else None,
-        ids=np.arange(2),
-        degree=np.ones(2, np.int64),
-        weighted_degree=np.ones(2, np.float32),
-    )
+    weight = np.ones(2, np.float32) if weighted else None
+    return Block.from_csr(np.arange(3), np.array([1, 0]), weight)
