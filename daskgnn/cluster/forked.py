@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import threading
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -111,12 +112,9 @@ class ForkedScheduler(ProcessInterface):
         )
         self.process.start()
         theirs.close()
-        with mine:
+        with mine, suppress(EOFError):
             if mine.poll(_START_SECONDS):
-                try:
-                    return str(mine.recv())
-                except EOFError:
-                    pass
+                return str(mine.recv())
         raise ClusterError("the scheduler did not start: --debug shows its log")
 
     def is_dead(self) -> bool:
