@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, is_url, open_storage
+from daskgnn.train.profile.text import table
 
 if TYPE_CHECKING:
     from daskgnn.train.persist.storage import Storage
@@ -44,7 +46,7 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     out = open_storage(info["out"])
     profile = summary.get("profile", {})
     if profile:
-        click.echo(f"{_profile(out.read(profile['figures']))}\n")
+        click.echo(f"{table(json.loads(out.read(profile['figures'])))}\n")
     for name, value in summary.items():
         if name.startswith("test_") and isinstance(value, int | float):
             click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
@@ -62,13 +64,6 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     dashboard = _dashboard(summary, info)
     if dashboard is not None:
         click.echo(f"{'dashboard':14} {dashboard}")
-
-
-def _profile(figures: bytes) -> str:
-    """Return the table of a run's profile."""
-    from daskgnn.train.profile.text import table
-
-    return table(json.loads(figures))
 
 
 def near(place: str) -> str:
@@ -89,6 +84,4 @@ def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
 
 def _draw(out: Storage) -> None:
     """Draw the curves of a run beside its metrics."""
-    from daskgnn.train.persist.history import History
-
     out.write(CURVES, History.read(out.place).plot().to_png())
