@@ -301,11 +301,7 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
     clusters = arrays.clusters()
     return GraphSchema(
         version=arrays.checksum,
-        splits={
-            name.removeprefix("splits/"): arrays.read(name)
-            for name in there
-            if name.startswith("splits/")
-        },
+        splits=arrays.group("splits"),
         tables=tuple(t for t in _TABLES if t in there),
         index_dtype=np.dtype(there["indices"].dtype),
         feature_dtype=arrays.feature_dtype or "float32",
