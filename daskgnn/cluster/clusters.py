@@ -222,10 +222,9 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
         NoValidWorkerError,
         NoWorkerInTime,
     ) as error:
-        said = first_line(error)
         raise TrainingError(
             f"the cluster lost data that the run needs ({type(error).__name__}: "
-            f"{said}); {where()}"
+            f"{first_line(error)}); {where()}"
         ) from error
 
 
