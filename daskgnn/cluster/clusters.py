@@ -320,5 +320,4 @@ def _arithmetic() -> str:
     """Return the torch version and CPU capability of this process."""
     import torch
 
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"torch {torch.__version__}, {capability}"
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"

@@ -132,7 +132,7 @@ class PersistedResults:
         for key, name in new.items():
             node = group.graph[key]
             if isinstance(node, Future):  # of an array that the user has persisted
-                graph[name] = Task(name, _same, node)
+                graph[name] = Task(name, same, node)
             else:
                 graph[name] = node.substitute(names, key=name)
         home = {name: placement[group.part_of(key)] for key, name in new.items()}
@@ -184,5 +184,6 @@ def versioned_key(key: Any, count: int) -> Any:
     return f"{key}-again-{count}"
 
 
-def _same(value: Any) -> Any:
+def same(value: Any) -> Any:
+    """Return a value: a task, so that it can be sent to any worker again."""
     return value

@@ -40,11 +40,9 @@ class Encryption:
 
     def absolute(self) -> Encryption:
         """Return the same with absolute paths, for a run that is resumed elsewhere."""
-        values = asdict(self)
-        files = {n: v for n, v in values.items() if isinstance(v, str)}
-        return Encryption(
-            **values | {n: str(Path(v).absolute()) for n, v in files.items()}
-        )
+        given = asdict(self)
+        files = [name for name, value in given.items() if isinstance(value, str)]
+        return self.of(given | {n: str(Path(given[n]).absolute()) for n in files})
 
     def __bool__(self) -> bool:
         return any(asdict(self).values())

@@ -11,6 +11,7 @@ from dask.task_spec import Task
 from dask.utils import parse_bytes
 
 from daskgnn.cluster.clusters import translate_cluster_errors, warn_of_cluster
+from daskgnn.cluster.persisted import same
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
@@ -113,7 +114,7 @@ class Deployment:
         """Keys of the program, by part."""
         parts = range(self.graph.num_parts)
         keys: list[Any] = [("program", self.run, part) for part in parts]
-        tasks = {key: Task(key, same_program, self.program) for key in keys}
+        tasks = {key: Task(key, same, self.program) for key in keys}
         self.executor.submit(tasks, keys, lasting=True)
         return keys
 
@@ -201,8 +202,3 @@ def find_workers(graph: Graph, options: TrainOptions) -> Executor:
 def new_name() -> str:
     """Return what makes the keys of one use of a deployment its own."""
     return uuid.uuid4().hex[:8]
-
-
-def same_program(program: Program) -> Program:
-    """Return the program: a task, so that it can be sent to any worker again."""
-    return program
