@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 CURVES = "curves.png"
 
 
-def free_directory(graph: str, parent: str = "runs") -> Path:
+def free_directory(graph: str) -> Path:
     """Return the first of runs/NAME, runs/NAME-2, ... that is not there yet.
 
     Parameters
     ----------
     graph : str
         A data set's name or a path.
-    parent : str
-        The folder of all runs.
 
     Returns
     -------
@@ -34,10 +32,10 @@ def free_directory(graph: str, parent: str = "runs") -> Path:
         A path at which nothing exists.
     """
     name = Path(graph.partition(":")[0]).stem or "run"
-    path, number = Path(parent, name), 1
+    path, number = Path("runs", name), 1
     while path.exists():
         number += 1
-        path = Path(parent, f"{name}-{number}")
+        path = Path("runs", f"{name}-{number}")
     return path
 
 
@@ -61,9 +59,8 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     for name, file in places.items():
         if file is not None:
             click.echo(f"{name:14} {near(out.path_of(file))}")
-    dashboard = _dashboard(summary, info)
-    if dashboard is not None:
-        click.echo(f"{'dashboard':14} {dashboard}")
+    if info.get("dashboard"):
+        click.echo(f"{'dashboard':14} {info['dashboard']} (while the run lasted)")
 
 
 def near(place: str) -> str:
@@ -72,14 +69,6 @@ def near(place: str) -> str:
     if is_url(place) or not Path(place).is_relative_to(here):
         return place
     return str(Path(place).relative_to(here))
-
-
-def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
-    """Return the dashboard's address, and whether it can still be opened."""
-    address = info.get("dashboard") or summary.get("dashboard")
-    if address and not info.get("remote"):
-        return f"{address} (while the run lasted)"
-    return address
 
 
 def _draw(out: Storage) -> None:
