@@ -144,19 +144,15 @@ def plan_window(
     each = step.nbytes * parts_per_worker * (budget.look_ahead + 1)
     fits = int(room // max(each, 1))
     if fits < 1:
+        beside = f" and a process of {process_bytes / 2**20:.0f} MiB"
         raise InputError(
             f"one prepared step takes about {each / 2**20:.0f} MiB, beside blocks of "
-            f"{blocks / 2**20:.0f} MiB{_and_process(process_bytes)}, of a worker's "
+            f"{blocks / 2**20:.0f} MiB{beside if process_bytes else ''}, of a worker's "
             f"{memory_limit / 2**20:.0f} MiB: "
             "lower batch_size or num_neighbors, open the graph with more parts on more "
             "workers, or raise memory_limit"
         )
     return min(budget.wanted, fits)
-
-
-def _and_process(nbytes: int) -> str:
-    """Return how the error names what a process takes, if that counts."""
-    return f" and a process of {nbytes / 2**20:.0f} MiB" if nbytes else ""
 
 
 @dataclass(frozen=True)

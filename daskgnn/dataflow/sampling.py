@@ -98,8 +98,7 @@ class PendingSample:
 
 def ask(window: Sampling, how: Round, owner: int) -> Message:
     """Return what a part asks of `owner`."""
-    given = window.frontier, how.number, owner, how.book
-    return Message(how.sampler.request(*given))
+    return Message(how.sampler.request(window.frontier, how.number, owner, how.book))
 
 
 def serve(blocks: PartBlocks, asked: Message, how: Round) -> Message:
