@@ -186,9 +186,8 @@ def _finish_profile(
     shown = [n for n, line in lines.items() if line["share"] >= 0.0005]
     labels = {n: f"{lines[n]['label']} {lines[n]['ms']:.1f}" for n in shown}
     labels |= {n: f"ahead: {n} {line['ms']:.1f}" for n, line in prepared.items()}
-    handles = [Patch(color=_LINE_COLOURS[name]) for name in labels]
     axes.figure.legend(
-        handles,
+        [Patch(color=_LINE_COLOURS[name]) for name in labels],
         list(labels.values()),
         loc="outside lower center",
         ncols=min(max(len(labels), 1), 5),

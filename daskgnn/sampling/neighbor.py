@@ -152,8 +152,7 @@ class NeighborSampler(Sampler):
             return {}
         if self.sample_by == "degree":
             # A source that nothing points to counts as having one in-neighbour.
-            degrees = np.maximum(source.degrees(block.indices), 1)
-            weights = degrees.astype(np.float32)
+            weights = np.maximum(source.degrees(block.indices), 1).astype(np.float32)
         elif block.weights is None:
             weights = np.ones(len(block.indices), np.float32)
         else:

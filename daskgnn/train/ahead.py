@@ -101,8 +101,7 @@ class Lookahead:
         places = [self.executor.worker_of(part) for part in range(len(keys))]
         together = memories if plan.read_in_place else places
         if len(set(together)) < len(places) and self.executor.num_workers():
-            name = (plan.run, window.number)
-            tasks = bundled(tasks, [*keys, *caches], places, name)
+            tasks = bundled(tasks, [*keys, *caches], places, (plan.run, window.number))
         self.executor.submit(
             tasks, [*keys, *caches], priority=-window.number, ahead=True
         )

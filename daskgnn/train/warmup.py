@@ -122,8 +122,7 @@ def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     some = np.arange(ROWS) % content.adjacency.num_rows
     nodes = {}
     for part in range(2):
-        weighted = content.adjacency.weights is not None
-        block = made_up_block(part, weighted, dtype)
+        block = made_up_block(part, content.adjacency.weights is not None, dtype)
         tiny = PartContent(
             block,
             some_rows(content.features, some),

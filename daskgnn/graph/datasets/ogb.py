@@ -91,8 +91,7 @@ def ogb_table(name: str) -> dict[str, str]:
     DatasetError
         If it knows none of that name.
     """
-    table = {known.lower(): known for known in _master()}
-    known = table.get(name.lower())
+    known = {known.lower(): known for known in _master()}.get(name.lower())
     if known is None:
         near = difflib.get_close_matches(name.lower(), _master(), n=3, cutoff=0.7)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -298,6 +297,5 @@ def _species(name: str, folder: Path, features: str) -> np.ndarray:
         )
     paths = [folder / "raw" / f"{stem}.csv.gz" for stem in ("node_species", "species")]
     path = next((path for path in paths if path.is_file()), paths[0])
-    species = _table(path, np.int64)[:, 0]
-    kinds, number = np.unique(species, return_inverse=True)
+    kinds, number = np.unique(_table(path, np.int64)[:, 0], return_inverse=True)
     return np.eye(len(kinds), dtype=np.float32)[number]

@@ -114,14 +114,13 @@ def _from_npz_arrays(
     labels = arrays.get("labels")
     targets = None if labels is None else convert.label_array(labels)
     masks = {key: arrays.get(f"{key}_mask") for key in SPLITS}
-    num_nodes = len(indptr) - 1
     return GraphData(
         indptr,
         indices,
         features=_npz_features(arrays),
         labels=targets,
         num_classes=convert.count_classes(targets, num_classes),
-        splits=convert.split_arrays(masks, num_nodes),
+        splits=convert.split_arrays(masks, len(indptr) - 1),
         name=name,
         metric=metric,
         report=_report(indptr, indices),

@@ -165,8 +165,7 @@ class StoredSource(GraphSource):
         """Return dense feature rows as a half-precision table."""
         arrays = self.arrays
         if arrays.feature_dtype == dtype and not normalize:
-            stored = arrays.read("features", start, stop)
-            return stored.view(TABLE_DTYPES[dtype])
+            return arrays.read("features", start, stop).view(TABLE_DTYPES[dtype])
         array = arrays.arrays["features"]
         out: np.ndarray = np.empty((stop - start, array.shape[1]), TABLE_DTYPES[dtype])
         # A chunk at a time, so that no part is in memory as float32.

@@ -114,8 +114,7 @@ def bisect_links(links: sp.csr_array, weights: np.ndarray) -> np.ndarray:
     if count > _DENSE:
         return _bisect_large(links, weights)
     dense = links.toarray()
-    second = _split_along(_fiedler(dense), weights)
-    return _refine(dense, weights, second)
+    return _refine(dense, weights, _split_along(_fiedler(dense), weights))
 
 
 def _fiedler(links: np.ndarray) -> np.ndarray:
