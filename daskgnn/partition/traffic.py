@@ -82,7 +82,7 @@ def remote_traffic(
     if seeds is None:
         seeds = np.arange(num_nodes)
     steps = int(np.clip(SEEDS // min(batch_size, len(seeds)), *STEPS))
-    lanes = _Lanes(runs, _split_rows(len(runs)), -(-steps // window) * window)
+    lanes = _Lanes(runs, -(-steps // window) * window)
     reached = lanes.draw_seeds(seeds, batch_size)
     before, sampled = reached[:0], 0.0
     for hop, fan_out in enumerate(num_neighbors):
@@ -129,19 +129,13 @@ def check_sampling(
         raise PartitionError(f"window={window}: give at least 1")
 
 
-def _split_rows(num_parts: int) -> np.ndarray:
-    """Choose the parts to look at, evenly."""
-    count = min(num_parts, MOST_PARTS)
-    return np.arange(count) * num_parts // count
-
-
 class _Lanes:
     """Drawn steps and the parts that are looked at; keys are ``lane * N + node``."""
 
-    def __init__(
-        self, runs: list[tuple[int, int]], parts: np.ndarray, steps: int
-    ) -> None:
-        self.parts, self.steps, self.num_parts = parts, steps, len(runs)
+    def __init__(self, runs: list[tuple[int, int]], steps: int) -> None:
+        self.steps, self.num_parts = steps, len(runs)
+        count = min(self.num_parts, MOST_PARTS)
+        self.parts = np.arange(count) * self.num_parts // count
         self.num_nodes = runs[-1][1]
         self._starts = np.array([start for start, _ in runs])
 
@@ -175,9 +169,8 @@ class _Lanes:
         keys = keys[self.remote(keys)]
         lanes, count = keys // self.num_nodes, len(self.parts)
         fetches = lanes // count // window * count + lanes % count
-        return (
-            np.unique(fetches * self.num_nodes + keys % self.num_nodes) % self.num_nodes
-        )
+        nodes = np.unique(fetches * self.num_nodes + keys % self.num_nodes)
+        return nodes % self.num_nodes
 
 
 def _neighbours(
