@@ -133,11 +133,13 @@ def store_graph(
     options
         Of the partition (method, num_clusters, seed), and of its quality's traffic.
     """
+    from daskgnn.graph.memory.content import check_half, stored_features
     from daskgnn.partition import choose_method, fallback_note
 
     cut = {name: options.pop(name) for name in ("method", "num_clusters", "seed")}
     method = cut["method"]
-    _refuse_half(data, feature_dtype)
+    if feature_dtype != "float32":  # told early, before the graph is cut
+        check_half(stored_features(data), feature_dtype, data.name)
     if estimate:
         refuse_too_large(data, choose_method(method, data.num_edges, data.num_nodes))
     partitioned = data.partition(**cut)
@@ -185,14 +187,6 @@ def refuse_existing(out: str, force: bool) -> None:
         raise click.UsageError(
             f"{out} exists: choose another OUT, or replace it with --force"
         )
-
-
-def _refuse_half(data: GraphData, feature_dtype: str) -> None:
-    """Say early, before the graph is cut, that its features cannot be kept so."""
-    from daskgnn.graph.memory.content import check_half, stored_features
-
-    if feature_dtype != "float32":
-        check_half(stored_features(data), feature_dtype, data.name)
 
 
 def load_graph(

@@ -141,8 +141,7 @@ def draw_round(
     answers |= {p: value for p, value in received.items() if value is not None}
     for owner, found in answers.items():
         if owner != near.part:
-            nbytes = requests[owner].nbytes + found.nbytes
-            traffic = traffic.received(owner, 0, nbytes)
+            traffic = traffic.received(owner, 0, requests[owner].nbytes + found.nbytes)
     return PendingSample(answers, traffic)
 
 
@@ -199,7 +198,6 @@ def complete_round(
     traffic = drawn.traffic
     for other, found in entries.items():
         if other != near.part and len(found.columns):
-            nbytes = wanted[other].nbytes + found.nbytes
-            traffic = traffic.received(other, 0, nbytes)
+            traffic = traffic.received(other, 0, wanted[other].nbytes + found.nbytes)
     answers = completed(drawn.answers, how.book, entries)
     return _merged(window, PendingSample(answers, traffic), near, how)

@@ -138,8 +138,7 @@ def part_step(
     clock.include(session.clock.take())
     share = found.share
     if share is not None and not share.work:
-        work = {here(): Work(clock.spent, began, time.time())}
-        share = replace(share, work=work)
+        share = replace(share, work={here(): Work(clock.spent, began, time.time())})
     return replace(found, share=share) if method.carries else share
 
 

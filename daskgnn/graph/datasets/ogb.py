@@ -182,17 +182,14 @@ def from_ogb(
     )
 
 
-def _needed(table: dict[str, str]) -> str:
-    return "raw/data.npz" if table["binary"] == "True" else "raw/edge.csv.gz"
-
-
 def _find(table: dict[str, str], data_dir: str | Path | None) -> Path | None:
+    file = "raw/data.npz" if table["binary"] == "True" else "raw/edge.csv.gz"
     own = table["name"].replace("-", "_")
     user = data_folder(data_dir)
     roots = ([user, user / "ogb"] if user else []) + [cache_folder() / "ogb"]
     for root in roots:
         for folder in (own, f"{own}_pyg", f"{own}_dgl", table["download_name"]):
-            if (root / folder / _needed(table)).is_file():
+            if (root / folder / file).is_file():
                 return root / folder
     return None
 

@@ -151,9 +151,8 @@ def _parse(
     names = ["i", "j", "value"][: _COLUMNS[field]]
     kinds = dict(enumerate([pa.int64(), pa.int64(), pa.float32()][: len(names)]))
     try:
-        source, destination, *values = parse_lines(
-            tidy(block), " ", len(names), kinds
-        ).values()
+        columns = parse_lines(tidy(block), " ", len(names), kinds)
+        source, destination, *values = columns.values()
     except pa.ArrowInvalid as error:
         raise DatasetError(
             f"{path} holds a line that does not fit ({first_line(error)}): "

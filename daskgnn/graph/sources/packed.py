@@ -92,8 +92,7 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
         return
     if source.path:
         check_path_everywhere(client, source.path)
-    found = client.run(_open, pack(source), on_error="return")
-    for address, problem in found.items():
+    for address, problem in client.run(_open, pack(source), on_error="return").items():
         if problem is not None:
             raise ClusterError(
                 f"worker {address} cannot open the graph's source "

@@ -70,7 +70,9 @@ def try_model(
         changes its input in place; or (with `deterministic`) drew from torch's
         generator or changed a buffer.
     """
-    blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
+    weight = np.ones(2, np.float32) if graph.weighted else None
+    rows = np.arange(3), np.array([1, 0]), weight
+    blocks = [Block.from_csr(*rows) for _ in range(num_layers)]
     x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
     training = model.training
     generator = torch.random.get_rng_state()
@@ -214,8 +216,3 @@ def _check_output(out: Any, columns: int | None) -> None:
         raise ModelError(
             f"the model returns {shape} for 2 seeds, expected {wanted}{hint}"
         )
-
-
-def _two_nodes(weighted: bool) -> Block:
-    weight = np.ones(2, np.float32) if weighted else None
-    return Block.from_csr(np.arange(3), np.array([1, 0]), weight)

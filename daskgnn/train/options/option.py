@@ -111,11 +111,6 @@ class Option:
         )
 
 
-def _is_switch(value: Any) -> bool:
-    # numpy's truth values, too: numpy is not imported for them.
-    return type(value).__name__ in ("bool", "bool_")
-
-
 def _is_list(value: Any) -> bool:
     # The option's own check has a better message for its content.
     return not isinstance(value, str | Mapping) and isinstance(value, Iterable)
@@ -124,7 +119,8 @@ def _is_list(value: Any) -> bool:
 _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
     "whole": ("a whole number", lambda o, value: is_whole(value) and o.within(value)),
     "number": ("a number", lambda o, value: is_number(value) and o.within(value)),
-    "switch": ("True or False", lambda _, value: _is_switch(value)),
+    # numpy's truth values, too: numpy is not imported for them.
+    "switch": ("True or False", lambda _, v: type(v).__name__ in ("bool", "bool_")),
     "choice": ("", lambda o, value: value in o.words),
     "text": ("a word", lambda _, value: isinstance(value, str)),
     "path": ("a path", lambda _, value: isinstance(value, str | os.PathLike)),
