@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from html import escape
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
+
+from daskgnn.values import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +25,7 @@ def words(value: Any) -> str:
     """
     if value is None:
         return "-"
-    if not _is_number(value):
+    if not is_number(value):
         return str(value)
     return f"{value:,}" if isinstance(value, Integral) else f"{value:.4g}"
 
@@ -75,10 +77,5 @@ def graph_table(kind: str, graph: Any, *names: str, **more: Any) -> str:
 
 def _cell(tag: str, value: Any) -> str:
     """Return a cell, numbers to the right."""
-    style = _RIGHT if value is None or _is_number(value) else _LEFT
+    style = _RIGHT if value is None or is_number(value) else _LEFT
     return f'<{tag} style="{style}">{escape(words(value))}</{tag}>'
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether a value is a number: of Python or numpy, but not a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+
+from daskgnn.values import is_finite
 
 Record = dict[str, Any]
 _INK, _QUIET, _BLUE = "#222222", "#d9d9d9", "#1f5fa8"
@@ -185,9 +186,8 @@ def _finish_profile(
     shown = [n for n, line in lines.items() if line["share"] >= 0.0005]
     labels = {n: f"{lines[n]['label']} {lines[n]['ms']:.1f}" for n in shown}
     labels |= {n: f"ahead: {n} {line['ms']:.1f}" for n, line in prepared.items()}
-    handles = [Patch(color=_LINE_COLOURS[name]) for name in labels]
     axes.figure.legend(
-        handles,
+        [Patch(color=_LINE_COLOURS[name]) for name in labels],
         list(labels.values()),
         loc="outside lower center",
         ncols=min(max(len(labels), 1), 5),
@@ -230,7 +230,7 @@ def _draw_scores(axes: Any, epochs: list[Record]) -> None:
     names = _score_names(epochs)
     for name in names:
         split = name.partition("_")[0]
-        points = [(r["epoch"] + 1, r[name]) for r in epochs if _is_number(r.get(name))]
+        points = [(r["epoch"] + 1, r[name]) for r in epochs if is_finite(r.get(name))]
         x, y = np.array(points, dtype=float).T
         axes.plot(
             x, y, color=_COLOURS[split], linewidth=1.8, label=_series(name, names)
@@ -251,18 +251,10 @@ def _series(name: str, names: list[str]) -> str:
 
 def _score_names(epochs: list[Record]) -> list[str]:
     """Return the names like ``val_accuracy`` that have a value in some epoch."""
-    found: dict[str, None] = {}
-    for record in epochs:
-        for name, value in record.items():
-            scored = name.partition("_")[0] in _COLOURS and not name.endswith("_loss")
-            if scored and _is_number(value):
-                found[name] = None
-    return list(found)
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether a value can be drawn: a loss of NaN cannot."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    given = ((name, value) for record in epochs for name, value in record.items())
+    names = dict.fromkeys(name for name, value in given if is_finite(value))
+    scores = (name for name in names if name.partition("_")[0] in _COLOURS)
+    return [name for name in scores if not name.endswith("_loss")]
 
 
 def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:

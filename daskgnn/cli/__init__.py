@@ -48,8 +48,7 @@ class LazyGroup(OneLineGroup):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        return getattr(module, cmd_name)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -68,17 +69,10 @@ def chaos(
         raise FailedRun("the kills changed the parameters: this is a bug")
 
 
-def _run(
-    given: dict[str, Any], kill_every: float, kill: str, as_json: bool
-) -> ChaosReport:
+def _run(given: Any, kill_every: float, kill: str, as_json: bool) -> ChaosReport:
     """Train twice."""
     from daskgnn.cli.progress import make_progress
     from daskgnn.train import chaos as both
 
-    progress = None if as_json else make_progress()
-    try:
-        settings: Any = given
-        return both.chaos(settings, kill_every, given["seed"], progress, kill)
-    finally:
-        if progress is not None:
-            progress.close()
+    with nullcontext() if as_json else closing(make_progress()) as progress:
+        return both.chaos(given, kill_every, given["seed"], progress, kill)

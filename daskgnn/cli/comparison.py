@@ -80,7 +80,6 @@ def compare_methods(
 
 def _cells(row: Compared) -> dict[str, str]:
     """Return a row of the table."""
-    seeds = "-" if row.seed_balance is None else f"{row.seed_balance:.2f}"
     return {
         "method": row.method,
         "cut": f"{row.edge_cut:.4f}",
@@ -88,7 +87,7 @@ def _cells(row: Compared) -> dict[str, str]:
         "replication": f"{row.replication_factor:.3f}",
         "nodes": f"{row.node_balance:.2f}",
         "edges": f"{row.edge_balance:.2f}",
-        "seeds": seeds,
+        "seeds": "-" if row.seed_balance is None else f"{row.seed_balance:.2f}",
         "remote_rows": f"{row.remote_rows_per_step:,.0f}",
         "remote_kB": f"{row.remote_bytes_per_step / 1e3:,.1f}",
         "seconds": f"{row.seconds:.2f}",

@@ -76,8 +76,12 @@ def partition(
         refuse_existing(out, force or resume)
     cluster = {name: options.pop(name) for name in CLUSTER}
     if out_of_core or resume:
-        compares = estimate or bool(compare)
-        _prepare(graph, out, compares, force, resume, cluster, options)
+        if out is None or estimate or compare:
+            raise click.UsageError(
+                "--out-of-core makes a store: give OUT, and neither --estimate nor "
+                "--compare"
+            )
+        _prepare(graph, out, force, resume, cluster, options)
         return
     refuse_cluster(cluster)
     data = load_graph(graph, **place, **taken_reader_options(options))
@@ -86,8 +90,7 @@ def partition(
         from daskgnn.partition.estimate import COSTS
 
         method = choose_method(options["method"], data.num_edges, data.num_nodes)
-        chosen = COSTS if out is None else [method]
-        print_estimates(data, compare or chosen)
+        print_estimates(data, compare or (COSTS if out is None else [method]))
     if compare:
         names = "num_parts num_clusters seed num_neighbors batch_size window"
         asked = {name: options[name] for name in names.split()}
@@ -98,19 +101,13 @@ def partition(
 
 def _prepare(
     graph: str,
-    out: str | None,
-    compares: bool,
+    out: str,
     force: bool,
     resume: bool,
     cluster: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     """Make a store of a file of edges that need not fit in memory."""
-    if out is None or compares:
-        raise click.UsageError(
-            "--out-of-core makes a store: give OUT, and neither --estimate nor "
-            "--compare"
-        )
     taken = ("method", "num_clusters", "seed", "feature_dtype")
     chosen = {name: options.pop(name) for name in taken}
     readers = taken_reader_options(options)
@@ -136,11 +133,13 @@ def store_graph(
     options
         Of the partition (method, num_clusters, seed), and of its quality's traffic.
     """
+    from daskgnn.graph.memory.content import check_half, stored_features
     from daskgnn.partition import choose_method, fallback_note
 
     cut = {name: options.pop(name) for name in ("method", "num_clusters", "seed")}
     method = cut["method"]
-    _refuse_half(data, feature_dtype)
+    if feature_dtype != "float32":  # told early, before the graph is cut
+        check_half(stored_features(data), feature_dtype, data.name)
     if estimate:
         refuse_too_large(data, choose_method(method, data.num_edges, data.num_nodes))
     partitioned = data.partition(**cut)
@@ -188,14 +187,6 @@ def refuse_existing(out: str, force: bool) -> None:
         raise click.UsageError(
             f"{out} exists: choose another OUT, or replace it with --force"
         )
-
-
-def _refuse_half(data: GraphData, feature_dtype: str) -> None:
-    """Say early, before the graph is cut, that its features cannot be kept so."""
-    from daskgnn.graph.memory.content import check_half, stored_features
-
-    if feature_dtype != "float32":
-        check_half(stored_features(data), feature_dtype, data.name)
 
 
 def load_graph(

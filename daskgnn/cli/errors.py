@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 
 from daskgnn.errors import DaskGNNError, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Other OSErrors (a full disk, a lost connection) are failures of the run.
 _FILE_ERRORS = (
@@ -113,17 +109,12 @@ class OneLineGroup(click.Group):
             raise
         except (KeyboardInterrupt, click.Abort) as error:
             raise FailedRun(str(error) or "interrupted", INTERRUPTED) from None
+        except BrokenPipeError:
+            raise  # click handles a closed pipe quietly
         except Exception as error:
-            _stop(error, ctx)
-
-
-def _stop(error: Exception, ctx: click.Context) -> NoReturn:
-    """Raise the line that stands for an error, after its traceback if wanted."""
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        raise error  # click handles a closed pipe quietly
-    if ctx.meta.get(_DEBUG):
-        traceback.print_exception(error)
-    raise explain(error) from None
+            if is_debugging(ctx):
+                traceback.print_exception(error)
+            raise explain(error) from None
 
 
 def _remember(ctx: click.Context, _option: click.Parameter, given: bool) -> None:
@@ -137,12 +128,11 @@ def is_debugging(ctx: click.Context) -> bool:
     return bool(ctx.meta.get(_DEBUG))
 
 
-def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --debug to a command."""
-    return click.option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        callback=_remember,
-        help="Show tracebacks, and what Dask logs.",
-    )(command)
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember,
+    help="Show tracebacks, and what Dask logs.",
+)
+"""Adds --debug to a command."""

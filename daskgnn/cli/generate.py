@@ -44,8 +44,7 @@ def generate(
             f"--nodes {nodes} is not a power of 2, which rmat needs: give "
             f"{1 << max(nodes.bit_length(), 1)}"
         )
-    names = ("classes", "features")
-    asked = {f"num_{name}": options.pop(name) for name in names}
+    asked = {f"num_{name}": options.pop(name) for name in ("classes", "features")}
     given = {name: value for name, value in asked.items() if value is not None}
     cluster = {name: options.pop(name) for name in CLUSTER}
     from daskgnn.graph.datasets.generate import drawn_graph

@@ -93,10 +93,8 @@ def plan_training(
     InputError
         If not even one prepared step fits, naming what to lower.
     """
-    import dask
     from distributed.system import MEMORY_LIMIT
 
-    from daskgnn import config as _config  # noqa: F401  (the defaults)
     from daskgnn.dataflow.memory import WindowBudget, estimate_step, plan_memory
     from daskgnn.graph.edges.assemble import limit_bytes
     from daskgnn.sampling import NeighborSampler
@@ -107,16 +105,10 @@ def plan_training(
     hidden = [hidden_channels] * (len(num_neighbors) - 1)
     widths = [graph.num_features, *hidden, graph.num_classes]
     count = sum((2 * before + 1) * width for before, width in pairwise(widths))
-    budget = WindowBudget(
-        limit,
-        int(dask.config.get("gnn.window")),
-        int(dask.config.get("gnn.look-ahead")),
-        float(dask.config.get("gnn.memory-share")),
-    )
     return plan_memory(
         graph,
         estimate_step(graph, NeighborSampler(num_neighbors), batch_size, "mean"),
-        budget,
+        WindowBudget.configured(limit),
         num_workers=max(workers, 1),
         feature_dtype=feature_dtype or graph.feature_dtype or "float32",
         num_parameters=count,

@@ -162,14 +162,11 @@ class HeadedCommand(click.Command):
                     formatter.write_dl(records)
 
 
-def data_dir_option(command: Command) -> Command:
-    """Add --data-dir to a command."""
-    return _setting("data_dir", RUN["data_dir"])(command)
+data_dir_option = _setting("data_dir", RUN["data_dir"])
+"""Adds --data-dir to a command."""
 
-
-def yes_option(command: Command) -> Command:
-    """Add --yes to a command."""
-    return click.option("--yes", is_flag=True, help="Allow large downloads.")(command)
+yes_option = click.option("--yes", is_flag=True, help="Allow large downloads.")
+"""Adds --yes to a command."""
 
 
 def _column(text: str) -> str | int:
@@ -182,8 +179,10 @@ def _columns(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-_COLUMNS = {"source": _column, "destination": _column, "weight": _column}
-_READ: dict[str, Callable[[str], Any]] = {**_COLUMNS, "features": _columns}
+_READ: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("source", "destination", "weight"), _column),
+    "features": _columns,
+}
 
 
 def preparing_options(command: Command) -> Command:

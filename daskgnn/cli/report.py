@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, is_url, open_storage
+from daskgnn.train.profile.text import table
 
 if TYPE_CHECKING:
     from daskgnn.train.persist.storage import Storage
@@ -16,15 +18,13 @@ if TYPE_CHECKING:
 CURVES = "curves.png"
 
 
-def free_directory(graph: str, parent: str = "runs") -> Path:
+def free_directory(graph: str) -> Path:
     """Return the first of runs/NAME, runs/NAME-2, ... that is not there yet.
 
     Parameters
     ----------
     graph : str
         A data set's name or a path.
-    parent : str
-        The folder of all runs.
 
     Returns
     -------
@@ -32,10 +32,10 @@ def free_directory(graph: str, parent: str = "runs") -> Path:
         A path at which nothing exists.
     """
     name = Path(graph.partition(":")[0]).stem or "run"
-    path, number = Path(parent, name), 1
+    path, number = Path("runs", name), 1
     while path.exists():
         number += 1
-        path = Path(parent, f"{name}-{number}")
+        path = Path("runs", f"{name}-{number}")
     return path
 
 
@@ -44,7 +44,7 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     out = open_storage(info["out"])
     profile = summary.get("profile", {})
     if profile:
-        click.echo(f"{_profile(out.read(profile['figures']))}\n")
+        click.echo(f"{table(json.loads(out.read(profile['figures'])))}\n")
     for name, value in summary.items():
         if name.startswith("test_") and isinstance(value, int | float):
             click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
@@ -59,16 +59,8 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     for name, file in places.items():
         if file is not None:
             click.echo(f"{name:14} {near(out.path_of(file))}")
-    dashboard = _dashboard(summary, info)
-    if dashboard is not None:
-        click.echo(f"{'dashboard':14} {dashboard}")
-
-
-def _profile(figures: bytes) -> str:
-    """Return the table of a run's profile."""
-    from daskgnn.train.profile.text import table
-
-    return table(json.loads(figures))
+    if info.get("dashboard"):
+        click.echo(f"{'dashboard':14} {info['dashboard']} (while the run lasted)")
 
 
 def near(place: str) -> str:
@@ -79,16 +71,6 @@ def near(place: str) -> str:
     return str(Path(place).relative_to(here))
 
 
-def _dashboard(summary: dict[str, Any], info: dict[str, Any]) -> str | None:
-    """Return the dashboard's address, and whether it can still be opened."""
-    address = info.get("dashboard") or summary.get("dashboard")
-    if address and not info.get("remote"):
-        return f"{address} (while the run lasted)"
-    return address
-
-
 def _draw(out: Storage) -> None:
     """Draw the curves of a run beside its metrics."""
-    from daskgnn.train.persist.history import History
-
     out.write(CURVES, History.read(out.place).plot().to_png())

@@ -72,8 +72,7 @@ def train(
                 _refuse_beside_resume(ctx)
                 summary = _resume(resume, given, progress, profile)
             else:
-                settings = _settings(ctx, given, config)
-                summary = _train(settings, progress, yes, profile)
+                summary = _train(_settings(ctx, given, config), progress, yes, profile)
     except KeyboardInterrupt:
         raise FailedRun(_advice("interrupted", progress.info), INTERRUPTED) from None
     except Terminated:

@@ -56,8 +56,7 @@ class Timings:
             if not new > 0:
                 continue
             old, _ = self._seconds.get((part, worker), (new, now))
-            mixed = old + SMOOTHING * (new - old)
-            self._seconds[part, worker] = (mixed, now)
+            self._seconds[part, worker] = (old + SMOOTHING * (new - old), now)
         oldest = now - MEMORY_SECONDS
         self._seconds = {k: v for k, v in self._seconds.items() if v[1] >= oldest}
 
@@ -147,8 +146,7 @@ def balance(
     names = sorted(workers)
     found = list(places)
     for _ in range(4 * len(found)):
-        busy = _busy(found, names, loads)
-        move = _best_move(found, names, busy, loads)
+        move = _best_move(found, names, loads)
         if move is None:
             break
         found[move[0]] = move[1]
@@ -157,9 +155,10 @@ def balance(
 
 
 def _best_move(
-    places: Sequence[str], names: Sequence[str], busy: dict[str, float], loads: Loads
+    places: Sequence[str], names: Sequence[str], loads: Loads
 ) -> tuple[int, str] | None:
     """Return the part of the busiest worker, and where it would end earliest."""
+    busy = _busy(places, names, loads)
     busiest = max(names, key=lambda name: (busy[name], name))
     prices = []
     for part, worker in enumerate(places):

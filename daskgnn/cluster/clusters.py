@@ -222,10 +222,9 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
         NoValidWorkerError,
         NoWorkerInTime,
     ) as error:
-        said = first_line(error)
         raise TrainingError(
             f"the cluster lost data that the run needs ({type(error).__name__}: "
-            f"{said}); {where()}"
+            f"{first_line(error)}); {where()}"
         ) from error
 
 
@@ -321,5 +320,4 @@ def _arithmetic() -> str:
     """Return the torch version and CPU capability of this process."""
     import torch
 
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"torch {torch.__version__}, {capability}"
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import threading
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -96,8 +97,7 @@ class ForkedScheduler(ProcessInterface):
 
     async def start(self) -> None:
         """Start the process and learn its address."""
-        loop = asyncio.get_running_loop()
-        self.address = await loop.run_in_executor(None, self._start_process)
+        self.address = await asyncio.to_thread(self._start_process)
         await super().start()
 
     def _start_process(self) -> str:
@@ -111,12 +111,9 @@ class ForkedScheduler(ProcessInterface):
         )
         self.process.start()
         theirs.close()
-        with mine:
+        with mine, suppress(EOFError):
             if mine.poll(_START_SECONDS):
-                try:
-                    return str(mine.recv())
-                except EOFError:
-                    pass
+                return str(mine.recv())
         raise ClusterError("the scheduler did not start: --debug shows its log")
 
     def is_dead(self) -> bool:
@@ -125,8 +122,7 @@ class ForkedScheduler(ProcessInterface):
 
     async def close(self) -> None:
         """End the process, which was asked to end before."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._end_process)
+        await asyncio.to_thread(self._end_process)
         await super().close()
 
     def _end_process(self) -> None:

@@ -132,7 +132,7 @@ class PersistedResults:
         for key, name in new.items():
             node = group.graph[key]
             if isinstance(node, Future):  # of an array that the user has persisted
-                graph[name] = Task(name, _same, node)
+                graph[name] = Task(name, same, node)
             else:
                 graph[name] = node.substitute(names, key=name)
         home = {name: placement[group.part_of(key)] for key, name in new.items()}
@@ -154,8 +154,7 @@ def send(
     """
     pinned = {"workers": lambda key: [worker_of(key)], "allow_other_workers": True}
     with annotate(**pinned | how):
-        found: list[Any] = client.get(graph, list(keys), sync=False)
-    return found
+        return client.get(graph, list(keys), sync=False)
 
 
 def _needed(group: _Group, keys: list[Any], kept: Mapping[Any, Any]) -> list[Any]:
@@ -185,5 +184,6 @@ def versioned_key(key: Any, count: int) -> Any:
     return f"{key}-again-{count}"
 
 
-def _same(value: Any) -> Any:
+def same(value: Any) -> Any:
+    """Return a value: a task, so that it can be sent to any worker again."""
     return value

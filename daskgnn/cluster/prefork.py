@@ -50,8 +50,7 @@ def start_importing() -> None:
         return
     forkserver.set_forkserver_preload([_INHERITED])
     keep = dask.config.get("gnn.keep-freed-memory")
-    wanted = _ONE_THREAD | _QUIET | (_KEPT_MEMORY if keep else {})
-    with _environment(wanted):
+    with _environment(_ONE_THREAD | _QUIET | (_KEPT_MEMORY if keep else {})):
         # Starting it unblocks interrupts at its end, so it comes first.
         resource_tracker.ensure_running()
         with block_sigint():

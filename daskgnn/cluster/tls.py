@@ -40,11 +40,9 @@ class Encryption:
 
     def absolute(self) -> Encryption:
         """Return the same with absolute paths, for a run that is resumed elsewhere."""
-        values = asdict(self)
-        files = {n: v for n, v in values.items() if isinstance(v, str)}
-        return Encryption(
-            **values | {n: str(Path(v).absolute()) for n, v in files.items()}
-        )
+        given = asdict(self)
+        files = [name for name, value in given.items() if isinstance(value, str)]
+        return self.of(given | {n: str(Path(given[n]).absolute()) for n in files})
 
     def __bool__(self) -> bool:
         return any(asdict(self).values())
@@ -136,7 +134,7 @@ def connection_args(address: str) -> dict[str, Any]:
     """
     from distributed.security import Security
 
-    found: dict[str, Any] = Security().get_connection_args("client")
+    found = Security().get_connection_args("client")
     if address.startswith("tls://") and found.get("ssl_context") is None:
         raise ClusterError(
             f"{address} asks for a certificate: give --tls-ca-file, --tls-cert and "

@@ -134,7 +134,7 @@ class Workers:
     def look(self) -> dict[str, dict[str, Any]]:
         """Ask the scheduler; return what it knows of each worker, by address."""
         after = -1 if self._count is None else self._count
-        told = self.client.sync(self._ask, after)
+        told = self.client.sync(self.client.scheduler.gnn_workers, after=after)
         if self._count is not None:
             self._departures += [Departure(*entry[1:]) for entry in told["gone"]]
         self._count = told["count"]
@@ -143,9 +143,6 @@ class Workers:
         kills = told["memory_kills"]
         self._memory_kills = (kills if after < 0 else self._memory_kills[0], kills)
         return self.known
-
-    async def _ask(self, after: int) -> Any:
-        return await self.client.scheduler.gnn_workers(after=after)
 
     @property
     def usable(self) -> list[str]:

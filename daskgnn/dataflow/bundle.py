@@ -50,12 +50,13 @@ def bundled(
         Makes the new keys unique. Their last entry is the place's first part.
     """
     holder = [places.index(place) for place in places]
-    rounds = _rounds(tasks, holder)
+    # Of each task, the round and the place of its bundle.
+    homes = {key: (n, holder[key[-1]]) for key, n in _rounds(tasks, holder).items()}
     graph: dict[Any, Any] = {}
-    needed = _needed_elsewhere(tasks, wanted, holder, rounds)
+    needed = _needed_elsewhere(tasks, wanted, homes)
     groups: dict[tuple[int, int], dict[Any, Any]] = {}
     for key, task in tasks.items():
-        groups.setdefault((rounds[key], holder[key[-1]]), {})[key] = task
+        groups.setdefault(homes[key], {})[key] = task
     for (number, here), group in sorted(groups.items(), key=lambda item: item[0]):
         sources: dict[tuple[int, int], None] = {}
         outside: dict[Any, None] = {}
@@ -64,7 +65,7 @@ def bundled(
                 if other not in tasks:
                     outside[other] = None
                 elif other not in group:
-                    sources[rounds[other], holder[other[-1]]] = None
+                    sources[homes[other]] = None
         given = []
         for source in sources:
             some = [k for k in groups[source] if here in needed.get(k, ())]
@@ -76,8 +77,8 @@ def bundled(
         key = ("bundle", *name, number, here)
         add_task(graph, key, run_bundle, payload, kept, *known)
     for key in wanted:
-        source = ("bundle", *name, rounds[key], holder[key[-1]])
-        add_task(graph, key, take_one, TaskRef(source), key)
+        bundle = TaskRef(("bundle", *name, *homes[key]))
+        add_task(graph, key, take_one, bundle, key)
     return graph
 
 
@@ -125,21 +126,14 @@ def _rounds(tasks: dict[Any, Any], holder: list[int]) -> dict[Any, int]:
 
 
 def _needed_elsewhere(
-    tasks: dict[Any, Any],
-    wanted: Sequence[Any],
-    holder: list[int],
-    rounds: dict[Any, int],
+    tasks: dict[Any, Any], wanted: Sequence[Any], homes: dict[Any, tuple[int, int]]
 ) -> dict[Any, set[int]]:
     """Return the places whose other bundles need each task's result."""
-    needed: dict[Any, set[int]] = {key: {holder[key[-1]]} for key in wanted}
+    needed: dict[Any, set[int]] = {key: {homes[key][1]} for key in wanted}
     for key, task in tasks.items():
-        here = holder[key[-1]]
         for other in task.dependencies:
-            if other in tasks and (rounds[other], holder[other[-1]]) != (
-                rounds[key],
-                here,
-            ):
-                needed.setdefault(other, set()).add(here)
+            if other in tasks and homes[other] != homes[key]:
+                needed.setdefault(other, set()).add(homes[key][1])
     return needed
 
 

@@ -97,10 +97,15 @@ class ClusterExecutor(Executor):
             self.placement.workers.look()
         return self.placement.workers.memory_kills
 
-    def _dask_wait(self, futures: list[Any], **how: Any) -> None:
+    def _dask_wait(self, futures: Iterable[Any], **how: Any) -> None:
         """Wait with this executor's client, whichever is Dask's default."""
         with self.client.as_current():
-            wait(futures, **how)
+            wait(list(futures), **how)
+
+    def _wait_a_moment(self, futures: Iterable[Any], until: str) -> None:
+        """Wait for some futures, but not for long: workers may be lost meanwhile."""
+        with suppress(TimeoutError):
+            self._dask_wait(futures, timeout=_POLL_SECONDS, return_when=until)
 
     def _wait_for(self, futures: list[Any]) -> None:
         """Wait for futures, unless standbys can go on for a worker that is lost.
@@ -110,8 +115,7 @@ class ClusterExecutor(Executor):
         PartsLost
         """
         while self.placement.copies:
-            with suppress(TimeoutError):
-                self._dask_wait(futures, timeout=_POLL_SECONDS)
+            self._wait_a_moment(futures, "ALL_COMPLETED")
             missing = any(future.status != "finished" for future in futures)
             if missing and self.placement.copies_of_lost():
                 raise PartsLost
@@ -168,12 +172,7 @@ class ClusterExecutor(Executor):
         """Wait for some of the futures of `keys`; return the keys of those done."""
         futures = {key: self._kept[key] for key in keys}
         while True:
-            with suppress(TimeoutError):
-                self._dask_wait(
-                    list(futures.values()),
-                    timeout=_POLL_SECONDS,
-                    return_when="FIRST_COMPLETED",
-                )
+            self._wait_a_moment(futures.values(), "FIRST_COMPLETED")
             done = [key for key, future in futures.items() if future.done()]
             if self.placement.copies and self.placement.copies_of_lost():
                 raise PartsLost
@@ -221,10 +220,7 @@ class ClusterExecutor(Executor):
         """Wait for a gang's end: any member's state will do."""
         coming: dict[Any, Any] = {}
         while True:
-            with suppress(TimeoutError):
-                self._dask_wait(
-                    futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED"
-                )
+            self._wait_a_moment(futures, "FIRST_COMPLETED")
             done = [future for future in futures if future.done()]
             failed = [future for future in done if future.status == "error"]
             if failed and self.placement.copies_of_lost():

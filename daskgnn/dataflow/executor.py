@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.steps.member import Outcome
     from daskgnn.dataflow.steps.method import WindowSteps
 
-Key = Hashable
 Graph = Mapping[Any, Any]
 PartOf = Callable[[Any], int]
 

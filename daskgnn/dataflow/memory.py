@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import dask
 import numpy as np
 from dask.utils import format_bytes
 
+from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import InputError
 from daskgnn.sampling.sampler import GraphStats
 
@@ -100,6 +102,18 @@ class WindowBudget:
     share: float
     """Of a worker's memory."""
 
+    @classmethod
+    def configured(cls, memory_limit: int, wanted: int | None = None) -> WindowBudget:
+        """Return what Dask's configuration says, of the steps unless they are given."""
+        steps = wanted or int(dask.config.get("gnn.window"))
+        look_ahead = int(dask.config.get("gnn.look-ahead"))
+        return cls(memory_limit, steps, look_ahead, memory_share())
+
+
+def memory_share() -> float:
+    """Return the share of a worker's memory that blocks and windows may take."""
+    return float(dask.config.get("gnn.memory-share"))
+
 
 def plan_window(
     step: StepSize,
@@ -130,19 +144,15 @@ def plan_window(
     each = step.nbytes * parts_per_worker * (budget.look_ahead + 1)
     fits = int(room // max(each, 1))
     if fits < 1:
+        beside = f" and a process of {process_bytes / 2**20:.0f} MiB"
         raise InputError(
             f"one prepared step takes about {each / 2**20:.0f} MiB, beside blocks of "
-            f"{blocks / 2**20:.0f} MiB{_and_process(process_bytes)}, of a worker's "
+            f"{blocks / 2**20:.0f} MiB{beside if process_bytes else ''}, of a worker's "
             f"{memory_limit / 2**20:.0f} MiB: "
             "lower batch_size or num_neighbors, open the graph with more parts on more "
             "workers, or raise memory_limit"
         )
     return min(budget.wanted, fits)
-
-
-def _and_process(nbytes: int) -> str:
-    """Return how the error names what a process takes, if that counts."""
-    return f" and a process of {nbytes / 2**20:.0f} MiB" if nbytes else ""
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,7 @@ class PartBlocks:
             self._shared = _share(content, self._source)
             if self._shared is None:
                 return content
-        found: PartContent = self._shared.value(known=opened(self._source.graph))
-        return found
+        return self._shared.value(known=opened(self._source.graph))
 
     @property
     def nbytes(self) -> int:

@@ -7,11 +7,9 @@ blocks lie here, looks up entries that other parts hold, and counts bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
+from daskgnn.graph.sources.packed import unpickled
 from daskgnn.kernels.book import ColocatedParts
 from daskgnn.kernels.entries import Entries, completed, references
 from daskgnn.kernels.sampled import SampledWindow
@@ -35,13 +33,7 @@ class PackedSampler:
     @property
     def sampler(self) -> Sampler:
         """The sampler, unpickled once a process."""
-        return _unpacked(self.payload)
-
-
-@lru_cache(maxsize=16)
-def _unpacked(payload: bytes) -> Sampler:
-    sampler: Sampler = cloudpickle.loads(payload)
-    return sampler
+        return unpickled(self.payload)
 
 
 @dataclass(frozen=True)
@@ -106,8 +98,7 @@ class PendingSample:
 
 def ask(window: Sampling, how: Round, owner: int) -> Message:
     """Return what a part asks of `owner`."""
-    given = window.frontier, how.number, owner, how.book
-    return Message(how.sampler.request(*given))
+    return Message(how.sampler.request(window.frontier, how.number, owner, how.book))
 
 
 def serve(blocks: PartBlocks, asked: Message, how: Round) -> Message:
@@ -150,8 +141,7 @@ def draw_round(
     answers |= {p: value for p, value in received.items() if value is not None}
     for owner, found in answers.items():
         if owner != near.part:
-            nbytes = requests[owner].nbytes + found.nbytes
-            traffic = traffic.received(owner, 0, nbytes)
+            traffic = traffic.received(owner, 0, requests[owner].nbytes + found.nbytes)
     return PendingSample(answers, traffic)
 
 
@@ -208,7 +198,6 @@ def complete_round(
     traffic = drawn.traffic
     for other, found in entries.items():
         if other != near.part and len(found.columns):
-            nbytes = wanted[other].nbytes + found.nbytes
-            traffic = traffic.received(other, 0, nbytes)
+            traffic = traffic.received(other, 0, wanted[other].nbytes + found.nbytes)
     answers = completed(drawn.answers, how.book, entries)
     return _merged(window, PendingSample(answers, traffic), near, how)

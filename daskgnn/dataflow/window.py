@@ -188,8 +188,7 @@ class WindowGraph:
         asked, replies = [], []
         for other in near.far:
             name: Any = ("refer", number, other, near.part)
-            given = drawn, self.plan.book, other
-            asked.append(self._add(name, remote_slots, *given))
+            asked.append(self._add(name, remote_slots, drawn, self.plan.book, other))
             name = ("look-up", number, near.part, other)
             blocks = self.plan.blocks.of(other)
             replies.append(self._add(name, look_up, blocks, asked[-1]))
@@ -225,8 +224,7 @@ class WindowGraph:
             replies.append(self._add(("rows", part, other), answer_rows, *wanted))
         exchanged = List(*asked), List(*replies)
         if plan.cache is not None:
-            known = (nodes, *exchanged)
-            add_update(self.tasks, plan.cache, self.window, part, known)
+            add_update(self.tasks, plan.cache, self.window, part, (nodes, *exchanged))
         how = (self._blocks(near), GatherPlan(plan.book, meta, inputs), cache)
         name = ("gather", part)
         return self._add(name, assemble_minibatches, nodes, near, *exchanged, *how).key

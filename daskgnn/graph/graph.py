@@ -142,6 +142,8 @@ class Graph:
     """Bytes of the index of a vertex-cut's split rows; 0 of other graphs."""
     sparse_features = _of_schema(bool, "sparse_features")
     """Whether features are stored as CSR, always in float32."""
+    checksum = _of_schema(str, "version")
+    """Identifies the content and the order of the nodes."""
 
     def __init__(
         self, source: GraphSource, num_parts: int, features_in: str = "memory"
@@ -162,11 +164,6 @@ class Graph:
     def path(self) -> str | None:
         """Absolute path of the store; None of a graph from another source."""
         return self.source.path or None
-
-    @property
-    def checksum(self) -> str:
-        """Identifies the content and the order of the nodes."""
-        return self.schema.version
 
     @property
     def graph_hash(self) -> str:
@@ -352,8 +349,7 @@ class Graph:
             key = (name, p, *zeros)
             start, stop = int(book[p]), int(book[p + 1])
             tasks[key] = Task(key, load_chunk, source, start, stop, what)
-        sizes = tuple(int(n) for n in np.diff(book))
-        chunks = (sizes, *((n,) for n in columns))
+        chunks = (tuple(int(n) for n in np.diff(book)), *((n,) for n in columns))
         return da.Array(tasks, name, chunks, meta=meta)
 
     def __repr__(self) -> str:

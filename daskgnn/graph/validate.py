@@ -165,19 +165,16 @@ def _check_nodes(store: Store) -> None:
     ids = store.read("original_ids")
     if len(ids) != num_nodes:
         raise _fault(store, "original_ids", 0, f"has {len(ids)} of {num_nodes} nodes")
-    outside = (ids < 0) | (ids >= num_nodes)
-    _refuse(store, "original_ids", outside, "names no node")
+    _refuse(store, "original_ids", (ids < 0) | (ids >= num_nodes), "names no node")
     repeats = np.ones(num_nodes, bool)
     repeats[np.unique(ids, return_index=True)[1]] = False
     _refuse(store, "original_ids", repeats, "names a node twice")
     bounds = store.read("cluster_bounds")
-    falls = np.diff(bounds) <= 0
-    if falls.any() or bounds[0] != 0 or bounds[-1] != num_nodes:
+    if (np.diff(bounds) <= 0).any() or bounds[0] != 0 or bounds[-1] != num_nodes:
         raise _fault(store, "cluster_bounds", 0, f"does not run from 0 to {num_nodes}")
-    for name in store.arrays:
-        if name.startswith("splits/"):
-            wrong = _out_of_order(store.read(name), num_nodes)
-            _refuse(store, name, wrong, "is not sorted or names no node")
+    for name, ids in store.group("splits").items():
+        wrong = _out_of_order(ids, num_nodes)
+        _refuse(store, f"splits/{name}", wrong, "is not sorted or names no node")
 
 
 def _out_of_order(ids: np.ndarray, count: int) -> np.ndarray:
@@ -229,9 +226,7 @@ def _partition_book(store: Store, num_parts: int | None) -> np.ndarray:
     clusters = store.clusters()
     if num_parts is None:
         num_parts = min(MOST_PARTS, len(clusters))
-    train = "splits/train"
-    seeds = store.read(train) if train in store.arrays else None
-    return cut_clusters(clusters, seeds, num_parts)
+    return cut_clusters(clusters, store.group("splits").get("train"), num_parts)
 
 
 def _check_clusters(store: Store) -> None:

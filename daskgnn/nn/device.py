@@ -28,8 +28,7 @@ class Device:
     def array(self, x: torch.Tensor) -> np.ndarray:
         """Return an array that shares a tensor's memory; bfloat16 as its bits."""
         x = x.detach()
-        found: np.ndarray = (x.view(torch.uint16) if x.dtype == BFLOAT16 else x).numpy()
-        return found
+        return (x.view(torch.uint16) if x.dtype == BFLOAT16 else x).numpy()
 
     def _shared(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)

@@ -13,6 +13,7 @@ import numpy as np
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.methods.structure import NODE_SHARE
+from daskgnn.values import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -138,11 +139,6 @@ def cut_clusters(
             best = int(near[np.lexsort((stray[near], price))[0]])
         cuts.append(first + best)
     return clusters.bounds[[*cuts, len(clusters)]].astype(np.int64)
-
-
-def is_whole(value: object) -> bool:
-    """Tell whether a value is a whole number, and not True or False."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_num_parts(num_parts: int, clusters: int) -> None:

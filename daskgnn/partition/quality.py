@@ -207,8 +207,7 @@ def measure(
         If a fan-out, the batch size or the window cannot be.
     """
     check_sampling(num_neighbors, batch_size, window)
-    bounds = [int(b) for b in book]
-    runs = list(pairwise(bounds))
+    runs = list(pairwise(int(b) for b in book))
     edges, halo, cut = [], [], 0
     for start, stop in runs:
         _, indices = block(start, stop)

@@ -82,7 +82,7 @@ def remote_traffic(
     if seeds is None:
         seeds = np.arange(num_nodes)
     steps = int(np.clip(SEEDS // min(batch_size, len(seeds)), *STEPS))
-    lanes = _Lanes(runs, _split_rows(len(runs)), -(-steps // window) * window)
+    lanes = _Lanes(runs, -(-steps // window) * window)
     reached = lanes.draw_seeds(seeds, batch_size)
     before, sampled = reached[:0], 0.0
     for hop, fan_out in enumerate(num_neighbors):
@@ -129,19 +129,13 @@ def check_sampling(
         raise PartitionError(f"window={window}: give at least 1")
 
 
-def _split_rows(num_parts: int) -> np.ndarray:
-    """Choose the parts to look at, evenly."""
-    count = min(num_parts, MOST_PARTS)
-    return np.arange(count) * num_parts // count
-
-
 class _Lanes:
     """Drawn steps and the parts that are looked at; keys are ``lane * N + node``."""
 
-    def __init__(
-        self, runs: list[tuple[int, int]], parts: np.ndarray, steps: int
-    ) -> None:
-        self.parts, self.steps, self.num_parts = parts, steps, len(runs)
+    def __init__(self, runs: list[tuple[int, int]], steps: int) -> None:
+        self.steps, self.num_parts = steps, len(runs)
+        count = min(self.num_parts, MOST_PARTS)
+        self.parts = np.arange(count) * self.num_parts // count
         self.num_nodes = runs[-1][1]
         self._starts = np.array([start for start, _ in runs])
 
@@ -164,8 +158,7 @@ class _Lanes:
         """Return bool, which keys' nodes another part owns than the lane's."""
         nodes = keys % self.num_nodes
         owners = np.searchsorted(self._starts, nodes, side="right") - 1
-        found: np.ndarray = owners != self.part(keys)
-        return found
+        return owners != self.part(keys)
 
     def part(self, keys: np.ndarray) -> np.ndarray:
         """Return the part of each key's lane."""
@@ -176,7 +169,7 @@ class _Lanes:
         keys = keys[self.remote(keys)]
         lanes, count = keys // self.num_nodes, len(self.parts)
         fetches = lanes // count // window * count + lanes % count
-        nodes: np.ndarray = np.unique(fetches * self.num_nodes + keys % self.num_nodes)
+        nodes = np.unique(fetches * self.num_nodes + keys % self.num_nodes)
         return nodes % self.num_nodes
 
 
@@ -255,8 +248,7 @@ class Holdings:
     def by_part(self, book: np.ndarray) -> np.ndarray:
         """Return int64 [R, P], the entries of each row with each part."""
         first = np.searchsorted(self.cluster_bounds, book[:-1])
-        found: np.ndarray = np.add.reduceat(self.counts, first, axis=1)
-        return found
+        return np.add.reduceat(self.counts, first, axis=1)
 
     def counts_of_parts(self, book: np.ndarray) -> tuple[list[int], list[int]]:
         """Return the entries and the halo nodes of each part as they are stored.

@@ -130,8 +130,7 @@ class PieceWork:
     @cached_property
     def _begins(self) -> np.ndarray:
         """int64 [pieces, buckets + 1]."""
-        found: np.ndarray = np.load(self.folder / _FACTS)
-        return found
+        return np.load(self.folder / _FACTS)
 
     def bounds(self, bucket: int) -> tuple[int, int]:
         """Return the first row of a bucket and that after its last."""

@@ -44,14 +44,12 @@ class RowFiles:
         """Begin the files where no bucket is done."""
         self.folder.mkdir(exist_ok=True)
         if not self.buckets:
-            shape = (self.num_nodes + 1,)
-            path = self.folder / INDPTR
+            path, shape = self.folder / INDPTR, (self.num_nodes + 1,)
             np.lib.format.open_memmap(path, "w+", np.int64, shape).flush()
 
     def state(self) -> dict[str, int]:
         """Return how far the files are written, as plain content for JSON."""
-        names = ("buckets", "entries", "given")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("buckets", "entries", "given")}
 
     def take(
         self,

@@ -269,8 +269,7 @@ def _draw(source: Synthetic, stage: RowStage) -> GraphData:
     """Draw a synthetic graph; its labels go to a file."""
     rows, _ = stage(source, source.num_nodes, directed=False, keep_self_loops=False)
     path = stage.folder.path / "drawn-labels.npy"
-    shape = (source.num_nodes,)
-    labels = np.lib.format.open_memmap(path, "w+", np.int64, shape)
+    labels = np.lib.format.open_memmap(path, "w+", np.int64, (source.num_nodes,))
     for start in range(0, source.num_nodes, CHUNK):
         ids = np.arange(start, min(start + CHUNK, source.num_nodes))
         labels[start : start + len(ids)] = source.classes(ids)

@@ -56,8 +56,7 @@ class OrderedFiles:
         if name == "edge_weight":
             return self._read(WEIGHTS, np.float32, slots)
         indices = self._read(INDICES, np.int32, slots)
-        found = self._mapped(_STORAGE_IDS)[indices]
-        return np.asarray(found)
+        return np.asarray(self._mapped(_STORAGE_IDS)[indices])
 
     def counted(self, first: int, last: int) -> np.ndarray:
         """Return int64 [2], the `count_entries` of the cluster with these bounds."""
@@ -69,8 +68,7 @@ class OrderedFiles:
         return total
 
     def _mapped(self, name: str) -> np.ndarray:
-        found: np.ndarray = np.load(self.folder / name, mmap_mode="r")
-        return found
+        return np.load(self.folder / name, mmap_mode="r")
 
     def _read(self, name: str, dtype: Any, slots: np.ndarray) -> np.ndarray:
         """Return entries of the rows' files."""

@@ -86,10 +86,9 @@ class WorkFolder:
     def _read(self) -> dict[str, Any]:
         """Return the state that is there, empty if there is none."""
         try:
-            found: dict[str, Any] = json.loads((self.path / _STATE).read_text())
+            return json.loads((self.path / _STATE).read_text())
         except (OSError, ValueError):
             return {}
-        return found
 
     def save(self, **changes: Any) -> None:
         """Change entries of the state and write it down, as a whole or not at all."""
@@ -116,5 +115,4 @@ def save_nodes(path: Path, data: GraphData) -> None:
 
 def load_nodes(path: Path) -> dict[str, Any]:
     """Return what `save_nodes` wrote, as arguments of `GraphData`, arrays mapped."""
-    found: dict[str, Any] = joblib.load(path, mmap_mode="r")
-    return found
+    return joblib.load(path, mmap_mode="r")

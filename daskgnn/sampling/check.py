@@ -255,6 +255,5 @@ def _bytes_of(graphs: list[SampledGraph]) -> list[Any]:
     for graph in graphs:
         found.append(graph.ids.tobytes())
         for number in range(graph.num_layers):
-            layer = graph.layer(number)
-            found += [a.tobytes() for a in layer if a is not None]
+            found += [a.tobytes() for a in graph.layer(number) if a is not None]
     return found

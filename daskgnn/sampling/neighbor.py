@@ -19,6 +19,7 @@ from daskgnn.kernels.merge import merge_answers
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.sampler import Sampler
+from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +89,7 @@ class NeighborSampler(Sampler):
     def __init__(
         self, num_neighbors: Sequence[int], sample_by: str = "uniform"
     ) -> None:
-        self.fan_out = _fan_out(num_neighbors)
+        self.fan_out = FanOut(tuple(fan_outs("num_neighbors", num_neighbors)))
         if sample_by not in SAMPLE_BY:
             names = ", ".join(map(repr, SAMPLE_BY))
             raise InputError(f"sample_by={sample_by!r}, expected one of {names}")
@@ -151,8 +152,7 @@ class NeighborSampler(Sampler):
             return {}
         if self.sample_by == "degree":
             # A source that nothing points to counts as having one in-neighbour.
-            degrees = np.maximum(source.degrees(block.indices), 1)
-            weights = degrees.astype(np.float32)
+            weights = np.maximum(source.degrees(block.indices), 1).astype(np.float32)
         elif block.weights is None:
             weights = np.ones(len(block.indices), np.float32)
         else:
@@ -318,17 +318,5 @@ class NeighborSampler(Sampler):
         dict
             "num_neighbors" and "sample_by".
         """
-        fan_outs = list(self.fan_out.num_neighbors)
-        return {"num_neighbors": fan_outs, "sample_by": self.sample_by}
-
-
-def _fan_out(num_neighbors: Sequence[int]) -> FanOut:
-    """Return the fan-outs, if they can be."""
-    values = list(num_neighbors)
-    for k in values:
-        if not isinstance(k, int | np.integer) or (k < 1 and k != -1):
-            raise InputError(
-                f"num_neighbors={values} has {k!r}, expected at least 1, or -1 for all "
-                "neighbours"
-            )
-    return FanOut(tuple(int(k) for k in values))
+        known = list(self.fan_out.num_neighbors)
+        return {"num_neighbors": known, "sample_by": self.sample_by}

@@ -353,11 +353,10 @@ class Sampler:
         """
         known = {"sampler": type(self).__qualname__, **vars(self)}
         try:
-            found: dict[str, Any] = json.loads(json.dumps(known))
+            return json.loads(json.dumps(known))
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{type(self).__name__}.fingerprint: {error}; give it a method "
                 "fingerprint(self) that returns what tells two such samplers apart, as "
                 "{'sampler': 'mine', 'k': 3}"
             ) from error
-        return found

@@ -214,8 +214,7 @@ class NodeClassification(Task):
             scores["loss"] = sum(total.losses) / total.count
         if total.classes is not None:
             average = self._measure.removeprefix("f1_")
-            several = not total.losses
-            scores[self._metric] = f1(total.classes, average, every=several)
+            scores[self._metric] = f1(total.classes, average, every=not total.losses)
         elif self._measure in ("rocauc", "ap"):
             scores |= self._ranked(total)
         elif self._metric != "accuracy":

@@ -249,8 +249,7 @@ def score_classes(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScore
     classes = None
     if measure != "accuracy":
         found = (labels[labels == predictions], labels, predictions)
-        size = h.shape[1]
-        classes = np.array([np.bincount(each, minlength=size) for each in found])
+        classes = np.array([np.bincount(a, minlength=h.shape[1]) for a in found])
     right = int((labels == predictions).sum())
     return ClassScores(count, right, count, (loss,), classes)
 

@@ -101,8 +101,7 @@ class Lookahead:
         places = [self.executor.worker_of(part) for part in range(len(keys))]
         together = memories if plan.read_in_place else places
         if len(set(together)) < len(places) and self.executor.num_workers():
-            name = (plan.run, window.number)
-            tasks = bundled(tasks, [*keys, *caches], places, name)
+            tasks = bundled(tasks, [*keys, *caches], places, (plan.run, window.number))
         self.executor.submit(
             tasks, [*keys, *caches], priority=-window.number, ahead=True
         )
@@ -118,8 +117,10 @@ class Lookahead:
 
         So are those after it, from what standbys hold.
         """
-        if ahead.takeovers == self.executor.takeovers or not self._can_do_again():
+        if ahead.takeovers == self.executor.takeovers:
             return ahead
+        if self._caches and self.preparation.cache is not None:
+            return ahead  # it depends on what the windows before it left
         self._attempt += 1
         windows = [ahead, *self._prepared]
         for old in windows:
@@ -128,7 +129,3 @@ class Lookahead:
         self._prepared.clear()
         self._prepared.extend(again[1:])
         return again[0]
-
-    def _can_do_again(self) -> bool:
-        """Return whether windows depend on nothing that windows before them left."""
-        return self.preparation.cache is None or not self._caches

@@ -137,8 +137,7 @@ def choose_sampler(
             f"{name}={given} has {sampler.num_layers} hops, the model has {layers} "
             "layers: give one fan-out per layer"
         )
-    found: Sampler = sampler
-    return found
+    return sampler
 
 
 def check_worker_limit(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import dask
 from dask.task_spec import Task
 from dask.utils import parse_bytes
 
 from daskgnn.cluster.clusters import translate_cluster_errors, warn_of_cluster
+from daskgnn.cluster.persisted import same
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
@@ -21,6 +21,7 @@ from daskgnn.dataflow.memory import (
     estimate_mapped,
     estimate_step,
     first_window,
+    memory_share,
     parts_per_worker,
     plan_memory,
 )
@@ -113,7 +114,7 @@ class Deployment:
         """Keys of the program, by part."""
         parts = range(self.graph.num_parts)
         keys: list[Any] = [("program", self.run, part) for part in parts]
-        tasks = {key: Task(key, same_program, self.program) for key in keys}
+        tasks = {key: Task(key, same, self.program) for key in keys}
         self.executor.submit(tasks, keys, lasting=True)
         return keys
 
@@ -147,7 +148,7 @@ class Deployment:
         mapped = estimate_mapped(self.graph, self.feature_dtype)
         return share_memory(
             # Mapped memory counts for the worker that reads it, too.
-            has_room=not limit or mapped < _share_of_memory() * limit,
+            has_room=not limit or mapped < memory_share() * limit,
             has_cache=self.halo_cache[1] > 0,
         )
 
@@ -165,20 +166,14 @@ class Deployment:
         InputError
             If not even windows of one step fit into the workers' memory.
         """
-        look_ahead = int(dask.config.get("gnn.look-ahead"))
-        budget = WindowBudget(
-            self.executor.memory_limit(),
-            wanted or int(dask.config.get("gnn.window")),
-            look_ahead,
-            _share_of_memory(),
-        )
+        budget = WindowBudget.configured(self.executor.memory_limit(), wanted)
         plan = plan_memory(
             self.graph,
             self._step_size,
             budget,
             num_workers=self.executor.num_workers(),
             feature_dtype=self.feature_dtype,
-            cache_bytes=estimate_cache(*self.halo_cache, look_ahead),
+            cache_bytes=estimate_cache(*self.halo_cache, budget.look_ahead),
         )
         return plan.window
 
@@ -207,12 +202,3 @@ def find_workers(graph: Graph, options: TrainOptions) -> Executor:
 def new_name() -> str:
     """Return what makes the keys of one use of a deployment its own."""
     return uuid.uuid4().hex[:8]
-
-
-def same_program(program: Program) -> Program:
-    """Return the program: a task, so that it can be sent to any worker again."""
-    return program
-
-
-def _share_of_memory() -> float:
-    return float(dask.config.get("gnn.memory-share"))

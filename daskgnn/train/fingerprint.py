@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 def fingerprint(deployment: Deployment, schedule: Schedule) -> dict[str, Any]:
     """Return the facts that decide a run's result, as checkpoints hold them."""
     graph, model, given = deployment.graph, deployment.model, {**deployment.options}
-    own = {name: given[name] for name, o in TRAINER.items() if o.fact is True}
     return {
         "graph_hash": graph.graph_hash,
         "num_parts": graph.num_parts,
@@ -29,7 +28,7 @@ def fingerprint(deployment: Deployment, schedule: Schedule) -> dict[str, Any]:
         ],
         "gradients": deployment.program.gradients.fingerprint(),
         "optimizer": schedule.describe(),
-        **own,
+        **{name: given[name] for name, o in TRAINER.items() if o.fact is True},
         **deployment.sampler.fingerprint(),
         **deployment.targets.task.fingerprint(),
     }

@@ -161,8 +161,7 @@ class TrainLoop:
         steps = WindowSteps(
             self.method, name, state, self.programs, ahead.batches, options
         )
-        in_order = self._goes_in_order()
-        outcomes = self.executor.run_in_order(steps) if in_order else []
+        outcomes = self.executor.run_in_order(steps) if self._goes_in_order() else []
         batches = ahead.batches
         num_tasks = ahead.num_tasks + len(keys)
         members: tuple[MemberReport, ...] = ()

@@ -131,8 +131,7 @@ def find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
                     f"{place} is partitioned already, so {option} cannot be given: "
                     f"daskgnn partition {place} OUT makes another store"
                 )
-        graph = open_graph(place, 1)
-        return place, graph.name, None
+        return place, open_graph(place, 1).name, None
     data = resolve(place, data_dir=asked["data_dir"], yes=yes)
     if is_url(asked["out"]):
         raise InputError(

@@ -69,8 +69,7 @@ class ServerLoop(TrainLoop):
         self, ahead: PreparedAhead, steps: WindowSteps
     ) -> tuple[TrainState, int]:
         """Serve a window's units; return the state after them, and how many tasks."""
-        count = len(ahead.batches)
-        given = steps.state, steps.options, count
+        given = steps.state, steps.options, len(ahead.batches)
         updates = _Updates(self.method, self.deployment.program, *given)
         service = _Service(self.executor, self.programs, ahead, updates)
         service.pool.remember(self._seconds or {})
@@ -134,6 +133,7 @@ class _Updates:
 
     def after(self) -> TrainState:
         """Return the state, with the reports of the window's steps."""
+        finished = np.maximum.accumulate(self._finished)
         reports = [
             StepReport(
                 float(sum(s.loss for s in step)),
@@ -142,9 +142,7 @@ class _Updates:
                 sum(s.dense_bytes for s in step),
                 sum(s.sent_bytes for s in step),
             )
-            for step, done in zip(
-                self._shares, np.maximum.accumulate(self._finished), strict=True
-            )
+            for step, done in zip(self._shares, finished, strict=True)
         ]
         step = self.before.step + len(self.options)
         late = tuple(self._late)
@@ -187,8 +185,8 @@ class _Service:
         self.executor, self.programs, self.ahead = executor, programs, ahead
         self.updates = updates
         self.places = [executor.worker_of(p) for p in range(len(ahead.batches))]
-        bound = updates.versions.bound
-        self.pool = Pool.of(self.places, len(updates.options), bound)
+        steps = len(updates.options)
+        self.pool = Pool.of(self.places, steps, updates.versions.bound)
         self.num_tasks = 0
         self._name = (ahead.run, ahead.window.number, next(_services))
         self._under_way: dict[Any, tuple[Unit, str, float]] = {}

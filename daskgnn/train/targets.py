@@ -43,8 +43,7 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
                 f"task: {type(task).__name__}.tables names {table!r}, which graph "
                 f"{graph.name!r} does not have: tables = () asks for none"
             )
-    found: Task = task.for_graph(graph)
-    return found
+    return task.for_graph(graph)
 
 
 @dataclass(eq=False)

@@ -122,8 +122,7 @@ def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     some = np.arange(ROWS) % content.adjacency.num_rows
     nodes = {}
     for part in range(2):
-        weighted = content.adjacency.weights is not None
-        block = made_up_block(part, weighted, dtype)
+        block = made_up_block(part, content.adjacency.weights is not None, dtype)
         tiny = PartContent(
             block,
             some_rows(content.features, some),
@@ -140,5 +139,4 @@ def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     runs = [[np.arange(2, dtype=dtype) + part * ROWS] for part in range(2)]
     seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepMeta(0, 4)])
     tasks, windows = prepare_window(small, 0, seeds)
-    window: PreparedWindow = get_sync({**tasks, **nodes}, windows)[0]
-    return window
+    return get_sync({**tasks, **nodes}, windows)[0]

@@ -31,8 +31,7 @@ def chain_window(steps: WindowSteps) -> tuple[dict[Any, Any], Any]:
     computed again without anything before it.
     """
     runner = TaskRunner(steps)
-    last = run_steps(steps.method, runner, steps.options)
-    return runner.tasks, last
+    return runner.tasks, run_steps(steps.method, runner, steps.options)
 
 
 class TaskRunner:
@@ -90,9 +89,8 @@ class TaskRunner:
         for part, program in enumerate(self.programs):
             given = self.method, TaskRef(program), TaskRef(self.state)
             copies.append(self._add("checksum", (step.number, part), checksum, *given))
-        name = (step.number, 0)
         self._checks.append(
-            self._add("check", name, compare_copies, List(*copies), done)
+            self._add("check", (step.number, 0), compare_copies, List(*copies), done)
         )
 
     def end(self, carried: dict[int, Any]) -> Any:
@@ -140,8 +138,7 @@ def part_step(
     clock.include(session.clock.take())
     share = found.share
     if share is not None and not share.work:
-        work = {here(): Work(clock.spent, began, time.time())}
-        share = replace(share, work=work)
+        share = replace(share, work={here(): Work(clock.spent, began, time.time())})
     return replace(found, share=share) if method.carries else share
 
 

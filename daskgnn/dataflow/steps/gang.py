@@ -81,8 +81,7 @@ class Mailbox:
                 if (step, sender) in letters:
                     return letters.pop((step, sender))
                 left = deadline - time.monotonic()
-                given_up = attempt in self._given_up
-                if given_up or sender in self._lost or left <= 0:
+                if attempt in self._given_up or sender in self._lost or left <= 0:
                     raise PeerLost(sender)
                 self._changed.wait(left)
 

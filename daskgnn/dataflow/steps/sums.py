@@ -77,10 +77,9 @@ class TreeSum(Sum):
         self._sliced = self.adds_own and self._takes_slices()
         with clock.phase("exchange"):
             if self._sliced:
-                cuts = self._slices(len(next(iter(known.values())).gradient))
                 pieces = [
                     {r: replace(s, gradient=s.gradient[cut]) for r, s in known.items()}
-                    for cut in cuts
+                    for cut in self._slices(len(next(iter(known.values())).gradient))
                 ]
                 self._known = pieces.pop(exchange.me)
             else:

@@ -68,12 +68,7 @@ _DRAWN: dict[str, Callable[..., GraphData]] = {
     "planted": planted_partition,
     "rmat": rmat,
 }
-_SHORT = {
-    "nodes": "num_nodes",
-    "edges": "num_edges",
-    "classes": "num_classes",
-    "features": "num_features",
-}
+_SHORT = {name: f"num_{name}" for name in ("nodes", "edges", "classes", "features")}
 
 
 def list_datasets() -> list[DatasetInfo]:

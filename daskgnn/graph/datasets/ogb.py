@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError, first_line
+from daskgnn.errors import DatasetError
 from daskgnn.graph.datasets.download import cache_folder, data_folder
+from daskgnn.graph.edges.inputfiles import readable
 from daskgnn.graph.readers.memory import from_edge_index
 from daskgnn.graph.readers.npz import load_npz
 
@@ -35,6 +36,7 @@ _SIZES = {
     "ogbn-papers100M": "56 GB",
 }
 _SPLIT_FILES = {"train": "train", "val": "valid", "test": "test"}
+_REMEDY = "get the data set again"
 
 
 def _ogb_module(path: str) -> Any:
@@ -89,8 +91,7 @@ def ogb_table(name: str) -> dict[str, str]:
     DatasetError
         If it knows none of that name.
     """
-    table = {known.lower(): known for known in _master()}
-    known = table.get(name.lower())
+    known = {known.lower(): known for known in _master()}.get(name.lower())
     if known is None:
         near = difflib.get_close_matches(name.lower(), _master(), n=3, cutoff=0.7)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -181,17 +182,14 @@ def from_ogb(
     )
 
 
-def _needed(table: dict[str, str]) -> str:
-    return "raw/data.npz" if table["binary"] == "True" else "raw/edge.csv.gz"
-
-
 def _find(table: dict[str, str], data_dir: str | Path | None) -> Path | None:
+    file = "raw/data.npz" if table["binary"] == "True" else "raw/edge.csv.gz"
     own = table["name"].replace("-", "_")
     user = data_folder(data_dir)
     roots = ([user, user / "ogb"] if user else []) + [cache_folder() / "ogb"]
     for root in roots:
         for folder in (own, f"{own}_pyg", f"{own}_dgl", table["download_name"]):
-            if (root / folder / _needed(table)).is_file():
+            if (root / folder / file).is_file():
                 return root / folder
     return None
 
@@ -237,14 +235,10 @@ def _table(path: Path, dtype: Any = None) -> np.ndarray:
     """Return a headerless csv.gz as an array (rows, columns)."""
     import pandas as pd
 
-    try:
+    if not path.is_file():
+        raise DatasetError(f"file {path} is missing: {_REMEDY}")
+    with readable(path, "is damaged", (ValueError, OSError, EOFError), _REMEDY):
         return pd.read_csv(path, header=None, dtype=dtype).to_numpy()
-    except FileNotFoundError:
-        raise DatasetError(f"file {path} is missing: get the data set again") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise DatasetError(
-            f"file {path} is damaged ({first_line(error)}): get the data set again"
-        ) from None
 
 
 def _read_csv(folder: Path) -> dict[str, Any]:
@@ -267,14 +261,10 @@ def _read_binary(folder: Path) -> dict[str, Any]:
     found = load_npz(raw / "data.npz") | load_npz(raw / "node-label.npz")
     keys = {"edge_index", "node_feat", "edge_feat"} & found.keys()
     arrays: dict[str, Any] = {key: found[key] for key in keys}
-    try:
+    with readable(raw, "is damaged", (KeyError, ValueError, IndexError), _REMEDY):
         arrays["num_nodes"] = found["num_nodes_list"][0]
         arrays["labels"] = found["node_label"]
         num_edges = int(found["num_edges_list"][0])
-    except (KeyError, ValueError, IndexError) as error:
-        raise DatasetError(
-            f"{raw} is damaged ({error}): get the data set again"
-        ) from None
     return _check_num_edges(arrays, num_edges, raw)
 
 
@@ -284,7 +274,7 @@ def _check_num_edges(
     found = arrays["edge_index"].shape[1]
     if found != num_edges:
         raise DatasetError(
-            f"{raw} holds {found} edges, expected {num_edges}: get the data set again"
+            f"{raw} holds {found} edges, expected {num_edges}: {_REMEDY}"
         )
     return arrays
 
@@ -304,6 +294,5 @@ def _species(name: str, folder: Path, features: str) -> np.ndarray:
         )
     paths = [folder / "raw" / f"{stem}.csv.gz" for stem in ("node_species", "species")]
     path = next((path for path in paths if path.is_file()), paths[0])
-    species = _table(path, np.int64)[:, 0]
-    kinds, number = np.unique(species, return_inverse=True)
+    kinds, number = np.unique(_table(path, np.int64)[:, 0], return_inverse=True)
     return np.eye(len(kinds), dtype=np.float32)[number]

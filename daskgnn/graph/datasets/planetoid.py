@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.errors import DatasetError
 from daskgnn.graph.datasets.download import cache_folder, check_file, data_folder, fetch
+from daskgnn.graph.edges.inputfiles import readable
 from daskgnn.graph.readers.memory import from_edge_index
 
 if TYPE_CHECKING:
@@ -79,14 +79,11 @@ def load_pickle(path: str | Path) -> Any:
     DatasetError
         If the file is not such a pickle, or names anything that is not allowed.
     """
-    try:
-        with Path(path).open("rb") as file:
-            value = _Unpickler(file, encoding="latin1").load()
+    path, what = Path(path), "is damaged or not a Planetoid file"
+    # A damaged pickle can fail in any way.
+    with readable(path, what, Exception), path.open("rb") as file:
+        value = _Unpickler(file, encoding="latin1").load()
         return value.to_csr() if isinstance(value, _Matrix) else value
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise DatasetError(
-            f"{path} is damaged or not a Planetoid file ({error}): get it again"
-        ) from None
 
 
 def load_planetoid(
@@ -151,17 +148,17 @@ def _assemble(name: str, paths: dict[str, Path]) -> GraphData:
     }
     test = np.loadtxt(paths["test.index"], dtype=np.int64)
     num_nodes, num_train = len(parts["graph"]), len(parts["y"])
-    rest = np.arange(parts["allx"].shape[0])
-    rows = np.concatenate([rest, test])
+    rows = np.concatenate([np.arange(parts["allx"].shape[0]), test])
+    # Row k belongs to node rows[k]; CiteSeer leaves some nodes without one.
+    given = sp.vstack([parts["allx"], parts["tx"]]).tocoo()
+    entries = (given.data, (rows[given.row], given.col))
     labels = np.full(num_nodes, -1, dtype=np.int64)
     one_hot = np.concatenate([parts["ally"], parts["ty"]])
     labels[rows] = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
     return from_edge_index(
         _edges(parts["graph"]),
         num_nodes=num_nodes,
-        features=_place(
-            sp.vstack([parts["allx"], parts["tx"]]).tocoo(), rows, num_nodes
-        ),
+        features=sp.csr_array(entries, shape=(num_nodes, given.shape[1])),
         labels=labels,
         num_classes=one_hot.shape[1],
         train=np.arange(num_train),
@@ -170,12 +167,6 @@ def _assemble(name: str, paths: dict[str, Path]) -> GraphData:
         name=name,
         metric="accuracy",
     )
-
-
-def _place(matrix: Any, rows: np.ndarray, num_nodes: int) -> sp.csr_array:
-    """Move row k of ``matrix`` to row ``rows[k]``; CiteSeer leaves some rows empty."""
-    shape = (num_nodes, matrix.shape[1])
-    return sp.csr_array((matrix.data, (rows[matrix.row], matrix.col)), shape=shape)
 
 
 def _edges(neighbors: dict[int, list[int]]) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.values import is_whole
 
 Features: TypeAlias = np.ndarray | Any
 """Dense (N, F), or ``scipy.sparse.csr_array``, which mypy does not know."""
@@ -262,7 +263,7 @@ def check_num_nodes(num_nodes: Any) -> int:
     GraphFormatError
         If it is anything else.
     """
-    if isinstance(num_nodes, bool) or not isinstance(num_nodes, int | np.integer):
+    if not is_whole(num_nodes):
         raise GraphFormatError(
             f"num_nodes is {num_nodes!r}, expected an integer: pass num_nodes=N"
         )

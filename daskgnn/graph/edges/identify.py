@@ -102,10 +102,9 @@ def pack_ids(node_ids: np.ndarray) -> dict[str, np.ndarray]:
     if node_ids.dtype.kind != "U":
         return {"node_ids": node_ids}
     words = [word.encode("utf-8", "surrogatepass") for word in node_ids.tolist()]
-    ends = np.cumsum([len(word) for word in words], dtype=np.int64)
     return {
         "node_ids_utf8": np.frombuffer(b"".join(words), np.uint8),
-        "node_ids_ends": ends,
+        "node_ids_ends": np.cumsum([len(word) for word in words], dtype=np.int64),
     }
 
 

@@ -10,12 +10,13 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError
+from daskgnn.errors import DaskGNNError, DatasetError, first_line
 
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SPACES = re.compile(rb"[ \t]+")
@@ -24,6 +25,27 @@ _COMMENT = re.compile(rb"(?m)^[ \t]*[#%][^\n]*(?:\n|\Z)")
 _LONGEST_LINE = 1 << 24
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What a damaged file raises while it is read."""
+
+
+@contextmanager
+def readable(
+    path: Path, what: str, broken: Any = BROKEN, remedy: str = "get it again"
+) -> Iterator[None]:
+    """Say in one line what is wrong with a file where reading it fails.
+
+    Parameters
+    ----------
+    what : str
+        What to say of the path, such as "is damaged or not GraphML".
+    broken : exception or tuple of exceptions
+        What reading raises then; errors of ours pass as they are.
+    """
+    try:
+        yield
+    except DaskGNNError:
+        raise
+    except broken as error:
+        raise DatasetError(f"{path} {what} ({first_line(error)}): {remedy}") from None
 
 
 def find_files(given: Any) -> list[Path]:
@@ -76,21 +98,15 @@ def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
         If the file cannot be read to its end.
     """
     done = 0
-    try:
-        # The file is opened separately from the stream: its position shows progress.
-        with path.open("rb") as raw, uncompressed(path, raw) as stream:
-            for block in _whole_lines(stream, size):
-                if progress is not None:
-                    progress.update(raw.tell() - done)
-                    done = raw.tell()
-                if b"#" in block or b"%" in block:
-                    block = _COMMENT.sub(b"", block)
-                if block.strip():
-                    yield block
-    except BROKEN as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error or type(error).__name__}): get it again"
-        ) from None
+    with opened(path) as (raw, text):
+        for block in _whole_lines(text, size):
+            if progress is not None:
+                progress.update(raw.tell() - done)
+                done = raw.tell()
+            if b"#" in block or b"%" in block:
+                block = _COMMENT.sub(b"", block)
+            if block.strip():
+                yield block
 
 
 def tidy(block: bytes) -> bytes:
@@ -105,10 +121,21 @@ def count_lines(block: bytes) -> int:
     return int(ends.sum() - empty.sum() - ends[0])
 
 
-def uncompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    """Return what uncompresses an open file."""
-    opener: Any = _COMPRESSED.get(path.suffix.lower())
-    return raw if opener is None else opener(raw, "rb")
+@contextmanager
+def opened(
+    path: Path, what: str = "cannot be read", broken: Any = BROKEN
+) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Open a file to read: yield it, whose position shows progress, and its text.
+
+    See `readable` for the errors.
+    """
+    opener: Any = _COMPRESSED.get(path.suffix.lower(), lambda raw, _: raw)
+    with (
+        readable(path, what, broken),
+        path.open("rb") as raw,
+        opener(raw, "rb") as text,
+    ):
+        yield raw, text
 
 
 def _whole_lines(stream: IO[bytes], size: int) -> Iterator[bytes]:

@@ -81,8 +81,7 @@ def rounded(rows: np.ndarray, feature_dtype: str) -> np.ndarray:
 def _canonical(features: Any) -> sp.csr_array:
     """Return CSR with sorted columns, no repeats and no stored zeros."""
     matrix = sp.csr_array(features)
-    clean = matrix.has_canonical_format and matrix.data.all()
-    if not clean:
+    if not (matrix.has_canonical_format and matrix.data.all()):
         matrix = matrix.copy()
         matrix.sum_duplicates()
         matrix.eliminate_zeros()

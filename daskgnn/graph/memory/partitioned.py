@@ -113,8 +113,7 @@ class PartitionedGraph:
     def nbytes(self) -> int:
         """About how many bytes a store of the graph takes, with features as float16."""
         data = self.data
-        rows = data.num_edges * 4 + data.num_nodes * (24 + 2 * data.num_features)
-        return int(rows)
+        return int(data.num_edges * 4 + data.num_nodes * (24 + 2 * data.num_features))
 
     @property
     def indices(self) -> np.ndarray:

@@ -24,9 +24,10 @@ from daskgnn.partition.assignment import (
     is_assignment,
     partitioner_name,
 )
-from daskgnn.partition.book import default_clusters, is_whole
+from daskgnn.partition.book import default_clusters
 from daskgnn.partition.measured import Measured, run_measured
 from daskgnn.partition.methods.vertexcut import VERTEX_CUTS, VertexCut
+from daskgnn.values import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -75,22 +75,12 @@ class VertexCutGraph(PartitionedGraph):
 
     @classmethod
     def from_cut(
-        cls,
-        data: GraphData,
-        cut: VertexCut,
-        partitioner: dict[str, Any],
-        least: int | None = None,
+        cls, data: GraphData, cut: VertexCut, partitioner: dict[str, Any]
     ) -> PartitionedGraph:
         """Order a graph by its nodes' masters; clusters without any are left out.
 
-        Their entries go to the master of the row. Where no row is of high degree, the
-        result is a plain `PartitionedGraph`.
-
-        Parameters
-        ----------
-        least
-            The degree from which on rows are split; as `split_threshold` says if not
-            given.
+        Their entries go to the master of the row. Where no row is of high degree (see
+        `split_threshold`), the result is a plain `PartitionedGraph`.
 
         Raises
         ------
@@ -100,8 +90,7 @@ class VertexCutGraph(PartitionedGraph):
         cut = _in_order(data, cut)
         plain_graph = PartitionedGraph.from_clusters(data, cut.masters, partitioner)
         names = plain_graph.cluster_names
-        if least is None:
-            least = split_threshold(data.num_nodes, data.num_edges, len(names))
+        least = split_threshold(data.num_nodes, data.num_edges, len(names))
         degree = np.diff(data.indptr)
         check_splittable(data, int(degree[degree >= least].sum()), partitioner)
         if len(names) < 2 or not (degree >= least).any():

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
-from daskgnn.graph.edges.inputfiles import find_files
+from daskgnn.graph.edges.inputfiles import find_files, readable
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.readers.build import begin, build_graph, find_column, take_options
 from daskgnn.graph.readers.memory import from_scipy
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _PAIRS = (("source", "destination"), ("src", "dst"), ("row", "col"), ("u", "v"))
 _WEIGHTS = ("edge_weight", "weight")
+_BROKEN = (ValueError, OSError, EOFError, SyntaxError, TypeError)
+"""What a damaged .npy raises while it is read."""
 
 
 def read_numpy(path: Any, **options: Any) -> GraphData:
@@ -69,13 +71,8 @@ def read_numpy(path: Any, **options: Any) -> GraphData:
     reading = begin(path, options)
 
     def chunks(file: Path, _: Any) -> Iterator[Any]:
-        try:
+        with readable(file, "is damaged or not an .npy of plain numbers", _BROKEN):
             edges = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
-            raise DatasetError(
-                f"{file} is damaged or not an .npy of plain numbers ({error}): "
-                "get it again"
-            ) from None
         yield from _slices(edges, reading.limit // 64, file)
 
     return build_graph(reading.collect(chunks), reading.options)
@@ -109,12 +106,8 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
         return read_npz(path, **_npz_options(options))
     if "format" not in arrays:
         return _from_arrays(arrays, path, options)
-    try:
+    with readable(path, "is damaged or not a scipy matrix", BROKEN_ARCHIVE):
         matrix = sp.load_npz(path)
-    except BROKEN_ARCHIVE as error:
-        raise DatasetError(
-            f"{path} is damaged or not a scipy matrix ({error}): get it again"
-        ) from None
     # A matrix is in memory already, so there is no limit and no progress.
     unused = ("memory_limit", "progress")
     given = {key: value for key, value in options.items() if key not in unused}

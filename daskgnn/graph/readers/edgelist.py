@@ -267,8 +267,7 @@ def _explain(
 ) -> Exception:
     """Return the error for a block that pyarrow cannot read."""
     text = first_line(error)
-    ids = any(f"In CSV column #{i}:" in text for i in wanted[:2])
-    if numbers and ids:
+    if numbers and any(f"In CSV column #{i}:" in text for i in wanted[:2]):
         return _NotNumbers()
     return GraphFormatError(
         f"{path} holds a line that does not fit ({text}): expected the same fields in "

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.identify import WordIds
-from daskgnn.graph.edges.inputfiles import BROKEN, uncompressed
+from daskgnn.graph.edges.inputfiles import BROKEN, opened
 from daskgnn.graph.readers.build import begin, build_graph
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _REFUSED = ("hyperedge", "port")
+_BROKEN = (ElementTree.ParseError, LookupError, ValueError, *BROKEN)
+"""What a file that is no XML raises while it is read."""
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _TYPES: dict[str, Any] = {
     "boolean": lambda text: _BOOLEANS[text.lower()],
@@ -94,20 +96,12 @@ class _GraphML:
 
     def chunks(self, path: Path, bar: Any) -> Iterator[list[np.ndarray]]:
         """Yield the edges of the file."""
-        try:
-            # The file on disk is opened beside the stream: its place tells progress.
-            with path.open("rb") as raw, uncompressed(path, raw) as stream:
-                for event, element in ElementTree.iterparse(stream, ("start", "end")):
-                    self._take(event, element)
-                    if len(self._ends) >= 2 * _CHUNK:
-                        bar.update(raw.tell() - bar.n)
-                        yield self._flush()
-        except (ElementTree.ParseError, LookupError, ValueError, *BROKEN) as error:
-            if isinstance(error, GraphFormatError):
-                raise
-            raise DatasetError(
-                f"{path} is not GraphML ({error}): get it again"
-            ) from None
+        with opened(path, "is not GraphML", _BROKEN) as (raw, text):
+            for event, element in ElementTree.iterparse(text, ("start", "end")):
+                self._take(event, element)
+                if len(self._ends) >= 2 * _CHUNK:
+                    bar.update(raw.tell() - bar.n)
+                    yield self._flush()
         yield self._flush()
         if not self._graphs:
             raise self._wrong("no graph", "one")

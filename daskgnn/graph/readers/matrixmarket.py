@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.assemble import Spool
-from daskgnn.graph.edges.inputfiles import BROKEN, line_blocks, tidy, uncompressed
+from daskgnn.graph.edges.inputfiles import line_blocks, opened, tidy
 from daskgnn.graph.readers.build import begin, build_graph, parse_lines
 
 if TYPE_CHECKING:
@@ -107,11 +107,8 @@ class _Matrix:
 
 def _read_header(path: Path) -> tuple[str, bool]:
     """Return what entries are, by the first line, and whether one half is stored."""
-    try:
-        with path.open("rb") as raw, uncompressed(path, raw) as stream:
-            line = stream.readline(1000).decode("ascii", "replace")
-    except BROKEN as error:
-        raise DatasetError(f"{path} cannot be read ({error}): get it again") from None
+    with opened(path) as (_, text):
+        line = text.readline(1000).decode("ascii", "replace")
     words = line.lower().split()
     if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:
         raise DatasetError(
@@ -154,9 +151,8 @@ def _parse(
     names = ["i", "j", "value"][: _COLUMNS[field]]
     kinds = dict(enumerate([pa.int64(), pa.int64(), pa.float32()][: len(names)]))
     try:
-        source, destination, *values = parse_lines(
-            tidy(block), " ", len(names), kinds
-        ).values()
+        columns = parse_lines(tidy(block), " ", len(names), kinds)
+        source, destination, *values = columns.values()
     except pa.ArrowInvalid as error:
         raise DatasetError(
             f"{path} holds a line that does not fit ({first_line(error)}): "

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.errors import DatasetError, GraphFormatError, first_line
-from daskgnn.graph.edges.inputfiles import find_files, plain_suffix
+from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.inputfiles import find_files, plain_suffix, readable
 from daskgnn.graph.memory.checks import SPLITS
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _ID_NAMES = ("id", "node_id", "node", "nid")
 _LABEL_NAMES = ("label", "labels", "y", "class", "target")
 _SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val"}
 _SPLIT_WORDS["test"] = "test"
+_BROKEN = (ValueError, OSError, EOFError, ArithmeticError)
+"""What a file that is no table raises while it is read."""
 
 
 @dataclass(eq=False)
@@ -148,17 +150,13 @@ def _read_frame(path: Path) -> pd.DataFrame:
     """Read one file of a table."""
     import pandas as pd
 
-    try:
+    expected = "expected Parquet or CSV"
+    with readable(path, "cannot be read as a table", _BROKEN, expected):
         if plain_suffix(path) in (".parquet", ".pq"):
             # One thread: the file is small compared with the edges, and memory counts.
             return pd.read_parquet(path, engine="pyarrow", use_threads=False)
         separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
         return pd.read_csv(path, sep=separator, skipinitialspace=True)
-    except (ValueError, OSError, EOFError, ArithmeticError) as error:
-        raise DatasetError(
-            f"{path} cannot be read as a table ({first_line(error)}): expected Parquet "
-            "or CSV"
-        ) from None
 
 
 def _check_ids(ids: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
+from daskgnn.graph.edges.inputfiles import readable
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
 
@@ -93,14 +94,12 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise DatasetError(f"file {path} is missing: get it again")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except BROKEN_ARCHIVE as error:
-        raise DatasetError(
-            f"{path} is damaged or not an .npz of plain arrays ({error}): "
-            f"get the file again"
-        ) from None
+    with (
+        readable(path, "is damaged or not an .npz of plain arrays", BROKEN_ARCHIVE),
+        path.open("rb") as stream,
+        np.load(stream, allow_pickle=False) as file,
+    ):
+        return {key: file[key] for key in file.files}
 
 
 def _from_npz_arrays(
@@ -115,14 +114,13 @@ def _from_npz_arrays(
     labels = arrays.get("labels")
     targets = None if labels is None else convert.label_array(labels)
     masks = {key: arrays.get(f"{key}_mask") for key in SPLITS}
-    num_nodes = len(indptr) - 1
     return GraphData(
         indptr,
         indices,
         features=_npz_features(arrays),
         labels=targets,
         num_classes=convert.count_classes(targets, num_classes),
-        splits=convert.split_arrays(masks, num_nodes),
+        splits=convert.split_arrays(masks, len(indptr) - 1),
         name=name,
         metric=metric,
         report=_report(indptr, indices),
@@ -157,5 +155,4 @@ def _npz_features(arrays: dict[str, np.ndarray]) -> sp.csr_array | None:
         raise GraphFormatError(
             f"the feat_* arrays are not a CSR matrix ({error})"
         ) from None
-    rows: sp.csr_array = convert.feature_matrix(matrix)
-    return rows
+    return convert.feature_matrix(matrix)

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daskgnn.errors import DatasetError, GraphFormatError, first_line
+from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.identify import WordIds
+from daskgnn.graph.edges.inputfiles import readable
 from daskgnn.graph.readers.build import begin, build_graph, find_column
 
 if TYPE_CHECKING:
@@ -133,21 +134,16 @@ def _batches(
     path: Path, places: list[str | int], rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield the columns of a file, some rows at a time."""
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            columns = [names[find_column(names, place, path)] for place in places]
-            if len(set(columns)) < len(columns):
-                raise GraphFormatError(
-                    f"{path}: source, destination and weight name one column twice"
-                )
-            for batch in file.iter_batches(rows, columns=columns):
-                yield batch.select(columns)
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(
-            f"{path} is damaged or not a Parquet file ({first_line(error)}): "
-            "get it again"
-        ) from None
+    what, broken = "is damaged or not a Parquet file", (pa.ArrowException, OSError)
+    with readable(path, what, broken), pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        columns = [names[find_column(names, place, path)] for place in places]
+        if len(set(columns)) < len(columns):
+            raise GraphFormatError(
+                f"{path}: source, destination and weight name one column twice"
+            )
+        for batch in file.iter_batches(rows, columns=columns):
+            yield batch.select(columns)
 
 
 def _array(column: pa.Array) -> np.ndarray:

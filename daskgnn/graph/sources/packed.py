@@ -24,10 +24,9 @@ class PackedSource:
 
 
 @lru_cache(maxsize=16)
-def _unpacked(payload: bytes) -> GraphSource:
-    """Return a source that was packed, unpickled once a process."""
-    source: GraphSource = cloudpickle.loads(payload)
-    return source
+def unpickled(payload: bytes) -> Any:
+    """Return what was packed, unpickled once a process."""
+    return cloudpickle.loads(payload)
 
 
 def pack(source: GraphSource) -> GraphSource | PackedSource:
@@ -53,10 +52,7 @@ def pack(source: GraphSource) -> GraphSource | PackedSource:
 
 def opened(source: Any) -> GraphSource:
     """Return the source that a task was given."""
-    if isinstance(source, PackedSource):
-        return _unpacked(source.payload)
-    found: GraphSource = source
-    return found
+    return unpickled(source.payload) if isinstance(source, PackedSource) else source
 
 
 def check_path_everywhere(client: Any, path: str, what: str = "the store") -> None:
@@ -96,8 +92,7 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
         return
     if source.path:
         check_path_everywhere(client, source.path)
-    found = client.run(_open, pack(source), on_error="return")
-    for address, problem in found.items():
+    for address, problem in client.run(_open, pack(source), on_error="return").items():
         if problem is not None:
             raise ClusterError(
                 f"worker {address} cannot open the graph's source "

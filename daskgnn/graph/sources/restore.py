@@ -35,23 +35,15 @@ def read_graph_data(store: Arrays) -> GraphData:
     if is_vertex_cut(store):
         slots = stored_places(store)[slots]
     indices = store.read("indices")
-    edges = {
-        name: store.read(name)[slots]
-        for name in store.arrays
-        if name == "edge_weight" or name.startswith("edge_attr/")
-    }
+    rows = {"edge_weight": slots, "labels": storage}
+    given: Any = {n: store.read(n)[at] for n, at in rows.items() if n in store.arrays}
     return GraphData(
         indptr=indptr,
         indices=original[indices[slots]].astype(indices.dtype),
-        edge_weight=edges.pop("edge_weight", None),
-        edge_attr={n.removeprefix("edge_attr/"): a for n, a in edges.items()},
+        edge_attr={n: a[slots] for n, a in store.group("edge_attr").items()},
         features=_features(store, storage),
-        labels=store.read("labels")[storage] if "labels" in store.arrays else None,
-        splits={
-            name.removeprefix("splits/"): np.sort(original[store.read(name)])
-            for name in store.arrays
-            if name.startswith("splits/")
-        },
+        splits={n: np.sort(original[ids]) for n, ids in store.group("splits").items()},
+        **given,
         **{name: store.attributes[name] for name in _SAID},
         node_ids=unpack_ids(store.read, store.arrays),
     )

@@ -261,8 +261,7 @@ class GraphSource:
             [m] for each column: storage ids in the schema's `index_dtype`, weights
             float32.
         """
-        schema = self.schema
-        found = {"source": np.empty(len(ids), schema.index_dtype)}
+        found = {"source": np.empty(len(ids), self.schema.index_dtype)}
         found["weight"] = np.ones(len(ids), np.float32)
         for start, mine in _runs(ids, 1):
             block = self.load_rows(start, start + 1)

@@ -165,8 +165,7 @@ class StoredSource(GraphSource):
         """Return dense feature rows as a half-precision table."""
         arrays = self.arrays
         if arrays.feature_dtype == dtype and not normalize:
-            stored = arrays.read("features", start, stop)
-            return stored.view(TABLE_DTYPES[dtype])
+            return arrays.read("features", start, stop).view(TABLE_DTYPES[dtype])
         array = arrays.arrays["features"]
         out: np.ndarray = np.empty((stop - start, array.shape[1]), TABLE_DTYPES[dtype])
         # A chunk at a time, so that no part is in memory as float32.
@@ -301,11 +300,7 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
     clusters = arrays.clusters()
     return GraphSchema(
         version=arrays.checksum,
-        splits={
-            name.removeprefix("splits/"): arrays.read(name)
-            for name in there
-            if name.startswith("splits/")
-        },
+        splits=arrays.group("splits"),
         tables=tuple(t for t in _TABLES if t in there),
         index_dtype=np.dtype(there["indices"].dtype),
         feature_dtype=arrays.feature_dtype or "float32",

@@ -159,9 +159,8 @@ def stored_places(store: Arrays) -> np.ndarray:
 
 def _num_kept(store: Arrays) -> int:
     """Return how many entries are in rows that are not split."""
-    return int(
-        store.arrays["indices"].shape[0] - store.arrays["spread_holders"].shape[0]
-    )
+    entries, held = (store.arrays[n].shape[0] for n in ("indices", "spread_holders"))
+    return int(entries - held)
 
 
 def _read_split_rows(
@@ -178,7 +177,9 @@ def _read_split_rows(
     low, high = int(slots[0]), int(slots[-1])
     clusters = np.searchsorted(store.read("cluster_bounds"), [start, stop])
     held = store.read("spread_bounds")[clusters]
-    weighted = "spread_strength" in store.arrays
+    strength = None
+    if "spread_strength" in store.arrays:
+        strength = store.read("spread_strength", first, last)
     split_rows = SplitRows(
         rows=rows[first:last] - start,
         indptr=slots - low,
@@ -186,8 +187,6 @@ def _read_split_rows(
         starts=store.read("spread_starts", first, last),
         first=int(held[0]),
         count=int(held[1] - held[0]),
-        weighted_degree=store.read("spread_strength", first, last)
-        if weighted
-        else None,
+        weighted_degree=strength,
     )
     return split_rows, (int(indptr[0]) - low, int(indptr[-1]) - high)

@@ -52,6 +52,11 @@ class Arrays(ABC):
             return None
         return str(self.attributes.get("feature_dtype", "float32"))
 
+    def group(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return the arrays of a group, by their names in it."""
+        names = (name for name in self.arrays if name.startswith(f"{prefix}/"))
+        return {name.removeprefix(f"{prefix}/"): self.read(name) for name in names}
+
     def clusters(self) -> Clusters:
         """Return what was stored of the clusters."""
         names = ("cluster_bounds", "cluster_edges", "cluster_crossing")

@@ -117,8 +117,7 @@ def check_target(target: str, overwrite: bool) -> None:
         )
     # A damaged store may be replaced, so its content is not read.
     root = Path(target, METADATA_FILE)
-    ours = root.is_file() and f'"{FORMAT}"' in root.read_text(errors="replace")
-    if not ours:
+    if not root.is_file() or f'"{FORMAT}"' not in root.read_text(errors="replace"):
         raise StoreError(
             f"{target!r} is not a store of daskgnn and is not overwritten: "
             "give another path or remove it first"

@@ -87,8 +87,7 @@ def spectral_embedding(level: Level, num_vectors: int, seed: int) -> np.ndarray:
     else:
         vectors = _largest_vectors(matrix, scale, little, count, seed)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    points: np.ndarray = vectors / np.maximum(lengths, 1e-12)
-    return points
+    return vectors / np.maximum(lengths, 1e-12)
 
 
 def _largest_vectors(
@@ -98,8 +97,7 @@ def _largest_vectors(
 
     def product(vector: np.ndarray) -> np.ndarray:
         scaled = scale * vector.ravel()
-        found: np.ndarray = scale * (matrix @ scaled + little * scaled.mean())
-        return found
+        return scale * (matrix @ scaled + little * scaled.mean())
 
     operator = LinearOperator(matrix.shape, matvec=product, dtype=np.float64)
     start = np.random.default_rng(seed).normal(size=len(scale))

@@ -32,5 +32,5 @@ def range_clusters(graph: Structure, num_clusters: int, seed: int) -> np.ndarray
     work = work_of(graph)
     # The middle of a node's work decides, so that no node is cut.
     middle = np.cumsum(work) - work / 2
-    clusters: np.ndarray = (middle * (num_clusters / work.sum())).astype(np.int64)
+    clusters = (middle * (num_clusters / work.sum())).astype(np.int64)
     return np.minimum(clusters, num_clusters - 1)

@@ -45,8 +45,7 @@ def order_clusters(
     """
     links = cluster_links(graph.indptr, graph.indices, clusters, num_clusters)
     weights = np.bincount(clusters, work, minlength=num_clusters)
-    number: np.ndarray = np.argsort(hierarchical_order(links, weights))
-    return number[clusters]
+    return np.argsort(hierarchical_order(links, weights))[clusters]
 
 
 def cluster_links(
@@ -115,8 +114,7 @@ def bisect_links(links: sp.csr_array, weights: np.ndarray) -> np.ndarray:
     if count > _DENSE:
         return _bisect_large(links, weights)
     dense = links.toarray()
-    second = _split_along(_fiedler(dense), weights)
-    return _refine(dense, weights, second)
+    return _refine(dense, weights, _split_along(_fiedler(dense), weights))
 
 
 def _fiedler(links: np.ndarray) -> np.ndarray:

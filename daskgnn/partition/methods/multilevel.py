@@ -46,11 +46,10 @@ def metis_clusters(graph: Structure, num_clusters: int, seed: int) -> np.ndarray
     clusters = np.zeros(graph.num_nodes, np.int64)
     count = int(linked.sum())
     if num_clusters > 1 and count > 1:
-        number = np.cumsum(linked) - 1
         clusters[linked] = cut_recursively(
             min(num_clusters, count),
             np.append(indptr[:-1][linked], indptr[-1]),
-            number[indices],
+            (np.cumsum(linked) - 1)[indices],
             scaled_work(graph)[linked].astype(np.int64),
             seed=seed,
         )

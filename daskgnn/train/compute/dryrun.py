@@ -70,7 +70,9 @@ def try_model(
         changes its input in place; or (with `deterministic`) drew from torch's
         generator or changed a buffer.
     """
-    blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
+    weight = np.ones(2, np.float32) if graph.weighted else None
+    rows = np.arange(3), np.array([1, 0]), weight
+    blocks = [Block.from_csr(*rows) for _ in range(num_layers)]
     x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
     training = model.training
     generator = torch.random.get_rng_state()
@@ -178,10 +180,9 @@ def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) 
     except ModelError:
         raise
     except Exception as error:
-        said = first_line(error)
         raise ModelError(
             f"the model's {name} fails on x of shape {tuple(x.shape)}: "
-            f"{type(error).__name__}: {said}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
     if not torch.equal(x, before):
         raise ModelError(
@@ -215,17 +216,3 @@ def _check_output(out: Any, columns: int | None) -> None:
         raise ModelError(
             f"the model returns {shape} for 2 seeds, expected {wanted}{hint}"
         )
-
-
-def _two_nodes(weighted: bool) -> Block:
-    return Block(
-        num_src=2,
-        num_dst=2,
-        starts=np.array([0, 1]),
-        ends=np.array([1, 2]),
-        indices=np.array([1, 0], np.int32),
-        edge_weight=np.ones(2, np.float32) if weighted else None,
-        ids=np.arange(2),
-        degree=np.ones(2, np.int64),
-        weighted_degree=np.ones(2, np.float32),
-    )

@@ -173,8 +173,7 @@ def share_of(replica: TrainState) -> PartGradient:
     vector = np.concatenate([replica.parameters, *moments], dtype=np.float32)
     dense = sum(step.dense_bytes for step in replica.reports)
     work = together(*(step.work for step in replica.reports))
-    losses = np.array(replica.losses)
-    return PartGradient(vector, losses, work, dense, vector.nbytes)
+    return PartGradient(vector, np.array(replica.losses), work, dense, vector.nbytes)
 
 
 def _moments(replica: TrainState) -> dict[str, np.ndarray]:

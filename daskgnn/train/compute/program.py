@@ -267,8 +267,7 @@ class TrainSession:
     def _gradient_of(self, loss: torch.Tensor) -> np.ndarray:
         if self._scale is None:
             return self._loaded.gradient(loss)
-        scaled = self._loaded.gradient(loss * self._scale.factor)
-        return self._scale.unscaled(scaled)
+        return self._scale.unscaled(self._loaded.gradient(loss * self._scale.factor))
 
     def update(
         self, left: PartGradient, right: PartGradient | None, options: UpdateOptions

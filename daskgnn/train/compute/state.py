@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.steps.clock import Works
 
 
+_CARRIED = ("accumulated", "past", "scaling")
+"""Arrays of a state that it may have, and keeps from step to step."""
 _BY_PART = "by_part/"
 
 
@@ -70,23 +72,14 @@ class TrainState:
 
     def carried(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps beside parameters and optimizer."""
-        arrays = {
-            "accumulated": self.accumulated,
-            "past": self.past,
-            "scaling": self.scaling,
-        }
+        arrays = {name: getattr(self, name) for name in _CARRIED}
         found = {name: array for name, array in arrays.items() if array is not None}
         return found | {f"{_BY_PART}{n}": array for n, array in self.by_part.items()}
 
     def with_carried(self, arrays: dict[str, np.ndarray]) -> TrainState:
         """Return the state with what `carried` returned."""
-        return replace(
-            self,
-            accumulated=arrays.get("accumulated"),
-            past=arrays.get("past"),
-            scaling=arrays.get("scaling"),
-            by_part=named(arrays, _BY_PART),
-        )
+        own: dict[str, Any] = {name: arrays.get(name) for name in _CARRIED}
+        return replace(self, by_part=named(arrays, _BY_PART), **own)
 
 
 def named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

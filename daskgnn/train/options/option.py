@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
-from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from daskgnn.errors import InputError
+from daskgnn.values import is_number, is_whole
 
 if TYPE_CHECKING:
     import torch
@@ -111,28 +111,16 @@ class Option:
         )
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_switch(value: Any) -> bool:
-    # numpy's truth values, too: numpy is not imported for them.
-    return type(value).__name__ in ("bool", "bool_")
-
-
 def _is_list(value: Any) -> bool:
     # The option's own check has a better message for its content.
     return not isinstance(value, str | Mapping) and isinstance(value, Iterable)
 
 
 _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
-    "whole": ("a whole number", lambda o, value: _is_whole(value) and o.within(value)),
-    "number": ("a number", lambda o, value: _is_number(value) and o.within(value)),
-    "switch": ("True or False", lambda _, value: _is_switch(value)),
+    "whole": ("a whole number", lambda o, value: is_whole(value) and o.within(value)),
+    "number": ("a number", lambda o, value: is_number(value) and o.within(value)),
+    # numpy's truth values, too: numpy is not imported for them.
+    "switch": ("True or False", lambda _, v: type(v).__name__ in ("bool", "bool_")),
     "choice": ("", lambda o, value: value in o.words),
     "text": ("a word", lambda _, value: isinstance(value, str)),
     "path": ("a path", lambda _, value: isinstance(value, str | os.PathLike)),
@@ -149,18 +137,6 @@ _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
     "object": ("", lambda *_: True),
 }
 """What a value of a kind is, in words, and whether one is of it."""
-
-
-def fan_outs(name: str, value: Any) -> list[int]:
-    """Return fan-outs as a list of int."""
-    values = list(value)
-    for k in values:
-        if not _is_whole(k) or (k < 1 and k != -1):
-            raise InputError(
-                f"{name}={values} has {k!r}, expected at least 1, or -1 for all "
-                "neighbours"
-            )
-    return [int(k) for k in values]
 
 
 def fewest_and_most(name: str, value: Any) -> tuple[int, int]:

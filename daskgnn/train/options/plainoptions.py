@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from daskgnn.train.options.option import Option, cache_bytes, fan_outs, fewest_and_most
+from daskgnn.train.options.option import Option, cache_bytes, fewest_and_most
+from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
     from daskgnn.train.options.option import OptimizerFactory

@@ -151,10 +151,7 @@ def _load(storage: Storage, folder: str) -> Checkpoint:
     path = storage.path_of(folder).rstrip("/")
     try:
         manifest = json.loads(storage.read(f"{folder}{MANIFEST}"))
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    _check_manifest(path, manifest)
-    try:
+        _check_manifest(path, manifest)
         with storage.open(f"{folder}{ARRAYS}") as file:
             _check_arrays(path, manifest, file)
             # The SHA-256 does not protect against forgery, so pickles are never loaded.
@@ -163,13 +160,9 @@ def _load(storage: Storage, folder: str) -> Checkpoint:
     except CheckpointError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        said = f"checkpoint {path} cannot be read: {first_line(error)}"
+        raise CheckpointError(said) from error
     return Checkpoint(arrays, manifest)
-
-
-def _unreadable(path: str, error: Exception) -> CheckpointError:
-    said = first_line(error)
-    return CheckpointError(f"checkpoint {path} cannot be read: {said}")
 
 
 def _array(stored: Mapping[str, Any], name: str) -> np.ndarray:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.display import html_table, words
 from daskgnn.errors import InputError
 from daskgnn.train.persist.storage import METRICS, open_storage
+from daskgnn.values import is_finite
 
 if TYPE_CHECKING:
     import os
@@ -144,7 +144,7 @@ class History:
             last = (self.epochs or self.steps)[-1]
             facts.append(f"loss {words(last['loss'])}")
         name = next(iter(self._scores()), "")
-        scored = [record for record in self.epochs if _is_number(record.get(name))]
+        scored = [record for record in self.epochs if is_finite(record.get(name))]
         if scored:
             best = max(scored, key=lambda record: record[name])
             facts.append(f"best {name} {words(best[name])} in epoch {best['epoch']}")
@@ -161,11 +161,6 @@ class History:
         names = dict.fromkeys(name for record in self.epochs for name in record)
         found = [n for n in names if n.startswith("val_") and n != "val_loss"]
         return sorted(found, key=lambda name: name != "val_metric")
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether a value can be compared: a score of NaN cannot."""
-    return isinstance(value, int | float) and isfinite(value)
 
 
 def _count(records: list[Record], name: str) -> str:

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daskgnn.errors import InputError, TrainingError
+from daskgnn.errors import InputError, TrainingError, first_line
 from daskgnn.train.persist.background import Background
 from daskgnn.train.persist.checkpoint import (
     Checkpoint,
@@ -293,8 +293,8 @@ class Recorder:
         failure = self._checkpoints.failure()
         if failure is not None:
             checkpoint, error = failure
-            what = f"the checkpoint of step {checkpoint.step}"
-            raise self._refusal(what, error) from error
+            with self._told(f"the checkpoint of step {checkpoint.step}"):
+                raise error
 
     def _write_pending(self) -> None:
         """Write all records that are not written yet."""
@@ -310,14 +310,11 @@ class Recorder:
         try:
             yield
         except Exception as error:
-            raise self._refusal(what, error) from error
-
-    def _refusal(self, what: str, error: Exception) -> TrainingError:
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return TrainingError(
-            f"{what} cannot be written to {self.place} ({said.splitlines()[0]}); "
-            f"{self.how_to_continue()}"
-        )
+            said = first_line(getattr(error, "strerror", None) or error)
+            raise TrainingError(
+                f"{what} cannot be written to {self.place} ({said}); "
+                f"{self.how_to_continue()}"
+            ) from error
 
 
 def _is_best(newer: Checkpoint, older: Checkpoint) -> bool:

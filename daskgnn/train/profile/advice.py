@@ -147,10 +147,9 @@ class Advisor:
         fewer = self._seen.get(self._workers - 1)
         if fewer and median(fewer) < WORTH * present:
             most = self._workers  # the last one did not help as was expected
-        around = range(self._workers - 1, self._workers + 2)
         times = {
             n: self._time(n, present)
-            for n in around
+            for n in range(self._workers - 1, self._workers + 2)
             if max(self.least, 1) <= n <= max(most, self.least) or n == self._workers
         }
         fastest = min(times.values())

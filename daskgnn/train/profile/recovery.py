@@ -64,7 +64,9 @@ class Recoveries:
             self._losses.append(lost)
             self._workers += 1
             if lost > began:
-                again = _at_most(lost - began, step_seconds, len(finished))
+                again = len(finished)  # of the window's steps, at most
+                if step_seconds:
+                    again = min(again, int((lost - began) / step_seconds) + 1)
                 # Steps follow each other: if one was kept, all before it were.
                 kept = done if not abandoned else 0
                 self._redone = max(self._redone, 0 if kept else again)
@@ -82,10 +84,3 @@ class Recoveries:
             self._losses = []
             self._workers = self._schedulers = self._redone = 0
         return out
-
-
-def _at_most(seconds: float, step_seconds: float, size: int) -> int:
-    """Return how many of a window's steps may have been done in some seconds."""
-    if not step_seconds:
-        return size
-    return min(size, int(seconds / step_seconds) + 1)

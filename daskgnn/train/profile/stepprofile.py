@@ -68,8 +68,7 @@ class _Sums:
         columns, cpu = window_profile.lines(wall)
         include(self.cpu, cpu)
         for worker, lines in columns.items():
-            mine = self.chain.setdefault(worker, {})
-            include(mine, {**lines, **gaps})
+            include(self.chain.setdefault(worker, {}), {**lines, **gaps})
             time_here = wall + sum(gaps.values())
             self.present[worker] = self.present.get(worker, 0.0) + time_here
             include(self.mean, lines, 1 / len(columns))

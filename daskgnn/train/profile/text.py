@@ -166,8 +166,7 @@ def _aligned(rows: list[list[str]]) -> str:
     count = max(map(len, rows))
     rows = [[*row, *[""] * (count - len(row))] for row in rows]
     lines = aligned(rows, [False] + [True] * (count - 1))
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:

@@ -134,8 +134,7 @@ def _gang(profile: WindowProfile, wall: float) -> tuple[dict[str, Seconds], Seco
     """Return each member's lines, which add up to `wall`, and processor seconds."""
     columns: dict[str, Seconds] = {}
     cpu: Seconds = {}
-    meetings = [member.meetings for member in profile.members]
-    whole = _needed(meetings)
+    whole = _needed([member.meetings for member in profile.members])
     for member in profile.members:
         columns[member.address] = _member(profile, member, wall, whole)
         include(cpu, {name: spent[1] for name, spent in member.work.spent.items()})

@@ -1,0 +1,36 @@
+"""Plain values: which are whole numbers, numbers, and fan-outs."""
+
+from __future__ import annotations
+
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+from daskgnn.errors import InputError
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number: of Python or numpy, but not a bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number: of Python or numpy, but not a bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value can be compared and drawn: a score of NaN cannot."""
+    return is_number(value) and isfinite(value)
+
+
+def fan_outs(name: str, value: Any) -> list[int]:
+    """Return fan-outs as a list of int, or refuse what is none."""
+    values = list(value)
+    for k in values:
+        if not is_whole(k) or (k < 1 and k != -1):
+            raise InputError(
+                f"{name}={values} has {k!r}, expected at least 1, or -1 for all "
+                "neighbours"
+            )
+    return [int(k) for k in values]
