@@ -82,7 +82,7 @@ def remote_traffic(
     if seeds is None:
         seeds = np.arange(num_nodes)
     steps = int(np.clip(SEEDS // min(batch_size, len(seeds)), *STEPS))
-    lanes = _Lanes(runs, _split_rows(len(runs)), -(-steps // window) * window)
+    lanes = _Lanes(runs, _chosen_parts(len(runs)), -(-steps // window) * window)
     reached = lanes.draw_seeds(seeds, batch_size)
     before, sampled = reached[:0], 0.0
     for hop, fan_out in enumerate(num_neighbors):
@@ -129,7 +129,7 @@ def check_sampling(
         raise PartitionError(f"window={window}: give at least 1")
 
 
-def _split_rows(num_parts: int) -> np.ndarray:
+def _chosen_parts(num_parts: int) -> np.ndarray:
     """Choose the parts to look at, evenly."""
     count = min(num_parts, MOST_PARTS)
     return np.arange(count) * num_parts // count
