@@ -62,9 +62,7 @@ def run_measured(
         dict(graph.splits),
     )
     with tempfile.TemporaryDirectory(prefix="daskgnn-") as folder:
-        Path(folder, _TASK).write_bytes(
-            pickle.dumps((method, seen, num_clusters, seed))
-        )
+        _save(Path(folder, _TASK), (method, seen, num_clusters, seed))
         paths = [_PACKAGE_HOME, *filter(None, [os.environ.get("PYTHONPATH")])]
         done = subprocess.run(
             [sys.executable, "-m", __name__, folder],
@@ -76,7 +74,7 @@ def run_measured(
         result = Path(folder, _RESULT)
         if not result.exists():
             raise PartitionError(_failure(method, done))
-        found = pickle.loads(result.read_bytes())
+        found = _load(result)
     if isinstance(found, PartitionError):
         raise found
     return Measured(*found)
@@ -91,6 +89,18 @@ def _failure(method: str, done: subprocess.CompletedProcess[str]) -> str:
         )
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     return f"method {method!r} failed: {lines[-1]}"
+
+
+def _save(path: Path, value: Any) -> None:
+    """Pickle a value by the protocol that takes no copy of its arrays in memory."""
+    with path.open("wb") as file:
+        pickle.dump(value, file, protocol=5)
+
+
+def _load(path: Path) -> Any:
+    """Return what `_save` wrote."""
+    with path.open("rb") as file:
+        return pickle.load(file)
 
 
 def _reset_peak() -> None:
@@ -112,11 +122,11 @@ def _peak_bytes() -> int:
 def _serve(root: Path) -> None:
     """Do what the folder's task says, and write the result beside it."""
     try:
-        result: Any = _measure(*pickle.loads((root / _TASK).read_bytes()))
+        result: Any = _measure(*_load(root / _TASK))
     except PartitionError as error:
         result = error
     part = root / "part"
-    part.write_bytes(pickle.dumps(result))
+    _save(part, result)
     part.rename(root / _RESULT)
 
 

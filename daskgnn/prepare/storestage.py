@@ -110,16 +110,16 @@ class StoreStage:
     def fill(self, graph: PartitionedGraph, feature_dtype: str) -> Any:
         """Return what `write_store` calls to write the arrays."""
         files = self._files(graph, feature_dtype)
-        split_rows = {"indices", "edge_weight"}
+        by_workers = {"indices", "edge_weight"}
         if files.features is not None:
-            split_rows.add("features")
+            by_workers.add("features")
 
         def filled(
             root: str, sources: Iterable[ArraySource], told: Callable[[int], Any]
         ) -> None:
             own, calls = [], []
             for source in sources:
-                if source.name not in split_rows:
+                if source.name not in by_workers:
                     own.append(source)
                     continue
                 create_array(root, source)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _STATE = "state.json"
 _LOCK = "lock"
+_FORMAT = 2
+"""Of what the state and the files are: what another version began is not continued."""
 
 
 class WorkFolder:
@@ -65,6 +67,7 @@ class WorkFolder:
                 f"another process prepares {target!r}: wait for it or choose another "
                 "path"
             ) from None
+        content = {"format of the working folder": _FORMAT, **content}
         begun = json.loads(json.dumps(content))
         self.state = self._read() if resume else {}
         if self.state.get("content", begun) != begun:

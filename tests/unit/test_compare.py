@@ -1,6 +1,7 @@
 """Partitioners side by side: numbers, files, estimates and errors."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.graph.opening import open_graph
 from daskgnn.partition import PARTITIONERS, choose_method, fallback_note
 from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
-from daskgnn.partition.measured import run_measured
+from daskgnn.partition.measured import _load, _save, run_measured
+from daskgnn.partition.methods.structure import CSRStructure
 
 GRAPH = "planted:nodes=1000,edges=4000,classes=4,features=6"
 
@@ -81,6 +83,22 @@ def test_a_method_that_fails_is_named(monkeypatch):
         run_measured(graph, "nothing", 4, 0)
     with pytest.raises(PartitionError, match="method 'hash' failed"):
         run_measured(graph, "hash", "four", 0)
+
+
+def test_a_graph_goes_to_another_process_without_a_copy(tmp_path):
+    indptr, indices = np.arange(2**17 + 1) * 4, np.zeros(2**19, np.int32)
+    graph = CSRStructure(indptr, indices)
+    tracemalloc.start()
+    try:
+        _save(tmp_path / "graph", graph)
+        assert tracemalloc.get_traced_memory()[1] < indices.nbytes / 4
+        found = _load(tmp_path / "graph")
+        size = indptr.nbytes + indices.nbytes
+        assert tracemalloc.get_traced_memory()[1] < 1.2 * size
+    finally:
+        tracemalloc.stop()
+    assert found.indices.flags.writeable
+    assert np.array_equal(found.indptr, indptr)
 
 
 def test_estimates_come_first(tmp_path, capsys):

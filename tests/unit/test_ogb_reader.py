@@ -195,6 +195,18 @@ def test_missing_and_damaged_files_are_named(tmp_path, name):
         from_ogb("ogbn-arxiv", tmp_path)
 
 
+def test_arrays_that_are_not_needed_are_not_read(tmp_path):
+    folder = tmp_path / "ogbn_papers100M"
+    write_papers(folder)
+    path = folder / "raw" / "data.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    # An array of objects could not be read.
+    arrays["node_year"] = np.array([{}], dtype=object)
+    np.savez(path, **arrays)
+    assert from_ogb("ogbn-papers100M", tmp_path).num_nodes == 6
+
+
 def test_damaged_binary_files_are_named(tmp_path):
     folder = tmp_path / "ogbn_papers100M"
     write_papers(folder)

@@ -1,6 +1,7 @@
 """Preparing out of core makes the store that a graph in memory makes, whatever dies."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -182,6 +183,18 @@ def test_resume_refuses_other_input_and_options(tmp_path):
     # Without resume it begins anew.
     prepare(drawn, out, method="metis", num_clusters=9)
     assert open_graph(out).num_clusters == 9
+
+
+def test_what_another_version_began_is_not_continued(tmp_path):
+    out = tmp_path / "x.zarr"
+    assert run_killed("partition", 1, out).returncode == -signal.SIGKILL
+    path = tmp_path / ".x.zarr.preparing" / "state.json"
+    state = json.loads(path.read_text())
+    del state["content"]["format of the working folder"]
+    state |= state.pop("work")  # as it was before there was a format
+    path.write_text(json.dumps(state))
+    done = run_killed("never", 10**9, out)
+    assert "begun with another format of the working folder" in done.stderr
 
 
 def test_another_assignment_is_another_option():

@@ -208,6 +208,7 @@ def test_ids_keep_and_map(tmp_path):
         ("0\n1\n", {}, "no column 1"),
         ("a,\n", {}, "empty id"),
         ("0 1\n", {"weight": 2}, "no column 2"),
+        ("0 1\n", {"weight": 0}, "one column twice"),
         ("0 1 x\n1 2 y\n", {"weight": 2}, "does not fit"),
         ("0 1 -1\n", {"weight": 2}, ">= 0"),
         ("0 1 nan\n", {"weight": 2}, "NaN"),
@@ -481,6 +482,55 @@ def test_numpy_files(tmp_path):
     same(read_numpy(tmp_path / "r.npz"), edges, 50)
 
 
+def test_a_graph_is_named_after_its_file(tmp_path):
+    edges, name = np.array([[0, 1], [1, 2]]), "web.2024-05"
+    np.save(tmp_path / f"{name}.npy", edges)
+    np.savez(tmp_path / f"{name}.npz", edge_index=edges)
+    frame = pd.DataFrame(edges.T, columns=["src", "dst"])
+    frame.to_parquet(tmp_path / f"{name}.parquet")
+    frame.to_csv(tmp_path / f"{name}.csv.gz", index=False)
+    nx.write_graphml(nx.path_graph(3), tmp_path / f"{name}.graphml")
+    scipy.io.mmwrite(tmp_path / f"{name}.mtx", sp.eye_array(3, k=1))
+    for file in tmp_path.iterdir():
+        assert read_graph(file).name == name, file
+
+
+@pytest.mark.parametrize("kind", ["edges", "matrix", "rows"])
+def test_an_npz_is_read_once(kind, tmp_path, monkeypatch):
+    """Reading it twice would take its memory twice."""
+    graph = daskgnn.from_edge_index(random_edges())
+    if kind == "edges":
+        np.savez(tmp_path / "x.npz", edge_index=random_edges())
+    elif kind == "matrix":
+        sp.save_npz(tmp_path / "x.npz", matrix_of(graph).tocsr())
+    else:
+        np.savez(tmp_path / "x.npz", indptr=graph.indptr, indices=graph.indices)
+    read = []
+    take = np.lib.npyio.NpzFile.__getitem__
+
+    def taken(file, key):
+        read.append(key)
+        return take(file, key)
+
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", taken)
+    assert read_numpy(tmp_path / "x.npz").num_edges == graph.num_edges
+    assert len(read) == len(set(read))
+
+
+def test_other_files_called_npz(tmp_path):
+    path = tmp_path / "x.npz"
+    with path.open("wb") as file:
+        np.save(file, random_edges())
+    with pytest.raises(DatasetError, match="is damaged or not"):
+        read_numpy(path)
+    np.savez_compressed(path, edge_index=random_edges())
+    content = bytearray(path.read_bytes())
+    content[80:100] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="is damaged or not"):
+        read_numpy(path)
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
@@ -512,8 +562,19 @@ def test_dask_collections():
     same(named, np.vectorize(lambda i: number[f"n{i}"])(edges), 50)
     with pytest.raises(GraphFormatError, match="expected a Dask array"):
         from_dask(edges)
-    with pytest.raises(GraphFormatError, match="no column 'z'"):
-        from_dask(parts, source="z")
+    for column in ("z", True):
+        with pytest.raises(GraphFormatError, match=f"no column {column!r}"):
+            from_dask(parts, source=column)
+    with pytest.raises(GraphFormatError, match="one column twice"):
+        from_dask(parts, source="a", destination=1)
+    named = dd.from_pandas(frame.assign(w="far"), npartitions=1)
+    with pytest.raises(GraphFormatError, match="'w' has weights that are not numbers"):
+        from_dask(named, source="a", destination="b", weight="w")
+    gap = frame.assign(w=pd.array([None, *[1.0] * 299], "Float64"))
+    with pytest.raises(GraphFormatError, match="NaN"):
+        from_dask(
+            dd.from_pandas(gap, npartitions=2), source=1, destination=2, weight="w"
+        )
 
 
 def test_memory_limits():

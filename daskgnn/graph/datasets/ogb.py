@@ -35,6 +35,7 @@ _SIZES = {
     "ogbn-mag": "0.39 GB",
     "ogbn-papers100M": "56 GB",
 }
+_BINARY = ("edge_index", "node_feat", "edge_feat", "num_nodes_list", "num_edges_list")
 _SPLIT_FILES = {"train": "train", "val": "valid", "test": "test"}
 _REMEDY = "get the data set again"
 
@@ -258,13 +259,13 @@ def _read_csv(folder: Path) -> dict[str, Any]:
 
 def _read_binary(folder: Path) -> dict[str, Any]:
     raw = folder / "raw"
-    found = load_npz(raw / "data.npz") | load_npz(raw / "node-label.npz")
-    keys = {"edge_index", "node_feat", "edge_feat"} & found.keys()
-    arrays: dict[str, Any] = {key: found[key] for key in keys}
+    # By name: others, like the years of papers, may take much memory.
+    arrays: dict[str, Any] = load_npz(raw / "data.npz", *_BINARY)
+    labels = load_npz(raw / "node-label.npz", "node_label")
     with readable(raw, "is damaged", (KeyError, ValueError, IndexError), _REMEDY):
-        arrays["num_nodes"] = found["num_nodes_list"][0]
-        arrays["labels"] = found["node_label"]
-        num_edges = int(found["num_edges_list"][0])
+        arrays["labels"] = labels["node_label"]
+        arrays["num_nodes"] = arrays.pop("num_nodes_list")[0]
+        num_edges = int(arrays.pop("num_edges_list")[0])
     return _check_num_edges(arrays, num_edges, raw)
 
 

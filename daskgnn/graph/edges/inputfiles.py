@@ -84,6 +84,12 @@ def plain_suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def plain_name(path: Path) -> str:
+    """Return a file's name without its suffix: "x.y" of x.y.csv.gz."""
+    packed = path.suffix.lower() in _COMPRESSED
+    return Path(path.stem).stem if packed else path.stem
+
+
 def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
     """Yield a file's lines without comments (# or % first), about `size` bytes at once.
 

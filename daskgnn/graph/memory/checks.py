@@ -121,7 +121,7 @@ def check_features(features: Features, num_nodes: int) -> None:
         raise GraphFormatError(
             f"features have {features.shape[0]} rows, expected {num_nodes}, one a node"
         )
-    if not isinstance(features, np.ndarray) and not sp.issparse(features):
+    if hasattr(features, "rows") and not sp.issparse(features):
         return  # rows that are made, or read, when somebody asks for them
     values = features if isinstance(features, np.ndarray) else features.data
     row = _first_bad_row(values)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.errors import DatasetError, GraphFormatError
+from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.inputfiles import find_files, readable
 from daskgnn.graph.memory.checks import SPLITS
-from daskgnn.graph.readers.build import begin, build_graph, find_column, take_options
+from daskgnn.graph.readers.build import begin, build_graph, find_columns, take_options
 from daskgnn.graph.readers.memory import from_scipy
-from daskgnn.graph.readers.npz import BROKEN_ARCHIVE, load_npz, read_npz
+from daskgnn.graph.readers.npz import BROKEN_ARCHIVE, load_npz, npz_names, read_npz
 from daskgnn.graph.readers.parquet import EdgeIds
 
 if TYPE_CHECKING:
@@ -101,11 +101,11 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
     (path, *more) = find_files(given)
     if more:
         raise DatasetError(f"{given} matches {1 + len(more)} files, expected one .npz")
-    arrays = load_npz(path)
-    if {"indptr", "indices"} <= arrays.keys() and "shape" not in arrays:
+    names = npz_names(path)
+    if {"indptr", "indices"} <= names and "shape" not in names:
         return read_npz(path, **_npz_options(options))
-    if "format" not in arrays:
-        return _from_arrays(arrays, path, options)
+    if "format" not in names:
+        return _from_arrays(load_npz(path), path, options)
     with readable(path, "is damaged or not a scipy matrix", BROKEN_ARCHIVE):
         matrix = sp.load_npz(path)
     # A matrix is in memory already, so there is no limit and no progress.
@@ -215,17 +215,28 @@ def from_dask(
     ids = EdgeIds()
     if hasattr(edges, "columns"):
         names = list(edges.columns)
-        places = [source, destination, *([] if weight is None else [weight])]
-        wanted = [names[find_column(names, p, "the DataFrame")] for p in places]
+        places = (source, destination, weight)
+        wanted = [names[i] for i in find_columns(names, places, "the DataFrame")]
         for part in edges[wanted].partitions:
             frame = part.compute()
-            first, second, *weights = (frame[name].to_numpy() for name in wanted)
+            first, second = (frame[name].to_numpy() for name in wanted[:2])
             ends = ids.read(first, second, "edges")
-            spool.append(*ends, *[values.astype(np.float32) for values in weights])
+            spool.append(*ends, *[_numbers(frame[name]) for name in wanted[2:]])
     else:
         for ends in _dask_slices(edges):
             spool.append(*ends)
     return build_graph(spool, build, ids.words)
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """Return a DataFrame's column of weights as float32."""
+    try:
+        return np.asarray(column.to_numpy(np.float32))
+    except (ValueError, TypeError) as error:
+        raise GraphFormatError(
+            f"the DataFrame's column {column.name!r} has weights that are not numbers "
+            f"({first_line(error)}): expected one number per edge"
+        ) from None
 
 
 def _dask_slices(edges: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -17,7 +17,7 @@ from daskgnn.graph.edges import convert
 from daskgnn.graph.edges.assemble import Spool, build_rows, limit_bytes
 from daskgnn.graph.edges.convert import known_num_nodes
 from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_ids
-from daskgnn.graph.edges.inputfiles import find_files
+from daskgnn.graph.edges.inputfiles import find_files, plain_name
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
@@ -142,22 +142,40 @@ def begin(path: Any, options: dict[str, Any], single: str = "") -> Reading:
     files = find_files(path)
     if single and len(files) > 1:
         raise DatasetError(f"{path} matches {len(files)} files, expected one {single}")
-    found = take_options(options, files[0].name.partition(".")[0])
+    found = take_options(options, plain_name(files[0]))
     return Reading(files, found, limit_bytes(found.memory_limit))
 
 
-def find_column(names: Sequence[Any], place: str | int, where: Any) -> int:
-    """Return the number of a column that is given by its name or number.
+def find_columns(
+    names: Sequence[Any], places: Sequence[str | int | None], where: Any
+) -> list[int]:
+    """Return the numbers of columns that are given by their names or numbers.
+
+    Parameters
+    ----------
+    places
+        The columns of sources, destinations and weights; None for no weights.
 
     Raises
     ------
     GraphFormatError
-        If there is none.
+        If there is no such column, or two are the same.
     """
-    if place in names:
-        return names.index(place)
-    if isinstance(place, int) and 0 <= place < len(names):
-        return place
+    found = [_find_column(names, p, where) for p in places if p is not None]
+    if len(set(found)) < len(found):
+        raise GraphFormatError(
+            f"{where}: source, destination and weight name one column twice"
+        )
+    return found
+
+
+def _find_column(names: Sequence[Any], place: str | int, where: Any) -> int:
+    """Return the number of one column."""
+    if not isinstance(place, bool):
+        if place in names:
+            return names.index(place)
+        if isinstance(place, int) and 0 <= place < len(names):
+            return place
     raise GraphFormatError(
         f"{where} has no column {place!r}, expected one of "
         f"{', '.join(map(str, names)) or 'none'}: name others by source= and "

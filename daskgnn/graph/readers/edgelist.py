@@ -15,7 +15,7 @@ import pyarrow as pa
 from daskgnn.errors import GraphFormatError, first_line
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.inputfiles import count_lines, line_blocks, tidy
-from daskgnn.graph.readers.build import begin, build_graph, find_column, parse_lines
+from daskgnn.graph.readers.build import begin, build_graph, find_columns, parse_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,8 +174,7 @@ def _chunks(
     for block in line_blocks(path, size, bar):
         if layout is None:
             layout = find_layout(block, asked.delimiter, asked.header)
-            places = [place for place in asked.places if place is not None]
-            wanted = [find_column(layout.columns, place, path) for place in places]
+            wanted = find_columns(layout.columns, asked.places, path)
             if layout.header:
                 block = block.lstrip(b"\n \t").partition(b"\n")[2]
         if block.strip():

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
-from daskgnn.graph.edges.inputfiles import readable
+from daskgnn.graph.edges.inputfiles import BROKEN, readable
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 BROKEN_ARCHIVE = (
-    *(ValueError, OSError, EOFError, KeyError, AttributeError),
+    *BROKEN,
+    *(ValueError, KeyError, AttributeError, TypeError),
     *(NotImplementedError, zipfile.BadZipFile),
 )
 """What a damaged archive of arrays raises while it is read."""
@@ -84,14 +89,33 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     return graph
 
 
-def load_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz without pickles.
+def load_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz without pickles: those of `names`, or all.
 
     Raises
     ------
     DatasetError
         If it is missing, damaged or something else.
     """
+    with _opened(path) as file:
+        return {key: file[key] for key in file.files if key in names or not names}
+
+
+def npz_names(path: Path) -> set[str]:
+    """Return the names of the arrays of an .npz, none of which is read.
+
+    Raises
+    ------
+    DatasetError
+        As for `load_npz`.
+    """
+    with _opened(path) as file:
+        return set(file.files)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an .npz; what damage raises while it is read becomes a `DatasetError`."""
     if not path.is_file():
         raise DatasetError(f"file {path} is missing: get it again")
     with (
@@ -99,7 +123,7 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
         path.open("rb") as stream,
         np.load(stream, allow_pickle=False) as file,
     ):
-        return {key: file[key] for key in file.files}
+        yield file
 
 
 def _from_npz_arrays(

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.inputfiles import readable
-from daskgnn.graph.readers.build import begin, build_graph, find_column
+from daskgnn.graph.readers.build import begin, build_graph, find_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from daskgnn.graph.memory.data import GraphData
@@ -72,7 +72,7 @@ def read_parquet(
     GraphData('edges', 3 nodes, 4 edges, 0 features, 2 classes)
     """
     reading, ids = begin(path, options), EdgeIds()
-    places = [source, destination, *([] if weight is None else [weight])]
+    places = (source, destination, weight)
     rows = max(reading.limit // (8 * _BYTES_AN_EDGE), 1)
 
     def chunks(file: Path, _: Any) -> Iterator[list[np.ndarray]]:
@@ -131,17 +131,13 @@ class EdgeIds:
 
 
 def _batches(
-    path: Path, places: list[str | int], rows: int
+    path: Path, places: Sequence[str | int | None], rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield the columns of a file, some rows at a time."""
     what, broken = "is damaged or not a Parquet file", (pa.ArrowException, OSError)
     with readable(path, what, broken), pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
-        columns = [names[find_column(names, place, path)] for place in places]
-        if len(set(columns)) < len(columns):
-            raise GraphFormatError(
-                f"{path}: source, destination and weight name one column twice"
-            )
+        columns = [names[i] for i in find_columns(names, places, path)]
         for batch in file.iter_batches(rows, columns=columns):
             yield batch.select(columns)
 

@@ -268,8 +268,8 @@ def _cut_smallest(level: Level, num_clusters: int, seed: int) -> np.ndarray:
     """Return int32 [n], clusters of the smallest graph by METIS."""
     count = min(num_clusters, level.num_nodes)
     if count == 1 or not len(level.indices):
-        split_rows = np.arange(level.num_nodes) * num_clusters // level.num_nodes
-        return split_rows.astype(np.int32)
+        equal = np.arange(level.num_nodes) * num_clusters // level.num_nodes
+        return equal.astype(np.int32)
     links = np.broadcast_to(level.links, level.indices.shape)
     graph = (level.indptr, level.indices.astype(np.int64), level.weights, links)
     return cut_recursively(count, *graph, seed=seed).astype(np.int32)

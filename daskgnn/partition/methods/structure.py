@@ -17,7 +17,7 @@ NODE_SHARE = 0.1
 
 
 class Structure(Protocol):
-    """A graph of N nodes and E entries as CSR rows; `daskgnn.Structure` is one."""
+    """A graph of N nodes and E entries as CSR rows; `daskgnn.GraphData` is one."""
 
     @property
     def indptr(self) -> np.ndarray:

@@ -44,8 +44,9 @@ def dbh_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     power law so steep that no edge-cut helps (social networks), and speed matters.
     """
     degree = np.diff(graph.indptr) + _out_degree(graph)
-    hashes = keys_below(np.uint64(derive_key(seed)), np.arange(graph.num_nodes))
-    masters = (hashes % np.uint64(num_clusters)).astype(np.int64)
+    masters = keys_below(np.uint64(derive_key(seed)), np.arange(graph.num_nodes))
+    masters %= np.uint64(num_clusters)
+    masters = masters.view(np.int64)
     holders = np.empty(graph.num_edges, np.int32)
     _hash_edges(graph.indptr, graph.indices, degree, masters, holders)
     return VertexCut(masters, holders)
