@@ -203,7 +203,7 @@ FAULTS = {
     ),
     "SIGSTOP for 60 s, missed after 30 s": Fault(stop_one_for(60), trials=5),
     "all is suspended for 8 s": Fault(suspend_all_for(8), 2, 3, IMPATIENT),
-    "kills all along, every 4 s, for 3 minutes": Fault(
+    "a kill every 4 s on average, for 3 minutes": Fault(
         kill_for(180, 4), 2, 1, epochs=90, model=slow_sage
     ),
 }

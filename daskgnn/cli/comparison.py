@@ -39,7 +39,8 @@ def print_estimates(data: GraphData, methods: Iterable[str]) -> None:
     """Print what methods will take on a graph."""
     from daskgnn.partition.estimate import COSTS, estimate
 
-    click.echo(f"{data.name}: {data.num_nodes:,} nodes, {data.num_edges:,} entries")
+    size = f"{data.num_nodes:,} nodes, {data.num_edges:,} directed edges"
+    click.echo(f"{data.name}: {size}")
     for method in methods:
         known = method if method in COSTS else "range"
         found = estimate(known, data.num_nodes, data.num_edges)

@@ -42,7 +42,7 @@ class ChaosReport:
     kills: int
     """Of workers."""
     lost: int
-    """Workers that the disturbed run has missed."""
+    """Workers whose loss the disturbed run has noticed."""
     recovered: int
     """Workers whose loss it has recovered from."""
     scheduler_kills: int
@@ -74,7 +74,7 @@ class ChaosReport:
             "undisturbed": self.undisturbed,
             "disturbed": self.disturbed,
             "equal": "yes" if self.equal else "NO",
-            "kills": f"{self.kills} of workers ({self.lost} missed), "
+            "kills": f"{self.kills} of workers ({self.lost} noticed), "
             f"{self.scheduler_kills} of schedulers",
             "recovered": f"{self.recovered} workers, {self.schedulers_recovered} "
             f"schedulers, within {self.longest_recovery:.1f} s",

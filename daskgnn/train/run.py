@@ -135,7 +135,7 @@ def resume(
     profile: bool = False,
     memory_limit: str | None = None,
 ) -> dict[str, Any]:
-    """Continue the run in a directory, exact to the step.
+    """Continue the run in a directory, at the very step of its newest checkpoint.
 
     Parameters
     ----------

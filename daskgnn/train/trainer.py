@@ -172,7 +172,7 @@ class Trainer:
             Counted from the start of the run: ``fit(40)`` after ``fit(20)`` trains 20
             more.
         resume : bool, default False
-            Whether to continue from the newest checkpoint in `out`, exact to the step.
+            Whether to continue from the newest checkpoint in `out`, at its very step.
 
         Returns
         -------

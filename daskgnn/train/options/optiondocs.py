@@ -22,8 +22,10 @@ Every setting of `daskgnn.Trainer(model, graph, batch_size=512, ...)`, of
 
 The column *where* says who takes an option: `both`; only the `command`, because in
 Python you make the graph, the model and the client yourself; or only the trainer
-(`Python`). *Fixed* marks the options that a resumed run must have the same as its
-checkpoint, because the result depends on them.
+(`Python`). *Fixed* marks the options that must not change when a run is resumed,
+because the result depends on them.
+
+The options under *Gradients* are explained in [combining gradients](gradients.md).
 
 This page is generated from the declaration of the options by `make options`.
 """

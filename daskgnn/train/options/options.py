@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 class TrainOptions(PlainOptions, total=False):
     """The keyword arguments of `Trainer`."""
 
-    sampler: Annotated[Any, Option(group=SAMPLING, type_name="Sampler")]
+    sampler: Annotated[Any, Option(group=SAMPLING, type_name="Sampler", fact="sampler")]
     """A sampler, instead of `num_neighbors` and `sample_by`."""
-    task: Annotated[Any, Option(group=TRAINING, type_name="Task")]
+    task: Annotated[Any, Option(group=TRAINING, type_name="Task", fact="task")]
     """What is predicted and how it is scored, instead of `loss`."""
     loss: Annotated["Loss | None", Option(type_name="callable", fact="loss")]
     """A function of outputs and labels that returns the sum over the seeds.
@@ -109,7 +109,7 @@ class RunOptions(PlainOptions, total=False):
     epochs: Annotated[int, Option(20, group=TRAINING, least=1)]
     """Epochs to train."""
     recipe: Annotated[bool, Option(True)]
-    """Use the tested settings of this data set for what is not given."""
+    """Use the tested settings of this data set for options that are not given."""
     workers: Annotated[
         int | None, Option(group=CLUSTER, shown="2", least=0, metavar="N")
     ]

@@ -95,14 +95,14 @@ class PlainOptions(TypedDict, total=False):
         Literal["tree", "ring", "async", "server"],
         Option("tree", group=GRADIENTS, fact="gradients"),
     ]
-    """How the gradients of the parts are combined: see docs/gradients.md.
+    """How the gradients of the parts are combined.
 
     "tree": each step waits for the sum of all parts' gradients, added pairwise in a
     tree. "ring": the same sum, added piece by piece from part to part; it is equal up
     to rounding. "async": each gradient is applied exactly `staleness` updates late, so
     that sums travel while the next steps are computed. These three give reproducible
     results. "server": a parameter server; each part's gradient makes an update when it
-    arrives. Slow workers then delay no other, but results depend on timing.
+    arrives. A slow worker then delays no other worker, but results depend on timing.
     """
     staleness: Annotated[int | None, Option(least=0, fact="gradients")]
     """Updates by which gradients are late (async), or may be (server).
