@@ -218,14 +218,5 @@ def _check_output(out: Any, columns: int | None) -> None:
 
 
 def _two_nodes(weighted: bool) -> Block:
-    return Block(
-        num_src=2,
-        num_dst=2,
-        starts=np.array([0, 1]),
-        ends=np.array([1, 2]),
-        indices=np.array([1, 0], np.int32),
-        edge_weight=np.ones(2, np.float32) if weighted else None,
-        ids=np.arange(2),
-        degree=np.ones(2, np.int64),
-        weighted_degree=np.ones(2, np.float32),
-    )
+    weight = np.ones(2, np.float32) if weighted else None
+    return Block.from_csr([0, 1, 2], [1, 0], weight)

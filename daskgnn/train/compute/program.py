@@ -20,6 +20,7 @@ from daskgnn.dataflow.steps.clock import Clock, Work, here, together
 from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients, opened
 from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
+from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import target_batch
 from daskgnn.train.compute.arithmetic import computing, half_precision
@@ -189,19 +190,22 @@ def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
     for number in reversed(range(graph.num_layers)):
         rows = graph.layer(number)
         outermost = number + 1 == graph.num_layers
+        arrays = BlockArrays(
+            starts=rows.starts,
+            ends=rows.ends,
+            indices=rows.indices,
+            ids=graph.original_ids,
+            degree=graph.degree,
+            weighted_degree=graph.weighted_degree,
+            weights=rows.weights,
+            aggregated=batch.aggregated if outermost else None,
+        )
         blocks.append(
             Block(
                 num_src=graph.sizes[number + 1],
                 num_dst=graph.sizes[number],
-                starts=rows.starts,
-                ends=rows.ends,
-                indices=rows.indices,
-                edge_weight=rows.weights,
-                ids=graph.original_ids,
-                degree=graph.degree,
-                weighted_degree=graph.weighted_degree,
+                arrays=arrays,
                 dropout_key=batch.key,
-                aggregated=batch.aggregated if outermost else None,
                 aggregated_op=first_aggregation if outermost else None,
             )
         )
