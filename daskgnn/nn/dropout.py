@@ -106,9 +106,10 @@ class Dropout(torch.nn.Module):
         """
         if not self.active:
             return h
-        if len(h) > len(block.arrays.ids):
+        known = len(block.arrays.ids)
+        if len(h) > known:
             raise ModelError(
-                f"dropout was given {len(h)} rows for a block of {len(block.arrays.ids)} nodes"
+                f"dropout was given {len(h)} rows for a block of {known} nodes"
             )
         flat = h.flatten(1) if h.dim() > 1 else h.unsqueeze(1)
         ids = frozen(block.arrays.ids[: len(h)], np.int64)

@@ -295,7 +295,7 @@ def _ordered(
     folder = stage.folder
     names = ("original_ids", "cluster_bounds", "cluster_names")
     if "partitioner" not in folder.state:
-        if num_clusters is None:
+        if num_clusters is None and not is_assignment(method):
             num_clusters = default_clusters(data.num_nodes)
         chosen = fitting_method(method, data.num_nodes, data.num_edges, stage.limit)
         found = partition_graph(data, num_clusters, chosen, seed)

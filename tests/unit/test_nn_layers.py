@@ -120,7 +120,7 @@ def small():
     return Block(num_src=5, num_dst=3, arrays=arrays)
 
 
-def changed(block, op=None, **arrays):
+def with_arrays(block, op=None, **arrays):
     """The block with other arrays."""
     arrays = replace(block.arrays, **arrays)
     return replace(block, arrays=arrays, aggregated_op=op)
@@ -235,7 +235,7 @@ def test_a_block_is_pickled_without_what_it_computed(small):
 )
 def test_lengths_that_contradict(small, field, value):
     with pytest.raises(ModelError, match=field):
-        changed(small, **{field: value})
+        with_arrays(small, **{field: value})
     with pytest.raises(ModelError, match="num_dst"):
         replace(small, num_dst=6)
 
@@ -247,15 +247,15 @@ def test_what_a_block_cannot_aggregate(small):
         small.aggregate(torch.zeros(3, 3), "mean")
     zeros = {"aggregated": np.zeros((3, 3), np.float32)}
     with pytest.raises(ModelError, match=r"asked for 'sum'.*'mean'"):
-        changed(small, "mean", **zeros).aggregate(torch.zeros(3, 3), "sum")
+        with_arrays(small, "mean", **zeros).aggregate(torch.zeros(3, 3), "sum")
     with pytest.raises(ModelError, match="set first_aggregation = None"):
-        changed(small, **zeros).aggregate(torch.zeros(3, 2), "sum")
+        with_arrays(small, **zeros).aggregate(torch.zeros(3, 2), "sum")
 
 
 def test_an_aggregate_done_ahead_may_be_read_only(small):
     array = np.arange(9, dtype=np.float32).reshape(3, 3)
     array.flags.writeable = False
-    block = changed(small, aggregated=array)
+    block = with_arrays(small, aggregated=array)
     np.testing.assert_array_equal(block.aggregate(torch.zeros(3, 3), "max"), array)
     np.testing.assert_array_equal(block.propagate_gcn(torch.zeros(3, 3)), array)
 
@@ -272,7 +272,7 @@ def test_sampled_gcn_is_right_on_average(graph, x):
     for _ in range(runs):
         keys = rng.random(len(indices)) + np.repeat(np.arange(N), np.diff(indptr))
         order = np.argsort(keys)
-        sampled = changed(
+        sampled = with_arrays(
             whole,
             indices=indices[order],
             weights=weight[order],
@@ -323,7 +323,7 @@ def ahead(block, x, op):
         out += table[: block.num_dst] / (
             arrays.weighted_degree[: block.num_dst, None] + 1
         )
-    return changed(block, op, aggregated=out)
+    return with_arrays(block, op, aggregated=out)
 
 
 @pytest.mark.parametrize("name", MODELS)
