@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from daskgnn.paths import given_path
+
 Record = dict[str, Any]
 _INK, _QUIET, _BLUE = "#222222", "#d9d9d9", "#1f5fa8"
 _LIGHT, _ORANGE, _GREEN = "#a9c6e6", "#d9730d", "#2e8b57"
@@ -104,8 +106,9 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
         _stack(axes, place, cpu, height=0.3)
         names.append((place, f"ahead, part {part}"))
     _finish_profile(axes, figures, names, bool(ahead))
+    out = Path(given_path(out))
     figure.savefig(out)
-    return Path(out)
+    return out
 
 
 _PANELS = (
@@ -144,8 +147,9 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
         axes.margins(x=0.18)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
+    out = Path(given_path(out))
     figure.savefig(out)
-    return Path(out)
+    return out
 
 
 def _new_figure(width: float, height: float) -> ShownFigure:

@@ -29,6 +29,7 @@ from daskgnn.cli.options import (
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster, tell_stored
 from daskgnn.display import words
 from daskgnn.errors import GraphFormatError
+from daskgnn.paths import target_path
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -184,7 +185,7 @@ def _refuse_missing(
 
 def refuse_existing(out: str, force: bool) -> None:
     """Say early, before any work, that OUT is there."""
-    if not force and Path(out).exists():
+    if not force and Path(target_path(out)).exists():
         raise click.UsageError(
             f"{out} exists: choose another OUT, or replace it with --force"
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, is_url, open_storage
+from daskgnn.paths import is_url
+from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
 
 if TYPE_CHECKING:
     from daskgnn.train.persist.storage import Storage

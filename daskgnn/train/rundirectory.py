@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from daskgnn.errors import InputError, PartitionError, TrainingError
 from daskgnn.graph.datasets.datasets import is_store, resolve
 from daskgnn.graph.opening import open_graph
+from daskgnn.paths import is_url
 from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import require_features
 from daskgnn.train.options.option import taken
@@ -17,7 +18,6 @@ from daskgnn.train.persist.storage import (
     CHECKPOINTS,
     METRICS,
     Storage,
-    is_url,
     open_storage,
 )
 from daskgnn.train.signals import Terminated

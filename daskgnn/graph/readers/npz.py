@@ -13,6 +13,7 @@ from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.paths import given_path
 
 BROKEN_ARCHIVE = (
     *(ValueError, OSError, EOFError, KeyError, AttributeError),
@@ -60,7 +61,7 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     >>> daskgnn.read_npz(path)
     GraphData('path', 3 nodes, 4 edges, 0 features, 2 classes)
     """
-    path = Path(path)
+    path = Path(given_path(path))
     if not path.is_file():
         raise DatasetError(f"no file {path}: give the path of an .npz graph file")
     arrays = load_npz(path)

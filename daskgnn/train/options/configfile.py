@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from daskgnn.errors import InputError
+from daskgnn.paths import given_path
 from daskgnn.train.options.option import nearest
 from daskgnn.train.options.options import RUN
 
@@ -53,7 +54,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def _read(path: str | Path) -> dict[Any, Any]:
     """Return what a file holds."""
     try:
-        text = Path(path).read_text("utf-8")
+        text = Path(given_path(path)).read_text("utf-8")
         try:
             found = json.loads(text)
         except ValueError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import InputError
+from daskgnn.paths import target_path
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def check_output(path: str | Path) -> None:
     """Refuse a name that is neither Zarr nor Parquet, or already there."""
-    path = Path(path)
+    path = Path(target_path(path))
     if path.suffix not in (".zarr", ".parquet"):
         raise InputError(
             f"cannot write predictions to {path}: the name must end in .zarr or "
@@ -33,7 +34,7 @@ def write_predictions(predictions: da.Array, path: str | Path) -> Path:
     Zarr gets one array; Parquet one row per node with ``node``, ``prediction`` (the
     largest column) and a column a class.
     """
-    path = Path(path)
+    path = Path(target_path(path))
     if path.suffix == ".zarr":
         rows = -(-predictions.shape[0] // predictions.numblocks[0])
         predictions.rechunk((max(rows, 1), -1)).to_zarr(str(path.absolute()))
