@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.sampling import Sampler
     from daskgnn.train.options.options import TrainOptions
 
-_SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
+_SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss", "metric")}
 """Objects, and the options that stand for them."""
 
 _COUNT = Option(kind="whole", least=1)

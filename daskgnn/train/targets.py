@@ -34,7 +34,7 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
     require_features(graph)
     task = options["task"]
     if task is None:
-        task = NodeClassification(options["loss"])
+        task = NodeClassification(options["loss"], options["metric"])
     check_seam("task", task, Task)
     task.check(graph, model)
     for table in task.tables:

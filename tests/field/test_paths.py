@@ -13,7 +13,7 @@ from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import InputError
 from daskgnn.paths import absolute_path, given_path, target_path
 from daskgnn.train import run
-from daskgnn.train.options.configfile import read_settings
+from daskgnn.train.options.configfile import read_config
 from daskgnn.train.persist.storage import open_storage
 
 KARATE = daskgnn.load_dataset("karate")
@@ -61,7 +61,7 @@ def test_home_is_home_for_what_is_read(home):
     assert daskgnn.read_npz("~/g.npz").num_nodes == 2
     assert daskgnn.load_dataset("g", data_dir="~").num_nodes == 2
     assert KARATE.partition(method="~/a.npy").num_clusters == 3
-    assert read_settings("~/c.yaml") == {"lr": 0.5}
+    assert read_config("~/c.yaml") == {"lr": 0.5}
     profiled = trainer()
     profiled.fit(1)
     profiled.write_profile("~/profile")
@@ -81,7 +81,7 @@ ENTRANCES = {
     "load_dataset": daskgnn.load_dataset,
     "data_dir": partial(daskgnn.load_dataset, "cora"),
     "assignment": partial(KARATE.partition, None),
-    "settings": read_settings,
+    "settings": read_config,
     "TLS": lambda path: Encryption(None, path, path, path).check(None),
     "predict": lambda path: run.predict(".", path),
 }

@@ -272,8 +272,8 @@ def _find_npz(name: str, data_dir: str | Path | None) -> Path:
         return folder / f"{name}.npz"
     if not plain:
         raise DatasetError(
-            f"no file {given_path(name)}: give a data set's name, the path of a graph file, or a "
-            f"store made by daskgnn partition"
+            f"no file {given_path(name)}: give a data set's name, the path of a graph "
+            "file, or a store made by daskgnn partition"
         )
     known = [info.name for info in _INFO]
     if folder is not None:

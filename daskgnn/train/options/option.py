@@ -50,7 +50,7 @@ class Option:
     """Returns the value to use, or raises `InputError`; after the type's own check."""
     kind: str = ""
     """"whole", "number", "switch", "choice", "text", "path", "numbers", "words",
-    "size", "name" (or a function), or "object" (of Python alone); by the type."""
+    "names" (or one), "size", "name" (or a function), or "object" (of Python alone); by the type."""
     type_name: str = ""
     """As documented; by the type."""
     annotation: Any = None
@@ -141,6 +141,10 @@ _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
         lambda _, value: _is_list(value),
     ),
     "words": ("a list of names", lambda _, value: _is_list(value)),
+    "names": (
+        "a name or a list of names",
+        lambda _, value: isinstance(value, str) or _is_list(value),
+    ),
     "size": ("bytes, as in '64 MB'", lambda _, value: not isinstance(value, bool)),
     "name": (
         "a name or a function",
@@ -161,6 +165,14 @@ def fan_outs(name: str, value: Any) -> list[int]:
                 "neighbours"
             )
     return [int(k) for k in values]
+
+
+def one_or_more(name: str, value: Any) -> list[str]:
+    """Return one name or several as a list of them."""
+    names = [value] if isinstance(value, str) else list(value)
+    if not names or not all(isinstance(word, str) and word for word in names):
+        raise InputError(f"{name}={value!r}, expected a name or a list of names")
+    return names
 
 
 def fewest_and_most(name: str, value: Any) -> tuple[int, int]:
