@@ -273,7 +273,7 @@ def check_labelled(graph: Graph | GraphData) -> None:
     if not len(graph.splits.get("train", ())):
         raise InputError(
             f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built"
+            "built, or draw one with split(train=0.6, val=0.2), --split 60/20/20"
         )
 
 

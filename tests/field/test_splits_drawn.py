@@ -1,10 +1,11 @@
 """Training, validation and test nodes that are drawn: counted with numpy alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from training import planted_graph
+from training import inside, invoked, planted_graph
 
 import daskgnn
 from daskgnn.errors import InputError
@@ -117,3 +118,34 @@ def test_shares_as_text(text):
 def test_text_that_says_no_shares(text):
     with pytest.raises(InputError, match="as in 60/20/20"):
         parse_split(text)
+
+
+def test_splits_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    edges = rng.integers(0, 100, (300, 2))
+    np.savetxt("e.csv", edges, "%d", delimiter=",")
+    table = [f"{i},{i % 2},{rng.normal():.3f}" for i in range(100)]
+    Path("n.csv").write_text("\n".join(["id,label,x", *table]))
+    files = ("--nodes=n.csv", "--labels=label", "--features=x")
+    inside("partition", "e.csv", "g.zarr", "--split=60/20/20", *files)
+    found = daskgnn.open_graph("g.zarr").splits
+    assert [len(found[name]) for name in ("train", "val", "test")] == [60, 20, 20]
+    inside("partition", "e.csv", "h.zarr", "--per-class=10", *files)
+    found = daskgnn.open_graph("h.zarr").splits
+    assert [len(found[name]) for name in ("train", "val", "test")] == [20, 40, 40]
+    words = ("--epochs=1", "--workers=0", "--out=run")
+    inside("train", "karate", "--split=50/25/25", *words)
+    assert len(daskgnn.open_graph("run/graph.zarr").splits["train"]) == 17
+    for words, said in (
+        (("train", "g.zarr", "--split=50/25/25"), "partitioned already, so split"),
+        (("partition", "karate", "k", "--split=5/5", "--force"), "add up to 100"),
+        (("partition", "e.csv", "k", "--split=60/40", "--out-of-core"), "in memory"),
+        (
+            ("train", "karate", "--split=60/20/20", "--per-class=3", "--out=r"),
+            "give --split or --per-class",
+        ),
+    ):
+        done = invoked(*words)
+        assert done.returncode == 2
+        assert said in done.stderr

@@ -7,13 +7,16 @@ seed gives the same splits wherever they are drawn.
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.errors import InputError
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.kernels.counter import SPLITTING, derive_key, keys_below
+
+if TYPE_CHECKING:
+    from daskgnn.graph.memory.data import GraphData
 
 Size = int | float | None
 """A number of nodes, a share of those with a label, or nothing."""
@@ -185,6 +188,37 @@ def _check_size(name: str, size: Any) -> None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def split_by_words(
+    data: GraphData, split: str | None, per_class: int | None, seed: int
+) -> GraphData:
+    """Return a graph with the splits that a command line asks for, if it does.
+
+    Parameters
+    ----------
+    split
+        Shares, such as "60/20/20".
+    per_class
+        Training nodes of each class; the others are halved.
+
+    Raises
+    ------
+    InputError
+        If both are given, or cannot be.
+    """
+    if split is not None and per_class is not None:
+        raise InputError(
+            f"split {split} and {per_class} training nodes of each class contradict "
+            "each other: give --split or --per-class"
+        )
+    if split is not None:
+        return data.split(**parse_split(split), seed=seed)
+    if per_class is None:
+        return data
+    drawn = data.split(per_class=per_class, seed=seed)
+    others = len(drawn.splits.get("test", ()))
+    return data.split(per_class=per_class, val=max(others // 2, 1), seed=seed)
 
 
 def parse_split(text: str) -> dict[str, float]:

@@ -50,7 +50,8 @@ class Option:
     """Returns the value to use, or raises `InputError`; after the type's own check."""
     kind: str = ""
     """"whole", "number", "switch", "choice", "text", "path", "numbers", "words",
-    "names" (or one), "size", "name" (or a function), or "object" (of Python alone); by the type."""
+    "names" (or one), "size", "name" (or a function), or "object" (of Python alone); by
+    the type."""
     type_name: str = ""
     """As documented; by the type."""
     annotation: Any = None
