@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -11,8 +12,8 @@ from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.dataflow.evaluate import (
     Scoring,
-    by_original_id,
     evaluate_layers,
+    in_chunks,
     prepare_whole_graph,
     score_parts,
 )
@@ -94,23 +95,52 @@ class Evaluator:
             self.executor.release([total, *outputs])
         return {split: task.score(found[split]) for split in splits}
 
-    def predict(self, parameters: np.ndarray) -> da.Array:
-        """Return the outputs (N, C), a Dask array in original node order."""
-        outputs = self._outputs(parameters)
-        bounds = np.linspace(0, self.graph.num_nodes, self.graph.num_parts + 1)
-        bounds = bounds.astype(np.int64)
+    def predict(
+        self, parameters: np.ndarray, nodes: np.ndarray | None = None
+    ) -> da.Array:
+        """Return the outputs of some nodes, by original id, as a Dask array [n, C].
+
+        Without `nodes`, of all nodes in their order.
+        """
+        return self._as_array(self._outputs(parameters), self.num_outputs, nodes)
+
+    def embeddings(
+        self, parameters: np.ndarray, width: int, nodes: np.ndarray | None = None
+    ) -> da.Array:
+        """Return what the layer before the last one gives of some nodes, [n, width]."""
+        outputs = self._outputs(parameters, self._num_layers - 1)
+        return self._as_array(outputs, width, nodes)
+
+    def _as_array(
+        self, outputs: list[Any], width: int, nodes: np.ndarray | None
+    ) -> da.Array:
+        """Return parts' outputs as a Dask array in the order of some original ids."""
+        total = self.graph.num_nodes if nodes is None else len(nodes)
+        bounds = np.linspace(0, total, min(self.graph.num_parts, total) + 1)
+        pairs = list(pairwise(bounds.astype(np.int64).tolist()))
+        wanted = [range(*pair) for pair in pairs]
         token = f"{self.preparation.run}-{self._count}"
-        tasks, keys = by_original_id(outputs, self.preparation.blocks, bounds, token)
+        chosen = [r if nodes is None else nodes[r.start : r.stop] for r in wanted]
+        tasks, keys = in_chunks(outputs, self.preparation.blocks, chosen, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
         # The array refers to the chunks on the workers.
         graph = self.executor.kept(keys)
         self.executor.release([*outputs, *keys])
-        chunks = (tuple(int(n) for n in np.diff(bounds)), (self.num_outputs,))
+        chunks = (tuple(map(len, wanted)), (width,))
         meta = np.empty((0, 0), np.float32)
         return da.Array(graph, "predict-" + token, chunks, meta=meta)
 
-    def _outputs(self, parameters: np.ndarray) -> list[Any]:
-        """Start an evaluation; return the keys of each part's outputs."""
+    def _outputs(
+        self, parameters: np.ndarray, num_layers: int | None = None
+    ) -> list[Any]:
+        """Start an evaluation; return the keys of each part's outputs.
+
+        Parameters
+        ----------
+        num_layers
+            Layers to compute, of a model that is evaluated layer by layer; by default
+            all.
+        """
         self._count += 1
         if not self.layered:
             return self._outputs_by_batches(parameters)
@@ -125,7 +155,7 @@ class Evaluator:
         tasks, outputs = evaluate_layers(
             self._whole,
             self._count,
-            self._num_layers,
+            self._num_layers if num_layers is None else num_layers,
             evaluate_layer,
             self.programs,
             parameters,

@@ -86,6 +86,19 @@ def try_model(
         torch.random.set_rng_state(generator)
 
 
+def hidden_width(model: Any, graph: Graph, num_layers: int) -> int:
+    """Return how wide the output is of the last layer but one, by ``layer``."""
+    block, training = _two_nodes(graph.weighted), model.training
+    h = torch.zeros(2, graph.num_features)
+    try:
+        with torch.no_grad():
+            for i in range(num_layers - 1):
+                h = model.eval().layer(i, h, block)
+    finally:
+        model.train(training)
+    return int(h.shape[1])
+
+
 def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> None:
     """Give `task` made-up outputs of some of its targets and check what it returns.
 

@@ -183,8 +183,10 @@ def _unpickle(payload: bytes) -> Any:
         ) from error
 
 
-def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
-    """Return a step's blocks, outermost first."""
+def layer_blocks(
+    batch: PreparedStep, model: torch.nn.Module | None = None
+) -> list[Block]:
+    """Return a step's blocks, outermost first, for a model or for any."""
     first_aggregation = getattr(model, "first_aggregation", None)
     graph, blocks = batch.graph, []
     for number in reversed(range(graph.num_layers)):
