@@ -1,4 +1,4 @@
-"""What methods of lower folders start in higher ones: the package itself fills it in."""
+"""What methods of lower folders start in higher ones; the package fills it in."""
 
 from __future__ import annotations
 

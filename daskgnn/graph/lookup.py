@@ -63,8 +63,8 @@ def _of_mask(graph: Graph, mask: np.ndarray, name: str) -> np.ndarray:
     """Return the nodes that a mask has."""
     if len(mask) != graph.num_nodes or not mask.any():
         raise InputError(
-            f"{name} is a mask of {len(mask)} nodes with {mask.sum()} of them, expected "
-            f"one or more of {graph.num_nodes}"
+            f"{name} is a mask that has {mask.sum()} of {len(mask)} nodes, expected one "
+            f"or more of {graph.num_nodes}"
         )
     return np.flatnonzero(mask)
 
@@ -80,8 +80,8 @@ def _checked(graph: Graph, values: np.ndarray, name: str) -> np.ndarray:
     wrong = (values < 0) | (values > most)
     if wrong.any():
         raise InputError(
-            f"{name} holds {values[wrong.argmax()]}, and graph {graph.name!r} has nodes "
-            f"0..{most}"
+            f"{name} holds {values[wrong.argmax()]}, and the nodes of graph "
+            f"{graph.name!r} are 0..{most}"
         )
     return values.astype(np.int64)
 
