@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from daskgnn.errors import DaskGNNError, InputError
+from daskgnn.train.options.absent import instead_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +76,9 @@ def _usage(error: click.ClickException) -> str:
     message = message.replace("valid integer range", "whole number")
     message = message.replace("valid float range", "number")
     context = getattr(error, "ctx", None)
+    if isinstance(error, click.NoSuchOption):
+        instead = instead_of(error.option_name)
+        message = f"{message}: {instead}" if instead else message
     return f"{message} (see {context.command_path} --help)" if context else message
 
 

@@ -63,8 +63,8 @@ def _of_mask(graph: Graph, mask: np.ndarray, name: str) -> np.ndarray:
     """Return the nodes that a mask has."""
     if len(mask) != graph.num_nodes or not mask.any():
         raise InputError(
-            f"{name} is a mask that has {mask.sum()} of {len(mask)} nodes, expected one "
-            f"or more of {graph.num_nodes}"
+            f"{name} is a mask that has {mask.sum()} of {len(mask)} nodes, expected at "
+            f"least one of {graph.num_nodes}"
         )
     return np.flatnonzero(mask)
 

@@ -113,7 +113,7 @@ def test_the_files_hold_numbers_and_json_alone(trainer, tmp_path):
     with zipfile.ZipFile(path) as archive:
         assert json.loads(archive.read("model.json"))["model"] == "GraphSAGE"
         for name in archive.namelist():
-            with pytest.raises(ValueError, match="opcode|unknown|pickle"):
+            with pytest.raises(ValueError, match=r"opcode|unknown|pickle"):
                 list(pickletools.genops(archive.read(name)))
 
 
@@ -165,7 +165,7 @@ def test_files_that_are_none(trainer, tmp_path):
         daskgnn.load_model(tmp_path / "other.npz")
 
 
-# --- predictions of some nodes ---------------------------------------------------------
+# --- predictions of some nodes ---------------------------------------------------
 
 
 def test_predictions_of_some_nodes_are_their_rows(data, trainer, tmp_path):

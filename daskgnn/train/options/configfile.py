@@ -11,6 +11,7 @@ import yaml
 
 from daskgnn.errors import InputError
 from daskgnn.paths import given_path
+from daskgnn.train.options.absent import instead_of
 from daskgnn.train.options.option import nearest
 from daskgnn.train.options.options import RUN
 
@@ -40,10 +41,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     for key, value in found.items():
         name = str(key).replace("-", "_")
         if name not in RUN:
-            raise InputError(
-                f"{path}: {key!r} is not a setting, did you mean "
-                f"{nearest(name, RUN)!r}?"
-            )
+            instead = instead_of(name)
+            meant = instead or f"did you mean {nearest(name, RUN)!r}?"
+            raise InputError(f"{path}: {key!r} is not a setting, {meant}")
         if name in settings:
             raise InputError(f"{path}: {name!r} is there twice: give it once")
         if value is not None:

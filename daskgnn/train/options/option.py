@@ -17,6 +17,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from daskgnn.errors import InputError
+from daskgnn.train.options.absent import instead_of
 
 if TYPE_CHECKING:
     import torch
@@ -284,9 +285,9 @@ def taken(
     """
     for name in given:
         if name not in options:
-            raise InputError(
-                f"{who} has no {name!r}: did you mean {nearest(name, options)!r}?"
-            )
+            instead = instead_of(name)
+            meant = instead or f"did you mean {nearest(name, options)!r}?"
+            raise InputError(f"{who} has no {name!r}: {meant}")
     return {
         name: option.checked(name, given[name]) if name in given else option.default
         for name, option in options.items()
