@@ -19,8 +19,10 @@ from daskgnn.dataflow.evaluate import (
 )
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
+from daskgnn.graph.sources.ids import storage_ids_of
 from daskgnn.kernels.batch import StepMeta
 from daskgnn.sampling import NeighborSampler
+from daskgnn.sampling.sampler import GraphStats
 from daskgnn.train.compute.exact import (
     evaluate_layer,
     evaluate_step,
@@ -30,6 +32,8 @@ from daskgnn.train.compute.exact import (
 from daskgnn.train.compute.program import packed_sampler
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daskgnn.dataflow.evaluate import WholeGraph
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from daskgnn.train.targets import GivenTargets
 
 EVALUATION_PRIORITY = 50
+
+FEW = 0.1
+"""Share of a graph's nodes up to which they are computed by their neighbourhoods."""
 
 
 @dataclass(eq=False)
@@ -100,8 +107,11 @@ class Evaluator:
     ) -> da.Array:
         """Return the outputs of some nodes, by original id, as a Dask array [n, C].
 
-        Without `nodes`, of all nodes in their order.
+        Without `nodes`, of all nodes in their order. Few nodes are computed from their
+        neighbourhoods alone.
         """
+        if nodes is not None and self._are_few(nodes):
+            return self._by_neighbourhoods(parameters, nodes)
         return self._as_array(self._outputs(parameters), self.num_outputs, nodes)
 
     def embeddings(
@@ -110,6 +120,28 @@ class Evaluator:
         """Return what the layer before the last one gives of some nodes, [n, width]."""
         outputs = self._outputs(parameters, self._num_layers - 1)
         return self._as_array(outputs, width, nodes)
+
+    def _are_few(self, nodes: np.ndarray) -> bool:
+        """Return whether all that nodes depend on is a small share of the graph."""
+        stats = GraphStats(self.graph.num_nodes, self.graph.num_edges)
+        whole = NeighborSampler((-1,) * self._num_layers)
+        needed = whole.estimate(stats, len(nodes)).nodes
+        return needed < FEW * self.graph.num_nodes
+
+    def _by_neighbourhoods(self, parameters: np.ndarray, nodes: np.ndarray) -> da.Array:
+        """Return the outputs of a few nodes, computed now."""
+        self._count += 1
+        book = self.graph.partition_book
+        places = storage_ids_of(self.graph.source, book, nodes)
+        seeds, back = np.unique(places, return_inverse=True)
+        cuts = np.searchsorted(seeds, book)
+        runs = [seeds[first:last] for first, last in pairwise(cuts)]
+        keys = self._outputs_by_batches(parameters, runs)
+        try:
+            rows = np.concatenate(self.executor.result(keys))
+        finally:
+            self.executor.release(keys)
+        return da.from_array(rows[back], chunks=-1)
 
     def _as_array(
         self, outputs: list[Any], width: int, nodes: np.ndarray | None
@@ -143,7 +175,8 @@ class Evaluator:
         """
         self._count += 1
         if not self.layered:
-            return self._outputs_by_batches(parameters)
+            whole = [range(*pair) for pair in pairwise(self.graph.partition_book)]
+            return self._outputs_by_batches(parameters, whole)
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
                 self.preparation.run,
@@ -163,8 +196,10 @@ class Evaluator:
         self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
         return outputs
 
-    def _outputs_by_batches(self, parameters: np.ndarray) -> list[Any]:
-        """Evaluate each part's rows in batches with their whole neighbourhoods.
+    def _outputs_by_batches(
+        self, parameters: np.ndarray, rows: Sequence[range | np.ndarray]
+    ) -> list[Any]:
+        """Evaluate some of each part's rows in batches, by whole neighbourhoods.
 
         One window is prepared while another is evaluated, so memory is bounded.
         """
@@ -176,12 +211,12 @@ class Evaluator:
             inputs=replace(self.preparation.inputs, half=False),
             cache=None,
         )
-        longest = int(np.diff(self.graph.partition_book).max())
+        longest = max(map(len, rows))
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
         previous: list[Any] = []
         for window, first in enumerate(range(0, longest, self.batch_size)):
             seeds = WindowSeeds(
-                self._whole_runs(first), np.zeros(1, np.uint64), [StepMeta(0, 1)]
+                self._runs(rows, first), np.zeros(1, np.uint64), [StepMeta(0, 1)]
             )
             memories = self.executor.memories(self.graph.num_parts)
             tasks, batches = prepare_window(plan, window, seeds, memories)
@@ -205,15 +240,12 @@ class Evaluator:
     def _num_layers(self) -> int:
         return self.preparation.sampler.sampler.num_layers
 
-    def _whole_runs(self, first: int) -> list[list[np.ndarray]]:
+    def _runs(
+        self, rows: Sequence[range | np.ndarray], first: int
+    ) -> list[list[np.ndarray]]:
         """Return, by part, the rows from `first` of one batch."""
-        book, dtype = self.graph.partition_book, self.graph.index_dtype
-        runs = []
-        for p in range(self.graph.num_parts):
-            start = min(book[p] + first, book[p + 1])
-            stop = min(start + self.batch_size, book[p + 1])
-            runs.append([np.arange(start, stop, dtype=dtype)])
-        return runs
+        batch = slice(first, first + self.batch_size)
+        return [[np.asarray(own[batch], self.graph.index_dtype)] for own in rows]
 
     def _joined(self, name: str, pieces: list[list[Any]]) -> list[Any]:
         """Put each part's batches together; return the keys of the wholes."""

@@ -315,7 +315,9 @@ class Trainer(TrainResults):
     ) -> da.Array | Path:
         """Return the model's outputs, with the best parameters.
 
-        All neighbours are used, not a sample.
+        All neighbours are used, not a sample. The rows of a few nodes of a large graph
+        are computed from their neighbourhoods alone: they are equal to the others up to
+        rounding.
 
         Parameters
         ----------

@@ -181,6 +181,21 @@ def test_predictions_of_some_nodes_are_their_rows(data, trainer, tmp_path):
         trainer.predict(nodes=[200])
 
 
+def test_a_few_nodes_are_computed_from_their_neighbourhoods(data, tmp_path):
+    """On a ring, two hops of a node are five nodes, wherever parts are cut."""
+    ends = np.arange(1000)
+    features = np.random.default_rng(0).normal(size=(1000, 12))
+    ring = daskgnn.from_edge_index(
+        [ends, (ends + 1) % 1000], features=features, labels=ends % 4, train=ends[::3]
+    )
+    trainer = trained(ring)
+    trainer.deployment.evaluator._as_array = None  # not by way of the whole graph
+    nodes = [0, 999, 3, 500, 3]
+    found = trainer.predict(nodes).compute()
+    expected = on_whole_graph(trainer.model, ring)[nodes]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_predictions_go_to_a_file(data, trainer, tmp_path):
     whole = trainer.predict().compute()
     path = trainer.predict(out=tmp_path / "p.parquet")
