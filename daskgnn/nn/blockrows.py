@@ -46,8 +46,8 @@ def with_self_loops(block: Block) -> BlockArrays:
     if arrays.weights is not None:
         weights = np.ones(len(indices), np.float32)
         weights[where] = arrays.weights[place]
-    changed = {"ends": ends, "indices": indices, "weights": weights}
-    return replace(arrays, starts=ends - counts, **changed)
+    rows = {"starts": ends - counts, "ends": ends, "indices": indices}
+    return replace(arrays, **rows, weights=weights)
 
 
 def gcn_weight(block: Block) -> np.ndarray:

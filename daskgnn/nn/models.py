@@ -394,6 +394,5 @@ class GAT(Stack):
         convs.append(GATConv(*last, concat=False, dropout=attention))
         super().__init__(convs, widths, dropout=dropout, **options)
         sizes = in_channels, hidden_channels, out_channels, num_layers
-        given_heads = {"heads": heads, "out_heads": out_heads}
-        given_dropout = {"attention_dropout": attention, "dropout": dropout}
-        self.arguments = _by_name(*sizes, **given_heads, **given_dropout, **options)
+        options |= {"heads": heads, "out_heads": out_heads, "dropout": dropout}
+        self.arguments = _by_name(*sizes, attention_dropout=attention, **options)

@@ -2,16 +2,20 @@
 
 import inspect
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from torch_geometric.nn import GraphConv
 from training import planted_graph
 
 import daskgnn
 from daskgnn.nn import Block
 from daskgnn.nn.blockarrays import BlockArrays
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it uses torch.jit.script when imported
+    from torch_geometric.nn import GraphConv
 
 WEIGHTS = np.random.default_rng(3).random(1000).astype(np.float32) + 0.1
 

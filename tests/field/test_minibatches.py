@@ -1,13 +1,18 @@
 """Minibatches for one's own loop, against the same computed by hand and by PyG."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
-from torch_geometric.nn import GraphSAGE
 from training import hub_graph, planted_graph, small_sage
 
 import daskgnn
 from daskgnn.errors import InputError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it uses torch.jit.script when imported
+    from torch_geometric.nn import GraphSAGE
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,21 @@
 
 import json
 import pickletools
+import warnings
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch_geometric import nn as pyg
 from training import planted_graph, small_sage
 
 import daskgnn
 from daskgnn.errors import InputError, ModelError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it uses torch.jit.script when imported
+    from torch_geometric import nn as pyg
 
 MODELS = {
     "sage": lambda *w: daskgnn.nn.GraphSAGE(*w, aggr="max", norm="layer"),

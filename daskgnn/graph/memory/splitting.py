@@ -6,7 +6,7 @@ seed gives the same splits wherever they are drawn.
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,7 +170,7 @@ def _check(
         raise InputError(f"{named} needs one class a node, and the graph {has}")
     for name, size in sizes.items():
         _check_size(name, size)
-    shares = [s for s in sizes.values() if isinstance(s, float)]
+    shares = [float(s) for s in sizes.values() if s is not None and not _is_whole(s)]
     if sum(shares) > 1 + 1e-9:
         raise InputError(f"shares add up to {sum(shares):g}, expected at most 1")
 
@@ -179,7 +179,7 @@ def _check_size(name: str, size: Any) -> None:
     """Refuse what is neither a share nor a number of nodes."""
     if size is None or (_is_whole(size) and size > 0):
         return
-    if _is_whole(size) or not isinstance(size, Real) or not 0 < size < 1:
+    if not isinstance(size, float | np.floating) or not 0 < size < 1:
         raise InputError(
             f"{name}={size!r}, expected a share above 0 and below 1 or a number of "
             f"nodes, as in {_EXAMPLE}"
@@ -213,7 +213,8 @@ def split_by_words(
             "each other: give --split or --per-class"
         )
     if split is not None:
-        return data.split(**parse_split(split), seed=seed)
+        shares: dict[str, Any] = parse_split(split)
+        return data.split(**shares, seed=seed)
     if per_class is None:
         return data
     drawn = data.split(per_class=per_class, seed=seed)
