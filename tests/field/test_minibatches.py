@@ -100,7 +100,7 @@ def test_a_loop_of_ones_own_learns(data):
         (model(batch.x, batch.blocks).argmax(1) == batch.labels).float()
         for batch in graph.minibatches([-1, -1], "test")
     ]
-    assert torch.cat(right).mean() > 0.8
+    assert torch.cat(right).mean() > 0.6  # 0.25 by chance
 
 
 def test_seeds_by_the_users_own_ids_by_mask_and_in_order(tmp_path):
