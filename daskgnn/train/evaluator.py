@@ -72,6 +72,11 @@ class Evaluator:
         """The graph whose nodes are evaluated."""
         return self.targets.graph
 
+    @property
+    def kept(self) -> list[Any]:
+        """Keys of what is held between evaluations."""
+        return [] if self._whole is None else self._whole.keys
+
     def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
         while True:

@@ -37,11 +37,11 @@ from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.summary import as_table, one_line
-from daskgnn.train.targets import GivenTargets, chosen_task
+from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
 from daskgnn.train.warmup import CompileNotice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import dask.array as da
@@ -285,7 +285,9 @@ class Trainer(TrainResults):
             course = self.plan, self.run_state, schedule
             return self._new_loop().measure(*course, steps, self.window)
 
-    def evaluate(self, split: str = "test") -> dict[str, Any]:
+    def evaluate(
+        self, split: str = "test", metric: str | Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Return exact scores of a split, with the best parameters.
 
         All neighbours are used, not a sample.
@@ -294,21 +296,31 @@ class Trainer(TrainResults):
         ----------
         split : str, default "test"
             "train", "val" or "test".
+        metric : str or sequence of str, optional
+            Scores of node classification, as of the option; by default those of the
+            training.
 
         Returns
         -------
         dict
             "split", "num_nodes", "accuracy", "loss" (unless a node can have several
-            labels) and the graph's metric.
+            labels) and the metrics.
 
         Raises
         ------
         InputError
-            If the graph has no such split.
+            If the graph has no such split, or a metric is unknown.
         """
         self.deployment.targets.check(split)
-        scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
+        scores = self._scores(split, metric)
         return {"split": split, **scores}
+
+    def _scores(self, split: str, metric: str | Sequence[str] | None) -> dict[str, Any]:
+        given = self.best_parameters, [split]
+        if metric is None:
+            return self.deployment.evaluator.scores(*given)[split]
+        task = measured_by(self.task, self.graph, metric)
+        return self.deployment.scores_by(task, *given)[split]
 
     def predict(
         self, nodes: Any = None, out: str | Path | None = None

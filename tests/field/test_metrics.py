@@ -47,6 +47,21 @@ def test_several_metrics_of_four_classes():
     assert trainer.summary()["metric"] == "f1_macro"
 
 
+def test_a_model_is_scored_by_other_metrics_than_it_was_trained_by():
+    data = planted_graph(200)
+    trainer = trained(data, None)
+    before = trainer.evaluate("test")
+    found = trainer.evaluate("test", metric=["roc_auc", "f1_macro"])
+    shares = probabilities(trainer, data.splits["test"])
+    truth = data.labels[data.splits["test"]]
+    expected = f1_score(truth, shares.argmax(axis=1), average="macro")
+    assert found["f1_macro"] == pytest.approx(expected)
+    assert found["accuracy"] == before["accuracy"]
+    assert trainer.evaluate("test") == before
+    with pytest.raises(InputError, match="'auc' is unknown"):
+        trainer.evaluate("test", metric="auc")
+
+
 def test_two_classes_are_ranked_by_the_second():
     data = planted_graph(200)
     data = replace(data, labels=data.labels // 2, num_classes=2)

@@ -600,7 +600,7 @@ def test_fused_sage_takes_inputs_side_by_side_as_they_are():
     both = torch.cat([near, h[: block.num_dst].detach()], dim=1).numpy()
     results = []
     for views in (both, both.copy(order="F")):
-        ready = replace(block, aggregated=views[:, :7], aggregated_op="mean")
+        ready = with_arrays(block, "mean", aggregated=views[:, :7])
         out = ready.sage(
             torch.from_numpy(views[:, 7:]), "mean", weight, bias, root, relu=True
         )

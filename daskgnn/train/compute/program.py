@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,13 @@ def make_program(
     whose = "the model, its loss or its optimizer"
     payload = _pickled((skeleton, task, optimizer), whose, "them", ModelError)
     return Program(payload, shapes, threads, precision, gradients)
+
+
+def with_task(program: Program, task: Task) -> Program:
+    """Return a program whose outputs another task scores."""
+    model, _, optimizer = _unpickle(program.payload)
+    payload = _pickled((model, task, optimizer), "the task", "it", InputError)
+    return replace(program, payload=payload)
 
 
 def packed_sampler(sampler: Sampler) -> PackedSampler:
