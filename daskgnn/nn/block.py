@@ -16,6 +16,7 @@ from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import ArrayLike
 
 REDUCTIONS = ("sum", "mean", "max")
 """What `Block.aggregate` computes."""
@@ -115,9 +116,9 @@ class Block:
     @classmethod
     def from_csr(
         cls,
-        indptr: np.ndarray,
-        indices: np.ndarray,
-        edge_weight: np.ndarray | None = None,
+        indptr: ArrayLike,
+        indices: ArrayLike,
+        edge_weight: ArrayLike | None = None,
         num_src: int | None = None,
         ids: np.ndarray | None = None,
         **others: Any,
@@ -144,15 +145,15 @@ class Block:
         Block
             The block.
         """
-        indptr = np.asarray(indptr, np.int64)
-        num_dst = len(indptr) - 1
+        bounds = np.asarray(indptr, np.int64)
+        num_dst = len(bounds) - 1
         num_src = num_dst if num_src is None else num_src
-        counts = np.diff(indptr)
+        counts = np.diff(bounds)
         row = np.repeat(np.arange(num_dst), counts)
         weights = None if edge_weight is None else np.asarray(edge_weight, np.float32)
         arrays = BlockArrays(
-            starts=indptr[:-1],
-            ends=indptr[1:],
+            starts=bounds[:-1],
+            ends=bounds[1:],
             indices=np.asarray(indices, np.int32),
             ids=np.arange(num_src) if ids is None else ids,
             degree=counts,

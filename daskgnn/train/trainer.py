@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.clusters import translate_cluster_errors
@@ -321,6 +321,12 @@ class Trainer(TrainResults):
             return self.deployment.evaluator.scores(*given)[split]
         task = measured_by(self.task, self.graph, metric)
         return self.deployment.scores_by(task, *given)[split]
+
+    @overload
+    def predict(self, nodes: Any = None, out: None = None) -> da.Array: ...
+
+    @overload
+    def predict(self, nodes: Any = None, *, out: str | Path) -> Path: ...
 
     def predict(
         self, nodes: Any = None, out: str | Path | None = None

@@ -203,7 +203,7 @@ def test_predictions_go_to_a_file(data, trainer, tmp_path):
     path = trainer.predict(out=tmp_path / "p.parquet")
     table = pd.read_parquet(path)
     np.testing.assert_array_equal(table["prediction"], whole.argmax(axis=1))
-    table = pd.read_parquet(trainer.predict([9, 2], tmp_path / "q.parquet"))
+    table = pd.read_parquet(trainer.predict([9, 2], out=tmp_path / "q.parquet"))
     np.testing.assert_array_equal(table["prediction"], whole[[9, 2]].argmax(axis=1))
     assert table.iloc[:, 0].tolist() == [9, 2]
     with pytest.raises(InputError, match="already there"):
