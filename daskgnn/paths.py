@@ -13,10 +13,18 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _FILE = re.compile(r"file:(//(localhost)?)?(?=/)", re.IGNORECASE)
 
 
-def is_url(place: str | os.PathLike[str]) -> bool:
-    """Return whether a place is an address, such as that of an object store."""
+def url_of(place: str | os.PathLike[str]) -> str | None:
+    """Return a place if it is an address, such as that of an object store."""
     text = os.fspath(place)
-    return "://" in text and _FILE.match(text) is None
+    found = _SCHEME.match(text)
+    if found is None or _FILE.match(text):
+        return None
+    return text if "://" in text else text.replace(":/", "://", 1)
+
+
+def is_url(place: str | os.PathLike[str]) -> bool:
+    """Return whether a place is an address."""
+    return url_of(place) is not None
 
 
 def given_path(path: str | os.PathLike[str]) -> str:

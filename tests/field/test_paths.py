@@ -11,7 +11,7 @@ from training import inside, invoked, small_sage
 import daskgnn
 from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import InputError
-from daskgnn.paths import absolute_path, given_path, target_path
+from daskgnn.paths import absolute_path, given_path, is_url, target_path
 from daskgnn.train import run
 from daskgnn.train.options.configfile import read_config
 from daskgnn.train.persist.storage import open_storage
@@ -124,6 +124,15 @@ def test_what_a_path_means(home, monkeypatch):
     assert given_path("./~nobody-such/x") == "./~nobody-such/x"
     with pytest.raises(InputError, match="path is empty"):
         open_storage("")
+
+
+def test_a_run_may_be_at_an_address_in_any_form():
+    for place in ("memory://bucket/run", Path("memory://bucket/run")):
+        assert open_storage(place).place == "memory://bucket/run"
+    for place in ("file:///a/run", Path("file:///a/run"), "/a/run"):
+        assert open_storage(place).place == "/a/run"
+    assert not is_url("planted:nodes=10,edges=20")
+    assert not is_url("c:/x")
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from daskgnn.errors import InputError
-from daskgnn.paths import absolute_path, is_url, target_path
+from daskgnn.paths import absolute_path, target_path, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,10 +236,8 @@ def open_storage(place: str | os.PathLike[str]) -> Storage:
     InputError
         If fsspec does not know the URL, or lacks a package for it.
     """
-    text = os.fspath(place)
-    if is_url(text):
-        return ObjectStorage(text)
-    return Storage(text)
+    url = url_of(place)
+    return Storage(place) if url is None else ObjectStorage(url)
 
 
 @contextmanager
