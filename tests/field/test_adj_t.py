@@ -11,7 +11,7 @@ from daskgnn.errors import GraphFormatError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Sparse:UserWarning"),
 ]
 
 

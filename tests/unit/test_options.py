@@ -31,6 +31,7 @@ DEFAULTS = {
     "scheduler": None,
     "scheduler_interval": "epoch",
     "loss": None,
+    "metric": None,
     "seed": 0,
     "client": "auto",
     "normalize_features": False,
