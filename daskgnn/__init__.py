@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from daskgnn.registry import STARTED
 from daskgnn.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSource
     from daskgnn.graph.validate import validate
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.train.minibatches import Minibatch, Minibatches
     from daskgnn.train.persist.history import History
+    from daskgnn.train.savedmodel import load_model
     from daskgnn.train.trainer import Trainer
 
 # Imported when first used: a command's --help does not wait for torch.
@@ -53,7 +56,9 @@ _NAMES = {
     "graph.sources.source": "GraphSource",
     "graph.validate": "validate",
     "kernels.adjacency": "AdjacencyBlock",
+    "train.minibatches": "Minibatch Minibatches",
     "train.persist.history": "History",
+    "train.savedmodel": "load_model",
     "train.trainer": "Trainer",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
@@ -67,6 +72,8 @@ __all__ = [
     "GraphSource",
     "History",
     "InputError",
+    "Minibatch",
+    "Minibatches",
     "Trainer",
     "TrainingError",
     "errors",
@@ -78,6 +85,7 @@ __all__ = [
     "from_scipy",
     "list_datasets",
     "load_dataset",
+    "load_model",
     "nn",
     "open_graph",
     "read_edge_list",
@@ -100,3 +108,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+# What graphs start, although it lies in a folder above theirs.
+STARTED["minibatches"] = lambda *given, **options: __getattr__("Minibatches")(
+    *given, **options
+)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from daskgnn.paths import given_path
 from daskgnn.values import is_finite
 
 Record = dict[str, Any]
@@ -105,8 +106,9 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
         _stack(axes, place, cpu, height=0.3)
         names.append((place, f"ahead, part {part}"))
     _finish_profile(axes, figures, names, bool(ahead))
+    out = Path(given_path(out))
     figure.savefig(out)
-    return Path(out)
+    return out
 
 
 _PANELS = (
@@ -145,8 +147,9 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
         axes.margins(x=0.18)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
+    out = Path(given_path(out))
     figure.savefig(out)
-    return Path(out)
+    return out
 
 
 def _new_figure(width: float, height: float) -> ShownFigure:

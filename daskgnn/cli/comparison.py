@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from daskgnn.graph.memory.partitioning import Compared
 
 
+from daskgnn.paths import given_path
+
+
 def table(rows: list[dict[str, str]]) -> str:
     """Return rows with the same columns as aligned text, numbers to the right."""
     if not rows:
@@ -72,7 +75,7 @@ def compare_methods(
     )
     if json_path is not None:
         objects = ",\n".join(json.dumps(row.to_dict()) for row in rows)
-        Path(json_path).write_text(f"[{objects}]\n")
+        Path(given_path(json_path)).write_text(f"[{objects}]\n")
     if plot_path is not None:
         from daskgnn.plot import plot_comparison
 

@@ -29,6 +29,7 @@ from daskgnn.cli.options import (
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster, tell_stored
 from daskgnn.display import words
 from daskgnn.errors import GraphFormatError
+from daskgnn.paths import target_path
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -71,6 +72,7 @@ def partition(
     """
     files = [options.pop(name) for name in ("json", "plot")]
     place = {name: options.pop(name) for name in ("data_dir", "yes")}
+    drawn = {name: options.pop(name) for name in ("split", "per_class")}
     _refuse_missing(out, estimate, compare, files[0] or files[1])
     if out is not None:
         refuse_existing(out, force or resume)
@@ -81,10 +83,12 @@ def partition(
                 "--out-of-core makes a store: give OUT, and neither --estimate nor "
                 "--compare"
             )
+        _refuse_drawn(drawn)
         _prepare(graph, out, force, resume, cluster, options)
         return
     refuse_cluster(cluster)
     data = load_graph(graph, **place, **taken_reader_options(options))
+    data = _split(data, seed=options["seed"], **drawn)
     if estimate:
         from daskgnn.partition import choose_method
         from daskgnn.partition.estimate import COSTS
@@ -97,6 +101,23 @@ def partition(
         compare_methods(data, compare, *files, **asked)
     elif out is not None:
         store_graph(data, out, force, estimate=estimate, **options)
+
+
+def _split(data: GraphData, **asked: Any) -> GraphData:
+    """Return a graph with the splits that are asked for."""
+    from daskgnn.graph.memory.splitting import split_by_words
+
+    return split_by_words(data, **asked)
+
+
+def _refuse_drawn(drawn: dict[str, Any]) -> None:
+    """Refuse splits that are drawn of a graph that is not in memory."""
+    for name, value in drawn.items():
+        if value is not None:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} {value} needs the graph in memory: leave "
+                "--out-of-core out, or give splits in the table of --nodes"
+            )
 
 
 def _prepare(
@@ -183,7 +204,7 @@ def _refuse_missing(
 
 def refuse_existing(out: str, force: bool) -> None:
     """Say early, before any work, that OUT is there."""
-    if not force and Path(out).exists():
+    if not force and Path(target_path(out)).exists():
         raise click.UsageError(
             f"{out} exists: choose another OUT, or replace it with --force"
         )

@@ -21,6 +21,11 @@ class PartitionOptions(TypedDict):
     num_clusters: Annotated[int | None, Option(shown="64", least=1)]
     """Clusters of nodes, which are joined to parts later."""
     seed: Annotated[int, Option(0, least=0)]
+    """Of the partitioner, and of --split and --per-class."""
+    split: Annotated[str | None, Option(metavar="TRAIN/VAL/TEST")]
+    """Draw the splits: shares of the nodes with a label, as in 60/20/20."""
+    per_class: Annotated[int | None, Option(least=1, metavar="N")]
+    """Draw N training nodes of each class; the others are halved."""
     num_parts: Annotated[int, Option(2, least=1)]
     """Number of parts for the quality report."""
     feature_dtype: Annotated[FeatureType, Option("float32")]

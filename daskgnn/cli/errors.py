@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from daskgnn.errors import DaskGNNError, InputError
+from daskgnn.train.options.absent import instead_of
 
 # Other OSErrors (a full disk, a lost connection) are failures of the run.
 _FILE_ERRORS = (
@@ -71,6 +72,9 @@ def _usage(error: click.ClickException) -> str:
     message = message.replace("valid integer range", "whole number")
     message = message.replace("valid float range", "number")
     context = getattr(error, "ctx", None)
+    if isinstance(error, click.NoSuchOption):
+        instead = instead_of(error.option_name)
+        message = f"{message}: {instead}" if instead else message
     return f"{message} (see {context.command_path} --help)" if context else message
 
 

@@ -139,7 +139,8 @@ def _click_type(option: Option) -> click.ParamType:
         if option.above is not None:
             return click.FloatRange(min=option.above, min_open=True)
         return click.FloatRange(low, high, max_open=high is not None)
-    kinds = {"numbers": IntList(), "words": NameList(), "path": PATH}
+    names = NameList()
+    kinds = {"numbers": IntList(), "words": names, "names": names, "path": PATH}
     return kinds.get(option.kind, click.STRING)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.paths import is_url
 from daskgnn.train.persist.history import History
-from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, is_url, open_storage
+from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
 from daskgnn.train.profile.text import table
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from daskgnn.errors import ClusterError, InputError
+from daskgnn.paths import absolute_path, given_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Encryption:
         """Return the same with absolute paths, for a run that is resumed elsewhere."""
         given = asdict(self)
         files = [name for name, value in given.items() if isinstance(value, str)]
-        return self.of(given | {n: str(Path(given[n]).absolute()) for n in files})
+        return self.of(given | {n: absolute_path(given[n]) for n in files})
 
     def __bool__(self) -> bool:
         return any(asdict(self).values())
@@ -73,7 +74,7 @@ class Encryption:
                 "use: expected an address that begins with tls://"
             )
         for name, file in files.items():
-            if file is not None and not Path(file).is_file():
+            if file is not None and not Path(given_path(file)).is_file():
                 raise InputError(f"{name} {file}: there is no such file")
 
     @contextmanager
@@ -92,7 +93,7 @@ class Encryption:
             settings = _temporary()
         elif self.tls_ca_file:
             files = (self.tls_ca_file, self.tls_cert, self.tls_key)
-            settings = _settings(*(str(Path(str(f)).absolute()) for f in files))
+            settings = _settings(*(absolute_path(str(f)) for f in files))
         else:
             settings = {}
         with dask.config.set(settings):

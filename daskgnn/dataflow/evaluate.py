@@ -19,7 +19,7 @@ from daskgnn.kernels.features import RowReader
 from daskgnn.kernels.halo import find_halo, halo_of_owner, whole_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from daskgnn.dataflow.blocks import Blocks
     from daskgnn.dataflow.part import PartBlocks
@@ -278,39 +278,45 @@ def merge_scores(
     return merged
 
 
-def by_original_id(
+def in_chunks(
     outputs: list[Any],
     blocks: Blocks,
-    original_bounds: np.ndarray,
+    wanted: Sequence[range | np.ndarray],
     token: str,
 ) -> tuple[dict[Any, Any], list[Any]]:
-    """Return the graph that puts outputs into original order, and its chunk keys.
+    """Return the graph that puts outputs into an order of nodes, and its chunk keys.
 
-    Chunk *c* holds original ids ``original_bounds[c]`` to ``original_bounds[c + 1]``.
+    Parameters
+    ----------
+    wanted
+        By chunk, the original ids of its rows.
     """
     tasks: dict[Any, Any] = {}
-    chunks = range(len(original_bounds) - 1)
     keys: list[Any] = []
-    for c in chunks:
-        first, last = int(original_bounds[c]), int(original_bounds[c + 1])
+    for c, ids in enumerate(wanted):
         picked = []
         for part, output in enumerate(outputs):
             key = ("pick-predictions", token, c, part)
-            given = (TaskRef(output), blocks.of(part), first, last)
+            given = (TaskRef(output), blocks.of(part), ids)
             picked.append(add_task(tasks, key, pick_rows, *given))
         chunk = ("predict-" + token, c, 0)
-        add_task(tasks, chunk, assemble_rows, List(*picked), last - first)
+        add_task(tasks, chunk, assemble_rows, List(*picked), len(ids))
         keys.append(chunk)
     return tasks, keys
 
 
 def pick_rows(
-    output: np.ndarray, blocks: PartBlocks, first: int, last: int
+    output: np.ndarray, blocks: PartBlocks, wanted: range | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a part's rows with original ids in [first, last), and their places."""
-    original_ids = blocks.adjacency.original_ids
-    here = (original_ids >= first) & (original_ids < last)
-    return original_ids[here] - first, output[here]
+    """Return a part's rows that are wanted, by original id, and their places."""
+    ids = blocks.adjacency.original_ids
+    if isinstance(wanted, range):
+        here = (ids >= wanted.start) & (ids < wanted.stop)
+        return ids[here] - wanted.start, output[here]
+    order = np.argsort(ids)
+    at = order[np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)]
+    places = np.flatnonzero(ids[at] == wanted)
+    return places, output[at[places]]
 
 
 def assemble_rows(

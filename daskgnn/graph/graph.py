@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import dask.array as da
 import numpy as np
-import scipy.sparse as sp
 from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.display import graph_table
-from daskgnn.errors import StoreError
-from daskgnn.graph.sources.gcxs import NO_ROWS, csr_block, ones
-from daskgnn.graph.sources.packed import opened, pack
+from daskgnn.graph.sources.chunks import load_chunk
+from daskgnn.graph.sources.gcxs import NO_ROWS
+from daskgnn.graph.sources.ids import original_ids_of
+from daskgnn.graph.sources.packed import pack
 from daskgnn.graph.sources.source import GraphSource, clusters_of, csr_rows
 from daskgnn.partition.book import cut_clusters
+from daskgnn.registry import STARTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sparse import GCXS
 
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.sources.schema import GraphSchema
@@ -306,14 +305,7 @@ class Graph:
         StoreError
             If the store is damaged or was replaced.
         """
-        found = np.empty(len(storage_ids), np.int64)
-        owners = np.searchsorted(self.partition_book, storage_ids, side="right") - 1
-        for p in np.unique(owners):
-            start, stop = (int(b) for b in self.partition_book[p : p + 2])
-            ids = self.source.load_table("original_ids", start, stop)
-            mine = owners == p
-            found[mine] = ids[storage_ids[mine] - start]
-        return found
+        return original_ids_of(self.source, self.partition_book, storage_ids)
 
     def to_data(self) -> GraphData:
         """Load the whole graph into memory, in its original order.
@@ -331,6 +323,42 @@ class Graph:
             If the graph comes from a source that cannot do this.
         """
         return self.source.to_data()
+
+    def minibatches(
+        self, sampler: Any, seeds: Any = "train", batch_size: int = 1024, **options: Any
+    ) -> Any:
+        """Return minibatches to loop over in this process, for a loop of your own.
+
+        Parameters
+        ----------
+        sampler : Sampler or sequence of int
+            How neighbours are sampled; fan-outs stand for a `NeighborSampler`.
+        seeds : str, array of bool or sequence, default "train"
+            The nodes to compute: a split, a mask [N], or ids as the input had them.
+        batch_size : int, default 1024
+            Seeds of a minibatch.
+        **options : dict
+            `shuffle`, `seed` and `normalize_features`, as of `daskgnn.Minibatches`.
+
+        Returns
+        -------
+        Minibatches
+            Each pass over it is an epoch of `Minibatch` objects.
+
+        Raises
+        ------
+        InputError
+            If an argument is invalid, or the graph has no features.
+
+        Examples
+        --------
+        >>> import daskgnn
+        >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+        >>> for batch in graph.minibatches([5, 5], "val"):
+        ...     print(batch.x.shape[1], len(batch.blocks), len(batch.labels))
+        34 2 8
+        """
+        return STARTED["minibatches"](self, sampler, seeds, batch_size, **options)
 
     def _cut(self, num_parts: int) -> np.ndarray:
         """Return the row bounds of `num_parts` parts."""
@@ -364,27 +392,3 @@ class Graph:
         """Return a table of counts."""
         names = "num_features feature_dtype num_classes num_parts num_clusters path"
         return graph_table("Graph", self, *names.split())
-
-
-def load_chunk(source: Any, start: int, stop: int, what: str) -> Any:
-    """Load a chunk of one of a graph's arrays: these rows of it."""
-    graph = opened(source)
-    if what == "adjacency":
-        return _load_matrix(graph, start, stop)
-    if what == "features":
-        return graph.load_features(start, stop)
-    return graph.load_table(what, start, stop)
-
-
-def _load_matrix(source: GraphSource, start: int, stop: int) -> GCXS:
-    """Load rows of the graph as a CSR block, columns of each row sorted."""
-    block = source.load_rows(start, stop)
-    count = len(block.indices)
-    data = np.ones(count, np.int8) if block.weights is None else block.weights
-    shape = (stop - start, source.schema.num_nodes)
-    rows = sp.csr_array((data, block.indices, block.indptr), shape=shape)
-    if len(rows.indices) != count:
-        raise StoreError(f"array 'indptr' in {source.path!r} does not fit 'indices'")
-    rows.sort_indices()
-    data = ones(count) if block.weights is None else rows.data
-    return csr_block(block.indptr, rows.indices, data, shape)

@@ -29,6 +29,8 @@ PERMUTATION = 3
 """Purpose of a key: the epoch's order of the training targets."""
 EXPANSION = 4
 """Purpose of a key: what a task adds to its targets, such as negatives."""
+SPLITTING = 5
+"""Purpose of a key: which nodes are for training, validation and test."""
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -10,25 +10,36 @@ import numpy as np
 from torch.nn import functional
 
 from daskgnn.errors import ModelError
-from daskgnn.kernels.aggregate import Rows, frozen
-from daskgnn.kernels.frontier import offsets
 from daskgnn.nn import blockrows, fused, ops
+from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import ArrayLike
 
 REDUCTIONS = ("sum", "mean", "max")
 """What `Block.aggregate` computes."""
+
+
+_INSTEAD = {
+    "edge_attr": "blocks have edge_weight and no edge_attr: edge attributes are "
+    "stored, but not sampled",
+    "ids": "blocks have n_id, an int64 tensor, where they had ids",
+    "compact_edge_weight": "blocks have edge_weight, in the order of edge_index",
+    "x": "blocks have edges alone: x is given to forward(x, blocks)",
+}
+"""What is said of attributes that a model may look for."""
 
 
 @dataclass(frozen=True)
 class Block:
     """The edges that one layer computes with: from source nodes to destination nodes.
 
-    The destinations are the first `num_dst` sources. Row *i* lists the in-neighbours of
-    destination *i*; rows may lie anywhere in `indices`. Blocks are what other libraries
-    call message flow graphs. E is the number of edges, D and H are channels.
+    The destinations are the first `num_dst` sources. Blocks are what other libraries
+    call message flow graphs. What a model reads of a block is torch tensors, and edges
+    are in one order everywhere, destination by destination; names are those of PyTorch
+    Geometric. E is the number of edges, D and H are channels.
 
     Raises
     ------
@@ -43,7 +54,7 @@ class Block:
     >>> from daskgnn.nn import Block
     >>> block = Block.from_csr([0, 2, 3], [1, 2, 0], num_src=3)
     >>> block.num_src, block.num_dst, block.indptr
-    (3, 2, array([0, 2, 3]))
+    (3, 2, tensor([0, 2, 3]))
     >>> block.edge_index
     tensor([[1, 2, 0],
             [0, 0, 1]])
@@ -75,38 +86,23 @@ class Block:
     tensor([6., 3.])
     >>> block.propagate_gcn(h).shape
     torch.Size([2, 1])
-    >>> block.gcn_weight.shape, block.compact_edge_weight
-    ((3,), None)
+    >>> block.gcn_weight.shape, block.edge_weight
+    (torch.Size([3]), None)
+    >>> block.n_id, block.degree, block.weighted_degree
+    (tensor([0, 1, 2]), tensor([2, 1]), tensor([2., 1., 0.]))
     """
 
     num_src: int
     """Number of source nodes."""
     num_dst: int
     """Number of destination nodes, at most `num_src`."""
-    starts: np.ndarray
-    """int64 [num_dst]: row *i* is ``indices[starts[i]:ends[i]]``."""
-    ends: np.ndarray
-    """int64 [num_dst], ends of the rows."""
-    indices: np.ndarray
-    """int32, source numbers."""
-    ids: np.ndarray
-    """int64 [>= num_src], original ids of the source nodes; of the destinations only
-    where the block has `aggregated`."""
-    degree: np.ndarray
-    """int64 [>= num_dst], number of in-neighbours of the destinations in the whole
-    graph."""
-    weighted_degree: np.ndarray
-    """float32, as long as `ids`: sum of the weights of each node's in-edges in the
-    whole graph."""
-    edge_weight: np.ndarray | None = None
-    """float32, one for each element of `indices`; None if every edge has weight 1."""
+    arrays: BlockArrays
+    """What the kernels read; its rows are in no particular order."""
     dropout_key: int = 0
     """uint64 key of the step's dropout masks."""
-    aggregated: np.ndarray | None = None
-    """float32 [num_dst, F], the first aggregation of raw features, if it was done in
-    advance."""
     aggregated_op: str | None = None
-    """Which aggregation that is: "sum", "mean", "max" or "gcn" (with self-loops)."""
+    """Which aggregation of raw features was done in advance: "sum", "mean", "max" or
+    "gcn" (with self-loops); None for none."""
 
     def __post_init__(self) -> None:
         blockrows.check_lengths(self)
@@ -114,12 +110,15 @@ class Block:
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_INSTEAD.get(name, f"'Block' has no attribute {name!r}"))
+
     @classmethod
     def from_csr(
         cls,
-        indptr: np.ndarray,
-        indices: np.ndarray,
-        edge_weight: np.ndarray | None = None,
+        indptr: ArrayLike,
+        indices: ArrayLike,
+        edge_weight: ArrayLike | None = None,
         num_src: int | None = None,
         ids: np.ndarray | None = None,
         **others: Any,
@@ -132,71 +131,79 @@ class Block:
             [num_dst + 1], CSR row pointers; rows are destinations.
         indices : array of int
             [E], source numbers.
-        edge_weight : numpy.ndarray, optional
-            float32 [E]; by default every edge has weight 1.
+        edge_weight : array of float, optional
+            [E]; by default every edge has weight 1.
         num_src : int, optional
             Number of source nodes; by default the number of rows.
         ids : numpy.ndarray, optional
             int64 [num_src], original ids; by default 0, 1, ...
         **others : dict
-            Other fields of the block; `degree` and `weighted_degree` are by default
-            those of the rows, and 0 for other sources.
+            `dropout_key` and `aggregated_op`.
 
         Returns
         -------
         Block
             The block.
         """
-        indptr = np.asarray(indptr, np.int64)
-        num_dst = len(indptr) - 1
+        bounds = np.asarray(indptr, np.int64)
+        num_dst = len(bounds) - 1
         num_src = num_dst if num_src is None else num_src
-        counts = np.diff(indptr)
+        counts = np.diff(bounds)
         row = np.repeat(np.arange(num_dst), counts)
-        weighted_degree = np.bincount(row, edge_weight, minlength=num_src)
-        others.setdefault("degree", counts)
-        others.setdefault("weighted_degree", weighted_degree.astype(np.float32))
-        return cls(
-            num_src=num_src,
-            num_dst=num_dst,
-            starts=indptr[:-1],
-            ends=indptr[1:],
+        weights = None if edge_weight is None else np.asarray(edge_weight, np.float32)
+        arrays = BlockArrays(
+            starts=bounds[:-1],
+            ends=bounds[1:],
             indices=np.asarray(indices, np.int32),
             ids=np.arange(num_src) if ids is None else ids,
-            edge_weight=edge_weight,
-            **others,
+            degree=counts,
+            weighted_degree=np.bincount(row, weights, num_src).astype(np.float32),
+            weights=weights,
         )
-
-    @cached_property
-    def rows(self) -> Rows:
-        """The rows as they lie in `indices`: starts, ends and indices."""
-        return Rows.of(self.starts, self.ends, self.indices)
-
-    @cached_property
-    def indptr(self) -> np.ndarray:
-        """CSR row pointers of the rows one after the other, int64 [num_dst + 1]."""
-        return frozen(offsets(self.rows.ends - self.rows.starts))
-
-    @cached_property
-    def compact(self) -> Rows:
-        """The rows one after the other, in the order of `edge_index`."""
-        starts, _, indices = self.rows
-        bounds = self.indptr
-        if len(indices) != bounds[-1] or not np.array_equal(starts, bounds[:-1]):
-            indices = frozen(indices[ops.edge_places(self.rows)[1]])
-        return Rows(frozen(bounds[:-1]), frozen(bounds[1:]), indices)
+        return cls(num_src, num_dst, arrays, **others)
 
     @cached_property
     def edge_index(self) -> torch.Tensor:
         """Source and destination of every edge, int64 [2, E], row by row."""
-        row = np.repeat(np.arange(self.num_dst), np.diff(self.indptr))
-        return CPU.tensor(np.stack([self.compact.indices.astype(np.int64), row]))
+        source = self.arrays.compact.indices.astype(np.int64)
+        return CPU.tensor(np.stack([source, self.arrays.places[0]]))
 
     @cached_property
-    def compact_edge_weight(self) -> torch.Tensor | None:
-        """Edge weights in the order of `edge_index`, float32 [E], or None."""
-        if self.edge_weight is None:
-            return None
-        return CPU.tensor(self.edge_weight[ops.edge_places(self.rows)[1]])
+    def edge_weight(self) -> torch.Tensor | None:
+        """Edge weights in the order of `edge_index`, float32 [E]; None if all are 1."""
+        weights = self.arrays.weights
+        return None if weights is None else self._by_edge(weights)
+
+    @cached_property
+    def gcn_weight(self) -> torch.Tensor:
+        """The GCN coefficients in the order of `edge_index`, float32 [E].
+
+        They are those of `propagate_gcn` without the self-loops.
+        """
+        return self._by_edge(self._gcn_weight)
+
+    @cached_property
+    def indptr(self) -> torch.Tensor:
+        """CSR row pointers into `edge_index`, int64 [num_dst + 1]."""
+        return CPU.tensor(self.arrays.indptr)
+
+    @cached_property
+    def n_id(self) -> torch.Tensor:
+        """Original ids of the source nodes, int64 [num_src].
+
+        Of the destinations only where the first aggregation was done in advance.
+        """
+        return CPU.tensor(self.arrays.ids[: self.num_src].astype(np.int64))
+
+    @cached_property
+    def degree(self) -> torch.Tensor:
+        """Number of in-neighbours in the whole graph, int64 [num_dst]."""
+        return CPU.tensor(self.arrays.degree[: self.num_dst])
+
+    @cached_property
+    def weighted_degree(self) -> torch.Tensor:
+        """Sum of the weights of the in-edges in the whole graph, float32, as `n_id`."""
+        return CPU.tensor(self.arrays.weighted_degree[: self.num_src])
 
     @cached_property
     def with_self_loops(self) -> Block:
@@ -204,12 +211,15 @@ class Block:
 
         Self-loops that were there before are dropped.
         """
-        return replace(self, **blockrows.with_self_loops(self))
+        return replace(self, arrays=blockrows.with_self_loops(self))
 
     @cached_property
-    def gcn_weight(self) -> np.ndarray:
-        """The GCN coefficient of each element of `indices`, float32."""
+    def _gcn_weight(self) -> np.ndarray:
         return blockrows.gcn_weight(self)
+
+    def _by_edge(self, values: np.ndarray) -> torch.Tensor:
+        """Return, in the order of `edge_index`, what each element of `indices` has."""
+        return CPU.tensor(values[self.arrays.places[1]])
 
     def dst(self, h: torch.Tensor) -> torch.Tensor:
         """Return the rows of the destinations.
@@ -251,9 +261,9 @@ class Block:
             raise ModelError(
                 f"aggregation is {op!r}, expected one of {', '.join(REDUCTIONS)}"
             )
-        if self.aggregated is not None:
+        if self.arrays.aggregated is not None:
             return blockrows.precomputed(self, h, op)
-        return ops.reduce(blockrows.source_rows(self, h), self.rows, op)
+        return ops.reduce(blockrows.source_rows(self, h), self.arrays.rows, op)
 
     def sage(
         self,
@@ -300,8 +310,8 @@ class Block:
                 out = out + functional.linear(self.dst(h), root)
             return out.relu() if relu else out
         near, rows = None, None
-        if self.aggregated is None and op in ("sum", "mean"):
-            h, rows = blockrows.source_rows(self, h), self.rows
+        if self.arrays.aggregated is None and op in ("sum", "mean"):
+            h, rows = blockrows.source_rows(self, h), self.arrays.rows
         else:
             near = self.aggregate(h, op)
         layer = fused.Layer(self.num_dst, rows, op == "mean", relu)
@@ -330,12 +340,12 @@ class Block:
         ModelError
             As `aggregate`.
         """
-        if self.aggregated is not None:
+        if self.arrays.aggregated is not None:
             return blockrows.precomputed(self, h, "gcn")
-        weight = blockrows.as_weight(self.gcn_weight, h)
+        weight = blockrows.as_weight(self._gcn_weight, h)
         x = blockrows.source_rows(self, h).unsqueeze(1)
-        near = ops.weighted_sum(x, weight, self.rows).squeeze(1)
-        total = self.weighted_degree[: self.num_dst].astype(np.float64) + 1
+        near = ops.weighted_sum(x, weight, self.arrays.rows).squeeze(1)
+        total = self.arrays.weighted_degree[: self.num_dst].astype(np.float64) + 1
         loop = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
         return near + self.dst(h) * blockrows.as_weight(loop, h)
 
@@ -354,7 +364,9 @@ class Block:
         torch.Tensor
             [E, H], in the order of `edge_index`.
         """
-        return ops.edge_add(blockrows.source_rows(self, source), target, self.compact)
+        return ops.edge_add(
+            blockrows.source_rows(self, source), target, self.arrays.compact
+        )
 
     def edge_softmax(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the softmax over the edges of each destination.
@@ -370,8 +382,8 @@ class Block:
             Like `scores`.
         """
         if scores.dim() == 1:
-            return ops.edge_softmax(scores.unsqueeze(1), self.compact).squeeze(1)
-        return ops.edge_softmax(scores, self.compact)
+            return ops.edge_softmax(scores.unsqueeze(1), self.arrays.compact).squeeze(1)
+        return ops.edge_softmax(scores, self.arrays.compact)
 
     def weighted_sum(self, h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Sum the neighbours of each destination with a weight for every edge.
@@ -390,6 +402,8 @@ class Block:
         """
         h = blockrows.source_rows(self, h)
         if h.dim() == 3:
-            return ops.weighted_sum(h, weight, self.compact)
-        out = ops.weighted_sum(h.unsqueeze(1), weight.reshape(-1, 1), self.compact)
+            return ops.weighted_sum(h, weight, self.arrays.compact)
+        out = ops.weighted_sum(
+            h.unsqueeze(1), weight.reshape(-1, 1), self.arrays.compact
+        )
         return out.squeeze(1)

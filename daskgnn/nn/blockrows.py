@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import gcn_coefficients
-from daskgnn.nn import ops
 from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
     import torch
 
     from daskgnn.nn.block import Block
+    from daskgnn.nn.blockarrays import BlockArrays
 
 
 def check_lengths(block: Block) -> None:
     """Raise `ModelError` if the lengths of a block's arrays contradict each other."""
-    known = block.num_src if block.aggregated is None else block.num_dst
-    checks = {
-        "num_dst": block.num_dst <= block.num_src,
-        "starts": len(block.starts) == block.num_dst,
-        "ends": len(block.ends) == block.num_dst,
-        "ids": len(block.ids) >= known,
-        "degree": len(block.degree) >= block.num_dst,
-        "weighted_degree": len(block.weighted_degree) >= known,
-        "edge_weight": block.edge_weight is None
-        or len(block.edge_weight) == len(block.indices),
-        "aggregated": block.aggregated is None
-        or len(block.aggregated) == block.num_dst,
-    }
-    wrong = [name for name, right in checks.items() if not right]
+    wrong = list(block.arrays.wrong(block.num_src, block.num_dst))
+    if block.num_dst > block.num_src:
+        wrong.insert(0, "num_dst")
     if wrong:
         raise ModelError(
             f"{', '.join(wrong)} of a block with {block.num_src} sources and "
@@ -40,10 +30,11 @@ def check_lengths(block: Block) -> None:
         )
 
 
-def with_self_loops(block: Block) -> dict[str, Any]:
-    """Return the arrays of a block that change if every row ends with a self-loop."""
-    row, place = ops.edge_places(block.rows)
-    source = block.rows.indices[place]
+def with_self_loops(block: Block) -> BlockArrays:
+    """Return the arrays of a block if every row ends with a self-loop."""
+    arrays = block.arrays
+    row, place = arrays.places
+    source = arrays.rows.indices[place]
     keep = source != row
     row, place, source = row[keep], place[keep], source[keep]
     counts = np.bincount(row, minlength=block.num_dst) + 1
@@ -51,23 +42,24 @@ def with_self_loops(block: Block) -> dict[str, Any]:
     indices = np.empty(len(row) + block.num_dst, np.int32)
     where = np.arange(len(row)) + row
     indices[where], indices[ends - 1] = source, np.arange(block.num_dst)
-    weight = None
-    if block.edge_weight is not None:
-        weight = np.ones(len(indices), np.float32)
-        weight[where] = block.edge_weight[place]
-    starts = ends - counts
-    return {"starts": starts, "ends": ends, "indices": indices, "edge_weight": weight}
+    weights = None
+    if arrays.weights is not None:
+        weights = np.ones(len(indices), np.float32)
+        weights[where] = arrays.weights[place]
+    rows = {"starts": ends - counts, "ends": ends, "indices": indices}
+    return replace(arrays, **rows, weights=weights)
 
 
 def gcn_weight(block: Block) -> np.ndarray:
     """Return the GCN coefficient of each element of `indices`, float32."""
-    if len(block.weighted_degree) < block.num_src:
+    arrays = block.arrays
+    if len(arrays.weighted_degree) < block.num_src:
         raise ModelError(
             "the GCN weights of a layer with precomputed aggregation are "
             "known to the engine only: set the model's first_aggregation to None"
         )
-    known = block.edge_weight, block.degree, block.weighted_degree
-    return gcn_coefficients(block.rows, *known)
+    known = arrays.weights, arrays.degree, arrays.weighted_degree
+    return gcn_coefficients(arrays.rows, *known)
 
 
 def source_rows(block: Block, h: torch.Tensor) -> torch.Tensor:
@@ -84,7 +76,7 @@ def source_rows(block: Block, h: torch.Tensor) -> torch.Tensor:
 
 def precomputed(block: Block, h: torch.Tensor, op: str) -> torch.Tensor:
     """Return `aggregated`, or say why it is not what the layer needs."""
-    array = block.aggregated
+    array = block.arrays.aggregated
     if array is None or block.aggregated_op not in (None, op):
         raise ModelError(
             f"the first layer asked for {op!r}, but the model's first_aggregation "

@@ -69,6 +69,11 @@ def _check_parameters(model: nn.Module) -> None:
                 f"parameter {name!r} has no shape yet: give the lazy module its "
                 "in_channels"
             )
+        if parameter.device.type != "cpu":
+            raise ModelError(
+                f"parameter {name!r} is on {parameter.device}, and daskgnn computes on "
+                "CPUs: call model.cpu()"
+            )
         if parameter.dtype != torch.float32:
             raise ModelError(
                 f"parameter {name!r} is {parameter.dtype}, expected torch.float32: "

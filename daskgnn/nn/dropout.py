@@ -90,7 +90,7 @@ class Dropout(torch.nn.Module):
         Parameters
         ----------
         h : torch.Tensor
-            [n, ...], row *i* belongs to node ``block.ids[i]``.
+            [n, ...], row *i* belongs to node ``block.n_id[i]``.
         block : Block
             Has the nodes' ids and the step's key.
 
@@ -106,12 +106,13 @@ class Dropout(torch.nn.Module):
         """
         if not self.active:
             return h
-        if len(h) > len(block.ids):
+        known = len(block.arrays.ids)
+        if len(h) > known:
             raise ModelError(
-                f"dropout was given {len(h)} rows for a block of {len(block.ids)} nodes"
+                f"dropout was given {len(h)} rows for a block of {known} nodes"
             )
         flat = h.flatten(1) if h.dim() > 1 else h.unsqueeze(1)
-        ids = frozen(block.ids[: len(h)], np.int64)
+        ids = frozen(block.arrays.ids[: len(h)], np.int64)
         key = kernels.layer_key(block.dropout_key, self.number)
         if has_kernels(flat):
             kernel = partial(_drop_rows, ids, key, self.p)
@@ -144,7 +145,7 @@ class Dropout(torch.nn.Module):
         """
         if not self.active:
             return weight
-        if len(block.ids) < block.num_src:
+        if len(block.arrays.ids) < block.num_src:
             raise ModelError(
                 "dropout of edges needs all sources, and this block's neighbours were "
                 "summed ahead: set the model's first_aggregation to None"
@@ -153,8 +154,8 @@ class Dropout(torch.nn.Module):
         mask = np.empty((len(weight), heads), np.uint8)
         key = kernels.layer_key(block.dropout_key, self.number)
         threshold = kernels.threshold_of(self.p)
-        ids = frozen(block.ids, np.int64)
-        kernels.edge_mask(block.compact, ids, key, threshold, mask)
+        ids = frozen(block.arrays.ids, np.int64)
+        kernels.edge_mask(block.arrays.compact, ids, key, threshold, mask)
         return self._masked(weight, mask.reshape(weight.shape))
 
     def _masked(self, x: torch.Tensor, mask: np.ndarray) -> torch.Tensor:

@@ -73,6 +73,8 @@ class Stack(torch.nn.Module):
     torch.Size([2, 8])
     """
 
+    arguments: dict[str, Any]
+    """Of included models, what they were made with."""
     _aggregation: str | None = None
     """How the first convolution aggregates its input, or None."""
     activation: Callable[[torch.Tensor], torch.Tensor] = staticmethod(functional.relu)
@@ -199,6 +201,14 @@ def _widths(first: int, hidden: int, last: int, num_layers: int) -> list[int]:
     return [first, *[hidden] * (num_layers - 1), last]
 
 
+def _by_name(
+    first: int, hidden: int, last: int, num_layers: int, **options: Any
+) -> dict[str, Any]:
+    """Return a model's arguments by name."""
+    sizes = {"in_channels": first, "hidden_channels": hidden, "out_channels": last}
+    return {**sizes, "num_layers": num_layers, **options}
+
+
 class GraphSAGE(Stack):
     """The GraphSAGE model of Hamilton, Ying and Leskovec (2017): a stack of `SAGEConv`.
 
@@ -252,6 +262,8 @@ class GraphSAGE(Stack):
         pairs = pairwise(widths)
         super().__init__([SAGEConv(*pair, aggr) for pair in pairs], widths, **options)
         self.aggr = self._aggregation = aggr
+        sizes = in_channels, hidden_channels, out_channels, num_layers
+        self.arguments = _by_name(*sizes, aggr=aggr, **options)
 
 
 class GCN(Stack):
@@ -307,6 +319,8 @@ class GCN(Stack):
         pairs = pairwise(widths)
         super().__init__([GCNConv(*pair) for pair in pairs], widths, **options)
         self._aggregation = "gcn" if self.convs[0].aggregate_first else None
+        sizes = in_channels, hidden_channels, out_channels, num_layers
+        self.arguments = _by_name(*sizes, **options)
 
 
 class GAT(Stack):
@@ -379,3 +393,6 @@ class GAT(Stack):
         last = (widths[-2], out_channels, out_heads)
         convs.append(GATConv(*last, concat=False, dropout=attention))
         super().__init__(convs, widths, dropout=dropout, **options)
+        sizes = in_channels, hidden_channels, out_channels, num_layers
+        options |= {"heads": heads, "out_heads": out_heads, "dropout": dropout}
+        self.arguments = _by_name(*sizes, attention_dropout=attention, **options)

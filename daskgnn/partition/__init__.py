@@ -1,19 +1,22 @@
 """Order and cut: put the nodes of a graph into clusters of neighbours.
 
 A partitioner is a function ``(graph, num_clusters, seed) -> int64 [N]``, the cluster
-of each node. Where it can, neighbouring numbers are neighbouring clusters, so that
-runs of clusters make good parts for any number of parts.
+of each node. All clusters that were asked for have nodes. Where it can, neighbouring
+numbers are neighbouring clusters, so that runs of clusters make good parts for any
+number of parts.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from difflib import get_close_matches
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.estimate import estimate as estimate_cost
 from daskgnn.partition.methods.embedding import spectral_clusters, walk_clusters
+from daskgnn.partition.methods.exactly import exactly
 from daskgnn.partition.methods.hash_range import hash_clusters, range_clusters
 from daskgnn.partition.methods.multilevel import (
     kaminpar_clusters,
@@ -32,7 +35,19 @@ if TYPE_CHECKING:
 
     from daskgnn.partition.methods.structure import Structure
 
-PARTITIONERS: dict[str, Callable[[Structure, int, int], np.ndarray]] = {
+    Partitioner = Callable[[Structure, int, int], np.ndarray]
+
+
+def _exact(find: Partitioner) -> Partitioner:
+    """Return a method that leaves no cluster empty."""
+
+    def found(graph: Structure, num_clusters: int, seed: int) -> np.ndarray:
+        return exactly(graph, find(graph, num_clusters, seed), num_clusters)
+
+    return update_wrapper(found, find)
+
+
+_METHODS: dict[str, Partitioner] = {
     "hash": hash_clusters,
     "range": range_clusters,
     "metis": metis_clusters,
@@ -44,10 +59,12 @@ PARTITIONERS: dict[str, Callable[[Structure, int, int], np.ndarray]] = {
     "spectral": spectral_clusters,
     "random-walk": walk_clusters,
 }
+PARTITIONERS = {name: _exact(find) for name, find in _METHODS.items()}
 """The partitioners by name: what `GraphData.partition` takes as `method`.
 
 Each is a function ``(graph, num_clusters, seed) -> int64 [N]``, the cluster of each
-node; neighbouring clusters have neighbouring numbers where the method can tell."""
+node, as many as were asked for; neighbouring clusters have neighbouring numbers where
+the method can tell."""
 
 _PACKAGES = {"kaminpar": "kaminpar", "terapart": "kaminpar", "metis": "pymetis"}
 

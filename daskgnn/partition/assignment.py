@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from daskgnn.errors import PartitionError, first_line
 from daskgnn.partition.methods.hierarchy import order_clusters
 from daskgnn.partition.methods.structure import Structure, work_of
+from daskgnn.paths import given_path
 
 SUFFIXES = (".npy", ".txt", ".part", ".csv")
 
@@ -45,7 +46,7 @@ def assigned_clusters(graph: Structure, given: Any) -> np.ndarray:
     """
     label, values = "the assignment", given
     if isinstance(given, str | Path):
-        label, values = str(given), _read(Path(given).expanduser())
+        label, values = str(given), _read(Path(given_path(given)))
     values = np.asarray(values)
     check_clusters(values, f"{label} is", graph.num_nodes)
     return _ordered(graph, values)

@@ -34,6 +34,7 @@ from daskgnn.partition import (
 from daskgnn.partition.assignment import is_assignment, partitioner_name
 from daskgnn.partition.book import default_clusters
 from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
+from daskgnn.paths import target_path
 from daskgnn.prepare.mapper import Mapper
 from daskgnn.prepare.rowstage import RowStage, bar, sort_budget
 from daskgnn.prepare.storestage import StoreStage
@@ -134,7 +135,7 @@ def prepare(
     >>> daskgnn.open_graph(store)
     Graph('edges', 50 nodes, 100 edges, 0 features, 0 classes, 1 of at most 12 parts)
     """
-    target = os.path.abspath(os.fspath(out))
+    target = target_path(out)
     check_target(target, overwrite or resume)
     limit = limit_bytes(PREPARE_LIMIT if memory_limit is None else memory_limit)
     mapper = Mapper(client)
@@ -294,7 +295,7 @@ def _ordered(
     folder = stage.folder
     names = ("original_ids", "cluster_bounds", "cluster_names")
     if "partitioner" not in folder.state:
-        if num_clusters is None:
+        if num_clusters is None and not is_assignment(method):
             num_clusters = default_clusters(data.num_nodes)
         chosen = fitting_method(method, data.num_nodes, data.num_edges, stage.limit)
         found = partition_graph(data, num_clusters, chosen, seed)

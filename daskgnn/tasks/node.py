@@ -14,12 +14,15 @@ from daskgnn.tasks.scores import ClassScores, f1, score_classes, score_labels
 from daskgnn.tasks.task import TargetBatch, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from daskgnn.graph.graph import Graph
     from daskgnn.graph.memory.data import GraphData
 
-_OF_OGB = {"acc": "accuracy", "rocauc": "rocauc"}
+MEASURES = ("accuracy", "f1_micro", "f1_macro", "rocauc", "ap")
+_OTHER_NAMES = {"acc": "accuracy", "roc_auc": "rocauc", "average_precision": "ap"}
 
 
 class NodeClassification(Task):
@@ -32,6 +35,11 @@ class NodeClassification(Task):
     loss : callable, optional
         ``(outputs, labels) -> sum over the nodes``; by default cross entropy, or binary
         cross entropy if a node can have several labels.
+    metric : str or sequence of str, optional
+        "accuracy", "f1_micro", "f1_macro", "roc_auc" or "average_precision", or
+        several; the first says which epoch is best. By default the graph's own. Of more
+        than two classes, "roc_auc" and "average_precision" are the means over classes,
+        each against the rest.
 
     Examples
     --------
@@ -47,7 +55,7 @@ class NodeClassification(Task):
     >>> targets.are_nodes()
     True
     >>> task.fingerprint()
-    {'task': 'NodeClassification', 'loss': 'cross_entropy'}
+    {'task': 'NodeClassification', 'loss': 'cross_entropy', 'metric': None}
 
     How it is scored, for two nodes of which one is right:
 
@@ -60,9 +68,12 @@ class NodeClassification(Task):
     True
     """
 
-    def __init__(self, loss: Loss | None = None) -> None:
+    def __init__(
+        self, loss: Loss | None = None, metric: str | Sequence[str] | None = None
+    ) -> None:
         self.loss_function = loss
-        self._measure = self._metric = "accuracy"
+        self.metrics = (metric,) if isinstance(metric, str) else tuple(metric or ())
+        self._measures: dict[str, str] = {}
 
     def for_graph(self, graph: Graph) -> NodeClassification:
         """Return the task with the loss and the metric of a graph.
@@ -80,12 +91,12 @@ class NodeClassification(Task):
         Raises
         ------
         InputError
-            If the graph's metric is unknown, or cannot be computed for such labels.
+            If a metric is unknown, or cannot be computed for such labels.
         """
         task = copy.copy(self)
         task.loss_function = loss_of(self.loss_function, graph)
-        task._metric = self.metric(graph)
-        task._measure = _measure_of(task._metric, graph)
+        names = self.metrics or (self.metric(graph),)
+        task._measures = {name: _measure_of(name) for name in names}
         return task
 
     def check(self, graph: Graph, model: nn.Module) -> None:
@@ -173,7 +184,7 @@ class NodeClassification(Task):
         """
         labels = batch.tables["labels"]
         score = score_classes if labels.ndim == 1 else score_labels
-        return score(h, labels, self._measure)
+        return score(h, labels, set(self._measures.values()))
 
     def merge(self, left: ClassScores, right: ClassScores) -> ClassScores:
         """Return two contributions as one.
@@ -191,7 +202,7 @@ class NodeClassification(Task):
         return left.merge(right)
 
     def score(self, total: ClassScores) -> dict[str, float]:
-        """Return accuracy, loss and the graph's own metric.
+        """Return accuracy, loss and the metrics.
 
         Parameters
         ----------
@@ -202,7 +213,7 @@ class NodeClassification(Task):
         -------
         dict of float
             "num_nodes", "accuracy", "loss" (unless a node can have several labels) and
-            the metric.
+            the metrics by name.
 
         Raises
         ------
@@ -212,29 +223,20 @@ class NodeClassification(Task):
         scores = {"num_nodes": total.count, "accuracy": total.right / total.given}
         if total.losses:
             scores["loss"] = sum(total.losses) / total.count
-        if total.classes is not None:
-            average = self._measure.removeprefix("f1_")
-            scores[self._metric] = f1(total.classes, average, every=not total.losses)
-        elif self._measure in ("rocauc", "ap"):
-            scores |= self._ranked(total)
-        elif self._metric != "accuracy":
-            scores[self._metric] = scores["accuracy"]
+        for name, measure in self._measures.items():
+            if measure.startswith("f1_"):
+                assert total.classes is not None
+                average = measure.removeprefix("f1_")
+                several = not total.losses
+                scores[name] = f1(total.classes, average, every=several)
+            elif measure != "accuracy":
+                scores |= _ranked(total, name, measure)
+            elif name != "accuracy":
+                scores[name] = scores["accuracy"]
         return scores
 
-    def _ranked(self, total: ClassScores) -> dict[str, float]:
-        """Return the mean over columns that have both classes, as OGB does."""
-        measure, name = self._measure, self._metric
-        columns = [ranking for ranking in total.rankings if ranking.has_both]
-        if not columns:
-            raise InputError(f"metric={name!r} needs a label with both classes")
-        found = [ranking.measure(measure) for ranking in columns]
-        # Their last digits differ: each is computed as in the library it is from.
-        mean = sum(found) / len(found) if name.startswith("ogb:") else np.mean(found)
-        error = max(ranking.error(measure) for ranking in columns)
-        return {name: float(mean)} | ({f"{name}_error": error} if error else {})
-
     def metric(self, graph: Graph) -> str:
-        """Return the graph's own metric.
+        """Return the first metric that was asked for, or the graph's own.
 
         Parameters
         ----------
@@ -246,17 +248,20 @@ class NodeClassification(Task):
         str
             "accuracy" if the graph names none.
         """
-        return graph.metric or "accuracy"
+        return self.metrics[0] if self.metrics else graph.metric or "accuracy"
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the names of the task and of its loss, for checkpoints.
+        """Return the names of the task, its loss and its metrics, for checkpoints.
 
         Returns
         -------
         dict
-            "task" and "loss".
+            "task", "loss" and "metric", which is None if none was asked for.
         """
-        return super().fingerprint() | {"loss": describe_function(self.loss_function)}
+        return super().fingerprint() | {
+            "loss": describe_function(self.loss_function),
+            "metric": list(self.metrics) or None,
+        }
 
 
 def check_labelled(graph: Graph | GraphData) -> None:
@@ -268,23 +273,32 @@ def check_labelled(graph: Graph | GraphData) -> None:
     if not len(graph.splits.get("train", ())):
         raise InputError(
             f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built"
+            "built, or draw one with split(train=0.6, val=0.2), --split 60/20/20"
         )
 
 
-def _measure_of(metric: str, graph: Graph) -> str:
-    """Return what a metric's name means for a graph's labels."""
-    several = ("rocauc", "ap") if graph.multilabel else ()
-    known = ("accuracy", "f1_micro", "f1_macro", *several)
+def _ranked(total: ClassScores, name: str, measure: str) -> dict[str, float]:
+    """Return the mean over columns that have both classes, as OGB does."""
+    columns = [ranking for ranking in total.rankings if ranking.has_both]
+    if not columns:
+        raise InputError(f"metric={name!r} needs a label with both classes")
+    found = [ranking.measure(measure) for ranking in columns]
+    # Their last digits differ: each is computed as in the library it is from.
+    mean = sum(found) / len(found) if name.startswith("ogb:") else np.mean(found)
+    error = max(ranking.error(measure) for ranking in columns)
+    return {name: float(mean)} | ({f"{name}_error": error} if error else {})
+
+
+def _measure_of(metric: str) -> str:
+    """Return what a metric's name means."""
     measure = metric
     if metric.startswith("ogb:"):
         from daskgnn.graph.datasets.ogb import ogb_table
 
-        table = ogb_table(metric.removeprefix("ogb:"))
-        measure = _OF_OGB.get(table["eval metric"], metric)
-    if measure not in known:
-        raise InputError(
-            f"metric={metric!r} cannot be computed for these labels, expected "
-            f"{', '.join(known)}"
-        )
+        measure = ogb_table(metric.removeprefix("ogb:"))["eval metric"]
+    measure = _OTHER_NAMES.get(measure, measure)
+    if measure not in MEASURES:
+        names = {value: name for name, value in _OTHER_NAMES.items() if "_" in name}
+        known = ", ".join(names.get(name, name) for name in MEASURES)
+        raise InputError(f"metric={metric!r} is unknown, expected {known}")
     return measure

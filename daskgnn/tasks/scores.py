@@ -12,7 +12,8 @@ from daskgnn.errors import InputError
 MOST_SCORES = 1 << 20
 """Distinct scores that a `Ranking` keeps; from there on they are rounded."""
 
-_RANKED = ("rocauc", "ap")
+_RANKED = {"rocauc", "ap"}
+_COUNTED = {"f1_micro", "f1_macro"}
 
 
 @dataclass(frozen=True)
@@ -232,29 +233,35 @@ class ClassScores:
         )
 
 
-def score_classes(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores:
+def score_classes(h: np.ndarray, labels: np.ndarray, measures: set[str]) -> ClassScores:
     """Return what nodes of one class each contribute.
 
     Parameters
     ----------
     h : float32 [n, C]
     labels : int64 [n]
-    measure : {"accuracy", "f1_micro", "f1_macro"}
+    measures : set of {"accuracy", "f1_micro", "f1_macro", "rocauc", "ap"}
     """
     count = len(labels)
     predictions = h.argmax(axis=1)
     shifted = h.astype(np.float64) - h.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
     loss = float((log_sum - shifted[np.arange(count), labels]).sum())
-    classes = None
-    if measure != "accuracy":
+    classes, rankings = None, []
+    if measures & _COUNTED:
         found = (labels[labels == predictions], labels, predictions)
         classes = np.array([np.bincount(a, minlength=h.shape[1]) for a in found])
+    if measures & _RANKED:
+        # Of two classes one ranking says it all; of more, each has its own.
+        first = 1 if h.shape[1] == 2 else 0
+        logs = (shifted - log_sum[:, None]).astype(np.float32)
+        for column in range(first, h.shape[1]):
+            rankings.append(Ranking.of(logs[:, column], labels == column))
     right = int((labels == predictions).sum())
-    return ClassScores(count, right, count, (loss,), classes)
+    return ClassScores(count, right, count, (loss,), classes, tuple(rankings))
 
 
-def score_labels(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores:
+def score_labels(h: np.ndarray, labels: np.ndarray, measures: set[str]) -> ClassScores:
     """Return what nodes of several labels each contribute.
 
     Parameters
@@ -263,14 +270,14 @@ def score_labels(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores
         Above 0 a label is predicted.
     labels : float32 [n, C]
         0, 1, or NaN for not given.
-    measure : {"accuracy", "f1_micro", "f1_macro", "rocauc", "ap"}
+    measures : set of {"accuracy", "f1_micro", "f1_macro", "rocauc", "ap"}
     """
     given, truth, predictions = ~np.isnan(labels), labels > 0.5, h > 0
     classes, rankings = None, []
-    if measure.startswith("f1"):
+    if measures & _COUNTED:
         found = (truth & predictions, truth, predictions)
         classes = np.array([each.sum(axis=0) for each in found])
-    if measure in _RANKED:
+    if measures & _RANKED:
         for column, known in enumerate(given.T):
             rankings.append(Ranking.of(h[known, column], truth[known, column]))
     right = int((predictions == truth)[given].sum())

@@ -9,11 +9,11 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import ClusterError, InputError
 from daskgnn.train.persist.recorder import Silent
+from daskgnn.train.persist.storage import open_storage
 from daskgnn.train.run import RunOptions, train
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def chaos(
     """
     check_victims(kill, given.get("scheduler"))
     undisturbed, disturbed = (
-        str(Path(given["out"] or "", name)) for name in ("undisturbed", "disturbed")
+        open_storage(given["out"] or ".").path_of(name)
+        for name in ("undisturbed", "disturbed")
     )
     progress = progress or Silent()
     watch = Watch(progress)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.sampling import Sampler
     from daskgnn.train.options.options import TrainOptions
 
-_SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss",)}
+_SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss", "metric")}
 """Objects, and the options that stand for them."""
 
 _COUNT = Option(kind="whole", least=1)
@@ -33,12 +33,23 @@ _SWITCH = Option(kind="choice", words=("auto", "on", "off"))
 
 def check_graph(graph: Any) -> None:
     """Refuse a graph that was not opened."""
-    if not isinstance(graph, Graph):
+    if isinstance(graph, Graph):
+        return
+    said = f"graph is a {type(graph).__name__}, expected an opened graph"
+    if hasattr(graph, "edge_types"):
         raise InputError(
-            f"graph is a {type(graph).__name__}, expected an opened graph: "
-            "graph.partition().save('graph.zarr'), then "
-            "daskgnn.open_graph('graph.zarr', num_parts=2)"
+            f"{said} of one type: daskgnn.open_graph(daskgnn.from_pyg("
+            "data.to_homogeneous()).partition(), num_parts=2), see docs/limits.md"
         )
+    if hasattr(graph, "edge_index") or hasattr(graph, "adj_t"):
+        raise InputError(
+            f"{said}: daskgnn.open_graph(daskgnn.from_pyg(data).partition(), "
+            "num_parts=2)"
+        )
+    raise InputError(
+        f"{said}: graph.partition().save('graph.zarr'), then "
+        "daskgnn.open_graph('graph.zarr', num_parts=2)"
+    )
 
 
 def require_features(graph: Graph | GraphData) -> None:

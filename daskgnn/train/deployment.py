@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dask.task_spec import Task
+from dask.task_spec import Task as DaskTask
 from dask.utils import parse_bytes
 
 from daskgnn.cluster.clusters import translate_cluster_errors, warn_of_cluster
@@ -30,20 +30,22 @@ from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.exchange import InputPlan
 from daskgnn.train.checks import remote_aggregation, share_memory
-from daskgnn.train.compute.program import packed_sampler
+from daskgnn.train.compute.program import packed_sampler, with_task
 from daskgnn.train.evaluator import Evaluator
+from daskgnn.train.targets import GivenTargets
 from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.memory import StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
+    from daskgnn.tasks.task import Task
     from daskgnn.train.compute.program import Program
     from daskgnn.train.options.options import TrainOptions
-    from daskgnn.train.targets import GivenTargets
 
 
 @dataclass(eq=False)
@@ -112,9 +114,13 @@ class Deployment:
     @cached_property
     def programs(self) -> list[Any]:
         """Keys of the program, by part."""
+        return self._sent(self.program, self.run)
+
+    def _sent(self, program: Program, name: str) -> list[Any]:
+        """Send a program; return its keys by part."""
         parts = range(self.graph.num_parts)
-        keys: list[Any] = [("program", self.run, part) for part in parts]
-        tasks = {key: Task(key, same, self.program) for key in keys}
+        keys: list[Any] = [("program", name, part) for part in parts]
+        tasks = {key: DaskTask(key, same, program) for key in keys}
         self.executor.submit(tasks, keys, lasting=True)
         return keys
 
@@ -130,6 +136,23 @@ class Deployment:
             self.num_outputs,
             self.batch_size,
         )
+
+    def scores_by(
+        self, task: Task, parameters: np.ndarray, splits: list[str]
+    ) -> dict[str, Any]:
+        """Return scores of splits by another task than that of the run."""
+        name = new_name()
+        evaluator = replace(
+            self.evaluator,
+            targets=GivenTargets(task, self.graph, self.options["seed"]),
+            programs=self._sent(with_task(self.program, task), name),
+            preparation=replace(self.preparation, run=name),
+            _whole=None,
+        )
+        try:
+            return evaluator.scores(parameters, splits)
+        finally:
+            self.executor.release([*evaluator.programs, *evaluator.kept])
 
     def load(self) -> None:
         """Wait until the blocks are loaded: what a store hides is found here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -11,15 +12,17 @@ from dask.task_spec import DataNode, List, Task, TaskRef
 
 from daskgnn.dataflow.evaluate import (
     Scoring,
-    by_original_id,
     evaluate_layers,
+    in_chunks,
     prepare_whole_graph,
     score_parts,
 )
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
+from daskgnn.graph.sources.ids import storage_ids_of
 from daskgnn.kernels.batch import StepMeta
 from daskgnn.sampling import NeighborSampler
+from daskgnn.sampling.sampler import GraphStats
 from daskgnn.train.compute.exact import (
     evaluate_layer,
     evaluate_step,
@@ -29,6 +32,8 @@ from daskgnn.train.compute.exact import (
 from daskgnn.train.compute.program import packed_sampler
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daskgnn.dataflow.evaluate import WholeGraph
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
     from daskgnn.train.targets import GivenTargets
 
 EVALUATION_PRIORITY = 50
+
+FEW = 0.1
+"""Share of a graph's nodes up to which they are computed by their neighbourhoods."""
 
 
 @dataclass(eq=False)
@@ -63,6 +71,11 @@ class Evaluator:
     def graph(self) -> Graph:
         """The graph whose nodes are evaluated."""
         return self.targets.graph
+
+    @property
+    def kept(self) -> list[Any]:
+        """Keys of what is held between evaluations."""
+        return [] if self._whole is None else self._whole.keys
 
     def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
@@ -94,26 +107,81 @@ class Evaluator:
             self.executor.release([total, *outputs])
         return {split: task.score(found[split]) for split in splits}
 
-    def predict(self, parameters: np.ndarray) -> da.Array:
-        """Return the outputs (N, C), a Dask array in original node order."""
-        outputs = self._outputs(parameters)
-        bounds = np.linspace(0, self.graph.num_nodes, self.graph.num_parts + 1)
-        bounds = bounds.astype(np.int64)
+    def predict(
+        self, parameters: np.ndarray, nodes: np.ndarray | None = None
+    ) -> da.Array:
+        """Return the outputs of some nodes, by original id, as a Dask array [n, C].
+
+        Without `nodes`, of all nodes in their order. Few nodes are computed from their
+        neighbourhoods alone.
+        """
+        if nodes is not None and self._are_few(nodes):
+            return self._by_neighbourhoods(parameters, nodes)
+        return self._as_array(self._outputs(parameters), self.num_outputs, nodes)
+
+    def embeddings(
+        self, parameters: np.ndarray, width: int, nodes: np.ndarray | None = None
+    ) -> da.Array:
+        """Return what the layer before the last one gives of some nodes, [n, width]."""
+        outputs = self._outputs(parameters, self._num_layers - 1)
+        return self._as_array(outputs, width, nodes)
+
+    def _are_few(self, nodes: np.ndarray) -> bool:
+        """Return whether all that nodes depend on is a small share of the graph."""
+        stats = GraphStats(self.graph.num_nodes, self.graph.num_edges)
+        whole = NeighborSampler((-1,) * self._num_layers)
+        needed = whole.estimate(stats, len(nodes)).nodes
+        return needed < FEW * self.graph.num_nodes
+
+    def _by_neighbourhoods(self, parameters: np.ndarray, nodes: np.ndarray) -> da.Array:
+        """Return the outputs of a few nodes, computed now."""
+        self._count += 1
+        book = self.graph.partition_book
+        places = storage_ids_of(self.graph.source, book, nodes)
+        seeds, back = np.unique(places, return_inverse=True)
+        cuts = np.searchsorted(seeds, book)
+        runs = [seeds[first:last] for first, last in pairwise(cuts)]
+        keys = self._outputs_by_batches(parameters, runs)
+        try:
+            rows = np.concatenate(self.executor.result(keys))
+        finally:
+            self.executor.release(keys)
+        return da.from_array(rows[back], chunks=-1)
+
+    def _as_array(
+        self, outputs: list[Any], width: int, nodes: np.ndarray | None
+    ) -> da.Array:
+        """Return parts' outputs as a Dask array in the order of some original ids."""
+        total = self.graph.num_nodes if nodes is None else len(nodes)
+        bounds = np.linspace(0, total, min(self.graph.num_parts, total) + 1)
+        pairs = list(pairwise(bounds.astype(np.int64).tolist()))
+        wanted = [range(*pair) for pair in pairs]
         token = f"{self.preparation.run}-{self._count}"
-        tasks, keys = by_original_id(outputs, self.preparation.blocks, bounds, token)
+        chosen = [r if nodes is None else nodes[r.start : r.stop] for r in wanted]
+        tasks, keys = in_chunks(outputs, self.preparation.blocks, chosen, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
         # The array refers to the chunks on the workers.
         graph = self.executor.kept(keys)
         self.executor.release([*outputs, *keys])
-        chunks = (tuple(int(n) for n in np.diff(bounds)), (self.num_outputs,))
+        chunks = (tuple(map(len, wanted)), (width,))
         meta = np.empty((0, 0), np.float32)
         return da.Array(graph, "predict-" + token, chunks, meta=meta)
 
-    def _outputs(self, parameters: np.ndarray) -> list[Any]:
-        """Start an evaluation; return the keys of each part's outputs."""
+    def _outputs(
+        self, parameters: np.ndarray, num_layers: int | None = None
+    ) -> list[Any]:
+        """Start an evaluation; return the keys of each part's outputs.
+
+        Parameters
+        ----------
+        num_layers
+            Layers to compute, of a model that is evaluated layer by layer; by default
+            all.
+        """
         self._count += 1
         if not self.layered:
-            return self._outputs_by_batches(parameters)
+            whole = [range(*pair) for pair in pairwise(self.graph.partition_book)]
+            return self._outputs_by_batches(parameters, whole)
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
                 self.preparation.run,
@@ -125,7 +193,7 @@ class Evaluator:
         tasks, outputs = evaluate_layers(
             self._whole,
             self._count,
-            self._num_layers,
+            self._num_layers if num_layers is None else num_layers,
             evaluate_layer,
             self.programs,
             parameters,
@@ -133,8 +201,10 @@ class Evaluator:
         self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
         return outputs
 
-    def _outputs_by_batches(self, parameters: np.ndarray) -> list[Any]:
-        """Evaluate each part's rows in batches with their whole neighbourhoods.
+    def _outputs_by_batches(
+        self, parameters: np.ndarray, rows: Sequence[range | np.ndarray]
+    ) -> list[Any]:
+        """Evaluate some of each part's rows in batches, by whole neighbourhoods.
 
         One window is prepared while another is evaluated, so memory is bounded.
         """
@@ -146,12 +216,12 @@ class Evaluator:
             inputs=replace(self.preparation.inputs, half=False),
             cache=None,
         )
-        longest = int(np.diff(self.graph.partition_book).max())
+        longest = max(map(len, rows))
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
         previous: list[Any] = []
         for window, first in enumerate(range(0, longest, self.batch_size)):
             seeds = WindowSeeds(
-                self._whole_runs(first), np.zeros(1, np.uint64), [StepMeta(0, 1)]
+                self._runs(rows, first), np.zeros(1, np.uint64), [StepMeta(0, 1)]
             )
             memories = self.executor.memories(self.graph.num_parts)
             tasks, batches = prepare_window(plan, window, seeds, memories)
@@ -175,15 +245,12 @@ class Evaluator:
     def _num_layers(self) -> int:
         return self.preparation.sampler.sampler.num_layers
 
-    def _whole_runs(self, first: int) -> list[list[np.ndarray]]:
+    def _runs(
+        self, rows: Sequence[range | np.ndarray], first: int
+    ) -> list[list[np.ndarray]]:
         """Return, by part, the rows from `first` of one batch."""
-        book, dtype = self.graph.partition_book, self.graph.index_dtype
-        runs = []
-        for p in range(self.graph.num_parts):
-            start = min(book[p] + first, book[p + 1])
-            stop = min(start + self.batch_size, book[p + 1])
-            runs.append([np.arange(start, stop, dtype=dtype)])
-        return runs
+        batch = slice(first, first + self.batch_size)
+        return [[np.asarray(own[batch], self.graph.index_dtype)] for own in rows]
 
     def _joined(self, name: str, pieces: list[list[Any]]) -> list[Any]:
         """Put each part's batches together; return the keys of the wholes."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError, PartitionError, TrainingError
 from daskgnn.graph.datasets.datasets import is_store, resolve
+from daskgnn.graph.memory.splitting import split_by_words
 from daskgnn.graph.opening import open_graph
+from daskgnn.paths import is_url
 from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import require_features
 from daskgnn.train.options.option import taken
@@ -17,7 +19,6 @@ from daskgnn.train.persist.storage import (
     CHECKPOINTS,
     METRICS,
     Storage,
-    is_url,
     open_storage,
 )
 from daskgnn.train.signals import Terminated
@@ -87,6 +88,8 @@ def write_settings(out: Storage, settings: dict[str, Any]) -> None:
 def store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     """Partition a graph in memory and store it for the run."""
     require_features(data)
+    drawn = settings["split"], settings["per_class"], settings["seed"]
+    data = split_by_words(data, *drawn)
     check_labelled(data)
     partitioned = data.partition(
         num_clusters=settings["num_clusters"],
@@ -125,7 +128,7 @@ def find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
     """Return (store or "", name, graph in memory or None)."""
     place = asked["graph"]
     if is_store(place):
-        for option in ("method", "num_clusters"):
+        for option in ("method", "num_clusters", "split", "per_class"):
             if asked[option] != RUN[option].default:
                 raise InputError(
                     f"{place} is partitioned already, so {option} cannot be given: "

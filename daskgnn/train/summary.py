@@ -8,10 +8,11 @@ from daskgnn.display import html_table
 from daskgnn.train.compute.state import hash_parameters
 
 if TYPE_CHECKING:
+    from daskgnn.train.results import TrainResults
     from daskgnn.train.trainer import Trainer
 
 
-def summarize(trainer: Trainer) -> dict[str, Any]:
+def summarize(trainer: TrainResults) -> dict[str, Any]:
     """Return what ``summary.json`` holds, scores of the best parameters among it."""
     graph, run_state = trainer.graph, trainer.run_state
     total, parameters = run_state.total, run_state.state.parameters

@@ -18,6 +18,8 @@ from daskgnn.tasks.task import Task
 from daskgnn.train.checks import require_features
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from daskgnn.graph.graph import Graph
@@ -34,7 +36,7 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
     require_features(graph)
     task = options["task"]
     if task is None:
-        task = NodeClassification(options["loss"])
+        task = NodeClassification(options["loss"], options["metric"])
     check_seam("task", task, Task)
     task.check(graph, model)
     for table in task.tables:
@@ -44,6 +46,22 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
                 f"{graph.name!r} does not have: tables = () asks for none"
             )
     return task.for_graph(graph)
+
+
+def measured_by(task: Task, graph: Graph, metric: str | Sequence[str]) -> Task:
+    """Return a task of node classification with other metrics.
+
+    Raises
+    ------
+    InputError
+        If it is another task, or a metric is unknown.
+    """
+    if not isinstance(task, NodeClassification):
+        raise InputError(
+            f"metric={metric!r} is of node classification: {type(task).__name__} says "
+            "itself what its scores are"
+        )
+    return NodeClassification(task.loss_function, metric).for_graph(graph)
 
 
 @dataclass(eq=False)

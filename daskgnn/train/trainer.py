@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.clusters import translate_cluster_errors
-from daskgnn.dataflow.timing import transfers
-from daskgnn.errors import CheckpointError, InputError, TrainingError
+from daskgnn.errors import CheckpointError, TrainingError
+from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
 from daskgnn.train.compute.dryrun import try_both
@@ -20,7 +20,6 @@ from daskgnn.train.compute.schedule import new_schedule, optimizer_of
 from daskgnn.train.compute.state import (
     TrainState,
     flatten,
-    hash_parameters,
     write_parameters,
 )
 from daskgnn.train.deployment import Deployment, find_workers
@@ -28,26 +27,26 @@ from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
+from daskgnn.train.persist.output import check_output, write_predictions
 from daskgnn.train.persist.recorder import Recorder, Silent
-from daskgnn.train.profile.advice import Advice, advisor_of
+from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
+from daskgnn.train.results import TrainResults
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
-from daskgnn.train.summary import as_table, one_line, summarize
-from daskgnn.train.targets import GivenTargets, chosen_task
+from daskgnn.train.summary import as_table, one_line
+from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
 from daskgnn.train.warmup import CompileNotice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import dask.array as da
-    import numpy as np
     import torch
 
-    from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.persist.history import History
@@ -57,7 +56,7 @@ T = TypeVar("T")
 
 
 @documented
-class Trainer:
+class Trainer(TrainResults):
     """Trains a model on a graph, on a Dask cluster or in this process.
 
     Parameters
@@ -87,8 +86,10 @@ class Trainer:
     [0, 1, 2, 3, 4]
     >>> 0 <= trainer.evaluate("test")["accuracy"] <= 1
     True
-    >>> trainer.predict().shape
-    (34, 2)
+    >>> trainer.predict().shape, trainer.predict(nodes=[0, 33]).shape
+    ((34, 2), (2, 2))
+    >>> trainer.embeddings().shape
+    (34, 16)
     >>> trainer.summary()["num_parts"], trainer.best_parameters.dtype
     (2, dtype('float32'))
     >>> len(trainer.params_sha256), trainer.advice
@@ -157,11 +158,6 @@ class Trainer:
 
     __repr__ = one_line
     _repr_html_ = as_table
-
-    @property
-    def executor(self) -> Executor:
-        """The executor that runs the tasks: of a cluster, or of this process."""
-        return self.deployment.executor
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
         """Train until `epochs` epochs are done.
@@ -289,30 +285,9 @@ class Trainer:
             course = self.plan, self.run_state, schedule
             return self._new_loop().measure(*course, steps, self.window)
 
-    def write_profile(self, directory: str | Path) -> tuple[Path, Path]:
-        """Write where the time of the last `fit` went.
-
-        Parameters
-        ----------
-        directory : str or path
-            Where to write; it is created if need be.
-
-        Returns
-        -------
-        tuple of Path
-            ``profile.json`` and ``profile.png``.
-
-        Raises
-        ------
-        InputError
-            If there was no fit.
-        """
-        if self.step_profile is None:
-            raise InputError("nothing has been trained yet: call fit(epochs) first")
-        self.step_profile.transfers = transfers(self.executor, self.step_profile.began)
-        return self.step_profile.write(directory)
-
-    def evaluate(self, split: str = "test") -> dict[str, Any]:
+    def evaluate(
+        self, split: str = "test", metric: str | Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Return exact scores of a split, with the best parameters.
 
         All neighbours are used, not a sample.
@@ -321,59 +296,71 @@ class Trainer:
         ----------
         split : str, default "test"
             "train", "val" or "test".
+        metric : str or sequence of str, optional
+            Scores of node classification, as of the option; by default those of the
+            training.
 
         Returns
         -------
         dict
             "split", "num_nodes", "accuracy", "loss" (unless a node can have several
-            labels) and the graph's metric.
+            labels) and the metrics.
 
         Raises
         ------
         InputError
-            If the graph has no such split.
+            If the graph has no such split, or a metric is unknown.
         """
         self.deployment.targets.check(split)
-        scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
+        scores = self._scores(split, metric)
         return {"split": split, **scores}
 
-    def predict(self) -> da.Array:
-        """Return the model's outputs for every node, with the best parameters.
+    def _scores(self, split: str, metric: str | Sequence[str] | None) -> dict[str, Any]:
+        given = self.best_parameters, [split]
+        if metric is None:
+            return self.deployment.evaluator.scores(*given)[split]
+        task = measured_by(self.task, self.graph, metric)
+        return self.deployment.scores_by(task, *given)[split]
+
+    @overload
+    def predict(self, nodes: Any = None, out: None = None) -> da.Array: ...
+
+    @overload
+    def predict(self, nodes: Any = None, *, out: str | Path) -> Path: ...
+
+    def predict(
+        self, nodes: Any = None, out: str | Path | None = None
+    ) -> da.Array | Path:
+        """Return the model's outputs, with the best parameters.
+
+        All neighbours are used, not a sample. The rows of a few nodes of a large graph
+        are computed from their neighbourhoods alone: they are equal to the others up to
+        rounding.
+
+        Parameters
+        ----------
+        nodes : str, array of bool or sequence, optional
+            A split, a mask [N], or ids as the input had them; by default all nodes.
+        out : str or path, optional
+            A new file to write them to, ``.zarr`` or ``.parquet``, as ``daskgnn
+            predict`` does.
 
         Returns
         -------
-        dask.array.Array
-            float32 [N, C], rows in original node order.
+        dask.array.Array or Path
+            float32 [n, C], rows in the order of `nodes`, or in original node order; the
+            path of the file if there is `out`.
+
+        Raises
+        ------
+        InputError
+            If a node is unknown, or the file is there or has another suffix.
         """
-        return self.deployment.evaluator.predict(self.best_parameters)
-
-    def summary(self) -> dict[str, Any]:
-        """Return what ``summary.json`` holds: sizes, times, traffic and exact scores.
-
-        Returns
-        -------
-        dict
-            As JSON can hold it.
-        """
-        return summarize(self)
-
-    @property
-    def params_sha256(self) -> str:
-        """SHA-256 of the parameters after the last step, as little-endian float32."""
-        return hash_parameters(self.run_state.state.parameters)
-
-    @property
-    def best_parameters(self) -> np.ndarray:
-        """Parameters of the best validation score so far, float32 [n].
-
-        Without a validation split, those after the last step.
-        """
-        return self.run_state.best_parameters
-
-    @property
-    def advice(self) -> Advice | None:
-        """Whether more workers would help; None if no cluster was measured."""
-        return self._advisor.advice()
+        if out is not None:
+            check_output(out)
+        chosen = None if nodes is None else find_nodes(self.graph, nodes)
+        found = self.deployment.evaluator.predict(self.best_parameters, chosen)
+        return found if out is None else write_predictions(found, out, chosen)
 
     def _how_to_continue(self) -> str:
         return how_to_continue(self.executor, self.recorder, self.run_state.state.step)

@@ -1,5 +1,7 @@
 """Dropout masks belong to (step, layer, node, channel), and are fair."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,7 +132,7 @@ def edge_masks(block, heads):
     """Mask of each edge, by the original ids of its ends."""
     layer = Dropout(0.5)
     mask = layer.edges(torch.ones(block.edge_index.shape[1], heads), block)
-    ends = block.ids[block.edge_index.numpy()]
+    ends = block.n_id[block.edge_index]
     return {
         tuple(e): tuple(m) for e, m in zip(ends.T.tolist(), mask.tolist(), strict=True)
     }
@@ -160,17 +162,8 @@ def test_edge_masks_follow_the_ids_of_both_ends():
 
 def test_edge_mask_of_prefix_rows():
     whole = Block.from_csr([0, 3, 5], [1, 2, 3, 0, 3], num_src=4, dropout_key=9)
-    part = Block(
-        num_src=4,
-        num_dst=2,
-        starts=whole.starts,
-        ends=whole.starts + np.array([2, 1]),
-        indices=whole.indices,
-        ids=whole.ids,
-        degree=whole.degree,
-        weighted_degree=whole.weighted_degree,
-        dropout_key=9,
-    )
+    ends = whole.arrays.starts + np.array([2, 1])
+    part = replace(whole, arrays=replace(whole.arrays, ends=ends))
     layer = Dropout(0.5)
     all_edges = layer.edges(torch.ones(5, 64), whole)
     assert torch.equal(layer.edges(torch.ones(3, 64), part), all_edges[[0, 1, 3]])

@@ -35,7 +35,8 @@ FOLDERS = [
 ]
 """A folder may import itself and those before it: when it is loaded, inside a function
 and for type checkers alike."""
-BASE = {"config", "display", "errors", "plot", "seams", "values", "version"}
+BASE = {"config", "display", "errors", "paths", "plot", "registry", "seams"}
+BASE |= {"values", "version"}
 """Modules that lie under all folders; the other ones of the package lie above."""
 PURE = {"dask", "distributed", "torch"}
 FOREIGN = {"kernels": PURE, "sampling": PURE, "dataflow": {"torch"}}

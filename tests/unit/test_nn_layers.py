@@ -28,6 +28,7 @@ from daskgnn.nn import (
     ops,
     pure_step,
 )
+from daskgnn.nn.blockarrays import BlockArrays
 
 N, F = 40, 6
 MODELS = {
@@ -81,19 +82,16 @@ def discover(graph, seeds, fan_outs, key=0):
     for hop, fan_out in enumerate(fan_outs):
         n = sizes[hop]
         kept = counts[:n] if fan_out is None else np.minimum(counts[:n], fan_out)
-        block = Block(
-            num_src=sizes[hop + 1],
-            num_dst=n,
+        arrays = BlockArrays(
             starts=starts[:n],
             ends=starts[:n] + kept,
             indices=numbers,
-            edge_weight=weight[places],
             ids=np.array(nodes),
             degree=counts,
-            weighted_degree=whole.weighted_degree[nodes],
-            dropout_key=key,
+            weighted_degree=whole.arrays.weighted_degree[nodes],
+            weights=weight[places],
         )
-        blocks.insert(0, block)
+        blocks.insert(0, Block(sizes[hop + 1], n, arrays, dropout_key=key))
     return nodes, blocks
 
 
@@ -110,17 +108,22 @@ def kernels(request, monkeypatch):
 @pytest.fixture
 def small():
     """A block whose rows are prefixes, one of them empty."""
-    return Block(
-        num_src=5,
-        num_dst=3,
+    arrays = BlockArrays(
         starts=np.array([4, 0, 1]),
         ends=np.array([7, 2, 1]),
         indices=np.array([2, 4, 0, 3, 1, 4, 2, 0], np.int32),
-        edge_weight=np.linspace(0.5, 2, 8, dtype=np.float32),
         ids=np.array([7, 3, 9, 1, 0]),
         degree=np.array([5, 2, 0]),
         weighted_degree=np.array([3, 2, 0, 1, 4], np.float32),
+        weights=np.linspace(0.5, 2, 8, dtype=np.float32),
     )
+    return Block(num_src=5, num_dst=3, arrays=arrays)
+
+
+def with_arrays(block, op=None, **arrays):
+    """The block with other arrays."""
+    arrays = replace(block.arrays, **arrays)
+    return replace(block, arrays=arrays, aggregated_op=op)
 
 
 def check(function, *shapes):
@@ -189,16 +192,15 @@ def test_bfloat16_runs(small):
 def test_edges_of_prefix_rows_laid_end_to_end(small):
     assert small.indptr.tolist() == [0, 3, 5, 5]
     assert small.edge_index.tolist() == [[1, 4, 2, 2, 4], [0, 0, 0, 1, 1]]
-    np.testing.assert_allclose(
-        small.compact_edge_weight, small.edge_weight[[4, 5, 6, 0, 1]]
-    )
-    assert small.compact_edge_weight.dtype == torch.float32
+    weights = small.arrays.weights[[4, 5, 6, 0, 1]]
+    np.testing.assert_allclose(small.edge_weight, weights)
+    assert small.edge_weight.dtype == torch.float32
 
 
 def test_rows_that_are_compact_are_not_copied(graph):
     block = Block.from_csr(*graph)
-    assert np.shares_memory(block.compact.indices, graph[1])
-    assert Block.from_csr(*graph[:2]).compact_edge_weight is None
+    assert np.shares_memory(block.arrays.compact.indices, graph[1])
+    assert Block.from_csr(*graph[:2]).edge_weight is None
 
 
 def test_self_loops_come_last_and_once(small):
@@ -223,19 +225,19 @@ def test_a_block_is_pickled_without_what_it_computed(small):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("num_dst", 6),
         ("starts", np.zeros(2)),
         ("ids", np.zeros(4)),
         ("degree", np.zeros(2)),
         ("weighted_degree", np.zeros(4)),
-        ("edge_weight", np.zeros(3)),
+        ("weights", np.zeros(3)),
         ("aggregated", np.zeros((2, 3))),
     ],
 )
 def test_lengths_that_contradict(small, field, value):
-    fields = pickle.loads(pickle.dumps(small)).__getstate__()
     with pytest.raises(ModelError, match=field):
-        Block(**{**fields, field: value})
+        with_arrays(small, **{field: value})
+    with pytest.raises(ModelError, match="num_dst"):
+        replace(small, num_dst=6)
 
 
 def test_what_a_block_cannot_aggregate(small):
@@ -243,17 +245,17 @@ def test_what_a_block_cannot_aggregate(small):
         small.aggregate(torch.zeros(5, 3), "median")
     with pytest.raises(ModelError, match="3 rows for 5 source nodes"):
         small.aggregate(torch.zeros(3, 3), "mean")
-    fields = small.__getstate__() | {"aggregated": np.zeros((3, 3), np.float32)}
+    zeros = {"aggregated": np.zeros((3, 3), np.float32)}
     with pytest.raises(ModelError, match=r"asked for 'sum'.*'mean'"):
-        Block(**fields | {"aggregated_op": "mean"}).aggregate(torch.zeros(3, 3), "sum")
+        with_arrays(small, "mean", **zeros).aggregate(torch.zeros(3, 3), "sum")
     with pytest.raises(ModelError, match="set first_aggregation = None"):
-        Block(**fields).aggregate(torch.zeros(3, 2), "sum")
+        with_arrays(small, **zeros).aggregate(torch.zeros(3, 2), "sum")
 
 
 def test_an_aggregate_done_ahead_may_be_read_only(small):
     array = np.arange(9, dtype=np.float32).reshape(3, 3)
     array.flags.writeable = False
-    block = Block(**small.__getstate__() | {"aggregated": array})
+    block = with_arrays(small, aggregated=array)
     np.testing.assert_array_equal(block.aggregate(torch.zeros(3, 3), "max"), array)
     np.testing.assert_array_equal(block.propagate_gcn(torch.zeros(3, 3)), array)
 
@@ -270,13 +272,11 @@ def test_sampled_gcn_is_right_on_average(graph, x):
     for _ in range(runs):
         keys = rng.random(len(indices)) + np.repeat(np.arange(N), np.diff(indptr))
         order = np.argsort(keys)
-        sampled = Block(
-            **whole.__getstate__()
-            | {
-                "indices": indices[order],
-                "edge_weight": weight[order],
-                "ends": indptr[:-1] + np.minimum(np.diff(indptr), 2),
-            }
+        sampled = with_arrays(
+            whole,
+            indices=indices[order],
+            weights=weight[order],
+            ends=indptr[:-1] + np.minimum(np.diff(indptr), 2),
         )
         total += sampled.propagate_gcn(x)
     split_rows = (exact.abs().mean() / runs**0.5).item()
@@ -311,20 +311,19 @@ def test_what_is_computed_for_a_node_is_the_same_in_another_batch(graph, x, name
 
 def ahead(block, x, op):
     """The block with its first aggregation done, by the kernel."""
-    weight = None
-    rows = Rows(block.starts, block.ends, block.indices)
+    weight, arrays = None, block.arrays
+    rows = Rows(arrays.starts, arrays.ends, arrays.indices)
     if op == "gcn":
-        weight = gcn_coefficients(
-            rows, block.edge_weight, block.degree, block.weighted_degree
-        )
+        known = arrays.weights, arrays.degree, arrays.weighted_degree
+        weight = gcn_coefficients(rows, *known)
     table, out = x.numpy(), np.empty((block.num_dst, F), np.float32)
     sources = Sources.in_table(table, np.arange(len(x)))
     aggregate_grouped(rows, sources, op, out, weight)
     if op == "gcn":
         out += table[: block.num_dst] / (
-            block.weighted_degree[: block.num_dst, None] + 1
+            arrays.weighted_degree[: block.num_dst, None] + 1
         )
-    return Block(**block.__getstate__() | {"aggregated": out, "aggregated_op": op})
+    return with_arrays(block, op, aggregated=out)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -601,7 +600,7 @@ def test_fused_sage_takes_inputs_side_by_side_as_they_are():
     both = torch.cat([near, h[: block.num_dst].detach()], dim=1).numpy()
     results = []
     for views in (both, both.copy(order="F")):
-        ready = replace(block, aggregated=views[:, :7], aggregated_op="mean")
+        ready = with_arrays(block, "mean", aggregated=views[:, :7])
         out = ready.sage(
             torch.from_numpy(views[:, 7:]), "mean", weight, bias, root, relu=True
         )

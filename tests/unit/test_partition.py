@@ -187,7 +187,8 @@ def test_bad_requests(options, said):
 
 def test_another_method_can_be_added(monkeypatch):
     monkeypatch.setitem(PARTITIONERS, "pairs", lambda g, k, s: np.arange(60) // 2 * 5)
-    found = make_graph().partition(4, "pairs")
+    with pytest.warns(UserWarning, match="'pairs' gave 30 clusters, asked for were 4"):
+        found = make_graph().partition(4, "pairs")
     assert found.num_clusters == 30
     monkeypatch.setitem(PARTITIONERS, "wrong", lambda g, k, s: np.zeros(3))
     with pytest.raises(PartitionError, match="integers \\(60,\\)"):

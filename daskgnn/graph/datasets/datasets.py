@@ -19,6 +19,7 @@ from daskgnn.graph.datasets.planetoid import CHECKSUMS, load_planetoid
 from daskgnn.graph.edges.inputfiles import plain_suffix
 from daskgnn.graph.readers.memory import read_npz
 from daskgnn.graph.readers.open_file import READERS, read_graph
+from daskgnn.paths import given_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +157,7 @@ def is_store(text: str | Path) -> bool:
 
     A directory that holds no Zarr group and is called like a data set is none.
     """
-    path = Path(text).expanduser()
+    path = Path(given_path(text))
     named = str(text).lower() in {info.name.lower() for info in _INFO}
     return path.is_dir() and ((path / "zarr.json").exists() or not named)
 
@@ -186,7 +187,7 @@ def resolve(
     DatasetError
         As for :func:`load_dataset`, and for a path of anything else.
     """
-    path = Path(text).expanduser()
+    path = Path(given_path(text))
     named = str(text).lower() in {info.name.lower() for info in _INFO}
     if path.exists() and plain_suffix(path) not in READERS and not named:
         raise DatasetError(
@@ -266,8 +267,8 @@ def _find_npz(name: str, data_dir: str | Path | None) -> Path:
         return folder / f"{name}.npz"
     if not plain:
         raise DatasetError(
-            f"no file {name}: give a data set's name, the path of a graph file, or a "
-            f"store made by daskgnn partition"
+            f"no file {given_path(name)}: give a data set's name, the path of a graph "
+            "file, or a store made by daskgnn partition"
         )
     known = [info.name for info in _INFO]
     if folder is not None:

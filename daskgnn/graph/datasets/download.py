@@ -11,6 +11,7 @@ import pooch
 import requests
 
 from daskgnn.errors import DatasetError, first_line
+from daskgnn.paths import given_path
 
 _TIMEOUT = 30.0
 
@@ -26,7 +27,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path | None:
     given = data_dir or os.environ.get("DASKGNN_DATA_DIR")
     if not given:
         return None
-    folder = Path(given).expanduser()
+    folder = Path(given_path(given))
     if not folder.is_dir():
         raise DatasetError(
             f"data folder {folder} does not exist: "
@@ -38,7 +39,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path | None:
 def cache_folder() -> Path:
     """Return the folder of downloads: ``DASKGNN_CACHE_DIR``, else the user's cache."""
     given = os.environ.get("DASKGNN_CACHE_DIR")
-    return Path(given).expanduser() if given else Path(pooch.os_cache("daskgnn"))
+    return Path(given_path(given)) if given else Path(pooch.os_cache("daskgnn"))
 
 
 def check_file(path: Path, sha256: str) -> None:

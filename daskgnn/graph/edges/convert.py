@@ -121,7 +121,8 @@ def _class_numbers(array: np.ndarray) -> np.ndarray:
     if wrong.any():
         raise GraphFormatError(
             f"labels hold {values[wrong][0]}, expected class numbers 0..C-1 or -1 for "
-            f"not given: pass integers"
+            f"not given: pass integers (numbers to predict are not labels but values "
+            f"of a task of your own: docs/limits.md)"
         )
     labels = np.full(array.shape, -1, dtype=np.int64)
     labels[given] = values.astype(np.int64)

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from daskgnn.errors import DaskGNNError, DatasetError, first_line
+from daskgnn.paths import given_path
 
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SPACES = re.compile(rb"[ \t]+")
@@ -63,7 +64,7 @@ def find_files(given: Any) -> list[Path]:
         )
     found: list[Path] = []
     for pattern in patterns:
-        text = os.path.expanduser(os.fspath(pattern))
+        text = given_path(pattern)
         paths = [text] if os.path.isfile(text) else sorted(glob.glob(text))
         files = [Path(path) for path in paths if os.path.isfile(path)]
         if not files:

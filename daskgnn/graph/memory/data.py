@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,7 +142,8 @@ class GraphData:
         Parameters
         ----------
         num_clusters : int, optional
-            Number of clusters; by default 64, or N // 4 where that is less.
+            Number of clusters; by default 64, or N // 4 where that is less. Clusters of
+            your own may be fewer, which a warning says.
         method : str, array of int, path or callable, default "auto"
             The partitioner: a name from `daskgnn.partition.PARTITIONERS`; "dbh" or
             "hdrf", which split the rows of nodes of high degree over several parts; or
@@ -175,11 +176,59 @@ class GraphData:
         array([ 0, 17, 34])
         """
         from daskgnn.graph.memory.partitioning import partition_graph
-        from daskgnn.partition.book import default_clusters
 
-        if num_clusters is None:
-            num_clusters = default_clusters(self.num_nodes)
         return partition_graph(self, num_clusters, method, seed)
+
+    def split(
+        self,
+        train: int | float | None = None,
+        val: int | float | None = None,
+        test: int | float | None = None,
+        *,
+        by: str | None = None,
+        per_class: int | None = None,
+        seed: int = 0,
+    ) -> GraphData:
+        """Return the graph with training, validation and test nodes drawn anew.
+
+        They are drawn from the nodes whose labels are known.
+
+        Parameters
+        ----------
+        train, val, test : float or int, optional
+            A share of these nodes, as in 0.6, or a number of them. Without `test`, all
+            that is left is the test split.
+        by : str, optional
+            "label": every class has the same share in each split.
+        per_class : int, optional
+            Training nodes of each class, instead of `train`.
+        seed : int, default 0
+            The same seed gives the same splits.
+
+        Returns
+        -------
+        GraphData
+            The same graph with other splits.
+
+        Raises
+        ------
+        InputError
+            If there are not so many nodes, or settings contradict each other.
+
+        Examples
+        --------
+        >>> import daskgnn
+        >>> data = daskgnn.load_dataset("karate").split(train=0.6, val=0.2, by="label")
+        >>> {name: len(ids) for name, ids in data.splits.items()}
+        {'train': 20, 'val': 7, 'test': 7}
+        >>> len(data.split(per_class=5, val=10).splits["train"])
+        10
+        """
+        from daskgnn.graph.memory.splitting import draw_splits
+
+        sizes = {"train": train, "val": val, "test": test}
+        known = self.labels, self.num_nodes, sizes
+        return replace(self, splits=draw_splits(*known, by, per_class, seed))
 
     def __repr__(self) -> str:
         """Return one line of counts."""

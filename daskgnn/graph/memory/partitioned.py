@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,10 @@ from daskgnn.partition.quality import (
     feature_row_bytes,
     measure,
 )
+from daskgnn.paths import target_path
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     from daskgnn.graph.memory.data import GraphData
@@ -213,7 +214,7 @@ class PartitionedGraph:
         >>> print(daskgnn.validate(path).num_nodes)
         34
         """
-        check_target(os.path.abspath(os.fspath(path)), overwrite)
+        check_target(target_path(path), overwrite)
         sources, attributes = self.stored_arrays(feature_dtype)
         return write_store(path, sources, attributes, overwrite, temporary, told, fill)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,10 @@ COMPARABLE = (*PARTITIONERS, *VERTEX_CUTS)
 
 
 def partition_graph(
-    graph: GraphData, num_clusters: int = 64, method: Any = "auto", seed: int = 0
+    graph: GraphData,
+    num_clusters: int | None = None,
+    method: Any = "auto",
+    seed: int = 0,
 ) -> PartitionedGraph:
     """Cut a graph into clusters and put its nodes into storage order.
 
@@ -48,8 +52,9 @@ def partition_graph(
     graph
         The graph in its original order.
     num_clusters
-        How many clusters to ask for; those that stay empty are left out. An
-        assignment has its own.
+        How many clusters there are to be; by default `default_clusters`. An assignment
+        has its own, and a function may leave some empty: if there are fewer than asked
+        for, a warning says so.
     method
         A name from `PARTITIONERS` or `VERTEX_CUTS`; "auto", which is METIS, or from
         `AUTO_EDGES` entries on what fits of KaMinPar, its compressed form, and
@@ -72,7 +77,10 @@ def partition_graph(
     if is_assignment(method):
         clusters = assigned_clusters(graph, method)
         partitioner = {"method": "assignment", "seed": int(seed)}
-        return PartitionedGraph.from_clusters(graph, clusters, partitioner)
+        found = PartitionedGraph.from_clusters(graph, clusters, partitioner)
+        return _told("the assignment has", found, num_clusters)
+    if num_clusters is None:
+        num_clusters = default_clusters(graph.num_nodes)
     if callable(method):
         check_partitioner(method)
     elif method not in VERTEX_CUTS:
@@ -84,14 +92,27 @@ def partition_graph(
     partitioner = {"method": name, "seed": int(seed), "asked": int(num_clusters)}
     if callable(method):
         clusters = called_clusters(graph, method, *asked)
-        return PartitionedGraph.from_clusters(graph, clusters, partitioner)
+        found = PartitionedGraph.from_clusters(graph, clusters, partitioner)
+        return _told(f"{name} gave", found, num_clusters)
     if method in VERTEX_CUTS:
         check_splittable(graph, 0, partitioner)
         cut = VERTEX_CUTS[method](graph, *asked)
         return VertexCutGraph.from_cut(graph, cut, partitioner)
     clusters = np.asarray(find(graph, *asked))
     check_clusters(clusters, f"method {method!r} gave", graph.num_nodes)
-    return PartitionedGraph.from_clusters(graph, clusters, partitioner)
+    found = PartitionedGraph.from_clusters(graph, clusters, partitioner)
+    return _told(f"method {method!r} gave", found, num_clusters)
+
+
+def _told(said: str, found: PartitionedGraph, asked: int | None) -> PartitionedGraph:
+    """Warn if a user's own clusters are not as many as were asked for."""
+    if asked is not None and found.num_clusters != asked:
+        warnings.warn(
+            f"{said} {found.num_clusters} clusters, asked for were {asked}: the graph "
+            f"can be opened with at most {found.num_clusters} parts",
+            stacklevel=4,
+        )
+    return found
 
 
 def _check_count(graph: GraphData, num_clusters: int) -> None:

@@ -21,6 +21,7 @@ from daskgnn.graph.edges.convert import (
 )
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.readers.adjt import edges_of
 from daskgnn.graph.readers.npz import read_npz as read_npz
 
 SelfLoops = Literal["drop", "keep"]
@@ -290,7 +291,7 @@ def _column(rows: list[dict[str, Any]], key: str, what: str) -> np.ndarray:
 def from_pyg(data: Any, **options: Any) -> GraphData:
     """Build a graph from a PyTorch Geometric ``Data`` object.
 
-    It takes ``edge_index``, ``num_nodes``, ``x``, ``y``, ``edge_weight``,
+    It takes ``edge_index`` or ``adj_t``, ``num_nodes``, ``x``, ``y``, ``edge_weight``,
     ``edge_attr``, ``train_mask``, ``val_mask`` and ``test_mask``, as far as the object
     has them.
 
@@ -309,7 +310,8 @@ def from_pyg(data: Any, **options: Any) -> GraphData:
     Raises
     ------
     GraphFormatError
-        If there is no single ``edge_index``; as `from_edge_index`.
+        If there is neither ``edge_index`` nor ``adj_t``, or there are several types of
+        edges; as `from_edge_index`.
 
     Examples
     --------
@@ -324,11 +326,20 @@ def from_pyg(data: Any, **options: Any) -> GraphData:
     >>> daskgnn.from_pyg(data, train=[0, 1])
     GraphData('graph', 3 nodes, 4 edges, 3 features, 3 classes, 2 train)
     """
-    edge_index = getattr(data, "edge_index", None)
-    if edge_index is None or hasattr(data, "edge_types"):
+    if hasattr(data, "edge_types"):
         raise GraphFormatError(
-            f"{type(data).__name__} has no single edge_index, expected a homogeneous "
-            f"torch_geometric.data.Data: pass data.to_homogeneous()"
+            f"{type(data).__name__} has types of nodes or edges, and daskgnn trains on "
+            "graphs of one type: pass data.to_homogeneous(), with the types among the "
+            "features where a model needs them (docs/limits.md)"
+        )
+    edge_index, adj_t = getattr(data, "edge_index", None), getattr(data, "adj_t", None)
+    if edge_index is None and adj_t is not None:
+        edge_index, values = edges_of(adj_t)
+        options = values | options
+    if edge_index is None:
+        raise GraphFormatError(
+            f"{type(data).__name__} has neither edge_index nor adj_t, expected a "
+            "torch_geometric.data.Data with one of them: set data.edge_index"
         )
     fields = {
         "num_nodes": "num_nodes",

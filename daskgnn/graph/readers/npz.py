@@ -15,6 +15,7 @@ from daskgnn.graph.edges import convert
 from daskgnn.graph.edges.inputfiles import BROKEN, readable
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.paths import given_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     >>> daskgnn.read_npz(path)
     GraphData('path', 3 nodes, 4 edges, 0 features, 2 classes)
     """
-    path = Path(path)
+    path = Path(given_path(path))
     if not path.is_file():
         raise DatasetError(f"no file {path}: give the path of an .npz graph file")
     arrays = load_npz(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,11 @@ from daskgnn.graph.store.store import Arrays, Store, open_store, read_stored_row
 from daskgnn.graph.store.writer import ArraySource, chunk_rows
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES
+from daskgnn.paths import absolute_path
 
 if TYPE_CHECKING:
+    import os
+
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.memory.partitioned import PartitionedGraph
     from daskgnn.kernels.adjacency import AdjacencyBlock
@@ -199,7 +201,7 @@ class ZarrSource(StoredSource):
     def __init__(
         self, path: str | os.PathLike[str], checksum: str | None = None
     ) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = absolute_path(path)
         self.checksum = checksum or open_store(self.path).checksum
 
     def __reduce__(self) -> Any:

@@ -27,6 +27,7 @@ from daskgnn.graph.store.manifest import (
 from daskgnn.graph.store.writer import FORMAT, FORMAT_VERSION
 from daskgnn.kernels.preads import read_rows
 from daskgnn.partition.book import Clusters
+from daskgnn.paths import absolute_path
 
 
 class Arrays(ABC):
@@ -156,7 +157,7 @@ def open_store(path: str | os.PathLike[str], checksum: str | None = None) -> Sto
     StoreError
         If there is no store, one of a newer format, a damaged one or another one.
     """
-    absolute = os.path.abspath(os.fspath(path))
+    absolute = absolute_path(path)
     try:
         root = Path(absolute, METADATA_FILE).read_bytes()
     except OSError:

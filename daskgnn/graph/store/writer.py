@@ -17,6 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.store.manifest import METADATA_FILE, build_manifest, document_digest
+from daskgnn.paths import absolute_path, target_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -80,9 +81,11 @@ def write_store(
         If something is at `path` (and `overwrite` is off, or it is no store of
         this library), or it cannot be written.
     """
-    target = os.path.abspath(os.fspath(path))
+    target = target_path(path)
     check_target(target, overwrite)
-    temporary = _beside(target, "tmp") if temporary is None else os.fspath(temporary)
+    if temporary is None:
+        temporary = _beside(target, "tmp")
+    temporary = absolute_path(temporary)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)

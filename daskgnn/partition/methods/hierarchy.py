@@ -178,6 +178,8 @@ def _refine(links: np.ndarray, weights: np.ndarray, second: np.ndarray) -> np.nd
 
 def _bisect_large(links: sp.csr_array, weights: np.ndarray) -> np.ndarray:
     """Bisect where a dense matrix would be too large: by METIS."""
+    if not links.nnz:
+        return _split_along(np.arange(len(weights)), weights)
     scaled = np.maximum(np.rint(weights * (1000 / weights.mean())), 1)
     largest = max(float(links.data.max(initial=0)), 1.0)
     cuts = np.maximum(np.rint(links.data * min(1.0, 1e6 / largest)), 1)

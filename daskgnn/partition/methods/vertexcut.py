@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from daskgnn.kernels.counter import derive_key, keys_below
+from daskgnn.partition.methods.exactly import fill_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ def dbh_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     degree = np.diff(graph.indptr) + _out_degree(graph)
     masters = keys_below(np.uint64(derive_key(seed)), np.arange(graph.num_nodes))
     masters %= np.uint64(num_clusters)
-    masters = masters.view(np.int64)
+    masters = fill_empty(graph, masters.view(np.int64), num_clusters)
     holders = np.empty(graph.num_edges, np.int32)
     _hash_edges(graph.indptr, graph.indices, degree, masters, holders)
     return VertexCut(masters, holders)
@@ -69,7 +70,7 @@ def hdrf_cut(graph: Structure, num_clusters: int, seed: int) -> VertexCut:
     _hdrf_edges(rows, degree, held, loads, both, holders)
     masters = np.empty(count, np.int64)
     _most_held(graph.indptr, holders, num_clusters, masters)
-    return VertexCut(masters, holders)
+    return VertexCut(fill_empty(graph, masters, num_clusters), holders)
 
 
 VERTEX_CUTS: dict[str, Callable[[Structure, int, int], VertexCut]] = {

@@ -70,9 +70,7 @@ def try_model(
         changes its input in place; or (with `deterministic`) drew from torch's
         generator or changed a buffer.
     """
-    weight = np.ones(2, np.float32) if graph.weighted else None
-    rows = np.arange(3), np.array([1, 0]), weight
-    blocks = [Block.from_csr(*rows) for _ in range(num_layers)]
+    blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
     x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
     training = model.training
     generator = torch.random.get_rng_state()
@@ -86,6 +84,19 @@ def try_model(
     finally:
         model.train(training)
         torch.random.set_rng_state(generator)
+
+
+def hidden_width(model: Any, graph: Graph, num_layers: int) -> int:
+    """Return how wide the output is of the last layer but one, by ``layer``."""
+    block, training = _two_nodes(graph.weighted), model.training
+    h = torch.zeros(2, graph.num_features)
+    try:
+        with torch.no_grad():
+            for i in range(num_layers - 1):
+                h = model.eval().layer(i, h, block)
+    finally:
+        model.train(training)
+    return int(h.shape[1])
 
 
 def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> None:
@@ -216,3 +227,8 @@ def _check_output(out: Any, columns: int | None) -> None:
         raise ModelError(
             f"the model returns {shape} for 2 seeds, expected {wanted}{hint}"
         )
+
+
+def _two_nodes(weighted: bool) -> Block:
+    weight = np.ones(2, np.float32) if weighted else None
+    return Block.from_csr(np.arange(3), np.array([1, 0]), weight)

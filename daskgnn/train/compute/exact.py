@@ -10,6 +10,7 @@ import torch
 from daskgnn.kernels.features import dense
 from daskgnn.kernels.halo import StreamedPart, part_pieces
 from daskgnn.nn.block import Block
+from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import batch_of
 from daskgnn.train.compute.arithmetic import computing
@@ -45,17 +46,20 @@ def evaluate_layer(
     else:
         table = dense(whole.x) if own is None else np.concatenate([own, *received])
         aggregated = whole.aggregated if first else None
-    bipartite = Block(
-        num_src=len(whole.original_ids),
-        num_dst=block.num_rows,
+    arrays = BlockArrays(
         starts=block.indptr[:-1],
         ends=block.indptr[1:],
         indices=halo.indices,
-        edge_weight=halo.weights_of(block),
         ids=whole.original_ids,
         degree=block.degree,
         weighted_degree=whole.weighted_degree,
+        weights=halo.weights_of(block),
         aggregated=aggregated,
+    )
+    bipartite = Block(
+        num_src=len(whole.original_ids),
+        num_dst=block.num_rows,
+        arrays=arrays,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
     return _output(program.threads, model.layer, number, CPU.tensor(table), bipartite)
@@ -67,17 +71,20 @@ def _first_layer_in_pieces(
     """Return the first layer of a part's rows, whose features are read in pieces."""
     out = []
     for piece in part_pieces(block, halo, whole):
-        bipartite = Block(
-            num_src=len(piece.sources),
-            num_dst=piece.last - piece.first,
+        arrays = BlockArrays(
             starts=piece.indptr[:-1],
             ends=piece.indptr[1:],
             indices=piece.indices,
-            edge_weight=piece.edge_weight,
             ids=whole.original_ids[piece.sources],
             degree=np.diff(piece.indptr),
             weighted_degree=whole.weighted_degree[piece.sources],
+            weights=piece.edge_weight,
             aggregated=piece.aggregated,
+        )
+        bipartite = Block(
+            num_src=len(piece.sources),
+            num_dst=piece.last - piece.first,
+            arrays=arrays,
             aggregated_op=whole.first_aggregation,
         )
         out.append(_output(threads, model.layer, 0, CPU.tensor(piece.x), bipartite))

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from daskgnn.dataflow.steps.clock import Clock, Work, here, together
 from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients, opened
 from daskgnn.errors import InputError, ModelError, TrainingError
 from daskgnn.nn.block import Block
+from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import target_batch
 from daskgnn.train.compute.arithmetic import computing, half_precision
@@ -90,6 +91,13 @@ def make_program(
     whose = "the model, its loss or its optimizer"
     payload = _pickled((skeleton, task, optimizer), whose, "them", ModelError)
     return Program(payload, shapes, threads, precision, gradients)
+
+
+def with_task(program: Program, task: Task) -> Program:
+    """Return a program whose outputs another task scores."""
+    model, _, optimizer = _unpickle(program.payload)
+    payload = _pickled((model, task, optimizer), "the task", "it", InputError)
+    return replace(program, payload=payload)
 
 
 def packed_sampler(sampler: Sampler) -> PackedSampler:
@@ -182,26 +190,31 @@ def _unpickle(payload: bytes) -> Any:
         ) from error
 
 
-def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
-    """Return a step's blocks, outermost first."""
+def layer_blocks(
+    batch: PreparedStep, model: torch.nn.Module | None = None
+) -> list[Block]:
+    """Return a step's blocks, outermost first, for a model or for any."""
     first_aggregation = getattr(model, "first_aggregation", None)
     graph, blocks = batch.graph, []
     for number in reversed(range(graph.num_layers)):
         rows = graph.layer(number)
         outermost = number + 1 == graph.num_layers
+        arrays = BlockArrays(
+            starts=rows.starts,
+            ends=rows.ends,
+            indices=rows.indices,
+            ids=graph.original_ids,
+            degree=graph.degree,
+            weighted_degree=graph.weighted_degree,
+            weights=rows.weights,
+            aggregated=batch.aggregated if outermost else None,
+        )
         blocks.append(
             Block(
                 num_src=graph.sizes[number + 1],
                 num_dst=graph.sizes[number],
-                starts=rows.starts,
-                ends=rows.ends,
-                indices=rows.indices,
-                edge_weight=rows.weights,
-                ids=graph.original_ids,
-                degree=graph.degree,
-                weighted_degree=graph.weighted_degree,
+                arrays=arrays,
                 dropout_key=batch.key,
-                aggregated=batch.aggregated if outermost else None,
                 aggregated_op=first_aggregation if outermost else None,
             )
         )

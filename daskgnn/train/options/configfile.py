@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from daskgnn.errors import InputError
+from daskgnn.paths import given_path
+from daskgnn.train.options.absent import instead_of
 from daskgnn.train.options.option import nearest
 from daskgnn.train.options.options import RUN
 
@@ -39,10 +41,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     for key, value in found.items():
         name = str(key).replace("-", "_")
         if name not in RUN:
-            raise InputError(
-                f"{path}: {key!r} is not a setting, did you mean "
-                f"{nearest(name, RUN)!r}?"
-            )
+            instead = instead_of(name)
+            meant = instead or f"did you mean {nearest(name, RUN)!r}?"
+            raise InputError(f"{path}: {key!r} is not a setting, {meant}")
         if name in settings:
             raise InputError(f"{path}: {name!r} is there twice: give it once")
         if value is not None:
@@ -53,7 +54,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def _read(path: str | Path) -> dict[Any, Any]:
     """Return what a file holds."""
     try:
-        text = Path(path).read_text("utf-8")
+        text = Path(given_path(path)).read_text("utf-8")
         try:
             found = json.loads(text)
         except ValueError:

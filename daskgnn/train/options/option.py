@@ -16,6 +16,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from daskgnn.errors import InputError
+from daskgnn.train.options.absent import instead_of
 from daskgnn.values import is_number, is_whole
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Option:
     """Returns the value to use, or raises `InputError`; after the type's own check."""
     kind: str = ""
     """"whole", "number", "switch", "choice", "text", "path", "numbers", "words",
-    "size", "name" (or a function), or "object" (of Python alone); by the type."""
+    "names" (or one), "size", "name" (or a function), or "object" (of Python alone); by
+    the type."""
     type_name: str = ""
     """As documented; by the type."""
     annotation: Any = None
@@ -129,6 +131,10 @@ _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
         lambda _, value: _is_list(value),
     ),
     "words": ("a list of names", lambda _, value: _is_list(value)),
+    "names": (
+        "a name or a list of names",
+        lambda _, value: isinstance(value, str) or _is_list(value),
+    ),
     "size": ("bytes, as in '64 MB'", lambda _, value: not isinstance(value, bool)),
     "name": (
         "a name or a function",
@@ -137,6 +143,14 @@ _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
     "object": ("", lambda *_: True),
 }
 """What a value of a kind is, in words, and whether one is of it."""
+
+
+def one_or_more(name: str, value: Any) -> list[str]:
+    """Return one name or several as a list of them."""
+    names = [value] if isinstance(value, str) else list(value)
+    if not names or not all(isinstance(word, str) and word for word in names):
+        raise InputError(f"{name}={value!r}, expected a name or a list of names")
+    return names
 
 
 def fewest_and_most(name: str, value: Any) -> tuple[int, int]:
@@ -251,9 +265,9 @@ def taken(
     """
     for name in given:
         if name not in options:
-            raise InputError(
-                f"{who} has no {name!r}: did you mean {nearest(name, options)!r}?"
-            )
+            instead = instead_of(name)
+            meant = instead or f"did you mean {nearest(name, options)!r}?"
+            raise InputError(f"{who} has no {name!r}: {meant}")
     return {
         name: option.checked(name, given[name]) if name in given else option.default
         for name, option in options.items()

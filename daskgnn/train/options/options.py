@@ -86,6 +86,10 @@ class RunOptions(PlainOptions, total=False):
     """Number of clusters of nodes to partition into."""
     method: Annotated[str, Option("auto")]
     """The partitioner, for instance metis or hash."""
+    split: Annotated[str | None, Option(metavar="TRAIN/VAL/TEST")]
+    """Draw the splits: shares of the nodes with a label, as in 60/20/20."""
+    per_class: Annotated[int | None, Option(least=1, metavar="N")]
+    """Draw N training nodes of each class; the others are halved."""
     features: Annotated[Literal["memory", "disk"], Option("memory")]
     """Keep feature rows in the workers' memory, or read them from the store."""
     model: Annotated[

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from daskgnn.train.options.option import Option, cache_bytes, fewest_and_most
+from daskgnn.train.options.option import (
+    Option,
+    cache_bytes,
+    fewest_and_most,
+    one_or_more,
+)
 from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
@@ -69,6 +74,22 @@ class PlainOptions(TypedDict, total=False):
     """Weight decay.
 
     Used if `optimizer` is a name.
+    """
+    metric: Annotated[
+        str | Sequence[str] | None,
+        Option(
+            kind="names",
+            type_name="str or sequence of str",
+            shown="the graph's",
+            check=one_or_more,
+            metavar="NAME,NAME,...",
+            fact=True,
+        ),
+    ]
+    """Scores to compute: accuracy, f1_micro, f1_macro, roc_auc, average_precision.
+
+    Several are given as a list; the first says which epoch is best. By default the
+    graph's own, or accuracy.
     """
     eval_every: Annotated[int, Option(1, least=1)]
     """Epochs between evaluations of the validation split."""

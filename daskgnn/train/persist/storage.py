@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from daskgnn.errors import InputError
+from daskgnn.paths import absolute_path, target_path, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ class Storage:
     """Whether a few lines can be added to a file without writing all of it."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory).absolute()
+        self.directory = Path(absolute_path(directory))
         self.place = str(self.directory)
 
     def names(self, folder: str = "") -> list[str]:
@@ -58,7 +59,7 @@ class Storage:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file so that no reader sees half of it: it is renamed."""
-        path = self.directory / name
+        path = Path(target_path(self.directory / name))
         path.parent.mkdir(parents=True, exist_ok=True)
         torn = path.with_name(f"{path.name}{TORN}{os.getpid()}")
         try:
@@ -91,7 +92,7 @@ class Storage:
 
         Here it is written beside its place, and renamed when all is on the disk.
         """
-        final = self.directory / name
+        final = Path(target_path(self.directory / name))
         final.parent.mkdir(parents=True, exist_ok=True)
         for left in final.parent.glob(f"*{TORN}*"):
             _remove(left)
@@ -235,16 +236,8 @@ def open_storage(place: str | os.PathLike[str]) -> Storage:
     InputError
         If fsspec does not know the URL, or lacks a package for it.
     """
-    text = os.fspath(place)
-    if is_url(text):
-        return ObjectStorage(text)
-    return Storage(text.removeprefix("file://"))
-
-
-def is_url(place: str | os.PathLike[str]) -> bool:
-    """Return whether a place is in an object store."""
-    text = os.fspath(place)
-    return "://" in text and not text.startswith("file://")
+    url = url_of(place)
+    return Storage(place) if url is None else ObjectStorage(url)
 
 
 @contextmanager

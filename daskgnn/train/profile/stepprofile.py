@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.timing import Transfers
     from daskgnn.train.profile.windowprofile import Seconds, WindowProfile
 
+from daskgnn.paths import absolute_path
+
 _GATHERING = ("rows", "halo-cache", "gather")
 _WAITED = ("exchange", "peers", "form", "batches")
 _MOST_EXCHANGES = 100_000
@@ -307,7 +309,7 @@ class StepProfile:
         tuple of Path
             Both files.
         """
-        directory = Path(directory)
+        directory = Path(absolute_path(directory))
         directory.mkdir(parents=True, exist_ok=True)
         figures = directory / "profile.json"
         Storage(directory).write_json(figures.name, self.to_dict())

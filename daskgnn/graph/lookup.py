@@ -1,0 +1,108 @@
+"""Nodes by the ids that a user knows them by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from daskgnn.graph.graph import Graph
+
+
+def find_nodes(graph: Graph, nodes: Any, name: str = "nodes") -> np.ndarray:
+    """Return the original ids of some nodes, int64 [n], in the order given.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    nodes
+        Ids as the input had them; a mask, bool [N], in the order of original ids; or
+        the name of a split.
+    name
+        What the argument is called.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one that the graph does not have.
+    """
+    if isinstance(nodes, str):
+        return _of_split(graph, nodes, name)
+    if isinstance(nodes, int | np.integer) or not isinstance(nodes, Iterable):
+        raise InputError(f"{name}={nodes!r}, expected a list of ids, as in [{nodes!r}]")
+    values = np.asarray(nodes if hasattr(nodes, "__array__") else list(nodes))
+    if values.ndim != 1 or not len(values):
+        raise InputError(
+            f"{name} has shape {values.shape}, expected ids of at least one node, [n]"
+        )
+    if values.dtype == bool:
+        return _of_mask(graph, values, name)
+    known = graph.node_ids()
+    if known is None:
+        return _checked(graph, values, name)
+    return _looked_up(graph, values, np.asarray(known), name)
+
+
+def _of_split(graph: Graph, split: str, name: str) -> np.ndarray:
+    """Return the nodes of a split, in the order of original ids."""
+    if split not in graph.splits:
+        has = ", ".join(graph.splits) or "none"
+        raise InputError(
+            f"{name}={split!r}: graph {graph.name!r} has no such split (it has {has}), "
+            f"and single nodes are given as a list: {name}=[{split!r}]"
+        )
+    return np.sort(graph.original_ids_of(graph.splits[split]))
+
+
+def _of_mask(graph: Graph, mask: np.ndarray, name: str) -> np.ndarray:
+    """Return the nodes that a mask has."""
+    if len(mask) != graph.num_nodes or not mask.any():
+        raise InputError(
+            f"{name} is a mask that has {mask.sum()} of {len(mask)} nodes, expected at "
+            f"least one of {graph.num_nodes}"
+        )
+    return np.flatnonzero(mask)
+
+
+def _checked(graph: Graph, values: np.ndarray, name: str) -> np.ndarray:
+    """Return node numbers, none of which is out of range."""
+    most = graph.num_nodes - 1
+    if values.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} holds {values[0].item()!r}, and graph {graph.name!r} has node "
+            f"numbers: give whole numbers in 0..{most}"
+        )
+    wrong = (values < 0) | (values > most)
+    if wrong.any():
+        raise InputError(
+            f"{name} holds {values[wrong.argmax()]}, and the nodes of graph "
+            f"{graph.name!r} are 0..{most}"
+        )
+    return values.astype(np.int64)
+
+
+def _looked_up(
+    graph: Graph, values: np.ndarray, known: np.ndarray, name: str
+) -> np.ndarray:
+    """Return where ids stand among those of the input."""
+    if (values.dtype.kind in "iu") != (known.dtype.kind in "iu"):
+        kind = "numbers" if known.dtype.kind in "iu" else "words"
+        raise InputError(
+            f"{name} holds {values[0].item()!r}, and the ids of graph {graph.name!r} "
+            f"are {kind}, such as {known[0].item()!r}"
+        )
+    order = np.argsort(known, kind="stable")
+    place = np.searchsorted(known, values, sorter=order)
+    found = order[np.minimum(place, len(known) - 1)]
+    wrong = known[found] != values
+    if wrong.any():
+        raise InputError(
+            f"{name} holds {values[wrong.argmax()].item()!r}, which no node of graph "
+            f"{graph.name!r} is called"
+        )
+    return found.astype(np.int64)

@@ -1,0 +1,67 @@
+"""What a path means, everywhere one is given: of stores, files and folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import unquote
+
+from daskgnn.errors import InputError
+
+# pathlib makes one slash of two.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_FILE = re.compile(r"file:(//(localhost)?)?(?=/)", re.IGNORECASE)
+
+
+def url_of(place: str | os.PathLike[str]) -> str | None:
+    """Return a place if it is an address, such as that of an object store."""
+    text = os.fspath(place)
+    found = _SCHEME.match(text)
+    if found is None or _FILE.match(text):
+        return None
+    return text if "://" in text else text.replace(":/", "://", 1)
+
+
+def is_url(place: str | os.PathLike[str]) -> bool:
+    """Return whether a place is an address."""
+    return url_of(place) is not None
+
+
+def given_path(path: str | os.PathLike[str]) -> str:
+    """Return a path, or a pattern of paths, as the file system takes it.
+
+    ``~`` and ``~name`` are home folders, as in a shell; ``file:///a`` is ``/a``.
+
+    Raises
+    ------
+    InputError
+        If it is empty, an address (``s3://...``), or of a user who is not known.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise InputError("the path is empty: give one, as in 'graph.zarr'")
+    if found := _FILE.match(text):
+        return unquote(text[found.end() :])
+    if found := _SCHEME.match(text):
+        raise InputError(
+            f"{text!r} is an address, and this is kept in files: give a path, for "
+            f"instance where {found[1]}:// is mounted on every machine"
+        )
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~") and not os.path.lexists(expanded):
+        raise InputError(
+            f"{text!r}: there is no user {expanded[1:].split(os.sep)[0]!r}, give "
+            f"'./{text}' for a folder of that name"
+        )
+    return expanded
+
+
+def absolute_path(path: str | os.PathLike[str]) -> str:
+    """Return `given_path` as an absolute path."""
+    return os.path.abspath(given_path(path))
+
+
+def target_path(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of what is written: a link is followed, not replaced."""
+    absolute = absolute_path(path)
+    return os.path.realpath(absolute) if os.path.islink(absolute) else absolute
