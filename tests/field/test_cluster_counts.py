@@ -5,6 +5,8 @@ import warnings
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from training import planted_graph
 
@@ -53,6 +55,22 @@ def test_filled_clusters_are_halves_of_heavy_ones():
     assert clusters[0] != clusters[15]
     whole = np.arange(16) % 4
     assert fill_empty(graph, whole, 4) is whole
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 40), st.integers(0, 10_000), st.data())
+def test_filling_only_divides_clusters(num_nodes, seed, data):
+    """All numbers occur then, and nobody comes together who was apart."""
+    count = data.draw(st.integers(1, num_nodes))
+    rng = np.random.default_rng(seed)
+    edges = np.stack([np.arange(num_nodes), rng.integers(0, num_nodes, num_nodes)])
+    edges[1, 0] = num_nodes - 1  # one edge at least is no self-loop
+    graph = daskgnn.from_edge_index(edges, num_nodes=num_nodes)
+    clusters = rng.integers(0, data.draw(st.integers(1, count)), num_nodes)
+    found = fill_empty(graph, clusters, count)
+    assert np.unique(found).tolist() == list(range(count))
+    pairs = np.unique(np.stack([found, clusters]), axis=1)
+    assert pairs.shape[1] == count
 
 
 def test_inner_links_are_those_of_the_subgraph():
