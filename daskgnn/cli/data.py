@@ -146,7 +146,8 @@ def store_graph(
     partitioned = data.partition(**cut)
     num_parts = _reported_parts(num_parts, partitioned.num_clusters)
     partitioned.save(out, overwrite=force, feature_dtype=feature_dtype)
-    tell_stored(out, data.num_nodes, data.num_edges, data.directed, data.report)
+    counts = data.num_nodes, data.num_edges, data.directed, data.report
+    tell_stored(out, *counts, class_names=data.class_names)
     note = fallback_note(method, data.num_edges, partitioned.partitioner["method"])
     if note:
         click.echo(note)

@@ -179,6 +179,11 @@ class Graph:
         return self.schema.metric
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes; None where they are called by their numbers."""
+        return self.schema.class_names
+
+    @property
     def feature_dtype(self) -> str | None:
         """Type of stored features, "float32", "float16" or "bfloat16", or None."""
         known = self.schema

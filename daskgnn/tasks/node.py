@@ -10,7 +10,13 @@ import numpy as np
 from daskgnn.errors import InputError
 from daskgnn.kernels.targets import Targets
 from daskgnn.tasks.loss import Loss, describe_function, loss_of
-from daskgnn.tasks.scores import ClassScores, f1, score_classes, score_labels
+from daskgnn.tasks.scores import (
+    ClassScores,
+    f1,
+    score_classes,
+    score_labels,
+    scores_by_class,
+)
 from daskgnn.tasks.task import TargetBatch, Task
 
 if TYPE_CHECKING:
@@ -172,8 +178,9 @@ class NodeClassification(Task):
             Counts, sums of losses, and what the metric needs.
         """
         labels = batch.tables["labels"]
-        score = score_classes if labels.ndim == 1 else score_labels
-        return score(h, labels, self._measure)
+        if labels.ndim == 1:
+            return score_classes(h, labels)
+        return score_labels(h, labels, self._measure)
 
     def merge(self, left: ClassScores, right: ClassScores) -> ClassScores:
         """Return two contributions as one.
@@ -212,7 +219,7 @@ class NodeClassification(Task):
         scores = {"num_nodes": total.count, "accuracy": total.right / total.given}
         if total.losses:
             scores["loss"] = sum(total.losses) / total.count
-        if total.classes is not None:
+        if self._measure.startswith("f1_") and total.classes is not None:
             average = self._measure.removeprefix("f1_")
             several = not total.losses
             scores[self._metric] = f1(total.classes, average, every=several)
@@ -221,6 +228,22 @@ class NodeClassification(Task):
         elif self._metric != "accuracy":
             scores[self._metric] = scores["accuracy"]
         return scores
+
+    def scores_by_class(self, total: ClassScores) -> list[dict[str, float]]:
+        """Return the scores of each class.
+
+        Parameters
+        ----------
+        total : ClassScores
+            The merged contributions of all parts.
+
+        Returns
+        -------
+        list of dict
+            "precision", "recall", "f1" and "num_nodes", by class number.
+        """
+        assert total.classes is not None
+        return scores_by_class(total.classes)
 
     def _ranked(self, total: ClassScores) -> dict[str, float]:
         """Return the mean over columns that have both classes, as OGB does."""

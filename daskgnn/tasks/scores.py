@@ -201,6 +201,28 @@ def f1(counts: np.ndarray, average: str, *, every: bool) -> float:
     return float(np.mean(2.0 * both / np.maximum(all_of_them, 1)))
 
 
+def scores_by_class(counts: np.ndarray) -> list[dict[str, float]]:
+    """Return precision, recall, F1 and the number of nodes of each class.
+
+    What has nothing to be divided by is 0, as scikit-learn has it.
+
+    Parameters
+    ----------
+    counts : int64 [3, C]
+        As of `f1`.
+    """
+    both, given, predicted = counts
+    return [
+        {
+            "precision": float(b / max(p, 1)),
+            "recall": float(b / max(g, 1)),
+            "f1": float(2 * b / max(g + p, 1)),
+            "num_nodes": int(g),
+        }
+        for b, g, p in zip(both, given, predicted, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class ClassScores:
     """The contribution of some nodes to the scores of their classes."""
@@ -212,7 +234,7 @@ class ClassScores:
     losses: tuple[float, ...] = ()
     """Sums of the cross entropy, one a part: added in that order."""
     classes: np.ndarray | None = None
-    """Counts of `f1`, where it is asked for."""
+    """Counts of `f1`."""
     rankings: tuple[Ranking, ...] = ()
     """One a column."""
 
@@ -232,25 +254,22 @@ class ClassScores:
         )
 
 
-def score_classes(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores:
+def score_classes(h: np.ndarray, labels: np.ndarray) -> ClassScores:
     """Return what nodes of one class each contribute.
 
     Parameters
     ----------
     h : float32 [n, C]
     labels : int64 [n]
-    measure : {"accuracy", "f1_micro", "f1_macro"}
     """
     count = len(labels)
     predictions = h.argmax(axis=1)
     shifted = h.astype(np.float64) - h.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
     loss = float((log_sum - shifted[np.arange(count), labels]).sum())
-    classes = None
-    if measure != "accuracy":
-        found = (labels[labels == predictions], labels, predictions)
-        size = h.shape[1]
-        classes = np.array([np.bincount(each, minlength=size) for each in found])
+    found = (labels[labels == predictions], labels, predictions)
+    size = h.shape[1]
+    classes = np.array([np.bincount(each, minlength=size) for each in found])
     right = int((labels == predictions).sum())
     return ClassScores(count, right, count, (loss,), classes)
 
@@ -267,10 +286,9 @@ def score_labels(h: np.ndarray, labels: np.ndarray, measure: str) -> ClassScores
     measure : {"accuracy", "f1_micro", "f1_macro", "rocauc", "ap"}
     """
     given, truth, predictions = ~np.isnan(labels), labels > 0.5, h > 0
-    classes, rankings = None, []
-    if measure.startswith("f1"):
-        found = (truth & predictions, truth, predictions)
-        classes = np.array([each.sum(axis=0) for each in found])
+    rankings = []
+    found = (truth & predictions, truth, predictions)
+    classes = np.array([each.sum(axis=0) for each in found])
     if measure in _RANKED:
         for column, known in enumerate(given.T):
             rankings.append(Ranking.of(h[known, column], truth[known, column]))

@@ -290,6 +290,21 @@ class Task:
         """
         raise NotImplementedError
 
+    def scores_by_class(self, total: Partial) -> list[dict[str, float]] | None:
+        """Return the scores of each class.
+
+        Parameters
+        ----------
+        total : object
+            The merged contributions of all parts.
+
+        Returns
+        -------
+        list of dict or None
+            By class number; None, which is the default, if targets have no classes.
+        """
+        return None
+
     def metric(self, graph: Graph) -> str:
         """Return the name of the score that decides which epoch is best.
 

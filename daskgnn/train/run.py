@@ -186,6 +186,7 @@ def evaluate(
     directory: str | Path,
     split: str = "test",
     *,
+    per_class: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
     encryption: Encryption | None = None,
@@ -198,6 +199,8 @@ def evaluate(
         Where `train` has written the run.
     split : str, default "test"
         "train", "val" or "test".
+    per_class : bool, default False
+        Whether to score each class, too.
     workers : int, optional
         Number of workers of the local cluster, 0 for none; by default as before.
     scheduler : str, optional
@@ -229,7 +232,7 @@ def evaluate(
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
-        return trainer.evaluate(split)
+        return trainer.evaluate(split, per_class=per_class)
 
 
 def predict(
@@ -248,7 +251,8 @@ def predict(
         Where `train` has written the run.
     out : str or path
         A new file that ends in ``.zarr`` (an array float32 [N, C]) or ``.parquet`` (a
-        row a node, with the predicted class and a column a class).
+        row a node: "id", as you call it, "prediction", the class's name, and a column
+        of the model's outputs for each class, named by it).
     workers : int, optional
         Number of workers of the local cluster, 0 for none; by default as before.
     scheduler : str, optional
@@ -280,13 +284,19 @@ def predict(
     >>> zarr.open(path).shape
     (34, 2)
     """
-    from daskgnn.train.persist.output import check_output, write_predictions
+    from daskgnn.train.persist.output import (
+        PredictionTable,
+        check_output,
+        write_predictions,
+    )
 
     check_output(out)
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
         trainer.restore()
-        return write_predictions(trainer.predict(), out)
+        found = trainer.predict()
+        table = PredictionTable.of(trainer.graph, found.shape[1])
+        return write_predictions(found, out, table)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         "steps_form": run_state.main_form,
         "train_loss": run_state.last_loss,
         "metric": metric,
+        **({"class_names": list(graph.class_names)} if graph.class_names else {}),
         "best_epoch": run_state.best and run_state.best.epoch,
         "params_sha256": hash_parameters(parameters),
         "num_parameters": len(parameters),

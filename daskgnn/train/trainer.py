@@ -312,7 +312,9 @@ class Trainer:
         self.step_profile.transfers = transfers(self.executor, self.step_profile.began)
         return self.step_profile.write(directory)
 
-    def evaluate(self, split: str = "test") -> dict[str, Any]:
+    def evaluate(
+        self, split: str = "test", *, per_class: bool = False
+    ) -> dict[str, Any]:
         """Return exact scores of a split, with the best parameters.
 
         All neighbours are used, not a sample.
@@ -321,21 +323,24 @@ class Trainer:
         ----------
         split : str, default "test"
             "train", "val" or "test".
+        per_class : bool, default False
+            Whether to score each class, too.
 
         Returns
         -------
         dict
             "split", "num_nodes", "accuracy", "loss" (unless a node can have several
-            labels) and the graph's metric.
+            labels) and the graph's metric; with `per_class` also "classes": by name,
+            "precision", "recall", "f1" and "num_nodes".
 
         Raises
         ------
         InputError
-            If the graph has no such split.
+            If the graph has no such split, or the task no classes.
         """
         self.deployment.targets.check(split)
-        scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
-        return {"split": split, **scores}
+        evaluator = self.deployment.evaluator
+        return evaluator.scores_of(self.best_parameters, split, per_class=per_class)
 
     def predict(self) -> da.Array:
         """Return the model's outputs for every node, with the best parameters.

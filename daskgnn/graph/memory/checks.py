@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from daskgnn.errors import GraphFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from daskgnn.graph.edges.convert import Features
 
@@ -209,6 +209,21 @@ def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
         raise GraphFormatError(
             f"node_ids have shape {node_ids.shape} and dtype {node_ids.dtype}, "
             f"expected ({num_nodes},) int64 or str"
+        )
+
+
+def check_class_names(names: Sequence[str], num_classes: int) -> None:
+    """Check that every class has a name of its own.
+
+    Raises
+    ------
+    GraphFormatError
+        If one lacks a name, or two have the same.
+    """
+    if len(names) != num_classes or len(set(names)) < len(names):
+        raise GraphFormatError(
+            f"class_names are {len(set(names))} different names, expected one for each "
+            f"of {num_classes} classes"
         )
 
 

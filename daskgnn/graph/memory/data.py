@@ -95,6 +95,9 @@ class GraphData:
     "ogb:<data set>"; None means accuracy."""
     node_ids: np.ndarray | None = None
     """int64 or str [N], the ids in the input, where they were mapped to 0..N-1."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes [C], where labels were words; None where classes are called
+    by their numbers."""
     report: dict[str, int] = field(default_factory=dict)
     """Counts from reading the input: input_edges, self_loops_dropped, isolated_nodes,
     ..."""
@@ -110,6 +113,8 @@ class GraphData:
         checks.check_splits(self.splits, self.labels, num_nodes)
         if self.node_ids is not None:
             checks.check_node_ids(self.node_ids, num_nodes)
+        if self.class_names is not None:
+            checks.check_class_names(self.class_names, self.num_classes)
 
     @property
     def num_nodes(self) -> int:

@@ -355,6 +355,7 @@ class PartitionedGraph:
         half = features is not None and feature_dtype != "float32"
         return {
             **({"feature_dtype": feature_dtype} if half else {}),
+            **({"class_names": list(data.class_names)} if data.class_names else {}),
             "name": data.name,
             "num_nodes": data.num_nodes,
             "num_edges": data.num_edges,

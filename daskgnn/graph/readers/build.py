@@ -20,6 +20,7 @@ from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_
 from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.readers.names import given_class_names, numbered_beyond
 from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class BuildOptions:
     """(N,) or (N, C), or the name of a column of `nodes`."""
     num_classes: int | None = None
     """C."""
+    class_names: Any = None
+    """Names of the classes, in order; by default the words of `labels`."""
     train: Any = None
     """A mask (N,), node numbers, or the name of a column of `nodes`."""
     val: Any = None
@@ -222,6 +225,7 @@ def build_graph(
         given |= table.columns
     features, labels = given["features"], given["labels"]
     targets = None if labels is None else convert.label_array(labels)
+    num_classes = convert.count_classes(targets, options.num_classes)
     report = dict(rows.report)
     if node_ids is not None:
         report["ids_mapped"] = num_nodes
@@ -231,14 +235,24 @@ def build_graph(
         edge_weight=weights,
         features=None if features is None else convert.feature_matrix(features),
         labels=targets,
-        num_classes=convert.count_classes(targets, options.num_classes),
+        num_classes=num_classes,
         splits=convert.split_arrays({s: given[s] for s in SPLITS}, num_nodes),
         directed=options.directed,
         name=options.name,
         metric=options.metric,
         report=report,
         node_ids=node_ids,
+        class_names=_class_names(options, table, num_classes),
     )
+
+
+def _class_names(
+    options: BuildOptions, table: NodeTable | None, num_classes: int
+) -> tuple[str, ...] | None:
+    """Return the names of classes: as given, else as the table of nodes has them."""
+    if options.class_names is not None or table is None:
+        return given_class_names(options.class_names, num_classes)
+    return numbered_beyond(table.class_names, num_classes)
 
 
 def _known(options: BuildOptions) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.inputfiles import find_files, plain_suffix
 from daskgnn.graph.memory.checks import SPLITS
+from daskgnn.graph.readers.names import names_of_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.readers.build import BuildOptions
 
 _ID_NAMES = ("id", "node_id", "node", "nid")
-_LABEL_NAMES = ("label", "labels", "y", "class", "target")
+LABEL_NAMES = ("label", "labels", "y", "class", "target")
 _SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val"}
 _SPLIT_WORDS["test"] = "test"
 
@@ -37,6 +38,8 @@ class NodeTable:
     """int64 or str [N], the id of each node; None where row i is node i."""
     columns: dict[str, Any] = field(default_factory=dict)
     """``features``, ``labels`` and splits, those that there are."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes, where labels are words."""
 
     def match(self, spool: Spool, words: WordIds | None) -> Spool:
         """Return edges whose ends are rows of this table.
@@ -105,7 +108,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
 
     ids = take(None, _ID_NAMES)
     found = NodeTable(len(frame), None if ids is None else _check_ids(ids))
-    labels = take(options.labels, _LABEL_NAMES)
+    labels = take(options.labels, LABEL_NAMES)
     splits = {name: take(getattr(options, name), (name,)) for name in SPLITS}
     words = take(None, ("split",))
     if words is not None:
@@ -119,7 +122,9 @@ def read_nodes(options: BuildOptions) -> NodeTable:
         and all(isinstance(name, str) for name in listed)
     ):
         features = _features(frame, listed, left)
-    named = {"features": features, "labels": _as_labels(labels), **splits}
+    codes = label_codes(labels)
+    found.class_names = names_of_classes(labels, codes)
+    named = {"features": features, "labels": codes, **splits}
     found.columns = {name: value for name, value in named.items() if value is not None}
     return found
 
@@ -208,7 +213,7 @@ def _matrix(column: pd.Series, name: str) -> np.ndarray:
         ) from None
 
 
-def _as_labels(labels: Any) -> Any:
+def label_codes(labels: Any) -> Any:
     """Return labels as numbers; a column of lists becomes (N, C)."""
     if not isinstance(labels, np.ndarray) or labels.dtype.kind in "biuf":
         return labels

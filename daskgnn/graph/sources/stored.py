@@ -298,7 +298,7 @@ class HeldArrays(Arrays):
 def _schema_of(arrays: Arrays) -> GraphSchema:
     """Return what a store says of its graph."""
     said, there = arrays.attributes, arrays.arrays
-    clusters = arrays.clusters()
+    clusters, names = arrays.clusters(), said.get("class_names")
     return GraphSchema(
         version=arrays.checksum,
         splits={
@@ -315,6 +315,7 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
         cluster_crossing=clusters.crossing,
         split_bounds=arrays.read("spread_bounds") if is_vertex_cut(arrays) else None,
         split_rows_bytes=split_rows_bytes(arrays),
+        class_names=None if names is None else tuple(names),
         **{name: said[name] for name in _SAID},
     )
 
