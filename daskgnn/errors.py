@@ -12,6 +12,15 @@ class DaskGNNError(Exception):
     Each has a message of one line: what was given, what was expected, and how to
     correct the call.
 
+    Parameters
+    ----------
+    message : str
+        The line, or its beginning where one of the others is given.
+    python : str, optional
+        How to correct a call in Python.
+    shell : str, optional
+        How to correct a command, where that is something else.
+
     Examples
     --------
     >>> import daskgnn
@@ -21,6 +30,12 @@ class DaskGNNError(Exception):
     ...     print(error)
     num_clusters=1000 for a graph of 34 nodes: give a number in 1..34
     """
+
+    def __init__(self, message: object = "", *, python: str = "", shell: str = ""):
+        # One argument, so that a pickled error is made again from its message.
+        super().__init__(f"{message}: {python}" if python else f"{message}")
+        self.in_shell = f"{message}: {shell}" if shell else f"{self}"
+        """The line as the command line shows it."""
 
 
 class InputError(DaskGNNError, ValueError):

@@ -20,6 +20,7 @@ from daskgnn.cli.declared import PartitionOptions, ReaderOptions
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     PATH,
+    RenamingCommand,
     data_dir_option,
     options_of,
     preparing_options,
@@ -46,7 +47,7 @@ def datasets() -> None:
     )
 
 
-@click.command()
+@click.command(cls=RenamingCommand)
 @click.argument("graph")
 @click.argument("out", type=PATH, required=False)
 @options_of(PartitionOptions)
@@ -196,7 +197,7 @@ def _refuse_half(data: GraphData, feature_dtype: str) -> None:
     from daskgnn.graph.memory.content import check_half, stored_features
 
     if feature_dtype != "float32":
-        check_half(stored_features(data), feature_dtype, data.name)
+        check_half(stored_features(data), feature_dtype, data.name, data.node_ids)
 
 
 def load_graph(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import shlex
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,7 +13,7 @@ import click
 from daskgnn.errors import DaskGNNError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # Other OSErrors (a full disk, a lost connection) are failures of the run.
 _FILE_ERRORS = (
@@ -42,13 +44,15 @@ class FailedRun(click.ClickException):
         click.echo(f"daskgnn: {self.format_message()}", file=file, err=file is None)
 
 
-def explain(error: Exception) -> FailedRun:
+def explain(error: Exception, flags: Mapping[str, str] | None = None) -> FailedRun:
     """Return the line and the status that stand for an error.
 
     Parameters
     ----------
     error : Exception
         Anything that a command raised.
+    flags : dict, optional
+        How the command's settings are written, by their names in Python.
 
     Returns
     -------
@@ -60,13 +64,43 @@ def explain(error: Exception) -> FailedRun:
     if isinstance(error, click.ClickException):
         return FailedRun(_usage(error), 2)
     if isinstance(error, InputError):
-        return FailedRun(str(error), 2)
+        return FailedRun(in_shell(error, flags or {}), 2)
     if isinstance(error, _FILE_ERRORS):
         return FailedRun(_file(error), 2)
     if isinstance(error, DaskGNNError):
-        return FailedRun(str(error))
+        return FailedRun(in_shell(error, flags or {}))
     text = str(error).strip().splitlines() or ["no message"]
     return FailedRun(f"{type(error).__name__}: {text[0]} (--debug shows where)")
+
+
+_SETTING = re.compile(
+    r"(?<![\w(.-])([a-z][a-z_]*)="
+    r"(\[[^]]*\]|\([^)]*\)|'[^']*'|[\w+/-]+(?:\.[\w+/-]+)*|(?=[\s,:;]|$))"
+)
+"""A setting as Python has it: ``name=value``."""
+_CALL = re.compile(r"\w\([^()]*$")
+"""What stands before an argument of a call."""
+
+
+def in_shell(error: DaskGNNError, flags: Mapping[str, str]) -> str:
+    """Return an error's line with settings as they are written in a shell.
+
+    Examples
+    --------
+    >>> in_shell(InputError("give num_neighbors=[15, 10]"), {"num_neighbors": "--n"})
+    'give --n 15,10'
+    """
+
+    def written(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        if name not in flags or _CALL.search(found.string[: found.start()]):
+            return found[0]
+        value = value.strip("[]()'").replace(", ", ",")
+        if value in ("", "True"):
+            return flags[name]
+        return f"{flags[name]} {shlex.quote(value)}"
+
+    return _SETTING.sub(written, error.in_shell)
 
 
 def _usage(error: click.ClickException) -> str:
@@ -123,7 +157,18 @@ def _stop(error: Exception, ctx: click.Context) -> NoReturn:
         raise error  # click handles a closed pipe quietly
     if ctx.meta.get(_DEBUG):
         traceback.print_exception(error)
-    raise explain(error) from None
+    raise explain(error, _flags_of(ctx)) from None
+
+
+def _flags_of(ctx: click.Context) -> dict[str, str]:
+    """Return how the settings of the command that was run are written."""
+    group, name = ctx.command, ctx.invoked_subcommand
+    command = group.get_command(ctx, name) if isinstance(group, click.Group) else None
+    flags = {}
+    for parameter in command.params if command else ():
+        if isinstance(parameter, click.Option) and parameter.name:
+            flags[getattr(parameter, "setting", parameter.name)] = parameter.opts[0]
+    return flags
 
 
 def _remember(ctx: click.Context, _option: click.Parameter, given: bool) -> None:

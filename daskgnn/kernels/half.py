@@ -176,7 +176,7 @@ def check_range(
     values: np.ndarray,
     name: str,
     what: str = "row",
-    id_of: Callable[[int], int] | None = None,
+    id_of: Callable[[int], Any] | None = None,
 ) -> None:
     """Check that no finite number of `values` [n, F] becomes infinite in a dtype.
 

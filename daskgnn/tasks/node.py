@@ -287,12 +287,16 @@ def check_labelled(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, whose nodes' classes cannot be learnt."""
     if graph.labels is None:
         raise InputError(
-            f"graph {graph.name!r} has no labels, which training needs: give labels"
+            f"graph {graph.name!r} has no labels, which training needs",
+            python="give labels=... when it is built",
+            shell="store it with daskgnn partition --nodes FILE --labels COLUMN",
         )
     if not len(graph.splits.get("train", ())):
         raise InputError(
-            f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built"
+            f"graph {graph.name!r} has no training split",
+            python="give train=mask when it is built",
+            shell="store it with daskgnn partition --nodes FILE, a table with a column "
+            "split (train, val or test) or train (true or false)",
         )
 
 

@@ -46,7 +46,9 @@ def _saves_as_csr(nonzeros: int, shape: tuple[int, int]) -> bool:
     return 8 * (nonzeros + rows + 1) <= CSR_SHARE * 4 * rows * columns
 
 
-def check_half(features: Any, feature_dtype: str, name: str) -> None:
+def check_half(
+    features: Any, feature_dtype: str, name: str, node_ids: np.ndarray | None = None
+) -> None:
     """Check that a graph's stored features can be kept in a dtype.
 
     Raises
@@ -61,7 +63,8 @@ def check_half(features: Any, feature_dtype: str, name: str) -> None:
         refuse_sparse(feature_dtype, name)
     if isinstance(features, RowSource):
         return
-    check_range(features, feature_dtype, "node")
+    called = None if node_ids is None else node_ids.__getitem__
+    check_range(features, feature_dtype, "node", called)
 
 
 def refuse_sparse(feature_dtype: str, name: str) -> None:

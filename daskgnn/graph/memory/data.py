@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.display import graph_table
 from daskgnn.graph.memory import checks
+from daskgnn.graph.memory.origin import Origin
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -101,18 +102,22 @@ class GraphData:
     report: dict[str, int] = field(default_factory=dict)
     """Counts from reading the input: input_edges, self_loops_dropped, isolated_nodes,
     ..."""
+    origin: InitVar[Origin | None] = None
+    """How messages about the arrays name nodes and columns; by default by `node_ids`
+    and numbers."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, origin: Origin | None) -> None:
         """Check every array."""
         num_nodes = checks.check_rows(self.indptr, self.indices)
-        checks.check_edge_values(self.edge_weight, self.edge_attr, len(self.indices))
-        if self.features is not None:
-            checks.check_features(self.features, num_nodes)
-        if self.labels is not None:
-            checks.check_labels(self.labels, num_nodes, self.num_classes)
-        checks.check_splits(self.splits, self.labels, num_nodes)
         if self.node_ids is not None:
             checks.check_node_ids(self.node_ids, num_nodes)
+        origin = replace(origin or Origin(), node_ids=self.node_ids)
+        checks.check_edge_values(self.edge_weight, self.edge_attr, len(self.indices))
+        if self.features is not None:
+            checks.check_features(self.features, num_nodes, origin)
+        if self.labels is not None:
+            checks.check_labels(self.labels, num_nodes, self.num_classes, origin)
+        checks.check_splits(self.splits, self.labels, num_nodes, origin)
         if self.class_names is not None:
             checks.check_class_names(self.class_names, self.num_classes)
 

@@ -20,7 +20,11 @@ from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_
 from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
-from daskgnn.graph.readers.names import given_class_names, numbered_beyond
+from daskgnn.graph.readers.names import (
+    given_class_names,
+    numbered_beyond,
+    refuse_column_names,
+)
 from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
 
 if TYPE_CHECKING:
@@ -208,6 +212,9 @@ def build_graph(
     GraphFormatError
         If anything does not fit; the message names it.
     """
+    if options.nodes is None:
+        names = ("features", "labels", *SPLITS)
+        refuse_column_names({name: getattr(options, name) for name in names})
     table = None if options.nodes is None else read_nodes(options)
     spool, num_nodes, node_ids = _settle(spool, options, words, table)
     rows, weights = options.build_rows(
@@ -243,6 +250,7 @@ def build_graph(
         report=report,
         node_ids=node_ids,
         class_names=_class_names(options, table, num_classes),
+        origin=None if table is None else table.origin,
     )
 
 

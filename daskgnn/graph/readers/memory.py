@@ -27,6 +27,7 @@ from daskgnn.graph.readers.names import (
     given_node_ids,
     names_of_classes,
     numbered_beyond,
+    refuse_column_names,
 )
 from daskgnn.graph.readers.nodetable import label_codes
 from daskgnn.graph.readers.npz import read_npz as read_npz
@@ -126,6 +127,7 @@ def from_edge_index(
     """
     edges = edge_array(edge_index)
     given = {"train": train, "val": val, "test": test}
+    refuse_column_names({"features": features, "labels": labels, **given})
     matrix = None if features is None else convert.feature_matrix(features)
     targets, words = label_values(labels)
     if num_nodes is None:

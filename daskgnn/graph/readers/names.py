@@ -10,9 +10,10 @@ import numpy as np
 from daskgnn.errors import GraphFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _LARGEST = 2**63
+_FLAGS = {"features": "--feature-columns", "labels": "--labels"}
 
 
 def names_of_nodes(nodes: Sequence[Any]) -> np.ndarray | None:
@@ -80,6 +81,26 @@ def given_node_ids(node_ids: Any, num_nodes: int) -> np.ndarray | None:
             f"node_ids holds {twice[0]!r} twice: give each node an id of its own"
         )
     return names_of_nodes(nodes)
+
+
+def refuse_column_names(given: Mapping[str, Any]) -> None:
+    """Refuse names of columns where there is no table of nodes.
+
+    Raises
+    ------
+    GraphFormatError
+    """
+    for option, value in given.items():
+        listed = isinstance(value, list | tuple) and len(value) > 0
+        if isinstance(value, str) or (
+            option == "features" and listed and all(isinstance(n, str) for n in value)
+        ):
+            raise GraphFormatError(
+                f"{option}={value!r} names a column of a table of nodes, and none is "
+                "given",
+                python=f"give nodes='nodes.csv' as well, or {option} as an array",
+                shell=f"{_FLAGS.get(option, option)} needs --nodes FILE",
+            )
 
 
 def names_of_classes(values: Any, codes: np.ndarray) -> tuple[str, ...] | None:

@@ -100,7 +100,7 @@ class StoredSource(GraphSource):
             return normalize_rows(rows) if normalize else rows
         if dtype != "float32":
             return self._half_features(start, stop, dtype, normalize)
-        name = partial(_original, arrays, start)
+        name = partial(_called, arrays, start)
         return in_dtype(arrays.read("features", start, stop), dtype, normalize, name)
 
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
@@ -174,7 +174,7 @@ class StoredSource(GraphSource):
         for first in range(start - start % step, stop, step):
             begin, end = max(first, start), min(first + step, stop)
             rows = arrays.read("features", begin, end)
-            name = partial(_original, arrays, begin)
+            name = partial(_called, arrays, begin)
             out[begin - start : end - start] = in_dtype(rows, dtype, normalize, name)
         return out
 
@@ -320,6 +320,8 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
     )
 
 
-def _original(arrays: Arrays, start: int, row: int) -> int:
-    """Return the original id of a row, counted from a storage id."""
-    return int(arrays.read("original_ids", start + row, start + row + 1)[0])
+def _called(arrays: Arrays, start: int, row: int) -> Any:
+    """Return what the user calls a row, counted from a storage id."""
+    original = int(arrays.read("original_ids", start + row, start + row + 1)[0])
+    node_ids = unpack_ids(arrays.read, arrays.arrays)
+    return original if node_ids is None else node_ids[original]

@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -69,6 +70,8 @@ class Option:
     name, or as part of another fact."""
     before: Any = None
     """What checkpoints without that fact stood at; None: at the default."""
+    formerly: str = ""
+    """The name that it had before, which is still understood."""
 
     def checked(self, name: str, value: Any) -> Any:
         """Return the value to use.
@@ -269,6 +272,7 @@ def taken(
     InputError
         If a name is none of theirs, naming the nearest, or a value cannot be used.
     """
+    given = renamed(options, given, who)
     for name in given:
         if name not in options:
             raise InputError(
@@ -278,6 +282,30 @@ def taken(
         name: option.checked(name, given[name]) if name in given else option.default
         for name, option in options.items()
     }
+
+
+def renamed(
+    options: Mapping[str, Option], given: Mapping[str, Any], who: str
+) -> dict[str, Any]:
+    """Return what is given under the present names; warn of those from before.
+
+    Raises
+    ------
+    InputError
+        If a setting is given under both names.
+    """
+    found = dict(given)
+    for name, option in options.items():
+        old = option.formerly
+        if old not in found or old in options:
+            continue
+        if name in found:
+            raise InputError(
+                f"{who} got {old} and {name}, which are the same: omit {old}"
+            )
+        warnings.warn(f"{who}: {old} is now called {name}", FutureWarning, stacklevel=2)
+        found[name] = found.pop(old)
+    return found
 
 
 def nearest(name: str, options: Mapping[str, Option]) -> str:

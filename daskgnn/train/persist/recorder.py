@@ -160,8 +160,11 @@ class Recorder:
         for name in (METRICS, CHECKPOINTS):
             if self.storage.exists(name):
                 raise InputError(
-                    f"out={self.place!r} already holds a run: give another "
-                    "out, or continue it with fit(epochs, resume=True)"
+                    f"out={self.place!r} already holds a run",
+                    python="give another out=..., or continue it with fit(epochs, "
+                    "resume=True)",
+                    shell="give another --out, or continue it with daskgnn train "
+                    f"--resume {self.place}",
                 )
 
     def open(self) -> None:

@@ -1,0 +1,49 @@
+"""Where a graph's rows come from: how messages name nodes, columns and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The names that a user knows a graph's rows and columns by."""
+
+    node_ids: np.ndarray | None = None
+    """By original id; None where nodes are called 0..N-1."""
+    table: str = ""
+    """The file of the table of nodes, if they came from one."""
+    features: tuple[str, ...] = ()
+    """The column that each feature comes from, if they came from a table."""
+    labels: str = ""
+    """The column of the labels."""
+
+    def node(self, number: int) -> str:
+        """Return a node as the user calls it: ``node 'a17'`` or ``node 1017``."""
+        if self.node_ids is None:
+            return f"node {number}"
+        return f"node {_plain(self.node_ids[number])!r}"
+
+    def feature(self, column: int) -> str:
+        """Return a feature as the user calls it: ``column 'age' of nodes.csv``."""
+        if column >= len(self.features):
+            return f"column {column}"
+        return f"column {self.features[column]!r}{self.of_table}"
+
+    @property
+    def of_table(self) -> str:
+        """`` of nodes.csv``, or nothing."""
+        return f" of {self.table}" if self.table else ""
+
+    @property
+    def in_table(self) -> str:
+        """Where a user can mend a value: a file, or what the graph was built from."""
+        return self.table or "the table of nodes"
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
