@@ -88,7 +88,7 @@ def settings_options(command: Command) -> Command:
 
 
 def _setting(name: str, option: Option) -> Callable[[Command], Command]:
-    flag = _flag(name)
+    flag = option.flag if isinstance(option.flag, str) else _flag(name)
     if option.kind == "switch" and not option.optional:
         flag = f"{flag}/--no-{flag[2:]}"
     attrs: dict[str, Any] = {"default": None}

@@ -134,8 +134,12 @@ class Deployment:
         """Wait until the blocks are loaded: what a store hides is found here."""
         self.executor.wait(self.preparation.blocks.keys)
 
-    def warm_up(self, notice: CompileNotice) -> None:
-        """Have every worker take a tiny step, and tell if that takes long."""
+    def start(self, notice: CompileNotice) -> None:
+        """Load the blocks, and have every worker take a tiny step.
+
+        `notice` tells if that takes long.
+        """
+        self.load()
         warm_up_everywhere(self.executor, self.preparation, self.programs, notice)
 
     @property

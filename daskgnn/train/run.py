@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import asdict
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
-from daskgnn.errors import CheckpointError, InputError
+from daskgnn.errors import CheckpointError
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.train.checks import check_worker_limit
+from daskgnn.train.finetune import starting_from, take_parameters
+from daskgnn.train.modelsettings import build_model
 from daskgnn.train.options.options import RunOptions
-from daskgnn.train.options.plainoptions import PlainOptions
 from daskgnn.train.options.recipes import with_recipe
 from daskgnn.train.persist.recorder import Progress, Silent
 from daskgnn.train.persist.storage import (
@@ -27,7 +25,6 @@ from daskgnn.train.persist.storage import (
     open_storage,
 )
 from daskgnn.train.rundirectory import (
-    SETTINGS,
     STORE,
     check_run,
     count_workers,
@@ -37,11 +34,18 @@ from daskgnn.train.rundirectory import (
     store_graph,
     write_settings,
 )
+from daskgnn.train.runsettings import (
+    check_rebuildable,
+    read_settings,
+    trainer_options,
+)
 from daskgnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import torch
 
     from daskgnn.graph.graph import Graph
 
@@ -98,6 +102,7 @@ def train(
     ['checkpoints', 'graph.zarr', 'metrics.jsonl', 'run.json', 'summary.json']
     """
     progress = progress or Silent()
+    given = starting_from(given)
     asked = check_run(given)
     out = free_directory(asked["out"])
     encryption = Encryption.of(asked).absolute()
@@ -118,7 +123,11 @@ def train(
             store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"], settings["features"])
         check_source_everywhere(client, graph.source)
-        trainer = _trainer(settings, graph, client, out, progress)
+        model, start = build_model(settings, graph), settings["start_from"]
+        step = None if start is None else take_parameters(model, start)
+        trainer = _trainer(settings, model, graph, client, out, progress)
+        if step is not None:
+            trainer.recorder.event("start_from", run=str(start), step=step)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
         write_settings(out, settings)
         trainer.fit(settings["epochs"])
@@ -134,6 +143,8 @@ def resume(
     progress: Progress | None = None,
     profile: bool = False,
     memory_limit: str | None = None,
+    epochs: int | None = None,
+    patience: int | None = None,
 ) -> dict[str, Any]:
     """Continue the run in a directory, exact to the step.
 
@@ -153,6 +164,11 @@ def resume(
         Whether to write ``profile.json`` and ``profile.png`` as well.
     memory_limit : str, optional
         Memory of each worker of the local cluster, for instance "2 GiB".
+    epochs : int, optional
+        Epochs to train, counted from the start of the run; by default as before.
+    patience : int, optional
+        Evaluations without a better validation score that end the run; by default as
+        before.
 
     Returns
     -------
@@ -177,8 +193,10 @@ def resume(
     """
     progress = progress or Silent()
     where = ClusterSpec(workers, scheduler, encryption, memory_limit)
-    with _reopened(directory, where, progress) as (trainer, settings):
-        trainer.fit(settings["epochs"], resume=True)
+    changed = {"patience": patience} if patience is not None else {}
+    found = _reopened(directory, where, progress, trains=True, **changed)
+    with found as (trainer, settings):
+        trainer.fit(epochs or settings["epochs"], resume=True)
         return _summary(trainer, profile)
 
 
@@ -231,7 +249,7 @@ def evaluate(
     """
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
-        trainer.restore()
+        trainer.restore(training=False)
         return trainer.evaluate(split, per_class=per_class)
 
 
@@ -293,7 +311,7 @@ def predict(
     check_output(out)
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
-        trainer.restore()
+        trainer.restore(training=False)
         found = trainer.predict()
         table = PredictionTable.of(trainer.graph, found.shape[1])
         return write_predictions(found, out, table)
@@ -301,16 +319,16 @@ def predict(
 
 @contextmanager
 def _reopened(
-    directory: str | Path, where: ClusterSpec, progress: Progress
+    directory: str | Path,
+    where: ClusterSpec,
+    progress: Progress,
+    *,
+    trains: bool = False,
+    **changed: Any,
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
     out = open_storage(directory)
-    try:
-        settings = json.loads(out.read(SETTINGS))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{directory} holds no run ({SETTINGS} cannot be read): give the directory "
-            "that daskgnn train --out wrote"
-        ) from error
+    settings = read_settings(out) | changed
+    check_rebuildable(settings, str(directory), trains=trains)
     if not out.exists(CHECKPOINTS):
         raise CheckpointError(
             f"{directory} has no checkpoint yet: remove it and train again"
@@ -329,45 +347,21 @@ def _reopened(
         open_client(workers, scheduler, where.memory_limit) as client,
     ):
         check_source_everywhere(client, graph.source)
-        yield _trainer(settings, graph, client, out, progress), settings
+        model = build_model(settings, graph)
+        yield _trainer(settings, model, graph, client, out, progress), settings
 
 
 def _trainer(
     settings: dict[str, Any],
+    model: torch.nn.Module,
     graph: Graph,
     client: Any,
     out: Storage,
     progress: Progress,
 ) -> Trainer:
-    # Runs of older versions lack newer settings, or have null for them.
-    names = [n for n in PlainOptions.__annotations__ if settings.get(n) is not None]
-    options: Any = {name: settings[name] for name in names}
+    options: Any = trainer_options(settings)
     options |= {"client": client, "out": out.place, "progress": progress}
-    return Trainer(build_model(settings, graph), graph, **options)
-
-
-def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
-    """Return the model that `settings` describe, initialised from their seed."""
-    from daskgnn import nn
-
-    common: dict[str, Any] = {
-        "in_channels": graph.num_features,
-        "hidden_channels": settings["hidden_channels"],
-        "out_channels": graph.num_classes,
-        "num_layers": settings["num_layers"],
-        "dropout": settings["dropout"],
-        "input_dropout": settings["input_dropout"],
-        "norm": None if settings["norm"] == "none" else settings["norm"],
-    }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
-        if settings["model"] == "gcn":
-            return nn.GCN(**common)
-        if settings["model"] == "gat":
-            return nn.GAT(heads=settings["heads"], **common)
-        if settings["model"] == "sage":
-            return nn.GraphSAGE(aggr=settings["aggr"], **common)
-    raise InputError(f"model={settings['model']!r}, expected sage, gcn or gat")
+    return Trainer(model, graph, **options)
 
 
 def _summary(trainer: Trainer, profile: bool) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.dataflow.timing import transfers
-from daskgnn.errors import CheckpointError, InputError, TrainingError
+from daskgnn.errors import CheckpointError, InputError
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
 from daskgnn.train.compute.dryrun import try_both
@@ -32,6 +31,7 @@ from daskgnn.train.persist.recorder import Recorder, Silent
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
+from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
@@ -192,7 +192,7 @@ class Trainer:
             On SIGINT or SIGTERM, after a checkpoint was written.
         """
         epochs = check_count("epochs", epochs)
-        with Signals() as signals:
+        with Signals() as signals, self.run_state.clock.running():
             return self._fit_until(epochs, resume, signals)
 
     def _fit_until(self, epochs: int, resume: bool, signals: Signals) -> History:
@@ -201,34 +201,26 @@ class Trainer:
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
         # Damage of a store is found before anything is written.
-        self._outlive_schedulers(lambda: self.deployment.load())
-        self.recorder.open()
-        if resume:
-            self.recorder.event("resume", step=self.run_state.state.step)
-        else:
-            # A run that is killed before its first checkpoint can be resumed too.
-            self.recorder.save(self.run_state.to_checkpoint(self._facts))
-        self.recorder.wait_until_written()
+        with self.run_state.clock.starting():
+            self._outlive_schedulers(lambda: self.deployment.load())
+        keep_settings(self, epochs, resumes=resume)
+        checkpoint = self.run_state.to_checkpoint(self._facts)
+        self.recorder.begin(None if resume else checkpoint, self.run_state.state.step)
+        self.run_state.say_what_is_left(epochs, self.options["patience"], resume=resume)
         tell_start(
             self.recorder, self.plan, self.run_state, epochs, self.executor.dashboard()
         )
-        try:
+        with self.recorder.written():
             if not self.run_state.stopped:
                 self._outlive_schedulers(lambda: self._train(epochs, signals))
-        except BaseException:
-            # Report an earlier failure first.
-            with suppress(TrainingError):
-                self.recorder.wait_until_written()
-            raise
-        self.recorder.wait_until_written()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
             self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
 
     def _train(self, epochs: int, signals: Signals) -> None:
-        self.deployment.load()
-        self.deployment.warm_up(self._notice)
+        with self.run_state.clock.starting():
+            self.deployment.start(self._notice)
         loop = self._new_loop()
         self.step_profile = loop.step_profile
         Fit(
@@ -282,8 +274,7 @@ class Trainer:
         with translate_cluster_errors(
             lambda: "the profile was not finished: try again"
         ):
-            self.deployment.load()
-            self.deployment.warm_up(self._notice)
+            self.deployment.start(self._notice)
             schedule = new_schedule(self.options, self.model)
             schedule.load(self.run_state.schedule.state())
             course = self.plan, self.run_state, schedule
@@ -388,8 +379,13 @@ class Trainer:
         lookahead = Lookahead.of(self.deployment, self.plan)
         return loop(lookahead, self.deployment, self._recoveries, self._advisor)
 
-    def restore(self) -> None:
+    def restore(self, *, training: bool = True) -> None:
         """Go to where the newest checkpoint in `out` was written.
+
+        Parameters
+        ----------
+        training : bool, default True
+            Whether training is to go on: False compares graph and model only.
 
         Raises
         ------
@@ -400,5 +396,5 @@ class Trainer:
         if checkpoint is None:
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
         self.run_state.schedule = new_schedule(self.options, self.model)
-        self.run_state.restore(checkpoint, self._facts)
+        self.run_state.restore(checkpoint, self._facts, training=training)
         write_parameters(self.model, self.best_parameters)

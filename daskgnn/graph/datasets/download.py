@@ -32,7 +32,8 @@ def data_folder(data_dir: str | Path | None = None) -> Path | None:
             f"data folder {folder} does not exist",
             python="set data_dir=... or DASKGNN_DATA_DIR to an existing folder, or to "
             "none",
-            shell="set --data-dir or DASKGNN_DATA_DIR to an existing folder, or to none",
+            shell="set --data-dir or DASKGNN_DATA_DIR to an existing folder, or to "
+            "none",
         )
     return folder
 

@@ -60,8 +60,8 @@ class Option:
     """Of a choice; by the type."""
     optional: bool = False
     """Whether None can be given; by the type."""
-    flag: bool = True
-    """Whether the command line has it."""
+    flag: bool | str = True
+    """Whether the command line has it, or how it is written there."""
     metavar: str | None = None
     shown: str = ""
     """What ``--help`` says of the default, if not the default itself."""

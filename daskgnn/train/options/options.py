@@ -107,7 +107,14 @@ class RunOptions(PlainOptions, total=False):
     """Dropout probability of input features."""
     norm: Annotated[Literal["none", "layer"], Option("none", fact="model")]
     """Normalisation of hidden rows."""
-    epochs: Annotated[int, Option(20, group=TRAINING, least=1)]
+    start_from: Annotated[
+        str | None, Option(group=TRAINING, kind="path", metavar="RUN", flag="--from")
+    ]
+    """Start from the best parameters of the run in this directory (fine-tuning).
+
+    What is not given is as in that run, its graph included.
+    """
+    epochs: Annotated[int, Option(20, least=1)]
     """Epochs to train."""
     recipe: Annotated[bool, Option(True)]
     """Use the tested settings of this data set for what is not given."""

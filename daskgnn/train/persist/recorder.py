@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daskgnn.errors import InputError, TrainingError
@@ -167,10 +167,27 @@ class Recorder:
                     f"--resume {self.place}",
                 )
 
-    def open(self) -> None:
-        """Drop a last line that a kill cut short."""
+    def begin(self, checkpoint: Checkpoint | None, step: int) -> None:
+        """Drop a last line that a kill cut short, and note how training begins.
+
+        Parameters
+        ----------
+        checkpoint
+            Of where it begins: a run that is killed before the next one can be resumed
+            too. None if it resumes from one, at `step`.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
         if self.storage is not None:
             self.storage.drop_torn_line(METRICS)
+        if checkpoint is None:
+            self.event("resume", step=step)
+        else:
+            self.save(checkpoint)
+        self.wait_until_written()
 
     def step(self, record: dict[str, Any]) -> None:
         """Record a step."""
@@ -251,6 +268,23 @@ class Recorder:
         self._checkpoints.drain()
         self._hear()
         self._write_pending()
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Wait in the end until all checkpoints are written.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`; what failed inside is reported first.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(TrainingError):
+                self.wait_until_written()
+            raise
+        self.wait_until_written()
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint of the directory."""
