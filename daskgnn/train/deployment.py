@@ -31,6 +31,7 @@ from daskgnn.kernels.exchange import InputPlan
 from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.compute.program import packed_sampler
 from daskgnn.train.evaluator import Evaluator
+from daskgnn.train.precision import warn_of_slow_products
 from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
 
 if TYPE_CHECKING:
@@ -205,6 +206,8 @@ def find_workers(graph: Graph, options: TrainOptions) -> Executor:
             warn_of_cluster(executor.client)
             if not graph.path:
                 check_source_everywhere(executor.client, graph.source)
+        how = options["precision"], options["threads_per_part"]
+        warn_of_slow_products(executor, *how)
     return executor
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import warnings
 
 import click
 import numpy as np
@@ -201,3 +202,39 @@ def test_a_run_without_a_split_is_told_how_to_get_one(tables, tmp_path):
     assert "no training split" in said
     assert not PYTHON.search(said)
     assert json.loads(invoked("info", out, "--num-parts", "1", "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("flags", "times", "said"),
+    [
+        ("fpu avx512f", {"float32": 1.0, "bf16": 2.14}, "2.1 times as long"),
+        ("fpu avx512f", {"float32": 1.0, "bf16": 0.5}, None),
+        ("fpu avx512_bf16", {}, None),
+    ],
+    ids=["slow", "fast all the same", "has instructions"],
+)
+def test_slow_half_precision_is_said_with_its_ratio(flags, times, said, monkeypatch):
+    from daskgnn.train import precision
+
+    monkeypatch.setattr(precision, "processor_flags", lambda: {*flags.split()})
+    product = lambda name, threads: times[name]  # noqa: E731
+    monkeypatch.setattr(precision, "seconds_of_product", product)
+    graph = daskgnn.open_graph(planted_graph(60).partition(2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        daskgnn.Trainer(
+            small_sage(graph),
+            graph,
+            num_neighbors=[2, 2],
+            client=None,
+            precision="bf16",
+        )
+    told = [str(w.message) for w in caught if "precision=" in str(w.message)]
+    assert [said in line for line in told] == ([True] if said else [])
+
+
+def test_a_product_is_measured_in_a_moment():
+    from daskgnn.train.precision import processor_flags, seconds_of_product
+
+    assert 0 < seconds_of_product("bf16", 1) < 1
+    assert processor_flags()  # Linux has them
