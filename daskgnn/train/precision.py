@@ -43,8 +43,8 @@ def warn_of_slow_products(executor: Executor, precision: str, threads: int) -> N
         ratio = slowdown(precision, threads)
     if ratio is not None and ratio > 1:
         warnings.warn(
-            f"precision={precision!r}: this processor has no instructions for it, and a "
-            f"product takes {ratio:.1f} times as long as in float32 (measured): use "
+            f"precision={precision!r}: this processor has no instructions for it, and "
+            f"a product takes {ratio:.1f} times as long as in float32 (measured): use "
             "precision='float32'",
             stacklevel=4,
         )
