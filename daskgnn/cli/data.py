@@ -197,7 +197,7 @@ def _refuse_half(data: GraphData, feature_dtype: str) -> None:
     from daskgnn.graph.memory.content import check_half, stored_features
 
     if feature_dtype != "float32":
-        check_half(stored_features(data), feature_dtype, data.name, data.node_ids)
+        check_half(stored_features(data), feature_dtype, data.name, data.origin)
 
 
 def load_graph(

@@ -66,7 +66,7 @@ def test_a_number_too_large_for_half_precision_is_named(tables, tmp_path):
     edges, nodes = tables(age=[*range(7), 1e6, *range(4)])
     words = ["--nodes", nodes, "--feature-dtype", "float16"]
     said = refused("partition", edges, str(tmp_path / "g.zarr"), *words)
-    assert "node w7" in said
+    assert f"(node 'w7', column 'age' of {nodes})" in said
 
 
 def test_columns_need_a_table(tables, tmp_path):

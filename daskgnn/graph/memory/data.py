@@ -112,6 +112,7 @@ class GraphData:
         if self.node_ids is not None:
             checks.check_node_ids(self.node_ids, num_nodes)
         origin = replace(origin or Origin(), node_ids=self.node_ids)
+        object.__setattr__(self, "origin", origin)
         checks.check_edge_values(self.edge_weight, self.edge_attr, len(self.indices))
         if self.features is not None:
             checks.check_features(self.features, num_nodes, origin)

@@ -22,11 +22,14 @@ class Origin:
     labels: str = ""
     """The column of the labels."""
 
+    def shown(self, number: int) -> str:
+        """Return a node's id as Python writes it."""
+        ids = self.node_ids
+        return repr(int(number) if ids is None else _plain(ids[number]))
+
     def node(self, number: int) -> str:
         """Return a node as the user calls it: ``node 'a17'`` or ``node 1017``."""
-        if self.node_ids is None:
-            return f"node {number}"
-        return f"node {_plain(self.node_ids[number])!r}"
+        return f"node {self.shown(number)}"
 
     def feature(self, column: int) -> str:
         """Return a feature as the user calls it: ``column 'age' of nodes.csv``."""

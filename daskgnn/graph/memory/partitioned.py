@@ -229,7 +229,7 @@ class PartitionedGraph:
             If features are sparse, or too large for `feature_dtype`.
         """
         features = stored_features(self.data)
-        check_half(features, feature_dtype, self.data.name, self.data.node_ids)
+        check_half(features, feature_dtype, self.data.name, self.data.origin)
         sources = self._edge_sources()
         sources += feature_sources(features, self.original_ids, feature_dtype)
         sources += self._node_sources()

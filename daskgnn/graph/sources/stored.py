@@ -12,6 +12,7 @@ import numpy as np
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.edges.identify import unpack_ids
+from daskgnn.graph.memory.origin import Origin
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
 from daskgnn.graph.sources.schema import GraphSchema
@@ -320,8 +321,8 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
     )
 
 
-def _called(arrays: Arrays, start: int, row: int) -> Any:
+def _called(arrays: Arrays, start: int, row: int) -> str:
     """Return what the user calls a row, counted from a storage id."""
     original = int(arrays.read("original_ids", start + row, start + row + 1)[0])
     node_ids = unpack_ids(arrays.read, arrays.arrays)
-    return original if node_ids is None else node_ids[original]
+    return Origin(node_ids).shown(original)
