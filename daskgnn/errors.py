@@ -1,5 +1,8 @@
 """The errors that daskgnn raises: typed, with one-line messages."""
 
+IN_PYTHON = ", or fit(epochs, resume=True)"
+"""What a message says of a run that can be continued, but not in a shell."""
+
 
 def first_line(error: object) -> str:
     """Return the first line of an error's text, or its kind where it has none."""
@@ -34,7 +37,8 @@ class DaskGNNError(Exception):
     def __init__(self, message: object = "", *, python: str = "", shell: str = ""):
         # One argument, so that a pickled error is made again from its message.
         super().__init__(f"{message}: {python}" if python else f"{message}")
-        self.in_shell = f"{message}: {shell}" if shell else f"{self}"
+        told = f"{message}: {shell}" if shell else f"{self}"
+        self.in_shell = told.replace(IN_PYTHON, "")
         """The line as the command line shows it."""
 
 

@@ -106,8 +106,8 @@ class Graph:
 
     >>> graph.original_ids_of(graph.splits["train"])[:3]
     array([...])
-    >>> graph.original_ids.compute().shape, graph.node_ids()
-    ((34,), None)
+    >>> graph.original_ids.compute().shape, graph.node_ids(), graph.class_names
+    ((34,), None, None)
     >>> graph.to_data()
     GraphData('karate', 34 nodes, 156 edges, 34 features, 2 classes, ...)
     """

@@ -62,6 +62,8 @@ class NodeClassification(Task):
     >>> half = task.partial(h, batch)
     >>> task.score(task.merge(half, half))["accuracy"]
     0.5
+    >>> task.scores_by_class(half)[0]
+    {'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'num_nodes': 1}
     >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy)).item() > 1
     True
     """

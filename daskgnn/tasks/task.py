@@ -135,6 +135,7 @@ class Task:
     {'-mse': -2.0}
     >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy))
     tensor(4., dtype=torch.float64)
+    >>> task.scores_by_class(half)  # there are no classes
     >>> task.check(graph, model=None)  # could refuse graph and model
     >>> task.fingerprint()
     {'task': 'NodeRegression'}

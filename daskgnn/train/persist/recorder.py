@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daskgnn.errors import InputError, TrainingError
+from daskgnn.errors import IN_PYTHON, InputError, TrainingError
 from daskgnn.train.persist.background import Background
 from daskgnn.train.persist.checkpoint import (
     Checkpoint,
@@ -312,7 +312,7 @@ class Recorder:
         return (
             f"the checkpoint of step {self.durable} is in "
             f"{self.storage.path_of(CHECKPOINTS)}: daskgnn train --resume "
-            f"{self.place}, or fit(epochs, resume=True)"
+            f"{self.place}{IN_PYTHON}"
         )
 
     def _write(self, checkpoint: Checkpoint) -> tuple[int, float]:
