@@ -339,7 +339,7 @@ class Trainer:
         Returns
         -------
         dask.array.Array
-            float32 [N, C], rows in original node order.
+            float32 [N, C] in original node order, that of ``graph.node_ids()``.
         """
         return self.deployment.evaluator.predict(self.best_parameters)
 
