@@ -27,7 +27,6 @@ def generate(
     out: str,
     num_nodes: int,
     num_edges: int,
-    num_parts: int,
     force: bool,
     out_of_core: bool,
     resume: bool,
@@ -53,8 +52,9 @@ def generate(
 
     source = Synthetic(kind, num_nodes, num_edges, seed=options["seed"], **given)
     if out_of_core or resume or num_edges >= STREAMED_EDGES:
+        del options["num_parts"]
         prepare_store(source, out, cluster, overwrite=force, resume=resume, **options)
         return
     del options["memory_limit"]
     refuse_cluster(cluster)
-    store_graph(drawn_graph(source), out, force, num_parts=num_parts, **options)
+    store_graph(drawn_graph(source), out, force, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import asdict
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
@@ -48,6 +48,13 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
+
+
+class Changes(TypedDict, total=False):
+    """Settings that a resumed run may have other than before."""
+
+    epochs: int | None
+    patience: int | None
 
 
 def train(
@@ -143,8 +150,7 @@ def resume(
     progress: Progress | None = None,
     profile: bool = False,
     memory_limit: str | None = None,
-    epochs: int | None = None,
-    patience: int | None = None,
+    **changes: Unpack[Changes],
 ) -> dict[str, Any]:
     """Continue the run in a directory, exact to the step.
 
@@ -164,11 +170,9 @@ def resume(
         Whether to write ``profile.json`` and ``profile.png`` as well.
     memory_limit : str, optional
         Memory of each worker of the local cluster, for instance "2 GiB".
-    epochs : int, optional
-        Epochs to train, counted from the start of the run; by default as before.
-    patience : int, optional
-        Evaluations without a better validation score that end the run; by default as
-        before.
+    **changes : dict
+        Settings that may be others than before: `epochs`, counted from the start of the
+        run, and `patience`.
 
     Returns
     -------
@@ -193,10 +197,10 @@ def resume(
     """
     progress = progress or Silent()
     where = ClusterSpec(workers, scheduler, encryption, memory_limit)
-    changed = {"patience": patience} if patience is not None else {}
-    found = _reopened(directory, where, progress, trains=True, **changed)
+    given = {name: value for name, value in changes.items() if value is not None}
+    found = _reopened(directory, where, progress, trains=True, **given)
     with found as (trainer, settings):
-        trainer.fit(epochs or settings["epochs"], resume=True)
+        trainer.fit(settings["epochs"], resume=True)
         return _summary(trainer, profile)
 
 
