@@ -50,8 +50,12 @@ def test_a_missing_number_is_named_by_id_column_and_file(tables, tmp_path):
     said = refused("partition", edges, str(tmp_path / "g.zarr"), "--nodes", nodes)
     assert f"node 'w7' hold NaN or Inf (column 'age' of {nodes})" in said
     assert not PYTHON.search(said)
-    with pytest.raises(GraphFormatError, match=r"node 'w7'.*np.nan_to_num"):
+    with pytest.raises(GraphFormatError, match=r"node 'w7'.*fill in the value in"):
         daskgnn.read_edge_list(edges, nodes=nodes)
+    with pytest.raises(GraphFormatError, match=r"node 'b'.*np.nan_to_num"):
+        daskgnn.from_edge_index(
+            [[0], [1]], features=[[1.0], [np.nan]], node_ids=["a", "b"]
+        )
 
 
 def test_a_node_without_a_label_is_named(tables, tmp_path):

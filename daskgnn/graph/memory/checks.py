@@ -141,8 +141,8 @@ def check_features(
     raise GraphFormatError(
         f"features of {origin.node(row)} hold NaN or Inf ({origin.feature(column)}), "
         "expected finite float32",
-        python="pass np.nan_to_num(features)",
-        shell=f"fill in the value in {origin.in_table}",
+        python=origin.remedy or "pass np.nan_to_num(features)",
+        shell=origin.remedy or "store finite numbers",
     )
 
 

@@ -43,9 +43,10 @@ class Origin:
         return f" of {self.table}" if self.table else ""
 
     @property
-    def in_table(self) -> str:
-        """Where a user can mend a value: a file, or what the graph was built from."""
-        return self.table or "the table of nodes"
+    def remedy(self) -> str:
+        """What to do about a missing value; nothing if there is no table."""
+        where = self.table or "the table of nodes"
+        return f"fill in the value in {where}" if self.features else ""
 
 
 def _plain(value: Any) -> Any:
