@@ -242,3 +242,13 @@ def test_a_product_is_measured_in_a_moment():
 
     assert 0 < seconds_of_product("bf16", 1) < 1
     assert processor_flags()  # Linux has them
+
+
+def test_attributes_of_graphml_are_named_with_their_file(tmp_path):
+    import networkx as nx
+
+    origin = nx.path_graph(["a", "b", "c"])
+    nx.set_node_attributes(origin, {"a": 1.0, "b": float("nan"), "c": 2.0}, "age")
+    nx.write_graphml(origin, tmp_path / "x.graphml")
+    with pytest.raises(GraphFormatError, match=r"node 'b'.*'age' of .*x\.graphml"):
+        daskgnn.read_graphml(tmp_path / "x.graphml", features=["age"])

@@ -149,7 +149,9 @@ def _origin(
     if not isinstance(labels, str):
         usual = (n for n in LABEL_NAMES if labels is None and n in frame.columns)
         labels = next(usual, "")
-    table = str(options.nodes) if isinstance(options.nodes, str | os.PathLike) else ""
+    table = frame.attrs.get("file", "")
+    if isinstance(options.nodes, str | os.PathLike):
+        table = str(options.nodes)
     return Origin(table=table, features=tuple(features), labels=labels)
 
 
