@@ -82,14 +82,15 @@ _CALL = re.compile(r"\w\([^()]*$")
 """What stands before an argument of a call."""
 
 
-def in_shell(error: DaskGNNError, flags: Mapping[str, str]) -> str:
-    """Return an error's line with settings as they are written in a shell.
+def in_shell(said: DaskGNNError | str, flags: Mapping[str, str]) -> str:
+    """Return an error's line, or another, with settings as a shell has them.
 
     Examples
     --------
     >>> in_shell(InputError("give num_neighbors=[15, 10]"), {"num_neighbors": "--n"})
     'give --n 15,10'
     """
+    text = said if isinstance(said, str) else said.in_shell
 
     def written(found: re.Match[str]) -> str:
         name, value = found[1], found[2]
@@ -100,7 +101,7 @@ def in_shell(error: DaskGNNError, flags: Mapping[str, str]) -> str:
             return flags[name]
         return f"{flags[name]} {shlex.quote(value)}"
 
-    return _SETTING.sub(written, error.in_shell)
+    return _SETTING.sub(written, text)
 
 
 def _usage(error: click.ClickException) -> str:
@@ -157,13 +158,13 @@ def _stop(error: Exception, ctx: click.Context) -> NoReturn:
         raise error  # click handles a closed pipe quietly
     if ctx.meta.get(_DEBUG):
         traceback.print_exception(error)
-    raise explain(error, _flags_of(ctx)) from None
-
-
-def _flags_of(ctx: click.Context) -> dict[str, str]:
-    """Return how the settings of the command that was run are written."""
     group, name = ctx.command, ctx.invoked_subcommand
     command = group.get_command(ctx, name) if isinstance(group, click.Group) else None
+    raise explain(error, flags_of(command)) from None
+
+
+def flags_of(command: click.Command | None) -> dict[str, str]:
+    """Return how a command's settings are written, by their names in Python."""
     flags = {}
     for parameter in command.params if command else ():
         if isinstance(parameter, click.Option) and parameter.name:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskgnn.cli.declared import PreparingOptions, ReaderOptions
-from daskgnn.cli.errors import is_debugging
+from daskgnn.cli.errors import flags_of, in_shell, is_debugging
 from daskgnn.train.options.option import declared
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import GROUPS
@@ -269,14 +269,16 @@ def silence_logs(ctx: click.Context) -> None:
         return
     import dask
 
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    flags = flags_of(ctx.command)
+
+    def show_warning(message: Any, *_: Any) -> None:
+        """Write a warning as a line on standard error."""
+        line = " ".join(in_shell(str(message), flags).split())
+        click.echo(f"daskgnn: {line}", err=True)
+
+    warnings.showwarning = show_warning  # type: ignore[assignment]
     dask.config.set({"logging.distributed": "critical"})
     # asyncio would report the unfinished tasks of an interrupted run.
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"distributed\b")
-
-
-def _show_warning(message: Any, *_: Any) -> None:
-    """Write a warning as a line on standard error."""
-    click.echo(f"daskgnn: {' '.join(str(message).split())}", err=True)

@@ -164,16 +164,16 @@ class RunState:
         told = None
         if self.stopped and epochs > done:
             told = (
-                f"fit({epochs}) trains nothing: patience={patience} ended the run "
-                f"after {done} epochs; a larger patience lets it go on"
+                f"epochs={epochs} trains nothing: patience={patience} ended the run "
+                f"after {done} epochs, and a larger one lets it go on"
             )
         elif epochs < done or (epochs == done and not resume):
             told = (
-                f"fit({epochs}) trains nothing: {done} epochs are done, counted from "
-                f"the start of the run; fit({done + epochs}) trains {epochs} more"
+                f"epochs={epochs} trains nothing: {done} epochs are done, counted from "
+                f"the start of the run; epochs={done + epochs} trains {epochs} more"
             )
         if told is not None:
-            warnings.warn(told, stacklevel=3)
+            warnings.warn(told, stacklevel=4)
 
     def to_checkpoint(self, plan: dict[str, Any]) -> Checkpoint:
         """Return a checkpoint; `plan` is what a resume must agree with."""
