@@ -158,7 +158,7 @@ def _stop(error: Exception, ctx: click.Context) -> NoReturn:
         raise error  # click handles a closed pipe quietly
     if ctx.meta.get(_DEBUG):
         traceback.print_exception(error)
-    group, name = ctx.command, ctx.invoked_subcommand
+    group, name = ctx.command, ctx.invoked_subcommand or ""
     command = group.get_command(ctx, name) if isinstance(group, click.Group) else None
     raise explain(error, flags_of(command)) from None
 

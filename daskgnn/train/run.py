@@ -13,7 +13,8 @@ from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
-from daskgnn.train.checks import check_worker_limit
+from daskgnn.tasks.node import check_labelled
+from daskgnn.train.checks import check_worker_limit, require_features
 from daskgnn.train.finetune import starting_from, take_parameters
 from daskgnn.train.modelsettings import build_model
 from daskgnn.train.options.options import RunOptions
@@ -130,6 +131,8 @@ def train(
             store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"], settings["features"])
         check_source_everywhere(client, graph.source)
+        require_features(graph)
+        check_labelled(graph)
         model, start = build_model(settings, graph), settings["start_from"]
         step = None if start is None else take_parameters(model, start)
         trainer = _trainer(settings, model, graph, client, out, progress)

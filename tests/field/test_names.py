@@ -48,7 +48,7 @@ def run(tables):
     edges, store = str(folder / "edges.csv"), str(folder / "g.zarr")
     nodes = str(folder / "nodes.csv")
     told = inside("partition", edges, store, "--nodes", nodes, "--labels", "kind")
-    words = ["--workers", "0", "--epochs", "3", "--hidden-channels", "8"]
+    words = ["--workers", "0", "--epochs", "9", "--lr", "0.05"]
     out = str(folder / "run")
     inside("train", store, "--out", out, *words)
     return out, told

@@ -56,7 +56,7 @@ def _is_whole(node: Any) -> bool:
     kinds = (int, np.integer)
     if not isinstance(node, kinds) or isinstance(node, bool | np.bool_):
         return False
-    return -_LARGEST <= node < _LARGEST
+    return bool(-_LARGEST <= node < _LARGEST)
 
 
 def given_node_ids(node_ids: Any, num_nodes: int) -> np.ndarray | None:
