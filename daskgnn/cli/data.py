@@ -195,9 +195,11 @@ def refuse_existing(out: str, force: bool) -> None:
 def _refuse_half(data: GraphData, feature_dtype: str) -> None:
     """Say early, before the graph is cut, that its features cannot be kept so."""
     from daskgnn.graph.memory.content import check_half, stored_features
+    from daskgnn.graph.memory.origin import origin_of
 
     if feature_dtype != "float32":
-        check_half(stored_features(data), feature_dtype, data.name, data.origin)
+        features = stored_features(data)
+        check_half(features, feature_dtype, data.name, origin_of(data))
 
 
 def load_graph(

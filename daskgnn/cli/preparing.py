@@ -107,8 +107,7 @@ def _tell_prepared(out: str) -> None:
 
     found = open_store(out).attributes
     names = ("num_nodes", "num_edges", "directed", "report")
-    told = (found[name] for name in names)
-    tell_stored(out, *told, class_names=found.get("class_names"))
+    tell_stored(out, *(found[name] for name in names), found.get("class_names"))
     how = found["partitioner"]
     click.echo(
         f"{how['num_clusters']} clusters by {how['method']}, edge cut "

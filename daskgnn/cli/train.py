@@ -137,7 +137,7 @@ def _settings(
     if "graph" not in given and "start_from" in given:
         from daskgnn.train.finetune import starting_from
 
-        given = {**starting_from(given)}
+        given = starting_from(given)
     if "graph" not in given:
         raise click.MissingParameter(
             ctx=ctx, param_type="argument", param_hint="'GRAPH'"

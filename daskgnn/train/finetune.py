@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import CheckpointError
 from daskgnn.train.compute.state import write_parameters
@@ -15,15 +15,15 @@ from daskgnn.train.persist.storage import CHECKPOINTS, open_storage
 from daskgnn.train.runsettings import check_rebuildable, read_settings
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Mapping
 
-    from daskgnn.train.options.options import RunOptions
+    import torch
 
 _OWN = {"graph", "data_dir", "method", "num_clusters", "start_from", "recipe"}
 """Settings that say where a graph comes from: of the other run, its store is used."""
 
 
-def starting_from(given: RunOptions) -> RunOptions:
+def starting_from(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a run, those of the run that it starts from where not given.
 
     Raises
@@ -34,7 +34,7 @@ def starting_from(given: RunOptions) -> RunOptions:
     said = {name: value for name, value in given.items() if value is not None}
     place = said.get("start_from")
     if place is None:
-        return given
+        return {**given}
     settings = read_settings(open_storage(str(place)))
     check_rebuildable(settings, str(place), trains=False)
     there = {
@@ -45,7 +45,7 @@ def starting_from(given: RunOptions) -> RunOptions:
     there = {name: value for name, value in there.items() if name not in _OWN}
     if "graph" not in said:
         there["graph"] = settings["store"]
-    return cast("RunOptions", there | {"recipe": False} | said)
+    return there | {"recipe": False} | said
 
 
 def take_parameters(model: torch.nn.Module, place: str) -> int:

@@ -110,14 +110,14 @@ def train(
     ['checkpoints', 'graph.zarr', 'metrics.jsonl', 'run.json', 'summary.json']
     """
     progress = progress or Silent()
-    given = starting_from(given)
-    asked = check_run(given)
+    wanted = starting_from({**given})
+    asked = check_run(wanted)
     out = free_directory(asked["out"])
     encryption = Encryption.of(asked).absolute()
     encryption.check(asked["scheduler"])
     check_worker_limit(asked["memory_limit"], asked["workers"], asked["scheduler"])
     store, name, data = find_graph(asked, yes)
-    settings = with_recipe(name, given, use_recipe=asked["recipe"])
+    settings = with_recipe(name, wanted, use_recipe=asked["recipe"])
     workers = count_workers(settings)
     workers += settings["standby"]
     scheduler, limit = settings["scheduler"], settings["memory_limit"]

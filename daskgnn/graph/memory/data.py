@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.display import graph_table
 from daskgnn.graph.memory import checks
-from daskgnn.graph.memory.origin import Origin
+from daskgnn.graph.memory.origin import Origin, origin_of
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -102,17 +102,15 @@ class GraphData:
     report: dict[str, int] = field(default_factory=dict)
     """Counts from reading the input: input_edges, self_loops_dropped, isolated_nodes,
     ..."""
-    origin: InitVar[Origin | None] = None
-    """How messages about the arrays name nodes and columns; by default by `node_ids`
-    and numbers."""
+    origin: Origin = field(default_factory=Origin)
+    """The names of the columns and the file of a table of nodes, for messages."""
 
-    def __post_init__(self, origin: Origin | None) -> None:
+    def __post_init__(self) -> None:
         """Check every array."""
         num_nodes = checks.check_rows(self.indptr, self.indices)
         if self.node_ids is not None:
             checks.check_node_ids(self.node_ids, num_nodes)
-        origin = replace(origin or Origin(), node_ids=self.node_ids)
-        object.__setattr__(self, "origin", origin)
+        origin = origin_of(self)
         checks.check_edge_values(self.edge_weight, self.edge_attr, len(self.indices))
         if self.features is not None:
             checks.check_features(self.features, num_nodes, origin)

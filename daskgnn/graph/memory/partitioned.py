@@ -19,6 +19,7 @@ from daskgnn.graph.memory.ordered import (
     plain,
     taken,
 )
+from daskgnn.graph.memory.origin import origin_of
 from daskgnn.graph.store.writer import ArraySource, check_target, write_store
 from daskgnn.kernels.half import check_dtype_name
 from daskgnn.partition.book import Clusters, count_clusters, cut_clusters
@@ -229,7 +230,7 @@ class PartitionedGraph:
             If features are sparse, or too large for `feature_dtype`.
         """
         features = stored_features(self.data)
-        check_half(features, feature_dtype, self.data.name, self.data.origin)
+        check_half(features, feature_dtype, self.data.name, origin_of(self.data))
         sources = self._edge_sources()
         sources += feature_sources(features, self.original_ids, feature_dtype)
         sources += self._node_sources()

@@ -20,6 +20,7 @@ from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_
 from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.memory.origin import Origin
 from daskgnn.graph.readers.names import (
     given_class_names,
     numbered_beyond,
@@ -250,7 +251,7 @@ def build_graph(
         report=report,
         node_ids=node_ids,
         class_names=_class_names(options, table, num_classes),
-        origin=None if table is None else table.origin,
+        origin=Origin() if table is None else table.origin,
     )
 
 

@@ -326,8 +326,8 @@ def _with_names(graph: GraphData, data: Any, options: dict[str, Any]) -> GraphDa
         "class_names": (_PYG_CLASSES, graph.num_classes, given_class_names),
     }.items():
         values = [getattr(data, name, None) for name in attributes]
-        given = next((v for v in values if v is not None), None)
-        listed = given.tolist() if hasattr(given, "tolist") else given
+        given: Any = next((v for v in values if v is not None), None)
+        listed: Any = given.tolist() if hasattr(given, "tolist") else given
         usable = isinstance(listed, list | tuple) and len(listed) == count
         if options.get(field) is None and usable and len({*map(str, listed)}) == count:
             found[field] = named(listed, count)
