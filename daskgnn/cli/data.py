@@ -195,7 +195,7 @@ def refuse_existing(out: str, force: bool) -> None:
 def _refuse_half(data: GraphData, feature_dtype: str) -> None:
     """Say early, before the graph is cut, that its features cannot be kept so."""
     from daskgnn.graph.memory.content import check_half, stored_features
-    from daskgnn.graph.memory.origin import origin_of
+    from daskgnn.graph.memory.data import origin_of
 
     if feature_dtype != "float32":
         features = stored_features(data)

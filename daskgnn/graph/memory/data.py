@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.display import graph_table
 from daskgnn.graph.memory import checks
-from daskgnn.graph.memory.origin import Origin, origin_of
+from daskgnn.graph.memory.origin import Origin
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -202,3 +202,8 @@ class GraphData:
     def _repr_html_(self) -> str:
         """Return a table of counts."""
         return graph_table("GraphData", self, "num_features", "num_classes", "directed")
+
+
+def origin_of(data: GraphData) -> Origin:
+    """Return what messages call a graph's nodes and columns."""
+    return replace(data.origin, node_ids=data.node_ids)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from daskgnn.graph.memory.data import GraphData
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +47,6 @@ class Origin:
         """What to do about a missing value; nothing if there is no table."""
         where = self.table or "the table of nodes"
         return f"fill in the value in {where}" if self.features else ""
-
-
-def origin_of(data: GraphData) -> Origin:
-    """Return what messages call a graph's columns, and its nodes."""
-    return replace(data.origin, node_ids=data.node_ids)
 
 
 def _plain(value: Any) -> Any:

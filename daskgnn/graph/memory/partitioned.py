@@ -12,6 +12,7 @@ import numpy as np
 from daskgnn.display import graph_table
 from daskgnn.graph.edges.identify import pack_ids
 from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
+from daskgnn.graph.memory.data import origin_of
 from daskgnn.graph.memory.ordered import (
     feature_sources,
     ordered_indptr,
@@ -19,7 +20,6 @@ from daskgnn.graph.memory.ordered import (
     plain,
     taken,
 )
-from daskgnn.graph.memory.origin import origin_of
 from daskgnn.graph.store.writer import ArraySource, check_target, write_store
 from daskgnn.kernels.half import check_dtype_name
 from daskgnn.partition.book import Clusters, count_clusters, cut_clusters
