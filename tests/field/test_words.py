@@ -256,3 +256,11 @@ def test_attributes_of_graphml_are_named_with_their_file(tmp_path):
     nx.write_graphml(origin, tmp_path / "x.graphml")
     with pytest.raises(GraphFormatError, match=r"node 'b'.*'age' of .*x\.graphml"):
         daskgnn.read_graphml(tmp_path / "x.graphml", features=["age"])
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan])
+def test_a_wrong_weight_is_named_by_its_edge(wrong):
+    with pytest.raises(GraphFormatError, match="the edge from ('b' to 'c'|'c' to 'b')"):
+        daskgnn.from_edge_index(
+            [[0, 1, 2], [1, 2, 0]], edge_weight=[1, wrong, 2], node_ids=list("abc")
+        )

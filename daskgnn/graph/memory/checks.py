@@ -147,7 +147,10 @@ def check_features(
 
 
 def check_edge_values(
-    weight: np.ndarray | None, attributes: dict[str, np.ndarray], num_edges: int
+    weight: np.ndarray | None,
+    attributes: dict[str, np.ndarray],
+    rows: tuple[np.ndarray, np.ndarray],
+    origin: Origin = _UNNAMED,
 ) -> None:
     """Check edge weights (finite, not negative) and attributes (one row an entry).
 
@@ -156,6 +159,7 @@ def check_edge_values(
     GraphFormatError
         If they do not fit.
     """
+    num_edges = len(rows[1])
     named = attributes if weight is None else {"edge_weight": weight} | attributes
     for name, values in named.items():
         if values.ndim == 0 or len(values) != num_edges:
@@ -163,8 +167,12 @@ def check_edge_values(
                 f"{name} has shape {values.shape}, "
                 f"expected {num_edges} rows, one an edge"
             )
-        if values.dtype.kind == "f" and _first_bad_place(values) is not None:
-            raise GraphFormatError(f"{name} holds NaN or Inf, expected finite numbers")
+        place = _first_bad_place(values) if values.dtype.kind == "f" else None
+        if place is not None:
+            raise GraphFormatError(
+                f"{name} holds NaN or Inf ({_edge(place[0], rows, origin)}), expected "
+                "finite numbers"
+            )
     if weight is None:
         return
     if weight.ndim != 1 or weight.dtype != np.float32:
@@ -173,10 +181,19 @@ def check_edge_values(
             f"expected (E,) float32: give more than one value an edge as edge_attr"
         )
     if num_edges and weight.min() < 0:
+        edge = _edge(int(weight.argmin()), rows, origin)
         raise GraphFormatError(
-            f"edge_weight holds {weight.min()}, expected numbers >= 0: "
-            f"give signed values as edge_attr"
+            f"edge_weight holds {weight.min()} ({edge}), expected numbers >= 0",
+            python="give signed values as edge_attr",
+            shell="store weights that are not negative",
         )
+
+
+def _edge(entry: int, rows: tuple[np.ndarray, np.ndarray], origin: Origin) -> str:
+    """Return an edge as the user calls it: ``the edge from 'a' to 'b'``."""
+    indptr, indices = rows
+    end = int(np.searchsorted(indptr, entry, side="right")) - 1
+    return f"the edge from {origin.shown(int(indices[entry]))} to {origin.shown(end)}"
 
 
 def check_labels(

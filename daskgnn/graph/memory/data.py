@@ -111,7 +111,8 @@ class GraphData:
         if self.node_ids is not None:
             checks.check_node_ids(self.node_ids, num_nodes)
         origin = origin_of(self)
-        checks.check_edge_values(self.edge_weight, self.edge_attr, len(self.indices))
+        rows = self.indptr, self.indices
+        checks.check_edge_values(self.edge_weight, self.edge_attr, rows, origin)
         if self.features is not None:
             checks.check_features(self.features, num_nodes, origin)
         if self.labels is not None:
