@@ -260,7 +260,8 @@ def test_attributes_of_graphml_are_named_with_their_file(tmp_path):
 
 @pytest.mark.parametrize("wrong", [-1.0, np.nan])
 def test_a_wrong_weight_is_named_by_its_edge(wrong):
-    with pytest.raises(GraphFormatError, match="the edge from ('b' to 'c'|'c' to 'b')"):
+    said = r"the edge from ('b' to 'c'|'c' to 'b')"
+    with pytest.raises(GraphFormatError, match=said):
         daskgnn.from_edge_index(
             [[0, 1, 2], [1, 2, 0]], edge_weight=[1, wrong, 2], node_ids=list("abc")
         )
