@@ -32,7 +32,7 @@ _ANSWERS = ("model", "task", "graph")
 
 
 def keep_settings(trainer: Trainer, epochs: int, *, resumes: bool) -> None:
-    """Write a trainer's run.json, or the number of epochs into one that is there.
+    """Write a trainer's run.json, or what may change into one that is there.
 
     Raises
     ------
@@ -43,10 +43,13 @@ def keep_settings(trainer: Trainer, epochs: int, *, resumes: bool) -> None:
     if out is None:
         return
     settings = read_settings(out) if out.exists(SETTINGS) else {}
-    began = trainer.run_state.state.step > 0 or resumes
+    run_state = trainer.run_state
+    began = run_state.state.step > 0 or resumes
     if settings and (began or PYTHON not in settings):
-        if settings.get("epochs") != epochs:
-            write_settings(out, settings | {"epochs": epochs})
+        wanted = max(epochs, run_state.position.epoch)
+        changed = {"epochs": wanted, "patience": trainer.options["patience"]}
+        if settings | changed != settings:
+            write_settings(out, settings | changed)
         return
     write_settings(out, _settings_of(trainer, out, epochs))
 
