@@ -81,7 +81,11 @@ class PredictionTable:
         """
         import pyarrow as pa
 
-        found = {"id": pa.array(ids if self.node_ids is None else self.node_ids[ids])}
+        called = ids if self.node_ids is None else self.node_ids[ids]
+        # Arrow does not know every kind of text that numpy has.
+        found = {
+            "id": pa.array(called if called.dtype.kind == "i" else called.tolist())
+        }
         if self.num_outputs == self.num_classes:
             found["prediction"] = self._predictions(scores)
         return pa.table(found | dict(zip(self.columns, scores.T, strict=True)))
