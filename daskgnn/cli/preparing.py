@@ -106,8 +106,9 @@ def _tell_prepared(out: str) -> None:
     from daskgnn.graph.store.store import open_store
 
     found = open_store(out).attributes
-    names = ("num_nodes", "num_edges", "directed", "report")
-    tell_stored(out, *(found[name] for name in names), found.get("class_names"))
+    counts = found["num_nodes"], found["num_edges"]
+    report, names = found["report"], found.get("class_names")
+    tell_stored(out, *counts, found["directed"], report, names)
     how = found["partitioner"]
     click.echo(
         f"{how['num_clusters']} clusters by {how['method']}, edge cut "
