@@ -1,5 +1,8 @@
 """The errors that daskgnn raises: typed, with one-line messages."""
 
+IN_PYTHON = ", or fit(epochs, resume=True)"
+"""What a message says of a run that can be continued, but not in a shell."""
+
 
 def first_line(error: object) -> str:
     """Return the first line of an error's text, or its kind where it has none."""
@@ -12,6 +15,15 @@ class DaskGNNError(Exception):
     Each has a message of one line: what was given, what was expected, and how to
     correct the call.
 
+    Parameters
+    ----------
+    message : str
+        The line, or its beginning where one of the others is given.
+    python : str, optional
+        How to correct a call in Python.
+    shell : str, optional
+        How to correct a command, where that is something else.
+
     Examples
     --------
     >>> import daskgnn
@@ -21,6 +33,13 @@ class DaskGNNError(Exception):
     ...     print(error)
     num_clusters=1000 for a graph of 34 nodes: give a number in 1..34
     """
+
+    def __init__(self, message: object = "", *, python: str = "", shell: str = ""):
+        # One argument, so that a pickled error is made again from its message.
+        super().__init__(f"{message}: {python}" if python else f"{message}")
+        told = f"{message}: {shell}" if shell else f"{self}"
+        self.in_shell = told.replace(IN_PYTHON, "")
+        """The line as the command line shows it."""
 
 
 class InputError(DaskGNNError, ValueError):

@@ -33,6 +33,7 @@ _LINE_COLOURS = {
     "batches": "#c0392b",
     "dask": "#555555",
     "driver": "#b0b0b0",
+    "evaluation": "#d0d0d0",
     "outside": _QUIET,
 }
 """Of a profile's lines: work blue and violet, preparation green, waiting warm."""

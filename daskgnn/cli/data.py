@@ -20,6 +20,7 @@ from daskgnn.cli.declared import PartitionOptions, ReaderOptions
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     PATH,
+    RenamingCommand,
     data_dir_option,
     options_of,
     preparing_options,
@@ -47,7 +48,7 @@ def datasets() -> None:
     )
 
 
-@click.command()
+@click.command(cls=RenamingCommand)
 @click.argument("graph")
 @click.argument("out", type=PATH, required=False)
 @options_of(PartitionOptions)
@@ -166,7 +167,8 @@ def store_graph(
     partitioned = data.partition(**cut)
     num_parts = _reported_parts(num_parts, partitioned.num_clusters)
     partitioned.save(out, overwrite=force, feature_dtype=feature_dtype)
-    tell_stored(out, data.num_nodes, data.num_edges, data.directed, data.report)
+    counts = data.num_nodes, data.num_edges, data.directed, data.report
+    tell_stored(out, *counts, class_names=data.class_names)
     note = fallback_note(method, data.num_edges, partitioned.partitioner["method"])
     if note:
         click.echo(note)

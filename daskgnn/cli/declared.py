@@ -50,19 +50,24 @@ class PartitionOptions(TypedDict):
 class GenerateOptions(TypedDict):
     """Of ``generate``."""
 
-    nodes: Annotated[int, Option(least=1)]
+    num_nodes: Annotated[int, Option(least=1, formerly="nodes")]
     """A power of 2 for rmat."""
-    edges: Annotated[int, Option(least=1)]
+    num_edges: Annotated[int, Option(least=1, formerly="edges")]
     """Undirected edges."""
-    classes: Annotated[int | None, Option(shown="10", least=1)]
+    num_classes: Annotated[int | None, Option(shown="10", least=1, formerly="classes")]
     """Number of classes."""
-    features: Annotated[int | None, Option(shown="32", least=0)]
+    num_features: Annotated[
+        int | None, Option(shown="32", least=0, formerly="features")
+    ]
     """Features per node."""
     method: Annotated[str, Option("auto")]
     """The partitioner."""
     num_clusters: Annotated[int | None, Option(shown="64", least=1)]
     """Clusters of nodes."""
     seed: Annotated[int, Option(0, least=0)]
+    """Seed of the graph and of the partitioner."""
+    num_parts: Annotated[int, Option(2, least=1)]
+    """Number of parts for the quality report."""
     feature_dtype: Annotated[FeatureType, Option("float32")]
     """Type that features are rounded to and stored as."""
     memory_limit: Annotated[str | None, Option(shown="4 GiB")]
@@ -79,7 +84,7 @@ class InfoOptions(TypedDict):
     """Print one JSON object."""
     validate: Annotated[bool, Option(False)]
     """Read everything and check the store."""
-    workers: Annotated[int | None, Option(least=0)]
+    workers: Annotated[int | None, Option(least=0, shown="no plan")]
     """Plan the memory of training on N workers; 0 = no cluster."""
     num_neighbors: Annotated[Sequence[int], Option("15,10")]
     """Fan-outs for that plan, and for the estimate of traffic."""
@@ -87,7 +92,8 @@ class InfoOptions(TypedDict):
     hidden_channels: Annotated[int, Option(128, least=1)]
     features: Annotated[Literal["memory", "disk"], Option("memory")]
     """Where feature rows are kept in that plan."""
-    feature_dtype: Annotated[FeatureType | None, Option()]
+    feature_dtype: Annotated[FeatureType | None, Option(shown="as stored")]
+    """Type of features in that plan."""
     memory_limit: Annotated[str | None, Option(shown="an equal share")]
     """Of each worker."""
 
@@ -140,17 +146,19 @@ class ReaderOptions(TypedDict):
     """Files only."""
     ids: Annotated[Literal["auto", "keep", "map"] | None, Option(shown="auto")]
     """Files: are ids 0..N-1 (keep), or anything (map)?"""
-    source: Annotated[str | None, Option()]
+    source: Annotated[str | None, Option(shown="the first")]
     """Column with an edge's source, in edge files."""
-    destination: Annotated[str | None, Option()]
+    destination: Annotated[str | None, Option(shown="the second")]
     """Column with its destination."""
     weight: Annotated[str | None, Option()]
     """Column with its weight."""
     nodes: Annotated[str | None, Option()]
     """Parquet or CSV table of nodes, for edge files."""
-    features: Annotated[str | None, Option()]
+    feature_columns: Annotated[
+        str | None, Option(shown="all columns of numbers", formerly="features")
+    ]
     """Feature columns of --nodes, as in a,b,c."""
-    labels: Annotated[str | None, Option()]
+    labels: Annotated[str | None, Option(shown="label, labels, y, class or target")]
     """Label column of --nodes."""
     memory_limit: Annotated[str | None, Option(shown="1 GiB, or 4 GiB")]
     """Memory for reading a file, beyond the graph's own; with --out-of-core for

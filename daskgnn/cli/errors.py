@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import shlex
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from daskgnn.errors import DaskGNNError, InputError
 from daskgnn.train.options.absent import instead_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Other OSErrors (a full disk, a lost connection) are failures of the run.
 _FILE_ERRORS = (
@@ -39,13 +45,15 @@ class FailedRun(click.ClickException):
         click.echo(f"daskgnn: {self.format_message()}", file=file, err=file is None)
 
 
-def explain(error: Exception) -> FailedRun:
+def explain(error: Exception, flags: Mapping[str, str] | None = None) -> FailedRun:
     """Return the line and the status that stand for an error.
 
     Parameters
     ----------
     error : Exception
         Anything that a command raised.
+    flags : dict, optional
+        How the command's settings are written, by their names in Python.
 
     Returns
     -------
@@ -57,13 +65,44 @@ def explain(error: Exception) -> FailedRun:
     if isinstance(error, click.ClickException):
         return FailedRun(_usage(error), 2)
     if isinstance(error, InputError):
-        return FailedRun(str(error), 2)
+        return FailedRun(in_shell(error, flags or {}), 2)
     if isinstance(error, _FILE_ERRORS):
         return FailedRun(_file(error), 2)
     if isinstance(error, DaskGNNError):
-        return FailedRun(str(error))
+        return FailedRun(in_shell(error, flags or {}))
     text = str(error).strip().splitlines() or ["no message"]
     return FailedRun(f"{type(error).__name__}: {text[0]} (--debug shows where)")
+
+
+_SETTING = re.compile(
+    r"(?<![\w(.-])([a-z][a-z_]*)="
+    r"(\[[^]]*\]|\([^)]*\)|'[^']*'|[\w+/-]+(?:\.[\w+/-]+)*|(?=[\s,:;]|$))"
+)
+"""A setting as Python has it: ``name=value``."""
+_CALL = re.compile(r"\w\([^()]*$")
+"""What stands before an argument of a call."""
+
+
+def in_shell(said: DaskGNNError | str, flags: Mapping[str, str]) -> str:
+    """Return an error's line, or another, with settings as a shell has them.
+
+    Examples
+    --------
+    >>> in_shell(InputError("give num_neighbors=[15, 10]"), {"num_neighbors": "--n"})
+    'give --n 15,10'
+    """
+    text = said if isinstance(said, str) else said.in_shell
+
+    def written(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        if name not in flags or _CALL.search(found.string[: found.start()]):
+            return found[0]
+        value = value.strip("[]()'").replace(", ", ",")
+        if value in ("", "True"):
+            return flags[name]
+        return f"{flags[name]} {shlex.quote(value)}"
+
+    return _SETTING.sub(written, text)
 
 
 def _usage(error: click.ClickException) -> str:
@@ -113,12 +152,28 @@ class OneLineGroup(click.Group):
             raise
         except (KeyboardInterrupt, click.Abort) as error:
             raise FailedRun(str(error) or "interrupted", INTERRUPTED) from None
-        except BrokenPipeError:
-            raise  # click handles a closed pipe quietly
         except Exception as error:
-            if is_debugging(ctx):
-                traceback.print_exception(error)
-            raise explain(error) from None
+            _stop(error, ctx)
+
+
+def _stop(error: Exception, ctx: click.Context) -> NoReturn:
+    """Raise the line that stands for an error, after its traceback if wanted."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        raise error  # click handles a closed pipe quietly
+    if is_debugging(ctx):
+        traceback.print_exception(error)
+    group, name = ctx.command, ctx.invoked_subcommand or ""
+    command = group.get_command(ctx, name) if isinstance(group, click.Group) else None
+    raise explain(error, flags_of(command)) from None
+
+
+def flags_of(command: click.Command | None) -> dict[str, str]:
+    """Return how a command's settings are written, by their names in Python."""
+    flags = {}
+    for parameter in command.params if command else ():
+        if isinstance(parameter, click.Option) and parameter.name:
+            flags[getattr(parameter, "setting", parameter.name)] = parameter.opts[0]
+    return flags
 
 
 def _remember(ctx: click.Context, _option: click.Parameter, given: bool) -> None:

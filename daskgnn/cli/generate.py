@@ -9,14 +9,14 @@ import click
 from daskgnn.cli.data import refuse_existing, store_graph
 from daskgnn.cli.declared import GenerateOptions
 from daskgnn.cli.errors import debug_option
-from daskgnn.cli.options import PATH, options_of, preparing_options
+from daskgnn.cli.options import PATH, RenamingCommand, options_of, preparing_options
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster
 
 STREAMED_EDGES = 25_000_000
 """Edges from which on a graph is drawn out of core: in memory they take 4 GB."""
 
 
-@click.command()
+@click.command(cls=RenamingCommand)
 @click.argument("kind", type=click.Choice(["planted", "rmat"]))
 @click.argument("out", type=PATH)
 @options_of(GenerateOptions)
@@ -25,8 +25,8 @@ STREAMED_EDGES = 25_000_000
 def generate(
     kind: str,
     out: str,
-    nodes: int,
-    edges: int,
+    num_nodes: int,
+    num_edges: int,
     force: bool,
     out_of_core: bool,
     resume: bool,
@@ -39,21 +39,22 @@ def generate(
     prepared in files beside OUT; the graph is the same. Edges drawn twice count once.
     """
     refuse_existing(out, force or resume)
-    if kind == "rmat" and (nodes & (nodes - 1) or nodes < 2):
+    if kind == "rmat" and (num_nodes & (num_nodes - 1) or num_nodes < 2):
         raise click.UsageError(
-            f"--nodes {nodes} is not a power of 2, which rmat needs: give "
-            f"{1 << max(nodes.bit_length(), 1)}"
+            f"--num-nodes {num_nodes} is not a power of 2, which rmat needs: give "
+            f"{1 << max(num_nodes.bit_length(), 1)}"
         )
-    asked = {f"num_{name}": options.pop(name) for name in ("classes", "features")}
+    asked = {name: options.pop(name) for name in ("num_classes", "num_features")}
     given = {name: value for name, value in asked.items() if value is not None}
     cluster = {name: options.pop(name) for name in CLUSTER}
     from daskgnn.graph.datasets.generate import drawn_graph
     from daskgnn.graph.datasets.synthetic import Synthetic
 
-    source = Synthetic(kind, nodes, edges, seed=options["seed"], **given)
-    if out_of_core or resume or edges >= STREAMED_EDGES:
+    source = Synthetic(kind, num_nodes, num_edges, seed=options["seed"], **given)
+    if out_of_core or resume or num_edges >= STREAMED_EDGES:
+        del options["num_parts"]
         prepare_store(source, out, cluster, overwrite=force, resume=resume, **options)
         return
     del options["memory_limit"]
     refuse_cluster(cluster)
-    store_graph(drawn_graph(source), out, force, num_parts=1, **options)
+    store_graph(drawn_graph(source), out, force, **options)

@@ -12,6 +12,7 @@ import click
 from daskgnn.cli.declared import InfoOptions
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import PATH, options_of
+from daskgnn.cli.preparing import named_classes
 from daskgnn.display import words
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def info(
         click.echo(json.dumps(facts, default=_plain))
         return
     facts.pop("memory", None)
+    facts["class_names"] = named_classes(graph.class_names) or None
     for name, value in facts.items():
         click.echo(f"{name.replace('_', ' '):14} {words(value)}")
     click.echo(str(quality))
@@ -119,7 +121,8 @@ def describe(graph: Graph) -> dict[str, Any]:
     """Return the facts about an open graph that a table or JSON can show."""
     names = (
         "name num_nodes num_edges num_features feature_dtype num_classes directed "
-        "weighted multilabel metric max_degree num_clusters num_parts graph_hash path"
+        "weighted multilabel metric max_degree num_clusters num_parts graph_hash path "
+        "class_names"
     )
     facts = {name: getattr(graph, name) for name in names.split()}
     facts["method"] = graph.partitioner.get("method")

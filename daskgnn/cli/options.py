@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskgnn.cli.declared import PreparingOptions, ReaderOptions
-from daskgnn.cli.errors import is_debugging
+from daskgnn.cli.errors import flags_of, in_shell, is_debugging
 from daskgnn.train.options.option import declared
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import GROUPS
@@ -61,13 +61,22 @@ class NameList(click.ParamType):
 
 PATH = click.Path()
 
+_IN_PYTHON = {"feature_columns": "features"}
+"""Options that readers call otherwise in Python."""
+
 
 class Setting(click.Option):
     """An option that stands under a heading."""
 
-    def __init__(self, words: Sequence[str], heading: str, **attrs: Any) -> None:
+    def __init__(
+        self, words: Sequence[str], heading: str, formerly: str = "", **attrs: Any
+    ) -> None:
         super().__init__(words, **attrs)
         self.heading = heading
+        self.formerly = formerly
+        """How it was written before."""
+        self.setting = _IN_PYTHON.get(self.name or "", self.name)
+        """What Python calls it."""
 
 
 def settings_options(command: Command) -> Command:
@@ -79,16 +88,13 @@ def settings_options(command: Command) -> Command:
 
 
 def _setting(name: str, option: Option) -> Callable[[Command], Command]:
-    flag = _flag(name)
+    flag = option.flag if isinstance(option.flag, str) else _flag(name)
     if option.kind == "switch" and not option.optional:
         flag = f"{flag}/--no-{flag[2:]}"
     attrs: dict[str, Any] = {"default": None}
     if name == "data_dir":
         attrs |= {"envvar": "DASKGNN_DATA_DIR", "show_envvar": True}
-    default = option.shown
-    if not default and option.default not in (None, False):
-        default = name if option.default is True else str(option.default)
-    return _click_option(flag, name, replace(option, shown=default), **attrs)
+    return _click_option(flag, name, option, **attrs)
 
 
 def options_of(names: type) -> Callable[[Command], Command]:
@@ -96,7 +102,7 @@ def options_of(names: type) -> Callable[[Command], Command]:
 
     def add(command: Command) -> Command:
         for name, option in reversed(declared(names).items()):
-            attrs = {"default": option.default, "show_default": True}
+            attrs: dict[str, Any] = {"default": option.default}
             attrs["required"] = option.default is None and not option.optional
             command = _click_option(_flag(name), name, option, **attrs)(command)
         return command
@@ -116,16 +122,28 @@ def _click_option(
         attrs["is_flag"] = True
     else:
         attrs["type"] = _click_type(option)
-    default = f"  [default: {option.shown}]" if option.shown else ""
+    told = "" if attrs.get("required") else _default_in_words(flag, option)
+    default = f"  [default: {told}]" if told else ""
     return click.option(
         flag,
         name,
         cls=Setting,
         heading=option.group or "This command",
+        formerly=_flag(option.formerly) if option.formerly else "",
         metavar=option.metavar,
         help=(option.help + default).strip(),
         **attrs,
     )
+
+
+def _default_in_words(flag: str, option: Option) -> str:
+    """Return what ``--help`` says of a default: nothing of a switch that is off."""
+    if option.shown:
+        return option.shown
+    if option.kind == "switch":
+        *_, off = flag.split("/")
+        return flag.split("/")[0 if option.default else 1][2:] if off != flag else ""
+    return "none" if option.default is None else str(option.default)
 
 
 def _click_type(option: Option) -> click.ParamType:
@@ -144,7 +162,27 @@ def _click_type(option: Option) -> click.ParamType:
     return kinds.get(option.kind, click.STRING)
 
 
-class HeadedCommand(click.Command):
+class RenamingCommand(click.Command):
+    """A command that understands the names that its options had before."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the present names in the place of old ones, and say so."""
+        old = {
+            parameter.formerly: parameter.opts[0]
+            for parameter in self.params
+            if isinstance(parameter, Setting) and parameter.formerly
+        }
+        for place, word in enumerate(args):
+            if word == "--":
+                break
+            flag, equals, value = word.partition("=")
+            if flag in old:
+                click.echo(f"daskgnn: {flag} is now called {old[flag]}", err=True)
+                args[place] = f"{old[flag]}{equals}{value}"
+        return super().parse_args(ctx, args)
+
+
+class HeadedCommand(RenamingCommand):
     """A command whose help lists options under headings."""
 
     def format_options(
@@ -182,7 +220,7 @@ def _columns(text: str) -> list[str]:
 
 _READ: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("source", "destination", "weight"), _column),
-    "features": _columns,
+    "feature_columns": _columns,
 }
 
 
@@ -197,7 +235,9 @@ def taken_reader_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take readers' options out of a command's; return those that were given."""
     values = {name: options.pop(name) for name in ReaderOptions.__annotations__}
     given = {n: v for n, v in values.items() if v is not None and v is not False}
-    return {n: _READ[n](v) if n in _READ else v for n, v in given.items()}
+    return {
+        _IN_PYTHON.get(n, n): _READ[n](v) if n in _READ else v for n, v in given.items()
+    }
 
 
 def cluster_options(command: Command, workers: Option = RUN["workers"]) -> Command:
@@ -229,14 +269,16 @@ def silence_logs(ctx: click.Context) -> None:
         return
     import dask
 
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    flags = flags_of(ctx.command)
+
+    def show_warning(message: Any, *_: Any) -> None:
+        """Write a warning as a line on standard error."""
+        line = " ".join(in_shell(str(message), flags).split())
+        click.echo(f"daskgnn: {line}", err=True)
+
+    warnings.showwarning = show_warning  # type: ignore[assignment]
     dask.config.set({"logging.distributed": "critical"})
     # asyncio would report the unfinished tasks of an interrupted run.
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"distributed\b")
-
-
-def _show_warning(message: Any, *_: Any) -> None:
-    """Write a warning as a line on standard error."""
-    click.echo(f"daskgnn: {' '.join(str(message).split())}", err=True)

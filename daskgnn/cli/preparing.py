@@ -11,10 +11,13 @@ import click
 from daskgnn.cli.options import check_cluster, silence_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CLUSTER = ("workers", "scheduler", "tls", "tls_ca_file", "tls_cert", "tls_key")
 """Options that say which cluster helps."""
+
+SHOWN_CLASSES = 20
+"""Classes whose names a report shows."""
 
 
 def prepare_store(source: Any, out: str, cluster: dict[str, Any], **given: Any) -> None:
@@ -73,8 +76,20 @@ def tell_stage(stage: str) -> None:
         click.echo(f"{stage} ...", err=True)
 
 
+def named_classes(names: Sequence[str] | None) -> str:
+    """Return the names of classes in a line, the first of many."""
+    told = list(names or ())
+    more = [f"... ({len(told)})"] if len(told) > SHOWN_CLASSES else []
+    return ", ".join([*told[:SHOWN_CLASSES], *more])
+
+
 def tell_stored(
-    out: str, num_nodes: int, num_edges: int, directed: bool, report: dict[str, int]
+    out: str,
+    num_nodes: int,
+    num_edges: int,
+    directed: bool,
+    report: dict[str, int],
+    class_names: Sequence[str] | None = None,
 ) -> None:
     """Print what a store holds, and what was dropped or added on the way."""
     both = "" if directed else " (each counted both ways)"
@@ -82,6 +97,8 @@ def tell_stored(
     for name, count in report.items():
         if count:
             click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    if class_names:
+        click.echo(f"  classes: {named_classes(class_names)}")
 
 
 def _tell_prepared(out: str) -> None:
@@ -89,8 +106,9 @@ def _tell_prepared(out: str) -> None:
     from daskgnn.graph.store.store import open_store
 
     found = open_store(out).attributes
-    names = ("num_nodes", "num_edges", "directed", "report")
-    tell_stored(out, *(found[name] for name in names))
+    counts = found["num_nodes"], found["num_edges"]
+    report, names = found["report"], found.get("class_names")
+    tell_stored(out, *counts, found["directed"], report, names)
     how = found["partitioner"]
     click.echo(
         f"{how['num_clusters']} clusters by {how['method']}, edge cut "

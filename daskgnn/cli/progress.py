@@ -145,6 +145,8 @@ def plan(info: Record) -> str:
     """Return the plan of a run in one line."""
     first = info.get("first_step") or 0
     begin = f" from step {first}" if first else ""
+    if first and first >= (info.get("total_steps") or 0):
+        begin = ", which are done: --epochs N trains up to N"
     line = f"{info.get('epochs')} epochs, {info.get('total_steps')} steps{begin}"
     if info.get("dashboard"):
         line += f"; dashboard: {info['dashboard']}"

@@ -19,10 +19,17 @@ from daskgnn.cli.options import PATH, check_cluster, cluster_options, silence_lo
     default="test",
     show_default=True,
 )
+@click.option(
+    "--per-class",
+    is_flag=True,
+    help="Add precision, recall and F1 of each class.  [default: off]",
+)
 @cluster_options
 @debug_option
 @click.pass_context
-def evaluate(ctx: click.Context, /, run: str, split: str, **cluster: Any) -> None:
+def evaluate(
+    ctx: click.Context, /, run: str, split: str, per_class: bool, **cluster: Any
+) -> None:
     """Score the best parameters of RUN, as one JSON object.
 
     Scores are exact: every layer takes all neighbours. RUN is the directory that
@@ -32,7 +39,7 @@ def evaluate(ctx: click.Context, /, run: str, split: str, **cluster: Any) -> Non
     silence_logs(ctx)
     from daskgnn.train import run as runs
 
-    click.echo(json.dumps(runs.evaluate(run, split, **where)))
+    click.echo(json.dumps(runs.evaluate(run, split, per_class=per_class, **where)))
 
 
 @click.command()
@@ -44,7 +51,8 @@ def evaluate(ctx: click.Context, /, run: str, split: str, **cluster: Any) -> Non
 def predict(ctx: click.Context, /, run: str, out: str, **cluster: Any) -> None:
     """Predict every node with the best parameters of RUN.
 
-    Rows are in original node order. RUN is the directory that "train --out" wrote.
+    A row per node: its id, the predicted class, and a score for each class, under the
+    names that the graph's files have. RUN is the directory that "train --out" wrote.
     """
     where = _where(cluster)
     if not out.endswith((".zarr", ".parquet")):

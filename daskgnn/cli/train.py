@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _WITH_RESUME = {name for name, option in RUN.items() if option.group == CLUSTER}
 _WITH_RESUME -= {"standby", "adapt"}
 _WITH_RESUME |= {"resume", "data_dir", "profile", "reconnect_timeout"}
+_WITH_RESUME |= {"epochs", "patience"}
 
 
 @click.command(cls=HeadedCommand)
@@ -93,7 +94,9 @@ def _refuse_beside_resume(ctx: click.Context) -> None:
             continue
         raise click.UsageError(
             f"--resume takes every setting from the run, so {parameter.opts[0]} cannot "
-            "be given: daskgnn train --resume DIR [--workers N | --scheduler ADDRESS]",
+            "be given: daskgnn train --resume DIR [--epochs N] [--workers N | "
+            "--scheduler ADDRESS], or --from DIR for a new run with other settings "
+            "that starts from its parameters",
             ctx,
         )
 
@@ -102,7 +105,8 @@ def _resume(
     directory: str, given: dict[str, Any], progress: Shown, profile: bool
 ) -> dict[str, Any]:
     """Continue the run in a directory."""
-    where = {n: given.get(n) for n in ("workers", "memory_limit", "scheduler")}
+    names = ("workers", "memory_limit", "scheduler", "epochs", "patience")
+    where = {name: given.get(name) for name in names}
     _begin_workers(given)
     from daskgnn.cluster.tls import Encryption
     from daskgnn.train import run
@@ -129,11 +133,16 @@ def _settings(
             found = {n: v for n, v in found.items() if RUN[n].group != CLUSTER}
         given = found | given
         check_cluster(given.get("workers"), given.get("scheduler"))
+    if "graph" not in given and "start_from" in given:
+        from daskgnn.train.finetune import starting_from
+
+        given = starting_from(given)
     if "graph" not in given:
         raise click.MissingParameter(
             ctx=ctx, param_type="argument", param_hint="'GRAPH'"
         )
-    given.setdefault("out", str(free_directory(given["graph"])))
+    name = given.get("start_from") or given["graph"]
+    given.setdefault("out", str(free_directory(name)))
     return given
 
 

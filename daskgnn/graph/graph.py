@@ -105,8 +105,8 @@ class Graph:
 
     >>> graph.original_ids_of(graph.splits["train"])[:3]
     array([...])
-    >>> graph.original_ids.compute().shape, graph.node_ids()
-    ((34,), None)
+    >>> graph.original_ids.compute().shape, graph.node_ids(), graph.class_names
+    ((34,), None, None)
     >>> graph.to_data()
     GraphData('karate', 34 nodes, 156 edges, 34 features, 2 classes, ...)
     """
@@ -173,6 +173,11 @@ class Graph:
     def metric(self) -> str | None:
         """How predictions are scored: see `GraphData.metric`."""
         return self.schema.metric
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes; None where they are called by their numbers."""
+        return self.schema.class_names
 
     @property
     def feature_dtype(self) -> str | None:

@@ -176,7 +176,8 @@ def check_range(
     values: np.ndarray,
     name: str,
     what: str = "row",
-    id_of: Callable[[int], int] | None = None,
+    id_of: Callable[[int], Any] | None = None,
+    column_of: Callable[[int], str] = "column {}".format,
 ) -> None:
     """Check that no finite number of `values` [n, F] becomes infinite in a dtype.
 
@@ -184,6 +185,8 @@ def check_range(
     ----------
     what, id_of
         How the error names a row: "row 3", or "node 17" with ``id_of(3) == 17``.
+    column_of
+        How it names a column.
 
     Raises
     ------
@@ -201,8 +204,8 @@ def check_range(
     named = row if id_of is None else id_of(row)
     other = "bfloat16" if name == "float16" else "float32"
     raise InputError(
-        f"features hold {values[row, column]} ({what} {named}, column {column}), too "
-        f"large for {name}: scale them or use {other}"
+        f"features hold {values[row, column]} ({what} {named}, {column_of(column)}), "
+        f"too large for {name}: scale them or use {other}"
     )
 
 

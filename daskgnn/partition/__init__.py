@@ -117,8 +117,9 @@ def find_partitioner(
     """
     if method in VERTEX_CUTS and not known:
         raise PartitionError(
-            f"method {method!r} is a vertex-cut, which needs the graph in memory: "
-            "leave --out-of-core out, or use --method cluster"
+            f"method {method!r} is a vertex-cut, which needs the graph in memory",
+            python="use graph.partition(...).save(...), or method='cluster'",
+            shell="leave --out-of-core out, or use --method cluster",
         )
     if method not in PARTITIONERS:
         names = list(known) or [*PARTITIONERS, *VERTEX_CUTS]

@@ -144,7 +144,7 @@ def check_fits(
     raise PartitionError(
         f"method {found.method!r} needs about {size_text(found.bytes)} beside the "
         f"graph, {size_text(found.free_bytes)} are free: "
-        + (f"use --method {good[0]}" if good else "use a machine with more memory")
+        + (f"use method={good[0]!r}" if good else "use a machine with more memory")
     )
 
 

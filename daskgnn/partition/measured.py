@@ -85,7 +85,7 @@ def _failure(method: str, done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode == -signal.SIGKILL:
         return (
             f"method {method!r} was killed, probably for lack of memory: see what it "
-            f"needs with --estimate, or leave it out"
+            f"needs with daskgnn partition --estimate, or leave it out"
         )
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     return f"method {method!r} failed: {lines[-1]}"

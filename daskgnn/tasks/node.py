@@ -10,7 +10,13 @@ import numpy as np
 from daskgnn.errors import InputError
 from daskgnn.kernels.targets import Targets
 from daskgnn.tasks.loss import Loss, describe_function, loss_of
-from daskgnn.tasks.scores import ClassScores, f1, score_classes, score_labels
+from daskgnn.tasks.scores import (
+    ClassScores,
+    f1,
+    score_classes,
+    score_labels,
+    scores_by_class,
+)
 from daskgnn.tasks.task import TargetBatch, Task
 
 if TYPE_CHECKING:
@@ -64,6 +70,8 @@ class NodeClassification(Task):
     >>> half = task.partial(h, batch)
     >>> task.score(task.merge(half, half))["accuracy"]
     0.5
+    >>> task.scores_by_class(half)[0]
+    {'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'num_nodes': 1}
     >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy)).item() > 1
     True
     """
@@ -183,8 +191,9 @@ class NodeClassification(Task):
             Counts, sums of losses, and what the metric needs.
         """
         labels = batch.tables["labels"]
-        score = score_classes if labels.ndim == 1 else score_labels
-        return score(h, labels, set(self._measures.values()))
+        if labels.ndim == 1:
+            return score_classes(h, labels, set(self._measures.values()))
+        return score_labels(h, labels, set(self._measures.values()))
 
     def merge(self, left: ClassScores, right: ClassScores) -> ClassScores:
         """Return two contributions as one.
@@ -235,6 +244,22 @@ class NodeClassification(Task):
                 scores[name] = scores["accuracy"]
         return scores
 
+    def scores_by_class(self, total: ClassScores) -> list[dict[str, float]]:
+        """Return the scores of each class.
+
+        Parameters
+        ----------
+        total : ClassScores
+            The merged contributions of all parts.
+
+        Returns
+        -------
+        list of dict
+            "precision", "recall", "f1" and "num_nodes", by class number.
+        """
+        assert total.classes is not None
+        return scores_by_class(total.classes)
+
     def metric(self, graph: Graph) -> str:
         """Return the first metric that was asked for, or the graph's own.
 
@@ -268,12 +293,18 @@ def check_labelled(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, whose nodes' classes cannot be learnt."""
     if graph.labels is None:
         raise InputError(
-            f"graph {graph.name!r} has no labels, which training needs: give labels"
+            f"graph {graph.name!r} has no labels, which training needs",
+            python="give labels=... when it is built",
+            shell="store it with daskgnn partition --nodes FILE --labels COLUMN",
         )
     if not len(graph.splits.get("train", ())):
         raise InputError(
-            f"graph {graph.name!r} has no training split: give train=mask when it is "
-            "built, or draw one with split(train=0.6, val=0.2), --split 60/20/20"
+            f"graph {graph.name!r} has no training split",
+            python="give train=mask when it is built, or draw one with "
+            "split(train=0.6, val=0.2)",
+            shell="draw one with --split 60/20/20, or store it with daskgnn partition "
+            "--nodes FILE, a table with a column split (train, val or test) or train "
+            "(true or false)",
         )
 
 

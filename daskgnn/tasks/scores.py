@@ -202,6 +202,28 @@ def f1(counts: np.ndarray, average: str, *, every: bool) -> float:
     return float(np.mean(2.0 * both / np.maximum(all_of_them, 1)))
 
 
+def scores_by_class(counts: np.ndarray) -> list[dict[str, float]]:
+    """Return precision, recall, F1 and the number of nodes of each class.
+
+    What has nothing to be divided by is 0, as scikit-learn has it.
+
+    Parameters
+    ----------
+    counts : int64 [3, C]
+        As of `f1`.
+    """
+    both, given, predicted = counts
+    return [
+        {
+            "precision": float(b / max(p, 1)),
+            "recall": float(b / max(g, 1)),
+            "f1": float(2 * b / max(g + p, 1)),
+            "num_nodes": int(g),
+        }
+        for b, g, p in zip(both, given, predicted, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class ClassScores:
     """The contribution of some nodes to the scores of their classes."""
@@ -213,7 +235,7 @@ class ClassScores:
     losses: tuple[float, ...] = ()
     """Sums of the cross entropy, one a part: added in that order."""
     classes: np.ndarray | None = None
-    """Counts of `f1`, where it is asked for."""
+    """Counts of `f1`."""
     rankings: tuple[Ranking, ...] = ()
     """One a column."""
 
@@ -247,10 +269,9 @@ def score_classes(h: np.ndarray, labels: np.ndarray, measures: set[str]) -> Clas
     shifted = h.astype(np.float64) - h.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
     loss = float((log_sum - shifted[np.arange(count), labels]).sum())
-    classes, rankings = None, []
-    if measures & _COUNTED:
-        found = (labels[labels == predictions], labels, predictions)
-        classes = np.array([np.bincount(a, minlength=h.shape[1]) for a in found])
+    found = (labels[labels == predictions], labels, predictions)
+    classes = np.array([np.bincount(a, minlength=h.shape[1]) for a in found])
+    rankings = []
     if measures & _RANKED:
         # Of two classes one ranking says it all; of more, each has its own.
         first = 1 if h.shape[1] == 2 else 0
@@ -273,10 +294,9 @@ def score_labels(h: np.ndarray, labels: np.ndarray, measures: set[str]) -> Class
     measures : set of {"accuracy", "f1_micro", "f1_macro", "rocauc", "ap"}
     """
     given, truth, predictions = ~np.isnan(labels), labels > 0.5, h > 0
-    classes, rankings = None, []
-    if measures & _COUNTED:
-        found = (truth & predictions, truth, predictions)
-        classes = np.array([each.sum(axis=0) for each in found])
+    found = (truth & predictions, truth, predictions)
+    classes = np.array([each.sum(axis=0) for each in found])
+    rankings = []
     if measures & _RANKED:
         for column, known in enumerate(given.T):
             rankings.append(Ranking.of(h[known, column], truth[known, column]))

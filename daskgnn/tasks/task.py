@@ -135,6 +135,7 @@ class Task:
     {'-mse': -2.0}
     >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy))
     tensor(4., dtype=torch.float64)
+    >>> task.scores_by_class(half)  # there are no classes
     >>> task.check(graph, model=None)  # could refuse graph and model
     >>> task.fingerprint()
     {'task': 'NodeRegression'}
@@ -289,6 +290,21 @@ class Task:
             Scores by name; that of `metric` is among them.
         """
         raise NotImplementedError
+
+    def scores_by_class(self, total: Partial) -> list[dict[str, float]] | None:
+        """Return the scores of each class.
+
+        Parameters
+        ----------
+        total : object
+            The merged contributions of all parts.
+
+        Returns
+        -------
+        list of dict or None
+            By class number; None, which is the default, if targets have no classes.
+        """
+        return None
 
     def metric(self, graph: Graph) -> str:
         """Return the name of the score that decides which epoch is best.

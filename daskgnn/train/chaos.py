@@ -157,7 +157,7 @@ def check_victims(kill: str, scheduler: str | None) -> None:
     if kill != "workers" and scheduler is not None:
         raise InputError(
             f"kill={kill!r} needs a cluster that is started here: the scheduler at "
-            f"{scheduler} would not come back; omit --scheduler, or kill workers"
+            f"{scheduler} would not come back; omit scheduler=, or kill workers"
         )
 
 

@@ -55,7 +55,12 @@ def check_graph(graph: Any) -> None:
 def require_features(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, that has no features."""
     if graph.features is None:
-        raise InputError(f"graph {graph.name!r} has no features, which training needs")
+        raise InputError(
+            f"graph {graph.name!r} has no features, which training needs",
+            python="give features=... when it is built",
+            shell="store it with daskgnn partition --nodes FILE, a table with columns "
+            "of numbers",
+        )
 
 
 def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:

@@ -32,6 +32,7 @@ from daskgnn.kernels.exchange import InputPlan
 from daskgnn.train.checks import remote_aggregation, share_memory
 from daskgnn.train.compute.program import packed_sampler, with_task
 from daskgnn.train.evaluator import Evaluator
+from daskgnn.train.precision import warn_of_slow_products
 from daskgnn.train.targets import GivenTargets
 from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
 
@@ -138,9 +139,9 @@ class Deployment:
         )
 
     def scores_by(
-        self, task: Task, parameters: np.ndarray, splits: list[str]
+        self, task: Task, parameters: np.ndarray, split: str, *, per_class: bool
     ) -> dict[str, Any]:
-        """Return scores of splits by another task than that of the run."""
+        """Return scores of a split by another task than that of the run."""
         name = new_name()
         evaluator = replace(
             self.evaluator,
@@ -150,7 +151,7 @@ class Deployment:
             _whole=None,
         )
         try:
-            return evaluator.scores(parameters, splits)
+            return evaluator.scores_of(parameters, split, per_class=per_class)
         finally:
             self.executor.release([*evaluator.programs, *evaluator.kept])
 
@@ -158,8 +159,12 @@ class Deployment:
         """Wait until the blocks are loaded: what a store hides is found here."""
         self.executor.wait(self.preparation.blocks.keys)
 
-    def warm_up(self, notice: CompileNotice) -> None:
-        """Have every worker take a tiny step, and tell if that takes long."""
+    def start(self, notice: CompileNotice) -> None:
+        """Load the blocks, and have every worker take a tiny step.
+
+        `notice` tells if that takes long.
+        """
+        self.load()
         warm_up_everywhere(self.executor, self.preparation, self.programs, notice)
 
     @property
@@ -219,6 +224,8 @@ def find_workers(graph: Graph, options: TrainOptions) -> Executor:
             warn_of_cluster(executor.client)
             if not graph.path:
                 check_source_everywhere(executor.client, graph.source)
+        how = options["precision"], options["threads_per_part"]
+        warn_of_slow_products(executor, *how)
     return executor
 
 

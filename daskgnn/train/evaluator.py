@@ -19,6 +19,7 @@ from daskgnn.dataflow.evaluate import (
 )
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
+from daskgnn.errors import InputError
 from daskgnn.graph.sources.ids import storage_ids_of
 from daskgnn.kernels.batch import StepMeta
 from daskgnn.sampling import NeighborSampler
@@ -79,13 +80,41 @@ class Evaluator:
 
     def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
+        found = self._totals(parameters, splits)
+        return {split: self.targets.task.score(found[split]) for split in splits}
+
+    def scores_of(
+        self, parameters: np.ndarray, split: str, *, per_class: bool
+    ) -> dict[str, Any]:
+        """Return a split's scores; those of its classes by their names, if asked for.
+
+        Raises
+        ------
+        InputError
+            If they are asked for, and the task has no classes.
+        """
+        total, task = self._totals(parameters, [split])[split], self.targets.task
+        scores: dict[str, Any] = {"split": split, **task.score(total)}
+        if not per_class:
+            return scores
+        classes = task.scores_by_class(total)
+        if classes is None:
+            raise InputError(
+                f"per_class=True: {type(task).__name__} has no classes to score: leave "
+                "per_class out"
+            )
+        names = self.graph.class_names or map(str, range(len(classes)))
+        return {**scores, "classes": dict(zip(names, classes, strict=True))}
+
+    def _totals(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
+        """Return the merged contributions to each split's scores."""
         while True:
             try:
-                return self._scores(parameters, splits)
+                return self._totals_now(parameters, splits)
             except PartsLost:
                 self.executor.take_over()
 
-    def _scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
+    def _totals_now(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
         task = self.targets.task
         wanted = [self.targets.by_part(split) for split in splits]
         targets = [
@@ -105,7 +134,7 @@ class Evaluator:
             (found,) = self.executor.result([total])
         finally:
             self.executor.release([total, *outputs])
-        return {split: task.score(found[split]) for split in splits}
+        return dict(found)
 
     def predict(
         self, parameters: np.ndarray, nodes: np.ndarray | None = None

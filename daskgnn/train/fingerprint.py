@@ -47,7 +47,7 @@ def check_same(theirs: Mapping[str, Any], mine: Mapping[str, Any], step: int) ->
         if name == "gradients":
             was = SYNCHRONOUS.fingerprint() | was
         if was != now:
-            told = _difference(was, now)
+            told = difference(was, now)
             raise CheckpointError(
                 f"the checkpoint of step {step} was written with {name}={told[0]}, "
                 f"this run has {name}={told[1]}"
@@ -64,7 +64,7 @@ def _before(name: str, now: Any) -> Any:
     return option.default if option.before is None else option.before
 
 
-def _difference(theirs: Any, mine: Any) -> tuple[Any, Any]:
+def difference(theirs: Any, mine: Any) -> tuple[Any, Any]:
     """Return two values, or of long ones the lines or entries that differ."""
     if isinstance(theirs, str) and isinstance(mine, str):
         pairs = zip_longest(theirs.splitlines(), mine.splitlines(), fillvalue="")

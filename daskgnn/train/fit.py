@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.compute.gradients import staleness_counts
@@ -40,6 +41,26 @@ def tell_start(
     )
 
 
+def shared_seconds(began: float, finished: list[float], seconds: float) -> list[float]:
+    """Return what each step of a window took, which adds up to `seconds`.
+
+    What was not computing a step, preparing the window for instance, is shared equally.
+
+    Parameters
+    ----------
+    began, finished
+        When the first step began and each one ended, on the clock of who computed them.
+    seconds
+        On the clock of this process, from the end of the window before.
+    """
+    own = [max(end - start, 0.0) for start, end in pairwise([began, *finished])]
+    computed = sum(own)
+    if computed > seconds:  # clocks of machines differ
+        return [took * seconds / computed for took in own]
+    rest = (seconds - computed) / len(own)
+    return [took + rest for took in own]
+
+
 @dataclass
 class Fit:
     """Trains a run from its current state to its last epoch."""
@@ -60,6 +81,8 @@ class Fit:
     _saved: int = field(init=False)
     """The step of the last checkpoint that was asked for."""
     _saved_at: float = field(init=False)
+    _since: float = field(init=False)
+    """Up to when the time is in records, on the clock of this process."""
 
     def run(self, epochs: int) -> None:
         """Train until `epochs` epochs are done, or early stopping ends the run.
@@ -69,6 +92,7 @@ class Fit:
         """
         self._snapshot = self.run_state.to_checkpoint(self.plan_fingerprint)
         self._saved, self._saved_at = self._snapshot.step, time.monotonic()
+        self._since = time.perf_counter()
         try:
             with self.signals.held():
                 self._run(epochs)
@@ -120,21 +144,23 @@ class Fit:
         profile = result.window_profile
         ran = run_state.forms.get(profile.form, 0)
         run_state.forms[profile.form] = ran + window.size
-        before = profile.began
         state = result.state
-        for i, told in enumerate(state.reports):
+        now = time.perf_counter()
+        finished = [told.finished for told in state.reports]
+        seconds = shared_seconds(profile.began, finished, now - self._since)
+        self._since = now
+        for i, (told, took) in enumerate(zip(state.reports, seconds, strict=True)):
             record = {
                 "step": run_state.state.step + i,
                 "epoch": window.epoch,
                 "loss": told.loss,
-                "seconds": round(max(told.finished - before, 0.0), 6),
+                "seconds": round(took, 6),
             }
-            before = told.finished
             seeds = self.plan.num_targets(window.first + i)
             for sums in (run_state.epoch, run_state.total):
                 sums.loss += told.loss * seeds
                 sums.seeds += seeds
-                sums.seconds += record["seconds"]
+                sums.seconds += took
                 sums.gradient_bytes += told.dense_bytes
                 sums.sent_gradient_bytes += told.sent_bytes
             self.recorder.step(record)
@@ -186,22 +212,29 @@ class Fit:
             return
         run_state.evaluations_since_best += 1
         patience = self.options["patience"]
-        if patience is not None:
-            run_state.stopped = run_state.evaluations_since_best >= patience
+        if patience is not None and run_state.evaluations_since_best >= patience:
+            run_state.stopped = True
+            best = run_state.best.epoch
+            told = {"epoch": epoch, "patience": patience, "best_epoch": best}
+            self.recorder.event("stopped_early", **told)
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> float | None:
         """Score the validation split every `eval_every` epochs."""
         targets = self.evaluator.targets
         if (epoch + 1) % self.options["eval_every"] or not targets.has("val"):
             return None
-        began = time.time()
+        began = time.perf_counter()
         with self.signals.released():
             parameters = self.run_state.state.parameters
             scores = self.evaluator.scores(parameters, ["val"])["val"]
         for name in ("accuracy", "loss"):
             if name in scores:
                 record[f"val_{name}"] = scores[name]
-        record["eval_seconds"] = round(time.time() - began, 6)
+        took = time.perf_counter() - began
+        self._since += took
+        self.run_state.total.eval_seconds += took
+        self.loop.step_profile.evaluated(took)
+        record["eval_seconds"] = round(took, 6)
         metric = targets.task.metric(self.evaluator.graph)
         if metric != "accuracy":
             record["val_metric"] = scores[metric]

@@ -104,8 +104,10 @@ class TrainLoop:
                 self.step_profile.leave(result.window_profile)
                 self._settle(result, state, before)
                 state = result.state.cleared()
-                yield result
-                self.step_profile.resume()
+                try:
+                    yield result
+                finally:
+                    self.step_profile.resume()
         finally:
             self.lookahead.close()
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import asdict
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
-from daskgnn.errors import CheckpointError, InputError
+from daskgnn.errors import CheckpointError
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
-from daskgnn.train.checks import check_worker_limit
+from daskgnn.tasks.node import check_labelled
+from daskgnn.train.checks import check_worker_limit, require_features
+from daskgnn.train.finetune import starting_from, take_parameters
+from daskgnn.train.modelsettings import build_model
 from daskgnn.train.options.options import RunOptions
-from daskgnn.train.options.plainoptions import PlainOptions
 from daskgnn.train.options.recipes import with_recipe
 from daskgnn.train.persist.recorder import Progress, Silent
 from daskgnn.train.persist.storage import (
@@ -27,7 +26,6 @@ from daskgnn.train.persist.storage import (
     open_storage,
 )
 from daskgnn.train.rundirectory import (
-    SETTINGS,
     STORE,
     check_run,
     count_workers,
@@ -37,13 +35,27 @@ from daskgnn.train.rundirectory import (
     store_graph,
     write_settings,
 )
+from daskgnn.train.runsettings import (
+    check_rebuildable,
+    read_settings,
+    trainer_options,
+)
 from daskgnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import torch
+
     from daskgnn.graph.graph import Graph
+
+
+class Changes(TypedDict, total=False):
+    """Settings that a resumed run may have other than before."""
+
+    epochs: int | None
+    patience: int | None
 
 
 def train(
@@ -98,13 +110,14 @@ def train(
     ['checkpoints', 'graph.zarr', 'metrics.jsonl', 'run.json', 'summary.json']
     """
     progress = progress or Silent()
-    asked = check_run(given)
+    wanted = starting_from({**given})
+    asked = check_run(wanted)
     out = free_directory(asked["out"])
     encryption = Encryption.of(asked).absolute()
     encryption.check(asked["scheduler"])
     check_worker_limit(asked["memory_limit"], asked["workers"], asked["scheduler"])
     store, name, data = find_graph(asked, yes)
-    settings = with_recipe(name, given, use_recipe=asked["recipe"])
+    settings = with_recipe(name, wanted, use_recipe=asked["recipe"])
     workers = count_workers(settings)
     workers += settings["standby"]
     scheduler, limit = settings["scheduler"], settings["memory_limit"]
@@ -118,7 +131,13 @@ def train(
             store_graph(data, settings, store)
         graph = open_graph(store, settings["num_parts"], settings["features"])
         check_source_everywhere(client, graph.source)
-        trainer = _trainer(settings, graph, client, out, progress)
+        require_features(graph)
+        check_labelled(graph)
+        model, start = build_model(settings, graph), settings["start_from"]
+        step = None if start is None else take_parameters(model, start)
+        trainer = _trainer(settings, model, graph, client, out, progress)
+        if step is not None:
+            trainer.recorder.event("start_from", run=str(start), step=step)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
         write_settings(out, settings)
         trainer.fit(settings["epochs"])
@@ -134,6 +153,7 @@ def resume(
     progress: Progress | None = None,
     profile: bool = False,
     memory_limit: str | None = None,
+    **changes: Unpack[Changes],
 ) -> dict[str, Any]:
     """Continue the run in a directory, at the very step of its newest checkpoint.
 
@@ -153,6 +173,9 @@ def resume(
         Whether to write ``profile.json`` and ``profile.png`` as well.
     memory_limit : str, optional
         Memory of each worker of the local cluster, for instance "2 GiB".
+    **changes : dict
+        Settings that may be others than before: `epochs`, counted from the start of the
+        run, and `patience`.
 
     Returns
     -------
@@ -177,7 +200,9 @@ def resume(
     """
     progress = progress or Silent()
     where = ClusterSpec(workers, scheduler, encryption, memory_limit)
-    with _reopened(directory, where, progress) as (trainer, settings):
+    given = {name: value for name, value in changes.items() if value is not None}
+    found = _reopened(directory, where, progress, trains=True, **given)
+    with found as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)
         return _summary(trainer, profile)
 
@@ -186,6 +211,7 @@ def evaluate(
     directory: str | Path,
     split: str = "test",
     *,
+    per_class: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
     encryption: Encryption | None = None,
@@ -198,6 +224,8 @@ def evaluate(
         Where `train` has written the run.
     split : str, default "test"
         "train", "val" or "test".
+    per_class : bool, default False
+        Whether to score each class, too.
     workers : int, optional
         Number of workers of the local cluster, 0 for none; by default as before.
     scheduler : str, optional
@@ -228,8 +256,8 @@ def evaluate(
     """
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
-        trainer.restore()
-        return trainer.evaluate(split)
+        trainer.restore(training=False)
+        return trainer.evaluate(split, per_class=per_class)
 
 
 def predict(
@@ -248,7 +276,8 @@ def predict(
         Where `train` has written the run.
     out : str or path
         A new file that ends in ``.zarr`` (an array float32 [N, C]) or ``.parquet`` (a
-        row a node, with the predicted class and a column a class).
+        row a node: "id", as you call it, "prediction", the class's name, and a column
+        of the model's outputs for each class, named by it).
     workers : int, optional
         Number of workers of the local cluster, 0 for none; by default as before.
     scheduler : str, optional
@@ -280,27 +309,27 @@ def predict(
     >>> zarr.open(path).shape
     (34, 2)
     """
-    from daskgnn.train.persist.output import check_output, write_predictions
+    from daskgnn.train.persist.output import check_output
 
     check_output(out)
     where = ClusterSpec(workers, scheduler, encryption)
     with _reopened(directory, where, Silent()) as (trainer, _):
-        trainer.restore()
-        return write_predictions(trainer.predict(), out)
+        trainer.restore(training=False)
+        return trainer.predict(out=out)
 
 
 @contextmanager
 def _reopened(
-    directory: str | Path, where: ClusterSpec, progress: Progress
+    directory: str | Path,
+    where: ClusterSpec,
+    progress: Progress,
+    *,
+    trains: bool = False,
+    **changed: Any,
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
     out = open_storage(directory)
-    try:
-        settings = json.loads(out.read(SETTINGS))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{directory} holds no run ({SETTINGS} cannot be read): give the directory "
-            "that daskgnn train --out wrote"
-        ) from error
+    settings = read_settings(out) | changed
+    check_rebuildable(settings, str(directory), trains=trains)
     if not out.exists(CHECKPOINTS):
         raise CheckpointError(
             f"{directory} has no checkpoint yet: remove it and train again"
@@ -319,45 +348,21 @@ def _reopened(
         open_client(workers, scheduler, where.memory_limit) as client,
     ):
         check_source_everywhere(client, graph.source)
-        yield _trainer(settings, graph, client, out, progress), settings
+        model = build_model(settings, graph)
+        yield _trainer(settings, model, graph, client, out, progress), settings
 
 
 def _trainer(
     settings: dict[str, Any],
+    model: torch.nn.Module,
     graph: Graph,
     client: Any,
     out: Storage,
     progress: Progress,
 ) -> Trainer:
-    # Runs of older versions lack newer settings, or have null for them.
-    names = [n for n in PlainOptions.__annotations__ if settings.get(n) is not None]
-    options: Any = {name: settings[name] for name in names}
+    options: Any = trainer_options(settings)
     options |= {"client": client, "out": out.place, "progress": progress}
-    return Trainer(build_model(settings, graph), graph, **options)
-
-
-def build_model(settings: dict[str, Any], graph: Graph) -> torch.nn.Module:
-    """Return the model that `settings` describe, initialised from their seed."""
-    from daskgnn import nn
-
-    common: dict[str, Any] = {
-        "in_channels": graph.num_features,
-        "hidden_channels": settings["hidden_channels"],
-        "out_channels": graph.num_classes,
-        "num_layers": settings["num_layers"],
-        "dropout": settings["dropout"],
-        "input_dropout": settings["input_dropout"],
-        "norm": None if settings["norm"] == "none" else settings["norm"],
-    }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
-        if settings["model"] == "gcn":
-            return nn.GCN(**common)
-        if settings["model"] == "gat":
-            return nn.GAT(heads=settings["heads"], **common)
-        if settings["model"] == "sage":
-            return nn.GraphSAGE(aggr=settings["aggr"], **common)
-    raise InputError(f"model={settings['model']!r}, expected sage, gcn or gat")
+    return Trainer(model, graph, **options)
 
 
 def _summary(trainer: Trainer, profile: bool) -> dict[str, Any]:

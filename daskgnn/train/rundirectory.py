@@ -54,13 +54,16 @@ def free_directory(place: str) -> Storage:
     out = open_storage(place)
     if out.exists(SETTINGS) or out.exists(METRICS):
         raise InputError(
-            f"{place} already holds a run: give another --out, or continue it "
-            f"with daskgnn train --resume {place}"
+            f"{place} already holds a run",
+            python=f"give another out=..., or continue it with "
+            f"daskgnn.train.run.resume({place!r})",
+            shell=f"give another --out, or continue it with daskgnn train --resume "
+            f"{place}",
         )
     if out.exists(STORE):
         raise InputError(
             f"{out.path_of(STORE)} is already there, and a run would write its own: "
-            "give another --out"
+            "give another out="
         )
     return out
 
@@ -81,7 +84,7 @@ def write_settings(out: Storage, settings: dict[str, Any]) -> None:
     except OSError as error:
         raise TrainingError(
             f"{out.path_of(SETTINGS)} cannot be written "
-            f"({error.strerror or error}): free some space, or give another --out"
+            f"({error.strerror or error}): free some space, or give another out="
         ) from error
 
 
@@ -99,8 +102,8 @@ def store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
     if settings["num_parts"] > partitioned.num_clusters:
         raise PartitionError(
             f"num_parts={settings['num_parts']} is above the "
-            f"{partitioned.num_clusters} clusters: lower --num-parts or raise "
-            "--num-clusters"
+            f"{partitioned.num_clusters} clusters: lower num_parts= or raise "
+            "num_clusters="
         )
     Path(store).parent.mkdir(parents=True, exist_ok=True)
     partitioned.save(store)
@@ -138,7 +141,7 @@ def find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
     data = resolve(place, data_dir=asked["data_dir"], yes=yes)
     if is_url(asked["out"]):
         raise InputError(
-            f"--out {asked['out']} is a URL, and a graph cannot be stored there: store "
+            f"out={asked['out']} is a URL, and a graph cannot be stored there: store "
             f"it where all workers see it (daskgnn partition {place} graph.zarr) "
             "and train graph.zarr"
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,13 @@ from daskgnn.train.profile.windowprofile import CROSSED
 from daskgnn.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from daskgnn.train.compute.schedule import Schedule
+
+
+EVALUATED = ("graph_hash", "model", "parameters")
+"""Facts that an evaluation must agree with."""
 
 
 @dataclass
@@ -31,6 +37,9 @@ class Sums:
     """Sum over seeds."""
     seeds: int = 0
     seconds: float = 0.0
+    """Of training, with the preparation of minibatches."""
+    eval_seconds: float = 0.0
+    """Of evaluations at the ends of epochs."""
     halo_rows: int = 0
     """Rows that crossed between parts."""
     remote_rows: int = 0
@@ -63,6 +72,44 @@ class Sums:
 
 
 @dataclass
+class RunClock:
+    """Wall time of a run's fits, and what of it went before the first step."""
+
+    start: float = 0.0
+    """Seconds of loading the graph and compiling."""
+    _before: float = 0.0
+    _since: float | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time inside."""
+        self._since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._before, self._since = self.wall, None
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Count the time inside as that of the start."""
+        began = time.perf_counter()
+        yield
+        self.start += time.perf_counter() - began
+
+    @property
+    def wall(self) -> float:
+        """Seconds of all fits so far."""
+        now = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self._before + now
+
+    def set(self, wall: float, start: float) -> None:
+        """Go on from these seconds."""
+        self.start, self._before = start, wall
+        if self._since is not None:
+            self._since = time.perf_counter()
+
+
+@dataclass
 class Best:
     """The best epoch so far, by the validation score."""
 
@@ -91,6 +138,8 @@ class RunState:
     """Of the last whole epoch."""
     forms: dict[str, int] = field(default_factory=dict)
     """Steps that ran as "tasks" and as "window"."""
+    clock: RunClock = field(default_factory=lambda: RunClock())
+    """Time of this run's fits."""
 
     @property
     def best_parameters(self) -> np.ndarray:
@@ -101,6 +150,30 @@ class RunState:
     def main_form(self) -> str:
         """The form that most steps ran in."""
         return max(self.forms, key=self.forms.__getitem__, default="tasks")
+
+    def say_what_is_left(
+        self, epochs: int, patience: int | None, *, resume: bool
+    ) -> None:
+        """Warn if there is nothing to train, and how there would be.
+
+        A larger patience than that which ended the run lets it go on.
+        """
+        done = self.position.epoch
+        waited = self.evaluations_since_best
+        self.stopped = self.stopped and patience is not None and waited >= patience
+        told = None
+        if self.stopped and epochs > done:
+            told = (
+                f"epochs={epochs} trains nothing: patience={patience} ended the run "
+                f"after {done} epochs, and a larger one lets it go on"
+            )
+        elif epochs < done or (epochs == done and not resume):
+            told = (
+                f"epochs={epochs} trains nothing: {done} epochs are done, counted from "
+                f"the start of the run; epochs={done + epochs} trains {epochs} more"
+            )
+        if told is not None:
+            warnings.warn(told, stacklevel=4)
 
     def to_checkpoint(self, plan: dict[str, Any]) -> Checkpoint:
         """Return a checkpoint; `plan` is what a resume must agree with."""
@@ -125,13 +198,17 @@ class RunState:
             "last_loss": self.last_loss,
             "forms": dict(self.forms),
             "schedule": self.schedule.state(),
+            "wall_seconds": self.clock.wall,
+            "start_seconds": self.clock.start,
             "plan": plan,
             "versions": versions(),
         }
         return Checkpoint(arrays, facts)
 
-    def restore(self, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
-        """Stand where `checkpoint` was written.
+    def restore(
+        self, checkpoint: Checkpoint, plan: dict[str, Any], *, training: bool = True
+    ) -> None:
+        """Stand where `checkpoint` was written; unless `training`, to evaluate only.
 
         Raises
         ------
@@ -139,6 +216,8 @@ class RunState:
             If its plan is another one; the difference is named.
         """
         facts, arrays = checkpoint.facts, checkpoint.arrays
+        if not training:
+            plan = {name: plan[name] for name in EVALUATED}
         check_same(facts["plan"], plan, checkpoint.step)
         _warn_of_other_versions(facts.get("versions", {}))
         state = TrainState(
@@ -157,7 +236,9 @@ class RunState:
         self.total = Sums(**facts["total_sums"])
         self.last_loss = facts["last_loss"]
         self.forms = dict(facts["forms"])
-        self.schedule.load(facts["schedule"])
+        self.clock.set(facts.get("wall_seconds", 0.0), facts.get("start_seconds", 0.0))
+        if training:
+            self.schedule.load(facts["schedule"])
 
 
 def versions() -> dict[str, str]:

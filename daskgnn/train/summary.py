@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.display import html_table
@@ -18,8 +19,9 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
     total, parameters = run_state.total, run_state.state.parameters
     known, metric = trainer.deployment, trainer.task.metric(graph)
     splits = [s for s in ("val", "test") if known.targets.has(s)]
-    best = trainer.best_parameters
+    best, began = trainer.best_parameters, time.perf_counter()
     scores = known.evaluator.scores(best, splits) if splits else {}
+    evaluated = total.eval_seconds + time.perf_counter() - began
     out: dict[str, Any] = {
         "dataset": graph.name,
         "num_nodes": graph.num_nodes,
@@ -30,14 +32,19 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
         "window": trainer.window,
         "advice": None if trainer.advice is None else str(trainer.advice),
         "epochs": run_state.position.epoch,
+        "stopped_early": run_state.stopped,
         "steps": run_state.state.step,
         "steps_form": run_state.main_form,
         "train_loss": run_state.last_loss,
         "metric": metric,
+        **({"class_names": list(graph.class_names)} if graph.class_names else {}),
         "best_epoch": run_state.best and run_state.best.epoch,
         "params_sha256": hash_parameters(parameters),
         "num_parameters": len(parameters),
         "seconds": round(total.seconds, 3),
+        "eval_seconds": round(evaluated, 3),
+        "start_seconds": round(run_state.clock.start, 3),
+        "wall_seconds": round(run_state.clock.wall, 3),
         "seeds_per_second": total.seconds and round(total.seeds / total.seconds, 1),
         **total.traffic(),
     }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.clusters import translate_cluster_errors
-from daskgnn.errors import CheckpointError, TrainingError
+from daskgnn.errors import CheckpointError
 from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
@@ -27,12 +26,17 @@ from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
-from daskgnn.train.persist.output import check_output, write_predictions
+from daskgnn.train.persist.output import (
+    PredictionTable,
+    check_output,
+    write_predictions,
+)
 from daskgnn.train.persist.recorder import Recorder, Silent
 from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
 from daskgnn.train.results import TrainResults
+from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
@@ -188,7 +192,7 @@ class Trainer(TrainResults):
             On SIGINT or SIGTERM, after a checkpoint was written.
         """
         epochs = check_count("epochs", epochs)
-        with Signals() as signals:
+        with Signals() as signals, self.run_state.clock.running():
             return self._fit_until(epochs, resume, signals)
 
     def _fit_until(self, epochs: int, resume: bool, signals: Signals) -> History:
@@ -197,34 +201,26 @@ class Trainer(TrainResults):
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
         # Damage of a store is found before anything is written.
-        self._outlive_schedulers(lambda: self.deployment.load())
-        self.recorder.open()
-        if resume:
-            self.recorder.event("resume", step=self.run_state.state.step)
-        else:
-            # A run that is killed before its first checkpoint can be resumed too.
-            self.recorder.save(self.run_state.to_checkpoint(self._facts))
-        self.recorder.wait_until_written()
+        with self.run_state.clock.starting():
+            self._outlive_schedulers(lambda: self.deployment.load())
+        keep_settings(self, epochs, resumes=resume)
+        checkpoint = self.run_state.to_checkpoint(self._facts)
+        self.recorder.begin(None if resume else checkpoint, self.run_state.state.step)
+        self.run_state.say_what_is_left(epochs, self.options["patience"], resume=resume)
         tell_start(
             self.recorder, self.plan, self.run_state, epochs, self.executor.dashboard()
         )
-        try:
+        with self.recorder.written():
             if not self.run_state.stopped:
                 self._outlive_schedulers(lambda: self._train(epochs, signals))
-        except BaseException:
-            # Report an earlier failure first.
-            with suppress(TrainingError):
-                self.recorder.wait_until_written()
-            raise
-        self.recorder.wait_until_written()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
             self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
 
     def _train(self, epochs: int, signals: Signals) -> None:
-        self.deployment.load()
-        self.deployment.warm_up(self._notice)
+        with self.run_state.clock.starting():
+            self.deployment.start(self._notice)
         loop = self._new_loop()
         self.step_profile = loop.step_profile
         Fit(
@@ -278,15 +274,18 @@ class Trainer(TrainResults):
         with translate_cluster_errors(
             lambda: "the profile was not finished: try again"
         ):
-            self.deployment.load()
-            self.deployment.warm_up(self._notice)
+            self.deployment.start(self._notice)
             schedule = new_schedule(self.options, self.model)
             schedule.load(self.run_state.schedule.state())
             course = self.plan, self.run_state, schedule
             return self._new_loop().measure(*course, steps, self.window)
 
     def evaluate(
-        self, split: str = "test", metric: str | Sequence[str] | None = None
+        self,
+        split: str = "test",
+        metric: str | Sequence[str] | None = None,
+        *,
+        per_class: bool = False,
     ) -> dict[str, Any]:
         """Return exact scores of a split, with the best parameters.
 
@@ -299,28 +298,28 @@ class Trainer(TrainResults):
         metric : str or sequence of str, optional
             Scores of node classification, as of the option; by default those of the
             training.
+        per_class : bool, default False
+            Whether to score each class, too.
 
         Returns
         -------
         dict
             "split", "num_nodes", "accuracy", "loss" (unless a node can have several
-            labels) and the metrics.
+            labels) and the metrics; with `per_class` also "classes": by name,
+            "precision", "recall", "f1" and "num_nodes".
 
         Raises
         ------
         InputError
-            If the graph has no such split, or a metric is unknown.
+            If the graph has no such split, a metric is unknown, or the task has no
+            classes.
         """
         self.deployment.targets.check(split)
-        scores = self._scores(split, metric)
-        return {"split": split, **scores}
-
-    def _scores(self, split: str, metric: str | Sequence[str] | None) -> dict[str, Any]:
-        given = self.best_parameters, [split]
+        given = self.best_parameters, split
         if metric is None:
-            return self.deployment.evaluator.scores(*given)[split]
+            return self.deployment.evaluator.scores_of(*given, per_class=per_class)
         task = measured_by(self.task, self.graph, metric)
-        return self.deployment.scores_by(task, *given)[split]
+        return self.deployment.scores_by(task, *given, per_class=per_class)
 
     @overload
     def predict(self, nodes: Any = None, out: None = None) -> da.Array: ...
@@ -360,7 +359,10 @@ class Trainer(TrainResults):
             check_output(out)
         chosen = None if nodes is None else find_nodes(self.graph, nodes)
         found = self.deployment.evaluator.predict(self.best_parameters, chosen)
-        return found if out is None else write_predictions(found, out, chosen)
+        if out is None:
+            return found
+        table = PredictionTable.of(self.graph, found.shape[1])
+        return write_predictions(found, out, table, chosen)
 
     def _how_to_continue(self) -> str:
         return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
@@ -370,8 +372,13 @@ class Trainer(TrainResults):
         lookahead = Lookahead.of(self.deployment, self.plan)
         return loop(lookahead, self.deployment, self._recoveries, self._advisor)
 
-    def restore(self) -> None:
+    def restore(self, *, training: bool = True) -> None:
         """Go to where the newest checkpoint in `out` was written.
+
+        Parameters
+        ----------
+        training : bool, default True
+            Whether training is to go on: False compares graph and model only.
 
         Raises
         ------
@@ -382,5 +389,5 @@ class Trainer(TrainResults):
         if checkpoint is None:
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
         self.run_state.schedule = new_schedule(self.options, self.model)
-        self.run_state.restore(checkpoint, self._facts)
+        self.run_state.restore(checkpoint, self._facts, training=training)
         write_parameters(self.model, self.best_parameters)

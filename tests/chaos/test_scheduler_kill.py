@@ -38,7 +38,7 @@ def one_cycle(optimizer):
 def test_rates_of_steps_survive(path, tmp_path, told, trial, steps):
     """Rates are advanced for a window before it runs, and taken back with it."""
     told.name = f"kill -9 of the scheduler, rates by step, {steps}"
-    options = {**OPTIONS, "scheduler": one_cycle, "scheduler_interval": "step"}
+    options = {**OPTIONS, "lr_scheduler": one_cycle, "scheduler_interval": "step"}
     alone = trainer(path, PARTS, None, **options)
     alone.fit(EPOCHS)
     rng = random.Random(f"rates {steps} {trial}")

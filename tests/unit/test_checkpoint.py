@@ -443,7 +443,7 @@ def test_a_checkpoint_of_anything_else_is_refused(path, tmp_path):
         ({"model": wide}, "model=12, 16, .*, this run has model=12, 17"),
         ({"optimizer": "sgd"}, r"optimizer=\['Adam', .*this run has optimizer=\['SGD"),
         ({"lr": 0.02}, r"lr=0.01.*, this run has .*lr=0.02"),
-        ({"scheduler": plateau}, "optimizer=.*Plateau"),
+        ({"lr_scheduler": plateau}, "optimizer=.*Plateau"),
         ({"scheduler_interval": "step"}, "scheduler_interval=epoch, this run has"),
     ]
     for options, said in cases:

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from stored_graphs import make_graph
 
 from daskgnn.graph.datasets.generate import planted_partition
-from daskgnn.graph.readers.memory import from_networkx
+from daskgnn.graph.readers.networkx import from_networkx
 from daskgnn.partition import PARTITIONERS
 from daskgnn.partition.methods.embedding import (
     bisect_points,

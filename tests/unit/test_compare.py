@@ -173,15 +173,18 @@ def test_without_kaminpar_the_command_says_what_it_used(tmp_path, capsys, monkey
 @pytest.mark.parametrize("kind", ["planted", "rmat"])
 def test_generate(kind, tmp_path, capsys):
     out = tmp_path / "g.zarr"
-    words = ["generate", kind, str(out), "--nodes", "1_024", "--edges", "4_000"]
-    assert run(*words, "--features", "5", "--method", "ldg", "--num-clusters", "8") == 0
+    words = ["generate", kind, str(out), "--num-nodes", "1_024", "--num-edges", "4_000"]
+    assert (
+        run(*words, "--num-features", "5", "--method", "ldg", "--num-clusters", "8")
+        == 0
+    )
     graph = open_graph(out, num_parts=4)
     said = f"1,024 nodes, {graph.num_edges:,} edges"
     assert said in capsys.readouterr().out
     assert (graph.num_nodes, graph.num_features) == (1024, 5)
     assert 6000 < graph.num_edges <= 8000
     streamed = tmp_path / "streamed.zarr"
-    drawn = ["generate", kind, str(streamed), *words[3:], "--features", "5"]
+    drawn = ["generate", kind, str(streamed), *words[3:], "--num-features", "5"]
     drawn += ["--method", "ldg", "--num-clusters", "8", "--out-of-core"]
     assert run(*drawn) == 0
     assert open_graph(streamed).checksum == graph.checksum
@@ -193,9 +196,9 @@ def test_generate(kind, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["rmat", "--nodes", "1000", "--edges", "9"], "give 1024"),
-        (["planted", "--nodes", "10", "--edges", "900"], "edges"),
-        (["circle", "--nodes", "10", "--edges", "9"], "circle"),
+        (["rmat", "--num-nodes", "1000", "--num-edges", "9"], "give 1024"),
+        (["planted", "--num-nodes", "10", "--num-edges", "900"], "edges"),
+        (["circle", "--num-nodes", "10", "--num-edges", "9"], "circle"),
     ],
 )
 def test_wrong_generate(words, said, tmp_path, capsys):

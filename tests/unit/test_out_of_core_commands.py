@@ -15,7 +15,7 @@ def run(capsys, *words):
 
 def test_generate_draws_out_of_core(tmp_path, capsys):
     out = str(tmp_path / "big.zarr")
-    words = ("--nodes", "1_000", "--edges", "5_000", "--num-clusters", "8")
+    words = ("--num-nodes", "1_000", "--num-edges", "5_000", "--num-clusters", "8")
     words += ("--out-of-core", "--feature-dtype", "float16", "--method", "metis")
     code, said, err = run(capsys, "generate", "planted", out, *words)
     assert code == 0, err

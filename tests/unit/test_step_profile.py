@@ -339,7 +339,7 @@ def by_step(optimizer):
 
 
 def test_a_profile_adds_up_and_leaves_the_trainer_as_it_was(path):
-    options = {"scheduler": by_step, "scheduler_interval": "step"}
+    options = {"lr_scheduler": by_step, "scheduler_interval": "step"}
     plain, profiled = (trainer(path, 2, None, **options) for _ in range(2))
     plain.fit(2)
     profiled.fit(1)

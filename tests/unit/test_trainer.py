@@ -74,7 +74,7 @@ def test_schedules_and_early_stopping_resume_too(path, tmp_path):
             optimizer, mode="max", patience=0, factor=0.5
         )
 
-    options = {"scheduler": plateau, "patience": 4, "lr": 0.03}
+    options = {"lr_scheduler": plateau, "patience": 4, "lr": 0.03}
     whole = trainer(path, 2, None, **options)
     whole.fit(40)
     assert whole.run_state.stopped

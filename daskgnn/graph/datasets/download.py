@@ -30,8 +30,11 @@ def data_folder(data_dir: str | Path | None = None) -> Path | None:
     folder = Path(given_path(given))
     if not folder.is_dir():
         raise DatasetError(
-            f"data folder {folder} does not exist: "
-            f"set --data-dir or DASKGNN_DATA_DIR to an existing folder, or to none"
+            f"data folder {folder} does not exist",
+            python="set data_dir=... or DASKGNN_DATA_DIR to an existing folder, or to "
+            "none",
+            shell="set --data-dir or DASKGNN_DATA_DIR to an existing folder, or to "
+            "none",
         )
     return folder
 
@@ -86,7 +89,10 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
         )
     except (ValueError, OSError, requests.RequestException) as error:
         raise DatasetError(
-            f"cannot download {url} ({first_line(error)}): check the network, or put "
-            f"the files into a folder and name it by --data-dir or DASKGNN_DATA_DIR"
+            f"cannot download {url} ({first_line(error)})",
+            python="check the network, or put the files into a folder and name it by "
+            "data_dir=... or DASKGNN_DATA_DIR",
+            shell="check the network, or put the files into a folder and name it by "
+            "--data-dir or DASKGNN_DATA_DIR",
         ) from None
     return Path(path)

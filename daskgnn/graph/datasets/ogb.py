@@ -201,8 +201,9 @@ def _download(table: dict[str, str], data_dir: str | Path | None, yes: bool) -> 
     if not yes:
         size = _SIZES.get(name, "an unknown number of GB")
         raise DatasetError(
-            f"{name} is not in {root} and its download is {size}: pass --yes "
-            f"(yes=True) to download it there, or name its folder by --data-dir"
+            f"{name} is not in {root} and its download is {size}",
+            python="pass yes=True to download it there, or its folder as data_dir=...",
+            shell="give --yes to download it there, or its folder as --data-dir",
         )
     root.mkdir(parents=True, exist_ok=True)
     url = _ogb_module("utils/url.py")

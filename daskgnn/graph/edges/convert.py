@@ -45,8 +45,9 @@ def as_array(value: Any, name: str) -> np.ndarray:
         ) from None
     if array.dtype.kind not in "biuf":
         raise GraphFormatError(
-            f"{name} has dtype {array.dtype}, expected numbers: "
-            f"pass a numeric numpy array"
+            f"{name} has dtype {array.dtype}, expected numbers",
+            python="pass a numeric numpy array",
+            shell=f"store {name} as numbers",
         )
     return array
 
@@ -60,8 +61,9 @@ def feature_matrix(value: Any) -> Features:
     array = as_array(value, "features")
     if array.ndim != 2:
         raise GraphFormatError(
-            f"features have shape {array.shape}, expected (N, F): "
-            f"pass features.reshape(N, -1)"
+            f"features have shape {array.shape}, expected (N, F)",
+            python="pass features.reshape(N, -1)",
+            shell="store them with a row per node and a column per feature",
         )
     return _float32(array)
 
@@ -152,15 +154,17 @@ def split_ids(value: Any, name: str, num_nodes: int) -> np.ndarray:
         )
     if array.dtype.kind == "f" and array.size:
         raise GraphFormatError(
-            f"{name} has dtype {array.dtype}, expected integer ids or a bool mask: "
-            f"pass {name}.astype(np.int64)"
+            f"{name} has dtype {array.dtype}, expected integer ids or a bool mask",
+            python=f"pass {name}.astype(np.int64)",
+            shell=f"store {name} so",
         )
     ids = np.sort(array.astype(np.int64))
     twice = np.flatnonzero(ids[1:] == ids[:-1])
     if len(twice):
         raise GraphFormatError(
-            f"{name} names node {ids[twice[0]]} twice: pass np.unique({name}), "
-            f"or for a mask {name}.astype(bool)"
+            f"{name} names node {ids[twice[0]]} twice",
+            python=f"pass np.unique({name}), or for a mask {name}.astype(bool)",
+            shell=f"store each node once, or for a mask {name} as true and false",
         )
     return ids
 
@@ -240,7 +244,9 @@ def edge_array(edge_index: Any) -> np.ndarray:
     if edges.ndim != 2 or edges.shape[0] != 2:
         hint = "edge_index.T" if edges.ndim == 2 else "np.stack([source, destination])"
         raise GraphFormatError(
-            f"edge_index has shape {edges.shape}, expected (2, E): pass {hint}"
+            f"edge_index has shape {edges.shape}, expected (2, E)",
+            python=f"pass {hint}",
+            shell="store sources and destinations as its two rows",
         )
     if edges.shape[1] == 0:
         return np.empty((2, 0), dtype=np.int64)
@@ -250,8 +256,9 @@ def edge_array(edge_index: Any) -> np.ndarray:
         )
     if edges.dtype.kind not in "iu":
         raise GraphFormatError(
-            f"edge_index has dtype {edges.dtype}, expected integers: "
-            f"pass edge_index.astype(np.int64)"
+            f"edge_index has dtype {edges.dtype}, expected integers",
+            python="pass edge_index.astype(np.int64)",
+            shell="store whole numbers",
         )
     return edges
 

@@ -11,14 +11,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.memory.origin import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from daskgnn.graph.edges.convert import Features
 
 SPLITS = ("train", "val", "test")
 _BLOCK = 1 << 24
+_UNNAMED = Origin()
 
 
 def check_rows(indptr: np.ndarray, indices: np.ndarray) -> int:
@@ -56,8 +58,9 @@ def _check_columns(indptr: np.ndarray, columns: np.ndarray, start: int) -> None:
         at = start + int(falls.argmax())
         row = int(np.searchsorted(indptr, at, side="right")) - 1
         raise GraphFormatError(
-            f"row {row} of indices is not sorted or repeats a neighbour: "
-            f"build the graph with from_edge_index or from_scipy"
+            f"row {row} of indices is not sorted or repeats a neighbour",
+            python="build the graph with from_edge_index or from_scipy",
+            shell="store the edges as edge_index",
         )
 
 
@@ -94,17 +97,20 @@ def is_symmetric(indptr: np.ndarray, indices: np.ndarray) -> bool:
     )
 
 
-def _first_bad_row(array: np.ndarray) -> int | None:
-    """Return the first row that holds NaN or Inf, looking at one block at a time."""
+def _first_bad_place(array: np.ndarray) -> tuple[int, ...] | None:
+    """Return where the first NaN or Inf is, looking at one block at a time."""
     step = max(1, _BLOCK // max(1, int(np.prod(array.shape[1:]))))
     for start in range(0, len(array), step):
         finite = np.isfinite(array[start : start + step])
         if not finite.all():
-            return start + int(np.argwhere(~finite)[0, 0])
+            row, *columns = (int(i) for i in np.argwhere(~finite)[0])
+            return (start + row, *columns)
     return None
 
 
-def check_features(features: Features, num_nodes: int) -> None:
+def check_features(
+    features: Features, num_nodes: int, origin: Origin = _UNNAMED
+) -> None:
     """Check that features are (N, F) float32 without NaN or Inf.
 
     Raises
@@ -124,18 +130,27 @@ def check_features(features: Features, num_nodes: int) -> None:
     if hasattr(features, "rows") and not sp.issparse(features):
         return  # rows that are made, or read, when somebody asks for them
     values = features if isinstance(features, np.ndarray) else features.data
-    row = _first_bad_row(values)
-    if row is not None:
-        if not isinstance(features, np.ndarray):
-            row = int(np.searchsorted(features.indptr, row, side="right")) - 1
-        raise GraphFormatError(
-            f"features of node {row} hold NaN or Inf, expected finite float32: "
-            f"pass np.nan_to_num(features)"
-        )
+    place = _first_bad_place(values)
+    if place is None:
+        return
+    if not isinstance(features, np.ndarray):
+        entry = place[0]
+        row = int(np.searchsorted(features.indptr, entry, side="right")) - 1
+        place = row, int(features.indices[entry])
+    row, column = place
+    raise GraphFormatError(
+        f"features of {origin.node(row)} hold NaN or Inf ({origin.feature(column)}), "
+        "expected finite float32",
+        python=origin.remedy or "pass np.nan_to_num(features)",
+        shell=origin.remedy or "store finite numbers",
+    )
 
 
 def check_edge_values(
-    weight: np.ndarray | None, attributes: dict[str, np.ndarray], num_edges: int
+    weight: np.ndarray | None,
+    attributes: dict[str, np.ndarray],
+    rows: tuple[np.ndarray, np.ndarray],
+    origin: Origin = _UNNAMED,
 ) -> None:
     """Check edge weights (finite, not negative) and attributes (one row an entry).
 
@@ -144,6 +159,7 @@ def check_edge_values(
     GraphFormatError
         If they do not fit.
     """
+    num_edges = len(rows[1])
     named = attributes if weight is None else {"edge_weight": weight} | attributes
     for name, values in named.items():
         if values.ndim == 0 or len(values) != num_edges:
@@ -151,8 +167,12 @@ def check_edge_values(
                 f"{name} has shape {values.shape}, "
                 f"expected {num_edges} rows, one an edge"
             )
-        if values.dtype.kind == "f" and _first_bad_row(values) is not None:
-            raise GraphFormatError(f"{name} holds NaN or Inf, expected finite numbers")
+        place = _first_bad_place(values) if values.dtype.kind == "f" else None
+        if place is not None:
+            raise GraphFormatError(
+                f"{name} holds NaN or Inf ({_edge(place[0], rows, origin)}), expected "
+                "finite numbers"
+            )
     if weight is None:
         return
     if weight.ndim != 1 or weight.dtype != np.float32:
@@ -161,13 +181,24 @@ def check_edge_values(
             f"expected (E,) float32: give more than one value an edge as edge_attr"
         )
     if num_edges and weight.min() < 0:
+        edge = _edge(int(weight.argmin()), rows, origin)
         raise GraphFormatError(
-            f"edge_weight holds {weight.min()}, expected numbers >= 0: "
-            f"give signed values as edge_attr"
+            f"edge_weight holds {weight.min()} ({edge}), expected numbers >= 0",
+            python="give signed values as edge_attr",
+            shell="store weights that are not negative",
         )
 
 
-def check_labels(labels: np.ndarray, num_nodes: int, num_classes: int) -> None:
+def _edge(entry: int, rows: tuple[np.ndarray, np.ndarray], origin: Origin) -> str:
+    """Return an edge as the user calls it: ``the edge from 'a' to 'b'``."""
+    indptr, indices = rows
+    end = int(np.searchsorted(indptr, entry, side="right")) - 1
+    return f"the edge from {origin.shown(int(indices[entry]))} to {origin.shown(end)}"
+
+
+def check_labels(
+    labels: np.ndarray, num_nodes: int, num_classes: int, origin: Origin = _UNNAMED
+) -> None:
     """Check int64 (N,) classes with -1, or float32 (N, C) of 0, 1 and NaN.
 
     Raises
@@ -180,7 +211,7 @@ def check_labels(labels: np.ndarray, num_nodes: int, num_classes: int) -> None:
             f"labels have shape {labels.shape}, expected {num_nodes} rows, one a node"
         )
     if labels.ndim == 1:
-        _check_classes(labels, num_classes)
+        _check_classes(labels, num_classes, origin)
         return
     if labels.shape[1] != num_classes:
         raise GraphFormatError(
@@ -189,9 +220,10 @@ def check_labels(labels: np.ndarray, num_nodes: int, num_classes: int) -> None:
         )
     good = (labels == 0) | (labels == 1) | np.isnan(labels)
     if not good.all():
+        row, column = (int(i) for i in np.argwhere(~good)[0])
         raise GraphFormatError(
-            f"labels hold {labels[~good][0]}, expected 0, 1 or NaN in (N, C) labels: "
-            f"pass class numbers as (N,)"
+            f"labels hold {labels[row, column]}, expected 0, 1 or NaN in (N, C) labels "
+            f"({origin.node(row)}, column {column}): pass class numbers as (N,)"
         )
 
 
@@ -212,19 +244,39 @@ def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
         )
 
 
-def _check_classes(labels: np.ndarray, num_classes: int) -> None:
+def check_class_names(names: Sequence[str], num_classes: int) -> None:
+    """Check that every class has a name of its own.
+
+    Raises
+    ------
+    GraphFormatError
+        If one lacks a name, or two have the same.
+    """
+    if len(names) != num_classes or len(set(names)) < len(names):
+        raise GraphFormatError(
+            f"class_names are {len(set(names))} different names, expected one for each "
+            f"of {num_classes} classes"
+        )
+
+
+def _check_classes(labels: np.ndarray, num_classes: int, origin: Origin) -> None:
     if labels.dtype != np.int64:
         raise GraphFormatError(f"labels have dtype {labels.dtype}, expected int64")
     low, high = int(labels.min()), int(labels.max())
     if low < -1 or high >= num_classes:
+        bad = low if low < -1 else high
+        node = origin.node(int(np.argmax(labels == bad)))
         raise GraphFormatError(
-            f"labels hold {low if low < -1 else high}, expected 0..{num_classes - 1}, "
-            f"or -1 for not given: check num_classes={num_classes}"
+            f"labels hold {bad}, expected 0..{num_classes - 1}, or -1 for not given "
+            f"({node}): check num_classes={num_classes}"
         )
 
 
 def check_splits(
-    splits: Mapping[str, np.ndarray], labels: np.ndarray | None, num_nodes: int
+    splits: Mapping[str, np.ndarray],
+    labels: np.ndarray | None,
+    num_nodes: int,
+    origin: Origin = _UNNAMED,
 ) -> None:
     """Check that splits are sorted ids in 0..N-1, disjoint, not empty and labelled.
 
@@ -240,12 +292,12 @@ def check_splits(
         if len(taken):
             other = list(splits)[owner[taken[0]] - 1]
             raise GraphFormatError(
-                f"splits {other} and {name} overlap: both hold node {taken[0]}, "
-                f"expected each node in one split at most"
+                f"splits {other} and {name} overlap: both hold "
+                f"{origin.node(taken[0])}, expected each node in one split at most"
             )
         owner[ids] = list(splits).index(name) + 1
         if labels is not None:
-            _check_given(name, ids, labels)
+            _check_given(name, ids, labels, origin)
 
 
 def _check_split(name: str, ids: np.ndarray, num_nodes: int) -> None:
@@ -268,11 +320,16 @@ def _check_split(name: str, ids: np.ndarray, num_nodes: int) -> None:
         )
 
 
-def _check_given(name: str, ids: np.ndarray, labels: np.ndarray) -> None:
+def _check_given(
+    name: str, ids: np.ndarray, labels: np.ndarray, origin: Origin
+) -> None:
     chosen = labels[ids]
     bad = chosen == -1 if labels.ndim == 1 else np.isnan(chosen).any(axis=1)
     if bad.any():
+        node = origin.node(int(ids[bad.argmax()]))
+        column = f" in column {origin.labels!r}{origin.of_table}"
         raise GraphFormatError(
-            f"split {name} holds node {ids[bad.argmax()]} whose label is not given "
-            f"(-1 or NaN): take such nodes out of the split"
+            f"split {name} holds {node} whose label is not given"
+            f"{column if origin.labels else ' (-1 or NaN)'}: take such nodes out of "
+            "the split"
         )

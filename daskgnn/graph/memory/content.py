@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from daskgnn.errors import InputError
 from daskgnn.graph.memory.data import GraphData, RowSource
+from daskgnn.graph.memory.origin import Origin
 from daskgnn.kernels.half import check_dtype_name, check_range, narrow, widen
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # CSR rows are slower to gather than dense ones, so they must save a good deal.
 CSR_SHARE = 0.5
 _BLOCK_ROWS = 1 << 16
+_UNNAMED = Origin()
 
 
 def stored_features(data: GraphData) -> np.ndarray | RowSource | sp.csr_array | None:
@@ -46,7 +48,9 @@ def _saves_as_csr(nonzeros: int, shape: tuple[int, int]) -> bool:
     return 8 * (nonzeros + rows + 1) <= CSR_SHARE * 4 * rows * columns
 
 
-def check_half(features: Any, feature_dtype: str, name: str) -> None:
+def check_half(
+    features: Any, feature_dtype: str, name: str, origin: Origin = _UNNAMED
+) -> None:
     """Check that a graph's stored features can be kept in a dtype.
 
     Raises
@@ -61,7 +65,7 @@ def check_half(features: Any, feature_dtype: str, name: str) -> None:
         refuse_sparse(feature_dtype, name)
     if isinstance(features, RowSource):
         return
-    check_range(features, feature_dtype, "node")
+    check_range(features, feature_dtype, "node", origin.shown, origin.feature)
 
 
 def refuse_sparse(feature_dtype: str, name: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from daskgnn.display import graph_table
 from daskgnn.graph.memory import checks
+from daskgnn.graph.memory.origin import Origin
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -95,21 +96,30 @@ class GraphData:
     "ogb:<data set>"; None means accuracy."""
     node_ids: np.ndarray | None = None
     """int64 or str [N], the ids in the input, where they were mapped to 0..N-1."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes [C], where labels were words; None where classes are called
+    by their numbers."""
     report: dict[str, int] = field(default_factory=dict)
     """Counts from reading the input: input_edges, self_loops_dropped, isolated_nodes,
     ..."""
+    origin: Origin = field(default_factory=Origin)
+    """The names of the columns and the file of a table of nodes, for messages."""
 
     def __post_init__(self) -> None:
         """Check every array."""
         num_nodes = checks.check_rows(self.indptr, self.indices)
-        checks.check_edge_values(self.edge_weight, self.edge_attr, len(self.indices))
-        if self.features is not None:
-            checks.check_features(self.features, num_nodes)
-        if self.labels is not None:
-            checks.check_labels(self.labels, num_nodes, self.num_classes)
-        checks.check_splits(self.splits, self.labels, num_nodes)
         if self.node_ids is not None:
             checks.check_node_ids(self.node_ids, num_nodes)
+        origin = origin_of(self)
+        rows = self.indptr, self.indices
+        checks.check_edge_values(self.edge_weight, self.edge_attr, rows, origin)
+        if self.features is not None:
+            checks.check_features(self.features, num_nodes, origin)
+        if self.labels is not None:
+            checks.check_labels(self.labels, num_nodes, self.num_classes, origin)
+        checks.check_splits(self.splits, self.labels, num_nodes, origin)
+        if self.class_names is not None:
+            checks.check_class_names(self.class_names, self.num_classes)
 
     @property
     def num_nodes(self) -> int:
@@ -242,3 +252,8 @@ class GraphData:
     def _repr_html_(self) -> str:
         """Return a table of counts."""
         return graph_table("GraphData", self, "num_features", "num_classes", "directed")
+
+
+def origin_of(data: GraphData) -> Origin:
+    """Return what messages call a graph's nodes and columns."""
+    return replace(data.origin, node_ids=data.node_ids)

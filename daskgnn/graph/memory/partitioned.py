@@ -11,6 +11,7 @@ import numpy as np
 from daskgnn.display import graph_table
 from daskgnn.graph.edges.identify import pack_ids
 from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
+from daskgnn.graph.memory.data import origin_of
 from daskgnn.graph.memory.ordered import (
     feature_sources,
     ordered_indptr,
@@ -229,7 +230,7 @@ class PartitionedGraph:
             If features are sparse, or too large for `feature_dtype`.
         """
         features = stored_features(self.data)
-        check_half(features, feature_dtype, self.data.name)
+        check_half(features, feature_dtype, self.data.name, origin_of(self.data))
         sources = self._edge_sources()
         sources += feature_sources(features, self.original_ids, feature_dtype)
         sources += self._node_sources()
@@ -355,6 +356,7 @@ class PartitionedGraph:
         half = features is not None and feature_dtype != "float32"
         return {
             **({"feature_dtype": feature_dtype} if half else {}),
+            **({"class_names": list(data.class_names)} if data.class_names else {}),
             "name": data.name,
             "num_nodes": data.num_nodes,
             "num_edges": data.num_edges,

@@ -20,6 +20,12 @@ from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_
 from daskgnn.graph.edges.inputfiles import find_files, plain_name
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.memory.origin import Origin
+from daskgnn.graph.readers.names import (
+    given_class_names,
+    numbered_beyond,
+    refuse_column_names,
+)
 from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
 
 if TYPE_CHECKING:
@@ -51,6 +57,8 @@ class BuildOptions:
     """(N,) or (N, C), or the name of a column of `nodes`."""
     num_classes: int | None = None
     """C."""
+    class_names: Any = None
+    """Names of the classes, in order; by default the words of `labels`."""
     train: Any = None
     """A mask (N,), node numbers, or the name of a column of `nodes`."""
     val: Any = None
@@ -223,6 +231,9 @@ def build_graph(
     GraphFormatError
         If anything does not fit; the message names it.
     """
+    if options.nodes is None:
+        names = ("features", "labels", *SPLITS)
+        refuse_column_names({name: getattr(options, name) for name in names})
     table = None if options.nodes is None else read_nodes(options)
     spool, num_nodes, node_ids = _settle(spool, options, words, table)
     rows, weights = options.build_rows(
@@ -240,6 +251,7 @@ def build_graph(
         given |= table.columns
     features, labels = given["features"], given["labels"]
     targets = None if labels is None else convert.label_array(labels)
+    num_classes = convert.count_classes(targets, options.num_classes)
     report = dict(rows.report)
     if node_ids is not None:
         report["ids_mapped"] = num_nodes
@@ -249,14 +261,25 @@ def build_graph(
         edge_weight=weights,
         features=None if features is None else convert.feature_matrix(features),
         labels=targets,
-        num_classes=convert.count_classes(targets, options.num_classes),
+        num_classes=num_classes,
         splits=convert.split_arrays({s: given[s] for s in SPLITS}, num_nodes),
         directed=options.directed,
         name=options.name,
         metric=options.metric,
         report=report,
         node_ids=node_ids,
+        class_names=_class_names(options, table, num_classes),
+        origin=Origin() if table is None else table.origin,
     )
+
+
+def _class_names(
+    options: BuildOptions, table: NodeTable | None, num_classes: int
+) -> tuple[str, ...] | None:
+    """Return the names of classes: as given, else as the table of nodes has them."""
+    if options.class_names is not None or table is None:
+        return given_class_names(options.class_names, num_classes)
+    return numbered_beyond(table.class_names, num_classes)
 
 
 def _known(options: BuildOptions) -> int | None:

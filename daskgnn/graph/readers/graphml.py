@@ -224,4 +224,5 @@ class _GraphML:
         columns = {name: [row[name] for row in self._attributes] for name in names}
         frame = pd.DataFrame(columns, index=range(len(self._attributes)))
         frame.insert(0, "id", self.names.words())
+        frame.attrs["file"] = str(self.path)  # for messages
         return frame

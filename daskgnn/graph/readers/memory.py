@@ -5,6 +5,7 @@ N nodes, E edges, F features, C classes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,9 +23,19 @@ from daskgnn.graph.edges.convert import (
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.readers.adjt import edges_of
+from daskgnn.graph.readers.names import (
+    given_class_names,
+    given_node_ids,
+    names_of_classes,
+    numbered_beyond,
+    refuse_column_names,
+)
+from daskgnn.graph.readers.nodetable import label_codes
 from daskgnn.graph.readers.npz import read_npz as read_npz
 
 SelfLoops = Literal["drop", "keep"]
+_PYG_IDS = ("node_ids", "node_id", "n_id", "node_names")
+_PYG_CLASSES = ("class_names", "label_names")
 
 
 def from_edge_index(
@@ -43,6 +54,8 @@ def from_edge_index(
     self_loops: SelfLoops = "drop",
     name: str = "graph",
     metric: str | None = None,
+    node_ids: Any = None,
+    class_names: Any = None,
 ) -> GraphData:
     """Build a graph from arrays: an edge list, features, labels and splits.
 
@@ -60,8 +73,9 @@ def from_edge_index(
     features : array or sparse matrix, optional
         [N, F] numbers, dense or a scipy sparse matrix; stored as float32.
     labels : array, optional
-        Class numbers [N], with -1 or NaN for unlabelled nodes; or yes/no labels [N, C]
-        of 0 and 1, with NaN for unknown ones.
+        Class numbers [N], with -1 or NaN for unlabelled nodes; or words [N], with None
+        for unlabelled nodes, which are classes in alphabetical order; or yes/no labels
+        [N, C] of 0 and 1, with NaN for unknown ones.
     num_classes : int, optional
         C; by default the largest class number + 1.
     edge_weight : array of float, optional
@@ -82,6 +96,11 @@ def from_edge_index(
         Name of the graph in reports and messages.
     metric : str, optional
         How predictions are scored: see `GraphData.metric`.
+    node_ids : sequence, optional
+        What you call the nodes [N]: numbers, words or other objects. Predictions and
+        messages name nodes so.
+    class_names : sequence of str, optional
+        What you call the classes [C]; by default the words of `labels`.
 
     Returns
     -------
@@ -109,8 +128,9 @@ def from_edge_index(
     """
     edges = edge_array(edge_index)
     given = {"train": train, "val": val, "test": test}
+    refuse_column_names({"features": features, "labels": labels, **given})
     matrix = None if features is None else convert.feature_matrix(features)
-    targets = None if labels is None else convert.label_array(labels)
+    targets, words = label_values(labels)
     if num_nodes is None:
         num_nodes = known_num_nodes(matrix, targets, given)
     else:
@@ -125,6 +145,9 @@ def from_edge_index(
         track=bool(values),
     )
     values = {key: array[rows.positions] for key, array in values.items()}
+    num_classes = convert.count_classes(targets, num_classes)
+    if class_names is None:
+        class_names = numbered_beyond(words, num_classes)
     return GraphData(
         rows.indptr,
         rows.indices,
@@ -132,13 +155,38 @@ def from_edge_index(
         edge_attr={str(key): array for key, array in values.items()},
         features=matrix,
         labels=targets,
-        num_classes=convert.count_classes(targets, num_classes),
+        num_classes=num_classes,
         splits=convert.split_arrays(given, num_nodes),
         directed=directed,
         name=name,
         metric=metric,
         report=rows.report,
+        node_ids=given_node_ids(node_ids, num_nodes),
+        class_names=given_class_names(class_names, num_classes),
     )
+
+
+def label_values(labels: Any) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    """Return labels as numbers, and the names of the classes where they were words."""
+    if labels is None:
+        return None, None
+    if not hasattr(labels, "dtype"):
+        given = list(labels)
+        if any(isinstance(value, str) for value in given):
+            labels = np.array(given, object)
+    if getattr(labels, "dtype", None) is not None and _are_words(labels):
+        words = np.asarray(labels)
+        codes = label_codes(words)
+        return codes, names_of_classes(words, codes)
+    return convert.label_array(labels), None
+
+
+def _are_words(labels: Any) -> bool:
+    """Return whether labels are text, perhaps with gaps."""
+    kind = getattr(labels.dtype, "kind", "")
+    if kind == "U":
+        return True
+    return kind == "O" and any(isinstance(value, str) for value in labels.ravel())
 
 
 def _edge_values(
@@ -211,89 +259,14 @@ def from_scipy(
     return from_edge_index(np.stack([entries.row, entries.col]), **options)
 
 
-def from_networkx(
-    graph: Any,
-    *,
-    weight: str | None = None,
-    edge_attr: tuple[str, ...] | list[str] = (),
-    directed: bool | None = None,
-    **options: Any,
-) -> GraphData:
-    """Build a graph from a NetworkX graph; node *i* is the i-th of ``graph.nodes``.
-
-    Parameters
-    ----------
-    graph : networkx.Graph
-        Anything with ``nodes(data=...)``, ``edges(data=True)`` and ``is_directed()``.
-    weight : str, optional
-        Name of the edge attribute with the weights.
-    edge_attr : sequence of str, default ()
-        Names of further edge attributes to keep.
-    directed : bool, optional
-        Whether to keep the direction of edges; by default, whether the graph is
-        directed.
-    **options : dict
-        Arguments of `from_edge_index`. `features`, `labels`, `train`, `val` and `test`
-        may also be names of node attributes.
-
-    Returns
-    -------
-    GraphData
-        The checked graph.
-
-    Raises
-    ------
-    GraphFormatError
-        If some node or edge lacks an attribute; as `from_edge_index`.
-
-    Examples
-    --------
-    >>> import networkx as nx
-    >>> import daskgnn
-    >>> graph = nx.path_graph(4)
-    >>> nx.set_node_attributes(graph, {0: 0, 1: 0, 2: 1, 3: 1}, "group")
-    >>> daskgnn.from_networkx(graph, labels="group")
-    GraphData('graph', 4 nodes, 6 edges, 0 features, 2 classes)
-    """
-    number = {node: i for i, node in enumerate(graph.nodes)}
-    ends = [(number[u], number[v], data) for u, v, data in graph.edges(data=True)]
-    for key in ("features", "labels", *SPLITS):
-        if isinstance(options.get(key), str):
-            found = [data for _, data in graph.nodes(data=True)]
-            options[key] = _column(found, options[key], "node")
-    columns = [data for _, _, data in ends]
-    if weight is not None:
-        options["edge_weight"] = _column(columns, weight, "edge")
-    if edge_attr:
-        options["edge_attr"] = {key: _column(columns, key, "edge") for key in edge_attr}
-    options.setdefault("num_nodes", len(number))
-    edges = np.array([(u, v) for u, v, _ in ends], dtype=np.int64).reshape(-1, 2).T
-    return from_edge_index(
-        edges, directed=graph.is_directed() if directed is None else directed, **options
-    )
-
-
-def _column(rows: list[dict[str, Any]], key: str, what: str) -> np.ndarray:
-    missing = sum(key not in row for row in rows)
-    if missing:
-        raise GraphFormatError(
-            f"{missing} of {len(rows)} {what}s have no attribute {key!r}: "
-            f"give it to every {what}, or pass an array"
-        )
-    try:
-        return np.array([row[key] for row in rows])
-    except ValueError:
-        raise GraphFormatError(
-            f"{what} attribute {key!r} has rows of unequal length, expected equal ones"
-        ) from None
-
-
 def from_pyg(data: Any, **options: Any) -> GraphData:
     """Build a graph from a PyTorch Geometric ``Data`` object.
 
     It takes ``edge_index`` or ``adj_t``, ``num_nodes``, ``x``, ``y``, ``edge_weight``,
     ``edge_attr``, ``train_mask``, ``val_mask`` and ``test_mask``, as far as the object
-    has them.
+    has them; ids of nodes from ``node_ids``, ``node_id``, ``n_id`` or ``node_names``,
+    and names of classes from ``class_names`` or ``label_names``, where there is one for
+    each node or class.
 
     Parameters
     ----------
@@ -353,4 +326,20 @@ def from_pyg(data: Any, **options: Any) -> GraphData:
         value = getattr(data, attribute, None)
         if value is not None:
             options.setdefault(option, value)
-    return from_edge_index(edge_index, **options)
+    return _with_names(from_edge_index(edge_index, **options), data, options)
+
+
+def _with_names(graph: GraphData, data: Any, options: dict[str, Any]) -> GraphData:
+    """Return a graph with the names of nodes and classes that PyG's object has."""
+    found: dict[str, Any] = {}
+    for field, (attributes, count, named) in {
+        "node_ids": (_PYG_IDS, graph.num_nodes, given_node_ids),
+        "class_names": (_PYG_CLASSES, graph.num_classes, given_class_names),
+    }.items():
+        values = [getattr(data, name, None) for name in attributes]
+        given: Any = next((v for v in values if v is not None), None)
+        listed: Any = given.tolist() if hasattr(given, "tolist") else given
+        usable = isinstance(listed, list | tuple) and len(listed) == count
+        if options.get(field) is None and usable and len({*map(str, listed)}) == count:
+            found[field] = named(listed, count)
+    return replace(graph, **found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.inputfiles import find_files, plain_suffix, readable
 from daskgnn.graph.memory.checks import SPLITS
+from daskgnn.graph.memory.origin import Origin
+from daskgnn.graph.readers.names import names_of_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.readers.build import BuildOptions
 
 _ID_NAMES = ("id", "node_id", "node", "nid")
-_LABEL_NAMES = ("label", "labels", "y", "class", "target")
+LABEL_NAMES = ("label", "labels", "y", "class", "target")
 _SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val"}
 _SPLIT_WORDS["test"] = "test"
 _BROKEN = (ValueError, OSError, EOFError, ArithmeticError)
@@ -39,6 +42,10 @@ class NodeTable:
     """int64 or str [N], the id of each node; None where row i is node i."""
     columns: dict[str, Any] = field(default_factory=dict)
     """``features``, ``labels`` and splits, those that there are."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes, where labels are words."""
+    origin: Origin = field(default_factory=Origin)
+    """Names of the columns and of the file, for messages."""
 
     def match(self, spool: Spool, words: WordIds | None) -> Spool:
         """Return edges whose ends are rows of this table.
@@ -107,7 +114,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
 
     ids = take(None, _ID_NAMES)
     found = NodeTable(len(frame), None if ids is None else _check_ids(ids))
-    labels = take(options.labels, _LABEL_NAMES)
+    labels = take(options.labels, LABEL_NAMES)
     splits = {name: take(getattr(options, name), (name,)) for name in SPLITS}
     words = take(None, ("split",))
     if words is not None:
@@ -121,9 +128,33 @@ def read_nodes(options: BuildOptions) -> NodeTable:
         and all(isinstance(name, str) for name in listed)
     ):
         features = _features(frame, listed, left)
-    named = {"features": features, "labels": _as_labels(labels), **splits}
+    found.origin = _origin(frame, options, listed, left)
+    codes = label_codes(labels)
+    found.class_names = names_of_classes(labels, codes)
+    named = {"features": features, "labels": codes, **splits}
     found.columns = {name: value for name, value in named.items() if value is not None}
     return found
+
+
+def _origin(
+    frame: pd.DataFrame, options: BuildOptions, listed: Any, left: list[str]
+) -> Origin:
+    """Return what messages call the table and its columns."""
+    named = isinstance(listed, list | tuple) and all(isinstance(n, str) for n in listed)
+    columns = list(listed) if named else [n for n in left if _holds(frame[n])]
+    features: list[str] = []
+    for name in columns if named or listed is None else ():
+        first = frame[name].iloc[0]
+        wide = isinstance(first, list | tuple | np.ndarray)
+        features += [f"{name}[{i}]" for i in range(len(first))] if wide else [name]
+    labels = options.labels
+    if not isinstance(labels, str):
+        usual = (n for n in LABEL_NAMES if labels is None and n in frame.columns)
+        labels = next(usual, "")
+    table = frame.attrs.get("file", "")
+    if isinstance(options.nodes, str | os.PathLike):
+        table = str(options.nodes)
+    return Origin(table=table, features=tuple(features), labels=labels)
 
 
 def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
@@ -202,11 +233,13 @@ def _matrix(column: pd.Series, name: str) -> np.ndarray:
     except (ValueError, TypeError):
         raise GraphFormatError(
             f"column {name!r} of the table of nodes holds no numbers or lists of equal "
-            "length: name the columns of features by features=[...]"
+            "length",
+            python="name the columns of features by features=[...]",
+            shell="name the columns of features by --feature-columns a,b",
         ) from None
 
 
-def _as_labels(labels: Any) -> Any:
+def label_codes(labels: Any) -> Any:
     """Return labels as numbers; a column of lists becomes (N, C)."""
     if not isinstance(labels, np.ndarray) or labels.dtype.kind in "biuf":
         return labels

@@ -203,6 +203,7 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
         yield "feature_dtype", repr(schema.feature_dtype), f"one of {words}"
     if "features" in schema.tables and not schema.num_features:
         yield "num_features", "0", "F, or tables without 'features'"
+    yield from _name_faults(schema)
     for split, ids in schema.splits.items():
         right = is_array(ids, (np.size(ids),), np.int64)
         if not right or _strays(ids, schema.num_nodes):
@@ -222,6 +223,13 @@ def _schema_faults(schema: GraphSchema) -> Iterator[Fault]:
             shown(bounds),
             f"int64 numbers that ascend from 0 to {schema.num_nodes}",
         )
+
+
+def _name_faults(schema: GraphSchema) -> Iterator[Fault]:
+    """Yield what is wrong with the names of the classes."""
+    names = schema.class_names
+    if names is not None and len({*names}) != schema.num_classes:
+        yield "class_names", shown(names), f"{schema.num_classes} different words"
 
 
 def _strays(ids: np.ndarray, num_nodes: int) -> bool:

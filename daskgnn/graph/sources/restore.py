@@ -29,7 +29,7 @@ def read_graph_data(store: Arrays) -> GraphData:
     GraphFormatError
         If what is stored is no graph.
     """
-    original = store.read("original_ids")
+    original, names = store.read("original_ids"), store.attributes.get("class_names")
     storage = np.argsort(original)
     indptr, slots = _original_rows(store.read("indptr"), storage)
     if is_vertex_cut(store):
@@ -46,6 +46,7 @@ def read_graph_data(store: Arrays) -> GraphData:
         **given,
         **{name: store.attributes[name] for name in _SAID},
         node_ids=unpack_ids(store.read, store.arrays),
+        class_names=None if names is None else tuple(names),
     )
 
 

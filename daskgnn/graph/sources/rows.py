@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,7 +93,7 @@ class SourceRows(RowReader):
 
 
 def in_dtype(
-    stored: np.ndarray, dtype: str, normalize: bool, name: Callable[[int], int]
+    stored: np.ndarray, dtype: str, normalize: bool, name: Callable[[int], Any]
 ) -> np.ndarray:
     """Return feature rows as `dtype`, each divided by its sum if `normalize`.
 

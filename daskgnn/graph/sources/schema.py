@@ -89,3 +89,5 @@ class GraphSchema:
     """Counts from reading the input: see `GraphData.report`."""
     partitioner: dict[str, Any] = field(default_factory=dict)
     """How the clusters were made: the method and its seed."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes; None where they are called by their numbers."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.edges.identify import unpack_ids
+from daskgnn.graph.memory.origin import Origin
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
 from daskgnn.graph.sources.schema import GraphSchema
@@ -102,7 +103,7 @@ class StoredSource(GraphSource):
             return normalize_rows(rows) if normalize else rows
         if dtype != "float32":
             return self._half_features(start, stop, dtype, normalize)
-        name = partial(_original, arrays, start)
+        name = partial(_called, arrays, start)
         return in_dtype(arrays.read("features", start, stop), dtype, normalize, name)
 
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
@@ -175,7 +176,7 @@ class StoredSource(GraphSource):
         for first in range(start - start % step, stop, step):
             begin, end = max(first, start), min(first + step, stop)
             rows = arrays.read("features", begin, end)
-            name = partial(_original, arrays, begin)
+            name = partial(_called, arrays, begin)
             out[begin - start : end - start] = in_dtype(rows, dtype, normalize, name)
         return out
 
@@ -299,7 +300,7 @@ class HeldArrays(Arrays):
 def _schema_of(arrays: Arrays) -> GraphSchema:
     """Return what a store says of its graph."""
     said, there = arrays.attributes, arrays.arrays
-    clusters = arrays.clusters()
+    clusters, names = arrays.clusters(), said.get("class_names")
     return GraphSchema(
         version=arrays.checksum,
         splits=arrays.group("splits"),
@@ -312,10 +313,13 @@ def _schema_of(arrays: Arrays) -> GraphSchema:
         cluster_crossing=clusters.crossing,
         split_bounds=arrays.read("spread_bounds") if is_vertex_cut(arrays) else None,
         split_rows_bytes=split_rows_bytes(arrays),
+        class_names=None if names is None else tuple(names),
         **{name: said[name] for name in _SAID},
     )
 
 
-def _original(arrays: Arrays, start: int, row: int) -> int:
-    """Return the original id of a row, counted from a storage id."""
-    return int(arrays.read("original_ids", start + row, start + row + 1)[0])
+def _called(arrays: Arrays, start: int, row: int) -> str:
+    """Return what the user calls a row, counted from a storage id."""
+    original = int(arrays.read("original_ids", start + row, start + row + 1)[0])
+    node_ids = unpack_ids(arrays.read, arrays.arrays)
+    return Origin(node_ids).shown(original)

@@ -115,8 +115,9 @@ def check_target(target: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise StoreError(
-            f"{target!r} exists already: give another path or "
-            "save(path, overwrite=True)"
+            f"{target!r} exists already",
+            python="give another path or save(path, overwrite=True)",
+            shell="give another path, or replace it with --force",
         )
     # A damaged store may be replaced, so its content is not read.
     root = Path(target, METADATA_FILE)

@@ -101,7 +101,7 @@ def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
         If the optimizer cannot be made or used.
     """
     optimizer = check_optimizer(optimizer_of(options), model)
-    return Schedule(optimizer, options["scheduler"], options["scheduler_interval"])
+    return Schedule(optimizer, options["lr_scheduler"], options["scheduler_interval"])
 
 
 class Schedule:

@@ -18,8 +18,8 @@ from daskgnn.train.options.options import RUN
 if TYPE_CHECKING:
     from daskgnn.train.options.option import Option
 
-_WRITTEN = "store"
-"""An entry that only a run itself writes, into its ``run.json``."""
+_WRITTEN = ("store", "out", "python")
+"""Entries that are a run's own in the ``run.json`` that it writes."""
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
         value of another type: the line names file, key, value and what is expected.
     """
     found = _read(path)
-    if _WRITTEN in found:
-        found = {k: v for k, v in found.items() if k not in (_WRITTEN, "out")}
+    if "store" in found:
+        found = {k: v for k, v in found.items() if k not in _WRITTEN}
     settings = {}
     for key, value in found.items():
         name = str(key).replace("-", "_")

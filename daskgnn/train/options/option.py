@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -61,8 +62,8 @@ class Option:
     """Of a choice; by the type."""
     optional: bool = False
     """Whether None can be given; by the type."""
-    flag: bool = True
-    """Whether the command line has it."""
+    flag: bool | str = True
+    """Whether the command line has it, or how it is written there."""
     metavar: str | None = None
     shown: str = ""
     """What ``--help`` says of the default, if not the default itself."""
@@ -71,6 +72,8 @@ class Option:
     name, or as part of another fact."""
     before: Any = None
     """What checkpoints without that fact stood at; None: at the default."""
+    formerly: str = ""
+    """The name that it had before, which is still understood."""
 
     def checked(self, name: str, value: Any) -> Any:
         """Return the value to use.
@@ -263,6 +266,7 @@ def taken(
     InputError
         If a name is none of theirs, naming the nearest, or a value cannot be used.
     """
+    given = renamed(options, given, who)
     for name in given:
         if name not in options:
             instead = instead_of(name)
@@ -272,6 +276,30 @@ def taken(
         name: option.checked(name, given[name]) if name in given else option.default
         for name, option in options.items()
     }
+
+
+def renamed(
+    options: Mapping[str, Option], given: Mapping[str, Any], who: str
+) -> dict[str, Any]:
+    """Return what is given under the present names; warn of those from before.
+
+    Raises
+    ------
+    InputError
+        If a setting is given under both names.
+    """
+    found = dict(given)
+    for name, option in options.items():
+        old = option.formerly
+        if old not in found or old in options:
+            continue
+        if name in found:
+            raise InputError(
+                f"{who} got {old} and {name}, which are the same: omit {old}"
+            )
+        warnings.warn(f"{who}: {old} is now called {name}", FutureWarning, stacklevel=2)
+        found[name] = found.pop(old)
+    return found
 
 
 def nearest(name: str, options: Mapping[str, Option]) -> str:

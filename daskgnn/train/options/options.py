@@ -40,8 +40,9 @@ class TrainOptions(PlainOptions, total=False):
 
     None is cross entropy, or binary cross entropy where a node has several labels.
     """
-    scheduler: Annotated[
-        "SchedulerFactory | None", Option(type_name="callable", fact="optimizer")
+    lr_scheduler: Annotated[
+        "SchedulerFactory | None",
+        Option(type_name="callable", fact="optimizer", formerly="scheduler"),
     ]
     """A function that takes the optimizer and returns a learning-rate scheduler of
     `torch.optim.lr_scheduler`.
@@ -51,7 +52,7 @@ class TrainOptions(PlainOptions, total=False):
     scheduler_interval: Annotated[
         Literal["epoch", "step"], Option("epoch", flag=False, fact=True)
     ]
-    """Whether `scheduler` advances once per epoch or once per update."""
+    """Whether `lr_scheduler` advances once per epoch or once per update."""
     deterministic: Annotated[bool, Option(True, flag=False)]
     """False allows layers that draw from torch's random generator, such as
     torch.nn.Dropout; results then vary from run to run."""
@@ -70,7 +71,7 @@ class RunOptions(PlainOptions, total=False):
 
     graph: Annotated[str, Option(group=GRAPH, flag=False, fact="graph_hash")]
     """A data set's name, or the path of a graph file or a store."""
-    data_dir: Annotated[str | None, Option(kind="path")]
+    data_dir: Annotated[str | None, Option(kind="path", shown="none")]
     """Folder where data sets are looked for before a download.
 
     By default the environment variable ``DASKGNN_DATA_DIR``.
@@ -82,7 +83,7 @@ class RunOptions(PlainOptions, total=False):
 
     Results depend on it, by rounding.
     """
-    num_clusters: Annotated[int | None, Option(least=1)]
+    num_clusters: Annotated[int | None, Option(least=1, shown="64")]
     """Number of clusters of nodes to partition into."""
     method: Annotated[str, Option("auto")]
     """The partitioner, for instance metis or hash."""
@@ -110,7 +111,14 @@ class RunOptions(PlainOptions, total=False):
     """Dropout probability of input features."""
     norm: Annotated[Literal["none", "layer"], Option("none", fact="model")]
     """Normalisation of hidden rows."""
-    epochs: Annotated[int, Option(20, group=TRAINING, least=1)]
+    start_from: Annotated[
+        str | None, Option(group=TRAINING, kind="path", metavar="RUN", flag="--from")
+    ]
+    """Start from the best parameters of the run in this directory (fine-tuning).
+
+    What is not given is as in that run, its graph included.
+    """
+    epochs: Annotated[int, Option(20, least=1)]
     """Epochs to train."""
     recipe: Annotated[bool, Option(True)]
     """Use the tested settings of this data set for options that are not given."""

@@ -43,7 +43,9 @@ class PlainOptions(TypedDict, total=False):
     """
     num_neighbors: Annotated[
         Sequence[int] | None,
-        Option(group=SAMPLING, check=fan_outs, fact="num_neighbors"),
+        Option(
+            group=SAMPLING, check=fan_outs, fact="num_neighbors", shown="15,10,5,..."
+        ),
     ]
     """Neighbours sampled at each hop, hop 1 first; -1 = all."""
     sample_by: Annotated[
@@ -125,7 +127,9 @@ class PlainOptions(TypedDict, total=False):
     results. "server": a parameter server; each part's gradient makes an update when it
     arrives. A slow worker then delays no other worker, but results depend on timing.
     """
-    staleness: Annotated[int | None, Option(least=0, fact="gradients")]
+    staleness: Annotated[
+        int | None, Option(least=0, fact="gradients", shown="1 (async), 8 (server)")
+    ]
     """Updates by which gradients are late (async), or may be (server).
 
     With "async" exactly so many, by default 1; 0 is identical to "tree". With "server"
@@ -174,7 +178,7 @@ class PlainOptions(TypedDict, total=False):
 
     Results are identical. "auto" uses "window" while steps take less than 2 s.
     """
-    window: Annotated[int | None, Option(least=1, metavar="STEPS")]
+    window: Annotated[int | None, Option(least=1, metavar="STEPS", shown="64")]
     """Largest number of steps that are prepared together.
 
     None takes ``gnn.window`` from Dask's configuration (64).

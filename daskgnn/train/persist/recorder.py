@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daskgnn.errors import InputError, TrainingError, first_line
+from daskgnn.errors import IN_PYTHON, InputError, TrainingError, first_line
 from daskgnn.train.persist.background import Background
 from daskgnn.train.persist.checkpoint import (
     Checkpoint,
@@ -160,14 +160,34 @@ class Recorder:
         for name in (METRICS, CHECKPOINTS):
             if self.storage.exists(name):
                 raise InputError(
-                    f"out={self.place!r} already holds a run: give another "
-                    "out, or continue it with fit(epochs, resume=True)"
+                    f"out={self.place!r} already holds a run",
+                    python="give another out=..., or continue it with fit(epochs, "
+                    "resume=True)",
+                    shell="give another --out, or continue it with daskgnn train "
+                    f"--resume {self.place}",
                 )
 
-    def open(self) -> None:
-        """Drop a last line that a kill cut short."""
+    def begin(self, checkpoint: Checkpoint | None, step: int) -> None:
+        """Drop a last line that a kill cut short, and note how training begins.
+
+        Parameters
+        ----------
+        checkpoint
+            Of where it begins: a run that is killed before the next one can be resumed
+            too. None if it resumes from one, at `step`.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`.
+        """
         if self.storage is not None:
             self.storage.drop_torn_line(METRICS)
+        if checkpoint is None:
+            self.event("resume", step=step)
+        else:
+            self.save(checkpoint)
+        self.wait_until_written()
 
     def step(self, record: dict[str, Any]) -> None:
         """Record a step."""
@@ -249,6 +269,23 @@ class Recorder:
         self._hear()
         self._write_pending()
 
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Wait in the end until all checkpoints are written.
+
+        Raises
+        ------
+        TrainingError
+            As `flush`; what failed inside is reported first.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(TrainingError):
+                self.wait_until_written()
+            raise
+        self.wait_until_written()
+
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint of the directory."""
         if self.storage is None:
@@ -275,7 +312,7 @@ class Recorder:
         return (
             f"the checkpoint of step {self.durable} is in "
             f"{self.storage.path_of(CHECKPOINTS)}: daskgnn train --resume "
-            f"{self.place}, or fit(epochs, resume=True)"
+            f"{self.place}{IN_PYTHON}"
         )
 
     def _write(self, checkpoint: Checkpoint) -> tuple[int, float]:

@@ -62,6 +62,9 @@ class _Sums:
     )
     """Seconds of each step's exchange."""
 
+    workers: list[str] = field(default_factory=list)
+    """Of the last window."""
+
     def add(self, window_profile: WindowProfile, gaps: Seconds, wall: float) -> None:
         """Add a window; `gaps` are the driver's lines before it."""
         self.windows += 1
@@ -75,8 +78,16 @@ class _Sums:
             self.present[worker] = self.present.get(worker, 0.0) + time_here
             include(self.mean, lines, 1 / len(columns))
         include(self.mean, gaps)
+        self.workers = list(columns)
         self._add_prepared(window_profile)
         self.exchanges.extend(window_profile.exchanges())
+
+    def add_after(self, gaps: Seconds) -> None:
+        """Add the driver's lines after a window."""
+        for worker in self.workers:
+            include(self.chain[worker], gaps)
+            self.present[worker] += sum(gaps.values())
+        include(self.mean, gaps)
 
     def _add_prepared(self, window_profile: WindowProfile) -> None:
         for part, report in enumerate(window_profile.prepared):
@@ -131,7 +142,7 @@ class StepProfile:
         """What workers fetched from each other, where it was asked for."""
         self._first: _Sums | None = None
         self._sums = _Sums()
-        self._outside = self._driver = 0.0
+        self._evaluation = self._driver = 0.0
         self.begin()
 
     # -- called by the loop, in this order
@@ -152,18 +163,25 @@ class StepProfile:
         """Take note of a window's end and of its account."""
         now = time.perf_counter()
         wall, self._end = now - self._mark, now
-        gaps = {"driver": self._driver, "outside": self._outside}
-        sums = self._sums
-        sums.add(window_profile, gaps, wall)
-        sums.seconds = now - self._start
-        if not self.inline and self._first is None:
-            self._first, self._sums = sums, _Sums()
-            self._start, self.began = now, time.time()
+        self._evaluation = 0.0
+        self._sums.add(window_profile, {"driver": self._driver}, wall)
+        self._sums.seconds = now - self._start
+
+    def evaluated(self, seconds: float) -> None:
+        """Take note of what the caller took to evaluate after a window."""
+        self._evaluation += seconds
 
     def resume(self) -> None:
         """Take note that the caller has done with a window."""
-        self._mark = time.perf_counter()
-        self._outside = self._mark - self._end
+        self._mark = now = time.perf_counter()
+        gap = now - self._end
+        evaluation = min(self._evaluation, gap)
+        gaps = {"evaluation": evaluation, "outside": gap - evaluation}
+        self._sums.add_after(gaps)
+        self._sums.seconds = now - self._start
+        if not self.inline and self._first is None:
+            self._first, self._sums = self._sums, _Sums()
+            self._start, self.began = now, time.time()
 
     # -- read at the end
 

@@ -29,7 +29,8 @@ LINES = {
     "batches": "wait for batches",
     "dask": "Dask (remainder)",
     "driver": "driver",
-    "outside": "evaluation, checkpoints",
+    "evaluation": "evaluation",
+    "outside": "records, checkpoints",
 }
 """The lines of the table, and what they are called."""
 
