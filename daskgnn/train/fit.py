@@ -89,6 +89,7 @@ class Fit:
             epochs,
             lambda: self.loop.window_size(self.window),
             self.options["checkpoint_every"],
+            self.loop.gradients.steps_alike,
         )
         results = self.loop.run(plan, run_state.state, run_state.schedule)
         while (result := self._next(results)) is not None:
@@ -166,11 +167,11 @@ class Fit:
             "lr": run_state.schedule.options()[0].get("lr"),
             **sums.traffic(),
         }
-        staleness = self.loop.method.staleness
-        if staleness:
+        gradients = self.loop.gradients
+        if gradients.staleness:
             first = epoch * self.plan.steps_per_epoch
             last = first + self.plan.steps_per_epoch
-            record["staleness"] = staleness_counts(staleness, first, last)
+            record["staleness"] = staleness_counts(gradients, first, last)
         run_state.last_loss = record["loss"]
         score = self._validate(epoch, record)
         # The epoch ends here: what is lost before is computed again.

@@ -17,7 +17,7 @@ from daskgnn.errors import CheckpointError, InputError
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.train.checks import check_worker_limit
-from daskgnn.train.options.options import RunOptions
+from daskgnn.train.options.options import RunOptions, of_older_run
 from daskgnn.train.options.plainoptions import PlainOptions
 from daskgnn.train.options.recipes import with_recipe
 from daskgnn.train.persist.recorder import Progress, Silent
@@ -295,7 +295,7 @@ def _reopened(
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
     out = open_storage(directory)
     try:
-        settings = json.loads(out.read(SETTINGS))
+        settings = of_older_run(json.loads(out.read(SETTINGS)))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{directory} holds no run ({SETTINGS} cannot be read): give the directory "

@@ -11,7 +11,7 @@ import yaml
 
 from daskgnn.errors import InputError
 from daskgnn.train.options.option import nearest
-from daskgnn.train.options.options import RUN
+from daskgnn.train.options.options import RUN, of_older_run
 
 if TYPE_CHECKING:
     from daskgnn.train.options.option import Option
@@ -34,7 +34,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     found = _read(path)
     if _WRITTEN in found:
-        found = {k: v for k, v in found.items() if k not in (_WRITTEN, "out")}
+        own = (_WRITTEN, "out")
+        found = {k: v for k, v in of_older_run(found).items() if k not in own}
     settings = {}
     for key, value in found.items():
         name = str(key).replace("-", "_")

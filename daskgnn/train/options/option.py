@@ -68,7 +68,7 @@ class Option:
     """Whether a checkpoint must agree with it to be continued: as a fact of its own
     name, or as part of another fact."""
     before: Any = None
-    """What checkpoints without that fact stood at; None: at the default."""
+    """What runs and checkpoints without it stood at; None: at the default."""
 
     def checked(self, name: str, value: Any) -> Any:
         """Return the value to use.
