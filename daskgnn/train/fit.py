@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.compute.gradients import staleness_counts
+from daskgnn.train.firstlosses import FirstLosses
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.runstate import Best, RunState, Sums
 from daskgnn.train.signals import Terminated
@@ -60,6 +61,10 @@ class Fit:
     _saved: int = field(init=False)
     """The step of the last checkpoint that was asked for."""
     _saved_at: float = field(init=False)
+    _first_losses: FirstLosses = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._first_losses = FirstLosses(self.evaluator.graph, self.options)
 
     def run(self, epochs: int) -> None:
         """Train until `epochs` epochs are done, or early stopping ends the run.
@@ -139,6 +144,7 @@ class Fit:
                 sums.gradient_bytes += told.dense_bytes
                 sums.sent_gradient_bytes += told.sent_bytes
             self.recorder.step(record)
+            self._first_losses.look(record["step"], told.loss)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)
