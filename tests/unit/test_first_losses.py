@@ -1,6 +1,7 @@
 """A run whose loss multiplies in its first steps says so, once."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def linear(graph):
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     graph = planted_graph(200)
-    graph.features = graph.features * np.float32(30)
+    graph = replace(graph, features=graph.features * np.float32(30))
     return stored(graph, tmp_path_factory.mktemp("graph") / "g.zarr")
 
 
