@@ -70,7 +70,7 @@ bench-gradients: $(VENV)/.test  ## Measure the options that combine gradients
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/gradients.py --json $(BENCH_OUT)
 
-bench-accuracy: $(VENV)/.test  ## Measure test accuracy of these options, 5 seeds (under an hour; resumes)
+bench-accuracy: $(VENV)/.test  ## Measure test accuracy of these options, 5 seeds (hours; resumes)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/gradients.py --only accuracy \
 		--results $(BENCH_OUT)/accuracy-of-ways.jsonl --json $(BENCH_OUT)

@@ -9,8 +9,8 @@
 - sums: milliseconds of a sum alone in a tree and a ring, by size and parts;
 - straggler: seeds/s where one of two workers is four times as slow;
 - precision: step time in bfloat16 against float32;
-- accuracy: test accuracy of each way at the same number of updates, on Cora and
-  Coauthor CS, means of some seeds (under an hour; not done unless asked for).
+- accuracy: test accuracy of each way at the same number of updates, on six
+  graphs (DASKGNN_DATA_DIR), means of some seeds (hours; not done unless asked for).
 
 What is compared runs in turns, after a turn that does not count.
 """
@@ -354,7 +354,11 @@ def main() -> None:
             "accuracy": (
                 f"test accuracy at equal updates, {args.seeds} seeds",
                 lambda: measure_accuracy(
-                    names or list(ACCURACY), modes, args.seeds, *kept, args.results
+                    {name: ACCURACY[name] for name in names or ACCURACY},
+                    modes,
+                    args.seeds,
+                    *kept,
+                    args.results,
                 ),
             ),
         }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ways import ACCURACY, MODES, PARTS, stores, trainer_of, updates_of
+from ways import MODES, PARTS, stores, trainer_of, updates_of
 
 from daskgnn.cluster.clusters import own_cluster
 
@@ -31,7 +31,7 @@ ON_WORKERS = ("server 8",)
 
 
 def measure_accuracy(
-    names: Sequence[str],
+    setups: dict[str, Setup],
     modes: Sequence[str],
     seeds: int,
     folder: str,
@@ -39,7 +39,7 @@ def measure_accuracy(
     results: str,
 ) -> list[dict[str, Any]]:
     """Do the runs that `results` does not have; return a row a mode."""
-    found = list(stores(list(names), folder, cache))
+    found = list(stores(list(setups), folder, cache))
     file = Path(results)
     done = _read(file)
     with ExitStack() as stack:
@@ -51,16 +51,17 @@ def measure_accuracy(
                 for name, path in found
                 for mode in modes
                 if (mode in ON_WORKERS) == on_workers
-                and (name, mode, seed, _text(ACCURACY[name])) not in done
+                and (name, mode, seed, _text(setups[name])) not in done
             ]
             if todo and on_workers:
                 client = stack.enter_context(own_cluster(PARTS))
             for name, path, mode, seed in todo:
-                line = _train(name, path, client, mode, seed)
+                line = _train(name, setups[name], path, client, mode, seed)
                 with file.open("a") as lines:
                     lines.write(json.dumps(line) + "\n")
                 print(f"  {line}", flush=True)
-    return _table(_read(file), [name for name, _ in found], modes, seeds)
+    measured = {name: setups[name] for name, _ in found}
+    return _table(_read(file), measured, modes, seeds)
 
 
 def _text(setup: Setup) -> str:
@@ -75,9 +76,11 @@ def _read(file: Path) -> dict[tuple[str, str, int, str], dict[str, Any]]:
     return {(r["graph"], r["mode"], r["seed"], r["setup"]): r for r in lines}
 
 
-def _train(name: str, path: str, client: Any, mode: str, seed: int) -> dict[str, Any]:
+def _train(
+    name: str, setup: Setup, path: str, client: Any, mode: str, seed: int
+) -> dict[str, Any]:
     """Train once; return what is kept of the run."""
-    setup, began = ACCURACY[name], time.perf_counter()
+    began = time.perf_counter()
     trainer = trainer_of(
         replace(setup, batch=_batch(setup, mode)), path, client, mode, seed, window=8
     )
@@ -112,14 +115,14 @@ def _batch(setup: Setup, mode: str) -> int:
 
 def _table(
     runs: dict[tuple[str, str, int, str], dict[str, Any]],
-    names: Sequence[str],
+    setups: dict[str, Setup],
     modes: Sequence[str],
     seeds: int,
 ) -> list[dict[str, Any]]:
     """Return a row a mode: means in per cent, and how far from the tree."""
     rows: list[dict[str, Any]] = [{"mode": mode} for mode in modes]
-    for name in names:
-        text = _text(ACCURACY[name])
+    for name, setup in setups.items():
+        text = _text(setup)
         for row in rows:
             lines = [runs[name, row["mode"], seed, text] for seed in range(seeds)]
             found = [100 * line["accuracy"] for line in lines]

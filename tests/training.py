@@ -97,10 +97,14 @@ def scaled_sage(graph):
     return Scaled(graph.num_features, 16, graph.num_classes, 2)
 
 
+AT_ONCE = {"warmup_steps": 0, "ramp_steps": 0}
+"""As plain torch trains."""
+
+
 def trainer(path, num_parts, client, model=small_sage, **options):
-    """Return a trainer on a stored graph."""
+    """Return a trainer on a stored graph, which trains at full rate at once."""
     graph = daskgnn.open_graph(path, num_parts)
-    options = {"num_neighbors": [4, 3], "batch_size": 48, **options}
+    options = {"num_neighbors": [4, 3], "batch_size": 48, **AT_ONCE, **options}
     return daskgnn.Trainer(model(graph), graph, client=client, **options)
 
 

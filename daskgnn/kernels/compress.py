@@ -71,6 +71,12 @@ class Compression:
     kind: str
     amount: float = 0.0
 
+    def ramped(self, ramp: float) -> Compression:
+        """Return the compression when its sparsity has risen so far, from 0 to 1."""
+        if self.kind != "topk" or ramp >= 1:
+            return self
+        return Compression(self.kind, self.amount**ramp)
+
     def first(self, shapes: tuple[tuple[int, ...], ...]) -> Carried:
         """Return what a part carries before the first step."""
         carried = {RESIDUAL: np.zeros(sum(map(prod, shapes)), np.float32)}

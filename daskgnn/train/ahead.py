@@ -66,7 +66,14 @@ class Lookahead:
             # A new name, so that results of an earlier fit that have not been released
             # by the scheduler yet are never taken for those of this one.
             replace(deployment.preparation, run=new_name()),
-            WindowPlanner(plan, graph.num_parts, graph.index_dtype, gradients, expand),
+            WindowPlanner(
+                plan,
+                graph.num_parts,
+                graph.index_dtype,
+                gradients,
+                deployment.options["warmup_steps"],
+                expand,
+            ),
             int(dask.config.get("gnn.look-ahead")),
         )
 

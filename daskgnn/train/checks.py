@@ -14,6 +14,7 @@ from daskgnn.sampling import NeighborSampler
 from daskgnn.sampling.check import check_sampler
 from daskgnn.train.options.option import Option, taken
 from daskgnn.train.options.options import TRAINER
+from daskgnn.train.options.plainoptions import WARMUP_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +80,8 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
             )
     found = taken(TRAINER, given, "Trainer")
     found["feature_dtype"] = check_feature_dtype(found["feature_dtype"], graph)
+    if found["warmup_steps"] is None:
+        found["warmup_steps"] = WARMUP_STEPS if found["lr_scheduler"] is None else 0
     return cast("TrainOptions", found)
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.compute.gradients import staleness_counts
+from daskgnn.train.firstlosses import FirstLosses
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.runstate import Best, RunState, Sums
 from daskgnn.train.signals import Terminated
@@ -83,6 +84,10 @@ class Fit:
     _saved_at: float = field(init=False)
     _since: float = field(init=False)
     """Up to when the time is in records, on the clock of this process."""
+    _first_losses: FirstLosses = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._first_losses = FirstLosses(self.evaluator.graph, self.options)
 
     def run(self, epochs: int) -> None:
         """Train until `epochs` epochs are done, or early stopping ends the run.
@@ -113,6 +118,7 @@ class Fit:
             epochs,
             lambda: self.loop.window_size(self.window),
             self.options["checkpoint_every"],
+            self.loop.gradients.steps_alike,
         )
         results = self.loop.run(plan, run_state.state, run_state.schedule)
         while (result := self._next(results)) is not None:
@@ -164,6 +170,7 @@ class Fit:
                 sums.gradient_bytes += told.dense_bytes
                 sums.sent_gradient_bytes += told.sent_bytes
             self.recorder.step(record)
+            self._first_losses.look(record["step"], told.loss)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)
@@ -192,11 +199,11 @@ class Fit:
             "lr": run_state.schedule.options()[0].get("lr"),
             **sums.traffic(),
         }
-        staleness = self.loop.method.staleness
-        if staleness:
+        gradients = self.loop.gradients
+        if gradients.staleness:
             first = epoch * self.plan.steps_per_epoch
             last = first + self.plan.steps_per_epoch
-            record["staleness"] = staleness_counts(staleness, first, last)
+            record["staleness"] = staleness_counts(gradients, first, last)
         run_state.last_loss = record["loss"]
         score = self._validate(epoch, record)
         # The epoch ends here: what is lost before is computed again.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.cluster.placement import Event
+    from daskgnn.dataflow.steps.method import StepMethod
     from daskgnn.dataflow.steps.peers import MemberReport
     from daskgnn.kernels.seeds import SeedPlan
     from daskgnn.kernels.traffic import Traffic
@@ -83,7 +84,8 @@ class TrainLoop:
     def __post_init__(self) -> None:
         self.executor = self.lookahead.executor
         self.programs = self.deployment.programs
-        self.method = method_of(self.deployment.program.gradients)
+        self.gradients = self.deployment.program.gradients
+        self.method = method_of(self.gradients)
         self.step_profile = StepProfile(inline=self.executor.num_workers() == 0)
 
     def run(
@@ -121,7 +123,8 @@ class TrainLoop:
     ) -> StepProfile:
         """Train so many steps from where a run stands, for their profile alone."""
         size = partial(self.window_size, most)
-        some = some_windows(plan, run_state.position, steps, size)
+        alike = self.gradients.steps_alike
+        some = some_windows(plan, run_state.position, steps, size, alike)
         for _ in self.run(some, run_state.state, schedule):
             pass
         self.step_profile.transfers = transfers(self.executor, self.step_profile.began)
@@ -161,7 +164,12 @@ class TrainLoop:
         window = ahead.window
         name = (ahead.run, window.number)
         steps = WindowSteps(
-            self.method, name, state, self.programs, ahead.batches, options
+            self._method_for(window),
+            name,
+            state,
+            self.programs,
+            ahead.batches,
+            options,
         )
         outcomes = self.executor.run_in_order(steps) if self._goes_in_order() else []
         batches = ahead.batches
@@ -190,6 +198,11 @@ class TrainLoop:
             self._count([report.traffic for report in reports]),
         )
         return WindowResult(window, after, window_profile)
+
+    def _method_for(self, window: Window) -> StepMethod:
+        """Return how a window's steps are taken: staleness rises at first."""
+        limit = self.lookahead.planner.limit(window)
+        return replace(self.method, staleness=limit)
 
     def _ask_for_reports(self, ahead: PreparedAhead) -> list[Any]:
         """Have the reports of a window's preparation made; return their keys."""

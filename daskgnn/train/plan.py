@@ -53,19 +53,23 @@ def windows(
     epochs: int,
     size: Callable[[], int],
     checkpoint_every: int | None,
+    alike: Callable[[int], int | None] = lambda _: None,
 ) -> Iterator[Window]:
     """Yield the windows from `start` to the end of the last epoch.
 
     `size` is asked for the most steps of each. A window ends at its epoch's
-    end, and where a checkpoint is due: a multiple of `checkpoint_every` steps since
-    the run began.
+    end, where a checkpoint is due: a multiple of `checkpoint_every` steps since the
+    run began, and after the steps that are `alike` from its first one on.
     """
     per_epoch = plan.steps_per_epoch
     epoch, step, number = start.epoch, start.step, 0
     while epoch < epochs:
         take = min(size(), per_epoch - step)
+        done = epoch * per_epoch + step
+        most = alike(done)
+        if most is not None:
+            take = min(take, most)
         if checkpoint_every:
-            done = epoch * per_epoch + step
             take = min(take, checkpoint_every - done % checkpoint_every)
         last = step + take == per_epoch
         yield Window(number, epoch, step, take, last)
@@ -74,12 +78,16 @@ def windows(
 
 
 def some_windows(
-    plan: SeedPlan, start: Position, steps: int, size: Callable[[], int]
+    plan: SeedPlan,
+    start: Position,
+    steps: int,
+    size: Callable[[], int],
+    alike: Callable[[int], int | None] = lambda _: None,
 ) -> Iterator[Window]:
     """Yield the windows from `start` until so many steps are in them."""
     left = steps
     enough = start.epoch + 2 + steps // plan.steps_per_epoch
-    for window in windows(plan, start, enough, size, None):
+    for window in windows(plan, start, enough, size, None, alike):
         take = min(window.size, left)
         left -= take
         yield replace(window, size=take)
@@ -96,6 +104,7 @@ class WindowPlanner:
     dtype: np.dtype
     """Of the graph's node ids."""
     gradients: Gradients = SYNCHRONOUS
+    warmup_steps: int = 0
     expand: Callable[[Targets, int], Targets] | None = None
     """(targets of a step, key) -> targets; they are cut into parts thereafter, so they
     are the same for any number of parts."""
@@ -148,12 +157,24 @@ class WindowPlanner:
         per_epoch = self.plan.steps_per_epoch
         seeds = [self.plan.batch_size] * (per_epoch - 1)
         seeds.append(self.plan.num_targets(per_epoch - 1))
-        first = window.epoch * per_epoch + window.first
+        first = self._first_step(window)
         found = step_weights(self.gradients, seeds, window.first, window.size)
         for i, (weight, applies) in enumerate(found):
-            staleness = min(first + i, self.gradients.staleness)
+            late = self.gradients.staleness_of(first + i)
             done = window.first + i + 1
             every = self.gradients.local_steps
             averages = every > 0 and (done % every == 0 or done == per_epoch)
-            rate = self.gradients.rate(staleness)
-            yield UpdateOptions([], weight, applies, averages, rate)
+            rate = self.gradients.rate(late) * self._warmth(first + i)
+            ramp = self.gradients.ramp(first + i)
+            yield UpdateOptions([], weight, applies, averages, rate, ramp, late)
+
+    def limit(self, window: Window) -> int:
+        """Return the largest staleness of a window's gradients."""
+        return self.gradients.limit(self._first_step(window))
+
+    def _first_step(self, window: Window) -> int:
+        return window.epoch * self.plan.steps_per_epoch + window.first
+
+    def _warmth(self, step: int) -> float:
+        """Return what the learning rate is multiplied by in the first steps."""
+        return min(1.0, (step + 1) / (self.warmup_steps + 1))

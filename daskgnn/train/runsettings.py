@@ -11,7 +11,7 @@ from daskgnn.graph.sources.stored import MemorySource
 from daskgnn.sampling import NeighborSampler
 from daskgnn.tasks.node import NodeClassification
 from daskgnn.train.modelsettings import describe_model
-from daskgnn.train.options.options import RUN, TRAINER
+from daskgnn.train.options.options import RUN, TRAINER, of_older_run
 from daskgnn.train.options.plainoptions import PlainOptions
 from daskgnn.train.persist.storage import is_url
 from daskgnn.train.rundirectory import SETTINGS, STORE, write_settings
@@ -69,7 +69,7 @@ def read_settings(out: Storage) -> dict[str, Any]:
             f"{out.place} holds no run ({SETTINGS} cannot be read): give the directory "
             "that daskgnn train --out wrote"
         ) from error
-    return settings
+    return of_older_run(settings)
 
 
 def check_rebuildable(settings: dict[str, Any], place: str, *, trains: bool) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.compute.program import Program
     from daskgnn.train.loop import WindowResult
+    from daskgnn.train.plan import Window
 
 
 _one_at_a_time = threading.Lock()
@@ -58,6 +59,9 @@ class ServerLoop(TrainLoop):
     def _goes_in_order(self) -> bool:
         return False
 
+    def _method_for(self, window: Window) -> StepMethod:
+        return self.method
+
     def _settle(
         self, result: WindowResult, state: TrainState, step_seconds: float
     ) -> None:
@@ -70,7 +74,8 @@ class ServerLoop(TrainLoop):
     ) -> tuple[TrainState, int]:
         """Serve a window's units; return the state after them, and how many tasks."""
         given = steps.state, steps.options, len(ahead.batches)
-        updates = _Updates(self.method, self.deployment.program, *given)
+        bound = self.lookahead.planner.limit(ahead.window)
+        updates = _Updates(self.method, self.deployment.program, *given, bound)
         service = _Service(self.executor, self.programs, ahead, updates)
         service.pool.remember(self._seconds or {})
         after = service.run()
@@ -88,12 +93,12 @@ class _Updates:
         state: TrainState,
         options: Sequence[UpdateOptions],
         num_parts: int,
+        bound: int,
     ) -> None:
         self.method, self.program, self.num_parts = method, program, num_parts
         self.before, self.options = state, options
         self.state = TrainState(state.parameters, state.optimizer, state.step)
-        assert program.gradients.bound is not None
-        self.versions = Versions(program.gradients.bound)
+        self.versions = Versions(bound)
         self._read: dict[Unit, np.ndarray] = {}
         self._arrived: dict[Unit, PartGradient] = {}
         self._shares: list[list[PartGradient]] = [[] for _ in options]

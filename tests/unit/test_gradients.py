@@ -127,15 +127,17 @@ def prepared(path, model=plain_sage):
     return planned, planned.executor.result(keys), window.size
 
 
-def delayed(path, staleness, compensation="none"):
+def delayed(path, staleness, compensation="none", ramp=0):
     """Train one epoch with late gradients in a plain loop; return the parameters."""
     planned, batches, size = prepared(path)
     versions = [planned.run_state.state.parameters]
     for step in range(size):
-        then = versions[max(step - staleness, 0)]
+        most = staleness if step >= ramp else staleness * step // ramp
+        late = min(step, most)
+        then = versions[step - late]
         session = TrainSession(planned.program, TrainState(then, {}))
         total = add_gradients(*(session.gradient(batch, step) for batch in batches))
-        gradient, rate, late = total.gradient, LR, min(step, staleness)
+        gradient, rate = total.gradient, LR
         if compensation == "linear":
             rate /= 1 + 0.1 * late
         if compensation == "inverse":
@@ -148,11 +150,11 @@ def delayed(path, staleness, compensation="none"):
 
 
 @pytest.mark.parametrize("compensation", ["none", "linear", "inverse", "dc-asgd"])
-@pytest.mark.parametrize("staleness", [1, 2])
-def test_late_gradients_equal_a_plain_loop(path, staleness, compensation):
+@pytest.mark.parametrize(("staleness", "ramp"), [(1, 0), (2, 0), (2, 4)])
+def test_late_gradients_equal_a_plain_loop(path, staleness, ramp, compensation):
     options = {"staleness": staleness, "compensation": compensation, **ALL}
-    fitted = run(path, 1, gradients="async", **options)
-    wanted = delayed(path, staleness, compensation)
+    fitted = run(path, 1, gradients="async", ramp_steps=ramp, **options)
+    wanted = delayed(path, staleness, compensation, ramp)
     np.testing.assert_allclose(parameters(fitted), wanted, atol=2e-7)
     on_time = run(path, 1, **ALL)
     assert not np.allclose(parameters(on_time), wanted, atol=1e-5)
@@ -172,8 +174,49 @@ def test_staleness_is_counted_in_the_epochs_records(path):
     assert "staleness" not in run(path, 1, **ALL).recorder.history.epochs[0]
 
 
-def test_windows_do_not_matter_and_resuming_is_exact(path, tmp_path):
+def test_staleness_rises_over_the_first_steps(path):
+    options = {"gradients": "async", "staleness": 2, "ramp_steps": 6, **ALL}
+    epochs = run(path, **options).recorder.history.epochs
+    assert [epoch["staleness"] for epoch in epochs] == [
+        {"0": 3, "1": 2},
+        {"1": 1, "2": 4},
+    ]
+
+
+def test_what_is_sent_of_the_largest_entries_falls_over_the_first_steps(path):
+    share, ramp = 0.05, 4
+    fitted = run(path, 1, compress=f"topk:{share}", ramp_steps=ramp, **ALL)
+    length = len(parameters(fitted))
+    shares = [share ** (step / (ramp + 1)) for step in range(1, ramp + 1)] + [share]
+    # Two parts, 8 bytes an entry.
+    wanted = sum(2 * 8 * round(s * length) for s in shares)
+    assert fitted.run_state.total.sent_gradient_bytes == wanted
+
+
+def test_warm_up_is_a_schedule_of_torch(path):
+    def rising(optimizer):
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1, (step + 1) / 5)
+        )
+
+    options = {**ALL, "optimizer": "adam", "scheduler_interval": "step"}
+    wanted = run(path, lr_scheduler=rising, **options)
+    found = run(path, warmup_steps=4, **options)
+    np.testing.assert_allclose(parameters(found), parameters(wanted), atol=1e-7)
+    assert found.params_sha256 != run(path, **options).params_sha256
+
+
+def test_warm_up_is_the_default_without_a_scheduler(path):
+    by_default = {"warmup_steps": None, **ALL}
+    assert run(path, 1, **by_default).options["warmup_steps"] == 20
+    schedule = {"lr_scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}
+    assert run(path, 1, **by_default, **schedule).options["warmup_steps"] == 0
+
+
+@pytest.mark.parametrize("ramp", [0, 7])
+def test_windows_do_not_matter_and_resuming_is_exact(path, tmp_path, ramp):
     options = {"gradients": "async", "staleness": 3, "optimizer": "adam"}
+    options |= {"ramp_steps": ramp, "warmup_steps": ramp}
     wanted = run(path, 3, **options).params_sha256
     assert run(path, 3, **{**options, "window": 1}).params_sha256 == wanted
     options |= {"model": plain_sage, "batch_size": 24, "out": tmp_path / "run"}

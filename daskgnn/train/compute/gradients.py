@@ -64,6 +64,8 @@ class Gradients:
     bound: int | None = None
     """Largest staleness of gradients that are applied as they come; None: they are
     not."""
+    ramp_steps: int = 0
+    """Steps over which staleness and sparsity rise to what is asked."""
     checksum_every: int | None = None
     """Steps between comparisons of all copies of the parameters: not a bit depends on
     it."""
@@ -94,6 +96,8 @@ class Gradients:
         }
         gradients = cls(**found)
         gradients._check(options["precision"])
+        if not gradients._ramps:
+            gradients = replace(gradients, ramp_steps=0)
         return gradients
 
     def _check(self, precision: str) -> None:
@@ -128,6 +132,32 @@ class Gradients:
             "sums": (self.sums != "tree", f"gradients={self.sums!r}"),
         }
         return {name: text for name, (is_used, text) in given.items() if is_used}
+
+    @property
+    def _ramps(self) -> bool:
+        """Whether there is anything that rises over the first steps."""
+        topk = self.compress is not None and self.compress.startswith("topk")
+        return bool(self.staleness or self.bound or topk)
+
+    def ramp(self, step: int) -> float:
+        """Return how far ramps have come in a step of the run, above 0 and up to 1."""
+        return min(1.0, (step + 1) / (self.ramp_steps + 1))
+
+    def limit(self, step: int) -> int:
+        """Return the largest staleness from a step of the run on, which rises."""
+        most = self.staleness if self.bound is None else self.bound
+        return most if step >= self.ramp_steps else most * step // self.ramp_steps
+
+    def steps_alike(self, step: int) -> int | None:
+        """Return for how many steps from one on `limit` stays; None: forever."""
+        later = range(step + 1, self.ramp_steps + 1)
+        rises = (s for s in later if self.limit(s) != self.limit(step))
+        first = next(rises, None)
+        return None if first is None else first - step
+
+    def staleness_of(self, step: int) -> int:
+        """Return how late a step's gradient is, if that is planned."""
+        return 0 if self.bound is not None else min(step, self.limit(step))
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with."""
@@ -186,6 +216,10 @@ class UpdateOptions:
     """With local steps: whether parts are averaged after this one."""
     rate: float = 1.0
     """What the learning rates in `groups` were multiplied by."""
+    ramp: float = 1.0
+    """How far the sparsity of compressed gradients has risen."""
+    late: int = 0
+    """Updates between what the gradient is taken at and what it is applied to."""
 
     def slowed(self, groups: list[dict[str, Any]], rate: float) -> UpdateOptions:
         """Return the options with some groups, whose learning rates are multiplied."""
@@ -215,9 +249,9 @@ def step_weights(
         yield seeds[step] / sum(together), last
 
 
-def staleness_counts(staleness: int, first: int, last: int) -> dict[str, int]:
+def staleness_counts(gradients: Gradients, first: int, last: int) -> dict[str, int]:
     """Return how many of the updates `first` to `last` - 1 had which staleness."""
-    counts = Counter(min(update, staleness) for update in range(first, last))
+    counts = Counter(map(gradients.staleness_of, range(first, last)))
     return {str(late): count for late, count in sorted(counts.items())}
 
 

@@ -45,9 +45,8 @@ class PackedSteps(StepMethod):
         with session.clock.phase("compress"):
             if carried is None:
                 carried = session.carried(part) or self.compression.first(shapes)
-            message, carried = self.compression.compress(
-                share.gradient, carried, shapes
-            )
+            compression = self.compression.ramped(step.options.ramp)
+            message, carried = compression.compress(share.gradient, carried, shapes)
         share = replace(share, gradient=message, sent_bytes=message.nbytes)
         return PartStep(share, carried)
 

@@ -321,9 +321,9 @@ class TrainSession:
 
     def _apply(self, gradient: np.ndarray, options: UpdateOptions) -> None:
         way, loaded = self.program.gradients, self._loaded
-        if way.compensation == "dc-asgd" and self._past:
+        if way.compensation == "dc-asgd" and options.late:
             now = CPU.array(loaded.flat)
-            gradient = delay_compensated(gradient, now, self._past[0])
+            gradient = delay_compensated(gradient, now, self._past[-options.late])
         if way.staleness:
             self._past.append(CPU.array(loaded.flat).copy())
         if self._scale is not None:

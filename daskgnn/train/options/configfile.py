@@ -13,7 +13,7 @@ from daskgnn.errors import InputError
 from daskgnn.paths import given_path
 from daskgnn.train.options.absent import instead_of
 from daskgnn.train.options.option import nearest
-from daskgnn.train.options.options import RUN
+from daskgnn.train.options.options import RUN, of_older_run
 
 if TYPE_CHECKING:
     from daskgnn.train.options.option import Option
@@ -36,7 +36,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     found = _read(path)
     if "store" in found:
-        found = {k: v for k, v in found.items() if k not in _WRITTEN}
+        found = {k: v for k, v in of_older_run(found).items() if k not in _WRITTEN}
     settings = {}
     for key, value in found.items():
         name = str(key).replace("-", "_")

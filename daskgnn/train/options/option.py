@@ -71,7 +71,7 @@ class Option:
     """Whether a checkpoint must agree with it to be continued: as a fact of its own
     name, or as part of another fact."""
     before: Any = None
-    """What checkpoints without that fact stood at; None: at the default."""
+    """What runs and checkpoints without it stood at; None: at the default."""
     formerly: str = ""
     """The name that it had before, which is still understood."""
 

@@ -157,6 +157,12 @@ RUN: dict[str, Option] = {
 """What a run can be given."""
 
 
+def of_older_run(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's settings with what it did where it lacks newer ones."""
+    before = {n: o.before for n, o in RUN.items() if o.before is not None}
+    return before | settings
+
+
 if __name__ == "__main__":
     from daskgnn.train.options.optiondocs import page
 

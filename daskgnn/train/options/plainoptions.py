@@ -26,6 +26,9 @@ FILES = "Files and checkpoints"
 GROUPS = (GRAPH, MODEL, SAMPLING, TRAINING, GRADIENTS, STEPS, CLUSTER, FILES)
 """The headings, in their order."""
 
+WARMUP_STEPS = 20
+"""Of a run that sets no learning-rate scheduler."""
+
 
 class PlainOptions(TypedDict, total=False):
     """Options of both a trainer and a run."""
@@ -76,6 +79,15 @@ class PlainOptions(TypedDict, total=False):
     """Weight decay.
 
     Used if `optimizer` is a name.
+    """
+    warmup_steps: Annotated[
+        int | None, Option(shown=str(WARMUP_STEPS), least=0, fact=True, before=0)
+    ]
+    """Steps over which the learning rate rises to its value, in equal parts.
+
+    The first steps of Adam are as long as the learning rate, whatever the gradient is,
+    and can take a model far away. None means 20 steps, and none with a learning-rate
+    scheduler; 0 turns warm-up off.
     """
     metric: Annotated[
         str | Sequence[str] | None,
@@ -134,6 +146,14 @@ class PlainOptions(TypedDict, total=False):
 
     With "async" exactly so many, by default 1; 0 is identical to "tree". With "server"
     at most so many, by default 8.
+    """
+    ramp_steps: Annotated[int, Option(100, least=0, fact="gradients", before=0)]
+    """Steps over which staleness and the sparsity of ``topk`` rise to what is asked.
+
+    A model that is far from where it is going is hurt most by gradients that are late
+    or incomplete. Staleness rises by one at a time, the share that is sent falls by
+    the same factor in each step (Lin et al., "Deep Gradient Compression", ICLR 2018).
+    Other gradients are not affected. 0: no ramp.
     """
     compensation: Annotated[
         Literal["none", "linear", "inverse", "dc-asgd"],
