@@ -83,7 +83,7 @@ class Fatal(LinkPrediction):
 
     def loss(self, h, batch):
         self.calls += os.getpid() != self.driver
-        if self.calls == 8:
+        if self.calls == 4:
             with suppress(FileExistsError):  # the other worker was first
                 open(self.once, "x").close()
                 die()
