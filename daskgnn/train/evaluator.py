@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
@@ -94,20 +93,25 @@ class Evaluator:
             self.executor.release([total, *outputs])
         return {split: task.score(found[split]) for split in splits}
 
-    def predict(self, parameters: np.ndarray) -> da.Array:
-        """Return the outputs (N, C), a Dask array in original node order."""
+    def chunks(
+        self, parameters: np.ndarray, token: str, bounds: np.ndarray
+    ) -> dict[Any, Any]:
+        """Start to compute the outputs in original node order; return their chunks.
+
+        Parameters
+        ----------
+        token : str
+            Part of the chunks' keys: see `by_original_id`.
+        bounds : numpy.ndarray
+            Original ids where chunks begin, and where the last one ends.
+        """
         outputs = self._outputs(parameters)
-        bounds = np.linspace(0, self.graph.num_nodes, self.graph.num_parts + 1)
-        bounds = bounds.astype(np.int64)
-        token = f"{self.preparation.run}-{self._count}"
         tasks, keys = by_original_id(outputs, self.preparation.blocks, bounds, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
         # The array refers to the chunks on the workers.
         graph = self.executor.kept(keys)
         self.executor.release([*outputs, *keys])
-        chunks = (tuple(int(n) for n in np.diff(bounds)), (self.num_outputs,))
-        meta = np.empty((0, 0), np.float32)
-        return da.Array(graph, "predict-" + token, chunks, meta=meta)
+        return graph
 
     def _outputs(self, parameters: np.ndarray) -> list[Any]:
         """Start an evaluation; return the keys of each part's outputs."""

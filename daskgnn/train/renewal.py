@@ -1,58 +1,159 @@
-"""Continue after the loss of a scheduler, on another cluster."""
+"""Work on a cluster as it is: workers may be other ones, or all of it another one.
+
+What a trainer has is in this process: parts are loaded again wherever there are
+workers, from the same state.
+"""
 
 from __future__ import annotations
 
+import time
 from asyncio import CancelledError
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from daskgnn.cluster.connection import has_lost_scheduler, successor
+from distributed import get_client
+
+from daskgnn.cluster.clusters import translate_cluster_errors
+from daskgnn.cluster.connection import RECONNECT_SECONDS, is_own, successor
+from daskgnn.cluster.ready import LIMIT, refuse_asynchronous
 from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.executor import PartsLost
 from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
+from daskgnn.train.deployment import find_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.train.persist.recorder import Recorder
+    from daskgnn.train.trainer import Trainer
 
 T = TypeVar("T")
 
 _RENEWALS = 3
 """Clusters that are started for one that is lost: the next may be lost as it starts."""
+_POLL_SECONDS = 0.05
 
 
-def outlive_schedulers(
-    work: Callable[[], T], executor: Callable[[], Executor], renew: Callable[[], None]
-) -> T:
-    """Do some work; do it again on another cluster if the scheduler is lost.
+def on_cluster(trainer: Trainer, work: Callable[[], T]) -> T:
+    """Do a trainer's work where it can be done now; again if what it needs is lost.
 
-    Whatever the work raises then, for instance that a client is closed, is of the
-    loss.
+    Workers are waited for, parts are placed anew where all were restarted, and another
+    cluster is gone over to where the scheduler is lost.
 
-    Parameters
-    ----------
-    executor : callable
-        Returns the executor of the moment.
-    renew : callable
-        Goes over to another cluster.
+    Raises
+    ------
+    ClusterError
+        If the client is asynchronous here, or closed.
+    TrainingError
+        If there is no worker, or no scheduler, in time.
     """
-    while True:
-        try:
-            return work()
-        except (Exception, CancelledError) as error:
-            if isinstance(error, DaskGNNError) or not _lost_scheduler(executor()):
-                raise
-            renew()
+    with translate_cluster_errors(trainer.how_to_continue):
+        _attend(trainer)
+        while True:
+            try:
+                return work()
+            except (Exception, CancelledError) as error:
+                if isinstance(error, PartsLost):
+                    trainer.executor.take_over()
+                elif isinstance(error, DaskGNNError) or not _replace_lost(trainer):
+                    raise
 
 
-def _lost_scheduler(executor: Executor) -> bool:
-    return isinstance(executor, ClusterExecutor) and has_lost_scheduler(
-        executor.client, executor.scheduler_id
+def _attend(trainer: Trainer) -> None:
+    """Look at the cluster before any work, and make it fit for that."""
+    executor = trainer.executor
+    if not isinstance(executor, ClusterExecutor):
+        return
+    refuse_asynchronous(executor.client)
+    if executor.is_closed():
+        _move(trainer, _other_client(trainer))
+    elif _has_lost_scheduler(executor):
+        _renew(trainer, LIMIT)
+    elif executor.has_lost_results():
+        _move(trainer, executor.another())
+    assert isinstance(trainer.executor, ClusterExecutor)
+    trainer.executor.place_parts()
+
+
+def _replace_lost(trainer: Trainer) -> bool:
+    """Replace what work that failed has lost; return whether it had lost anything.
+
+    Whatever the work raised then, for instance that a future was cancelled, is of the
+    loss.
+    """
+    executor = trainer.executor
+    if not isinstance(executor, ClusterExecutor):
+        return False
+    if executor.is_closed():
+        raise _closed(trainer)
+    if _has_lost_scheduler(executor):
+        _renew(trainer, RECONNECT_SECONDS)
+    elif executor.has_lost_results():
+        step = trainer.run_state.state.step
+        trainer.recorder.event("workers_restarted", step=step)
+        _move(trainer, executor.another())
+    else:
+        return False
+    return True
+
+
+def _has_lost_scheduler(executor: ClusterExecutor) -> bool:
+    """Return whether the scheduler is lost; a connection that was cut may come back."""
+    deadline = time.monotonic() + LIMIT
+    while not executor.has_lost_scheduler():
+        if executor.client.status != "connecting" or time.monotonic() > deadline:
+            return executor.client.status != "running"
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _move(trainer: Trainer, executor: Executor) -> None:
+    """Have a trainer's parts loaded, and all else done, by another executor."""
+    trainer.deployment = replace(trainer.deployment, executor=executor)
+
+
+def _renew(trainer: Trainer, seconds: float) -> None:
+    """Go over to another cluster with the state that this process holds."""
+    trainer.lost_scheduler()
+    executor = trainer.executor
+    assert isinstance(executor, ClusterExecutor)
+    parts = trainer.graph.num_parts
+    _move(trainer, _another_executor(executor, parts, seconds, trainer.how_to_continue))
+
+
+def _other_client(trainer: Trainer) -> Executor:
+    """Return an executor of the client that is current now, if any may be taken.
+
+    Raises
+    ------
+    ClusterError
+    """
+    given = trainer.options["client"]
+    if not isinstance(given, str):
+        raise _closed(trainer)
+    try:
+        get_client()
+    except ValueError:
+        raise _closed(trainer) from None
+    return find_workers(trainer.graph, trainer.options)
+
+
+def _closed(trainer: Trainer) -> ClusterError:
+    given = trainer.options["client"]
+    remedy = "make another Client(...)"
+    if not isinstance(given, str):
+        remedy += " and a Trainer(..., client=...) with it"
+    return ClusterError(
+        f"the trainer's Dask client is closed: {remedy}; {trainer.how_to_continue()}"
     )
 
 
-def another_executor(
-    lost: Executor, num_parts: int, how_to_continue: Callable[[], str]
+def _another_executor(
+    lost: ClusterExecutor,
+    num_parts: int,
+    seconds: float,
+    how_to_continue: Callable[[], str],
 ) -> ClusterExecutor:
     """Return an executor on another cluster, which may be lost as it starts.
 
@@ -61,13 +162,13 @@ def another_executor(
     TrainingError
         If there is none in time.
     """
-    assert isinstance(lost, ClusterExecutor)
     for attempts_left in reversed(range(_RENEWALS)):
         try:
-            return ClusterExecutor(successor(lost.client), num_parts, lost.num_standbys)
+            client = successor(lost.client, lost.address, seconds)
+            return ClusterExecutor(client, num_parts, lost.num_standbys)
         except ClusterError as error:
-            # For a remote scheduler the waiting is done already.
-            if not attempts_left or lost.client.cluster is None:
+            # For a scheduler of others the waiting is done already.
+            if not attempts_left or not is_own(lost.client):
                 raise TrainingError(f"{error}; {how_to_continue()}") from error
         except (Exception, CancelledError) as error:
             if isinstance(error, DaskGNNError) or not attempts_left:

@@ -17,8 +17,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
     total, parameters = run_state.total, run_state.state.parameters
     known, metric = trainer.deployment, trainer.task.metric(graph)
     splits = [s for s in ("val", "test") if known.targets.has(s)]
-    best = trainer.best_parameters
-    scores = known.evaluator.scores(best, splits) if splits else {}
+    scores = trainer.scores(splits) if splits else {}
     out: dict[str, Any] = {
         "dataset": graph.name,
         "num_nodes": graph.num_nodes,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.train.ahead import Lookahead
@@ -29,9 +27,10 @@ from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
 from daskgnn.train.persist.recorder import Recorder, Silent
+from daskgnn.train.predictions import predictions
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
-from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
+from daskgnn.train.renewal import how_to_continue, on_cluster
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
@@ -40,7 +39,6 @@ from daskgnn.train.targets import GivenTargets, chosen_task
 from daskgnn.train.warmup import CompileNotice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import dask.array as da
@@ -52,8 +50,6 @@ if TYPE_CHECKING:
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.persist.history import History
     from daskgnn.train.profile.stepprofile import StepProfile
-
-T = TypeVar("T")
 
 
 @documented
@@ -201,7 +197,7 @@ class Trainer:
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
         # Damage of a store is found before anything is written.
-        self._outlive_schedulers(lambda: self.deployment.load())
+        on_cluster(self, lambda: self.deployment.load())
         self.recorder.open()
         if resume:
             self.recorder.event("resume", step=self.run_state.state.step)
@@ -214,7 +210,7 @@ class Trainer:
         )
         try:
             if not self.run_state.stopped:
-                self._outlive_schedulers(lambda: self._train(epochs, signals))
+                on_cluster(self, lambda: self._train(epochs, signals))
         except BaseException:
             # Report an earlier failure first.
             with suppress(TrainingError):
@@ -223,7 +219,7 @@ class Trainer:
         self.recorder.wait_until_written()
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
-            self.recorder.summary(self._outlive_schedulers(self.summary))
+            self.recorder.summary(self.summary())
         return self.recorder.history
 
     def _train(self, epochs: int, signals: Signals) -> None:
@@ -243,18 +239,10 @@ class Trainer:
             signals,
         ).run(epochs)
 
-    def _outlive_schedulers(self, work: Callable[[], T]) -> T:
-        with translate_cluster_errors(self._how_to_continue):
-            return outlive_schedulers(work, lambda: self.executor, self._renew)
-
-    def _renew(self) -> None:
-        """Go over to another cluster with the state that this process holds."""
+    def lost_scheduler(self) -> None:
+        """Take note that the scheduler is lost, and that another one is sought."""
         self._recoveries.lost_scheduler(time.time())
         self.recorder.event("scheduler_lost", step=self.run_state.state.step)
-        self.recorder.flush()
-        wanted = self.graph.num_parts, self._how_to_continue
-        executor = another_executor(self.executor, *wanted)
-        self.deployment = replace(self.deployment, executor=executor)
 
     def profile(self, steps: int = 64) -> StepProfile:
         """Measure where the time of a step goes.
@@ -279,15 +267,15 @@ class Trainer:
             If `steps` is no positive integer.
         """
         steps = check_count("steps", steps)
-        with translate_cluster_errors(
-            lambda: "the profile was not finished: try again"
-        ):
-            self.deployment.load()
-            self.deployment.warm_up(self._notice)
-            schedule = new_schedule(self.options, self.model)
-            schedule.load(self.run_state.schedule.state())
-            course = self.plan, self.run_state, schedule
-            return self._new_loop().measure(*course, steps, self.window)
+        return on_cluster(self, lambda: self._profile(steps))
+
+    def _profile(self, steps: int) -> StepProfile:
+        self.deployment.load()
+        self.deployment.warm_up(self._notice)
+        schedule = new_schedule(self.options, self.model)
+        schedule.load(self.run_state.schedule.state())
+        course = self.plan, self.run_state, schedule
+        return self._new_loop().measure(*course, steps, self.window)
 
     def write_profile(self, directory: str | Path) -> tuple[Path, Path]:
         """Write where the time of the last `fit` went.
@@ -334,8 +322,12 @@ class Trainer:
             If the graph has no such split.
         """
         self.deployment.targets.check(split)
-        scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
-        return {"split": split, **scores}
+        return {"split": split, **self.scores([split])[split]}
+
+    def scores(self, splits: list[str]) -> dict[str, Any]:
+        """Return the exact scores of some splits, by split."""
+        best = self.best_parameters
+        return on_cluster(self, lambda: self.deployment.evaluator.scores(best, splits))
 
     def predict(self) -> da.Array:
         """Return the model's outputs for every node, with the best parameters.
@@ -345,7 +337,7 @@ class Trainer:
         dask.array.Array
             float32 [N, C], rows in original node order.
         """
-        return self.deployment.evaluator.predict(self.best_parameters)
+        return predictions(self, self.best_parameters)
 
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds: sizes, times, traffic and exact scores.
@@ -375,7 +367,8 @@ class Trainer:
         """Whether more workers would help; None if no cluster was measured."""
         return self._advisor.advice()
 
-    def _how_to_continue(self) -> str:
+    def how_to_continue(self) -> str:
+        """Say how far the run has come, and what continues it."""
         return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
 
     def _new_loop(self) -> TrainLoop:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 
+from daskgnn.kernels.jit import njit
 from daskgnn.partition.methods.structure import Structure, folder_of, node_work
 
 WEIGHT_SCALE = 100

@@ -1,0 +1,135 @@
+"""Predictions as a Dask array whose chunks outlive the workers that hold them."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from dask.highlevelgraph import Layer, MaterializedLayer
+from distributed import Future
+
+from daskgnn.dataflow.executor import CollectingExecutor
+from daskgnn.train.renewal import on_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daskgnn.train.deployment import Deployment
+    from daskgnn.train.trainer import Trainer
+
+
+def predictions(trainer: Trainer, parameters: np.ndarray) -> da.Array:
+    """Return a model's outputs for all nodes, [N, C] in original node order.
+
+    They are computed at once, on the workers, and again where the cluster has forgotten
+    them when the array, or one that was made of it, is computed.
+    """
+    chunks = Chunks(trainer, parameters)
+    sizes = tuple(int(n) for n in np.diff(chunks.bounds))
+    shape = (sizes, (trainer.deployment.num_outputs,))
+    return Predictions(chunks, chunks.name, shape, meta=np.empty((0, 0), np.float32))
+
+
+class Predictions(da.Array):
+    """A Dask array that looks at the cluster before it is computed."""
+
+    __slots__ = ()
+
+    def __dask_keys__(self) -> Any:
+        """Return the keys of the chunks; Dask asks for them before all else."""
+        chunks = self.dask.layers[self.name]
+        if isinstance(chunks, Chunks):
+            chunks.refresh()
+        return super().__dask_keys__()
+
+
+class Chunks(Layer):
+    """Chunks that are computed already; where they are lost, the tasks that do so.
+
+    Dask asks for the graph while it holds a lock of the client, so nothing here but
+    `refresh` talks to the cluster.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Whose model's outputs they are.
+    parameters : numpy.ndarray
+        Of the model.
+    """
+
+    def __init__(self, trainer: Trainer, parameters: np.ndarray) -> None:
+        super().__init__()
+        self._trainer = weakref.ref(trainer)
+        self._parameters = parameters.copy()
+        self._token = uuid.uuid4().hex[:12]
+        self.name = "predict-" + self._token
+        num_nodes, parts = trainer.graph.num_nodes, trainer.graph.num_parts
+        self.bounds = np.linspace(0, num_nodes, parts + 1).astype(np.int64)
+        self._recipe = replace(trainer.deployment, executor=CollectingExecutor())
+        self._kept: dict[Any, Any] = {}
+        self._on: Deployment | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the cluster, and have lost chunks computed again.
+
+        Raises
+        ------
+        ClusterError, TrainingError
+            If there is no cluster to do so.
+        """
+        trainer = self._trainer()
+        if trainer is not None:
+            on_cluster(trainer, lambda: self._compute(trainer.deployment))
+
+    def _compute(self, deployment: Deployment) -> None:
+        if deployment is not self._on or not self._are_there():
+            self._kept = self._chunks(deployment)
+            self._on = deployment
+
+    def _chunks(self, deployment: Deployment) -> dict[Any, Any]:
+        evaluator = deployment.evaluator
+        return evaluator.chunks(self._parameters, self._token, self.bounds)
+
+    def _are_there(self) -> bool:
+        futures = [node for node in self._kept.values() if isinstance(node, Future)]
+        return all(
+            future.status in ("pending", "finished")
+            and future.client.status == "running"
+            for future in futures
+        )
+
+    @property
+    def graph(self) -> dict[Any, Any]:
+        """The chunks, or all tasks that compute them, in any process."""
+        return self._kept if self._are_there() else self._tasks
+
+    @cached_property
+    def _tasks(self) -> dict[Any, Any]:
+        return self._chunks(self._recipe)
+
+    def is_materialized(self) -> bool:
+        """Return True: nothing is to be made of it but itself."""
+        return True
+
+    def get_output_keys(self) -> set[Any]:
+        """Return the keys of the chunks."""
+        return set(self._kept)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.graph[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.graph)
+
+    def __len__(self) -> int:
+        return len(self.graph)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To a scheduler goes the graph alone.
+        return MaterializedLayer, (dict(self.graph),)
