@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from daskgnn.cli.pipes import unbroken_streams
 from daskgnn.errors import DaskGNNError, InputError
 
 if TYPE_CHECKING:
@@ -107,6 +107,10 @@ class OneLineGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command that was named."""
+        with unbroken_streams():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
@@ -119,8 +123,6 @@ class OneLineGroup(click.Group):
 
 def _stop(error: Exception, ctx: click.Context) -> NoReturn:
     """Raise the line that stands for an error, after its traceback if wanted."""
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        raise error  # click handles a closed pipe quietly
     if ctx.meta.get(_DEBUG):
         traceback.print_exception(error)
     raise explain(error) from None

@@ -347,6 +347,11 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
             client = get_client()
         except ValueError:
             client = None
+    if client is None and standby:
+        raise InputError(
+            f"standby={standby} needs a cluster with more workers than that: give "
+            "client=distributed.Client(...), or leave standby out"
+        )
     if client is None:
         return LocalExecutor()
     if not isinstance(client, Client):

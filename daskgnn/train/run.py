@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,9 @@ from daskgnn.train.rundirectory import (
     count_workers,
     find_graph,
     free_directory,
+    is_small,
     nothing_left,
+    open_parts,
     store_graph,
     write_settings,
 )
@@ -105,6 +107,7 @@ def train(
     check_worker_limit(asked["memory_limit"], asked["workers"], asked["scheduler"])
     store, name, data = find_graph(asked, yes)
     settings = with_recipe(name, given, use_recipe=asked["recipe"])
+    asked_parts = settings["num_parts"] is not None
     workers = count_workers(settings)
     workers += settings["standby"]
     scheduler, limit = settings["scheduler"], settings["memory_limit"]
@@ -115,8 +118,8 @@ def train(
     ):
         if data is not None:
             store = out.path_of(STORE)
-            store_graph(data, settings, store)
-        graph = open_graph(store, settings["num_parts"], settings["features"])
+            store_graph(data, settings, store, asked=asked_parts)
+        graph = open_parts(store, settings, asked=asked_parts)
         check_source_everywhere(client, graph.source)
         trainer = _trainer(settings, graph, client, out, progress)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
@@ -199,7 +202,8 @@ def evaluate(
     split : str, default "test"
         "train", "val" or "test".
     workers : int, optional
-        Number of workers of the local cluster, 0 for none; by default as before.
+        Number of workers of the local cluster, 0 for none; by default none for a small
+        graph, else as before.
     scheduler : str, optional
         Address of a running cluster to use.
     encryption : Encryption, optional
@@ -227,7 +231,7 @@ def evaluate(
     'val'
     """
     where = ClusterSpec(workers, scheduler, encryption)
-    with _reopened(directory, where, Silent()) as (trainer, _):
+    with _reopened(directory, where, Silent(), brief=True) as (trainer, _):
         trainer.restore()
         return trainer.evaluate(split)
 
@@ -250,7 +254,8 @@ def predict(
         A new file that ends in ``.zarr`` (an array float32 [N, C]) or ``.parquet`` (a
         row a node, with the predicted class and a column a class).
     workers : int, optional
-        Number of workers of the local cluster, 0 for none; by default as before.
+        Number of workers of the local cluster, 0 for none; by default none for a small
+        graph, else as before.
     scheduler : str, optional
         Address of a running cluster to use.
     encryption : Encryption, optional
@@ -284,15 +289,16 @@ def predict(
 
     check_output(out)
     where = ClusterSpec(workers, scheduler, encryption)
-    with _reopened(directory, where, Silent()) as (trainer, _):
+    with _reopened(directory, where, Silent(), brief=True) as (trainer, _):
         trainer.restore()
         return write_predictions(trainer.predict(), out)
 
 
 @contextmanager
 def _reopened(
-    directory: str | Path, where: ClusterSpec, progress: Progress
+    directory: str | Path, where: ClusterSpec, progress: Progress, brief: bool = False
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
+    """Yield a run's trainer; a `brief` use of a small graph starts no cluster."""
     out = open_storage(directory)
     try:
         settings = json.loads(out.read(SETTINGS))
@@ -307,6 +313,8 @@ def _reopened(
         )
     features = settings.get("features", "memory")
     graph = open_graph(settings["store"], settings["num_parts"], features)
+    if brief and not where.is_given and settings["scheduler"] is None:
+        where = replace(where, workers=0 if is_small(graph) else None)
     where = where.or_as_before(settings)
     workers, scheduler = where.workers, where.scheduler
     check_worker_limit(where.memory_limit, workers, scheduler)
@@ -314,6 +322,8 @@ def _reopened(
         workers = (workers or 2) + (settings.get("standby") or 0)
     else:
         settings["adapt"] = None
+    if workers == 0:
+        settings["standby"] = 0
     with (
         where.encryption.configured(scheduler),
         open_client(workers, scheduler, where.memory_limit) as client,

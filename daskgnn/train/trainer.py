@@ -26,10 +26,11 @@ from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
 from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
-from daskgnn.train.persist.recorder import Recorder, Silent
+from daskgnn.train.persist.recorder import Recorder
 from daskgnn.train.predictions import predictions
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
+from daskgnn.train.progress import chosen_progress, closing
 from daskgnn.train.renewal import how_to_continue, on_cluster
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
@@ -122,7 +123,7 @@ class Trainer:
         targets = GivenTargets(self.task, graph, self.options["seed"])
         self.plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
-        progress = self.options["progress"] or Silent()
+        progress = chosen_progress(self.options["progress"])
         kept = self.options["keep_checkpoints"]
         self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
@@ -188,7 +189,7 @@ class Trainer:
             On SIGINT or SIGTERM, after a checkpoint was written.
         """
         epochs = check_count("epochs", epochs)
-        with Signals() as signals:
+        with Signals() as signals, closing(self.recorder.progress):
             return self._fit_until(epochs, resume, signals)
 
     def _fit_until(self, epochs: int, resume: bool, signals: Signals) -> History:
