@@ -25,6 +25,7 @@ def silent_library() -> Iterator[None]:
     except OSError:  # there is no standard output
         yield
         return
+    _flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     try:
