@@ -58,8 +58,8 @@ def cache_folder() -> Path:
 
 def _base_folder() -> Path:
     """Return numba's own folder if one is set, else this package's cache folder."""
-    if config.CACHE_DIR:
-        return Path(config.CACHE_DIR)
+    if given := getattr(config, "CACHE_DIR", ""):
+        return Path(given)
     if given := os.environ.get(_ENVIRONMENT):
         return Path(given).expanduser()
     home = Path.home()
