@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PLUGIN = "daskgnn-workers"
 _REMEMBERED = 10_000
 _ANSWER_SECONDS = 30.0
-"""That a scheduler has to answer which workers it has."""
+"""That a scheduler has to answer which workers it has: it may have much to do."""
 _URGENT = 300
 """Priority of a question that takes no time."""
 _MEMORY_KILLS = "worker-restart-memory"
@@ -140,18 +140,25 @@ class Workers:
         """Addresses of workers whose `memory_name` is not known yet."""
         self._memories: dict[str, str | None] = {}
 
-    def look(self) -> dict[str, dict[str, Any]]:
+    def look(self, seconds: float = _ANSWER_SECONDS) -> dict[str, dict[str, Any]]:
         """Ask the scheduler; return what it knows of each worker, by address.
+
+        Parameters
+        ----------
+        seconds : float
+            That it has to answer.
 
         Raises
         ------
         CommClosedError
             If the client has lost it: Dask would search for it for long.
+        TimeoutError
+            If it does not answer in time.
         """
         if self.client.status != "running":
             raise CommClosedError("the client is not connected to its scheduler")
         after = -1 if self._count is None else self._count
-        told = self.client.sync(self._ask, after, callback_timeout=_ANSWER_SECONDS)
+        told = self.client.sync(self._ask, after, callback_timeout=seconds)
         if self._count is not None:
             self._departures += [Departure(*entry[1:]) for entry in told["gone"]]
         self._count = told["count"]

@@ -12,12 +12,11 @@ from uuid import uuid4
 from dask.task_spec import List, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
-from distributed.comm.core import CommClosedError
 
 from daskgnn.cluster.connection import begin_gather, has_lost_scheduler
 from daskgnn.cluster.persisted import PersistedResults, send
 from daskgnn.cluster.placement import PartPlacement
-from daskgnn.cluster.ready import check_client, is_closed
+from daskgnn.cluster.ready import LIMIT, check_client, is_closed
 from daskgnn.dataflow.executor import (
     Executor,
     LocalExecutor,
@@ -94,9 +93,14 @@ class ClusterExecutor(Executor):
         return has_lost_scheduler(self.client, self.address, self.scheduler_id)
 
     def has_lost_results(self) -> bool:
-        """Return whether what is kept was forgotten: all of it, by a restart."""
-        with suppress(CommClosedError):
-            self.placement.workers.look()
+        """Return whether what is kept was forgotten: all of it, by a restart.
+
+        Raises
+        ------
+        CommClosedError, TimeoutError
+            If the scheduler does not answer.
+        """
+        self.placement.workers.look(LIMIT)
         if self.placement.workers.restarts:
             return True
         return any(future.status in _FORGOTTEN for future in self._kept.values())
@@ -177,7 +181,8 @@ class ClusterExecutor(Executor):
 
     def _look_at_workers(self) -> None:
         """Say so if what is waited for will not come by itself."""
-        self.placement.watch.look()
+        with suppress(TimeoutError):  # the scheduler has much to do
+            self.placement.watch.look()
         if self.placement.workers.restarts:
             raise ResultsLost
 

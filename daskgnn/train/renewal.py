@@ -49,7 +49,7 @@ def on_cluster(trainer: Trainer, work: Callable[[], T]) -> T:
         If there is no worker, or no scheduler, in time.
     """
     with translate_cluster_errors(trainer.how_to_continue):
-        _attend(trainer)
+        _mend(trainer, LIMIT)
         while True:
             try:
                 return work()
@@ -60,42 +60,57 @@ def on_cluster(trainer: Trainer, work: Callable[[], T]) -> T:
                     raise
 
 
-def _attend(trainer: Trainer) -> None:
-    """Look at the cluster before any work, and make it fit for that."""
-    executor = trainer.executor
-    if not isinstance(executor, ClusterExecutor):
-        return
-    refuse_asynchronous(executor.client)
-    if executor.is_closed():
-        _move(trainer, _other_client(trainer))
-    elif _has_lost_scheduler(executor):
-        _renew(trainer, LIMIT)
-    elif executor.has_lost_results():
-        _move(trainer, executor.another())
-    assert isinstance(trainer.executor, ClusterExecutor)
-    trainer.executor.place_parts()
-
-
 def _replace_lost(trainer: Trainer) -> bool:
     """Replace what work that failed has lost; return whether it had lost anything.
 
     Whatever the work raised then, for instance that a future was cancelled, is of the
     loss.
     """
+    before = trainer.executor
+    if not isinstance(before, ClusterExecutor):
+        return False
+    if before.is_closed():
+        raise _closed(trainer)
+    if _has_lost_scheduler(before):
+        _renew(trainer, RECONNECT_SECONDS)
+    _mend(trainer, RECONNECT_SECONDS)
+    return trainer.executor is not before
+
+
+def _mend(trainer: Trainer, seconds: float) -> None:
+    """Look at the cluster, and make it fit for work.
+
+    `seconds` is how long another scheduler is waited for, where no setting says.
+    """
     executor = trainer.executor
     if not isinstance(executor, ClusterExecutor):
-        return False
+        return
+    refuse_asynchronous(executor.client)
     if executor.is_closed():
-        raise _closed(trainer)
-    if _has_lost_scheduler(executor):
-        _renew(trainer, RECONNECT_SECONDS)
-    elif executor.has_lost_results():
+        _move(trainer, _other_client(trainer))
+    elif executor.client.status != "running" and _has_lost_scheduler(executor):
+        _renew(trainer, seconds)
+    try:
+        _settle(trainer)
+    except (Exception, CancelledError) as error:
+        executor = trainer.executor
+        assert isinstance(executor, ClusterExecutor)
+        if isinstance(error, DaskGNNError) or not _has_lost_scheduler(executor):
+            raise
+        _renew(trainer, seconds)
+        _settle(trainer)
+
+
+def _settle(trainer: Trainer) -> None:
+    """Have a trainer's parts where workers are now."""
+    executor = trainer.executor
+    assert isinstance(executor, ClusterExecutor)
+    if executor.has_lost_results():
         step = trainer.run_state.state.step
         trainer.recorder.event("workers_restarted", step=step)
-        _move(trainer, executor.another())
-    else:
-        return False
-    return True
+        executor = executor.another()
+        _move(trainer, executor)
+    executor.place_parts()
 
 
 def _has_lost_scheduler(executor: ClusterExecutor) -> bool:
