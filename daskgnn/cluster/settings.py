@@ -81,7 +81,7 @@ def suit_settings(client: Any) -> None:
     if wrong:
         short = ", ".join(name.rpartition("distributed.")[2] for name in wrong)
         warnings.warn(
-            f"the cluster's settings make the loss of a worker costly ({short}): see "
+            f"the scheduler's settings make the loss of a worker costly ({short}): see "
             f"{_PAGE}",
             stacklevel=2,
         )

@@ -13,7 +13,7 @@ from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
 from daskgnn.prepare.stages import prepare
 
-SETTINGS = "ignore:the cluster's settings"
+SETTINGS = "ignore:the scheduler's settings"
 
 
 def asynchronously(cluster, use):

@@ -233,7 +233,7 @@ class ByHand:
     ),
     ids=lambda value: {0: "scheduler", 1: "only worker"}.get(value, value),
 )
-@pytest.mark.filterwarnings("ignore:the cluster's settings")
+@pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
     """What others started is gone, and nobody starts it again."""
     if entry == "compute of what was made of it":
@@ -254,7 +254,7 @@ def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("who", [0, 1])
-@pytest.mark.filterwarnings("ignore:the cluster's settings")
+@pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_ten_seconds_where_nothing_is_configured(small_path, tmp_path, who):
     with ByHand(tmp_path) as there:
         run = trainer(small_path, 2, there.client, **OPTIONS)
