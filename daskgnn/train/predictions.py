@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from daskgnn.train.renewal import on_cluster
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daskgnn.dataflow.executor import Executor
     from daskgnn.train.deployment import Deployment
     from daskgnn.train.trainer import Trainer
 
@@ -42,10 +44,23 @@ class Predictions(da.Array):
 
     def __dask_keys__(self) -> Any:
         """Return the keys of the chunks; Dask asks for them before all else."""
-        chunks = self.dask.layers[self.name]
-        if isinstance(chunks, Chunks):
+        if isinstance(chunks := self.dask.layers[self.name], Chunks):
             chunks.refresh()
         return super().__dask_keys__()
+
+    def compute(self, **kwargs: Any) -> Any:
+        """Compute the array where its chunks are, whichever client is Dask's default.
+
+        Parameters
+        ----------
+        kwargs
+            As of `dask.array.Array.compute`.
+        """
+        if isinstance(chunks := self.dask.layers[self.name], Chunks):
+            chunks.refresh()
+            with chunks.client():
+                return super().compute(**kwargs)
+        return super().compute(**kwargs)
 
 
 class Chunks(Layer):
@@ -72,7 +87,7 @@ class Chunks(Layer):
         self.bounds = np.linspace(0, num_nodes, parts + 1).astype(np.int64)
         self._recipe = replace(trainer.deployment, executor=CollectingExecutor())
         self._kept: dict[Any, Any] = {}
-        self._on: Deployment | None = None
+        self._on: Executor | None = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -88,30 +103,39 @@ class Chunks(Layer):
             on_cluster(trainer, lambda: self._compute(trainer.deployment))
 
     def _compute(self, deployment: Deployment) -> None:
-        if deployment is not self._on or not self._are_there():
+        if deployment.executor is not self._on or not self._are_there():
             self._kept = self._chunks(deployment)
-            self._on = deployment
+            self._on = deployment.executor
 
     def _chunks(self, deployment: Deployment) -> dict[Any, Any]:
         evaluator = deployment.evaluator
         return evaluator.chunks(self._parameters, self._token, self.bounds)
 
+    @property
+    def _futures(self) -> list[Any]:
+        return [node for node in self._kept.values() if isinstance(node, Future)]
+
     def _are_there(self) -> bool:
-        futures = [node for node in self._kept.values() if isinstance(node, Future)]
         return all(
             future.status in ("pending", "finished")
             and future.client.status == "running"
-            for future in futures
+            for future in self._futures
         )
 
-    @property
-    def graph(self) -> dict[Any, Any]:
-        """The chunks, or all tasks that compute them, in any process."""
-        return self._kept if self._are_there() else self._tasks
+    def client(self) -> AbstractContextManager[Any]:
+        """Return a context in which the client that has the chunks is the default."""
+        futures = self._futures
+        return futures[0].client.as_current() if futures else nullcontext()
 
     @cached_property
     def _tasks(self) -> dict[Any, Any]:
+        """All that computes the chunks, in any process."""
         return self._chunks(self._recipe)
+
+    @property
+    def _here(self) -> dict[Any, Any]:
+        """What this process can compute: it has no use for futures."""
+        return self._tasks if self._futures else self._kept
 
     def is_materialized(self) -> bool:
         """Return True: nothing is to be made of it but itself."""
@@ -122,14 +146,15 @@ class Chunks(Layer):
         return set(self._kept)
 
     def __getitem__(self, key: Any) -> Any:
-        return self.graph[key]
+        return self._here[key]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.graph)
+        return iter(self._here)
 
     def __len__(self) -> int:
-        return len(self.graph)
+        return len(self._here)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To a scheduler goes the graph alone.
-        return MaterializedLayer, (dict(self.graph),)
+        there = self._kept if self._are_there() else self._tasks
+        return MaterializedLayer, (dict(there),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from asyncio import CancelledError
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed import get_client
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.train.persist.recorder import Recorder
     from daskgnn.train.trainer import Trainer
 
 T = TypeVar("T")
@@ -48,7 +47,7 @@ def on_cluster(trainer: Trainer, work: Callable[[], T]) -> T:
     TrainingError
         If there is no worker, or no scheduler, in time.
     """
-    with translate_cluster_errors(trainer.how_to_continue):
+    with translate_cluster_errors(lambda: how_to_continue(trainer)):
         _mend(trainer, LIMIT)
         while True:
             try:
@@ -130,11 +129,11 @@ def _move(trainer: Trainer, executor: Executor) -> None:
 
 def _renew(trainer: Trainer, seconds: float) -> None:
     """Go over to another cluster with the state that this process holds."""
-    trainer.lost_scheduler()
+    trainer.recoveries.lost_scheduler(time.time())
+    trainer.recorder.event("scheduler_lost", step=trainer.run_state.state.step)
     executor = trainer.executor
     assert isinstance(executor, ClusterExecutor)
-    parts = trainer.graph.num_parts
-    _move(trainer, _another_executor(executor, parts, seconds, trainer.how_to_continue))
+    _move(trainer, _another_executor(trainer, executor, seconds))
 
 
 def _other_client(trainer: Trainer) -> Executor:
@@ -160,15 +159,12 @@ def _closed(trainer: Trainer) -> ClusterError:
     if not isinstance(given, str):
         remedy += " and a Trainer(..., client=...) with it"
     return ClusterError(
-        f"the trainer's Dask client is closed: {remedy}; {trainer.how_to_continue()}"
+        f"the trainer's Dask client is closed: {remedy}; {how_to_continue(trainer)}"
     )
 
 
 def _another_executor(
-    lost: ClusterExecutor,
-    num_parts: int,
-    seconds: float,
-    how_to_continue: Callable[[], str],
+    trainer: Trainer, lost: ClusterExecutor, seconds: float
 ) -> ClusterExecutor:
     """Return an executor on another cluster, which may be lost as it starts.
 
@@ -180,20 +176,29 @@ def _another_executor(
     for attempts_left in reversed(range(_RENEWALS)):
         try:
             client = successor(lost.client, lost.address, seconds)
-            return ClusterExecutor(client, num_parts, lost.num_standbys)
+            return ClusterExecutor(client, trainer.graph.num_parts, lost.num_standbys)
         except ClusterError as error:
             # For a scheduler of others the waiting is done already.
             if not attempts_left or not is_own(lost.client):
-                raise TrainingError(f"{error}; {how_to_continue()}") from error
+                raise TrainingError(f"{error}; {how_to_continue(trainer)}") from error
         except (Exception, CancelledError) as error:
             if isinstance(error, DaskGNNError) or not attempts_left:
                 raise
     raise AssertionError
 
 
-def how_to_continue(executor: Executor, recorder: Recorder, steps: int) -> str:
+def exact_scores(trainer: Trainer, splits: list[str]) -> dict[str, Any]:
+    """Return the exact scores of some splits, with the best parameters."""
+    best = trainer.best_parameters
+    return on_cluster(
+        trainer, lambda: trainer.deployment.evaluator.scores(best, splits)
+    )
+
+
+def how_to_continue(trainer: Trainer) -> str:
     """Say how far a run has come and what continues it."""
-    done = f"{steps} steps were done"
+    done = f"{trainer.run_state.state.step} steps were done"
+    executor = trainer.executor
     kills = executor.memory_kills() if isinstance(executor, ClusterExecutor) else 0
     if kills:
         done = (
@@ -201,4 +206,4 @@ def how_to_continue(executor: Executor, recorder: Recorder, steps: int) -> str:
             "lower batch_size or num_neighbors, open the graph with more parts on "
             f"more workers, or raise memory_limit; {done}"
         )
-    return f"{done}, {recorder.how_to_continue()}"
+    return f"{done}, {trainer.recorder.how_to_continue()}"

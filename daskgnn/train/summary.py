@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.display import html_table
 from daskgnn.train.compute.state import hash_parameters
+from daskgnn.train.renewal import exact_scores
 
 if TYPE_CHECKING:
     from daskgnn.train.trainer import Trainer
@@ -17,7 +18,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
     total, parameters = run_state.total, run_state.state.parameters
     known, metric = trainer.deployment, trainer.task.metric(graph)
     splits = [s for s in ("val", "test") if known.targets.has(s)]
-    scores = trainer.scores(splits) if splits else {}
+    scores = exact_scores(trainer, splits) if splits else {}
     out: dict[str, Any] = {
         "dataset": graph.name,
         "num_nodes": graph.num_nodes,

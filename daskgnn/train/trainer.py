@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -31,7 +30,7 @@ from daskgnn.train.predictions import predictions
 from daskgnn.train.profile.advice import Advice, advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.progress import chosen_progress, closing
-from daskgnn.train.renewal import how_to_continue, on_cluster
+from daskgnn.train.renewal import exact_scores, on_cluster
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
@@ -147,7 +146,8 @@ class Trainer:
         )
         self._facts = fingerprint(self.deployment, self.run_state.schedule)
         self.window = self.deployment.window(self.options["window"])
-        self._recoveries = Recoveries()
+        self.recoveries = Recoveries()
+        """What was lost, and since when."""
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.step_profile: StepProfile | None = None
         """Where the time of the last `fit` went."""
@@ -240,11 +240,6 @@ class Trainer:
             signals,
         ).run(epochs)
 
-    def lost_scheduler(self) -> None:
-        """Take note that the scheduler is lost, and that another one is sought."""
-        self._recoveries.lost_scheduler(time.time())
-        self.recorder.event("scheduler_lost", step=self.run_state.state.step)
-
     def profile(self, steps: int = 64) -> StepProfile:
         """Measure where the time of a step goes.
 
@@ -323,12 +318,7 @@ class Trainer:
             If the graph has no such split.
         """
         self.deployment.targets.check(split)
-        return {"split": split, **self.scores([split])[split]}
-
-    def scores(self, splits: list[str]) -> dict[str, Any]:
-        """Return the exact scores of some splits, by split."""
-        best = self.best_parameters
-        return on_cluster(self, lambda: self.deployment.evaluator.scores(best, splits))
+        return {"split": split, **exact_scores(self, [split])[split]}
 
     def predict(self) -> da.Array:
         """Return the model's outputs for every node, with the best parameters.
@@ -368,14 +358,10 @@ class Trainer:
         """Whether more workers would help; None if no cluster was measured."""
         return self._advisor.advice()
 
-    def how_to_continue(self) -> str:
-        """Say how far the run has come, and what continues it."""
-        return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
-
     def _new_loop(self) -> TrainLoop:
         loop = TrainLoop if self.program.gradients.bound is None else ServerLoop
         lookahead = Lookahead.of(self.deployment, self.plan)
-        return loop(lookahead, self.deployment, self._recoveries, self._advisor)
+        return loop(lookahead, self.deployment, self.recoveries, self._advisor)
 
     def restore(self) -> None:
         """Go to where the newest checkpoint in `out` was written.
