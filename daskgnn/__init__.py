@@ -10,6 +10,7 @@ from daskgnn.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from daskgnn import errors, nn
+    from daskgnn.cluster.settings import recommended_config
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
     from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
     from daskgnn.graph.datasets.ogb import from_ogb
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 # Imported when first used: a command's --help does not wait for torch.
 _NAMES = {
+    "cluster.settings": "recommended_config",
     "errors": "DaskGNNError InputError TrainingError",
     "graph.datasets.datasets": "list_datasets load_dataset",
     "graph.datasets.ogb": "from_ogb",
@@ -94,6 +96,7 @@ __all__ = [
     "read_npz",
     "read_numpy",
     "read_parquet",
+    "recommended_config",
     "validate",
 ]
 

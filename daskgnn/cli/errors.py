@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shlex
 import traceback
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from daskgnn.cli.pipes import unbroken_streams
 from daskgnn.errors import DaskGNNError, InputError
 from daskgnn.train.options.absent import instead_of
 
@@ -146,6 +146,10 @@ class OneLineGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command that was named."""
+        with unbroken_streams():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
@@ -158,8 +162,6 @@ class OneLineGroup(click.Group):
 
 def _stop(error: Exception, ctx: click.Context) -> NoReturn:
     """Raise the line that stands for an error, after its traceback if wanted."""
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        raise error  # click handles a closed pipe quietly
     if is_debugging(ctx):
         traceback.print_exception(error)
     group, name = ctx.command, ctx.invoked_subcommand or ""

@@ -43,8 +43,10 @@ def info(
     """
     from daskgnn.graph.opening import open_graph
 
-    num_parts = num_parts or max(workers or 2, 1)
-    graph = open_graph(store, num_parts=num_parts, features=features)
+    graph = open_graph(store, num_parts=num_parts or 1, features=features)
+    if num_parts is None:
+        num_parts = min(max(workers or 2, 1), graph.num_clusters)
+        graph = open_graph(store, num_parts=num_parts, features=features)
     facts = describe(graph)
     shown: dict[str, Any] = {"num_neighbors": num_neighbors, "batch_size": batch_size}
     plan = None

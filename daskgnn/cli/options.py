@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,7 +60,19 @@ class NameList(click.ParamType):
         return list(dict.fromkeys(names))
 
 
-PATH = click.Path()
+class Place(click.Path):
+    """A path, which has a name."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the path."""
+        if not os.fspath(value).strip():
+            self.fail(f"{value!r} is no path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = Place()
 
 _IN_PYTHON = {"feature_columns": "features"}
 """Options that readers call otherwise in Python."""

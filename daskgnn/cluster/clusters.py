@@ -21,35 +21,15 @@ from distributed.scheduler import NoWorkerError as NoWorkerInTime
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
 from daskgnn.cluster.forked import ForkedCluster
-from daskgnn.cluster.prefork import METHOD, block_sigint, start_importing
+from daskgnn.cluster.prefork import block_sigint, start_importing
+from daskgnn.cluster.ready import WorkerWatch
+from daskgnn.cluster.settings import OWN_CLUSTER, suit_settings
 from daskgnn.cluster.tls import connection_args
 from daskgnn.errors import ClusterError, NoWorkerError, TrainingError, first_line
 from daskgnn.graph.edges.assemble import limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-OWN_CLUSTER = {
-    # Parts are placed by us; a stolen task would move its block.
-    "distributed.scheduler.work-stealing": False,
-    # Blocks that others read in place count as replicas, which would be dropped.
-    "distributed.scheduler.active-memory-manager.start": False,
-    "distributed.scheduler.allowed-failures": 10,
-    "distributed.scheduler.worker-ttl": "30s",
-    "distributed.scheduler.no-workers-timeout": "60s",
-    "distributed.comm.timeouts.tcp": "12s",
-    # How long a worker tries to connect to one that has just died.
-    "distributed.comm.timeouts.connect": "8s",
-    # A spilled block is needed again for the next window, and takes its memory twice to
-    # be written and read; a paused worker delays all others. What does not fit is
-    # refused before a run.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.multiprocessing-method": METHOD,
-}
-"""Dask's configuration for clusters that the library starts."""
 
 DASHBOARD_PORT = 8787
 
@@ -160,8 +140,8 @@ def _connected(address: str) -> Iterator[Any]:
     _ask_scheduler(address, timeout)
     with Client(address, timeout=timeout) as client:
         try:
-            client.wait_for_workers(1, timeout=timeout)
-        except TimeoutError as error:
+            WorkerWatch(client, lambda: len(client.nthreads())).wait(timeout)
+        except NoWorkerError as error:
             raise ClusterError(
                 f"the scheduler at {address} has no worker: start some with "
                 f"'dask worker {address} --nthreads 2'"
@@ -228,10 +208,10 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
         ) from error
 
 
-def warn_of_cluster(client: Any) -> None:
-    """Warn of what may change bits, or cost time when something is lost."""
+def check_cluster(client: Any) -> None:
+    """Warn of what may change bits; set, or warn of, what costs time after a loss."""
     warn_of_differences(client)
-    warn_of_settings(client)
+    suit_settings(client)
 
 
 def warn_of_differences(client: Any) -> None:
@@ -250,70 +230,6 @@ def warn_of_differences(client: Any) -> None:
             f"bits ({kinds})",
             stacklevel=2,
         )
-
-
-def warn_of_settings(client: Any) -> None:
-    """Warn where the settings of a scheduler make the loss of a worker dear.
-
-    The library's own clusters have `OWN_CLUSTER`; Dask's defaults are made for tasks
-    that nothing waits for.
-    """
-    found = client.run_on_scheduler(_settings)
-    wrong = [
-        (name, said) for name, (bad, said) in _WORSE.items() if bad(found.get(name))
-    ]
-    if not wrong:
-        return
-    said = "; ".join(f"{name} is {found.get(name)}, so {why}" for name, why in wrong)
-    words = " ".join(f"{_variable(name)}={OWN_CLUSTER[name]}" for name, _ in wrong)
-    warnings.warn(
-        f"the scheduler's settings do not suit training ({said}): start scheduler and "
-        f"workers with {words}",
-        stacklevel=2,
-    )
-
-
-def _slower_than(limit: float) -> Callable[[Any], bool]:
-    return lambda found: found is None or parse_timedelta(found) > limit
-
-
-_WORSE: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "distributed.scheduler.worker-ttl": (
-        _slower_than(60),
-        "a worker that hangs is noticed late",
-    ),
-    "distributed.scheduler.no-workers-timeout": (
-        _slower_than(float("inf")),
-        "a run without workers waits forever",
-    ),
-    "distributed.scheduler.allowed-failures": (
-        lambda found: int(found) < 10,
-        "a few lost workers end the run",
-    ),
-    "distributed.comm.timeouts.tcp": (
-        _slower_than(15),
-        "a cut network is noticed late",
-    ),
-    "distributed.comm.timeouts.connect": (
-        _slower_than(15),
-        "connecting to a dead worker is tried for long",
-    ),
-    "distributed.scheduler.work-stealing": (
-        bool,
-        "tasks may run away from their part's data, which is slow",
-    ),
-}
-"""What settings may not be, and what follows from them."""
-
-
-def _settings() -> dict[str, Any]:
-    """Return the settings of the process that runs this."""
-    return {name: dask.config.get(name, None) for name in _WORSE}
-
-
-def _variable(name: str) -> str:
-    """Return the environment variable that sets one of Dask's settings."""
-    return "DASK_" + name.upper().replace(".", "__").replace("-", "_")
 
 
 def _arithmetic() -> str:

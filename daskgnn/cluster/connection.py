@@ -7,8 +7,9 @@ import socket
 import time
 from concurrent.futures import Future as ConcurrentFuture
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import dask
@@ -19,11 +20,15 @@ from distributed.comm.addressing import get_address_host_port
 from daskgnn.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+RECONNECT_SECONDS = 60.0
+"""How long a run in progress waits for another scheduler, where no setting says."""
 _ANSWER_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
+_IN_PROCESS = "inproc://"
+"""How addresses in this process begin."""
 
 
 class Connection:
@@ -44,11 +49,14 @@ class Connection:
     ) -> None:
         self._first, self._again = first, again or first
         self._stack = ExitStack()
+        self.ended = False
+        """Whether the client was closed on purpose."""
 
     def __enter__(self) -> Any:
         return self._open(self._first)
 
     def __exit__(self, *error: Any) -> None:
+        self.ended = True
         self._stack.close()
 
     def renew(self) -> Any:
@@ -66,11 +74,24 @@ _CONNECTIONS: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
 """Of the clients that the library has opened itself."""
 
 
-def successor(client: Any) -> Any:
+def is_own(client: Any) -> bool:
+    """Return whether the library has opened a client, and has not ended it."""
+    connection = _CONNECTIONS.get(client)
+    return connection is not None and not connection.ended
+
+
+def successor(client: Any, address: str, seconds: float = RECONNECT_SECONDS) -> Any:
     """Return a new client when the scheduler of `client` is gone.
 
     Clusters that daskgnn started are started again. Elsewhere the next scheduler at the
-    same address is waited for, and a worker of it (``gnn.reconnect-timeout``).
+    same address is waited for, and a worker of it.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler.
+    seconds : float
+        How long to wait where ``gnn.reconnect-timeout`` says nothing.
 
     Raises
     ------
@@ -80,20 +101,24 @@ def successor(client: Any) -> Any:
     connection = _CONNECTIONS.get(client)
     if connection is not None:
         return connection.renew()
-    address, security = client.scheduler.address, client.security
+    security = client.security
     client.close(_ANSWER_SECONDS)
-    return wait_for_cluster(address, security)
+    return wait_for_cluster(address, security, seconds)
 
 
-def wait_for_cluster(address: str, security: Any = None) -> Any:
+def wait_for_cluster(
+    address: str, security: Any = None, seconds: float = RECONNECT_SECONDS
+) -> Any:
     """Return a client of a scheduler at an address, once it has a worker.
 
     Raises
     ------
     ClusterError
-        If that takes longer than ``gnn.reconnect-timeout``.
+        If that takes longer than ``gnn.reconnect-timeout``, or `seconds` where that
+        says nothing.
     """
-    limit = parse_timedelta(dask.config.get("gnn.reconnect-timeout"))
+    configured = parse_timedelta(dask.config.get("gnn.reconnect-timeout"))
+    limit = seconds if configured is None else configured
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if scheduler_id(address, security) is None:
@@ -105,7 +130,8 @@ def wait_for_cluster(address: str, security: Any = None) -> Any:
         except (OSError, TimeoutError):
             continue
         try:
-            client.wait_for_workers(1, timeout=left)
+            with asking_for_worker(client):
+                client.wait_for_workers(1, timeout=left)
         except (OSError, TimeoutError):
             client.close(_ANSWER_SECONDS)
             continue
@@ -116,9 +142,24 @@ def wait_for_cluster(address: str, security: Any = None) -> Any:
     )
 
 
-def has_lost_scheduler(client: Any, identity: str | None) -> bool:
+@contextmanager
+def asking_for_worker(client: Any) -> Iterator[None]:
+    """Have an adaptive cluster start a worker: it does so for a task that waits."""
+    name = f"ask-for-a-worker-{uuid4().hex}"
+    future = client.submit(_nothing, key=name, pure=False)
+    try:
+        yield
+    finally:
+        future.release()
+
+
+def _nothing() -> None:
+    """Be a task."""
+
+
+def has_lost_scheduler(client: Any, address: str, identity: str | None) -> bool:
     """Return whether the scheduler that a client had is there no more."""
-    found = scheduler_id(client.scheduler.address, client.security)
+    found = scheduler_id(address, client.security)
     return found is None or found != identity
 
 
@@ -126,23 +167,29 @@ def scheduler_id(address: str, security: Any = None) -> str | None:
     """Return the name that the scheduler at an address has given itself, or None."""
     options = {} if security is None else security.get_connection_args("client")
     try:
-        # Dask would keep trying for long if nothing listens.
-        host = get_address_host_port(address)
-        socket.create_connection(host, _ANSWER_SECONDS).close()
+        if not address.startswith(_IN_PROCESS):
+            # Dask would keep trying for long if nothing listens.
+            host = get_address_host_port(address)
+            socket.create_connection(host, _ANSWER_SECONDS).close()
         return str(identity(address, options, _ANSWER_SECONDS, n_workers=0)["id"])
     except Exception:
         return None
 
 
-def begin_gather(future: Any) -> ConcurrentFuture[Any]:
-    """Have a result brought here; who stops waiting for it does not cancel that.
+def begin_gather(client: Any, futures: Any) -> ConcurrentFuture[Any]:
+    """Have results brought here; who stops waiting for them does not cancel that.
+
+    Parameters
+    ----------
+    futures
+        One, or a list of them.
 
     `distributed.Future.result` with a timeout cancels. If that comes before the gather
     has begun, all later ones of the same client are cancelled too (distributed 2026.8):
     a busy machine is enough.
     """
-    coming = future.client.gather(future, asynchronous=True)
-    return asyncio.run_coroutine_threadsafe(coming, future.client.loop.asyncio_loop)
+    coming = client.gather(futures, asynchronous=True)
+    return asyncio.run_coroutine_threadsafe(coming, client.loop.asyncio_loop)
 
 
 def identity(

@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import dask
-
 from daskgnn.cluster.balance import (
     GAIN,
     GAIN_OF_IDLE,
@@ -16,8 +14,8 @@ from daskgnn.cluster.balance import (
     in_runs,
     place,
 )
+from daskgnn.cluster.ready import WorkerWatch
 from daskgnn.cluster.workers import Workers
-from daskgnn.errors import NoWorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +55,7 @@ class PartPlacement:
         self.copies: dict[int, Copy] = {}
         """By part, what a standby holds."""
         self.workers = Workers(client)
+        self.watch = WorkerWatch(client, self._count_workers)
         self._persisted = persisted
         self._timings = Timings(num_parts)
         self._better_since: tuple[int, float] | None = None
@@ -116,6 +115,17 @@ class PartPlacement:
         self._copy_to_standbys()
         return events
 
+    def settle(self) -> list[Event]:
+        """Have parts where workers are, once there is one: `rebalance` if any changed.
+
+        Raises
+        ------
+        NoWorkerError
+        """
+        if set(self._wait_for_workers()) == self._usable:
+            return []
+        return self.rebalance([])
+
     def surplus(self, wanted: int) -> list[str]:
         """Return those with the fewest parts, without which `wanted` are left."""
         count = Counter(self.addresses)
@@ -161,15 +171,12 @@ class PartPlacement:
         NoWorkerError
             If none comes in the time that the scheduler's settings give.
         """
-        self.workers.look()
-        if not self.workers.usable:
-            limit = dask.config.get("distributed.scheduler.no-workers-timeout")
-            try:
-                self.client.wait_for_workers(1, timeout=limit)
-            except TimeoutError as error:
-                raise NoWorkerError(f"no worker came within {limit}") from error
-            self.workers.look()
+        self.watch.wait()
         return self.workers.usable
+
+    def _count_workers(self) -> int:
+        self.workers.look()
+        return len(self.workers.usable)
 
     def _without_standbys(self, workers: list[str]) -> list[str]:
         """Return the workers that are to hold parts; choose standbys if some lack."""

@@ -23,11 +23,16 @@ class ClusterSpec:
         """How connections are encrypted."""
         return self.given or Encryption()
 
+    @property
+    def is_given(self) -> bool:
+        """Whether it was said where the run is to be resumed."""
+        return self.workers is not None or self.scheduler is not None
+
     def or_as_before(self, settings: dict[str, Any]) -> ClusterSpec:
         """Return what was said, and what the run had where nothing was."""
         workers, scheduler, given = self.workers, self.scheduler, self.given
         limit = self.memory_limit
-        if workers is None and scheduler is None:
+        if not self.is_given:
             workers, scheduler = settings["workers"], settings["scheduler"]
         if limit is None and scheduler is None and workers != 0:
             limit = settings.get("memory_limit")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from distributed.comm.core import CommClosedError
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 PLUGIN = "daskgnn-workers"
 _REMEMBERED = 10_000
+_ANSWER_SECONDS = 30.0
+"""That a scheduler has to answer which workers it has: it may have much to do."""
 _URGENT = 300
 """Priority of a question that takes no time."""
 _MEMORY_KILLS = "worker-restart-memory"
@@ -52,7 +55,7 @@ class WorkersPlugin(SchedulerPlugin):
     async def start(self, scheduler: Any) -> None:
         """Offer the list to clients."""
         self.scheduler = scheduler
-        self.count = 0
+        self.count = self.restarts = 0
         self.gone: deque[tuple[int, str, float, bool]] = deque(maxlen=_REMEMBERED)
         scheduler.handlers["gnn_workers"] = self.workers
 
@@ -66,6 +69,10 @@ class WorkersPlugin(SchedulerPlugin):
         self.count += 1
         expected = _was_expected(scheduler, worker)
         self.gone.append((self.count, worker, time.time(), expected))
+
+    def restart(self, scheduler: Any) -> None:
+        """Take note that all tasks were forgotten."""
+        self.restarts += 1
 
     async def workers(self, after: int) -> dict[str, Any]:
         """Tell which workers there are, and who went since the departure `after`."""
@@ -81,6 +88,7 @@ class WorkersPlugin(SchedulerPlugin):
             },
             "gone": [entry for entry in self.gone if entry[0] > after],
             "count": self.count,
+            "restarts": self.restarts,
             "id": self.scheduler.id,
             "memory_kills": len(self.scheduler.get_events(_MEMORY_KILLS)),
         }
@@ -89,7 +97,8 @@ class WorkersPlugin(SchedulerPlugin):
 def _told(future: Future) -> str | None:
     """Return a worker's answer; None if it is lost with the worker."""
     with suppress(Exception):
-        return begin_gather(future).result(1) if future.status == "finished" else None
+        done = future.status == "finished"
+        return begin_gather(future.client, future).result(1) if done else None
     return None
 
 
@@ -126,15 +135,31 @@ class Workers:
         self._departures: list[Departure] = []
         self.scheduler_id: str | None = None
         """The name that the scheduler gave itself; known after the first look."""
-        self._memory_kills = (0, 0)
+        self._memory_kills = self._restarts = (0, 0)
         self._asked: dict[str, Future] = {}
         """Addresses of workers whose `memory_name` is not known yet."""
         self._memories: dict[str, str | None] = {}
 
-    def look(self) -> dict[str, dict[str, Any]]:
-        """Ask the scheduler; return what it knows of each worker, by address."""
+    def look(self, seconds: float = _ANSWER_SECONDS) -> dict[str, dict[str, Any]]:
+        """Ask the scheduler; return what it knows of each worker, by address.
+
+        Parameters
+        ----------
+        seconds : float
+            That it has to answer.
+
+        Raises
+        ------
+        CommClosedError
+            If the client has lost it: Dask would search for it for long.
+        TimeoutError
+            If it does not answer in time.
+        """
+        if self.client.status != "running":
+            raise CommClosedError("the client is not connected to its scheduler")
         after = -1 if self._count is None else self._count
-        told = self.client.sync(self.client.scheduler.gnn_workers, after=after)
+        how = {"after": after, "callback_timeout": seconds}
+        told = self.client.sync(self.client.scheduler.gnn_workers, **how)
         if self._count is not None:
             self._departures += [Departure(*entry[1:]) for entry in told["gone"]]
         self._count = told["count"]
@@ -142,6 +167,8 @@ class Workers:
         self.scheduler_id = told["id"]
         kills = told["memory_kills"]
         self._memory_kills = (kills if after < 0 else self._memory_kills[0], kills)
+        restarts = told.get("restarts", 0)
+        self._restarts = (restarts if after < 0 else self._restarts[0], restarts)
         return self.known
 
     @property
@@ -174,6 +201,12 @@ class Workers:
     def memory_kills(self) -> int:
         """How many workers were killed for their memory since the first look."""
         before, now = self._memory_kills
+        return now - before
+
+    @property
+    def restarts(self) -> int:
+        """How many times all tasks were forgotten since the first look."""
+        before, now = self._restarts
         return now - before
 
     def take_departures(self) -> list[Departure]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,17 @@ from dask.task_spec import List, TaskRef
 from distributed import Client, get_client, wait
 from distributed.comm.addressing import get_address_host
 
-from daskgnn.cluster.connection import begin_gather
+from daskgnn.cluster.connection import begin_gather, has_lost_scheduler
 from daskgnn.cluster.persisted import PersistedResults, send
 from daskgnn.cluster.placement import PartPlacement
-from daskgnn.dataflow.executor import Executor, LocalExecutor, PartsLost, last_entry
+from daskgnn.cluster.ready import LIMIT, check_client, is_closed
+from daskgnn.dataflow.executor import (
+    Executor,
+    LocalExecutor,
+    PartsLost,
+    ResultsLost,
+    last_entry,
+)
 from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
 from daskgnn.dataflow.steps.peers import Gang
 from daskgnn.dataflow.steps.tasks import add_task
@@ -30,6 +39,10 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.5
 """How often it is looked whether the workers of a window are still there."""
+_NEWS_SECONDS = 5.0
+"""That a client may take to hear of a restart of its cluster."""
+_FORGOTTEN = ("cancelled", "lost")
+"""What the futures say whose results nobody will compute."""
 
 
 class ClusterExecutor(Executor):
@@ -46,7 +59,12 @@ class ClusterExecutor(Executor):
 
     def __init__(self, client: Any, num_parts: int, standby: int = 0) -> None:
         self.client = client
+        self.address = client.scheduler.address
+        self.cluster = client.cluster
+        self._generation = client.generation
         self._kept: dict[Any, Any] = {}
+        self._events: list[Event] = []
+        """What has happened to workers that nobody was told yet."""
         self._persisted = PersistedResults(client, self._kept)
         install(client)
         self.placement = PartPlacement(client, self._persisted, num_parts, standby)
@@ -63,7 +81,45 @@ class ClusterExecutor(Executor):
 
     def rebalance(self, seconds: Sequence[float]) -> list[Event]:
         """Move parts where needed: see `PartPlacement.rebalance`."""
-        return self.placement.rebalance(seconds)
+        events, self._events = self._events, []
+        return events + self.placement.rebalance(seconds)
+
+    def is_closed(self) -> bool:
+        """Return whether somebody has closed the client."""
+        return is_closed(self.client, self.cluster, self.address)
+
+    def has_lost_scheduler(self) -> bool:
+        """Return whether the scheduler is gone, or is another one."""
+        return has_lost_scheduler(self.client, self.address, self.scheduler_id)
+
+    def has_lost_results(self) -> bool:
+        """Return whether what is kept was forgotten: all of it, by a restart.
+
+        Raises
+        ------
+        CommClosedError, TimeoutError
+            If the scheduler does not answer.
+        """
+        self.placement.workers.look(LIMIT)
+        if self.placement.workers.restarts:
+            return True
+        return any(future.status in _FORGOTTEN for future in self._kept.values())
+
+    def another(self) -> ClusterExecutor:
+        """Return a new executor on the same cluster, after a restart."""
+        restarts = self.placement.workers.restarts
+        deadline = time.monotonic() + _NEWS_SECONDS
+        # When the client hears of a restart, it forgets what was submitted since.
+        while self.client.generation < self._generation + restarts:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_NEWS_SECONDS / 1000)
+        standby = self.placement.num_standbys
+        return ClusterExecutor(self.client, self.placement.num_parts, standby)
+
+    def place_parts(self) -> None:
+        """Have parts where workers are now, once there is one; keep what happened."""
+        self._events += self.placement.settle()
 
     def scale(self, workers: int) -> None:
         """Have so many workers for parts, on a cluster that can start them.
@@ -97,30 +153,41 @@ class ClusterExecutor(Executor):
             self.placement.workers.look()
         return self.placement.workers.memory_kills
 
-    def _dask_wait(self, futures: Iterable[Any], **how: Any) -> None:
-        """Wait with this executor's client, whichever is Dask's default."""
-        with self.client.as_current():
-            wait(list(futures), **how)
+    def _wait_a_moment(self, futures: Iterable[Any], until: str) -> bool:
+        """Wait for futures, but not for long; return whether what is due is done.
 
-    def _wait_a_moment(self, futures: Iterable[Any], until: str) -> None:
-        """Wait for some futures, but not for long: workers may be lost meanwhile."""
-        with suppress(TimeoutError):
-            self._dask_wait(futures, timeout=_POLL_SECONDS, return_when=until)
+        With this executor's client, whichever is Dask's default.
+        """
+        with suppress(TimeoutError), self.client.as_current():
+            wait(list(futures), timeout=_POLL_SECONDS, return_when=until)
+            return True
+        return False
 
-    def _wait_for(self, futures: list[Any]) -> None:
-        """Wait for futures, unless standbys can go on for a worker that is lost.
+    def _wait_for(self, futures: list[Any], until: str = "ALL_COMPLETED") -> None:
+        """Wait for futures, as long as there is a worker that may bring them.
 
         Raises
         ------
         PartsLost
+            If standbys can go on for a worker that is lost.
+        NoWorkerError
+            If there is no worker for too long.
         """
-        while self.placement.copies:
-            self._wait_a_moment(futures, "ALL_COMPLETED")
+        done = False
+        while not done:
+            done = self._wait_a_moment(futures, until)
             missing = any(future.status != "finished" for future in futures)
             if missing and self.placement.copies_of_lost():
                 raise PartsLost
-            if all(future.done() for future in futures):
-                return
+            if not done:
+                self._look_at_workers()
+
+    def _look_at_workers(self) -> None:
+        """Say so if what is waited for will not come by itself."""
+        with suppress(TimeoutError):  # the scheduler has much to do
+            self.placement.watch.look()
+        if self.placement.workers.restarts:
+            raise ResultsLost
 
     def submit(
         self,
@@ -151,8 +218,11 @@ class ClusterExecutor(Executor):
         """Wait for the futures of `keys` and bring their results here."""
         futures = [self._kept[key] for key in keys]
         self._wait_for(futures)
+        coming = begin_gather(self.client, futures)
         try:
-            return list(self.client.gather(futures))
+            while not concurrent.futures.wait([coming], _POLL_SECONDS).done:
+                self._look_at_workers()
+            return list(coming.result())
         except Exception:
             # The result may be lost with its worker while it is being fetched.
             if self.placement.copies_of_lost():
@@ -163,7 +233,6 @@ class ClusterExecutor(Executor):
         """Wait for the futures of `keys`; raise what one of them has raised."""
         futures = [self._kept[key] for key in keys]
         self._wait_for(futures)
-        self._dask_wait(futures)
         for future in futures:
             if future.status == "error":
                 future.result()
@@ -171,13 +240,8 @@ class ClusterExecutor(Executor):
     def wait_any(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for some of the futures of `keys`; return the keys of those done."""
         futures = {key: self._kept[key] for key in keys}
-        while True:
-            self._wait_a_moment(futures.values(), "FIRST_COMPLETED")
-            done = [key for key, future in futures.items() if future.done()]
-            if self.placement.copies and self.placement.copies_of_lost():
-                raise PartsLost
-            if done:
-                return done
+        self._wait_for(list(futures.values()), "FIRST_COMPLETED")
+        return [key for key, future in futures.items() if future.done()]
 
     def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return a graph of futures, as persisted collections have."""
@@ -231,7 +295,7 @@ class ClusterExecutor(Executor):
                 return []
             for future in done:
                 if future not in coming:
-                    coming[future] = begin_gather(future)
+                    coming[future] = begin_gather(self.client, future)
                 # If its worker dies before the result is fetched, it is not run again.
                 with suppress(TimeoutError):
                     outcome = coming[future].result(_POLL_SECONDS)
@@ -288,6 +352,11 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
             client = get_client()
         except ValueError:
             client = None
+    if client is None and standby:
+        raise InputError(
+            f"standby={standby} needs a cluster with more workers than that: give "
+            "client=distributed.Client(...), or leave standby out"
+        )
     if client is None:
         return LocalExecutor()
     if not isinstance(client, Client):
@@ -295,4 +364,5 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
             f"client={client!r} is not a Dask client: give distributed.Client(...), or "
             "None to train in this process"
         )
+    check_client(client)
     return ClusterExecutor(client, num_parts, standby)

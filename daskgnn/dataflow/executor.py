@@ -124,6 +124,10 @@ class PartsLost(Exception):
     """Submitted tasks lack parts that standbys can take over at once."""
 
 
+class ResultsLost(Exception):
+    """What was kept is forgotten: all workers were restarted."""
+
+
 class LocalExecutor(Executor):
     """Runs graphs at once in this process, one task at a time."""
 
@@ -168,3 +172,24 @@ class LocalExecutor(Executor):
         programs, batches = self.result(steps.programs), self.result(steps.batches)
         steps = replace(steps, programs=programs, batches=batches)
         return [run_in_order(steps, alone(len(batches)))]
+
+
+class CollectingExecutor(Executor):
+    """Runs nothing: collects tasks for a graph that is computed some day, anywhere."""
+
+    def __init__(self) -> None:
+        self._graph: dict[Any, Any] = {}
+
+    def submit(self, graph: Graph, keys: Sequence[Any], **how: Any) -> None:
+        """Take the tasks."""
+        self._graph.update(graph)
+
+    def wait(self, keys: Sequence[Any]) -> None:
+        """Return at once: there is nothing to wait for."""
+
+    def kept(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        """Return all tasks that were collected."""
+        return dict(self._graph)
+
+    def release(self, keys: Iterable[Any]) -> None:
+        """Keep all: what comes later may refer to it."""

@@ -109,6 +109,8 @@ def transfers(executor: Executor, since: float) -> dict[str, Transfers]:
     """
     if not isinstance(executor, ClusterExecutor):
         return {}
+    if executor.client.asynchronous or executor.client.status != "running":
+        return {}
     try:
         found = executor.client.run(_transfers_of, since, on_error="ignore")
     except (OSError, TimeoutError):

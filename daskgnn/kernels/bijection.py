@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.counter import FIRST, GOLDEN, SECOND
+from daskgnn.kernels.jit import njit
 
 _ROUNDS = 6
 _S32 = np.uint64(32)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.idset import rank_of
+from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
     from daskgnn.kernels.aggregate import Rows

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
     from daskgnn.kernels.aggregate import Rows

@@ -16,9 +16,9 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.half import narrow, widen
+from daskgnn.kernels.jit import njit
 
 BLOCK = 1024
 """Numbers that share a scale in 8 bits."""

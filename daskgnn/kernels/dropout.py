@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.counter import combine, derive_key, draw
+from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
     from daskgnn.kernels.aggregate import Rows

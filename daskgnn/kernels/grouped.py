@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.bfloat import written
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.prefetch import prefetch_at
 from daskgnn.kernels.rows import (
     AHEAD,

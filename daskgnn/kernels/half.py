@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.bfloat import read, written
+from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.features import table
 from daskgnn.kernels.idset import IdSet, rank_of
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:

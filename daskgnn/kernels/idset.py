@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.jit import njit
 
 Array = np.ndarray
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.counter import below, combine, draw, uniform
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.prefetch import prefetch_entry
 
 ALL = np.int64(2**62)

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.counter import GOLDEN
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.neighbor import ALL
 from daskgnn.kernels.prefetch import prefetch_entry
 

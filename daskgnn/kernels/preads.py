@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from daskgnn.kernels.jit import njit
 
 _pread: Any = types.ExternalFunction(
     "pread", types.intp(types.int32, types.intp, types.uintp, types.int64)

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from daskgnn.kernels.jit import njit
 
 AHEAD = 12
 """How many rows ahead kernels prefetch."""

@@ -6,9 +6,9 @@ Rows are float32, float64, or the bits of bfloat16 (uint16): see `bfloat`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.bfloat import read, written
+from daskgnn.kernels.jit import njit
 
 Array = np.ndarray
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from daskgnn.kernels.bfloat import read, written
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.prefetch import prefetch_at
 
 AHEAD = 24

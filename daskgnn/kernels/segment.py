@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.bfloat import read, written
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.prefetch import AHEAD, prefetch_row
 
 if TYPE_CHECKING:

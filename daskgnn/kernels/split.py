@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.coefficients import weights_or_empty
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.neighbor import prefetch_row, read_row
 from daskgnn.kernels.record import ArrayRecord
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.counter import combine, draw, mix64, uniform
+from daskgnn.kernels.jit import njit
 
 _TRIES = 16
 _LOW16 = np.uint64(0xFFFF)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.aggregate import Sources, frozen
 from daskgnn.kernels.exchange import (
@@ -19,6 +18,7 @@ from daskgnn.kernels.exchange import (
 from daskgnn.kernels.features import is_dense, table
 from daskgnn.kernels.frontier import owner_of
 from daskgnn.kernels.idset import IdSet, rank_of
+from daskgnn.kernels.jit import njit
 from daskgnn.kernels.rows import TAG, copy_items
 
 if TYPE_CHECKING:

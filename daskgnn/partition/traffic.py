@@ -13,10 +13,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.errors import PartitionError
 from daskgnn.kernels.counter import below, combine, derive_key, draw
+from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from concurrent.futures import CancelledError, wait
 from itertools import islice, starmap
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
+from distributed.scheduler import KilledWorker, NoValidWorkerError
+from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
-from daskgnn.errors import StoreError, first_line
+from daskgnn.cluster.connection import begin_gather
+from daskgnn.cluster.ready import WorkerWatch, check_client
+from daskgnn.errors import NoWorkerError, StoreError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _WAITING = 2
 """Tasks in flight for each thread: one that runs, and the next."""
+_POLL_SECONDS = 1.0
+"""How often it is looked whether there are workers, while a result is waited for."""
 _LOST = (
+    asyncio.CancelledError,
+    CancelledError,
     CommClosedError,
     FutureCancelledError,
     KilledWorker,
     NoValidWorkerError,
-    NoWorkerError,
+    NoWorkerInTime,
 )
 
 
@@ -37,6 +46,10 @@ class Mapper:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        if client is not None:
+            check_client(client)
+            self._watch = WorkerWatch(client, lambda: len(client.nthreads()))
+            self._watch.wait()
 
     @property
     def slots(self) -> int:
@@ -74,9 +87,10 @@ class Mapper:
                     )
                 if not waiting:
                     return
-                result = waiting[0].result()
+                yield self._result(waiting[0])
                 waiting.popleft()
-                yield result
+        except NoWorkerError as error:
+            raise StoreError(f"{error}; then continue with resume") from error
         except _LOST as error:
             raise StoreError(
                 "the cluster lost data that preparation needs "
@@ -85,3 +99,15 @@ class Mapper:
         finally:
             if waiting:
                 self.client.cancel(list(waiting))
+
+    def _result(self, future: Any) -> Any:
+        """Wait for a result, as long as there are workers.
+
+        Raises
+        ------
+        NoWorkerError
+        """
+        coming = begin_gather(self.client, future)
+        while not wait([coming], _POLL_SECONDS).done:
+            self._watch.look()
+        return coming.result()

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import numpy as np
-from numba import njit
 
 from daskgnn.graph.edges.assemble import count_entries, read_edges, write_edges
+from daskgnn.kernels.jit import njit
 from daskgnn.prepare.rowfiles import SortedRows, sort_bucket
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dask.task_spec import Task as DaskTask
 from dask.utils import parse_bytes
 
-from daskgnn.cluster.clusters import translate_cluster_errors, warn_of_cluster
+from daskgnn.cluster.clusters import check_cluster, translate_cluster_errors
 from daskgnn.cluster.persisted import same
 from daskgnn.dataflow.blocks import load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
@@ -221,7 +221,7 @@ def find_workers(graph: Graph, options: TrainOptions) -> Executor:
     with translate_cluster_errors(lambda: "nothing has been trained yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
         if isinstance(executor, ClusterExecutor):
-            warn_of_cluster(executor.client)
+            check_cluster(executor.client)
             if not graph.path:
                 check_source_everywhere(executor.client, graph.source)
         how = options["precision"], options["threads_per_part"]

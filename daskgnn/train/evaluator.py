@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
@@ -136,34 +135,17 @@ class Evaluator:
             self.executor.release([total, *outputs])
         return dict(found)
 
-    def predict(
-        self, parameters: np.ndarray, nodes: np.ndarray | None = None
-    ) -> da.Array:
-        """Return the outputs of some nodes, by original id, as a Dask array [n, C].
-
-        Without `nodes`, of all nodes in their order. Few nodes are computed from their
-        neighbourhoods alone.
-        """
-        if nodes is not None and self._are_few(nodes):
-            return self._by_neighbourhoods(parameters, nodes)
-        return self._as_array(self._outputs(parameters), self.num_outputs, nodes)
-
-    def embeddings(
-        self, parameters: np.ndarray, width: int, nodes: np.ndarray | None = None
-    ) -> da.Array:
-        """Return what the layer before the last one gives of some nodes, [n, width]."""
-        outputs = self._outputs(parameters, self._num_layers - 1)
-        return self._as_array(outputs, width, nodes)
-
-    def _are_few(self, nodes: np.ndarray) -> bool:
+    def are_few(self, nodes: np.ndarray) -> bool:
         """Return whether all that nodes depend on is a small share of the graph."""
         stats = GraphStats(self.graph.num_nodes, self.graph.num_edges)
         whole = NeighborSampler((-1,) * self._num_layers)
         needed = whole.estimate(stats, len(nodes)).nodes
         return needed < FEW * self.graph.num_nodes
 
-    def _by_neighbourhoods(self, parameters: np.ndarray, nodes: np.ndarray) -> da.Array:
-        """Return the outputs of a few nodes, computed now."""
+    def by_neighbourhoods(
+        self, parameters: np.ndarray, nodes: np.ndarray
+    ) -> np.ndarray:
+        """Return the outputs of a few nodes, by original id, computed now: [n, C]."""
         self._count += 1
         book = self.graph.partition_book
         places = storage_ids_of(self.graph.source, book, nodes)
@@ -172,29 +154,35 @@ class Evaluator:
         runs = [seeds[first:last] for first, last in pairwise(cuts)]
         keys = self._outputs_by_batches(parameters, runs)
         try:
-            rows = np.concatenate(self.executor.result(keys))
+            return np.concatenate(self.executor.result(keys))[back]
         finally:
             self.executor.release(keys)
-        return da.from_array(rows[back], chunks=-1)
 
-    def _as_array(
-        self, outputs: list[Any], width: int, nodes: np.ndarray | None
-    ) -> da.Array:
-        """Return parts' outputs as a Dask array in the order of some original ids."""
-        total = self.graph.num_nodes if nodes is None else len(nodes)
-        bounds = np.linspace(0, total, min(self.graph.num_parts, total) + 1)
-        pairs = list(pairwise(bounds.astype(np.int64).tolist()))
-        wanted = [range(*pair) for pair in pairs]
-        token = f"{self.preparation.run}-{self._count}"
-        chosen = [r if nodes is None else nodes[r.start : r.stop] for r in wanted]
+    def chunks(
+        self,
+        parameters: np.ndarray,
+        token: str,
+        chosen: list[Any],
+        num_layers: int | None = None,
+    ) -> dict[Any, Any]:
+        """Start to compute the outputs of some nodes; return their chunks.
+
+        Parameters
+        ----------
+        token : str
+            Part of the chunks' keys: see `in_chunks`.
+        chosen : list
+            Of each chunk, the original ids of its rows.
+        num_layers : int, optional
+            As of `_outputs`.
+        """
+        outputs = self._outputs(parameters, num_layers)
         tasks, keys = in_chunks(outputs, self.preparation.blocks, chosen, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
         # The array refers to the chunks on the workers.
         graph = self.executor.kept(keys)
         self.executor.release([*outputs, *keys])
-        chunks = (tuple(map(len, wanted)), (width,))
-        meta = np.empty((0, 0), np.float32)
-        return da.Array(graph, "predict-" + token, chunks, meta=meta)
+        return graph
 
     def _outputs(
         self, parameters: np.ndarray, num_layers: int | None = None

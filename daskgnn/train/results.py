@@ -9,6 +9,7 @@ from daskgnn.errors import InputError, ModelError
 from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.compute.dryrun import hidden_width
 from daskgnn.train.compute.state import hash_parameters
+from daskgnn.train.predictions import embeddings
 from daskgnn.train.savedmodel import save_model
 from daskgnn.train.summary import summarize
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from daskgnn.tasks.task import Task
     from daskgnn.train.deployment import Deployment
     from daskgnn.train.options.options import TrainOptions
+    from daskgnn.train.persist.recorder import Recorder
     from daskgnn.train.profile.advice import Advice
+    from daskgnn.train.profile.recovery import Recoveries
     from daskgnn.train.profile.stepprofile import StepProfile
     from daskgnn.train.runstate import RunState
 
@@ -41,6 +44,8 @@ class TrainResults:
     task: Task
     window: int
     step_profile: StepProfile | None
+    recorder: Recorder
+    recoveries: Recoveries
     _advisor: Any
 
     @property
@@ -109,8 +114,7 @@ class TrainResults:
             raise ModelError(f"{name} has one layer: its input are the features")
         chosen = None if nodes is None else find_nodes(self.graph, nodes)
         width = hidden_width(self.model, self.graph, num_layers)
-        evaluator = self.deployment.evaluator
-        return evaluator.embeddings(self.best_parameters, width, chosen)
+        return embeddings(self, width, num_layers - 1, chosen)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model with its best parameters to a file.

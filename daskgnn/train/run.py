@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -31,7 +31,9 @@ from daskgnn.train.rundirectory import (
     count_workers,
     find_graph,
     free_directory,
+    is_small,
     nothing_left,
+    open_parts,
     store_graph,
     write_settings,
 )
@@ -118,6 +120,7 @@ def train(
     check_worker_limit(asked["memory_limit"], asked["workers"], asked["scheduler"])
     store, name, data = find_graph(asked, yes)
     settings = with_recipe(name, wanted, use_recipe=asked["recipe"])
+    asked_parts = settings["num_parts"] is not None
     workers = count_workers(settings)
     workers += settings["standby"]
     scheduler, limit = settings["scheduler"], settings["memory_limit"]
@@ -128,8 +131,8 @@ def train(
     ):
         if data is not None:
             store = out.path_of(STORE)
-            store_graph(data, settings, store)
-        graph = open_graph(store, settings["num_parts"], settings["features"])
+            store_graph(data, settings, store, asked=asked_parts)
+        graph = open_parts(store, settings, asked=asked_parts)
         check_source_everywhere(client, graph.source)
         require_features(graph)
         check_labelled(graph)
@@ -227,7 +230,8 @@ def evaluate(
     per_class : bool, default False
         Whether to score each class, too.
     workers : int, optional
-        Number of workers of the local cluster, 0 for none; by default as before.
+        Number of workers of the local cluster, 0 for none; by default none for a small
+        graph, else as before.
     scheduler : str, optional
         Address of a running cluster to use.
     encryption : Encryption, optional
@@ -255,7 +259,7 @@ def evaluate(
     'val'
     """
     where = ClusterSpec(workers, scheduler, encryption)
-    with _reopened(directory, where, Silent()) as (trainer, _):
+    with _reopened(directory, where, Silent(), brief=True) as (trainer, _):
         trainer.restore(training=False)
         return trainer.evaluate(split, per_class=per_class)
 
@@ -279,7 +283,8 @@ def predict(
         row a node: "id", as you call it, "prediction", the class's name, and a column
         of the model's outputs for each class, named by it).
     workers : int, optional
-        Number of workers of the local cluster, 0 for none; by default as before.
+        Number of workers of the local cluster, 0 for none; by default none for a small
+        graph, else as before.
     scheduler : str, optional
         Address of a running cluster to use.
     encryption : Encryption, optional
@@ -313,7 +318,7 @@ def predict(
 
     check_output(out)
     where = ClusterSpec(workers, scheduler, encryption)
-    with _reopened(directory, where, Silent()) as (trainer, _):
+    with _reopened(directory, where, Silent(), brief=True) as (trainer, _):
         trainer.restore(training=False)
         return trainer.predict(out=out)
 
@@ -325,8 +330,10 @@ def _reopened(
     progress: Progress,
     *,
     trains: bool = False,
+    brief: bool = False,
     **changed: Any,
 ) -> Iterator[tuple[Trainer, dict[str, Any]]]:
+    """Yield a run's trainer; a `brief` use of a small graph starts no cluster."""
     out = open_storage(directory)
     settings = read_settings(out) | changed
     check_rebuildable(settings, str(directory), trains=trains)
@@ -336,6 +343,8 @@ def _reopened(
         )
     features = settings.get("features", "memory")
     graph = open_graph(settings["store"], settings["num_parts"], features)
+    if brief and not where.is_given and settings["scheduler"] is None:
+        where = replace(where, workers=0 if is_small(graph) else None)
     where = where.or_as_before(settings)
     workers, scheduler = where.workers, where.scheduler
     check_worker_limit(where.memory_limit, workers, scheduler)
@@ -343,6 +352,8 @@ def _reopened(
         workers = (workers or 2) + (settings.get("standby") or 0)
     else:
         settings["adapt"] = None
+    if workers == 0:
+        settings["standby"] = 0
     with (
         where.encryption.configured(scheduler),
         open_client(workers, scheduler, where.memory_limit) as client,

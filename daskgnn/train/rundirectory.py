@@ -26,6 +26,7 @@ from daskgnn.train.signals import Terminated
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from daskgnn.graph.graph import Graph
     from daskgnn.graph.memory.data import GraphData
 
 SETTINGS = "run.json"
@@ -33,6 +34,11 @@ SETTINGS = "run.json"
 
 STORE = "graph.zarr"
 """The store in a run's directory, of a graph that was not stored before."""
+
+
+SMALL_EDGES, SMALL_CELLS = 1_000_000, 30_000_000
+"""Directed edges, and numbers in the features, of a small graph: it is evaluated in
+about the seconds that a cluster takes to start."""
 
 
 def check_run(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,9 +78,28 @@ def count_workers(settings: dict[str, Any]) -> int:
     """Return how many workers a run begins with; set its number of parts."""
     workers = 2 if settings["workers"] is None else settings["workers"]
     least, most = settings["adapt"] or (workers, workers)
+    if settings["standby"] and not workers and settings["scheduler"] is None:
+        raise InputError(
+            f"standby={settings['standby']} needs workers, and workers=0 starts none: "
+            "give --workers 2, or leave --standby out"
+        )
     if settings["num_parts"] is None:
         settings["num_parts"] = 2 if settings["scheduler"] else max(most, 1)
     return int(min(max(workers, least), most))
+
+
+def is_small(graph: Graph) -> bool:
+    """Return whether one process evaluates a graph before a cluster has started."""
+    cells = graph.num_nodes * max(graph.num_features, 1)
+    return graph.num_edges <= SMALL_EDGES and cells <= SMALL_CELLS
+
+
+def open_parts(store: str, settings: dict[str, Any], *, asked: bool) -> Graph:
+    """Open a run's store; with fewer parts than it has clusters, unless asked for."""
+    graph = open_graph(store, 1, settings["features"])
+    if not asked:
+        settings["num_parts"] = min(settings["num_parts"], graph.num_clusters)
+    return open_graph(store, settings["num_parts"], settings["features"])
 
 
 def write_settings(out: Storage, settings: dict[str, Any]) -> None:
@@ -88,8 +113,13 @@ def write_settings(out: Storage, settings: dict[str, Any]) -> None:
         ) from error
 
 
-def store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
-    """Partition a graph in memory and store it for the run."""
+def store_graph(
+    data: GraphData, settings: dict[str, Any], store: str, *, asked: bool
+) -> None:
+    """Partition a graph in memory and store it for the run.
+
+    `asked` says that the number of parts was, so that it cannot be lowered.
+    """
     require_features(data)
     drawn = settings["split"], settings["per_class"], settings["seed"]
     data = split_by_words(data, *drawn)
@@ -99,7 +129,7 @@ def store_graph(data: GraphData, settings: dict[str, Any], store: str) -> None:
         method=settings["method"],
         seed=settings["seed"],
     )
-    if settings["num_parts"] > partitioned.num_clusters:
+    if asked and settings["num_parts"] > partitioned.num_clusters:
         raise PartitionError(
             f"num_parts={settings['num_parts']} is above the "
             f"{partitioned.num_clusters} clusters: lower num_parts= or raise "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.display import html_table
 from daskgnn.train.compute.state import hash_parameters
+from daskgnn.train.renewal import exact_scores
 
 if TYPE_CHECKING:
     from daskgnn.train.results import TrainResults
@@ -19,8 +20,8 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
     total, parameters = run_state.total, run_state.state.parameters
     known, metric = trainer.deployment, trainer.task.metric(graph)
     splits = [s for s in ("val", "test") if known.targets.has(s)]
-    best, began = trainer.best_parameters, time.perf_counter()
-    scores = known.evaluator.scores(best, splits) if splits else {}
+    began = time.perf_counter()
+    scores = exact_scores(trainer, splits) if splits else {}
     evaluated = total.eval_seconds + time.perf_counter() - began
     out: dict[str, Any] = {
         "dataset": graph.name,

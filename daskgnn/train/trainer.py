@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.cluster.clusters import translate_cluster_errors
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.ahead import Lookahead
@@ -31,10 +28,12 @@ from daskgnn.train.persist.output import (
     check_output,
     write_predictions,
 )
-from daskgnn.train.persist.recorder import Recorder, Silent
+from daskgnn.train.persist.recorder import Recorder
+from daskgnn.train.predictions import predictions
 from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
-from daskgnn.train.renewal import another_executor, how_to_continue, outlive_schedulers
+from daskgnn.train.progress import chosen_progress, closing
+from daskgnn.train.renewal import on_cluster
 from daskgnn.train.results import TrainResults
 from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
@@ -45,7 +44,7 @@ from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
 from daskgnn.train.warmup import CompileNotice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import dask.array as da
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.persist.history import History
     from daskgnn.train.profile.stepprofile import StepProfile
-
-T = TypeVar("T")
 
 
 @documented
@@ -131,7 +128,7 @@ class Trainer(TrainResults):
         targets = GivenTargets(self.task, graph, self.options["seed"])
         self.plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
-        progress = self.options["progress"] or Silent()
+        progress = chosen_progress(self.options["progress"])
         kept = self.options["keep_checkpoints"]
         self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
@@ -155,7 +152,8 @@ class Trainer(TrainResults):
         )
         self._facts = fingerprint(self.deployment, self.run_state.schedule)
         self.window = self.deployment.window(self.options["window"])
-        self._recoveries = Recoveries()
+        self.recoveries = Recoveries()
+        """What was lost, and since when."""
         self._advisor = advisor_of(self.options["adapt"], lambda: self.executor)
         self.step_profile: StepProfile | None = None
         """Where the time of the last `fit` went."""
@@ -192,7 +190,8 @@ class Trainer(TrainResults):
             On SIGINT or SIGTERM, after a checkpoint was written.
         """
         epochs = check_count("epochs", epochs)
-        with Signals() as signals, self.run_state.clock.running():
+        running = self.run_state.clock.running()
+        with Signals() as signals, running, closing(self.recorder.progress):
             return self._fit_until(epochs, resume, signals)
 
     def _fit_until(self, epochs: int, resume: bool, signals: Signals) -> History:
@@ -202,7 +201,7 @@ class Trainer(TrainResults):
             self.recorder.refuse_other_run()
         # Damage of a store is found before anything is written.
         with self.run_state.clock.starting():
-            self._outlive_schedulers(lambda: self.deployment.load())
+            on_cluster(self, lambda: self.deployment.load())
         keep_settings(self, epochs, resumes=resume)
         checkpoint = self.run_state.to_checkpoint(self._facts)
         self.recorder.begin(None if resume else checkpoint, self.run_state.state.step)
@@ -212,10 +211,10 @@ class Trainer(TrainResults):
         )
         with self.recorder.written():
             if not self.run_state.stopped:
-                self._outlive_schedulers(lambda: self._train(epochs, signals))
+                on_cluster(self, lambda: self._train(epochs, signals))
         write_parameters(self.model, self.best_parameters)
         if self.recorder.place is not None:
-            self.recorder.summary(self._outlive_schedulers(self.summary))
+            self.recorder.summary(self.summary())
         return self.recorder.history
 
     def _train(self, epochs: int, signals: Signals) -> None:
@@ -234,19 +233,6 @@ class Trainer(TrainResults):
             self._facts,
             signals,
         ).run(epochs)
-
-    def _outlive_schedulers(self, work: Callable[[], T]) -> T:
-        with translate_cluster_errors(self._how_to_continue):
-            return outlive_schedulers(work, lambda: self.executor, self._renew)
-
-    def _renew(self) -> None:
-        """Go over to another cluster with the state that this process holds."""
-        self._recoveries.lost_scheduler(time.time())
-        self.recorder.event("scheduler_lost", step=self.run_state.state.step)
-        self.recorder.flush()
-        wanted = self.graph.num_parts, self._how_to_continue
-        executor = another_executor(self.executor, *wanted)
-        self.deployment = replace(self.deployment, executor=executor)
 
     def profile(self, steps: int = 64) -> StepProfile:
         """Measure where the time of a step goes.
@@ -271,14 +257,14 @@ class Trainer(TrainResults):
             If `steps` is no positive integer.
         """
         steps = check_count("steps", steps)
-        with translate_cluster_errors(
-            lambda: "the profile was not finished: try again"
-        ):
-            self.deployment.start(self._notice)
-            schedule = new_schedule(self.options, self.model)
-            schedule.load(self.run_state.schedule.state())
-            course = self.plan, self.run_state, schedule
-            return self._new_loop().measure(*course, steps, self.window)
+        return on_cluster(self, lambda: self._profile(steps))
+
+    def _profile(self, steps: int) -> StepProfile:
+        self.deployment.start(self._notice)
+        schedule = new_schedule(self.options, self.model)
+        schedule.load(self.run_state.schedule.state())
+        course = self.plan, self.run_state, schedule
+        return self._new_loop().measure(*course, steps, self.window)
 
     def evaluate(
         self,
@@ -315,6 +301,11 @@ class Trainer(TrainResults):
             classes.
         """
         self.deployment.targets.check(split)
+        return on_cluster(self, lambda: self._scores(split, metric, per_class))
+
+    def _scores(
+        self, split: str, metric: str | Sequence[str] | None, per_class: bool
+    ) -> dict[str, Any]:
         given = self.best_parameters, split
         if metric is None:
             return self.deployment.evaluator.scores_of(*given, per_class=per_class)
@@ -358,19 +349,16 @@ class Trainer(TrainResults):
         if out is not None:
             check_output(out)
         chosen = None if nodes is None else find_nodes(self.graph, nodes)
-        found = self.deployment.evaluator.predict(self.best_parameters, chosen)
+        found = predictions(self, chosen)
         if out is None:
             return found
         table = PredictionTable.of(self.graph, found.shape[1])
         return write_predictions(found, out, table, chosen)
 
-    def _how_to_continue(self) -> str:
-        return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
-
     def _new_loop(self) -> TrainLoop:
         loop = TrainLoop if self.program.gradients.bound is None else ServerLoop
         lookahead = Lookahead.of(self.deployment, self.plan)
-        return loop(lookahead, self.deployment, self._recoveries, self._advisor)
+        return loop(lookahead, self.deployment, self.recoveries, self._advisor)
 
     def restore(self, *, training: bool = True) -> None:
         """Go to where the newest checkpoint in `out` was written.

@@ -30,6 +30,7 @@ from daskgnn.kernels.warmup import compiled
 from daskgnn.sampling.check import ROWS, MadeUpSource, made_up_block
 from daskgnn.train.compute.program import TrainSession
 from daskgnn.train.compute.state import TrainState
+from daskgnn.train.progress import READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from daskgnn.train.persist.recorder import Progress
 
 COMPILING = "compiling kernels, once for this version and machine: 10 to 20 s"
-READY = "blocks loaded, kernels ready"
 _PATIENCE = 2.0
 """Seconds that kernels take at most if they only have to be read."""
 

@@ -60,7 +60,7 @@ DEFAULTS = {
     "halo_cache_policy": "static",
     "standby": 0,
     "adapt": None,
-    "progress": None,
+    "progress": "auto",
     "sampler": None,
     "task": None,
 }

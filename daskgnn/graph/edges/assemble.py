@@ -16,10 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from dask.utils import format_bytes, parse_bytes
-from numba import njit
 
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.convert import CSRRows
+from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

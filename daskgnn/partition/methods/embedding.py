@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from numba import njit
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from daskgnn.kernels.counter import below, combine, derive_key, draw, uniform
+from daskgnn.kernels.jit import njit
 from daskgnn.partition.methods.hierarchy import order_clusters
 from daskgnn.partition.methods.propagation import Level, finest_level, refine
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from daskgnn.kernels.jit import njit
 from daskgnn.partition.methods.multilevel import cut_recursively, linked_structure
 from daskgnn.partition.methods.structure import Structure, empty, folder_of, work_of
 

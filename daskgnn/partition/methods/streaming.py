@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from daskgnn.kernels.jit import njit
 from daskgnn.partition.methods.hierarchy import order_clusters
 from daskgnn.partition.methods.structure import Structure, work_of
 

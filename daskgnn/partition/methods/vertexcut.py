@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from daskgnn.kernels.counter import derive_key, keys_below
+from daskgnn.kernels.jit import njit
 from daskgnn.partition.methods.exactly import fill_empty
 
 if TYPE_CHECKING:

@@ -116,6 +116,10 @@ class Option:
         )
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike) and bool(os.fspath(value).strip())
+
+
 def _is_list(value: Any) -> bool:
     # The option's own check has a better message for its content.
     return not isinstance(value, str | Mapping) and isinstance(value, Iterable)
@@ -128,7 +132,7 @@ _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
     "switch": ("True or False", lambda _, v: type(v).__name__ in ("bool", "bool_")),
     "choice": ("", lambda o, value: value in o.words),
     "text": ("a word", lambda _, value: isinstance(value, str)),
-    "path": ("a path", lambda _, value: isinstance(value, str | os.PathLike)),
+    "path": ("a path", lambda _, value: _is_path(value)),
     "numbers": (
         "a list of whole numbers, as in [15, 10]",
         lambda _, value: _is_list(value),

@@ -25,7 +25,6 @@ from daskgnn.train.options.plainoptions import (
 if TYPE_CHECKING:
     from daskgnn.tasks.loss import Loss
     from daskgnn.train.options.option import SchedulerFactory
-    from daskgnn.train.persist.recorder import Progress
 
 
 class TrainOptions(PlainOptions, total=False):
@@ -62,8 +61,14 @@ class TrainOptions(PlainOptions, total=False):
     ]
     """A Dask client. "auto" takes the current one, if there is one; None trains in this
     process."""
-    progress: Annotated["Progress | None", Option(group=FILES, type_name="Progress")]
-    """An object whose methods are called after steps and epochs."""
+    progress: Annotated[
+        Any, Option("auto", group=FILES, type_name='Progress, None or "auto"')
+    ]
+    """What shows the run: "auto" is a bar on a terminal or in a notebook, and nothing
+    elsewhere; None is nothing.
+
+    Also an object whose methods are called after steps and epochs.
+    """
 
 
 class RunOptions(PlainOptions, total=False):

@@ -1,0 +1,263 @@
+"""Every public call, with whatever may have happened to the cluster before it."""
+
+import os
+import signal
+import time
+from contextlib import ExitStack, contextmanager
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client
+from training import dask_process, small_sage, trainer
+
+import daskgnn
+from daskgnn.cluster import ready
+from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
+from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
+
+pytestmark = pytest.mark.timeout(120)
+OPTIONS = {"batch_size": 100}
+WAIT = 2.0
+"""Seconds that are waited for workers and schedulers in these tests."""
+SLACK = 4.0
+"""Of a busy machine."""
+
+
+def lost(client):
+    """Kill one worker."""
+    os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
+
+
+def all_lost(client):
+    """Kill all workers at once."""
+    for pid in client.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
+
+
+def restarted(client):
+    """Restart all workers: Dask forgets all tasks."""
+    client.restart()
+
+
+def scaled_to_zero(client):
+    """End all workers in good order."""
+    client.cluster.scale(0)
+    while client.nthreads():
+        time.sleep(0.05)
+
+
+def closed(client):
+    """Close the client."""
+    client.close()
+
+
+def asynchronous(client):
+    """Do nothing: the client is what it is."""
+
+
+OUTLIVED = [lost, all_lost, restarted]
+"""After these the result is as if nothing had happened."""
+FATAL = [closed, scaled_to_zero]
+"""After these one line says why there is no result."""
+
+ENTRIES = {
+    "Trainer": lambda run, _: (
+        trainer(
+            run.graph.path, 2, run.executor.client if run.options["client"] else None
+        ).params_sha256
+    ),
+    "fit": lambda run, _: (run.fit(2), run.params_sha256)[1],
+    "profile": lambda run, _: run.profile(2).steps,
+    "evaluate": lambda run, _: run.evaluate("test"),
+    "summary": lambda run, _: run.summary()["test_accuracy"],
+    "predict": lambda run, _: run.predict().compute(),
+    "compute": lambda run, lazy: lazy.compute(),
+    "compute of what was made of it": lambda run, lazy: lazy.argmax(axis=1).compute(),
+    "write_profile": lambda run, _: len(run.write_profile(os.environ["TMP_PROFILE"])),
+}
+"""Public calls, given a trainer and predictions that are not computed yet."""
+WHEN = ["before fit", "after fit"]
+CASES = [(entry, when) for entry in ENTRIES for when in WHEN]
+CASES.remove(("write_profile", "before fit"))  # there is none to write
+
+
+def played(path, client, entry, when, trouble=None):
+    """Return what a call gives after some trouble, or none."""
+    run = trainer(path, 2, client, **OPTIONS)
+    if when == "after fit":
+        run.fit(1)
+    lazy = run.predict() if entry.startswith("compute") else None
+    if trouble is not None:
+        trouble(client)
+    return ENTRIES[entry](run, lazy)
+
+
+@contextmanager
+def one_line(kind, seconds):
+    """Make sure that a call ends in time with one line."""
+    began = time.monotonic()
+    with pytest.raises(kind) as told:
+        yield told
+    assert "\n" not in str(told.value)
+    assert time.monotonic() - began < seconds + SLACK
+
+
+@pytest.fixture(autouse=True)
+def profile_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMP_PROFILE", str(tmp_path / "profile"))
+
+
+def of_default(name, *chosen):
+    """Mark all cases but a few as trials of faults."""
+    return [
+        pytest.param(*case, marks=[] if case in chosen else pytest.mark.chaos)
+        for case in name
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "when", "trouble"),
+    of_default(
+        [(*case, trouble) for case in CASES for trouble in OUTLIVED],
+        ("fit", "before fit", restarted),
+        ("fit", "after fit", restarted),
+        ("compute", "after fit", restarted),
+        ("evaluate", "after fit", all_lost),
+    ),
+)
+def test_what_is_outlived(small_path, killable, entry, when, trouble):
+    expected = played(small_path, None, entry, when)
+    found = played(small_path, killable, entry, when, trouble)
+    np.testing.assert_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("entry", "when"),
+    of_default(CASES, ("fit", "before fit"), ("compute", "after fit")),
+)
+def test_a_closed_client(small_path, cluster, entry, when):
+    with Client(cluster(2).scheduler.address, set_as_default=False) as client:
+        if entry == "write_profile":  # it was measured before
+            assert played(small_path, client, entry, when, closed) == 2
+        elif entry == "compute of what was made of it":  # computed in this process
+            expected = played(small_path, None, entry, when)
+            found = played(small_path, client, entry, when, closed)
+            np.testing.assert_equal(found, expected)
+        else:
+            with one_line(ClusterError, 0) as told:
+                played(small_path, client, entry, when, closed)
+            assert "client" in str(told.value)
+            assert "closed" in str(told.value)
+
+
+def test_another_client_is_taken_where_any_may_be(small_path, cluster):
+    """With client="auto", the one that is current then."""
+    address = cluster(2).scheduler.address
+    graph = daskgnn.open_graph(small_path, 2)
+    with Client(address):
+        run = daskgnn.Trainer(small_sage(graph), graph, num_neighbors=[4, 3])
+        run.fit(1)
+    with Client(address):
+        run.fit(2)
+        assert run.executor.num_workers() == 2
+    alone = trainer(small_path, 2, None, batch_size=1024)
+    alone.fit(2)
+    assert run.params_sha256 == alone.params_sha256
+
+
+@pytest.fixture(scope="module")
+def own_workers():
+    """A cluster of one worker, which may be scaled."""
+    with own_cluster(1) as client:
+        yield client
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(("entry", "when"), CASES)
+def test_no_worker_is_left(small_path, own_workers, entry, when):
+    if entry == "compute of what was made of it":
+        pytest.skip("Dask waits for a worker by its own rules")
+    with dask.config.set(OWN_CLUSTER), dask.config.set({ready.NO_WORKERS: f"{WAIT}s"}):
+        own_workers.cluster.scale(1)
+        own_workers.wait_for_workers(1)
+        if entry == "write_profile":
+            assert played(small_path, own_workers, entry, when, scaled_to_zero) == 2
+            return
+        with one_line(TrainingError, 2 * WAIT) as told:
+            played(small_path, own_workers, entry, when, scaled_to_zero)
+    assert "no worker" in str(told.value)
+
+
+class ByHand:
+    """A scheduler and a worker without a nanny, in processes of their own."""
+
+    def __init__(self, folder):
+        self.folder, self.processes, self._ends = folder, [], ExitStack()
+
+    def __enter__(self):
+        file = self.folder / "scheduler.json"
+        place = ("--host=127.0.0.1", "--port=0", "--no-dashboard")
+        self.start("scheduler", *place, f"--scheduler-file={file}")
+        while not file.exists():
+            time.sleep(0.05)
+        words = (f"--scheduler-file={file}", "--no-nanny", "--nthreads=2")
+        self.start("worker", *words, "--no-dashboard", "--host=127.0.0.1")
+        self.client = self._ends.enter_context(
+            Client(scheduler_file=str(file), set_as_default=False)
+        )
+        self.client.wait_for_workers(1)
+        return self
+
+    def start(self, command, *words):
+        folder = self.folder / command
+        folder.mkdir()
+        self.processes.append(dask_process(folder, command, *words))
+
+    def kill(self, which):
+        self.processes[which].kill()
+        self.processes[which].join()
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.join()
+        self._ends.close()
+
+
+@pytest.mark.parametrize(
+    ("entry", "when", "who"),
+    of_default(
+        [(*case, who) for case in CASES for who in (0, 1)],
+        ("fit", "before fit", 0),
+    ),
+    ids=lambda value: {0: "scheduler", 1: "only worker"}.get(value, value),
+)
+@pytest.mark.filterwarnings("ignore:the scheduler's settings")
+def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
+    """What others started is gone, and nobody starts it again."""
+    if entry == "compute of what was made of it":
+        pytest.skip("Dask waits by its own rules")
+    limits = {ready.NO_WORKERS: f"{WAIT}s", "gnn.reconnect-timeout": f"{WAIT}s"}
+    with dask.config.set(limits), ByHand(tmp_path) as there:
+
+        def trouble(_):
+            there.kill(who)
+
+        if entry == "write_profile":
+            assert played(small_path, there.client, entry, when, trouble) == 2
+            return
+        with one_line(DaskGNNError, 2 * WAIT) as told:
+            played(small_path, there.client, entry, when, trouble)
+    assert ("scheduler" if who == 0 else "no worker") in str(told.value)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.filterwarnings("ignore:the scheduler's settings")
+def test_ten_seconds_where_nothing_is_configured(small_path, tmp_path, who):
+    with ByHand(tmp_path) as there:
+        run = trainer(small_path, 2, there.client, **OPTIONS)
+        there.kill(who)
+        with one_line(DaskGNNError, ready.LIMIT):
+            run.fit(1)
