@@ -23,7 +23,8 @@ from daskgnn.train.options.plainoptions import CLUSTER
 from daskgnn.train.signals import Signals, Terminated
 
 if TYPE_CHECKING:
-    from daskgnn.cli.progress import LineProgress, TerminalProgress
+    from daskgnn.cli.progress import LineProgress
+    from daskgnn.train.progress import TerminalProgress
 
     Shown = LineProgress | TerminalProgress
 

@@ -193,3 +193,15 @@ class CollectingExecutor(Executor):
 
     def release(self, keys: Iterable[Any]) -> None:
         """Keep all: what comes later may refer to it."""
+
+    def result(self, keys: Sequence[Any]) -> list[Any]:
+        """Refuse: there are no results."""
+        raise NotImplementedError
+
+    def wait_any(self, keys: Sequence[Any]) -> list[Any]:
+        """Refuse: nothing will be there."""
+        raise NotImplementedError
+
+    def run_in_order(self, steps: WindowSteps) -> list[Outcome]:
+        """Refuse: nothing is run."""
+        raise NotImplementedError

@@ -71,7 +71,7 @@ class Lookahead:
                 graph.num_parts,
                 graph.index_dtype,
                 gradients,
-                deployment.options["warmup_steps"],
+                deployment.options["warmup_steps"] or 0,
                 expand,
             ),
             int(dask.config.get("gnn.look-ahead")),

@@ -170,7 +170,7 @@ class Fit:
                 sums.gradient_bytes += told.dense_bytes
                 sums.sent_gradient_bytes += told.sent_bytes
             self.recorder.step(record)
-            self._first_losses.look(record["step"], told.loss)
+            self._first_losses.look(run_state.state.step + i, told.loss)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)

@@ -203,7 +203,7 @@ def resume(
     """
     progress = progress or Silent()
     where = ClusterSpec(workers, scheduler, encryption, memory_limit)
-    given = {name: value for name, value in changes.items() if value is not None}
+    given: dict[str, Any] = {n: v for n, v in changes.items() if v is not None}
     found = _reopened(directory, where, progress, trains=True, **given)
     with found as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)

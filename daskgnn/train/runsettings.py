@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.sources.stored import MemorySource
+from daskgnn.paths import is_url
 from daskgnn.sampling import NeighborSampler
 from daskgnn.tasks.node import NodeClassification
 from daskgnn.train.modelsettings import describe_model
 from daskgnn.train.options.options import RUN, TRAINER, of_older_run
 from daskgnn.train.options.plainoptions import PlainOptions
-from daskgnn.train.persist.storage import is_url
 from daskgnn.train.rundirectory import SETTINGS, STORE, write_settings
 
 if TYPE_CHECKING:
