@@ -395,7 +395,5 @@ class Block:
         h = blockrows.source_rows(self, h)
         if h.dim() == 3:
             return ops.weighted_sum(h, weight, self.arrays.compact)
-        out = ops.weighted_sum(
-            h.unsqueeze(1), weight.reshape(-1, 1), self.arrays.compact
-        )
-        return out.squeeze(1)
+        rows, weight = h.unsqueeze(1), weight.reshape(-1, 1)
+        return ops.weighted_sum(rows, weight, self.arrays.compact).squeeze(1)
