@@ -112,21 +112,23 @@ def _is_number(name: str) -> bool:
 
 
 def write_predictions(
-    predictions: da.Array, path: str | Path, table: PredictionTable | None = None
+    predictions: da.Array,
+    path: str | Path,
+    table: PredictionTable,
+    nodes: np.ndarray | None = None,
 ) -> Path:
-    """Write (N, C) predictions: row *i* belongs to node *i* of the original graph.
+    """Write (n, C) predictions: row *i* belongs to original node *i*, or ``nodes[i]``.
 
     Zarr gets one array, whose attribute ``class_names`` names its columns; Parquet one
     row per node, as `PredictionTable` says.
     """
     path = Path(path)
-    table = table or PredictionTable(predictions.shape[1])
     if path.suffix == ".zarr":
         rows = -(-predictions.shape[0] // predictions.numblocks[0])
         predictions.rechunk((max(rows, 1), -1)).to_zarr(str(path.absolute()))
         _name_columns(path, table)
         return path
-    _write_parquet(predictions, path, table)
+    _write_parquet(predictions, path, table, nodes)
     return path
 
 
@@ -138,7 +140,9 @@ def _name_columns(path: Path, table: PredictionTable) -> None:
         zarr.open_array(str(path), mode="r+").attrs["class_names"] = names
 
 
-def _write_parquet(predictions: da.Array, path: Path, table: PredictionTable) -> None:
+def _write_parquet(
+    predictions: da.Array, path: Path, table: PredictionTable, nodes: np.ndarray | None
+) -> None:
     import pyarrow.parquet as pq
 
     writer = None
@@ -147,10 +151,12 @@ def _write_parquet(predictions: da.Array, path: Path, table: PredictionTable) ->
     try:
         for block in predictions.blocks:
             scores = np.asarray(block.compute())
-            rows = table.rows(np.arange(first, first + len(scores)), scores)
+            last = first + len(scores)
+            ids = np.arange(first, last) if nodes is None else nodes[first:last]
+            rows = table.rows(ids, scores)
             writer = writer or pq.ParquetWriter(temporary, rows.schema)
             writer.write_table(rows)
-            first += len(rows)
+            first = last
     finally:
         if writer is not None:
             writer.close()
