@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused_with_what_does(tmp_path, capsys, monkeypat
     big = estimate("metis", 10**8, 10**9, free_bytes=8 * 10**9)
     assert not big.fits
     assert "does not fit" in str(big)
-    with pytest.raises(PartitionError, match=r"use --method fennel") as error:
+    with pytest.raises(PartitionError, match=r"use method='fennel'") as error:
         check_fits(big, 10**8, 10**9)
     assert "\n" not in str(error.value)
     check_fits(Estimate("metis", 1.0, 5, 10), 10, 10)
