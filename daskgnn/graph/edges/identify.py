@@ -59,7 +59,11 @@ class WordIds:
 
     def texts(self) -> pa.Array:
         """Return the words by number, text [N], without a copy."""
-        buffers = [None, pa.py_buffer(self._table.begins), pa.py_buffer(self._table.text)]
+        buffers = [
+            None,
+            pa.py_buffer(self._table.begins),
+            pa.py_buffer(self._table.text),
+        ]
         return pa.LargeStringArray.from_buffers(len(self), *buffers[1:])
 
     def words(self) -> np.ndarray:
@@ -72,7 +76,9 @@ def _bytes_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     if not len(texts):
         return np.empty(0, np.uint8), np.zeros(1, np.int64)
     _, bounds, data = texts.buffers()
-    begins = np.frombuffer(bounds, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    begins = np.frombuffer(bounds, np.int64)[
+        texts.offset : texts.offset + len(texts) + 1
+    ]
     text = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     return text, begins
 

@@ -9,6 +9,7 @@ import lzma
 import os
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,8 +19,6 @@ import numpy as np
 from daskgnn.errors import DatasetError
 
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_SPACES = re.compile(rb"[ \t]+")
-_EDGES = re.compile(rb"(?m)^ | $")
 _COMMENT = re.compile(rb"(?m)^[ \t]*[#%][^\n]*(?:\n|\Z)")
 _LONGEST_LINE = 1 << 24
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -62,8 +61,12 @@ def plain_suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
-    """Yield a file's lines without comments (# or % first), about `size` bytes at once.
+def line_blocks(
+    path: Path, size: int, progress: Any = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield a file's lines, about `size` bytes at once, and the first one's number.
+
+    Comments (# or % first) are left as empty lines.
 
     Parameters
     ----------
@@ -75,7 +78,7 @@ def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
     DatasetError
         If the file cannot be read to its end.
     """
-    done = 0
+    done, line = 0, 1
     try:
         # The file is opened separately from the stream: its position shows progress.
         with path.open("rb") as raw, uncompressed(path, raw) as stream:
@@ -83,19 +86,32 @@ def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
                 if progress is not None:
                     progress.update(raw.tell() - done)
                     done = raw.tell()
+                first, line = line, line + block.count(b"\n")
                 if b"#" in block or b"%" in block:
-                    block = _COMMENT.sub(b"", block)
+                    block = _COMMENT.sub(b"\n", block)
                 if block.strip():
-                    yield block
+                    yield first, block
     except BROKEN as error:
         raise DatasetError(
             f"{path} cannot be read ({error or type(error).__name__}): get it again"
         ) from None
 
 
-def tidy(block: bytes) -> bytes:
-    """Return lines whose fields have single spaces between them, none at the ends."""
-    return _EDGES.sub(b"", _SPACES.sub(b" ", block))
+def read_bytes(path: Path) -> bytes:
+    """Return the whole text of a file, uncompressed, with plain line ends.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read to its end.
+    """
+    try:
+        with path.open("rb") as raw, uncompressed(path, raw) as stream:
+            return stream.read().removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
+    except BROKEN as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error or type(error).__name__}): get it again"
+        ) from None
 
 
 def count_lines(block: bytes) -> int:
@@ -114,10 +130,8 @@ def uncompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
 def _whole_lines(stream: IO[bytes], size: int) -> Iterator[bytes]:
     """Cut a stream into blocks that end with a line's end."""
     rest = b""
-    while True:
-        read = stream.read(size)
-        if not read:
-            break
+    read = stream.read(max(size, len(BOM_UTF8))).removeprefix(BOM_UTF8)
+    while read:
         block = (rest + read).replace(b"\r\n", b"\n")
         # A single carriage return may be half of a line end that was cut in two.
         end = block.rfind(b"\n") + 1
@@ -126,5 +140,6 @@ def _whole_lines(stream: IO[bytes], size: int) -> Iterator[bytes]:
             yield block[:end]
         elif len(rest) > _LONGEST_LINE:
             raise OSError(f"a line has more than {_LONGEST_LINE:,} bytes")
+        read = stream.read(size)
     if rest.strip():
         yield rest.replace(b"\r\n", b"\n").rstrip(b"\r") + b"\n"

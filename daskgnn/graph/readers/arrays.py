@@ -11,19 +11,23 @@ from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.inputfiles import find_files
 from daskgnn.graph.memory.checks import SPLITS
-from daskgnn.graph.readers.build import begin, build_graph, find_column, take_options
+from daskgnn.graph.readers.build import (
+    BuildOptions,
+    begin,
+    build_graph,
+    find_column,
+    take_options,
+)
 from daskgnn.graph.readers.memory import from_scipy
 from daskgnn.graph.readers.npz import BROKEN_ARCHIVE, load_npz, read_npz
-from daskgnn.graph.readers.parquet import EdgeIds
+from daskgnn.graph.readers.parquet import EdgeIds, refuse_index
+from daskgnn.graph.readers.spellings import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from daskgnn.graph.memory.data import GraphData
-
-_PAIRS = (("source", "destination"), ("src", "dst"), ("row", "col"), ("u", "v"))
-_WEIGHTS = ("edge_weight", "weight")
 
 
 def read_numpy(path: Any, **options: Any) -> GraphData:
@@ -32,7 +36,9 @@ def read_numpy(path: Any, **options: Any) -> GraphData:
     An ``.npy`` file holds integers [2, E] or [E, 2] and is memory-mapped, not loaded.
     An ``.npz`` file holds ``edge_index``, or ``source`` and ``destination`` (or ``src``
     and ``dst``, or ``row`` and ``col``), and optionally ``edge_weight``; or a matrix
-    written by ``scipy.sparse.save_npz``; or the arrays that `read_npz` reads.
+    written by ``scipy.sparse.save_npz``; or the arrays that `read_npz` reads. Beside
+    the edges it may have features, labels and masks under the names that `read_npz`
+    knows.
 
     Parameters
     ----------
@@ -123,38 +129,38 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
 
 def _npz_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that an .npz of finished rows takes."""
-    taken = ("name", "metric", "num_classes", "memory_limit", "progress")
+    taken = ("name", "metric", "num_classes", "split_index", "memory_limit")
+    taken += ("progress",)
     for key in options:
         if key not in taken:
             raise GraphFormatError(
                 f"an .npz with indptr and indices has no option {key!r}, expected one "
                 f"of {', '.join(taken)}: it is already in CSR form"
             )
-    return {key: options[key] for key in taken[:3] if key in options}
+    return {key: options[key] for key in taken[:4] if key in options}
 
 
 def _from_arrays(
     arrays: dict[str, np.ndarray], path: Path, options: dict[str, Any]
 ) -> GraphData:
     """Build a graph of the arrays of an .npz."""
-    build = take_options(options, path.stem)
-    weight = next((arrays[name] for name in _WEIGHTS if name in arrays), None)
-    if "edge_index" in arrays:
-        edges = arrays["edge_index"]
-    else:
-        pair = next((p for p in _PAIRS if {*p} <= arrays.keys()), None)
-        if pair is None:
-            raise DatasetError(
-                f"{path} has no array edge_index, nor source and destination, nor "
-                f"indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
-            )
-        ends = [arrays[name] for name in pair]
-        if ends[0].shape != ends[1].shape or ends[0].ndim != 1:
-            raise GraphFormatError(
-                f"{path}: {pair[0]} has shape {ends[0].shape} and {pair[1]} "
-                f"{ends[1].shape}, expected both (E,)"
-            )
-        edges = np.stack(ends)
+    build, archive = take_options(options, path.stem), Archive(arrays, path)
+    weight = archive.take_option("edge_weight")
+    edges = archive.take_edges()
+    if edges is None:
+        raise DatasetError(
+            f"{path} has no array edge_index, nor source and destination, nor "
+            f"indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
+        )
+    nodes, count = archive.take_nodes(), archive.take_option("num_nodes")
+    if count is not None and count.ndim == 0:
+        nodes["num_nodes"] = int(count)
+    for option, value in nodes.items():
+        if getattr(build, option) is None:
+            setattr(build, option, value)
+    archive.close()
+    if sp.issparse(edges):
+        return _from_matrix(edges, build)
     count = edges.size // 2
     if weight is not None and (
         weight.shape != (count,) or weight.dtype.kind not in "iuf"
@@ -163,10 +169,16 @@ def _from_arrays(
             f"{path}: weights are {weight.dtype} {weight.shape}, expected ({count},)"
         )
     spool = Spool(limit_bytes(build.memory_limit), weighted=weight is not None)
-    values = None if weight is None else weight.astype(np.float32)
     for source, destination in _slices(edges, max(count, 1), path):
-        spool.append(source, destination, values)
+        spool.append(source, destination, weight)
     return build_graph(spool, build)
+
+
+def _from_matrix(matrix: Any, build: BuildOptions) -> GraphData:
+    """Build a graph of a matrix whose entry (i, j) is the edge i -> j."""
+    names = ("features", "labels", "num_classes", "directed", "self_loops")
+    names += (*SPLITS, "split_index", "name", "metric")
+    return from_scipy(matrix, **{name: getattr(build, name) for name in names})
 
 
 def from_dask(
@@ -221,14 +233,18 @@ def from_dask(
     spool = Spool(limit_bytes(build.memory_limit), weighted=weight is not None)
     ids = EdgeIds()
     if hasattr(edges, "columns"):
-        names = list(edges.columns)
         places = [source, destination, *([] if weight is None else [weight])]
+        if edges.index.name is not None:
+            refuse_index([edges.index.name], places, "the DataFrame")
+            edges = edges.reset_index()
+        names = list(edges.columns)
         wanted = [names[find_column(names, p, "the DataFrame")] for p in places]
+        first = 0
         for part in edges[wanted].partitions:
             frame = part.compute()
-            first, second, *weights = (frame[name].to_numpy() for name in wanted)
-            ends = ids.read(first, second, "edges")
-            spool.append(*ends, *[values.astype(np.float32) for values in weights])
+            columns = [frame[name] for name in wanted]
+            spool.append(*ids.read(columns, "the DataFrame", first))
+            first += len(frame)
     else:
         for ends in _dask_slices(edges):
             spool.append(*ends)

@@ -9,8 +9,7 @@ import itertools
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-from pyarrow import csv
+import numpy as np
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
@@ -18,15 +17,16 @@ from daskgnn.graph.edges.assemble import Spool, build_rows, limit_bytes
 from daskgnn.graph.edges.convert import known_num_nodes
 from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_ids
 from daskgnn.graph.edges.inputfiles import find_files
+from daskgnn.graph.edges.rounding import warn_of_rounding
+from daskgnn.graph.edges.splits import split_arrays
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.readers.matching import match, read_spelled
 from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-
-    import numpy as np
 
 
 @dataclass
@@ -57,6 +57,8 @@ class BuildOptions:
     """As `train`."""
     test: Any = None
     """As `train`."""
+    split_index: int | None = None
+    """Which column of masks with several, from 0."""
     name: str = "graph"
     """What reports call it."""
     metric: str | None = None
@@ -165,33 +167,8 @@ def find_column(names: Sequence[Any], place: str | int, where: Any) -> int:
     )
 
 
-def parse_lines(
-    block: bytes, delimiter: str, count: int, kinds: dict[int, Any]
-) -> dict[int, np.ndarray]:
-    """Return the columns of `kinds`, in their types, of lines with `count` fields.
-
-    Raises
-    ------
-    pyarrow.ArrowInvalid
-        If a line has other fields.
-    """
-    names = [str(i) for i in range(count)]
-    table = csv.read_csv(
-        pa.BufferReader(block),
-        csv.ReadOptions(column_names=names, block_size=len(block) + 1),
-        csv.ParseOptions(delimiter=delimiter, quote_char='"'),
-        csv.ConvertOptions(
-            column_types={names[i]: kind for i, kind in kinds.items()},
-            include_columns=[names[i] for i in kinds],
-            null_values=[],
-            strings_can_be_null=False,
-        ),
-    )
-    return {i: table.column(names[i]).to_numpy() for i in kinds}
-
-
 def build_graph(
-    spool: Spool, options: BuildOptions, words: WordIds | None = None
+    spool: Spool, options: BuildOptions, words: WordIds | None = None, add: bool = False
 ) -> GraphData:
     """Make a graph of spooled edges.
 
@@ -199,6 +176,8 @@ def build_graph(
     ----------
     words
         What the numbers in the spool stand for, where ids were words.
+    add
+        Whether they are entries of a matrix, so that repeats are added up.
 
     Raises
     ------
@@ -206,12 +185,16 @@ def build_graph(
         If anything does not fit; the message names it.
     """
     table = None if options.nodes is None else read_nodes(options)
+    rounded = spool.rounded
     spool, num_nodes, node_ids = _settle(spool, options, words, table)
+    if node_ids is not None:
+        _refuse_arrays(options, node_ids, table is not None)
     rows, weights = options.build_rows(
         spool,
         num_nodes,
         directed=options.directed,
         keep_self_loops=convert.keeps_self_loops(options.self_loops),
+        **({"add": True} if add else {}),
     )
     given = {
         "features": options.features,
@@ -223,22 +206,54 @@ def build_graph(
     features, labels = given["features"], given["labels"]
     targets = None if labels is None else convert.label_array(labels)
     report = dict(rows.report)
+    if rounded:
+        report["weights_rounded"] = rounded
+    if table is not None and table.rounded:
+        report["features_rounded"] = table.rounded
+    matrix = None if features is None else convert.feature_matrix(features, report)
+    warn_of_rounding(report, options.name)
     if node_ids is not None:
         report["ids_mapped"] = num_nodes
     return GraphData(
         rows.indptr,
         rows.indices,
         edge_weight=weights,
-        features=None if features is None else convert.feature_matrix(features),
+        features=matrix,
         labels=targets,
         num_classes=convert.count_classes(targets, options.num_classes),
-        splits=convert.split_arrays({s: given[s] for s in SPLITS}, num_nodes),
+        splits=split_arrays(
+            {s: given[s] for s in SPLITS}, num_nodes, options.split_index
+        ),
         directed=options.directed,
         name=options.name,
         metric=options.metric,
         report=report,
         node_ids=node_ids,
     )
+
+
+def _refuse_arrays(options: BuildOptions, ids: np.ndarray, table: bool) -> None:
+    """Raise `GraphFormatError` for arrays by node number where ids are others.
+
+    With a table of nodes row i of an array is row i of it, but what node 7 of a split
+    is could be either.
+    """
+    for name in ("features", "labels", *SPLITS):
+        value = getattr(options, name)
+        columns = [value] if isinstance(value, str) else value
+        if value is None or (
+            isinstance(columns, list | tuple)
+            and len(columns)
+            and all(isinstance(column, str) for column in columns)
+        ):
+            continue
+        by_row = name not in SPLITS or np.asarray(value).dtype.kind == "b"
+        if not (table and by_row):
+            raise GraphFormatError(
+                f"{name} is given by node number, but the ids of the edges are not "
+                f"0..N-1 (node 0 is {ids[0]!s}): give a table of nodes with a column "
+                f"for it, nodes=..., {name}='column', or pass ids='keep'"
+            )
 
 
 def _known(options: BuildOptions) -> int | None:
@@ -259,12 +274,19 @@ def _settle(
             "the graph is empty: there are no edges, expected at least 1"
         )
     if table is not None and table.ids is not None:
-        return table.match(spool, words), table.length, table.ids
+        spool, ids = match(spool, words, table)
+        return spool, table.length, ids
+    spool, words = read_spelled(spool, words)
     if words is not None:
         if options.ids == "keep":
             raise GraphFormatError(
                 f"ids are words like {str(words.words()[0])!r}, expected whole "
                 "numbers: leave ids='keep' out"
+            )
+        if options.num_nodes not in (None, len(words)):
+            raise GraphFormatError(
+                f"num_nodes is {options.num_nodes}, but ids are words and {len(words)} "
+                "occur: give a table of nodes that names all of them, nodes=..."
             )
         return spool, len(words), words.words()
     num_nodes = _known(options) if table is None else table.length

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from daskgnn.errors import DatasetError, GraphFormatError, first_line
-from daskgnn.graph.edges.inputfiles import find_files, plain_suffix
+from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.columns import (
+    first_missing,
+    is_list,
+    is_numeric,
+    is_text,
+    list_rows,
+    value_at,
+)
+from daskgnn.graph.edges.meaning import (
+    number_words,
+    read_classes,
+    read_mask,
+    read_text,
+)
+from daskgnn.graph.edges.rounding import to_float32
 from daskgnn.graph.memory.checks import SPLITS
+from daskgnn.graph.readers.tables import Table, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    import pandas as pd
-
-    from daskgnn.graph.edges.assemble import Spool
-    from daskgnn.graph.edges.identify import WordIds
     from daskgnn.graph.readers.build import BuildOptions
 
 _ID_NAMES = ("id", "node_id", "node", "nid")
 _LABEL_NAMES = ("label", "labels", "y", "class", "target")
-_SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLIT_WORDS["test"] = "test"
+_SPLIT_WORDS = {
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("valid", "validation", "dev"), "val"),
+}
+_WHERE = "the table of nodes"
 
 
 @dataclass(eq=False)
@@ -33,215 +49,211 @@ class NodeTable:
 
     length: int
     """N."""
-    ids: np.ndarray | None
-    """int64 or str [N], the id of each node; None where row i is node i."""
+    ids: pa.Array | None
+    """The id of each node [N], whole numbers or text; None where row i is node i."""
+    source: Table
+    """What it was read from."""
     columns: dict[str, Any] = field(default_factory=dict)
     """``features``, ``labels`` and splits, those that there are."""
-
-    def match(self, spool: Spool, words: WordIds | None) -> Spool:
-        """Return edges whose ends are rows of this table.
-
-        Raises
-        ------
-        GraphFormatError
-            If an edge names a node that the table lacks.
-        """
-        import pandas as pd
-
-        ids = np.empty(0, np.int64) if self.ids is None else self.ids
-        spelled = None if words is None else words.words()
-        if spelled is not None:
-            ids = ids.astype(np.str_)
-        index = pd.Index(ids)
-
-        def rows(ends: np.ndarray) -> np.ndarray:
-            shown = ends if spelled is None else spelled[ends]
-            if ids.dtype.kind == "U":
-                shown = shown.astype(np.str_)
-            found = index.get_indexer(pd.Index(shown))
-            if (found < 0).any():
-                raise GraphFormatError(
-                    f"an edge names node {shown[(found < 0).argmax()]!s}, which the "
-                    f"table of nodes lacks: expected one row per node"
-                )
-            return np.asarray(found, np.int64)
-
-        return spool.renumber(rows)
+    rounded: int = 0
+    """Features that lost digits as float32."""
 
 
 def read_nodes(options: BuildOptions) -> NodeTable:
     """Read the table of nodes that a reader was given.
 
-    A column "id" (or node_id, node, nid) names the nodes; without one, row i is node i.
-    A column "label" (labels, y, class, target) holds classes; "train", "val" and "test"
-    hold true or false, or "split" one of these words. The other columns of numbers are
-    features: single numbers, or lists of equal length. Options name other columns.
+    A column "id" (or node_id, node, nid) names the nodes, or pandas' index does;
+    without one, row i is node i. A column "label" (labels, y, class, target) holds
+    classes; "train", "val" and "test" hold true or false, or "split" one of these
+    words. The other columns of numbers are features: single numbers, or lists of equal length.
+    Options name other columns. What is not used is named in a warning.
 
     Raises
     ------
     DatasetError
         If a file is missing or damaged.
     GraphFormatError
-        If a column is missing, ids repeat, or values are of the wrong kind.
+        If a column is missing, ids are missing, values are of the wrong kind, or there
+        is nothing that could be used.
     """
-    frame = _frame(options.nodes)
-    if not len(frame):
+    columns = _Columns(options)
+    table = columns.table
+    if not table.length:
         raise GraphFormatError("the table of nodes is empty, expected one row per node")
-    frame.columns = [str(name) for name in frame.columns]
-    left = list(frame.columns)
-
-    def take(given: Any, names: tuple[str, ...]) -> Any:
-        """Return a column, by the user's name or a usual one; arrays as they are."""
-        if isinstance(given, str):
-            names = (given,)
-            _check_columns(frame, names)
-        elif given is not None:
-            return given
-        name = next((name for name in names if name in left), None)
-        if name is None:
-            return None
-        left.remove(name)
-        return frame[name].to_numpy()
-
-    ids = take(None, _ID_NAMES)
-    found = NodeTable(len(frame), None if ids is None else _check_ids(ids))
-    labels = take(options.labels, _LABEL_NAMES)
-    splits = {name: take(getattr(options, name), (name,)) for name in SPLITS}
-    words = take(None, ("split",))
+    found = NodeTable(table.length, columns.take_ids(), table)
+    labels = columns.take(options.labels, _LABEL_NAMES)
+    splits = {name: columns.take(getattr(options, name), (name,)) for name in SPLITS}
+    words = columns.take(None, ("split",))
+    masks = {
+        name: read_mask(value, name, _WHERE) if isinstance(value, pa.Array) else value
+        for name, value in splits.items()
+    }
     if words is not None:
-        splits |= {k: v for k, v in _split_masks(words).items() if splits[k] is None}
-    splits = {name: _as_mask(value, name) for name, value in splits.items()}
+        for name, mask in _split_masks(words, table).items():
+            masks[name] = mask if masks[name] is None else masks[name]
+    if isinstance(labels, pa.Array):
+        labels = read_classes(labels, "labels of the table of nodes").labels
     features = options.features
-    listed = [features] if isinstance(features, str) else features
-    if listed is None or (
-        isinstance(listed, list | tuple)
-        and len(listed) > 0
-        and all(isinstance(name, str) for name in listed)
-    ):
-        features = _features(frame, listed, left)
-    named = {"features": features, "labels": _as_labels(labels), **splits}
+    asked = _names_of(features)
+    if features is None or asked:
+        features, found.rounded = columns.features(asked)
+    named = {"features": features, "labels": labels, **masks}
     found.columns = {name: value for name, value in named.items() if value is not None}
+    if found.ids is None and not found.columns:
+        raise GraphFormatError(
+            f"{_WHERE} has no id, label or feature, only "
+            f"{', '.join(table.columns) or 'no columns'}: name its columns like "
+            "id,x,label, or say labels=... and features=[...]"
+        )
     return found
 
 
-def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
-    """Raise `GraphFormatError` if a table lacks a column."""
-    for name in names:
-        if name not in frame.columns:
+def _names_of(features: Any) -> list[str]:
+    """Return the names of columns that are asked for as features."""
+    listed = [features] if isinstance(features, str) else features
+    if isinstance(listed, list | tuple) and all(isinstance(n, str) for n in listed):
+        return list(listed)
+    return []
+
+
+class _Columns:
+    """The columns of a table, those that nobody has taken yet apart."""
+
+    def __init__(self, options: BuildOptions) -> None:
+        given = [options.labels, *(getattr(options, name) for name in SPLITS)]
+        self.asked = {name for name in given if isinstance(name, str)}
+        self.asked |= set(_names_of(options.features))
+        usual = {*_ID_NAMES, *_LABEL_NAMES, "split"}
+        self.table = read_table(options.nodes, usual | self.asked)
+        self.left = list(self.table.columns)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise `GraphFormatError` if the table lacks a column."""
+        for name in names:
+            if name not in self.table.columns:
+                raise GraphFormatError(
+                    f"the table of nodes has no column {name!r}, expected one of "
+                    f"{', '.join(self.table.columns)}"
+                )
+
+    def take(self, given: Any, names: tuple[str, ...]) -> Any:
+        """Return a column, by the user's name or a usual one; arrays as they are."""
+        if isinstance(given, str):
+            names = (given,)
+            self.check(names)
+        elif given is not None:
+            return given
+        name = next((name for name in names if name in self.left), None)
+        if name is None:
+            return None
+        self.left.remove(name)
+        return self.table.columns[name]
+
+    def take_ids(self) -> pa.Array | None:
+        """Return the column that names the nodes, or pandas' index."""
+        names = [name for name in _ID_NAMES if name not in self.asked]
+        found = self.take(None, tuple(names))
+        if found is not None:
+            return found
+        if self.table.index is not None:
+            return self.table.index
+        usual = {*_LABEL_NAMES, *SPLITS, "split"} | self.asked
+        index = [name for name in self.table.index_names if name not in usual]
+        if len(index) > 1:
             raise GraphFormatError(
-                f"the table of nodes has no column {name!r}, expected one of "
-                f"{', '.join(frame.columns)}"
+                f"the table of nodes has {' and '.join(index)} as its index, expected "
+                "one of them to name the nodes: call it 'id'"
             )
+        return self.take(None, tuple(index))
 
+    def features(self, asked: list[str]) -> tuple[np.ndarray | None, int]:
+        """Return float32 [N, F] of the columns that hold features, or None.
 
-def _frame(given: Any) -> pd.DataFrame:
-    """Return a table as pandas has it."""
-    import pandas as pd
+        The second number is how many of them lost digits. What is not used although
+        nobody chose so is named in a warning.
+        """
+        self.check(asked)
+        reasons = {}
+        if not asked:
+            reasons = {name: self._reason(name) for name in self.left}
+        names = asked or [name for name, reason in reasons.items() if reason is None]
+        unused = [f"{name} ({why})" for name, why in reasons.items() if why is not None]
+        if unused:
+            warnings.warn(
+                f"{_WHERE} has columns that are not used: {', '.join(unused)}",
+                stacklevel=2,
+            )
+        parts, lost = [], 0
+        for name in names:
+            rows, rounded = to_float32(self._rows(name))
+            parts.append(rows)
+            lost += rounded
+        return (np.concatenate(parts, axis=1) if parts else None), lost
 
-    if isinstance(given, pd.DataFrame):
-        return given.copy(deep=False)
-    frames = [_read_frame(path) for path in find_files(given)]
-    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    def _reason(self, name: str) -> str | None:
+        """Return why a column is no feature, or None if it is one."""
+        column = self.table.columns[name]
+        if is_numeric(column):
+            return None
+        if is_list(column):
+            inner = column.type.value_type
+            good = pa.types.is_integer(inner) or pa.types.is_floating(inner)
+            nested = pa.types.is_nested(inner) or pa.types.is_decimal(inner)
+            return None if good or nested else f"lists of {inner}"
+        if not is_text(column):
+            empty = pa.types.is_null(column.type)
+            return "nothing in it" if empty else f"values of type {column.type}"
+        if self.table.spelled and not is_text(read_text(column, names=False)):
+            return None
+        numbers, absent = number_words(column)
+        if numbers.any():
+            row = int((~(numbers | absent)).argmax())
+            if (numbers | absent).all():
+                number = value_at(column, int(numbers.argmax()))
+                return f"text, though numbers like {number}"
+            return f"{value_at(column, row)} in row {row} among numbers"
+        return "words"
 
-
-def _read_frame(path: Path) -> pd.DataFrame:
-    """Read one file of a table."""
-    import pandas as pd
-
-    try:
-        if plain_suffix(path) in (".parquet", ".pq"):
-            # One thread: the file is small compared with the edges, and memory counts.
-            return pd.read_parquet(path, engine="pyarrow", use_threads=False)
-        separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
-        return pd.read_csv(path, sep=separator, skipinitialspace=True)
-    except (ValueError, OSError, EOFError, ArithmeticError) as error:
-        raise DatasetError(
-            f"{path} cannot be read as a table ({first_line(error)}): expected Parquet "
-            "or CSV"
-        ) from None
-
-
-def _check_ids(ids: np.ndarray) -> np.ndarray:
-    """Return ids as int64 or str, each different."""
-    import pandas as pd
-
-    if pd.isna(ids).any():
-        raise GraphFormatError("the table of nodes has a row without an id")
-    if ids.dtype.kind not in "iu":
-        ids = np.array([str(value) for value in ids], dtype=np.str_)
-    values, counts = np.unique(ids, return_counts=True)
-    if len(values) < len(ids):
-        raise GraphFormatError(
-            f"the table of nodes has {counts.max()} rows with id "
-            f"{values[counts.argmax()]}, expected one row per node"
-        )
-    return ids if ids.dtype.kind == "U" else ids.astype(np.int64)
-
-
-def _features(frame: pd.DataFrame, given: Any, left: list[str]) -> np.ndarray | None:
-    """Return float32 (N, F) of the columns that hold features, or None."""
-    names = list(given) if given is not None else [n for n in left if _holds(frame[n])]
-    _check_columns(frame, names)
-    parts = [_matrix(frame[name], name) for name in names]
-    return np.concatenate(parts, axis=1) if parts else None
-
-
-def _holds(column: pd.Series) -> bool:
-    """Tell whether a column holds numbers, or lists of them."""
-    if column.dtype.kind in "biuf":
-        return True
-    return isinstance(column.iloc[0], list | tuple | np.ndarray)
-
-
-def _matrix(column: pd.Series, name: str) -> np.ndarray:
-    """Return float32 (N, n) of a column of numbers or lists."""
-    try:
-        if column.dtype.kind in "biuf":
-            return column.to_numpy(np.float32).reshape(-1, 1)
-        return np.stack([np.asarray(row, np.float32) for row in column]).reshape(
-            len(column), -1
-        )
-    except (ValueError, TypeError):
-        raise GraphFormatError(
-            f"column {name!r} of the table of nodes holds no numbers or lists of equal "
-            "length: name the columns of features by features=[...]"
-        ) from None
-
-
-def _as_labels(labels: Any) -> Any:
-    """Return labels as numbers; a column of lists becomes (N, C)."""
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind in "biuf":
-        return labels
-    if len(labels) and isinstance(labels[0], list | tuple | np.ndarray):
-        try:
-            return np.stack([np.asarray(row, np.float32) for row in labels])
-        except (ValueError, TypeError):
+    def _rows(self, name: str) -> np.ndarray:
+        """Return the numbers [N, n] of a column of numbers or lists."""
+        column, what = self.table.columns[name], f"column {name!r} of {_WHERE}"
+        if is_text(column):
+            column = read_text(column, names=False)
+        if is_list(column):
+            return list_rows(column, what)
+        if not is_numeric(column):
             raise GraphFormatError(
-                "labels of the table of nodes are lists of unequal length or no numbers"
-            ) from None
-    # Words are classes in alphabetical order.
-    import pandas as pd
+                f"{what} holds no numbers or lists of equal length: name the columns "
+                "of features by features=[...]"
+            )
+        row = first_missing(column)
+        if row is not None:
+            raise GraphFormatError(
+                f"{what} has no value in row {row}, expected a number in each: fill "
+                "it, or name the columns of features by features=[...]"
+            )
+        return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(-1, 1)
 
-    words = pd.Series(labels, dtype=object).map(str, na_action="ignore")
-    return pd.factorize(words, sort=True)[0].astype(np.int64)
 
+def _split_masks(column: pa.Array, table: Table) -> dict[str, np.ndarray]:
+    """Return masks of a column that names each node's split.
 
-def _split_masks(words: np.ndarray) -> dict[str, np.ndarray]:
-    """Return masks of a column that names each node's split."""
-    said = np.array([_SPLIT_WORDS.get(str(word).lower(), "") for word in words])
-    found = {name: said == name for name in SPLITS}
+    Raises
+    ------
+    GraphFormatError
+        For a word that names none; an empty one is in no split.
+    """
+    words = pc.utf8_lower(pc.fill_null(column.cast(pa.large_string()), ""))
+    codes = words.dictionary_encode()
+    known = codes.dictionary.to_pylist()
+    for number, word in enumerate(known):
+        if word and word not in _SPLIT_WORDS:
+            row = pc.index(codes.indices, number).as_py()
+            raise GraphFormatError(
+                f"{table.place(row)}: split is {value_at(column, row)}, expected one "
+                f"of {', '.join(_SPLIT_WORDS)}, or nothing"
+            )
+    said = np.array([_SPLIT_WORDS.get(word, "") for word in known])
+    names = said[codes.indices.to_numpy(zero_copy_only=False)]
+    found = {name: names == name for name in SPLITS}
     return {name: mask for name, mask in found.items() if mask.any()}
-
-
-def _as_mask(value: Any, name: str) -> Any:
-    """Return a column of 0 and 1 as true and false; what is no column as it is."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind == "b":
-        return value
-    if value.dtype.kind == "O" and all(isinstance(v, bool | np.bool_) for v in value):
-        return value.astype(bool)
-    if value.dtype.kind in "iuf" and np.isin(value, (0, 1)).all():
-        return value.astype(bool)
-    raise GraphFormatError(
-        f"column {name!r} of the table of nodes holds {value[0]!r}, expected true or "
-        "false"
-    )

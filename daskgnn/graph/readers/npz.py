@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
+from daskgnn.graph.edges.rounding import warn_of_rounding
+from daskgnn.graph.edges.splits import split_arrays
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.readers.spellings import Archive
 
 BROKEN_ARCHIVE = (
     *(ValueError, OSError, EOFError, KeyError, AttributeError),
@@ -25,18 +27,20 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     """Read a graph file of daskgnn: an ``.npz`` archive without pickles.
 
     It has the arrays ``indptr`` int64 [N+1] and ``indices`` [E], the CSR of an
-    undirected graph, and optionally ``labels`` [N]; ``feat_indptr``, ``feat_indices``,
-    ``feat_data`` and ``feat_shape``, the CSR of the features; and ``train_mask``,
-    ``val_mask`` and ``test_mask`` [N]. `read_numpy` reads edge lists in ``.npy`` and
-    ``.npz`` files.
+    undirected graph, and optionally ``labels`` [N]; ``features`` [N, F], or
+    ``feat_indptr``, ``feat_indices``, ``feat_data`` and ``feat_shape``, their CSR;
+    ``edge_weight`` [E]; and ``train_mask``, ``val_mask`` and ``test_mask`` [N], or
+    [k, N] for k splits. Other usual names (``x``, ``y``, ``train_masks``, ...) are
+    known as well; arrays that are not used are named in a warning. `read_numpy` reads edge
+    lists in ``.npy`` and ``.npz`` files.
 
     Parameters
     ----------
     path : str or path
         The file.
     **options : dict
-        ``name``, by default the name of the file; ``metric``; ``num_classes``: as of
-        `from_edge_index`.
+        ``name``, by default the name of the file; ``metric``; ``num_classes``;
+        ``split_index``: as of `from_edge_index`.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
         )
     name = options.pop("name", path.stem)
     try:
-        graph = _from_npz_arrays(arrays, name, **options)
+        graph = _from_npz_arrays(arrays, path, name, **options)
     except GraphFormatError as error:
         raise GraphFormatError(f"{path}: {error}") from None
     if not is_symmetric(graph.indptr, graph.indices):
@@ -105,27 +109,40 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
 
 def _from_npz_arrays(
     arrays: dict[str, np.ndarray],
+    path: Path,
     name: str,
     *,
     metric: str | None = None,
     num_classes: int | None = None,
+    split_index: int | None = None,
 ) -> GraphData:
-    indptr = _integers(arrays["indptr"], np.int64)
-    indices = _integers(arrays["indices"], np.int32)
-    labels = arrays.get("labels")
+    archive = Archive(arrays, path)
+    rows = [archive.take([key]) for key in ("indptr", "indices")]
+    indptr, indices = _integers(rows[0], np.int64), _integers(rows[1], np.int32)
+    num_nodes, report = len(indptr) - 1, _report(indptr, indices)
+    archive.take_option("num_nodes")
+    found = archive.take_nodes(num_nodes)
+    weight = archive.take_option("edge_weight")
+    archive.close()
+    labels, features = found.get("labels"), found.get("features")
     targets = None if labels is None else convert.label_array(labels)
-    masks = {key: arrays.get(f"{key}_mask") for key in SPLITS}
-    num_nodes = len(indptr) - 1
+    matrix = None if features is None else convert.feature_matrix(features, report)
+    if weight is not None:
+        weight = convert.edge_values(weight, "edge_weight", len(indices), report)
+    warn_of_rounding(report, name)
     return GraphData(
         indptr,
         indices,
-        features=_npz_features(arrays),
+        edge_weight=weight,
+        features=matrix,
         labels=targets,
         num_classes=convert.count_classes(targets, num_classes),
-        splits=convert.split_arrays(masks, num_nodes),
+        splits=split_arrays(
+            {key: found.get(key) for key in SPLITS}, num_nodes, split_index
+        ),
         name=name,
         metric=metric,
-        report=_report(indptr, indices),
+        report=report,
     )
 
 
@@ -143,19 +160,13 @@ def _report(indptr: np.ndarray, indices: np.ndarray) -> dict[str, int]:
 
 
 def _integers(array: np.ndarray, dtype: type) -> np.ndarray:
-    return array.astype(dtype, copy=False) if array.dtype.kind in "iu" else array
-
-
-def _npz_features(arrays: dict[str, np.ndarray]) -> sp.csr_array | None:
-    if "feat_shape" not in arrays:
-        return None
-    try:
-        parts = [arrays[f"feat_{key}"] for key in ("data", "indices", "indptr")]
-        matrix = sp.csr_array(tuple(parts), shape=tuple(arrays["feat_shape"]))
-        matrix.check_format(full_check=True)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    """Return whole numbers in a type that holds them; what is none as it is."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return array
+    low, high = int(array.min()), int(array.max())
+    if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
         raise GraphFormatError(
-            f"the feat_* arrays are not a CSR matrix ({error})"
-        ) from None
-    rows: sp.csr_array = convert.feature_matrix(matrix)
-    return rows
+            f"the rows hold {low if low < 0 else high}, expected numbers below "
+            f"{np.iinfo(dtype).max + 1}"
+        )
+    return array.astype(dtype, copy=False)
