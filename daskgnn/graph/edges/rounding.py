@@ -49,7 +49,7 @@ def warn_of_rounding(report: dict[str, int], name: str) -> None:
         if count:
             warnings.warn(
                 f"{name}: {count:,} {what} lost digits as float32, which has 7 "
-                "(numbers beyond 2**24 that changed, or small ones that became 0): subtract the "
-                "mean or scale them first",
+                "(numbers beyond 2**24 that changed, or small ones that became 0): "
+                "subtract the mean or scale them first",
                 stacklevel=3,
             )

@@ -65,8 +65,8 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     A column "id" (or node_id, node, nid) names the nodes, or pandas' index does;
     without one, row i is node i. A column "label" (labels, y, class, target) holds
     classes; "train", "val" and "test" hold true or false, or "split" one of these
-    words. The other columns of numbers are features: single numbers, or lists of equal length.
-    Options name other columns. What is not used is named in a warning.
+    words. The other columns of numbers are features: single numbers, or lists of equal
+    length. Options name other columns. What is not used is named in a warning.
 
     Raises
     ------

@@ -31,8 +31,8 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     ``feat_indptr``, ``feat_indices``, ``feat_data`` and ``feat_shape``, their CSR;
     ``edge_weight`` [E]; and ``train_mask``, ``val_mask`` and ``test_mask`` [N], or
     [k, N] for k splits. Other usual names (``x``, ``y``, ``train_masks``, ...) are
-    known as well; arrays that are not used are named in a warning. `read_numpy` reads edge
-    lists in ``.npy`` and ``.npz`` files.
+    known as well; arrays that are not used are named in a warning. `read_numpy` reads
+    edge lists in ``.npy`` and ``.npz`` files.
 
     Parameters
     ----------
