@@ -136,8 +136,8 @@ def test_ids_beyond_63_bits_do_not_wrap(largest, tmp_path):
     with pytest.raises(GraphFormatError, match=f"id {largest} exceeds"):
         read(f"{largest},1\n", tmp_path, nodes=nodes)
     for name in ("train", "val"):
+        ids = np.array([largest], np.uint64)
         with pytest.raises(GraphFormatError, match=str(largest)):
-            ids = np.array([largest], np.uint64)
             daskgnn.from_edge_index([[0, 1], [1, 2]], **{name: ids})
     np.savez(tmp_path / "r.npz", indptr=[0, 1, 2], indices=[2**32 + 1, 0])
     with pytest.raises(GraphFormatError, match=str(2**32 + 1)):

@@ -85,7 +85,8 @@ def test_what_is_missing_is_not_given(values, edges, tmp_path):
 @pytest.mark.parametrize("word", ["NA", "nan", "null", "None", "n/a"])
 def test_a_class_may_be_called_na(word, edges, tmp_path):
     frame = pd.DataFrame({"id": range(4), "label": [word, "SA", "", word]})
-    codes = pd.Categorical(frame["label"], sorted([word, "SA"])).codes.tolist()
+    said = frame["label"].replace("", None)
+    codes = pd.Categorical(said, sorted([word, "SA"])).codes.tolist()
     for path in ("n.csv", "n.parquet"):
         if path.endswith("csv"):
             frame.to_csv(tmp_path / path, index=False)

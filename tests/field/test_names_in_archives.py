@@ -66,6 +66,11 @@ def test_masks_of_several_splits(layout, turned, kind, tmp_path):
             np.testing.assert_array_equal(graph.splits[name], expected)
     with pytest.raises(GraphFormatError, match="split_index is 3"):
         read_numpy(path, split_index=3)
+
+
+def test_the_command_takes_one_of_several_splits(tmp_path):
+    masks = np.stack([np.roll(MASKS[0], k) for k in range(3)])
+    path = save(tmp_path, rows() | {"features": X, "train_masks": masks})
     words = ["partition", str(path), str(tmp_path / "g.zarr"), "--split-index", "1"]
     with pytest.raises(SystemExit) as end:
         main([*words, "--num-clusters", "2", "--method", "hash"])

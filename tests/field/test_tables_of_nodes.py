@@ -119,7 +119,7 @@ def test_columns_that_are_not_used_are_named(name, values, said, form, edges, tm
 
 def test_a_list_column_whose_first_row_is_null(edges):
     nodes = NODES.assign(vector=[None, [1.0, 2.0], [3.0, 4.0]])
-    with pytest.raises(GraphFormatError, match="'vector'.* no list in row 0"):
+    with pytest.raises(GraphFormatError, match=r"'vector' .* no list in row 0"):
         read_edge_list(edges, nodes=nodes)
 
 
@@ -134,8 +134,8 @@ def test_decimals_and_nullable_columns_are_features(form, edges, tmp_path):
     graph = read_edge_list(edges, nodes=written(nodes, tmp_path, form))
     assert graph.features.tolist() == [[3, 1, 0.5], [1, 2, 1.5], [2, 3, 2.5]]
     assert graph.splits["train"].tolist() == [0]
-    with pytest.raises(GraphFormatError, match="'y1'.* no value in row 1"):
-        nodes = nodes.assign(y1=pd.array([1, None, 3], "Int64"))
+    nodes = nodes.assign(y1=pd.array([1, None, 3], "Int64"))
+    with pytest.raises(GraphFormatError, match=r"'y1' .* no value in row 1"):
         read_edge_list(edges, nodes=written(nodes, tmp_path, form))
 
 
@@ -162,9 +162,11 @@ def test_an_unknown_split_is_refused(edges, tmp_path):
 def test_a_table_that_says_nothing_is_refused(edges, tmp_path):
     text = "id|x\n10|1\n20|2\n30|3\n"
     (tmp_path / "n.csv").write_text(text)
-    with pytest.raises(GraphFormatError, match="no id, label or feature"):
-        with pytest.warns(UserWarning, match="not used"):
-            read_edge_list(edges, nodes=tmp_path / "n.csv")
+    with (
+        pytest.raises(GraphFormatError, match="no id, label or feature"),
+        pytest.warns(UserWarning, match="not used"),
+    ):
+        read_edge_list(edges, nodes=tmp_path / "n.csv")
     (tmp_path / "n.csv").write_text("10,0.5,a\n20,0.5,b\n30,1.5,c\n")
     with pytest.raises(GraphFormatError, match="names of columns"):
         read_edge_list(edges, nodes=tmp_path / "n.csv")

@@ -35,12 +35,14 @@ def as_column(values: Any, name: str) -> pa.Array:
         if not isinstance(values, pa.Array | pa.ChunkedArray):
             values = _from_objects(values) or pa.array(values, from_pandas=True)
     except _UNREADABLE:
-        values = _mixed(list(values))
+        values = list(values)
     try:
+        if isinstance(values, list):
+            values = _mixed(values)
         if isinstance(values, pa.ChunkedArray):
             values = values.combine_chunks()
         return _plain(values)
-    except pa.ArrowException as error:
+    except _UNREADABLE as error:
         raise GraphFormatError(
             f"{name} cannot be read as a column ({first_line(error)}): expected "
             "numbers, or text in UTF-8"
@@ -72,8 +74,10 @@ def _plain(column: pa.Array) -> pa.Array:
             return column.cast(pa.int64())
         except pa.ArrowInvalid:
             return column.cast(pa.float64())
+    if _is_bytes(kind):
+        column = column.cast(pa.large_binary())
     if is_text(column) or _is_bytes(kind):
-        return column.cast(pa.large_binary()).cast(pa.large_string())
+        return column.cast(pa.large_string())
     return column
 
 
@@ -142,7 +146,7 @@ def _simple(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode()
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, Integral):

@@ -149,9 +149,13 @@ def label_array(value: Any) -> np.ndarray:
         return _class_numbers(array)
     if array.ndim == 2:
         table = array.astype(np.float32)
-        table[(table == -1)] = np.nan
-        changed = (table != array) & ~np.isnan(table)
-        table[changed] = array[changed].astype(np.float32) + 2  # refused below
+        rounded = (table != array) & ~np.isnan(table)
+        if rounded.any():
+            raise GraphFormatError(
+                f"labels hold {array[rounded][0]!s}, expected 0, 1 or NaN in (N, C) "
+                "labels: pass class numbers as (N,)"
+            )
+        table[table == -1] = np.nan
         return table
     raise GraphFormatError(
         f"labels have shape {array.shape}, expected (N,) classes or (N, C) of 0 and 1: "

@@ -94,7 +94,8 @@ class GraphData:
     """How predictions are scored: "accuracy", "rocauc", "f1_micro", "f1_macro", "ap" or
     "ogb:<data set>"; None means accuracy."""
     node_ids: np.ndarray | None = None
-    """int64 or str [N], the ids in the input, where they were mapped to 0..N-1."""
+    """int64, or text of variable width (``numpy.dtypes.StringDType``), [N]: the ids in
+    the input, where they were mapped to 0..N-1."""
     report: dict[str, int] = field(default_factory=dict)
     """Counts from reading the input: input_edges, self_loops_dropped, isolated_nodes,
     ..."""

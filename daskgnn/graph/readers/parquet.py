@@ -21,7 +21,7 @@ from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.meaning import read_text, whole
 from daskgnn.graph.readers.build import begin, build_graph, find_column
 from daskgnn.graph.readers.lines import TEXT
-from daskgnn.graph.readers.tables import index_columns
+from daskgnn.graph.readers.tables import LEVEL, index_of, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,14 +185,25 @@ def _batches(
     """Yield the columns of a file, some rows at a time."""
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            refuse_index(index_columns(file.schema_arrow), places, path)
+            index = index_of(file.schema_arrow)
+            held = [name for name in index if name and not name.startswith(LEVEL)]
+            refuse_index(held, places, path)
+            counted = {name: index[name] for name in held if index[name]}
+            names = [*file.schema_arrow.names, *counted]
             columns = [names[find_column(names, place, path)] for place in places]
             if len(set(columns)) < len(columns):
                 raise GraphFormatError(
                     f"{path}: source, destination and weight name one column twice"
                 )
-            for batch in file.iter_batches(rows, columns=columns):
+            first = 0
+            stored = [name for name in columns if name not in counted]
+            for batch in file.iter_batches(rows, columns=stored):
+                for name in counted.keys() & columns:
+                    part = counted[name][first : first + len(batch)]
+                    batch = batch.append_column(
+                        name, pa.array(np.arange(*spread(part)))
+                    )
+                first += len(batch)
                 yield batch.select(columns)
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-_LEVEL = "__index_level_"
+LEVEL = "__index_level_"
 """What pandas calls an index without a name in Parquet."""
 
 
@@ -136,29 +136,39 @@ def _from_parquet(path: Path) -> Table:
     names = [str(name) for name in table.column_names]
     found = [_column(c, n) for c, n in zip(table.columns, names, strict=True)]
     columns = dict(zip(_distinct(names), found, strict=True))
-    index = None
-    notes = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
-    index_names = [name for name in notes.get("index_columns", ()) if name in columns]
-    for name in list(index_names):
-        if name.startswith(_LEVEL):
-            index_names.remove(name)
-            index = columns.pop(name)
-    for about in notes.get("index_columns", ()):
-        if isinstance(about, dict) and about.get("kind") == "range":
-            values = np.arange(about["start"], about["stop"], about["step"])
-            if about.get("name") is None:
-                index = pa.array(values, pa.int64())
-            else:
-                columns = {str(about["name"]): pa.array(values, pa.int64())} | columns
-                index_names.append(str(about["name"]))
+    index, index_names = None, []
+    for name, counted in index_of(table.schema).items():
+        if counted is None:
+            found_index = columns.pop(str(name))
+        else:
+            found_index = pa.array(np.arange(*spread(counted)), pa.int64())
+        if name is None or name.startswith(LEVEL):
+            index = found_index
+        else:
+            columns = {name: found_index} | columns
+            index_names.append(name)
     return Table(columns, table.num_rows, index, tuple(index_names))
 
 
-def index_columns(schema: pa.Schema) -> list[str]:
-    """Return the names of a Parquet file's columns that pandas holds as its index."""
+def index_of(schema: pa.Schema) -> dict[str | None, range | None]:
+    """Return the columns that pandas holds as its index, by pandas' notes in Parquet.
+
+    An index that is only counted is no column of the file, but a range.
+    """
     notes = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
-    named = [name for name in notes.get("index_columns", ()) if isinstance(name, str)]
-    return [name for name in named if not name.startswith(_LEVEL)]
+    found: dict[str | None, range | None] = {}
+    for about in notes.get("index_columns", ()):
+        if isinstance(about, str) and about in schema.names:
+            found[about] = None
+        elif isinstance(about, dict) and about.get("kind") == "range":
+            numbers = range(about["start"], about["stop"], about["step"])
+            found[about.get("name")] = numbers
+    return found
+
+
+def spread(numbers: range) -> tuple[int, int, int]:
+    """Return the start, stop and step of a range."""
+    return numbers.start, numbers.stop, numbers.step
 
 
 def _from_text(path: Path, texts: Collection[str]) -> Table:
