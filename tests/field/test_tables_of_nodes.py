@@ -139,7 +139,7 @@ def test_decimals_and_nullable_columns_are_features(form, edges, tmp_path):
         read_edge_list(edges, nodes=written(nodes, tmp_path, form))
 
 
-@pytest.mark.parametrize("sign", [",", ";", "\t", " "])
+@pytest.mark.parametrize("sign", [",", ";", "\t", " ", "|"])
 def test_the_delimiter_is_found(sign, edges, tmp_path):
     NODES.to_csv(tmp_path / "n.csv", sep=sign, index=False)
     graph = read_edge_list(edges, nodes=tmp_path / "n.csv")
@@ -160,7 +160,7 @@ def test_an_unknown_split_is_refused(edges, tmp_path):
 
 
 def test_a_table_that_says_nothing_is_refused(edges, tmp_path):
-    text = "id|x\n10|1\n20|2\n30|3\n"
+    text = "id^x\n10^1\n20^2\n30^3\n"
     (tmp_path / "n.csv").write_text(text)
     with (
         pytest.raises(GraphFormatError, match="no id, label or feature"),

@@ -167,6 +167,15 @@ def trimmed(column: pa.Array) -> pa.Array:
     return pc.utf8_trim(column, " \t") if is_text(column) else column
 
 
+def only_counts(index: Any) -> bool:
+    """Tell whether pandas' index only counts rows, from 0 or anew for each part."""
+    numbers = np.asarray(index)
+    if numbers.dtype.kind not in "iu" or not len(numbers):
+        return not len(numbers)
+    steps = (numbers[1:] == numbers[:-1] + 1) | (numbers[1:] == 0)
+    return bool(numbers[0] == 0 and steps.all())
+
+
 def first_missing(column: pa.Array) -> int | None:
     """Return the first row of a column that holds nothing, if there is one."""
     if is_text(column):

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.columns import as_column, is_numeric
+from daskgnn.graph.edges.columns import as_column, is_numeric, only_counts
 from daskgnn.graph.edges.meaning import read_classes
 from daskgnn.graph.edges.rounding import to_float32
 
@@ -77,7 +77,7 @@ def check_rows_are_counted(value: Any, name: str) -> None:
     index = getattr(value, "index", None)
     if index is None or callable(index) or not hasattr(value, "to_numpy"):
         return
-    if not np.array_equal(index, np.arange(len(index))):
+    if not only_counts(index):
         raise GraphFormatError(
             f"{name} has an index other than 0..{len(index) - 1}, which would be "
             f"ignored: pass {name}.to_numpy() if row i is node i, or give the ids and "

@@ -87,19 +87,20 @@ def _guess(lines: list[bytes]) -> str:
     White space is it where it leaves nothing but numbers; else tabs come first, as
     names have spaces and commas in them.
     """
-    rows = {sign: _fields(lines, sign) for sign in (*_SIGNS, " ")}
-    fitting = [sign for sign, found in rows.items() if found and len(found[0]) > 1]
-    for sign in (" ", *_SIGNS):
-        body = (rows[sign] or [])[1 if len(lines) > 1 else 0 :]
-        if sign in fitting and all(map(_is_number, chain(*body))):
-            return sign
-    for sign in _SIGNS:
-        body = (rows[sign] or [])[1 if len(lines) > 1 else 0 :]
-        if sign in fitting and all(_is_number(f) for row in body for f in row[:2]):
+    rows = {sign: _fields(lines, sign) for sign in (*_SIGNS, " ", "|")}
+    fitting = {
+        sign: found for sign, found in rows.items() if found and len(found[0]) > 1
+    }
+    # The first of several lines may be a header.
+    body = {sign: found[len(found) > 1 :] for sign, found in fitting.items()}
+    if " " in body and all(map(_is_number, chain(*body[" "]))):
+        return " "
+    for sign, found in body.items():
+        if sign != " " and all(_is_number(field) for row in found for field in row[:2]):
             return sign
     text = lines[0].decode("utf-8", "replace")
     present = [sign for sign in ",;\t" if sign in text.strip()]
-    return next(iter(fitting or present), " ")
+    return next(iter(list(fitting) or present), " ")
 
 
 def _fields(lines: list[bytes], delimiter: str) -> list[list[str]] | None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from daskgnn.errors import DatasetError, GraphFormatError, first_line
-from daskgnn.graph.edges.columns import as_column, trimmed
+from daskgnn.graph.edges.columns import as_column, only_counts, trimmed
 from daskgnn.graph.edges.inputfiles import find_files, plain_suffix, read_bytes
 from daskgnn.graph.edges.meaning import MISSING
 from daskgnn.graph.readers.lines import TEXT, find_layout, tidy, without_header
@@ -246,10 +246,8 @@ def _joined(tables: list[Table]) -> Table:
         columns[name] = _concatenated(parts, name)
     first = tables[0]
     length = sum(table.length for table in tables)
-    # Files that are each numbered from 0 follow one another.
-    kept = [_without_plain_index(table).index for table in tables]
     index = None
-    if any(part is not None for part in kept):
+    if any(table.index is not None for table in tables):
         parts = [
             pa.array(np.arange(t.length)) if t.index is None else t.index
             for t in tables
@@ -270,8 +268,7 @@ def _concatenated(parts: list[pa.Array], name: str) -> pa.Array:
 
 def _without_plain_index(table: Table) -> Table:
     """Return a table whose index is left out where it only counts the rows."""
-    if table.index is not None and pa.types.is_integer(table.index.type):
-        counted = pa.array(np.arange(table.length), table.index.type)
-        if table.index.equals(counted):
-            table.index = None
+    index = table.index
+    if index is not None and only_counts(index.to_numpy(zero_copy_only=False)):
+        table.index = None
     return table
