@@ -60,12 +60,7 @@ def test_undirected_graphs_do_not_depend_on_the_format_either():
 @pytest.mark.parametrize("symmetry", ["general", "symmetric"])
 @pytest.mark.parametrize("field", ["real", "integer", "pattern"])
 def test_repeats_in_matrix_market(field, symmetry, tmp_path):
-    entries = ["2 1 1", "2 1 2", "3 2 1", "5 4 1", "5 4 1", "3 3 1", "3 3 4"]
-    if field == "pattern":
-        entries = [entry.rpartition(" ")[0] for entry in entries]
-    path = tmp_path / "m.mtx"
-    head = f"%%MatrixMarket matrix coordinate {field} {symmetry}\n5 5 {len(entries)}\n"
-    path.write_text(head + "\n".join(entries) + "\n")
+    path = write(tmp_path, field, symmetry)
     expected = sp.coo_array(scipy.io.mmread(path)).toarray()
     found = read_matrix_market(path, directed=True, self_loops="keep")
     np.testing.assert_array_equal(dense(found), expected)
@@ -73,10 +68,25 @@ def test_repeats_in_matrix_market(field, symmetry, tmp_path):
     undirected = read_matrix_market(path)
     np.testing.assert_array_equal(undirected.indices, other.indices)
     np.testing.assert_array_equal(undirected.edge_weight, other.edge_weight)
+    assert read_matrix_market(path, weighted=False).edge_weight is None
+
+
+def write(folder, field, symmetry):
+    """Write a matrix with repeats."""
+    entries = ["2 1 1", "2 1 2", "3 2 1", "5 4 1", "5 4 1", "3 3 1", "3 3 4"]
+    if field == "pattern":
+        entries = [entry.rpartition(" ")[0] for entry in entries]
+    head = f"%%MatrixMarket matrix coordinate {field} {symmetry}\n5 5 {len(entries)}\n"
+    (folder / "m.mtx").write_text(head + "\n".join(entries) + "\n")
+    return folder / "m.mtx"
+
+
+def test_out_of_core(tmp_path):
+    path = write(tmp_path, "real", "general")
     store = prepare(path, tmp_path / "m.zarr", method="range")
     data = daskgnn.open_graph(store).to_data()
-    np.testing.assert_array_equal(data.edge_weight, undirected.edge_weight)
-    assert read_matrix_market(path, weighted=False).edge_weight is None
+    expected = read_matrix_market(path).edge_weight
+    np.testing.assert_array_equal(data.edge_weight, expected)
 
 
 def test_a_pattern_without_repeats_has_no_weights(tmp_path):

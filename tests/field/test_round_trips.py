@@ -13,6 +13,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+from graphs import pairs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -163,7 +164,8 @@ class Form:
     """How tables are written."""
 
     kind: str
-    index: bool
+    index: str | None
+    """What the index of ids is called; "" is a column."""
     nullable: bool
     sign: str
     quoting: int
@@ -176,7 +178,7 @@ class Form:
 FORMS = st.builds(
     Form,
     st.sampled_from(["csv", "parquet", "frame"]),
-    st.booleans(),
+    st.sampled_from(["", "", "id", "paper", None]),
     st.booleans(),
     st.sampled_from([",", ";", "\t", " "]),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
@@ -211,14 +213,17 @@ def read_back(drawn, form, folder):
         column = column.astype(object)
         column[form.missing] = None
     nodes = table_of(drawn, column, form.nullable)
-    nodes = nodes.set_index("id") if form.index else nodes
+    if form.index != "":
+        # In a CSV file an index with another name is a column like others.
+        name = "id" if (form.kind, form.index) == ("csv", "paper") else form.index
+        nodes = nodes.set_index("id").rename_axis(name)
     if form.kind == "frame":
         edges.to_parquet(folder / "edges")
         found = read_parquet(folder / "edges", nodes=nodes, directed=True)
         return found, names
     suffix = "pq" if form.kind == "parquet" else "csv"
     write(edges, folder / f"edges.{suffix}", form, False)
-    write(nodes, folder / f"nodes.{suffix}", form, form.index)
+    write(nodes, folder / f"nodes.{suffix}", form, form.index != "")
     read = read_parquet if form.kind == "parquet" else read_edge_list
     return (
         read(
@@ -237,6 +242,29 @@ def check_tables(drawn, form):
             return
         with pytest.raises(GraphFormatError, match="id"):
             read_back(drawn, form, Path(folder))
+
+
+def check_edges(drawn, form):
+    """Edges without a table of nodes come back with their ids."""
+    column, names = column_of(drawn, form.kind)
+    names = column.tolist() if names is None else names
+    ends = {
+        name: column.to_numpy()[e] for name, e in zip("uv", drawn.edges, strict=True)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        suffix = "csv" if form.kind == "csv" else "pq"
+        path = Path(folder) / f"e.{suffix}"
+        form.kind = "csv" if suffix == "csv" else "parquet"
+        write(pd.DataFrame(ends), path, form, False)
+        read = read_edge_list if suffix == "csv" else read_parquet
+        graph = read(path, directed=True, source="u", destination="v", **options(path))
+    known = np.array(names, object)
+    assert pairs(graph) == sorted({*map(tuple, known[drawn.edges].T.tolist())})
+
+
+def options(path):
+    """Whether the first line is a header need not be guessed."""
+    return {"header": True} if path.suffix == ".csv" else {}
 
 
 def check_graphml(drawn):
@@ -279,6 +307,10 @@ def test_tables():
     rounds(FEW, check_tables, graphs(), FORMS)
 
 
+def test_edges():
+    rounds(FEW, check_edges, graphs(), FORMS)
+
+
 def test_graphml():
     rounds(FEW, check_graphml, graphs())
 
@@ -286,5 +318,6 @@ def test_graphml():
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ten_thousand_graphs():
-    rounds(MANY * 3 // 4, check_tables, graphs(), FORMS)
+    rounds(MANY // 2, check_tables, graphs(), FORMS)
+    rounds(MANY // 4, check_edges, graphs(), FORMS)
     rounds(MANY // 4, check_graphml, graphs())

@@ -113,7 +113,9 @@ def _agree(
 ) -> tuple[pa.Array, Spool, WordIds | None]:
     """Decide whether ids of a text file, and those of edges, are numbers."""
     if words is not None and not words.spelled:
-        return ids, spool, words
+        alone = None if is_padded(ids) else spelled_ids(ids)
+        plain = alone is not None and not alone[1].any()
+        return pa.array(alone[0]) if alone and plain else ids, spool, words
     known = WordIds(spelled=True)
     rows = known.number(ids)
     ends = np.empty(0, np.int64)

@@ -123,7 +123,7 @@ class _Columns:
         given = [options.labels, *(getattr(options, name) for name in SPLITS)]
         self.asked = {name for name in given if isinstance(name, str)}
         self.asked |= set(_names_of(options.features))
-        usual = {*_ID_NAMES, *_LABEL_NAMES, "split"}
+        usual = {*_ID_NAMES, *_LABEL_NAMES, "split", ""}
         self.table = read_table(options.nodes, usual | self.asked)
         self.left = list(self.table.columns)
 
