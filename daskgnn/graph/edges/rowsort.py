@@ -83,8 +83,8 @@ def sort_rows(indptr: Any, entries: Any, values: Any, add: bool, first: int) -> 
             column = keys[at] >> _ROW_SHIFT
             entries[end] = column
             if len(values) and add:
-                prefer = np.int64(column > first + row)
-                values[end] = _sum_of(keys, at, length, firsts, prefer)
+                turned = column > first + row
+                values[end] = _sum_of(keys, at, length, firsts, turned)
             elif len(values):
                 values[end] = firsts[(keys[at] & 0xFFFFFFFF) >> 1]
             own = 0
@@ -98,26 +98,24 @@ def sort_rows(indptr: Any, entries: Any, values: Any, add: bool, first: int) -> 
 
 
 @njit(cache=True, nogil=True)
-def _sum_of(keys: Any, at: int, length: int, values: Any, prefer: int) -> Any:
+def _sum_of(keys: Any, at: int, length: int, values: Any, turned: bool) -> Any:
     """Return the sum of the equal entries from `at` on that have one direction.
 
-    It is that of the reverse ones if `prefer` is 1 and there are any.
+    It is that of the reverse ones if `turned` is true and there are any.
     """
     column = keys[at] >> _ROW_SHIFT
-    own, turned, reverses = 0.0, 0.0, 0
-    count = 0
+    own, other = 0.0, 0.0
+    count = reverses = 0
     while at < length and keys[at] >> _ROW_SHIFT == column:
         value = float(values[(keys[at] & 0xFFFFFFFF) >> 1])
         if keys[at] & 1:
-            turned += value
+            other += value
             reverses += 1
         else:
             own += value
         count += 1
         at += 1
-    if reverses == count or (prefer == 1 and reverses > 0):
-        return turned
-    return own
+    return other if reverses == count or (turned and reverses > 0) else own
 
 
 @njit(cache=True, nogil=True)

@@ -129,15 +129,15 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
 
 def _npz_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that an .npz of finished rows takes."""
-    taken = ("name", "metric", "num_classes", "split_index", "memory_limit")
-    taken += ("progress",)
+    used = ("name", "metric", "num_classes", "split_index")
+    taken = (*used, "memory_limit", "progress")
     for key in options:
         if key not in taken:
             raise GraphFormatError(
                 f"an .npz with indptr and indices has no option {key!r}, expected one "
                 f"of {', '.join(taken)}: it is already in CSR form"
             )
-    return {key: options[key] for key in taken[:4] if key in options}
+    return {key: options[key] for key in used if key in options}
 
 
 def _from_arrays(
@@ -152,9 +152,9 @@ def _from_arrays(
             f"{path} has no array edge_index, nor source and destination, nor "
             f"indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
         )
-    nodes, count = archive.take_nodes(), archive.take_option("num_nodes")
-    if count is not None and count.ndim == 0:
-        nodes["num_nodes"] = int(count)
+    nodes, known = archive.take_nodes(), archive.take_option("num_nodes")
+    if known is not None and known.ndim == 0:
+        nodes["num_nodes"] = int(known)
     for option, value in nodes.items():
         if getattr(build, option) is None:
             setattr(build, option, value)
@@ -176,9 +176,9 @@ def _from_arrays(
 
 def _from_matrix(matrix: Any, build: BuildOptions) -> GraphData:
     """Build a graph of a matrix whose entry (i, j) is the edge i -> j."""
-    names = ("features", "labels", "num_classes", "directed", "self_loops")
-    names += (*SPLITS, "split_index", "name", "metric")
-    return from_scipy(matrix, **{name: getattr(build, name) for name in names})
+    names = "features labels num_classes directed self_loops split_index name metric"
+    taken = {name: getattr(build, name) for name in (*names.split(), *SPLITS)}
+    return from_scipy(matrix, **taken)
 
 
 def from_dask(

@@ -8,16 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
 from daskgnn.errors import GraphFormatError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _KNOWN = re.compile(
     "(source|target|src|dst|destination|from|to)_?(node)?_?(id)?|(node|id)_?[12]"
@@ -155,7 +152,7 @@ def _is_number(word: str) -> bool:
 
 def parse_lines(
     block: bytes, delimiter: str, count: int, kinds: dict[int, Any]
-) -> dict[int, np.ndarray | pa.Array]:
+) -> dict[int, Any]:
     """Return the columns of `kinds`, in their types, of tidy lines with `count` fields.
 
     Numbers come as numpy has them; spaces around words are not part of them.

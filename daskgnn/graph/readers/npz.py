@@ -117,8 +117,10 @@ def _from_npz_arrays(
     split_index: int | None = None,
 ) -> GraphData:
     archive = Archive(arrays, path)
-    rows = [archive.take([key]) for key in ("indptr", "indices")]
-    indptr, indices = _integers(rows[0], np.int64), _integers(rows[1], np.int32)
+    kinds = {"indptr": np.int64, "indices": np.int32}
+    indptr, indices = (_integers(arrays[key], kind) for key, kind in kinds.items())
+    for key in kinds:
+        archive.take([key])
     num_nodes, report = len(indptr) - 1, _report(indptr, indices)
     archive.take_option("num_nodes")
     found = archive.take_nodes(num_nodes)

@@ -188,7 +188,7 @@ def _batches(
             index = index_of(file.schema_arrow)
             held = [name for name in index if name and not name.startswith(LEVEL)]
             refuse_index(held, places, path)
-            counted = {name: index[name] for name in held if index[name]}
+            counted = {n: c for n, c in index.items() if n in held and c is not None}
             names = [*file.schema_arrow.names, *counted]
             columns = [names[find_column(names, place, path)] for place in places]
             if len(set(columns)) < len(columns):

@@ -55,7 +55,8 @@ class Archive:
         """
         if f"{prefix}shape" not in self._left:
             return None
-        data, indices, indptr, shape = (self.take([prefix + key]) for key in _MATRIX)
+        parts: list[Any] = [self.take([prefix + key]) for key in _MATRIX]
+        data, indices, indptr, shape = parts
         try:
             if data is None and indices is not None:  # every stored entry is 1
                 data = np.ones(len(indices), np.float32)
