@@ -167,3 +167,14 @@ def test_arrays_by_node_number_are_refused_where_ids_were_mapped(given, tmp_path
         graph = read("a,b\nb,c\n", tmp_path, nodes=nodes, **given)
         assert graph.node_ids.tolist() == ["c", "b", "a"]
     assert read("0,1\n1,2\n", tmp_path, **given).num_nodes == 3
+
+
+@pytest.mark.parametrize("name", ["features", "labels", "train"])
+def test_a_column_without_a_table(name, tmp_path):
+    with pytest.raises(GraphFormatError, match="needs a table of nodes"):
+        read("0,1\n1,2\n", tmp_path, **{name: "kind"})
+
+
+def test_words_as_labels_of_arrays(tmp_path):
+    graph = read("0,1\n1,2\n", tmp_path, labels=["b", None, "a"])
+    assert graph.labels.tolist() == [1, -1, 0]

@@ -38,6 +38,11 @@ def as_array(value: Any, name: str) -> np.ndarray:
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
+    if isinstance(value, str):
+        raise GraphFormatError(
+            f"{name} is {value!r}, expected an array: the name of a column needs a "
+            f"table of nodes, as in nodes='nodes.csv', {name}={value!r}"
+        )
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -64,7 +69,7 @@ def _numbers_of(array: np.ndarray, name: str) -> np.ndarray:
 
 def _is_plain(value: Any) -> bool:
     """Tell whether a value is an array of numbers, or becomes one."""
-    if hasattr(value, "detach"):
+    if hasattr(value, "detach") or isinstance(value, str):
         return True
     try:
         return np.asarray(value).dtype.kind in "biuf"

@@ -22,7 +22,7 @@ from daskgnn.graph.edges.splits import split_arrays
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.readers.matching import match, read_spelled
-from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
+from daskgnn.graph.readers.nodetable import NodeTable, column_names, read_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -194,7 +194,7 @@ def build_graph(
         num_nodes,
         directed=options.directed,
         keep_self_loops=convert.keeps_self_loops(options.self_loops),
-        **({"add": True} if add else {}),
+        add=add,
     )
     given = {
         "features": options.features,
@@ -240,12 +240,8 @@ def _refuse_arrays(options: BuildOptions, ids: np.ndarray, table: bool) -> None:
     """
     for name in ("features", "labels", *SPLITS):
         value = getattr(options, name)
-        columns = [value] if isinstance(value, str) else value
-        if value is None or (
-            isinstance(columns, list | tuple)
-            and len(columns)
-            and all(isinstance(column, str) for column in columns)
-        ):
+        named = isinstance(value, str) or (name == "features" and column_names(value))
+        if value is None or named:
             continue
         by_row = name not in SPLITS or np.asarray(value).dtype.kind == "b"
         if not (table and by_row):

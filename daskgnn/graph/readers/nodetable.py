@@ -94,7 +94,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     if isinstance(labels, pa.Array):
         labels = read_classes(labels, "labels of the table of nodes").labels
     features = options.features
-    asked = _names_of(features)
+    asked = column_names(features)
     if features is None or asked:
         features, found.rounded = columns.features(asked)
     named = {"features": features, "labels": labels, **masks}
@@ -108,7 +108,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     return found
 
 
-def _names_of(features: Any) -> list[str]:
+def column_names(features: Any) -> list[str]:
     """Return the names of columns that are asked for as features."""
     listed = [features] if isinstance(features, str) else features
     if isinstance(listed, list | tuple) and all(isinstance(n, str) for n in listed):
@@ -122,7 +122,7 @@ class _Columns:
     def __init__(self, options: BuildOptions) -> None:
         given = [options.labels, *(getattr(options, name) for name in SPLITS)]
         self.asked = {name for name in given if isinstance(name, str)}
-        self.asked |= set(_names_of(options.features))
+        self.asked |= set(column_names(options.features))
         usual = {*_ID_NAMES, *_LABEL_NAMES, "split", ""}
         self.table = read_table(options.nodes, usual | self.asked)
         self.left = list(self.table.columns)
