@@ -70,6 +70,13 @@ def test_an_index_that_only_counts_is_none(form, tmp_path):
     assert graph.node_ids.tolist() == [2, 0, 1]
 
 
+def test_an_index_beside_ids_is_no_feature(edges):
+    frame = NODES.rename_axis("row")
+    with pytest.warns(UserWarning, match=r"row \(pandas' index\)"):
+        graph = read_edge_list(edges, nodes=frame)
+    pd.testing.assert_frame_equal(by_id(graph), EXPECTED)
+
+
 def test_an_index_of_edges_is_not_lost(tmp_path):
     frame = pd.DataFrame({"src": [0, 1], "dst": [1, 2], "w": [3, 4]})
     held = frame.set_index("src")

@@ -193,6 +193,8 @@ class _Columns:
     def _reason(self, name: str) -> str | None:
         """Return why a column is no feature, or None if it is one."""
         column = self.table.columns[name]
+        if name in self.table.index_names:
+            return "pandas' index"
         if is_numeric(column):
             return None
         if is_list(column):

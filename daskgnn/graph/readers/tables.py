@@ -116,14 +116,14 @@ def _column(values: Any, name: str) -> pa.Array:
 
 def _distinct(names: list[str]) -> list[str]:
     """Return names without repeats, as pandas does: x, x.1."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     for name in names:
         fresh, count = name, 0
         while fresh in found:
             count += 1
             fresh = f"{name}.{count}"
-        found.append(fresh)
-    return found
+        found[fresh] = None
+    return list(found)
 
 
 def _from_parquet(path: Path) -> Table:
