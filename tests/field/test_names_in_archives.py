@@ -55,9 +55,7 @@ def test_masks_of_several_splits(layout, turned, kind, tmp_path):
     }
     given = {name: mask.T if turned else mask for name, mask in masks.items()}
     path = save(tmp_path, LAYOUTS[layout] | {"features": X} | given)
-    with pytest.raises(
-        GraphFormatError, match="holds 3 splits: pass split_index=0 to 2"
-    ):
+    with pytest.raises(GraphFormatError, match="is 3 splits: pass split_index=0 to 2"):
         read_numpy(path)
     for k in range(3):
         graph = read_numpy(path, split_index=k)

@@ -68,8 +68,8 @@ def _one_split(value: Any, name: str, num_nodes: int, chosen: int | None) -> Any
     if chosen is None or not 0 <= chosen < len(masks):
         said = "" if chosen is None else f"split_index is {chosen}, but "
         raise GraphFormatError(
-            f"{said}{name} holds {len(masks)} splits: pass split_index=0 to "
-            f"{len(masks) - 1}, or --split-index"
+            f"{said}{name} mask has shape {array.shape}, that is {len(masks)} splits: "
+            f"pass split_index=0 to {len(masks) - 1}, or --split-index"
         )
     return masks[chosen]
 

@@ -58,7 +58,7 @@ class Archive:
         parts: list[Any] = [self.take([prefix + key]) for key in _MATRIX]
         data, indices, indptr, shape = parts
         try:
-            if data is None and indices is not None:  # every stored entry is 1
+            if data is None and prefix == _MATRIX_EDGES:  # every stored entry is 1
                 data = np.ones(len(indices), np.float32)
             matrix = sp.csr_array((data, indices, indptr), shape=tuple(shape))
             matrix.check_format(full_check=True)
