@@ -15,19 +15,15 @@ import pyarrow as pa
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.columns import as_column
 from daskgnn.graph.edges.convert import MAX_NODES, check_num_nodes, check_range
+from daskgnn.graph.edges.packids import STEP, TEXT
 from daskgnn.kernels.words import WordTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from daskgnn.graph.edges.assemble import Spool
 
 FEW = 4
 """Ids are mapped from where the largest is so many times what occurs."""
 
-TEXT: Any = np.dtypes.StringDType()
-"""Type of ids that are words: numpy's text of variable width."""
-_STEP = 1 << 16
 
 Ids = Literal["auto", "keep", "map"]
 
@@ -86,8 +82,8 @@ def _bytes_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def id_array(texts: pa.Array) -> np.ndarray:
     """Return text [n] as numpy has it where each element has its own length."""
     found = np.empty(len(texts), TEXT)
-    for start in range(0, len(texts), _STEP):
-        part = texts.slice(start, _STEP)
+    for start in range(0, len(texts), STEP):
+        part = texts.slice(start, STEP)
         found[start : start + len(part)] = part.to_numpy(zero_copy_only=False)
     return found
 
@@ -135,41 +131,6 @@ def number_ids(
     count = None if num_nodes is None else check_num_nodes(num_nodes)
     check_range(spool.low, spool.high, count, "edges hold", "pass ids='map'")
     return spool, spool.high + 1 if count is None else count, None
-
-
-def pack_ids(node_ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the arrays in which a store keeps ids (N,), in original order.
-
-    Words are their UTF-8 bytes, one after the other, and where each ends.
-    """
-    if node_ids.dtype.kind not in "UT":
-        return {"node_ids": node_ids}
-    text, ends = bytearray(), np.empty(len(node_ids), np.int64)
-    for start in range(0, len(node_ids), _STEP):
-        for at, word in enumerate(node_ids[start : start + _STEP].tolist(), start):
-            text += word.encode("utf-8", "surrogatepass")
-            ends[at] = len(text)
-    return {"node_ids_utf8": np.frombuffer(text, np.uint8), "node_ids_ends": ends}
-
-
-def unpack_ids(read: Callable[[str], np.ndarray], names: Any) -> np.ndarray | None:
-    """Return the ids that `pack_ids` packed, or None if a store has none.
-
-    Parameters
-    ----------
-    read
-        The name of an array -> the array.
-    names
-        The arrays that there are.
-    """
-    if "node_ids" in names:
-        return read("node_ids")
-    if "node_ids_utf8" not in names:
-        return None
-    text, ends = read("node_ids_utf8"), read("node_ids_ends").astype(np.int64)
-    begins = np.concatenate((np.zeros(1, np.int64), ends))
-    buffers = pa.py_buffer(begins), pa.py_buffer(np.ascontiguousarray(text))
-    return id_array(pa.LargeStringArray.from_buffers(len(ends), *buffers))
 
 
 def distinct_ids(spool: Spool) -> np.ndarray:

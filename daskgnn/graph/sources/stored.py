@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import StoreError
-from daskgnn.graph.edges.identify import unpack_ids
+from daskgnn.graph.edges.packids import unpack_ids
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
 from daskgnn.graph.sources.schema import GraphSchema
