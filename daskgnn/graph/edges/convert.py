@@ -38,11 +38,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
-    if isinstance(value, str):
-        raise GraphFormatError(
-            f"{name} is {value!r}, expected an array: the name of a column needs a "
-            f"table of nodes, as in nodes='nodes.csv', {name}={value!r}"
-        )
+    refuse_name(value, name)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -87,6 +83,15 @@ def check_rows_are_counted(value: Any, name: str) -> None:
             f"{name} has an index other than 0..{len(index) - 1}, which would be "
             f"ignored: pass {name}.to_numpy() if row i is node i, or give the ids and "
             "the columns as a table of nodes"
+        )
+
+
+def refuse_name(value: Any, name: str) -> None:
+    """Raise `GraphFormatError` for the name of a column where there is no table."""
+    if isinstance(value, str):
+        raise GraphFormatError(
+            f"{name} is {value!r}, expected an array: the name of a column needs a "
+            f"table of nodes, as in nodes='nodes.csv', {name}={value!r}"
         )
 
 
@@ -291,9 +296,11 @@ def known_num_nodes(
     features: Any, labels: np.ndarray | None, splits: dict[str, Any]
 ) -> int | None:
     """Return N where features, labels or a mask tell it, else None."""
+    refuse_name(features, "features")
     for array in (features, labels):
         if array is not None:
-            return check_num_nodes(array.shape[0])
+            rows = array.shape[0] if hasattr(array, "shape") else len(array)
+            return check_num_nodes(rows)
     for name, value in splits.items():
         if value is not None:
             mask = as_array(value, name)

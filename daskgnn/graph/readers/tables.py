@@ -17,7 +17,7 @@ from pyarrow import csv
 from daskgnn.errors import DatasetError, GraphFormatError, first_line
 from daskgnn.graph.edges.columns import as_column, only_counts, trimmed
 from daskgnn.graph.edges.inputfiles import find_files, plain_suffix, read_bytes
-from daskgnn.graph.edges.meaning import MISSING
+from daskgnn.graph.edges.meaning import MISSING, read_text
 from daskgnn.graph.readers.lines import TEXT, find_layout, tidy, without_header
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ def _from_text(path: Path, texts: Collection[str]) -> Table:
     except (pa.ArrowException, ValueError) as error:
         raise _unreadable(path, error) from None
     found = {n: trimmed(_column(table.column(i), n)) for i, n in enumerate(names)}
-    index = found.pop("") if names[0] == "" and len(names) > 1 else None
+    index = None
+    if names[0] == "" and len(names) > 1:  # pandas' index
+        index = read_text(found.pop(""))
     return Table(found, table.num_rows, index, spelled=True, path=path)
 
 
