@@ -236,7 +236,7 @@ def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
         If they are something else.
     """
     if node_ids.shape != (num_nodes,) or (
-        node_ids.dtype != np.int64 and node_ids.dtype.kind != "U"
+        node_ids.dtype != np.int64 and node_ids.dtype.kind not in "UT"
     ):
         raise GraphFormatError(
             f"node_ids have shape {node_ids.shape} and dtype {node_ids.dtype}, "
