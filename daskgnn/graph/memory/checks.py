@@ -228,7 +228,7 @@ def check_labels(
 
 
 def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
-    """Check that there is one id a node, int64 or str.
+    """Check that there is one id a node, int64 or text.
 
     Raises
     ------
@@ -240,7 +240,7 @@ def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
     ):
         raise GraphFormatError(
             f"node_ids have shape {node_ids.shape} and dtype {node_ids.dtype}, "
-            f"expected ({num_nodes},) int64 or str"
+            f"expected ({num_nodes},) int64 or text"
         )
 
 
