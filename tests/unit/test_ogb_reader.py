@@ -191,7 +191,7 @@ def test_missing_and_damaged_files_are_named(tmp_path, name):
     with pytest.raises(DatasetError, match=r"csv\.gz is damaged"):
         from_ogb("ogbn-arxiv", tmp_path)
     path.unlink()
-    with pytest.raises(DatasetError, match=r"is missing|pass --yes"):
+    with pytest.raises(DatasetError, match=r"is missing|pass yes=True"):
         from_ogb("ogbn-arxiv", tmp_path)
 
 

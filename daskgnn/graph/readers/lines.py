@@ -61,7 +61,7 @@ def find_layout(
     Raises
     ------
     GraphFormatError
-        If the delimiter is not one character.
+        If the delimiter is not one character, or the first line is no line of fields.
     """
     lines = [line for line in block.split(b"\n", 4 * _SAMPLE) if line.strip()]
     lines = lines[:_SAMPLE]
@@ -74,7 +74,12 @@ def find_layout(
             "delimiter=','"
         )
     first, second = (_fields([line], delimiter) for line in [*lines, b""][:2])
-    names = first[0] if first else []
+    if not first:
+        raise GraphFormatError(
+            f"{path} begins with {lines[0][:60].decode(errors='replace')!r}, which has "
+            "a quote that is not closed: expected one edge or node a line"
+        )
+    names = first[0]
     if header is None:
         header = _is_header(names, second[0] if second else [])
     columns = names if header else [str(i) for i in range(len(names))]

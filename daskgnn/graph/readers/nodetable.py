@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _ID_NAMES = ("id", "node_id", "node", "nid")
 LABEL_NAMES = ("label", "labels", "y", "class", "target")
+_USUAL = "name its columns like id,x,label"
 _SPLIT_WORDS = {
     **{name: name for name in SPLITS},
     **dict.fromkeys(("valid", "validation", "dev"), "val"),
@@ -100,10 +101,9 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     if found.ids is None and not found.columns:
         raise GraphFormatError(
             f"{table.name} has no id, label or feature, only "
-            f"{', '.join(table.columns) or 'no columns'}: name its columns like "
-            "id,x,label",
-            python="or say labels=... and features=[...]",
-            shell="or say --labels a and --feature-columns b,c",
+            f"{', '.join(table.columns) or 'no columns'}",
+            python=f"{_USUAL}, or say labels=... and features=[...]",
+            shell=f"{_USUAL}, or say --labels a and --feature-columns b,c",
         )
     return found
 

@@ -169,7 +169,7 @@ def _weights(column: pa.Array, name: Any, where: Any, first: int) -> np.ndarray:
     if not is_numeric(column):
         raise GraphFormatError(
             f"{where}: column {name!r} has weights that are not numbers, but "
-            f"{column.type}: expected one number per edge"
+            f"{column.type}: expected numbers, one per edge"
         )
     row = first_missing(column)
     if row is not None:
