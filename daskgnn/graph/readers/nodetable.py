@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.readers.build import BuildOptions
 
 _ID_NAMES = ("id", "node_id", "node", "nid")
-_LABEL_NAMES = ("label", "labels", "y", "class", "target")
+LABEL_NAMES = ("label", "labels", "y", "class", "target")
 _SPLIT_WORDS = {
     **{name: name for name in SPLITS},
     **dict.fromkeys(("valid", "validation", "dev"), "val"),
@@ -55,6 +55,8 @@ class NodeTable:
     """What it was read from."""
     columns: dict[str, Any] = field(default_factory=dict)
     """``features``, ``labels`` and splits, those that there are."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes, where labels are words."""
     rounded: int = 0
     """Features that lost digits as float32."""
 
@@ -81,7 +83,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     if not table.length:
         raise GraphFormatError("the table of nodes is empty, expected one row per node")
     found = NodeTable(table.length, columns.take_ids(), table)
-    labels = columns.take(options.labels, _LABEL_NAMES)
+    labels = columns.take(options.labels, LABEL_NAMES)
     splits = {name: columns.take(getattr(options, name), (name,)) for name in SPLITS}
     words = columns.take(None, ("split",))
     masks = {
@@ -92,7 +94,8 @@ def read_nodes(options: BuildOptions) -> NodeTable:
         for name, mask in _split_masks(words, table).items():
             masks[name] = mask if masks[name] is None else masks[name]
     if isinstance(labels, pa.Array):
-        labels = read_classes(labels, "labels of the table of nodes").labels
+        classes = read_classes(labels, "labels of the table of nodes")
+        labels, found.class_names = classes.labels, classes.names
     features = options.features
     asked = column_names(features)
     if features is None or asked:
@@ -123,7 +126,7 @@ class _Columns:
         given = [options.labels, *(getattr(options, name) for name in SPLITS)]
         self.asked = {name for name in given if isinstance(name, str)}
         self.asked |= set(column_names(options.features))
-        usual = {*_ID_NAMES, *_LABEL_NAMES, "split", ""}
+        usual = {*_ID_NAMES, *LABEL_NAMES, "split", ""}
         self.table = read_table(options.nodes, usual | self.asked)
         self.left = list(self.table.columns)
 
@@ -157,7 +160,7 @@ class _Columns:
             return found
         if self.table.index is not None:
             return self.table.index
-        usual = {*_LABEL_NAMES, *SPLITS, "split"} | self.asked
+        usual = {*LABEL_NAMES, *SPLITS, "split"} | self.asked
         index = [name for name in self.table.index_names if name not in usual]
         if len(index) > 1:
             raise GraphFormatError(
