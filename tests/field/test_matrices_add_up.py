@@ -85,8 +85,9 @@ def test_out_of_core(tmp_path):
     path = write(tmp_path, "real", "general")
     store = prepare(path, tmp_path / "m.zarr", method="range")
     data = daskgnn.open_graph(store).to_data()
-    expected = read_matrix_market(path).edge_weight
-    np.testing.assert_array_equal(data.edge_weight, expected)
+    expected = daskgnn.from_scipy(sp.coo_array(scipy.io.mmread(path).toarray()))
+    np.testing.assert_array_equal(data.indices, expected.indices)
+    np.testing.assert_array_equal(data.edge_weight, expected.edge_weight)
 
 
 def test_a_pattern_without_repeats_has_no_weights(tmp_path):

@@ -146,6 +146,14 @@ def test_decimals_and_nullable_columns_are_features(form, edges, tmp_path):
         read_edge_list(edges, nodes=written(nodes, tmp_path, form))
 
 
+@pytest.mark.parametrize("kind", ["boolean", object])
+def test_a_mask_with_nulls_is_false_there(kind):
+    mask = pd.Series([True, None, False], dtype=kind)
+    for given in (mask, mask.array, mask.to_numpy()):
+        graph = daskgnn.from_edge_index([[0, 1], [1, 2]], num_nodes=3, train=given)
+        assert graph.splits["train"].tolist() == [0]
+
+
 @pytest.mark.parametrize("sign", [",", ";", "\t", " ", "|"])
 def test_the_delimiter_is_found(sign, edges, tmp_path):
     NODES.to_csv(tmp_path / "n.csv", sep=sign, index=False)

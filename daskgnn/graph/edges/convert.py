@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.columns import as_column, is_numeric, only_counts
+from daskgnn.graph.edges.columns import as_column, is_bool, is_numeric, only_counts
 from daskgnn.graph.edges.meaning import Classes, no_class, read_classes
 from daskgnn.graph.edges.rounding import to_float32
 from daskgnn.values import is_whole
@@ -61,6 +62,8 @@ def _numbers_of(array: np.ndarray, name: str) -> np.ndarray:
     column = as_column(array.reshape(-1), name)
     if not is_numeric(column):
         return array
+    if column.null_count and is_bool(column.type):
+        column = column.cast(pa.float64())
     return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(array.shape)
 
 

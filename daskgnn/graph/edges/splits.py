@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.columns import as_column, is_bool, mask_of
 from daskgnn.graph.edges.convert import as_array, check_rows_are_counted
 
 
@@ -18,7 +20,7 @@ def split_ids(value: Any, name: str, num_nodes: int) -> np.ndarray:
     GraphFormatError
         For a mask of another length, ids that are not integers, or repeated ids.
     """
-    array = as_array(value, name)
+    array = as_array(_without_nulls(value, name), name)
     if array.dtype.kind == "b":
         check_rows_are_counted(value, name)
         if array.shape != (num_nodes,):
@@ -53,6 +55,19 @@ def split_ids(value: Any, name: str, num_nodes: int) -> np.ndarray:
     return ids
 
 
+def _without_nulls(value: Any, name: str) -> Any:
+    """Return a mask whose nulls are false; what is no mask with nulls as it is."""
+    if str(getattr(value, "dtype", "")) not in ("object", "boolean", "bool[pyarrow]"):
+        return value
+    if np.ndim(value) != 1:
+        return value
+    column = as_column(value, name)
+    if not is_bool(column.type):
+        return value
+    check_rows_are_counted(value, name)
+    return mask_of(pc.fill_null(column, False))
+
+
 def _one_split(value: Any, name: str, num_nodes: int, chosen: int | None) -> Any:
     """Return the mask [N] that is chosen of several; what is no such mask as it is.
 
@@ -61,7 +76,7 @@ def _one_split(value: Any, name: str, num_nodes: int, chosen: int | None) -> Any
     GraphFormatError
         If none is chosen, or there is none of that number.
     """
-    array = as_array(value, name)
+    array = as_array(_without_nulls(value, name), name)
     if array.dtype.kind != "b" or array.ndim != 2 or num_nodes not in array.shape:
         return value
     masks = array.T if array.shape[0] == num_nodes else array
