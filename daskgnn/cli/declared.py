@@ -160,6 +160,8 @@ class ReaderOptions(TypedDict):
     """Feature columns of --nodes, as in a,b,c."""
     labels: Annotated[str | None, Option(shown="label, labels, y, class or target")]
     """Label column of --nodes."""
+    split_index: Annotated[int | None, Option()]
+    """Which split to take of an .npz whose masks hold several, from 0."""
     memory_limit: Annotated[str | None, Option(shown="1 GiB, or 4 GiB")]
     """Memory for reading a file, beyond the graph's own; with --out-of-core for
     everything."""

@@ -283,7 +283,7 @@ class Graph:
         Returns
         -------
         numpy.ndarray or None
-            int64 or str [N]; None if they are 0..N-1.
+            int64 or text of variable width [N]; None if they are 0..N-1.
 
         Raises
         ------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError
+from daskgnn.graph.edges.identify import WordIds
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph
@@ -90,19 +91,36 @@ def _looked_up(
     graph: Graph, values: np.ndarray, known: np.ndarray, name: str
 ) -> np.ndarray:
     """Return where ids stand among those of the input."""
-    if (values.dtype.kind in "iu") != (known.dtype.kind in "iu"):
-        kind = "numbers" if known.dtype.kind in "iu" else "words"
+    numbers = known.dtype.kind in "iu"
+    if values.dtype.kind not in ("iu" if numbers else "OSTU"):
         raise InputError(
-            f"{name} holds {values[0].item()!r}, and the ids of graph {graph.name!r} "
-            f"are {kind}, such as {known[0].item()!r}"
+            f"{name} holds {_shown(values[0])}, and the ids of graph {graph.name!r} "
+            f"are {'numbers' if numbers else 'words'}, such as {_shown(known[0])}"
         )
+    found = _rows_of(known, values) if numbers else _rows_of_words(known, values)
+    if (found < 0).any():
+        raise InputError(
+            f"{name} holds {_shown(values[(found < 0).argmax()])}, which no node of "
+            f"graph {graph.name!r} is called"
+        )
+    return found
+
+
+def _rows_of(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return where numbers stand among known ones, -1 for those that do not."""
     order = np.argsort(known, kind="stable")
     place = np.searchsorted(known, values, sorter=order)
     found = order[np.minimum(place, len(known) - 1)]
-    wrong = known[found] != values
-    if wrong.any():
-        raise InputError(
-            f"{name} holds {values[wrong.argmax()].item()!r}, which no node of graph "
-            f"{graph.name!r} is called"
-        )
-    return found.astype(np.int64)
+    return np.where(known[found] == values, found, -1).astype(np.int64)
+
+
+def _rows_of_words(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return where words stand among known ones, -1 for those that do not."""
+    words = WordIds()
+    words.number(known)
+    return words.number(values, add=False)
+
+
+def _shown(value: Any) -> str:
+    """Return an id as Python writes it."""
+    return repr(value.item() if hasattr(value, "item") else value)

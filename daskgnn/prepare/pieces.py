@@ -21,7 +21,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from daskgnn.graph.edges.assemble import count_entries, read_edges, write_edges
+from daskgnn.graph.edges.assemble import read_edges, write_edges
+from daskgnn.graph.edges.rowsort import count_entries
 from daskgnn.kernels.jit import njit
 from daskgnn.prepare.rowfiles import SortedRows, sort_bucket
 
@@ -112,6 +113,8 @@ class PieceWork:
     keep_self_loops: bool
     budget: int
     """Bytes that sorting a bucket may take."""
+    add: bool = False
+    """Whether repeats are added up, as entries of a matrix."""
 
     @cached_property
     def shift(self) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.graph.edges.assemble import sort_rows
+from daskgnn.graph.edges.rowsort import sort_rows
 from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class SortedRows:
 def sort_bucket(work: PieceWork, bucket: int) -> Iterator[SortedRows]:
     """Yield a bucket's rows, in runs where it takes more than the budget."""
     for first, last, entries, values in _runs(work, bucket):
-        yield SortedRows(first, last, *_sort(first, last, entries, values))
+        rows = _sort(first, last, entries, values, work.add)
+        yield SortedRows(first, last, *rows)
 
 
 def _runs(
@@ -174,7 +175,7 @@ def _runs(
 
 
 def _sort(
-    first: int, last: int, entries: np.ndarray, values: np.ndarray
+    first: int, last: int, entries: np.ndarray, values: np.ndarray, add: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return rows `first` to ``last - 1``: int64 indptr, int32 columns, weights.
 
@@ -184,7 +185,7 @@ def _sort(
     columns = np.empty(len(entries), np.int32)
     kept = np.empty(len(values), np.float32)
     _place_rows(entries, values, first, indptr, columns, kept)
-    given = int(sort_rows(indptr, columns, kept))
+    given = int(sort_rows(indptr, columns, kept, add, first))
     total = int(indptr[-1])
     return indptr, columns[:total], kept[: total if len(kept) else 0], given
 

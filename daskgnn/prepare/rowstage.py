@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dask.utils import format_bytes
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.assemble import Spool, reported_rows
+from daskgnn.graph.edges.assemble import Spool, all_ones, reported_rows
 from daskgnn.prepare.pieces import (
     EdgeSource,
     PieceWork,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from daskgnn.graph.datasets.synthetic import Synthetic
-    from daskgnn.graph.edges.convert import CSRRows
+    from daskgnn.graph.edges.assemble import CSRRows
     from daskgnn.prepare.mapper import Mapper
     from daskgnn.prepare.workfolder import WorkFolder
 
@@ -62,6 +62,7 @@ class RowStage:
         *,
         directed: bool,
         keep_self_loops: bool,
+        add: bool = False,
     ) -> tuple[CSRRows, np.ndarray | None]:
         """Return the rows and weights, mapped: see `build_rows`.
 
@@ -81,7 +82,7 @@ class RowStage:
             self.folder.save(work=about, piece_edges=least)
         options = {"directed": directed, "keep_self_loops": keep_self_loops}
         path = self.folder.path / "pieces"
-        work = PieceWork(path, **state["work"], **options, budget=budget)
+        work = PieceWork(path, **state["work"], **options, budget=budget, add=add)
         if "pieces" not in state:
             self._put(work, edges)
         if isinstance(edges, Spool):
@@ -90,6 +91,9 @@ class RowStage:
         files = self._sort(work, facts["sizes"])
         shutil.rmtree(work.folder, ignore_errors=True)
         indptr, indices, weights = files.arrays()
+        if add and weights is not None and all_ones(weights):
+            weights = None
+            self.folder.save(work={**state["work"], "weighted": False})
         counted = (facts["edges"], facts["loops"], files.given)
         return reported_rows(indptr, indices, counted, **options), weights
 

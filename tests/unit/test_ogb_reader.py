@@ -242,9 +242,10 @@ def test_without_yes_the_size_is_said_and_nothing_fetched(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr("builtins.input", refuse)
-    with pytest.raises(DatasetError, match=f"{size}.*yes=True") as caught:
+    with pytest.raises(DatasetError, match=f"{size}.*pass yes=True") as caught:
         load_dataset(name, data_dir=tmp_path)
     assert "\n" not in str(caught.value)
+    assert f"{size}: give --yes" in caught.value.in_shell
     assert list(tmp_path.iterdir()) == []
 
 

@@ -283,12 +283,13 @@ def test_parquet_edges_and_nodes(tmp_path):
     )
     table.iloc[:20].to_parquet(tmp_path / "n0.parquet")
     table.iloc[20:].to_parquet(tmp_path / "n1.parquet")
-    graph = read_parquet(
-        str(tmp_path / "e*.parquet"),
-        nodes=str(tmp_path / "n*.parquet"),
-        weight="weight",
-        memory_limit="1 MiB",
-    )
+    with pytest.warns(UserWarning, match=r"not used: comment \(words\)$"):
+        graph = read_parquet(
+            str(tmp_path / "e*.parquet"),
+            nodes=str(tmp_path / "n*.parquet"),
+            weight="weight",
+            memory_limit="1 MiB",
+        )
     same(graph, edges, 30)
     assert graph.node_ids.tolist() == names.tolist()
     vectors = np.stack(table["vector"])
@@ -466,10 +467,13 @@ def test_numpy_files(tmp_path):
     np.save(tmp_path / "a.npy", edges)
     np.save(tmp_path / "b.npy", edges.T.astype(np.int32))
     np.savez(tmp_path / "c.npz", edge_index=edges)
-    np.savez_compressed(tmp_path / "d.npz", src=edges[0], dst=edges[1], extra=1)
+    np.savez_compressed(tmp_path / "d.npz", src=edges[0], dst=edges[1])
     for name in "abcd":
         file = next(tmp_path.glob(f"{name}.*"))
         same(read_numpy(file, memory_limit="1 MiB"), edges, 50)
+    np.savez(tmp_path / "d.npz", src=edges[0], dst=edges[1], extra=1)
+    with pytest.warns(UserWarning, match=r"not used: extra"):
+        same(read_numpy(tmp_path / "d.npz"), edges, 50)
     halves = np.array_split(edges, 2, axis=1)
     for i, half in enumerate(halves):
         np.save(tmp_path / f"part{i}.npy", half)

@@ -203,7 +203,7 @@ def _call(
     """Call a loader, naming an option it does not take or lacks."""
     allowed = [key for key in inspect.signature(load).parameters if key not in given]
     if load is read_npz:
-        allowed = ["metric", "num_classes", "progress"]
+        allowed = ["metric", "num_classes", "class_names", "split_index", "progress"]
         options.pop("progress", None)
     unknown = [key for key in options if key not in allowed]
     if unknown:

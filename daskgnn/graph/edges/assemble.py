@@ -12,14 +12,14 @@ import weakref
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from dask.utils import format_bytes, parse_bytes
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.convert import CSRRows
-from daskgnn.kernels.jit import njit
+from daskgnn.graph.edges.rounding import to_float32
+from daskgnn.graph.edges.rowsort import count_entries, place_entries, sort_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,8 +30,6 @@ MEMORY_LIMIT = "1 GiB"
 """Default memory limit of a reader, not counting the finished graph."""
 LEAST_LIMIT = 1 << 20
 _STEP = 1 << 22
-_ROW_SHIFT = 32
-_SHORT_ROW = 40
 
 
 def limit_bytes(memory_limit: int | str | None) -> int:
@@ -52,6 +50,20 @@ def limit_bytes(memory_limit: int | str | None) -> int:
             f"{format_bytes(LEAST_LIMIT)}, like memory_limit='2 GiB'"
         )
     return found
+
+
+@dataclass(frozen=True)
+class CSRRows:
+    """CSR rows (row = destination, columns = its sources) and what was dropped."""
+
+    indptr: np.ndarray
+    """int64 [N+1]."""
+    indices: np.ndarray
+    """int32 [E], each row sorted, without repeats."""
+    positions: np.ndarray | None
+    """int64 [E], the input edge each entry came from; None if not asked for."""
+    report: dict[str, int]
+    """Counts of input edges, dropped ones, and nodes without an edge."""
 
 
 _spool_folder: ContextVar[str | None] = ContextVar("spool folder", default=None)
@@ -81,6 +93,8 @@ class Spool:
     """The smallest id so far, or 0."""
     high: int = -1
     """The largest id so far."""
+    rounded: int = 0
+    """Weights that lost digits as float32."""
     _kept: list[Chunk] = field(default_factory=list)
     _held: int = 0
     _file: IO[bytes] | None = None
@@ -92,9 +106,12 @@ class Spool:
         destination: np.ndarray,
         weight: np.ndarray | None = None,
     ) -> None:
-        """Add a chunk of edges: int64 ids [n], float32 weights [n] where weighted."""
+        """Add a chunk of edges: int64 ids [n], weights [n] where weighted."""
         if not len(source):
             return
+        if weight is not None and self.weighted:
+            weight, lost = to_float32(weight)
+            self.rounded += lost
         for ids in (source, destination):
             self.low = min(self.low, int(ids.min()))
             self.high = max(self.high, int(ids.max()))
@@ -164,7 +181,12 @@ def read_edges(
 
 
 def build_rows(
-    spool: Spool, num_nodes: int, *, directed: bool, keep_self_loops: bool
+    spool: Spool,
+    num_nodes: int,
+    *,
+    directed: bool,
+    keep_self_loops: bool,
+    add: bool = False,
 ) -> tuple[CSRRows, np.ndarray | None]:
     """Turn spooled edges, all ids below N, into sorted CSR rows without repeats.
 
@@ -172,16 +194,29 @@ def build_rows(
     ----------
     directed
         If False every edge is entered both ways.
+    add
+        Whether the edges are entries of a matrix: repeats are added up, in an
+        undirected graph (u, v) with u < v counts before (v, u), and there are no
+        weights where all would be 1. Else, of repeats and of an edge given both ways,
+        the first that came counts.
 
     Returns
     -------
     Rows, np.ndarray or None
         The rows, whose counts are those of `to_rows`, and float32
-        weights [E] if the spool has them: of repeats, and of an edge given both ways
-        in an undirected graph, the first that came counts.
+        weights [E] if the spool has them.
     """
     kept = np.float32 if spool.weighted else None
-    return _build(spool.chunks, num_nodes, kept, directed, keep_self_loops)
+    rows, values = _build(spool.chunks, num_nodes, kept, directed, keep_self_loops, add)
+    return rows, None if add and all_ones(values) else values
+
+
+def all_ones(weights: np.ndarray | None) -> bool:
+    """Tell whether weights say nothing: each is 1."""
+    if weights is None:
+        return True
+    starts = range(0, len(weights), _STEP)
+    return all((weights[start : start + _STEP] == 1).all() for start in starts)
 
 
 def to_rows(
@@ -222,6 +257,7 @@ def _build(
     kept: type | None,
     directed: bool,
     keep_self_loops: bool,
+    add: bool = False,
 ) -> tuple[CSRRows, np.ndarray | None]:
     """Count the entries of each row, put them there, and sort.
 
@@ -229,6 +265,8 @@ def _build(
     ----------
     kept
         The dtype of the values that come with edges, None where there are none.
+    add
+        Whether the values of repeats are added up.
     """
     counts = np.zeros(num_nodes + 1, np.int64)
     loops = edges = 0
@@ -244,9 +282,9 @@ def _build(
     none = np.empty(0, values.dtype)
     for source, destination, given in chunks():
         edges_given = (source, destination, none if given is None else given)
-        _place(edges_given, *chosen, counts, entries, values)
+        place_entries(edges_given, *chosen, counts, entries, values)
     del counts
-    own = int(sort_rows(indptr, entries, values))
+    own = int(sort_rows(indptr, entries, values, add, 0))
     total = int(indptr[-1])
     # In place: the rest of the memory is returned without a copy.
     entries.resize(total, refcheck=False)
@@ -288,97 +326,3 @@ def reported_rows(
         report["reverse_edges_added"] = len(indices) - own
     report["isolated_nodes"] = int(np.count_nonzero(alone))
     return CSRRows(indptr, indices, None, report)
-
-
-@njit(cache=True, nogil=True)
-def count_entries(
-    source: Any, destination: Any, shift: int, both: bool, loops: bool, sizes: Any
-) -> int:
-    """Add each bucket's entries to ``sizes[(row >> shift) + 1]``; return the loops."""
-    met = 0
-    for i in range(len(source)):
-        u, v = source[i], destination[i]
-        if u == v:
-            met += 1
-        if loops or u != v:
-            sizes[(v >> shift) + 1] += 1
-        if both and u != v:
-            sizes[(u >> shift) + 1] += 1
-    return met
-
-
-@njit(cache=True, nogil=True)
-def _place(
-    edges: Any, both: bool, loops: bool, ends: Any, entries: Any, values: Any
-) -> None:
-    """Put edges into their rows, in order; an edge's reverse is kept as ``~id``."""
-    source, destination, weights = edges
-    for i in range(len(source)):
-        u, v = source[i], destination[i]
-        if u == v and not loops:
-            continue
-        at = ends[v]
-        ends[v] += 1
-        entries[at] = u
-        if len(weights):
-            values[at] = weights[i]
-        if both and u != v:
-            at = ends[u]
-            ends[u] += 1
-            entries[at] = ~v
-            if len(weights):
-                values[at] = weights[i]
-
-
-@njit(cache=True, nogil=True)
-def sort_rows(indptr: Any, entries: Any, values: Any) -> int:
-    """Sort rows by id, keep the first of equal ones, and close up the gaps.
-
-    Returns how many entries that are kept were given in their own direction.
-    """
-    widest = 0
-    for row in range(len(indptr) - 1):
-        widest = max(widest, indptr[row + 1] - indptr[row])
-    keys = np.empty(widest, np.int64)
-    firsts = np.empty(widest if len(values) else 0, values.dtype)
-    end, given, begin = 0, 0, 0
-    for row in range(len(indptr) - 1):
-        length = indptr[row + 1] - begin
-        for i in range(length):
-            entry = entries[begin + i]
-            column = np.int64(entry if entry >= 0 else ~entry)
-            reverse = np.int64(entry < 0)
-            keys[i] = (column << _ROW_SHIFT) | (np.int64(i) << 1) | reverse
-            if len(values):
-                firsts[i] = values[begin + i]
-        _sort_keys(keys, length)
-        begin = indptr[row + 1]
-        indptr[row] = end
-        at = 0
-        while at < length:
-            column = keys[at] >> _ROW_SHIFT
-            entries[end] = column
-            if len(values):
-                values[end] = firsts[(keys[at] & 0xFFFFFFFF) >> 1]
-            own = 0
-            while at < length and keys[at] >> _ROW_SHIFT == column:
-                own |= 1 - (keys[at] & 1)
-                at += 1
-            given += own
-            end += 1
-    indptr[len(indptr) - 1] = end
-    return given
-
-
-@njit(cache=True, nogil=True)
-def _sort_keys(keys: Any, length: int) -> None:
-    """Sort the first keys: most rows are short, and soon sorted by insertion."""
-    if length > _SHORT_ROW:
-        keys[:length].sort()
-        return
-    for i in range(1, length):
-        key, at = keys[i], i
-        while at > 0 and keys[at - 1] > key:
-            keys[at] = keys[at - 1]
-            at -= 1
-        keys[at] = key

@@ -7,13 +7,16 @@ N nodes, E edges, F features, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.columns import as_column, is_bool, is_numeric, only_counts
+from daskgnn.graph.edges.meaning import Classes, no_class, read_classes
+from daskgnn.graph.edges.rounding import to_float32
 from daskgnn.values import is_whole
 
 Features: TypeAlias = np.ndarray | Any
@@ -43,6 +46,8 @@ def as_array(value: Any, name: str) -> np.ndarray:
         raise GraphFormatError(
             f"{name} cannot be read as an array ({error}): pass a numpy array"
         ) from None
+    if array.dtype.kind == "O":
+        array = _numbers_of(array, name)
     if array.dtype.kind not in "biuf":
         raise GraphFormatError(
             f"{name} has dtype {array.dtype}, expected numbers",
@@ -52,12 +57,49 @@ def as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def feature_matrix(value: Any) -> Features:
-    """Return node features as float32: (N, F) dense, or CSR where given sparse."""
+def _numbers_of(array: np.ndarray, name: str) -> np.ndarray:
+    """Return objects that are numbers as such, NaN where there is none."""
+    column = as_column(array.reshape(-1), name)
+    if not is_numeric(column):
+        return array
+    if column.null_count and is_bool(column.type):
+        column = column.cast(pa.float64())
+    return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(array.shape)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is an array of numbers, or becomes one."""
+    if hasattr(value, "detach") or isinstance(value, str):
+        return True
+    try:
+        return np.asarray(value).dtype.kind in "biuf"
+    except (TypeError, ValueError, OverflowError):
+        return True  # what is wrong is said later
+
+
+def check_rows_are_counted(value: Any, name: str) -> None:
+    """Raise `GraphFormatError` for rows that pandas' index names, other than 0..N-1."""
+    index = getattr(value, "index", None)
+    if index is None or callable(index) or not hasattr(value, "to_numpy"):
+        return
+    if not only_counts(index):
+        raise GraphFormatError(
+            f"{name} has an index other than 0..{len(index) - 1}, which would be "
+            f"ignored: pass {name}.to_numpy() if row i is node i, or give the ids and "
+            "the columns as a table of nodes"
+        )
+
+
+def feature_matrix(value: Any, report: dict[str, int] | None = None) -> Features:
+    """Return node features as float32: (N, F) dense, or CSR where given sparse.
+
+    The report is told how many lost digits.
+    """
     if sp.issparse(value):
-        return _canonical(value)
+        return _canonical(value, report)
     if "sparse" in str(getattr(value, "layout", "")):
-        return _canonical(_from_torch_sparse(value))
+        return _canonical(_from_torch_sparse(value), report)
+    check_rows_are_counted(value, "features")
     array = as_array(value, "features")
     if array.ndim != 2:
         raise GraphFormatError(
@@ -65,26 +107,28 @@ def feature_matrix(value: Any) -> Features:
             python="pass features.reshape(N, -1)",
             shell="store them with a row per node and a column per feature",
         )
-    return _float32(array)
+    return _rounded(array, "features", report)
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
-    # A float64 beyond float32 becomes Inf here, which the checks then name.
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
+def _rounded(array: np.ndarray, what: str, report: dict[str, int] | None) -> np.ndarray:
+    """Return numbers as float32; the report is told how many lost digits."""
+    found, lost = to_float32(array)
+    if lost and report is not None:
+        report[f"{what}_rounded"] = report.get(f"{what}_rounded", 0) + lost
+    return found
 
 
-def _canonical(matrix: Any) -> sp.csr_array:
+def _canonical(matrix: Any, report: dict[str, int] | None) -> sp.csr_array:
     if matrix.ndim != 2:
         raise GraphFormatError(
             f"features have shape {matrix.shape}, expected (N, F): pass a 2-D matrix"
         )
-    with np.errstate(over="ignore"):
-        rows = sp.csr_array(matrix, dtype=np.float32)
+    rows = sp.csr_array(matrix)
     if not rows.has_canonical_format:
         rows = rows.copy()  # the user's own matrix stays as it is
         rows.sum_duplicates()
-    return rows
+    values = _rounded(rows.data, "features", report)
+    return sp.csr_array((values, rows.indices, rows.indptr), shape=rows.shape)
 
 
 def _from_torch_sparse(tensor: Any) -> sp.coo_array:
@@ -99,83 +143,63 @@ def label_array(value: Any) -> np.ndarray:
     A column (N, 1) counts as (N,). Two or more columns are independent yes/no
     targets: 1, 0, and NaN or -1 where not given.
     """
-    array = as_array(value.toarray() if sp.issparse(value) else value, "labels")
+    return _classes(value).labels
+
+
+def label_values(value: Any) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    """Return labels as `label_array` does, and the classes' names where they are words.
+
+    Each is None where there is none.
+    """
+    if value is None:
+        return None, None
+    found = _classes(value)
+    return found.labels, found.names
+
+
+def _classes(value: Any) -> Classes:
+    """Return labels of any kind as classes."""
+    if isinstance(value, Classes):
+        return value
+    check_rows_are_counted(value, "labels")
+    if sp.issparse(value):
+        value = value.toarray()
+    if not _is_plain(value) and getattr(value, "ndim", 1) == 1:
+        return read_classes(as_column(value, "labels"))
+    array = as_array(value, "labels")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 1:
-        return _class_numbers(array)
-    if array.ndim == 2:
-        table = array.astype(np.float32)
-        table[table == -1] = np.nan
-        return table
-    raise GraphFormatError(
-        f"labels have shape {array.shape}, expected (N,) classes or (N, C) of 0 and 1: "
-        f"pass one row per node"
-    )
+        return Classes(_class_numbers(array))
+    if array.ndim != 2:
+        raise GraphFormatError(
+            f"labels have shape {array.shape}, expected (N,) classes or (N, C) of 0 "
+            "and 1: pass one row per node"
+        )
+    table = array.astype(np.float32)
+    rounded = (table != array) & ~np.isnan(table)
+    if rounded.any():
+        raise GraphFormatError(
+            f"labels hold {array[rounded][0]!s}, expected 0, 1 or NaN in (N, C) "
+            "labels: pass class numbers as (N,)"
+        )
+    table[table == -1] = np.nan
+    return Classes(table)
 
 
 def _class_numbers(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint64 and (array > np.uint64(2**31)).any():
+        raise no_class("labels", array.max())
     if array.dtype.kind != "f":
         return np.ascontiguousarray(array, dtype=np.int64)
     given = ~np.isnan(array)
     values = array[given]
     wrong = values != np.clip(np.floor(values), -(2**31), 2**31)
     if wrong.any():
-        raise GraphFormatError(
-            f"labels hold {values[wrong][0]}, expected class numbers 0..C-1 or -1 for "
-            f"not given: pass integers (numbers to predict are not labels but values "
-            f"of a task of your own: docs/limits.md)"
-        )
+        raise no_class("labels", values[wrong][0])
     labels = np.full(array.shape, -1, dtype=np.int64)
     labels[given] = values.astype(np.int64)
     return labels
-
-
-def split_ids(value: Any, name: str, num_nodes: int) -> np.ndarray:
-    """Return a split, given as a bool mask (N,) or as node ids, as sorted int64 ids.
-
-    Raises
-    ------
-    GraphFormatError
-        For a mask of another length, ids that are not integers, or repeated ids.
-    """
-    array = as_array(value, name)
-    if array.dtype.kind == "b":
-        if array.shape != (num_nodes,):
-            raise GraphFormatError(
-                f"{name} mask has shape {array.shape}, expected ({num_nodes},): "
-                f"pass one bool per node, or node ids"
-            )
-        return np.flatnonzero(array).astype(np.int64)
-    if array.ndim != 1:
-        raise GraphFormatError(
-            f"{name} has shape {array.shape}, expected ids (n,) or a mask "
-            f"({num_nodes},): pass one column"
-        )
-    if array.dtype.kind == "f" and array.size:
-        raise GraphFormatError(
-            f"{name} has dtype {array.dtype}, expected integer ids or a bool mask",
-            python=f"pass {name}.astype(np.int64)",
-            shell=f"store {name} so",
-        )
-    ids = np.sort(array.astype(np.int64))
-    twice = np.flatnonzero(ids[1:] == ids[:-1])
-    if len(twice):
-        raise GraphFormatError(
-            f"{name} names node {ids[twice[0]]} twice",
-            python=f"pass np.unique({name}), or for a mask {name}.astype(bool)",
-            shell=f"store each node once, or for a mask {name} as true and false",
-        )
-    return ids
-
-
-def split_arrays(given: dict[str, Any], num_nodes: int) -> dict[str, np.ndarray]:
-    """Return the splits that are given (not None), as by :func:`split_ids`."""
-    return {
-        name: split_ids(value, name, num_nodes)
-        for name, value in given.items()
-        if value is not None
-    }
 
 
 def keeps_self_loops(self_loops: Any) -> bool:
@@ -207,29 +231,23 @@ def count_classes(labels: np.ndarray | None, num_classes: int | None) -> int:
     return labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
 
 
-def edge_values(value: Any, name: str, num_edges: int) -> np.ndarray:
-    """Return one value or row of values an edge; float64 becomes float32."""
+def edge_values(
+    value: Any, name: str, num_edges: int, report: dict[str, int] | None = None
+) -> np.ndarray:
+    """Return one value or row of values an edge; float64 becomes float32.
+
+    So do whole numbers where they are weights. The report is told how many lost digits.
+    """
     array = as_array(value, name)
     if array.ndim == 0 or len(array) != num_edges:
         raise GraphFormatError(
             f"{name} has shape {array.shape} for {num_edges} edges: "
             f"pass one row per edge, in the order of edge_index"
         )
-    return _float32(array) if array.dtype == np.float64 else array
-
-
-@dataclass(frozen=True)
-class CSRRows:
-    """CSR rows (row = destination, columns = its sources) and what was dropped."""
-
-    indptr: np.ndarray
-    """int64 [N+1]."""
-    indices: np.ndarray
-    """int32 [E], each row sorted, without repeats."""
-    positions: np.ndarray | None
-    """int64 [E], the input edge each entry came from; None if not asked for."""
-    report: dict[str, int]
-    """Counts of input edges, dropped ones, and nodes without an edge."""
+    weights = name == "edge_weight"
+    if array.dtype == np.float64 or weights:
+        return _rounded(array, "weights" if weights else "edge_attr", report)
+    return array
 
 
 def edge_array(edge_index: Any) -> np.ndarray:
@@ -292,7 +310,8 @@ def known_num_nodes(
     """Return N where features, labels or a mask tell it, else None."""
     for array in (features, labels):
         if array is not None:
-            return check_num_nodes(array.shape[0])
+            rows = array.shape[0] if hasattr(array, "shape") else len(array)
+            return check_num_nodes(rows)
     for name, value in splits.items():
         if value is not None:
             mask = as_array(value, name)

@@ -10,17 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.columns import as_column
 from daskgnn.graph.edges.convert import MAX_NODES, check_num_nodes, check_range
+from daskgnn.graph.edges.packids import STEP, TEXT
+from daskgnn.kernels.words import WordTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from daskgnn.graph.edges.assemble import Spool
 
 FEW = 4
 """Ids are mapped from where the largest is so many times what occurs."""
+
 
 Ids = Literal["auto", "keep", "map"]
 
@@ -28,25 +31,61 @@ Ids = Literal["auto", "keep", "map"]
 class WordIds:
     """Numbers for words, in the order in which they are met."""
 
-    def __init__(self) -> None:
-        self._number: dict[str, int] = {}
+    def __init__(self, spelled: bool = False) -> None:
+        self.spelled = spelled
+        """Whether they come from text, where a number is a word as well."""
+        self.missing_at: str | None = None
+        """Where the first one is that says nothing among numbers, like "NA"."""
+        self._table = WordTable()
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._number)
+        return self._table.count
 
-    def number(self, words: np.ndarray) -> np.ndarray:
-        """Return int64 [n], the numbers of words [n]; new ones get the next."""
-        import pandas as pd
+    def number(self, words: Any, add: bool = True) -> np.ndarray:
+        """Return int64 [n], the numbers of words [n], text without nulls.
 
-        codes, found = pd.factorize(words)
-        table = self._number
-        numbers = [table.setdefault(word, len(table)) for word in found]
-        return np.array(numbers, np.int64)[codes]
+        New ones get the next number, or -1 where they are not added.
+        """
+        column = words if isinstance(words, pa.Array) else as_column(words, "ids")
+        encoded = column.cast(pa.large_string()).dictionary_encode()
+        numbers = self._table.number(*_bytes_of(encoded.dictionary), add)
+        codes = encoded.indices.to_numpy(zero_copy_only=False)
+        return numbers.astype(np.int64)[codes]
+
+    def texts(self) -> pa.Array:
+        """Return the words by number, text [N], without a copy."""
+        buffers = [
+            None,
+            pa.py_buffer(self._table.begins),
+            pa.py_buffer(self._table.text),
+        ]
+        return pa.LargeStringArray.from_buffers(len(self), *buffers[1:])
 
     def words(self) -> np.ndarray:
-        """Return str [N], the words by number."""
-        return np.array(list(self._number), dtype=np.str_)
+        """Return the words by number, variable-width text [N]."""
+        return id_array(self.texts())
+
+
+def _bytes_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the UTF-8 bytes of text [n] and int64 [n + 1], where each begins."""
+    if not len(texts):
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    _, bounds, data = texts.buffers()
+    begins = np.frombuffer(bounds, np.int64)[
+        texts.offset : texts.offset + len(texts) + 1
+    ]
+    text = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return text, begins
+
+
+def id_array(texts: pa.Array) -> np.ndarray:
+    """Return text [n] as numpy has it where each element has its own length."""
+    found = np.empty(len(texts), TEXT)
+    for start in range(0, len(texts), STEP):
+        part = texts.slice(start, STEP)
+        found[start : start + len(part)] = part.to_numpy(zero_copy_only=False)
+    return found
 
 
 def check_ids_option(ids: Any) -> None:
@@ -92,41 +131,6 @@ def number_ids(
     count = None if num_nodes is None else check_num_nodes(num_nodes)
     check_range(spool.low, spool.high, count, "edges hold", "pass ids='map'")
     return spool, spool.high + 1 if count is None else count, None
-
-
-def pack_ids(node_ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the arrays in which a store keeps ids (N,), in original order.
-
-    Words are their UTF-8 bytes, one after the other, and where each ends.
-    """
-    if node_ids.dtype.kind != "U":
-        return {"node_ids": node_ids}
-    words = [word.encode("utf-8", "surrogatepass") for word in node_ids.tolist()]
-    return {
-        "node_ids_utf8": np.frombuffer(b"".join(words), np.uint8),
-        "node_ids_ends": np.cumsum([len(word) for word in words], dtype=np.int64),
-    }
-
-
-def unpack_ids(read: Callable[[str], np.ndarray], names: Any) -> np.ndarray | None:
-    """Return the ids that `pack_ids` packed, or None if a store has none.
-
-    Parameters
-    ----------
-    read
-        The name of an array -> the array.
-    names
-        The arrays that there are.
-    """
-    if "node_ids" in names:
-        return read("node_ids")
-    if "node_ids_utf8" not in names:
-        return None
-    text, ends = read("node_ids_utf8").tobytes(), read("node_ids_ends").tolist()
-    pieces = zip([0, *ends[:-1]], ends, strict=True)
-    return np.array(
-        [text[i:j].decode("utf-8", "surrogatepass") for i, j in pieces], np.str_
-    )
 
 
 def distinct_ids(spool: Spool) -> np.ndarray:

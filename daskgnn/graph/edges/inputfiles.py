@@ -9,6 +9,7 @@ import lzma
 import os
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,6 @@ from daskgnn.errors import DaskGNNError, DatasetError, first_line
 from daskgnn.paths import given_path
 
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_SPACES = re.compile(rb"[ \t]+")
-_EDGES = re.compile(rb"(?m)^ | $")
 _COMMENT = re.compile(rb"(?m)^[ \t]*[#%][^\n]*(?:\n|\Z)")
 _LONGEST_LINE = 1 << 24
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -91,8 +90,12 @@ def plain_name(path: Path) -> str:
     return Path(path.stem).stem if packed else path.stem
 
 
-def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
-    """Yield a file's lines without comments (# or % first), about `size` bytes at once.
+def line_blocks(
+    path: Path, size: int, progress: Any = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield a file's lines, about `size` bytes at once, and the first one's number.
+
+    Comments (# or % first) are left as empty lines.
 
     Parameters
     ----------
@@ -104,21 +107,29 @@ def line_blocks(path: Path, size: int, progress: Any = None) -> Iterator[bytes]:
     DatasetError
         If the file cannot be read to its end.
     """
-    done = 0
+    done, line = 0, 1
     with opened(path) as (raw, text):
         for block in _whole_lines(text, size):
             if progress is not None:
                 progress.update(raw.tell() - done)
                 done = raw.tell()
+            first, line = line, line + block.count(b"\n")
             if b"#" in block or b"%" in block:
-                block = _COMMENT.sub(b"", block)
+                block = _COMMENT.sub(b"\n", block)
             if block.strip():
-                yield block
+                yield first, block
 
 
-def tidy(block: bytes) -> bytes:
-    """Return lines whose fields have single spaces between them, none at the ends."""
-    return _EDGES.sub(b"", _SPACES.sub(b" ", block))
+def read_bytes(path: Path) -> bytes:
+    """Return the whole text of a file, uncompressed, with plain line ends.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read to its end.
+    """
+    with opened(path) as (_, text):
+        return text.read().removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
 
 
 def count_lines(block: bytes) -> int:
@@ -148,10 +159,8 @@ def opened(
 def _whole_lines(stream: IO[bytes], size: int) -> Iterator[bytes]:
     """Cut a stream into blocks that end with a line's end."""
     rest = b""
-    while True:
-        read = stream.read(size)
-        if not read:
-            break
+    read = stream.read(max(size, len(BOM_UTF8))).removeprefix(BOM_UTF8)
+    while read:
         block = (rest + read).replace(b"\r\n", b"\n")
         # A single carriage return may be half of a line end that was cut in two.
         end = block.rfind(b"\n") + 1
@@ -160,5 +169,6 @@ def _whole_lines(stream: IO[bytes], size: int) -> Iterator[bytes]:
             yield block[:end]
         elif len(rest) > _LONGEST_LINE:
             raise OSError(f"a line has more than {_LONGEST_LINE:,} bytes")
+        read = stream.read(size)
     if rest.strip():
         yield rest.replace(b"\r\n", b"\n").rstrip(b"\r") + b"\n"

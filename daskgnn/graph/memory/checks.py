@@ -228,7 +228,7 @@ def check_labels(
 
 
 def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
-    """Check that there is one id a node, int64 or str.
+    """Check that there is one id a node, int64 or text.
 
     Raises
     ------
@@ -236,11 +236,11 @@ def check_node_ids(node_ids: np.ndarray, num_nodes: int) -> None:
         If they are something else.
     """
     if node_ids.shape != (num_nodes,) or (
-        node_ids.dtype != np.int64 and node_ids.dtype.kind != "U"
+        node_ids.dtype != np.int64 and node_ids.dtype.kind not in "UT"
     ):
         raise GraphFormatError(
             f"node_ids have shape {node_ids.shape} and dtype {node_ids.dtype}, "
-            f"expected ({num_nodes},) int64 or str"
+            f"expected ({num_nodes},) int64 or text"
         )
 
 

@@ -95,7 +95,8 @@ class GraphData:
     """How predictions are scored: "accuracy", "rocauc", "f1_micro", "f1_macro", "ap" or
     "ogb:<data set>"; None means accuracy."""
     node_ids: np.ndarray | None = None
-    """int64 or str [N], the ids in the input, where they were mapped to 0..N-1."""
+    """int64, or text of variable width (``numpy.dtypes.StringDType``), [N]: the ids in
+    the input, where they were mapped to 0..N-1."""
     class_names: tuple[str, ...] | None = None
     """Names of the classes [C], where labels were words; None where classes are called
     by their numbers."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.display import graph_table
-from daskgnn.graph.edges.identify import pack_ids
+from daskgnn.graph.edges.packids import pack_ids
 from daskgnn.graph.memory.content import check_half, graph_hash, stored_features
 from daskgnn.graph.memory.data import origin_of
 from daskgnn.graph.memory.ordered import (

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.errors import DatasetError, GraphFormatError, first_line
+from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges.assemble import Spool, limit_bytes
 from daskgnn.graph.edges.inputfiles import find_files, readable
 from daskgnn.graph.memory.checks import SPLITS
-from daskgnn.graph.readers.build import begin, build_graph, find_columns, take_options
+from daskgnn.graph.readers.build import (
+    BuildOptions,
+    begin,
+    build_graph,
+    find_columns,
+    take_options,
+)
 from daskgnn.graph.readers.memory import from_scipy
 from daskgnn.graph.readers.npz import BROKEN_ARCHIVE, load_npz, npz_names, read_npz
-from daskgnn.graph.readers.parquet import EdgeIds
+from daskgnn.graph.readers.parquet import EdgeIds, refuse_index
+from daskgnn.graph.readers.spellings import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +29,6 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.memory.data import GraphData
 
-_PAIRS = (("source", "destination"), ("src", "dst"), ("row", "col"), ("u", "v"))
-_WEIGHTS = ("edge_weight", "weight")
 _BROKEN = (ValueError, OSError, EOFError, SyntaxError, TypeError)
 """What a damaged .npy raises while it is read."""
 
@@ -34,7 +39,9 @@ def read_numpy(path: Any, **options: Any) -> GraphData:
     An ``.npy`` file holds integers [2, E] or [E, 2] and is memory-mapped, not loaded.
     An ``.npz`` file holds ``edge_index``, or ``source`` and ``destination`` (or ``src``
     and ``dst``, or ``row`` and ``col``), and optionally ``edge_weight``; or a matrix
-    written by ``scipy.sparse.save_npz``; or the arrays that `read_npz` reads.
+    written by ``scipy.sparse.save_npz``; or the arrays that `read_npz` reads. Beside
+    the edges it may have features, labels and masks under the names that `read_npz`
+    knows.
 
     Parameters
     ----------
@@ -116,38 +123,38 @@ def _read_npz(given: Any, options: dict[str, Any]) -> GraphData:
 
 def _npz_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that an .npz of finished rows takes."""
-    taken = ("name", "metric", "num_classes", "memory_limit", "progress")
+    used = ("name", "metric", "num_classes", "class_names", "split_index")
+    taken = (*used, "memory_limit", "progress")
     for key in options:
         if key not in taken:
             raise GraphFormatError(
                 f"an .npz with indptr and indices has no option {key!r}, expected one "
                 f"of {', '.join(taken)}: it is already in CSR form"
             )
-    return {key: options[key] for key in taken[:3] if key in options}
+    return {key: options[key] for key in used if key in options}
 
 
 def _from_arrays(
     arrays: dict[str, np.ndarray], path: Path, options: dict[str, Any]
 ) -> GraphData:
     """Build a graph of the arrays of an .npz."""
-    build = take_options(options, path.stem)
-    weight = next((arrays[name] for name in _WEIGHTS if name in arrays), None)
-    if "edge_index" in arrays:
-        edges = arrays["edge_index"]
-    else:
-        pair = next((p for p in _PAIRS if {*p} <= arrays.keys()), None)
-        if pair is None:
-            raise DatasetError(
-                f"{path} has no array edge_index, nor source and destination, nor "
-                f"indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
-            )
-        ends = [arrays[name] for name in pair]
-        if ends[0].shape != ends[1].shape or ends[0].ndim != 1:
-            raise GraphFormatError(
-                f"{path}: {pair[0]} has shape {ends[0].shape} and {pair[1]} "
-                f"{ends[1].shape}, expected both (E,)"
-            )
-        edges = np.stack(ends)
+    build, archive = take_options(options, path.stem), Archive(arrays, path)
+    weight = archive.take_option("edge_weight")
+    edges = archive.take_edges()
+    if edges is None:
+        raise DatasetError(
+            f"{path} has no array edge_index, nor source and destination, nor "
+            f"indptr and indices: it has {', '.join(sorted(arrays)) or 'none'}"
+        )
+    nodes, known = archive.take_nodes(), archive.take_option("num_nodes")
+    if known is not None and known.ndim == 0:
+        nodes["num_nodes"] = int(known)
+    for option, value in nodes.items():
+        if getattr(build, option) is None:
+            setattr(build, option, value)
+    archive.close()
+    if sp.issparse(edges):
+        return _from_matrix(edges, build)
     count = edges.size // 2
     if weight is not None and (
         weight.shape != (count,) or weight.dtype.kind not in "iuf"
@@ -156,10 +163,17 @@ def _from_arrays(
             f"{path}: weights are {weight.dtype} {weight.shape}, expected ({count},)"
         )
     spool = Spool(limit_bytes(build.memory_limit), weighted=weight is not None)
-    values = None if weight is None else weight.astype(np.float32)
     for source, destination in _slices(edges, max(count, 1), path):
-        spool.append(source, destination, values)
+        spool.append(source, destination, weight)
     return build_graph(spool, build)
+
+
+def _from_matrix(matrix: Any, build: BuildOptions) -> GraphData:
+    """Build a graph of a matrix whose entry (i, j) is the edge i -> j."""
+    names = ["features", "labels", "num_classes", "class_names", *SPLITS]
+    names += ["split_index", "directed", "self_loops", "name", "metric"]
+    taken = {name: getattr(build, name) for name in names}
+    return from_scipy(matrix, **taken)
 
 
 def from_dask(
@@ -214,29 +228,22 @@ def from_dask(
     spool = Spool(limit_bytes(build.memory_limit), weighted=weight is not None)
     ids = EdgeIds()
     if hasattr(edges, "columns"):
-        names = list(edges.columns)
         places = (source, destination, weight)
+        if edges.index.name is not None:
+            refuse_index([edges.index.name], places, "the DataFrame")
+            edges = edges.reset_index()
+        names = list(edges.columns)
         wanted = [names[i] for i in find_columns(names, places, "the DataFrame")]
+        first = 0
         for part in edges[wanted].partitions:
             frame = part.compute()
-            first, second = (frame[name].to_numpy() for name in wanted[:2])
-            ends = ids.read(first, second, "edges")
-            spool.append(*ends, *[_numbers(frame[name]) for name in wanted[2:]])
+            columns = {name: frame[name] for name in wanted}
+            spool.append(*ids.read(columns, "the DataFrame", first))
+            first += len(frame)
     else:
         for ends in _dask_slices(edges):
             spool.append(*ends)
     return build_graph(spool, build, ids.words)
-
-
-def _numbers(column: Any) -> np.ndarray:
-    """Return a DataFrame's column of weights as float32."""
-    try:
-        return np.asarray(column.to_numpy(np.float32))
-    except (ValueError, TypeError) as error:
-        raise GraphFormatError(
-            f"the DataFrame's column {column.name!r} has weights that are not numbers "
-            f"({first_line(error)}): expected one number per edge"
-        ) from None
 
 
 def _dask_slices(edges: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -9,8 +9,7 @@ import itertools
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-from pyarrow import csv
+import numpy as np
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
@@ -18,21 +17,25 @@ from daskgnn.graph.edges.assemble import Spool, build_rows, limit_bytes
 from daskgnn.graph.edges.convert import known_num_nodes
 from daskgnn.graph.edges.identify import Ids, WordIds, check_ids_option, number_ids
 from daskgnn.graph.edges.inputfiles import find_files, plain_name
+from daskgnn.graph.edges.rounding import warn_of_rounding
+from daskgnn.graph.edges.splits import split_arrays
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.memory.origin import Origin
-from daskgnn.graph.readers.names import (
-    given_class_names,
-    numbered_beyond,
-    refuse_column_names,
-)
-from daskgnn.graph.readers.nodetable import NodeTable, read_nodes
+from daskgnn.graph.readers.matching import match, read_spelled
+from daskgnn.graph.readers.names import names_of_classes, refuse_column_names
+from daskgnn.graph.readers.nodetable import NodeTable, column_names, read_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    import numpy as np
+OTHER_COLUMNS = {
+    "python": "name others by source= and destination=",
+    "shell": "name others by --source and --destination",
+}
+"""What to do where columns of edges are not what they should be."""
+_OF_NODES = ("features", "labels", *SPLITS)
 
 
 @dataclass
@@ -65,6 +68,8 @@ class BuildOptions:
     """As `train`."""
     test: Any = None
     """As `train`."""
+    split_index: int | None = None
+    """Which column of masks with several, from 0."""
     name: str = "graph"
     """What reports call it."""
     metric: str | None = None
@@ -186,38 +191,13 @@ def _find_column(names: Sequence[Any], place: str | int, where: Any) -> int:
             return place
     raise GraphFormatError(
         f"{where} has no column {place!r}, expected one of "
-        f"{', '.join(map(str, names)) or 'none'}: name others by source= and "
-        "destination="
+        f"{', '.join(map(str, names)) or 'none'}",
+        **OTHER_COLUMNS,
     )
-
-
-def parse_lines(
-    block: bytes, delimiter: str, count: int, kinds: dict[int, Any]
-) -> dict[int, np.ndarray]:
-    """Return the columns of `kinds`, in their types, of lines with `count` fields.
-
-    Raises
-    ------
-    pyarrow.ArrowInvalid
-        If a line has other fields.
-    """
-    names = [str(i) for i in range(count)]
-    table = csv.read_csv(
-        pa.BufferReader(block),
-        csv.ReadOptions(column_names=names, block_size=len(block) + 1),
-        csv.ParseOptions(delimiter=delimiter, quote_char='"'),
-        csv.ConvertOptions(
-            column_types={names[i]: kind for i, kind in kinds.items()},
-            include_columns=[names[i] for i in kinds],
-            null_values=[],
-            strings_can_be_null=False,
-        ),
-    )
-    return {i: table.column(names[i]).to_numpy() for i in kinds}
 
 
 def build_graph(
-    spool: Spool, options: BuildOptions, words: WordIds | None = None
+    spool: Spool, options: BuildOptions, words: WordIds | None = None, add: bool = False
 ) -> GraphData:
     """Make a graph of spooled edges.
 
@@ -225,61 +205,82 @@ def build_graph(
     ----------
     words
         What the numbers in the spool stand for, where ids were words.
+    add
+        Whether they are entries of a matrix, so that repeats are added up.
 
     Raises
     ------
     GraphFormatError
         If anything does not fit; the message names it.
     """
+    given = {name: getattr(options, name) for name in _OF_NODES}
     if options.nodes is None:
-        names = ("features", "labels", *SPLITS)
-        refuse_column_names({name: getattr(options, name) for name in names})
+        refuse_column_names(given)
     table = None if options.nodes is None else read_nodes(options)
+    rounded = spool.rounded
     spool, num_nodes, node_ids = _settle(spool, options, words, table)
+    if node_ids is not None:
+        _refuse_arrays(given, node_ids, table is not None)
     rows, weights = options.build_rows(
         spool,
         num_nodes,
         directed=options.directed,
         keep_self_loops=convert.keeps_self_loops(options.self_loops),
+        add=add,
     )
-    given = {
-        "features": options.features,
-        "labels": options.labels,
-        **{split: getattr(options, split) for split in SPLITS},
-    }
+    report = dict(rows.report)
+    if rounded:
+        report["weights_rounded"] = rounded
     if table is not None:
         given |= table.columns
-    features, labels = given["features"], given["labels"]
-    targets = None if labels is None else convert.label_array(labels)
-    num_classes = convert.count_classes(targets, options.num_classes)
-    report = dict(rows.report)
+        if table.rounded:
+            report["features_rounded"] = table.rounded
+    features = given["features"]
+    labels, classes = convert.label_values(given["labels"])
+    num_classes = convert.count_classes(labels, options.num_classes)
+    matrix = None if features is None else convert.feature_matrix(features, report)
+    warn_of_rounding(report, options.name)
     if node_ids is not None:
         report["ids_mapped"] = num_nodes
+    splits = {split: given[split] for split in SPLITS}
     return GraphData(
         rows.indptr,
         rows.indices,
         edge_weight=weights,
-        features=None if features is None else convert.feature_matrix(features),
-        labels=targets,
+        features=matrix,
+        labels=labels,
         num_classes=num_classes,
-        splits=convert.split_arrays({s: given[s] for s in SPLITS}, num_nodes),
+        splits=split_arrays(splits, num_nodes, options.split_index),
         directed=options.directed,
         name=options.name,
         metric=options.metric,
         report=report,
         node_ids=node_ids,
-        class_names=_class_names(options, table, num_classes),
+        class_names=names_of_classes(options.class_names, classes, num_classes),
         origin=Origin() if table is None else table.origin,
     )
 
 
-def _class_names(
-    options: BuildOptions, table: NodeTable | None, num_classes: int
-) -> tuple[str, ...] | None:
-    """Return the names of classes: as given, else as the table of nodes has them."""
-    if options.class_names is not None or table is None:
-        return given_class_names(options.class_names, num_classes)
-    return numbered_beyond(table.class_names, num_classes)
+def _refuse_arrays(given: dict[str, Any], ids: np.ndarray, table: bool) -> None:
+    """Raise `GraphFormatError` for arrays by node number where ids are others.
+
+    With a table of nodes row i of an array is row i of it, but what node 7 of a split
+    is could be either.
+    """
+    for name, value in given.items():
+        named = isinstance(value, str) or (name == "features" and column_names(value))
+        if value is None or named:
+            continue
+        by_row = name not in SPLITS or np.asarray(value).dtype.kind == "b"
+        if not (table and by_row):
+            raise GraphFormatError(
+                f"{name} is given by node number, but the ids of the edges are not "
+                f"0..N-1 (node 0 is {ids[0]!s})",
+                python="give a table of nodes with a column for it, nodes=..., "
+                f"{name}='column', or pass ids='keep'",
+                shell="give a table of nodes with a column for it, --nodes FILE, or "
+                "--ids keep",
+            )
 
 
 def _known(options: BuildOptions) -> int | None:
@@ -300,12 +301,21 @@ def _settle(
             "the graph is empty: there are no edges, expected at least 1"
         )
     if table is not None and table.ids is not None:
-        return table.match(spool, words), table.length, table.ids
+        spool, ids = match(spool, words, table)
+        return spool, table.length, ids
+    spool, words = read_spelled(spool, words)
     if words is not None:
         if options.ids == "keep":
             raise GraphFormatError(
-                f"ids are words like {str(words.words()[0])!r}, expected whole "
-                "numbers: leave ids='keep' out"
+                f"ids are words like {words.texts()[0].as_py()!r}, expected whole "
+                "numbers",
+                python="leave ids='keep' out",
+                shell="leave --ids keep out",
+            )
+        if options.num_nodes not in (None, len(words)):
+            raise GraphFormatError(
+                f"num_nodes is {options.num_nodes}, but ids are words and {len(words)} "
+                "occur: give a table of nodes that names all of them, nodes=..."
             )
         return spool, len(words), words.words()
     num_nodes = _known(options) if table is None else table.length

@@ -5,30 +5,36 @@ Lines that begin with # or % are comments, as in the files of SNAP and KONECT.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskgnn.errors import GraphFormatError, first_line
 from daskgnn.graph.edges.identify import WordIds
-from daskgnn.graph.edges.inputfiles import count_lines, line_blocks, tidy
-from daskgnn.graph.readers.build import begin, build_graph, find_columns, parse_lines
+from daskgnn.graph.edges.inputfiles import count_lines, line_blocks
+from daskgnn.graph.edges.meaning import MISSING, is_padded
+from daskgnn.graph.readers.build import begin, build_graph, find_columns
+from daskgnn.graph.readers.lines import (
+    TEXT,
+    Layout,
+    find_layout,
+    line_of,
+    parse_lines,
+    tidy,
+    without_header,
+)
+from daskgnn.kernels.words import has_padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
-
     from daskgnn.graph.memory.data import GraphData
 
-_KNOWN = re.compile(
-    "source|target|src|dst|destination|from|to|(node|id)_?[12]|(from|to)nodeid"
-    "|[uvij]|head|tail"
-)
 _BLOCK_SHARE = 32
 """Of the memory limit, for a block of text: its columns take some times as much."""
 
@@ -45,18 +51,6 @@ class _Asked:
     """Columns of sources, destinations and weights."""
     delimiter: str | None
     header: bool | None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The format of a file's lines."""
-
-    delimiter: str
-    """One character; a space stands for any run of spaces and tabs."""
-    columns: tuple[str, ...]
-    """Their names: of the header, or "0", "1", ..."""
-    header: bool
-    """Whether the first line names the columns."""
 
 
 def read_edge_list(
@@ -111,6 +105,8 @@ def read_edge_list(
         C; by default the largest class number + 1.
     train, val, test : array or str, default None
         The splits: bool masks [N], node ids, or names of columns of `nodes`.
+    split_index : int, default None
+        Which split to take of masks [N, k] or [k, N] that hold k of them, from 0.
     name : str, default None
         Name of the graph in reports; by default that of the file.
     metric : str, default None
@@ -153,7 +149,7 @@ def read_edge_list(
     try:
         spool = reading.collect(partial(_chunks, asked, size, None), weighted)
     except _NotNumbers:
-        words = WordIds()
+        words = WordIds(spelled=True)
         spool = reading.collect(partial(_chunks, asked, size, words), weighted)
     return build_graph(spool, reading.options, words)
 
@@ -171,86 +167,70 @@ def _chunks(
         Where ids are words: numbers for them.
     """
     layout = None
-    for block in line_blocks(path, size, bar):
+    for line, block in line_blocks(path, size, bar):
         if layout is None:
-            layout = find_layout(block, asked.delimiter, asked.header)
-            wanted = find_columns(layout.columns, asked.places, path)
+            layout = find_layout(block, asked.delimiter, asked.header, path)
+            wanted = _wanted(asked, layout, path)
             if layout.header:
-                block = block.lstrip(b"\n \t").partition(b"\n")[2]
+                block = without_header(block)
         if block.strip():
+            place = _Place(path, line, block)
             found = _parse(block, layout, wanted, path, words is None)
             if words is not None:
-                found[:2] = [words.number(_checked(ids, path)) for ids in found[:2]]
+                found[:2] = [_numbered(words, ids, place) for ids in found[:2]]
             yield found
 
 
-def _checked(words: np.ndarray, path: Path) -> np.ndarray:
-    """Return words, none of them empty."""
-    if (words == "").any():
-        raise GraphFormatError(f"{path}: an edge has an empty id, expected two ids")
-    return words.astype(object)
+@dataclass(frozen=True)
+class _Place:
+    """Where some lines are."""
+
+    path: Path
+    line: int
+    """The number of the first."""
+    block: bytes
+
+    def of(self, row: int) -> str:
+        """Return how a message names a row of the block."""
+        return f"{self.path}, line {self.line + line_of(self.block, row)}"
 
 
-def find_layout(block: bytes, delimiter: str | None, header: bool | None) -> Layout:
-    """Find out how lines look from the first two.
+def _wanted(asked: _Asked, layout: Layout, path: Path) -> list[int]:
+    """Return the numbers of the columns that are read."""
+    places = asked.places
+    if layout.header and layout.columns[0] == "" and places[:2] == (0, 1):
+        # pandas writes its index as a column without a name.
+        places = (1, 2, asked.places[2])
+    return find_columns(layout.columns, places, path)
 
-    Raises
-    ------
-    GraphFormatError
-        If the delimiter is not one character.
-    """
-    lines = [line.strip() for line in block.lstrip().split(b"\n", 8) if line.strip()]
-    first = lines[0].decode("utf-8", "replace")
-    second = lines[1].decode("utf-8", "replace") if len(lines) > 1 else ""
-    if delimiter is None:
-        # Tabs next to spaces are white space, too; commas and semicolons separate.
-        delimiter = next((sign for sign in ",;" if sign in first), " ")
-    if delimiter == "\t":
-        delimiter = " " if " " not in first else "\t"
-    if len(delimiter) != 1:
+
+def _numbered(words: WordIds, ids: pa.Array, place: _Place) -> np.ndarray:
+    """Return the numbers of ids that are words, none of them empty."""
+    numbers = words.number(ids)
+    empty = pc.index(ids, "").as_py()
+    if empty >= 0:
         raise GraphFormatError(
-            f"delimiter is {delimiter!r}, expected one character: pass delimiter=','"
+            f"{place.of(empty)}: an edge has an empty id, expected two ids"
         )
-    names = _fields(first, delimiter)
-    if header is None:
-        header = _is_header(names, _fields(second, delimiter))
-    columns = names if header else [str(i) for i in range(len(names))]
-    return Layout(delimiter, tuple(columns), header)
-
-
-def _fields(line: str, delimiter: str) -> list[str]:
-    """Return the fields of a line, without quotes."""
-    fields = line.split() if delimiter == " " else line.split(delimiter)
-    return [field.strip().strip('"') for field in fields]
-
-
-def _is_header(first: list[str], second: list[str]) -> bool:
-    """Tell whether a first line names columns."""
-    if any(_is_number(word) for word in first):
-        return False
-    known = sum(bool(_KNOWN.fullmatch(w.lower().replace(" ", ""))) for w in first)
-    return known >= 2 or any(_is_number(word) for word in second)
-
-
-def _is_number(word: str) -> bool:
-    """Tell whether a word is a number."""
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    if words.missing_at is None:
+        absent = pc.is_in(ids, pa.array([*MISSING], TEXT))
+        row = pc.index(absent, pa.scalar(True)).as_py()
+        if row >= 0:
+            words.missing_at = f"{place.of(row)}: id {ids[row].as_py()!r}"
+    return numbers
 
 
 def _parse(
     block: bytes, layout: Layout, wanted: list[int], path: Path, numbers: bool
-) -> list[np.ndarray]:
-    """Return ids as int64 or words, and weights as float32, of a block of lines."""
-    if layout.delimiter == " ":
-        block = tidy(block)
-    kinds = dict.fromkeys(wanted[:2], pa.int64() if numbers else pa.string())
-    kinds |= dict.fromkeys(wanted[2:], pa.float32())
+) -> list[Any]:
+    """Return ids as int64 or words, and weights, of a block of lines."""
+    block = tidy(block, layout.delimiter)
+    kinds = dict.fromkeys(wanted[:2], pa.int64() if numbers else TEXT)
+    kinds |= dict.fromkeys(wanted[2:], pa.float64())
     try:
         found = parse_lines(block, layout.delimiter, len(layout.columns), kinds)
+        if numbers and has_padded(np.frombuffer(block, np.uint8)):
+            _refuse_padded(block, layout, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise _explain(error, wanted, path, numbers) from None
     if len(found[wanted[0]]) != count_lines(block):
@@ -259,6 +239,14 @@ def _parse(
             "carriage return within one: expected one edge a line"
         )
     return [found[i] for i in wanted]
+
+
+def _refuse_padded(block: bytes, layout: Layout, wanted: list[int]) -> None:
+    """Raise `_NotNumbers` if an id is like 02 or 0x1F."""
+    kinds = dict.fromkeys(wanted[:2], TEXT)
+    found = parse_lines(block, layout.delimiter, len(layout.columns), kinds)
+    if any(is_padded(ids) for ids in found.values()):
+        raise _NotNumbers
 
 
 def _explain(

@@ -26,8 +26,8 @@ _BROKEN = (ElementTree.ParseError, LookupError, ValueError, *BROKEN)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _TYPES: dict[str, Any] = {
     "boolean": lambda text: _BOOLEANS[text.lower()],
-    **dict.fromkeys(("int", "long"), int),
-    **dict.fromkeys(("float", "double"), float),
+    **dict.fromkeys(("int", "long", "integer", "short"), int),
+    **dict.fromkeys(("float", "double", "real"), float),
 }
 
 
@@ -86,13 +86,20 @@ class _GraphML:
 
     def __init__(self, path: Path, weight: str | None) -> None:
         self.path, self.weight, self.directed = path, weight, False
-        self.names = WordIds()
+        self._numbers: dict[str, int] = {}
         self._attributes: list[dict[str, Any]] = []
         self._keys: dict[str, tuple[str, str, Any, str]] = {}
         self._graphs = 0
         self._open: list[ElementTree.Element] = []
         self._ends = array("q")
-        self._weights = array("f")
+        self._weights = array("d")
+
+    @property
+    def names(self) -> WordIds:
+        """The ids of nodes by number."""
+        found = WordIds()
+        found.number(list(self._numbers))
+        return found
 
     def chunks(self, path: Path, bar: Any) -> Iterator[list[np.ndarray]]:
         """Yield the edges of the file."""
@@ -105,8 +112,8 @@ class _GraphML:
         yield self._flush()
         if not self._graphs:
             raise self._wrong("no graph", "one")
-        if len(self.names) > len(self._attributes):
-            name = str(self.names.words()[len(self._attributes)])
+        if len(self._numbers) > len(self._attributes):
+            name = list(self._numbers)[len(self._attributes)]
             raise self._wrong(f"an edge of node {name!r} that is not there", "a node")
 
     def _take(self, event: str, element: ElementTree.Element) -> None:
@@ -148,8 +155,10 @@ class _GraphML:
         self._keys[key] = (name, kind, value, element.get("for", "all"))
 
     def _value(self, kind: str, text: str | None) -> Any:
-        """Return an attribute's value in its type."""
+        """Return an attribute's value in its type, or None where there is none."""
         text = (text or "").strip()
+        if not text:
+            return None  # not given
         try:
             return _TYPES.get(kind, str)(text)
         except (ValueError, KeyError):
@@ -170,16 +179,20 @@ class _GraphML:
                 raise self._wrong(f"data of key {key!r}", "a key that is declared")
             name, kind, *_ = self._keys[key]
             found[name] = self._value(kind, child.text)
-        return found
+        return {name: value for name, value in found.items() if value is not None}
 
     def _node(self, element: ElementTree.Element) -> None:
         name = element.get("id")
         if name is None:
             raise self._wrong("a node without an id", "an id for each")
-        number = int(self.names.number(np.array([name], object))[0])
+        number = self._number(name)
         if number < len(self._attributes):
             raise self._wrong(f"node {name!r} twice, or after its edges", "each once")
         self._attributes.append(self._data(element, "node"))
+
+    def _number(self, name: str | None) -> int:
+        """Return the number of a node's id; a new one gets the next."""
+        return self._numbers.setdefault(str(name), len(self._numbers))
 
     def _edge(self, element: ElementTree.Element) -> None:
         ends = [element.get("source"), element.get("target")]
@@ -188,7 +201,7 @@ class _GraphML:
         said = element.get("directed")
         if said is not None and (said in ("true", "1")) != self.directed:
             raise self._wrong("directed and undirected edges", "one kind")
-        self._ends.extend(self.names.number(np.array(ends, object)).tolist())
+        self._ends.extend(map(self._number, ends))
         if self.weight is not None:
             value = self._data(element, "edge").get(self.weight)
             if not isinstance(value, int | float):
@@ -200,12 +213,15 @@ class _GraphML:
     def _flush(self) -> list[np.ndarray]:
         """Return the edges that wait."""
         ends = np.array(self._ends, np.int64).reshape(-1, 2).T.copy()
-        weights = [np.array(self._weights, np.float32)] if self.weight else []
-        self._ends, self._weights = array("q"), array("f")
+        weights = [np.array(self._weights)] if self.weight else []
+        self._ends, self._weights = array("q"), array("d")
         return [*ends, *weights]
 
     def table(self, build: Any) -> Any:
-        """Return the nodes as a table of the attributes that are asked for."""
+        """Return the nodes as a table of the attributes that are asked for.
+
+        A label may lack, where it is not given; other attributes are on every node.
+        """
         import pandas as pd
 
         asked = [build.features, build.labels, build.train, build.val, build.test]
@@ -216,13 +232,17 @@ class _GraphML:
                 names += [name for name in given if isinstance(name, str)]
         for name in names:
             lacking = sum(name not in row for row in self._attributes)
-            if lacking:
+            some = name == build.labels and lacking < len(self._attributes)
+            if lacking and not some:
                 raise GraphFormatError(
                     f"{self.path}: {lacking} of {len(self._attributes)} nodes have no "
                     f"attribute {name!r}: give it to every node, or a default"
                 )
-        columns = {name: [row[name] for row in self._attributes] for name in names}
-        frame = pd.DataFrame(columns, index=range(len(self._attributes)))
-        frame.insert(0, "id", self.names.words())
+        ids = pd.Index(list(self._numbers), dtype=object)
+        columns = {
+            name: pd.Series([row.get(name) for row in self._attributes], ids, object)
+            for name in names
+        }
+        frame = pd.DataFrame(columns, ids)
         frame.attrs["file"] = str(self.path)  # for messages
         return frame

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from daskgnn.errors import DatasetError, GraphFormatError, first_line
-from daskgnn.graph.edges.assemble import Spool
-from daskgnn.graph.edges.inputfiles import line_blocks, opened, tidy
-from daskgnn.graph.readers.build import begin, build_graph, parse_lines
+from daskgnn.graph.edges.inputfiles import line_blocks, opened
+from daskgnn.graph.readers.build import begin, build_graph
+from daskgnn.graph.readers.lines import parse_lines, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
-
+    from daskgnn.graph.edges.assemble import Spool
     from daskgnn.graph.memory.data import GraphData
 
 _COLUMNS = {"pattern": 2, "integer": 3, "real": 3}
@@ -28,8 +28,8 @@ def read_matrix_market(
 ) -> GraphData:
     """Read a graph from a square sparse matrix in Matrix Market format.
 
-    Every stored entry is an edge, even a stored 0. A symmetric matrix stores one half;
-    as a directed graph it gets both directions.
+    Every stored entry is an edge, even a stored 0; entries at one place are added up. A
+    symmetric matrix stores one half; as a directed graph it gets both directions.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ def read_matrix_market(
         A ``.mtx`` file, which may be compressed.
     weighted : bool, optional
         Whether the entries are edge weights; by default, whether any of them is not 1.
+        Those of a pattern are 1.
     **options : dict
         Arguments of `read_edge_list` beyond `header`: `directed`, `nodes`, `labels`,
         ...
@@ -65,21 +66,22 @@ def read_matrix_market(
     """
     reading = begin(path, options, single="matrix")
     field, symmetric = _read_header(reading.files[0])
-    weighted_file = field != "pattern" and weighted is not False
-    matrix = _Matrix(field, max(reading.limit // 32, 1 << 12))
-    spool = reading.collect(matrix.chunks, weighted_file)
+    matrix = _Matrix(field, symmetric, max(reading.limit // 32, 1 << 12))
+    spool = reading.collect(matrix.chunks, weighted is not False)
     if matrix.size is None or spool.count != matrix.size[2]:
         raise DatasetError(
             f"{reading.files[0]} has {spool.count} entries, expected "
             f"{'a size' if matrix.size is None else matrix.size[2]}: get it again"
         )
-    if (weighted is None and matrix.ones) or not weighted_file:
-        spool = _without_weights(spool)
     build = reading.options
     if symmetric and build.directed:
         _mirror(spool)
     build.num_nodes, build.ids = matrix.size[0], "keep"
-    return build_graph(spool, build)
+    graph = build_graph(spool, build, add=True)
+    if weighted and field != "pattern" and graph.edge_weight is None:
+        ones = np.ones(graph.num_edges, np.float32)
+        graph = replace(graph, edge_weight=ones)
+    return graph
 
 
 @dataclass
@@ -88,21 +90,22 @@ class _Matrix:
 
     field: str
     """What entries are: pattern, integer or real."""
+    symmetric: bool
+    """Whether an entry stands for its reverse, too."""
     block_bytes: int
     size: tuple[int, int, int] | None = None
-    ones: bool = True
-    """Whether all values so far are 1."""
 
     def chunks(self, path: Path, bar: Any) -> Iterator[list[np.ndarray]]:
         """Yield the entries of a file."""
-        for block in line_blocks(path, self.block_bytes, bar):
+        for _, block in line_blocks(path, self.block_bytes, bar):
             if self.size is None:
                 line, _, block = block.lstrip().partition(b"\n")
                 self.size = _read_size(line, path)
             if block.strip():
-                found = _parse(block, self.field, self.size, path)
-                self.ones = self.ones and all((w == 1).all() for w in found[2:])
-                yield found
+                row, column, *values = _parse(block, self.field, self.size, path)
+                if self.symmetric:  # one half, whichever
+                    row, column = np.maximum(row, column), np.minimum(row, column)
+                yield [row, column, *(values or [np.ones(len(row), np.float32)])]
 
 
 def _read_header(path: Path) -> tuple[str, bool]:
@@ -149,7 +152,7 @@ def _parse(
 ) -> list[np.ndarray]:
     """Return sources and destinations from 0, and the values."""
     names = ["i", "j", "value"][: _COLUMNS[field]]
-    kinds = dict(enumerate([pa.int64(), pa.int64(), pa.float32()][: len(names)]))
+    kinds = dict(enumerate([pa.int64(), pa.int64(), pa.float64()][: len(names)]))
     try:
         columns = parse_lines(tidy(block), " ", len(names), kinds)
         source, destination, *values = columns.values()
@@ -166,14 +169,6 @@ def _parse(
                 f"{path} has an entry in row or column {bad}, expected 1..{size[0]}"
             )
     return ends + values
-
-
-def _without_weights(spool: Spool) -> Spool:
-    """Return the same edges without their weights."""
-    found = Spool(spool.limit)
-    for source, destination, _ in spool.chunks():
-        found.append(source, destination)
-    return found
 
 
 def _mirror(spool: Spool) -> None:

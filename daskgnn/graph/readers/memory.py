@@ -20,6 +20,8 @@ from daskgnn.graph.edges.convert import (
     edge_array,
     known_num_nodes,
 )
+from daskgnn.graph.edges.rounding import warn_of_rounding
+from daskgnn.graph.edges.splits import split_arrays
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.readers.adjt import edges_of
@@ -27,10 +29,8 @@ from daskgnn.graph.readers.names import (
     given_class_names,
     given_node_ids,
     names_of_classes,
-    numbered_beyond,
     refuse_column_names,
 )
-from daskgnn.graph.readers.nodetable import label_codes
 from daskgnn.graph.readers.npz import read_npz as read_npz
 
 SelfLoops = Literal["drop", "keep"]
@@ -50,6 +50,7 @@ def from_edge_index(
     train: Any = None,
     val: Any = None,
     test: Any = None,
+    split_index: int | None = None,
     directed: bool = False,
     self_loops: SelfLoops = "drop",
     name: str = "graph",
@@ -88,6 +89,8 @@ def from_edge_index(
         The validation split, given like `train`.
     test : array, optional
         The test split, given like `train`.
+    split_index : int, optional
+        Which split to take of masks [N, k] or [k, N] that hold k of them, from 0.
     directed : bool, default False
         Whether to keep the direction of edges; otherwise each is added both ways.
     self_loops : {"drop", "keep"}, default "drop"
@@ -129,14 +132,15 @@ def from_edge_index(
     edges = edge_array(edge_index)
     given = {"train": train, "val": val, "test": test}
     refuse_column_names({"features": features, "labels": labels, **given})
-    matrix = None if features is None else convert.feature_matrix(features)
-    targets, words = label_values(labels)
+    rounded: dict[str, int] = {}
+    matrix = None if features is None else convert.feature_matrix(features, rounded)
+    targets, words = convert.label_values(labels)
     if num_nodes is None:
         num_nodes = known_num_nodes(matrix, targets, given)
     else:
         num_nodes = check_num_nodes(num_nodes)
     num_nodes = check_ids(edges, num_nodes)
-    values = _edge_values(edge_weight, edge_attr, edges.shape[1])
+    values = _edge_values(edge_weight, edge_attr, edges.shape[1], rounded)
     rows = to_rows(
         edges,
         num_nodes,
@@ -145,9 +149,8 @@ def from_edge_index(
         track=bool(values),
     )
     values = {key: array[rows.positions] for key, array in values.items()}
+    warn_of_rounding(rounded, name)
     num_classes = convert.count_classes(targets, num_classes)
-    if class_names is None:
-        class_names = numbered_beyond(words, num_classes)
     return GraphData(
         rows.indptr,
         rows.indices,
@@ -156,53 +159,29 @@ def from_edge_index(
         features=matrix,
         labels=targets,
         num_classes=num_classes,
-        splits=convert.split_arrays(given, num_nodes),
+        splits=split_arrays(given, num_nodes, split_index),
         directed=directed,
         name=name,
         metric=metric,
-        report=rows.report,
+        report=rows.report | rounded,
         node_ids=given_node_ids(node_ids, num_nodes),
-        class_names=given_class_names(class_names, num_classes),
+        class_names=names_of_classes(class_names, words, num_classes),
     )
 
 
-def label_values(labels: Any) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    """Return labels as numbers, and the names of the classes where they were words."""
-    if labels is None:
-        return None, None
-    if not hasattr(labels, "dtype"):
-        given = list(labels)
-        if any(isinstance(value, str) for value in given):
-            labels = np.array(given, object)
-    if getattr(labels, "dtype", None) is not None and _are_words(labels):
-        words = np.asarray(labels)
-        codes = label_codes(words)
-        return codes, names_of_classes(words, codes)
-    return convert.label_array(labels), None
-
-
-def _are_words(labels: Any) -> bool:
-    """Return whether labels are text, perhaps with gaps."""
-    kind = getattr(labels.dtype, "kind", "")
-    if kind == "U":
-        return True
-    return kind == "O" and any(isinstance(value, str) for value in labels.ravel())
-
-
 def _edge_values(
-    weight: Any, attributes: Any, num_edges: int
+    weight: Any, attributes: Any, num_edges: int, report: dict[str, int]
 ) -> dict[str | None, np.ndarray]:
     """Return edge values by name, the weight under None."""
     values: dict[str | None, np.ndarray] = {}
     if weight is not None:
-        array = convert.edge_values(weight, "edge_weight", num_edges)
-        if array.shape == (num_edges, 1):
-            array = array[:, 0]
-        values[None] = array.astype(np.float32)
+        array = convert.edge_values(weight, "edge_weight", num_edges, report)
+        values[None] = array[:, 0] if array.shape == (num_edges, 1) else array
     if attributes is not None and not isinstance(attributes, dict):
         attributes = {"edge_attr": attributes}
     for name, value in (attributes or {}).items():
-        values[str(name)] = convert.edge_values(value, f"edge_attr {name}", num_edges)
+        what = f"edge_attr {name}"
+        values[str(name)] = convert.edge_values(value, what, num_edges, report)
     return values
 
 
@@ -211,7 +190,8 @@ def from_scipy(
 ) -> GraphData:
     """Build a graph from a square scipy sparse matrix: ``A[i, j]`` is the edge i -> j.
 
-    Every stored entry is an edge, even a stored 0.
+    Every stored entry is an edge, even a stored 0; entries at one place are added up,
+    and the format of the matrix changes nothing.
 
     Parameters
     ----------
@@ -250,13 +230,27 @@ def from_scipy(
             f"the matrix has shape {matrix.shape}, expected (N, N): one row and one "
             f"column a node"
         )
-    entries = matrix.tocoo()
+    # What is given for each entry is in the order of the matrix's own entries.
+    ordered = not {"edge_weight", "edge_attr"} & options.keys()
+    entries = _summed(matrix).tocoo() if ordered else matrix.tocoo()
     if weighted is None:
         weighted = "edge_weight" not in options and bool((entries.data != 1).any())
     if weighted:
         options["edge_weight"] = entries.data
     options.setdefault("num_nodes", matrix.shape[0])
     return from_edge_index(np.stack([entries.row, entries.col]), **options)
+
+
+def _summed(matrix: Any) -> sp.csr_array:
+    """Return a matrix of any format as sorted rows without repeats."""
+    rows = sp.csr_array(matrix)
+    if matrix.format == "bsr":  # its blocks are stored with their zeros
+        rows = rows.copy()
+        rows.eliminate_zeros()
+    if not rows.has_canonical_format:
+        rows = rows.copy()  # the user's own matrix stays as it is
+        rows.sum_duplicates()
+    return rows
 
 
 def from_pyg(data: Any, **options: Any) -> GraphData:

@@ -6,21 +6,26 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.columns import as_column, first_missing, is_text
+from daskgnn.graph.edges.identify import id_array
+from daskgnn.graph.edges.meaning import whole
+from daskgnn.graph.edges.packids import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_LARGEST = 2**63
 _FLAGS = {"features": "--feature-columns", "labels": "--labels"}
 
 
 def names_of_nodes(nodes: Sequence[Any]) -> np.ndarray | None:
     """Return the ids of nodes that are any objects, in their order.
 
-    Whole numbers stay numbers, and text stays text. Anything else, tuples for instance,
-    is written as ``str`` writes it, or as ``repr`` does where that tells nodes apart.
+    Whole numbers stay numbers, and text stays text; bytes are UTF-8. Anything else,
+    tuples for instance, is written as ``str`` writes it, or as ``repr`` does where that
+    tells nodes apart.
 
     Parameters
     ----------
@@ -30,20 +35,24 @@ def names_of_nodes(nodes: Sequence[Any]) -> np.ndarray | None:
     Returns
     -------
     numpy.ndarray or None
-        int64 or str [N]; None where they are the numbers 0..N-1 in order.
+        int64, or text of variable width, [N]; None where they are the numbers 0..N-1 in
+        order.
 
     Raises
     ------
     GraphFormatError
-        If two different nodes are written alike.
+        If two different nodes are written alike, or one is None, NaN or empty.
     """
-    if all(_is_whole(node) for node in nodes):
-        ids = np.array([int(node) for node in nodes], np.int64)
+    column = _as_ids(nodes)
+    if column is not None and pa.types.is_int64(column.type):
+        ids = np.asarray(column.to_numpy())
         return None if np.array_equal(ids, np.arange(len(ids))) else ids
+    if column is not None and is_text(column) and _differ(column.to_pylist()):
+        return id_array(column)
     for written in (str, repr):
         words = [written(node) for node in nodes]
-        if len(set(words)) == len(words):
-            return np.array(words, np.str_)
+        if _differ(words):
+            return np.array(words, TEXT)
     word, count = Counter(words).most_common(1)[0]
     raise GraphFormatError(
         f"{count} nodes are written {word}, expected nodes that differ: relabel them "
@@ -51,12 +60,24 @@ def names_of_nodes(nodes: Sequence[Any]) -> np.ndarray | None:
     )
 
 
-def _is_whole(node: Any) -> bool:
-    """Return whether a node is a whole number that int64 can hold."""
-    kinds = (int, np.integer)
-    if not isinstance(node, kinds) or isinstance(node, bool | np.bool_):
-        return False
-    return bool(-_LARGEST <= node < _LARGEST)
+def _as_ids(nodes: Sequence[Any]) -> pa.Array | None:
+    """Return numbers and text as a column of ids, none of which is missing."""
+    try:
+        column = as_column(nodes, "node_ids")
+    except GraphFormatError:  # tuples, for instance
+        return None
+    row = first_missing(column)
+    if row is not None:
+        raise GraphFormatError(
+            f"node {row} is called {nodes[row]!r}, which is no id: give each node an "
+            "id of its own"
+        )
+    return whole(column, "node_ids")
+
+
+def _differ(words: Sequence[str]) -> bool:
+    """Return whether all words are different."""
+    return len(set(words)) == len(words)
 
 
 def given_node_ids(node_ids: Any, num_nodes: int) -> np.ndarray | None:
@@ -103,38 +124,22 @@ def refuse_column_names(given: Mapping[str, Any]) -> None:
             )
 
 
-def names_of_classes(values: Any, codes: np.ndarray) -> tuple[str, ...] | None:
-    """Return the name of each class: what stood where a label has its number.
-
-    Parameters
-    ----------
-    values
-        Labels as they were given.
-    codes
-        The class number of each, int64 [N] with -1 for unknown.
-
-    Returns
-    -------
-    tuple of str or None
-        None where classes are called by their numbers, or a node has several labels.
-    """
-    if not isinstance(values, np.ndarray) or values.dtype.kind in "biuf":
-        return None
-    if values.ndim != 1 or np.ndim(codes) != 1:
-        return None
-    numbers, first = np.unique(codes, return_index=True)
-    found = dict(zip(numbers.tolist(), (str(values[i]) for i in first), strict=True))
-    names = tuple(found.get(c, str(c)) for c in range(max(found, default=-1) + 1))
-    return None if names == tuple(map(str, range(len(names)))) else names
-
-
-def numbered_beyond(
-    names: tuple[str, ...] | None, num_classes: int
+def names_of_classes(
+    given: Any, words: tuple[str, ...] | None, num_classes: int
 ) -> tuple[str, ...] | None:
-    """Return names of so many classes: those that no label names have their number."""
-    if names is None:
-        return None
-    return (*names, *map(str, range(len(names), num_classes)))
+    """Return the names of classes: as a user gives them, else the words of labels.
+
+    Classes that no label names are called by their numbers; so are all, where labels
+    are numbers: None.
+
+    Raises
+    ------
+    GraphFormatError
+        As of `given_class_names`.
+    """
+    if given is not None or words is None:
+        return given_class_names(given, num_classes)
+    return (*words, *map(str, range(len(words), num_classes)))
 
 
 def given_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:

@@ -109,16 +109,12 @@ def _node_columns(
             lacking = sum(row.get(name) is None for row in rows)
             if lacking == len(rows) or (lacking and option == "features"):
                 _column(rows, name, "node")
-            absent = False if option in SPLITS else None
-            values = [row.get(name) for row in rows]
-            columns[name] = [absent if value is None else value for value in values]
+            columns[name] = [row.get(name) for row in rows]
     if not any(n in options for n in SPLITS) and any("split" in row for row in rows):
         columns["split"] = [row.get("split") for row in rows]
     if not columns:
         return {}
-    table = read_nodes(BuildOptions(nodes=pd.DataFrame(columns), **asked))
-    named = {} if table.class_names is None else {"class_names": table.class_names}
-    return table.columns | named
+    return read_nodes(BuildOptions(nodes=pd.DataFrame(columns), **asked)).columns
 
 
 def _names_attributes(given: Any) -> bool:

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import os
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.inputfiles import find_files, plain_suffix, readable
+from daskgnn.graph.edges.columns import (
+    is_list,
+    is_numeric,
+    is_text,
+    list_rows,
+    no_numbers,
+    value_at,
+)
+from daskgnn.graph.edges.meaning import (
+    number_words,
+    read_classes,
+    read_mask,
+    read_text,
+)
+from daskgnn.graph.edges.rounding import to_float32
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.origin import Origin
-from daskgnn.graph.readers.names import names_of_classes
+from daskgnn.graph.readers.tables import Table, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    import pandas as pd
-
-    from daskgnn.graph.edges.assemble import Spool
-    from daskgnn.graph.edges.identify import WordIds
     from daskgnn.graph.readers.build import BuildOptions
 
 _ID_NAMES = ("id", "node_id", "node", "nid")
 LABEL_NAMES = ("label", "labels", "y", "class", "target")
-_SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLIT_WORDS["test"] = "test"
-_BROKEN = (ValueError, OSError, EOFError, ArithmeticError)
-"""What a file that is no table raises while it is read."""
+_USUAL = "name its columns like id,x,label"
+_SPLIT_WORDS = {
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("valid", "validation", "dev"), "val"),
+}
 
 
 @dataclass(eq=False)
@@ -38,241 +50,235 @@ class NodeTable:
 
     length: int
     """N."""
-    ids: np.ndarray | None
-    """int64 or str [N], the id of each node; None where row i is node i."""
+    ids: pa.Array | None
+    """The id of each node [N], whole numbers or text; None where row i is node i."""
+    source: Table
+    """What it was read from."""
     columns: dict[str, Any] = field(default_factory=dict)
     """``features``, ``labels`` and splits, those that there are."""
-    class_names: tuple[str, ...] | None = None
-    """Names of the classes, where labels are words."""
+    rounded: int = 0
+    """Features that lost digits as float32."""
     origin: Origin = field(default_factory=Origin)
     """Names of the columns and of the file, for messages."""
-
-    def match(self, spool: Spool, words: WordIds | None) -> Spool:
-        """Return edges whose ends are rows of this table.
-
-        Raises
-        ------
-        GraphFormatError
-            If an edge names a node that the table lacks.
-        """
-        import pandas as pd
-
-        ids = np.empty(0, np.int64) if self.ids is None else self.ids
-        spelled = None if words is None else words.words()
-        if spelled is not None:
-            ids = ids.astype(np.str_)
-        index = pd.Index(ids)
-
-        def rows(ends: np.ndarray) -> np.ndarray:
-            shown = ends if spelled is None else spelled[ends]
-            if ids.dtype.kind == "U":
-                shown = shown.astype(np.str_)
-            found = index.get_indexer(pd.Index(shown))
-            if (found < 0).any():
-                raise GraphFormatError(
-                    f"an edge names node {shown[(found < 0).argmax()]!s}, which the "
-                    f"table of nodes lacks: expected one row per node"
-                )
-            return np.asarray(found, np.int64)
-
-        return spool.renumber(rows)
 
 
 def read_nodes(options: BuildOptions) -> NodeTable:
     """Read the table of nodes that a reader was given.
 
-    A column "id" (or node_id, node, nid) names the nodes; without one, row i is node i.
-    A column "label" (labels, y, class, target) holds classes; "train", "val" and "test"
-    hold true or false, or "split" one of these words. The other columns of numbers are
-    features: single numbers, or lists of equal length. Options name other columns.
+    A column "id" (or node_id, node, nid) names the nodes, or pandas' index does;
+    without one, row i is node i. A column "label" (labels, y, class, target) holds
+    classes; "train", "val" and "test" hold true or false, or "split" one of these
+    words. The other columns of numbers are features: single numbers, or lists of equal
+    length. Options name other columns. What is not used is named in a warning.
 
     Raises
     ------
     DatasetError
         If a file is missing or damaged.
     GraphFormatError
-        If a column is missing, ids repeat, or values are of the wrong kind.
+        If a column is missing, ids are missing, values are of the wrong kind, or there
+        is nothing that could be used.
     """
-    frame = _frame(options.nodes)
-    if not len(frame):
-        raise GraphFormatError("the table of nodes is empty, expected one row per node")
-    frame.columns = [str(name) for name in frame.columns]
-    left = list(frame.columns)
-
-    def take(given: Any, names: tuple[str, ...]) -> Any:
-        """Return a column, by the user's name or a usual one; arrays as they are."""
-        if isinstance(given, str):
-            names = (given,)
-            _check_columns(frame, names)
-        elif given is not None:
-            return given
-        name = next((name for name in names if name in left), None)
-        if name is None:
-            return None
-        left.remove(name)
-        return frame[name].to_numpy()
-
-    ids = take(None, _ID_NAMES)
-    found = NodeTable(len(frame), None if ids is None else _check_ids(ids))
-    labels = take(options.labels, LABEL_NAMES)
-    splits = {name: take(getattr(options, name), (name,)) for name in SPLITS}
-    words = take(None, ("split",))
-    if words is not None:
-        splits |= {k: v for k, v in _split_masks(words).items() if splits[k] is None}
-    splits = {name: _as_mask(value, name) for name, value in splits.items()}
-    features = options.features
-    listed = [features] if isinstance(features, str) else features
-    if listed is None or (
-        isinstance(listed, list | tuple)
-        and len(listed) > 0
-        and all(isinstance(name, str) for name in listed)
-    ):
-        features = _features(frame, listed, left)
-    found.origin = _origin(frame, options, listed, left)
-    codes = label_codes(labels)
-    found.class_names = names_of_classes(labels, codes)
-    named = {"features": features, "labels": codes, **splits}
+    columns = _Columns(options)
+    table = columns.table
+    if not table.length:
+        raise GraphFormatError(f"{table.name} is empty, expected one row per node")
+    found = NodeTable(table.length, columns.take_ids(), table)
+    label = columns.find(options.labels, LABEL_NAMES)
+    labels = options.labels
+    if label is not None:
+        what = f"labels (column {label!r} of {table.name})"
+        labels = read_classes(table.columns[label], what)
+    named = {"labels": labels, **_splits(columns, options)}
+    parts: tuple[str, ...] = ()
+    named["features"] = options.features
+    asked = column_names(options.features)
+    if options.features is None or asked:
+        names = columns.features(asked)
+        named["features"], parts, found.rounded = _matrix(table, names)
     found.columns = {name: value for name, value in named.items() if value is not None}
+    found.origin = Origin(table=table.file, features=parts, labels=label or "")
+    if found.ids is None and not found.columns:
+        raise GraphFormatError(
+            f"{table.name} has no id, label or feature, only "
+            f"{', '.join(table.columns) or 'no columns'}",
+            python=f"{_USUAL}, or say labels=... and features=[...]",
+            shell=f"{_USUAL}, or say --labels a and --feature-columns b,c",
+        )
     return found
 
 
-def _origin(
-    frame: pd.DataFrame, options: BuildOptions, listed: Any, left: list[str]
-) -> Origin:
-    """Return what messages call the table and its columns."""
-    named = isinstance(listed, list | tuple) and all(isinstance(n, str) for n in listed)
-    columns = list(listed) if named else [n for n in left if _holds(frame[n])]
-    features: list[str] = []
-    for name in columns if named or listed is None else ():
-        first = frame[name].iloc[0]
-        wide = isinstance(first, list | tuple | np.ndarray)
-        features += [f"{name}[{i}]" for i in range(len(first))] if wide else [name]
-    labels = options.labels
-    if not isinstance(labels, str):
-        usual = (n for n in LABEL_NAMES if labels is None and n in frame.columns)
-        labels = next(usual, "")
-    table = frame.attrs.get("file", "")
-    if isinstance(options.nodes, str | os.PathLike):
-        table = str(options.nodes)
-    return Origin(table=table, features=tuple(features), labels=labels)
+def _splits(columns: _Columns, options: BuildOptions) -> dict[str, Any]:
+    """Return the splits by name, masks where they are columns; None where none is."""
+    table = columns.table
+    found = {name: columns.take(getattr(options, name), (name,)) for name in SPLITS}
+    for name, value in found.items():
+        if isinstance(value, pa.Array):
+            found[name] = read_mask(value, name, table.name)
+    words = columns.take(None, ("split",))
+    for name, mask in ({} if words is None else _split_masks(words, table)).items():
+        found[name] = mask if found[name] is None else found[name]
+    return found
 
 
-def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
-    """Raise `GraphFormatError` if a table lacks a column."""
-    for name in names:
-        if name not in frame.columns:
+def column_names(features: Any) -> list[str]:
+    """Return the names of columns that are asked for as features."""
+    listed = [features] if isinstance(features, str) else features
+    if isinstance(listed, list | tuple) and all(isinstance(n, str) for n in listed):
+        return list(listed)
+    return []
+
+
+class _Columns:
+    """The columns of a table, those that nobody has taken yet apart."""
+
+    def __init__(self, options: BuildOptions) -> None:
+        given = [options.labels, *(getattr(options, name) for name in SPLITS)]
+        self.asked = {name for name in given if isinstance(name, str)}
+        self.asked |= set(column_names(options.features))
+        usual = {*_ID_NAMES, *LABEL_NAMES, "split", ""}
+        self.table = read_table(options.nodes, usual | self.asked)
+        self.left = list(self.table.columns)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise `GraphFormatError` if the table lacks a column."""
+        for name in names:
+            if name not in self.table.columns:
+                raise GraphFormatError(
+                    f"{self.table.name} has no column {name!r}, expected one of "
+                    f"{', '.join(self.table.columns)}"
+                )
+
+    def find(self, given: Any, names: tuple[str, ...]) -> str | None:
+        """Return the name of a column: the user's, or a usual one that is left.
+
+        None where the user gives something else, or there is none.
+        """
+        if isinstance(given, str):
+            self.check([given])
+            found = given
+        elif given is not None or not (left := [n for n in names if n in self.left]):
+            return None
+        else:
+            found = left[0]
+        self.left = [name for name in self.left if name != found]
+        return found
+
+    def take(self, given: Any, names: tuple[str, ...]) -> Any:
+        """Return the column that `find` names; what else the user gives as it is."""
+        name = self.find(given, names)
+        return given if name is None else self.table.columns[name]
+
+    def take_ids(self) -> pa.Array | None:
+        """Return the column that names the nodes, or pandas' index."""
+        names = [name for name in _ID_NAMES if name not in self.asked]
+        found = self.take(None, tuple(names))
+        if found is not None:
+            return found
+        if self.table.index is not None:
+            return self.table.index
+        usual = {*LABEL_NAMES, *SPLITS, "split"} | self.asked
+        index = [name for name in self.table.index_names if name not in usual]
+        if len(index) > 1:
             raise GraphFormatError(
-                f"the table of nodes has no column {name!r}, expected one of "
-                f"{', '.join(frame.columns)}"
+                f"{self.table.name} has {' and '.join(index)} as its index, expected "
+                "one of them to name the nodes: call it 'id'"
             )
+        return self.take(None, tuple(index))
+
+    def features(self, asked: list[str]) -> list[str]:
+        """Return the names of the columns that hold features.
+
+        Those that are not used although nobody chose so are named in a warning.
+        """
+        if asked:
+            self.check(asked)
+            return asked
+        reasons = {name: self._reason(name) for name in self.left}
+        unused = [f"{name} ({why})" for name, why in reasons.items() if why is not None]
+        if unused:
+            warnings.warn(
+                f"{self.table.name} has columns that are not used: {', '.join(unused)}",
+                stacklevel=2,
+            )
+        return [name for name, reason in reasons.items() if reason is None]
+
+    def _reason(self, name: str) -> str | None:
+        """Return why a column is no feature, or None if it is one."""
+        column = self.table.columns[name]
+        if name in self.table.index_names:
+            return "pandas' index"
+        if is_numeric(column):
+            return None
+        if is_list(column):
+            inner = column.type.value_type
+            good = pa.types.is_integer(inner) or pa.types.is_floating(inner)
+            nested = pa.types.is_nested(inner) or pa.types.is_decimal(inner)
+            return None if good or nested else f"lists of {inner}"
+        if not is_text(column):
+            empty = pa.types.is_null(column.type)
+            return "nothing in it" if empty else f"values of type {column.type}"
+        if self.table.spelled and not is_text(read_text(column, names=False)):
+            return None
+        numbers, absent = number_words(column)
+        if numbers.any():
+            row = int((~(numbers | absent)).argmax())
+            if (numbers | absent).all():
+                number = value_at(column, int(numbers.argmax()))
+                return f"text, though numbers like {number}"
+            return f"{value_at(column, row)} in row {row} among numbers"
+        return "words"
 
 
-def _frame(given: Any) -> pd.DataFrame:
-    """Return a table as pandas has it."""
-    import pandas as pd
+def _matrix(
+    table: Table, names: list[str]
+) -> tuple[np.ndarray | None, tuple[str, ...], int]:
+    """Return float32 [N, F] of columns, or None if there are none.
 
-    if isinstance(given, pd.DataFrame):
-        return given.copy(deep=False)
-    frames = [_read_frame(path) for path in find_files(given)]
-    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-
-
-def _read_frame(path: Path) -> pd.DataFrame:
-    """Read one file of a table."""
-    import pandas as pd
-
-    expected = "expected Parquet or CSV"
-    with readable(path, "cannot be read as a table", _BROKEN, expected):
-        if plain_suffix(path) in (".parquet", ".pq"):
-            # One thread: the file is small compared with the edges, and memory counts.
-            return pd.read_parquet(path, engine="pyarrow", use_threads=False)
-        separator = "\t" if plain_suffix(path) in (".tsv", ".tab") else ","
-        return pd.read_csv(path, sep=separator, skipinitialspace=True)
+    Then what messages call each feature, and how many numbers lost digits.
+    """
+    parts, called, lost = [], [], 0
+    for name in names:
+        column = table.columns[name]
+        rows, rounded = to_float32(_rows(column, name, table))
+        parts.append(rows)
+        lost += rounded
+        wide = is_list(column)
+        called += [f"{name}[{i}]" for i in range(rows.shape[1])] if wide else [name]
+    return (np.concatenate(parts, axis=1) if parts else None), tuple(called), lost
 
 
-def _check_ids(ids: np.ndarray) -> np.ndarray:
-    """Return ids as int64 or str, each different."""
-    import pandas as pd
-
-    if pd.isna(ids).any():
-        raise GraphFormatError("the table of nodes has a row without an id")
-    if ids.dtype.kind not in "iu":
-        ids = np.array([str(value) for value in ids], dtype=np.str_)
-    values, counts = np.unique(ids, return_counts=True)
-    if len(values) < len(ids):
-        raise GraphFormatError(
-            f"the table of nodes has {counts.max()} rows with id "
-            f"{values[counts.argmax()]}, expected one row per node"
-        )
-    return ids if ids.dtype.kind == "U" else ids.astype(np.int64)
+def _rows(column: pa.Array, name: str, table: Table) -> np.ndarray:
+    """Return the numbers [N, n] of a column of numbers or lists, NaN for a gap."""
+    what = f"column {name!r} of {table.name}"
+    if is_text(column):
+        column = read_text(column, names=False)
+    if is_list(column):
+        return list_rows(column, what)
+    if not is_numeric(column):
+        raise no_numbers(what)
+    return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(-1, 1)
 
 
-def _features(frame: pd.DataFrame, given: Any, left: list[str]) -> np.ndarray | None:
-    """Return float32 (N, F) of the columns that hold features, or None."""
-    names = list(given) if given is not None else [n for n in left if _holds(frame[n])]
-    _check_columns(frame, names)
-    parts = [_matrix(frame[name], name) for name in names]
-    return np.concatenate(parts, axis=1) if parts else None
+def _split_masks(column: pa.Array, table: Table) -> dict[str, np.ndarray]:
+    """Return masks of a column that names each node's split.
 
-
-def _holds(column: pd.Series) -> bool:
-    """Tell whether a column holds numbers, or lists of them."""
-    if column.dtype.kind in "biuf":
-        return True
-    return isinstance(column.iloc[0], list | tuple | np.ndarray)
-
-
-def _matrix(column: pd.Series, name: str) -> np.ndarray:
-    """Return float32 (N, n) of a column of numbers or lists."""
-    try:
-        if column.dtype.kind in "biuf":
-            return column.to_numpy(np.float32).reshape(-1, 1)
-        return np.stack([np.asarray(row, np.float32) for row in column]).reshape(
-            len(column), -1
-        )
-    except (ValueError, TypeError):
-        raise GraphFormatError(
-            f"column {name!r} of the table of nodes holds no numbers or lists of equal "
-            "length",
-            python="name the columns of features by features=[...]",
-            shell="name the columns of features by --feature-columns a,b",
-        ) from None
-
-
-def label_codes(labels: Any) -> Any:
-    """Return labels as numbers; a column of lists becomes (N, C)."""
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind in "biuf":
-        return labels
-    if len(labels) and isinstance(labels[0], list | tuple | np.ndarray):
-        try:
-            return np.stack([np.asarray(row, np.float32) for row in labels])
-        except (ValueError, TypeError):
+    Raises
+    ------
+    GraphFormatError
+        For a word that names none; an empty one is in no split.
+    """
+    words = pc.utf8_lower(pc.fill_null(column.cast(pa.large_string()), ""))
+    codes = words.dictionary_encode()
+    known = codes.dictionary.to_pylist()
+    for number, word in enumerate(known):
+        if word and word not in _SPLIT_WORDS:
+            row = pc.index(codes.indices, number).as_py()
             raise GraphFormatError(
-                "labels of the table of nodes are lists of unequal length or no numbers"
-            ) from None
-    # Words are classes in alphabetical order.
-    import pandas as pd
-
-    words = pd.Series(labels, dtype=object).map(str, na_action="ignore")
-    return pd.factorize(words, sort=True)[0].astype(np.int64)
-
-
-def _split_masks(words: np.ndarray) -> dict[str, np.ndarray]:
-    """Return masks of a column that names each node's split."""
-    said = np.array([_SPLIT_WORDS.get(str(word).lower(), "") for word in words])
-    found = {name: said == name for name in SPLITS}
+                f"{table.place(row)}: split is {value_at(column, row)}, expected one "
+                f"of {', '.join(_SPLIT_WORDS)}, or nothing"
+            )
+    said = np.array([_SPLIT_WORDS.get(word, "") for word in known])
+    names = said[codes.indices.to_numpy(zero_copy_only=False)]
+    found = {name: names == name for name in SPLITS}
     return {name: mask for name, mask in found.items() if mask.any()}
-
-
-def _as_mask(value: Any, name: str) -> Any:
-    """Return a column of 0 and 1 as true and false; what is no column as it is."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind == "b":
-        return value
-    if value.dtype.kind == "O" and all(isinstance(v, bool | np.bool_) for v in value):
-        return value.astype(bool)
-    if value.dtype.kind in "iuf" and np.isin(value, (0, 1)).all():
-        return value.astype(bool)
-    raise GraphFormatError(
-        f"column {name!r} of the table of nodes holds {value[0]!r}, expected true or "
-        "false"
-    )

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from daskgnn.errors import DatasetError, GraphFormatError
 from daskgnn.graph.edges import convert
 from daskgnn.graph.edges.inputfiles import BROKEN, readable
+from daskgnn.graph.edges.rounding import warn_of_rounding
+from daskgnn.graph.edges.splits import split_arrays
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
+from daskgnn.graph.readers.names import names_of_classes
+from daskgnn.graph.readers.spellings import Archive
 from daskgnn.paths import given_path
 
 if TYPE_CHECKING:
@@ -32,18 +35,20 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     """Read a graph file of daskgnn: an ``.npz`` archive without pickles.
 
     It has the arrays ``indptr`` int64 [N+1] and ``indices`` [E], the CSR of an
-    undirected graph, and optionally ``labels`` [N]; ``feat_indptr``, ``feat_indices``,
-    ``feat_data`` and ``feat_shape``, the CSR of the features; and ``train_mask``,
-    ``val_mask`` and ``test_mask`` [N]. `read_numpy` reads edge lists in ``.npy`` and
-    ``.npz`` files.
+    undirected graph, and optionally ``labels`` [N]; ``features`` [N, F], or
+    ``feat_indptr``, ``feat_indices``, ``feat_data`` and ``feat_shape``, their CSR;
+    ``edge_weight`` [E]; and ``train_mask``, ``val_mask`` and ``test_mask`` [N], or
+    [k, N] for k splits. Other usual names (``x``, ``y``, ``train_masks``, ...) are
+    known as well; arrays that are not used are named in a warning. `read_numpy` reads
+    edge lists in ``.npy`` and ``.npz`` files.
 
     Parameters
     ----------
     path : str or path
         The file.
     **options : dict
-        ``name``, by default the name of the file; ``metric``; ``num_classes``: as of
-        `from_edge_index`.
+        ``name``, by default the name of the file; ``metric``; ``num_classes``;
+        ``class_names``; ``split_index``: as of `from_edge_index`.
 
     Returns
     -------
@@ -79,7 +84,7 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
         )
     name = options.pop("name", path.stem)
     try:
-        graph = _from_npz_arrays(arrays, name, **options)
+        graph = _from_npz_arrays(arrays, path, name, **options)
     except GraphFormatError as error:
         raise GraphFormatError(f"{path}: {error}") from None
     if not is_symmetric(graph.indptr, graph.indices):
@@ -129,26 +134,45 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _from_npz_arrays(
     arrays: dict[str, np.ndarray],
+    path: Path,
     name: str,
     *,
     metric: str | None = None,
     num_classes: int | None = None,
+    class_names: Any = None,
+    split_index: int | None = None,
 ) -> GraphData:
-    indptr = _integers(arrays["indptr"], np.int64)
-    indices = _integers(arrays["indices"], np.int32)
-    labels = arrays.get("labels")
-    targets = None if labels is None else convert.label_array(labels)
-    masks = {key: arrays.get(f"{key}_mask") for key in SPLITS}
+    archive = Archive(arrays, path)
+    kinds = {"indptr": np.int64, "indices": np.int32}
+    indptr, indices = (_integers(arrays[key], kind) for key, kind in kinds.items())
+    for key in kinds:
+        archive.take([key])
+    num_nodes, report = len(indptr) - 1, _report(indptr, indices)
+    archive.take_option("num_nodes")
+    found = archive.take_nodes(num_nodes)
+    weight = archive.take_option("edge_weight")
+    archive.close()
+    features = found.get("features")
+    targets, words = convert.label_values(found.get("labels"))
+    matrix = None if features is None else convert.feature_matrix(features, report)
+    if weight is not None:
+        weight = convert.edge_values(weight, "edge_weight", len(indices), report)
+    warn_of_rounding(report, name)
+    num_classes = convert.count_classes(targets, num_classes)
     return GraphData(
         indptr,
         indices,
-        features=_npz_features(arrays),
+        edge_weight=weight,
+        features=matrix,
         labels=targets,
-        num_classes=convert.count_classes(targets, num_classes),
-        splits=convert.split_arrays(masks, len(indptr) - 1),
+        num_classes=num_classes,
+        splits=split_arrays(
+            {key: found.get(key) for key in SPLITS}, num_nodes, split_index
+        ),
         name=name,
         metric=metric,
-        report=_report(indptr, indices),
+        report=report,
+        class_names=names_of_classes(class_names, words, num_classes),
     )
 
 
@@ -166,18 +190,13 @@ def _report(indptr: np.ndarray, indices: np.ndarray) -> dict[str, int]:
 
 
 def _integers(array: np.ndarray, dtype: type) -> np.ndarray:
-    return array.astype(dtype, copy=False) if array.dtype.kind in "iu" else array
-
-
-def _npz_features(arrays: dict[str, np.ndarray]) -> sp.csr_array | None:
-    if "feat_shape" not in arrays:
-        return None
-    try:
-        parts = [arrays[f"feat_{key}"] for key in ("data", "indices", "indptr")]
-        matrix = sp.csr_array(tuple(parts), shape=tuple(arrays["feat_shape"]))
-        matrix.check_format(full_check=True)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    """Return whole numbers in a type that holds them; what is none as it is."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return array
+    low, high = int(array.min()), int(array.max())
+    if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
         raise GraphFormatError(
-            f"the feat_* arrays are not a CSR matrix ({error})"
-        ) from None
-    return convert.feature_matrix(matrix)
+            f"the rows hold {low if low < 0 else high}, expected numbers below "
+            f"{np.iinfo(dtype).max + 1}"
+        )
+    return array.astype(dtype, copy=False)

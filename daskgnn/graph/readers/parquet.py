@@ -6,15 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges.columns import (
+    as_column,
+    first_missing,
+    is_list,
+    is_numeric,
+    is_text,
+)
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.inputfiles import readable
-from daskgnn.graph.readers.build import begin, build_graph, find_columns
+from daskgnn.graph.edges.meaning import read_text, whole
+from daskgnn.graph.readers.build import (
+    OTHER_COLUMNS,
+    begin,
+    build_graph,
+    find_columns,
+)
+from daskgnn.graph.readers.lines import TEXT
+from daskgnn.graph.readers.tables import LEVEL, index_of, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from daskgnn.graph.memory.data import GraphData
@@ -76,58 +92,103 @@ def read_parquet(
     rows = max(reading.limit // (8 * _BYTES_AN_EDGE), 1)
 
     def chunks(file: Path, _: Any) -> Iterator[list[np.ndarray]]:
+        first = 0
         for batch in _batches(file, places, rows):
-            source, destination, *weights = map(_array, batch.columns)
-            ends = ids.read(source, destination, file)
-            yield [*ends, *(_numbers(values, file) for values in weights)]
+            names = batch.schema.names
+            columns = dict(zip(names, batch.columns, strict=True))
+            yield ids.read(columns, file, first)
+            first += batch.num_rows
 
     spool = reading.collect(chunks, weighted=weight is not None)
     return build_graph(spool, reading.options, ids.words)
 
 
 class EdgeIds:
-    """Ids of edges from arrays of numbers or words, the same kind throughout."""
+    """Ids of edges from columns of numbers or words, the same kind throughout."""
 
     def __init__(self) -> None:
         self.words: WordIds | None = None
         self._seen = False
 
-    def read(self, source: np.ndarray, destination: np.ndarray, where: Any) -> Any:
-        """Return int64 numbers of both ends [n].
+    def read(
+        self, columns: Mapping[Any, Any], where: Any, first: int
+    ) -> list[np.ndarray]:
+        """Return int64 numbers of both ends [n], and weights if there are any.
+
+        Parameters
+        ----------
+        columns
+            Sources, destinations and perhaps weights, of Arrow or pandas, by name.
+        where, first
+            The file, and which of its rows the first one is, for messages.
 
         Raises
         ------
         GraphFormatError
             If ids are neither whole numbers nor words, or one is missing.
         """
-        return [self._numbers(ids, where) for ids in (source, destination)]
+        named = [(n, as_column(c, str(where))) for n, c in columns.items()]
+        ends = [self._numbers(ids, where, first) for _, ids in named[:2]]
+        return [*ends, *(_weights(column, n, where, first) for n, column in named[2:])]
 
-    def _numbers(self, ids: np.ndarray, where: Any) -> np.ndarray:
-        import pandas as pd
-
+    def _numbers(self, ids: pa.Array, where: Any, first: int) -> np.ndarray:
         if not len(ids):
             return np.empty(0, np.int64)
-        if ids.dtype.kind in ("f", "O") and pd.isna(ids).any():
-            raise GraphFormatError(f"{where}: an edge has no id, expected two ids")
-        whole = ids.dtype.kind in "iu"
-        if not whole and ids.dtype.kind not in "OUT":
+        row = first_missing(ids)
+        if row is not None:
             raise GraphFormatError(
-                f"{where}: ids have type {ids.dtype}, expected whole numbers or words: "
-                "name other columns by source= and destination="
+                f"{where}, row {first + row}: an edge has no id, expected two ids"
             )
-        if self._seen and whole == (self.words is not None):
+        ids = whole(ids, str(where))
+        if (is_numeric(ids) and not pa.types.is_integer(ids.type)) or is_list(ids):
+            raise GraphFormatError(
+                f"{where}: ids have type {ids.type}, expected whole numbers or words",
+                **OTHER_COLUMNS,
+            )
+        numbers = pa.types.is_integer(ids.type)
+        if self._seen and numbers == (self.words is not None):
             raise GraphFormatError(
                 f"{where}: ids are whole numbers in one place and words in another, "
                 "expected the same kind in all columns and files"
             )
         self._seen = True
-        if whole:
-            if ids.dtype == np.uint64 and int(ids.max()) >= 2**63:
-                raise GraphFormatError(f"{where}: id {ids.max()} exceeds 2**63 - 1")
-            return ids.astype(np.int64)
+        if numbers:
+            if pa.types.is_uint64(ids.type):
+                largest = pc.max(ids).as_py()
+                raise GraphFormatError(f"{where}: id {largest} exceeds 2**63 - 1")
+            return np.asarray(ids.to_numpy(zero_copy_only=False))
         if self.words is None:
             self.words = WordIds()
-        return self.words.number(np.array([str(word) for word in ids], object))
+        return self.words.number(ids.cast(TEXT))
+
+
+def _weights(column: pa.Array, name: Any, where: Any, first: int) -> np.ndarray:
+    """Return the numbers of a column of weights, none missing."""
+    if is_text(column):
+        column = read_text(column, names=False)
+    if not is_numeric(column):
+        raise GraphFormatError(
+            f"{where}: column {name!r} has weights that are not numbers, but "
+            f"{column.type}: expected numbers, one per edge"
+        )
+    row = first_missing(column)
+    if row is not None:
+        raise GraphFormatError(
+            f"{where}, row {first + row}: an edge has no weight, expected a number: "
+            "NaN and nulls have no meaning as weights"
+        )
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def refuse_index(names: Sequence[str], places: Sequence[Any], where: Any) -> None:
+    """Raise `GraphFormatError` where ids may be an index, and columns go by number."""
+    if names and not all(isinstance(place, str) for place in places[:2]):
+        raise GraphFormatError(
+            f"{where} has {' and '.join(map(repr, names))} as pandas' index, so the "
+            "first two columns may not be the ends of edges",
+            python="name them by source= and destination=",
+            shell="name them by --source and --destination",
+        )
 
 
 def _batches(
@@ -136,26 +197,17 @@ def _batches(
     """Yield the columns of a file, some rows at a time."""
     what, broken = "is damaged or not a Parquet file", (pa.ArrowException, OSError)
     with readable(path, what, broken), pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
+        index = index_of(file.schema_arrow)
+        held = [name for name in index if name and not name.startswith(LEVEL)]
+        refuse_index(held, places, path)
+        counted = {n: c for n, c in index.items() if n in held and c is not None}
+        names = [*file.schema_arrow.names, *counted]
         columns = [names[i] for i in find_columns(names, places, path)]
-        for batch in file.iter_batches(rows, columns=columns):
+        first = 0
+        stored = [name for name in columns if name not in counted]
+        for batch in file.iter_batches(rows, columns=stored):
+            for name in counted.keys() & columns:
+                part = counted[name][first : first + len(batch)]
+                batch = batch.append_column(name, pa.array(np.arange(*spread(part))))
+            first += len(batch)
             yield batch.select(columns)
-
-
-def _array(column: pa.Array) -> np.ndarray:
-    """Return a column as numpy has it."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if column.null_count and pa.types.is_integer(column.type):
-        # As numbers they would become floats, and large ids lose digits.
-        return np.array([None], object)
-    return np.asarray(column.to_numpy(zero_copy_only=False))
-
-
-def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    """Return weights as float32."""
-    if values.dtype.kind not in "biuf":
-        raise GraphFormatError(
-            f"{path}: weights have type {values.dtype}, expected numbers"
-        )
-    return values.astype(np.float32)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from daskgnn.graph.edges.identify import unpack_ids
+from daskgnn.graph.edges.packids import unpack_ids
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.memory.ordered import ordered_indptr, ordered_slots
 from daskgnn.graph.store.splitrows import is_vertex_cut, stored_places

@@ -287,7 +287,7 @@ class GraphSource:
         Returns
         -------
         numpy.ndarray or None
-            int64 or str [N]; None if they are 0..N-1.
+            int64 or text [N]; None if they are 0..N-1.
         """
         return None
 

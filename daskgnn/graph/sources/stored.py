@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import StoreError
-from daskgnn.graph.edges.identify import unpack_ids
+from daskgnn.graph.edges.packids import unpack_ids
 from daskgnn.graph.memory.origin import Origin
 from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
