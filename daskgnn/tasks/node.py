@@ -10,6 +10,7 @@ import numpy as np
 from daskgnn.errors import InputError
 from daskgnn.kernels.targets import Targets
 from daskgnn.tasks.loss import Loss, describe_function, loss_of
+from daskgnn.tasks.reduction import Reduction, find_reduction
 from daskgnn.tasks.scores import ClassScores, f1, score_classes, score_labels
 from daskgnn.tasks.task import TargetBatch, Task
 
@@ -30,8 +31,10 @@ class NodeClassification(Task):
     Parameters
     ----------
     loss : callable, optional
-        ``(outputs, labels) -> sum over the nodes``; by default cross entropy, or binary
-        cross entropy if a node can have several labels.
+        ``(outputs, labels) -> sum or mean over the nodes``, for instance
+        ``torch.nn.CrossEntropyLoss()``: which of them is found by calling it. By
+        default cross entropy, or binary cross entropy if a node can have several
+        labels.
 
     Examples
     --------
@@ -62,7 +65,10 @@ class NodeClassification(Task):
 
     def __init__(self, loss: Loss | None = None) -> None:
         self.loss_function = loss
+        self.reduction = Reduction()
+        """How the loss is reduced over nodes; known of a graph's task."""
         self._measure = self._metric = "accuracy"
+        self._given = loss is not None
 
     def for_graph(self, graph: Graph) -> NodeClassification:
         """Return the task with the loss and the metric of a graph.
@@ -80,10 +86,15 @@ class NodeClassification(Task):
         Raises
         ------
         InputError
-            If the graph's metric is unknown, or cannot be computed for such labels.
+            If the graph's metric is unknown, or cannot be computed for such labels; or
+            if the loss is neither the sum nor a mean over nodes.
         """
         task = copy.copy(self)
         task.loss_function = loss_of(self.loss_function, graph)
+        if self.loss_function is not None:
+            task.reduction = find_reduction(
+                self.loss_function, graph.num_classes, multilabel=graph.multilabel
+            )
         task._metric = self.metric(graph)
         task._measure = _measure_of(task._metric, graph)
         return task
@@ -139,7 +150,7 @@ class NodeClassification(Task):
         return Targets(graph.original_ids_of(ids), ids[:, None])
 
     def loss(self, h: Tensor, batch: TargetBatch) -> Tensor:
-        """Return the sum of the losses of a part's nodes.
+        """Return the sum of the losses of a part's nodes, each times its weight.
 
         Parameters
         ----------
@@ -154,7 +165,23 @@ class NodeClassification(Task):
             A scalar.
         """
         assert self.loss_function is not None  # since `for_graph`
-        return self.loss_function(h, batch.tables["labels"])
+        return self.reduction.summed(self.loss_function, h, batch.tables["labels"])
+
+    def target_weight(self, batch: TargetBatch) -> float | None:
+        """Return the sum of the weights of a part's nodes.
+
+        Parameters
+        ----------
+        batch : TargetBatch
+            The nodes, with their labels, as tensors.
+
+        Returns
+        -------
+        float or None
+            What the sum of all parts' losses is divided by, once it is added up as
+            well; None for the number of nodes.
+        """
+        return self.reduction.weight(batch.tables["labels"])
 
     def partial(self, h: np.ndarray, batch: TargetBatch) -> ClassScores:
         """Return what a part's nodes contribute to the scores.
@@ -255,9 +282,12 @@ class NodeClassification(Task):
         Returns
         -------
         dict
-            "task" and "loss".
+            "task" and "loss", and "reduction" of a loss that was given.
         """
-        return super().fingerprint() | {"loss": describe_function(self.loss_function)}
+        facts = {"loss": describe_function(self.loss_function)}
+        if self._given:
+            facts["reduction"] = self.reduction.name
+        return super().fingerprint() | facts
 
 
 def check_labelled(graph: Graph | GraphData) -> None:

@@ -57,10 +57,6 @@ class Deployment:
     batch_size: int
     """Seeds a step, over all parts: the distinct nodes of its targets."""
     options: TrainOptions
-    layered: bool
-    """Whether the model can be evaluated layer by layer."""
-    num_outputs: int
-    """Columns of the model's output."""
 
     def __post_init__(self) -> None:
         self.run = new_name()
@@ -111,8 +107,9 @@ class Deployment:
     @cached_property
     def programs(self) -> list[Any]:
         """Keys of the program, by part."""
+        name = ("program", f"{self.run}-{self.program.digest[:8]}")
         parts = range(self.graph.num_parts)
-        keys: list[Any] = [("program", self.run, part) for part in parts]
+        keys: list[Any] = [(*name, part) for part in parts]
         tasks = {key: Task(key, same_program, self.program) for key in keys}
         self.executor.submit(tasks, keys, lasting=True)
         return keys
@@ -125,10 +122,19 @@ class Deployment:
             self.targets,
             self.programs,
             self.preparation,
-            self.layered,
-            self.num_outputs,
+            self.program.trial,
             self.batch_size,
         )
+
+    def use(self, program: Program) -> None:
+        """Compute with another program from now on."""
+        held = self.__dict__.pop("programs", None)
+        evaluator = self.__dict__.get("evaluator")
+        self.program = program
+        if held is not None:
+            self.executor.release(held)
+        if evaluator is not None:
+            evaluator.programs, evaluator.trial = self.programs, program.trial
 
     def load(self) -> None:
         """Wait until the blocks are loaded: what a store hides is found here."""

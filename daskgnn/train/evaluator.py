@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.compute.program import Trial
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.targets import GivenTargets
 
 EVALUATION_PRIORITY = 50
@@ -40,7 +42,7 @@ EVALUATION_PRIORITY = 50
 
 @dataclass(eq=False)
 class Evaluator:
-    """Evaluates parameters exactly, over all neighbours.
+    """Evaluates a model's weights exactly, over all neighbours.
 
     Models with a method ``layer(i, h, block)`` are evaluated layer by layer; others
     by full neighbourhoods of batches of nodes, which costs more and says the same.
@@ -51,10 +53,8 @@ class Evaluator:
     programs: list[Any]
     """Keys of the program, by part."""
     preparation: Preparation
-    layered: bool
-    """Whether the model can be evaluated layer by layer."""
-    num_outputs: int
-    """Columns of the model's output."""
+    trial: Trial
+    """What the model is like."""
     batch_size: int
     _count: int = 0
     _whole: WholeGraph | None = None
@@ -64,21 +64,21 @@ class Evaluator:
         """The graph whose nodes are evaluated."""
         return self.targets.graph
 
-    def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
+    def scores(self, weights: Weights, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
         while True:
             try:
-                return self._scores(parameters, splits)
+                return self._scores(weights, splits)
             except PartsLost:
                 self.executor.take_over()
 
-    def _scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
+    def _scores(self, weights: Weights, splits: list[str]) -> dict[str, Any]:
         task = self.targets.task
         wanted = [self.targets.by_part(split) for split in splits]
         targets = [
             dict(zip(splits, own, strict=True)) for own in zip(*wanted, strict=True)
         ]
-        outputs = self._outputs(parameters)
+        outputs = self._outputs(weights)
         tasks, total = score_parts(
             outputs,
             self.preparation.blocks,
@@ -94,9 +94,9 @@ class Evaluator:
             self.executor.release([total, *outputs])
         return {split: task.score(found[split]) for split in splits}
 
-    def predict(self, parameters: np.ndarray) -> da.Array:
+    def predict(self, weights: Weights) -> da.Array:
         """Return the outputs (N, C), a Dask array in original node order."""
-        outputs = self._outputs(parameters)
+        outputs = self._outputs(weights)
         bounds = np.linspace(0, self.graph.num_nodes, self.graph.num_parts + 1)
         bounds = bounds.astype(np.int64)
         token = f"{self.preparation.run}-{self._count}"
@@ -105,15 +105,15 @@ class Evaluator:
         # The array refers to the chunks on the workers.
         graph = self.executor.kept(keys)
         self.executor.release([*outputs, *keys])
-        chunks = (tuple(int(n) for n in np.diff(bounds)), (self.num_outputs,))
+        chunks = (tuple(int(n) for n in np.diff(bounds)), (self.trial.num_outputs,))
         meta = np.empty((0, 0), np.float32)
         return da.Array(graph, "predict-" + token, chunks, meta=meta)
 
-    def _outputs(self, parameters: np.ndarray) -> list[Any]:
+    def _outputs(self, weights: Weights) -> list[Any]:
         """Start an evaluation; return the keys of each part's outputs."""
         self._count += 1
-        if not self.layered:
-            return self._outputs_by_batches(parameters)
+        if not self.trial.layered:
+            return self._outputs_by_batches(weights)
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
                 self.preparation.run,
@@ -128,12 +128,12 @@ class Evaluator:
             self._num_layers,
             evaluate_layer,
             self.programs,
-            parameters,
+            weights,
         )
         self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
         return outputs
 
-    def _outputs_by_batches(self, parameters: np.ndarray) -> list[Any]:
+    def _outputs_by_batches(self, weights: Weights) -> list[Any]:
         """Evaluate each part's rows in batches with their whole neighbourhoods.
 
         One window is prepared while another is evaluated, so memory is bounded.
@@ -156,7 +156,7 @@ class Evaluator:
             memories = self.executor.memories(self.graph.num_parts)
             tasks, batches = prepare_window(plan, window, seeds, memories)
             state = ("parameters", name, window, 0)
-            tasks[state] = DataNode(state, parameters)
+            tasks[state] = DataNode(state, weights)
             outputs: list[Any] = []
             for part, batch in enumerate(batches):
                 key = ("output", name, window, part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.display import html_table
+from daskgnn.tasks.task import reduction_of
 from daskgnn.train.compute.state import hash_parameters
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
     total, parameters = run_state.total, run_state.state.parameters
     known, metric = trainer.deployment, trainer.task.metric(graph)
     splits = [s for s in ("val", "test") if known.targets.has(s)]
-    best = trainer.best_parameters
+    best = run_state.best_weights
     scores = known.evaluator.scores(best, splits) if splits else {}
     out: dict[str, Any] = {
         "dataset": graph.name,
@@ -32,6 +33,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         "steps": run_state.state.step,
         "steps_form": run_state.main_form,
         "train_loss": run_state.last_loss,
+        "loss_reduction": reduction_of(trainer.task),
         "metric": metric,
         "best_epoch": run_state.best and run_state.best.epoch,
         "params_sha256": hash_parameters(parameters),

@@ -13,16 +13,8 @@ from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import CheckpointError, InputError, TrainingError
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
-from daskgnn.train.compute.dryrun import try_both
-from daskgnn.train.compute.gradients import Gradients
-from daskgnn.train.compute.program import make_program
-from daskgnn.train.compute.schedule import new_schedule, optimizer_of
-from daskgnn.train.compute.state import (
-    TrainState,
-    flatten,
-    hash_parameters,
-    write_parameters,
-)
+from daskgnn.train.compute.schedule import new_schedule
+from daskgnn.train.compute.state import TrainState, hash_parameters
 from daskgnn.train.deployment import Deployment, find_workers
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
@@ -36,6 +28,7 @@ from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.summary import as_table, one_line, summarize
+from daskgnn.train.taking import GivenModel
 from daskgnn.train.targets import GivenTargets, chosen_task
 from daskgnn.train.warmup import CompileNotice
 
@@ -49,6 +42,8 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.compute.program import Program
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.persist.history import History
     from daskgnn.train.profile.stepprofile import StepProfile
@@ -63,9 +58,9 @@ class Trainer:
     Parameters
     ----------
     model : torch.nn.Module
-        ``forward(x, blocks)`` returns float32 [seeds, C]; see `daskgnn.nn`. Training
-        starts from its float32 parameters; when `fit` ends, they are set to the best
-        ones.
+        ``forward(x, blocks)`` returns float32 [seeds, C]; see `daskgnn.nn`. `fit`
+        starts from it as it is then; when it ends, parameters and running statistics
+        are set to the best ones.
     graph : Graph
         What `daskgnn.open_graph` returns, with features, labels and a training split.
 
@@ -132,21 +127,18 @@ class Trainer:
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
         seen = model, self.task, graph, targets.few(self.plan), sampler.num_layers
-        tried = try_both(*seen, deterministic=self.options["deterministic"])
-        start = TrainState(flatten(list(model.parameters())), {})
+        self._given = GivenModel(*seen, self.options)
+        program = self._given.tried()
+        start = TrainState.begun(self._given.weights)
         self.run_state = RunState(start, new_schedule(self.options, model))
-        optimizer, gradients = optimizer_of(self.options), Gradients.of(self.options)
-        how = self.options["threads_per_part"], self.options["precision"], gradients
-        self.program = make_program(model, self.task, optimizer, *how)
         self.deployment = Deployment(
             find_workers(graph, self.options),
             targets,
             model,
-            self.program,
+            program,
             sampler,
             targets.seeds_of_step(self.plan),
             self.options,
-            *tried,
         )
         self._facts = fingerprint(self.deployment, self.run_state.schedule)
         self.window = self.deployment.window(self.options["window"])
@@ -162,6 +154,11 @@ class Trainer:
     def executor(self) -> Executor:
         """The executor that runs the tasks: of a cluster, or of this process."""
         return self.deployment.executor
+
+    @property
+    def program(self) -> Program:
+        """What tasks compute with."""
+        return self.deployment.program
 
     def fit(self, epochs: int, *, resume: bool = False) -> History:
         """Train until `epochs` epochs are done.
@@ -200,6 +197,8 @@ class Trainer:
             self.restore()
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
+        self._given.renew(self.deployment, self.run_state)
+        self._given.try_schedule(self.run_state, self.plan, epochs)
         # Damage of a store is found before anything is written.
         self._outlive_schedulers(lambda: self.deployment.load())
         self.recorder.open()
@@ -221,7 +220,7 @@ class Trainer:
                 self.recorder.wait_until_written()
             raise
         self.recorder.wait_until_written()
-        write_parameters(self.model, self.best_parameters)
+        self._given.write(self.run_state.best_weights)
         if self.recorder.place is not None:
             self.recorder.summary(self._outlive_schedulers(self.summary))
         return self.recorder.history
@@ -231,17 +230,8 @@ class Trainer:
         self.deployment.warm_up(self._notice)
         loop = self._new_loop()
         self.step_profile = loop.step_profile
-        Fit(
-            self.plan,
-            self.run_state,
-            self.recorder,
-            loop,
-            self.deployment.evaluator,
-            self.options,
-            self.window,
-            self._facts,
-            signals,
-        ).run(epochs)
+        run = self.plan, self.run_state, self.recorder, loop, self.deployment.evaluator
+        Fit(*run, self.options, self.window, self._facts, signals).run(epochs)
 
     def _outlive_schedulers(self, work: Callable[[], T]) -> T:
         with translate_cluster_errors(self._how_to_continue):
@@ -279,6 +269,7 @@ class Trainer:
             If `steps` is no positive integer.
         """
         steps = check_count("steps", steps)
+        self._given.renew(self.deployment, self.run_state)
         with translate_cluster_errors(
             lambda: "the profile was not finished: try again"
         ):
@@ -334,7 +325,7 @@ class Trainer:
             If the graph has no such split.
         """
         self.deployment.targets.check(split)
-        scores = self.deployment.evaluator.scores(self.best_parameters, [split])[split]
+        scores = self.deployment.evaluator.scores(self._best(), [split])[split]
         return {"split": split, **scores}
 
     def predict(self) -> da.Array:
@@ -345,7 +336,7 @@ class Trainer:
         dask.array.Array
             float32 [N, C], rows in original node order.
         """
-        return self.deployment.evaluator.predict(self.best_parameters)
+        return self.deployment.evaluator.predict(self._best())
 
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds: sizes, times, traffic and exact scores.
@@ -375,6 +366,11 @@ class Trainer:
         """Whether more workers would help; None if no cluster was measured."""
         return self._advisor.advice()
 
+    def _best(self) -> Weights:
+        """Return the best weights; the model's own, if it was changed since."""
+        self._given.renew(self.deployment, self.run_state)
+        return self.run_state.best_weights
+
     def _how_to_continue(self) -> str:
         return how_to_continue(self.executor, self.recorder, self.run_state.state.step)
 
@@ -396,4 +392,4 @@ class Trainer:
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
         self.run_state.schedule = new_schedule(self.options, self.model)
         self.run_state.restore(checkpoint, self._facts)
-        write_parameters(self.model, self.best_parameters)
+        self._given.write(self.run_state.best_weights)

@@ -10,9 +10,11 @@ import torch
 from daskgnn.errors import InputError, ModelError, first_line
 from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.nn import Block, check_model, number_dropouts, pure_step
+from daskgnn.nn.batchnorm import BatchNorms
 from daskgnn.nn.device import CPU
 from daskgnn.seams import failed
-from daskgnn.tasks.task import batch_of
+from daskgnn.tasks.task import batch_of, twice
+from daskgnn.train.compute.program import Trial, copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,13 +32,13 @@ def try_both(
     num_layers: int,
     *,
     deterministic: bool,
-) -> tuple[bool, int]:
+) -> Trial:
     """Check model and task; return what `try_model` does."""
     check_model(model, deterministic=deterministic)
     number_dropouts(model)
     wanted = task.num_outputs(graph)
     found = try_model(model, graph, num_layers, wanted, deterministic=deterministic)
-    try_task(task, graph, targets, found[1])
+    try_task(task, graph, targets, found.num_outputs)
     return found
 
 
@@ -47,43 +49,51 @@ def try_model(
     num_outputs: int | None,
     *,
     deterministic: bool,
-) -> tuple[bool, int]:
-    """Run `model` on two linked nodes and check what comes out.
+) -> Trial:
+    """Run a copy of `model` on two linked nodes and check what comes out.
 
     Parameters
     ----------
     num_outputs : int or None
         Columns that its output must have.
 
-    Returns
-    -------
-    layered : bool
-        Whether the model can be evaluated layer by layer: it has a method
-        ``layer(i, h, block)`` whose loop gives what ``forward`` gives.
-    num_outputs : int
-        Columns of what it returns.
-
     Raises
     ------
     ModelError
         If the forward pass fails, returns another shape than (seeds, classes), or
-        changes its input in place; or (with `deterministic`) drew from torch's
-        generator or changed a buffer.
+        changes its input in place; changes a buffer that is no state; or (with
+        `deterministic`) drew from torch's generator.
     """
     blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
     x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
-    training = model.training
-    generator = torch.random.get_rng_state()
-    try:
+    model = copied(model).train()
+    norms = BatchNorms(model)
+    norms.watch()
+    with torch.random.fork_rng(devices=[]):
+        with pure_step(model, deterministic):
+            norms.begin()
+            out = _call(model, "forward(x, blocks)", x, blocks)
+            calls = norms.calls()
+        _check_output(out, num_outputs, model, x, blocks)
+        unused = _without_gradient(model, out)
         with torch.no_grad():
-            with pure_step(model.train(), deterministic):
-                out = _call(model, "forward(x, blocks)", x, blocks)
             expected = _call(model.eval(), "forward(x, blocks)", x, blocks)
-            _check_output(out, num_outputs)
-            return _agrees_by_layers(model, x, blocks, expected), out.shape[1]
-    finally:
-        model.train(training)
-        torch.random.set_rng_state(generator)
+            layered = _agrees_by_layers(model, x, blocks, expected)
+    return Trial(layered, out.shape[1], calls, unused)
+
+
+def _without_gradient(model: torch.nn.Module, out: torch.Tensor) -> tuple[int, ...]:
+    """Return the numbers of trained parameters on which an output does not depend."""
+    numbered = list(enumerate(model.parameters()))
+    trained = [(i, p) for i, p in numbered if p.requires_grad]
+    if not out.requires_grad:
+        raise ModelError(
+            f"what {type(model).__name__} returns does not depend on its trained "
+            "parameters: compute it without torch.no_grad() and .detach()"
+        )
+    grads = torch.autograd.grad(out.sum(), [p for _, p in trained], allow_unused=True)
+    pairs = zip(trained, grads, strict=True)
+    return tuple(i for (i, _), gradient in pairs if gradient is None)
 
 
 def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> None:
@@ -108,6 +118,7 @@ def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> No
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(len(nodes), num_outputs, generator=generator).requires_grad_()
     _try_loss(f"{name}.loss(h, batch)", task, h, batch)
+    _try_sum(f"{name}.loss(h, batch)", task, h, batch)
     found = _try(f"{name}.partial(h, batch)", task.partial, CPU.array(h), batch)
     total = _try(f"{name}.merge(left, right)", task.merge, found, found)
     try:
@@ -155,6 +166,18 @@ def _try_loss(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> Non
         )
 
 
+def _try_sum(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> None:
+    """Refuse a loss that is the same for targets that are there twice."""
+    once = float(task.loss(h, batch.as_tensors(CPU.tensor)))
+    both, again = torch.cat([h, h]), twice(batch, len(h)).as_tensors(CPU.tensor)
+    found = float(_try(name, task.loss, both, again))
+    if once and abs(found - once) < 1e-5 * abs(once):
+        raise InputError(
+            f"{name} returned {once:g} for {len(batch.rows)} targets and for each of "
+            "them twice, so it is a mean, expected their sum: end it with .sum()"
+        )
+
+
 def _try(name: str, function: Callable[..., Any], *given: Any) -> Any:
     try:
         return function(*given)
@@ -172,7 +195,7 @@ def _some_labels(graph: Graph, count: int) -> np.ndarray:
 
 def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) -> Any:
     """Call the model, and refuse it if it fails or writes into its input."""
-    before = x.clone()
+    before = x.detach().clone()
     try:
         out = function(x, *rest)
     except ModelError:
@@ -205,16 +228,69 @@ def _agrees_by_layers(
     return h.shape == expected.shape and torch.allclose(h, expected, atol=1e-5)
 
 
-def _check_output(out: Any, columns: int | None) -> None:
-    wanted = (2, columns)
+def _check_output(
+    out: Any,
+    columns: int | None,
+    model: torch.nn.Module,
+    x: torch.Tensor,
+    blocks: list[Block],
+) -> None:
+    """Refuse outputs that are not one row a seed; say what they are."""
     if isinstance(out, torch.Tensor) and out.ndim == 2 and columns is None:
-        wanted = (2, out.shape[1])
-    if not isinstance(out, torch.Tensor) or out.shape != wanted:
-        shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out)
-        hint = "" if columns is None else f": set out_channels={columns}"
-        raise ModelError(
-            f"the model returns {shape} for 2 seeds, expected {wanted}{hint}"
-        )
+        columns = out.shape[1]
+    wanted = (2, columns)
+    if isinstance(out, torch.Tensor) and out.shape == wanted:
+        return
+    found = f"the model returns {_described(out)} for 2 seeds, expected a tensor"
+    if not isinstance(out, torch.Tensor):
+        which = _first_that_fits(out, wanted)
+        advice = "return the outputs alone" + ("" if which is None else which)
+        raise ModelError(f"{found} of shape {wanted}: {advice}")
+    given = len(blocks)
+    for other in (given + 1, given + 2, given - 1):
+        if other and _fits(model, x, blocks[:1] * other, wanted):
+            raise ModelError(
+                f"{found} of shape {wanted}; with {other} blocks it does, but there "
+                f"are {given}, one for each fan-out: give {other} fan-outs, as in "
+                f"num_neighbors={[10] * other}, or a model of {given} layers"
+            )
+    hint = f": set out_channels={columns}" if columns else ""
+    if out.ndim == 2 and out.shape[1] == columns:
+        hint = ": return rows of the last block's destinations alone, as block.dst(h)"
+    raise ModelError(f"{found} of shape {wanted}{hint}")
+
+
+def _described(out: Any) -> str:
+    """Return what a model has returned, in a few words."""
+    if isinstance(out, torch.Tensor):
+        return f"{tuple(out.shape)}"
+    if isinstance(out, tuple | list):
+        inside = ", ".join(map(_described, out))
+        return f"a {type(out).__name__} of {len(out)} ({inside})"
+    return "None" if out is None else f"a {type(out).__name__}"
+
+
+def _first_that_fits(out: Any, wanted: tuple[Any, ...]) -> str | None:
+    """Return how to get the outputs out of a tuple, list or dict."""
+    pairs = out.items() if isinstance(out, dict) else ()
+    if isinstance(out, tuple | list):
+        pairs = enumerate(out)
+    for key, each in pairs:
+        if isinstance(each, torch.Tensor) and each.shape == wanted:
+            return f", as in return out[{key!r}]"
+    return None
+
+
+def _fits(
+    model: torch.nn.Module, x: torch.Tensor, blocks: list[Block], wanted: Any
+) -> bool:
+    """Return whether a model gives the right shape with so many blocks."""
+    try:
+        with torch.no_grad():
+            out = model(x, blocks)
+    except Exception:
+        return False
+    return isinstance(out, torch.Tensor) and out.shape == wanted
 
 
 def _two_nodes(weighted: bool) -> Block:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,18 @@ import torch
 
 from daskgnn.dataflow.sampling import PackedSampler
 from daskgnn.dataflow.steps.clock import Clock, Work, here, together
-from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients, opened
-from daskgnn.errors import InputError, ModelError, TrainingError
-from daskgnn.nn.block import Block
+from daskgnn.dataflow.steps.gradients import (
+    NO_SEEDS,
+    PartGradient,
+    add_gradients,
+    divided,
+    either,
+    opened,
+)
+from daskgnn.errors import InputError, ModelError, TrainingError, first_line
+from daskgnn.nn.batchnorm import BatchNorms
 from daskgnn.nn.device import CPU
-from daskgnn.tasks.task import target_batch
+from daskgnn.tasks.task import target_batch, weight_of
 from daskgnn.train.compute.arithmetic import computing, half_precision
 from daskgnn.train.compute.gradients import (
     SYNCHRONOUS,
@@ -29,23 +35,38 @@ from daskgnn.train.compute.gradients import (
     clipped,
     delay_compensated,
 )
+from daskgnn.train.compute.loaded import layer_blocks, load_model
 from daskgnn.train.compute.scaling import LossScale
 from daskgnn.train.compute.state import (
     StepReport,
     TrainState,
+    Weights,
     export_optimizer,
-    flatten,
-    hash_parameters,
     import_optimizer,
 )
 from daskgnn.train.compute.usercode import user_code_by_value
 
 if TYPE_CHECKING:
-    from daskgnn.kernels.batch import PreparedStep, PreparedWindow
+    from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.options.option import OptimizerFactory
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was seen of a model on a graph of two nodes."""
+
+    layered: bool = False
+    """Whether it can be evaluated layer by layer: it has a method ``layer(i, h,
+    block)`` whose loop gives what ``forward`` gives."""
+    num_outputs: int = 0
+    """Columns of its output."""
+    calls: tuple[int, ...] = ()
+    """How often each of its batch normalisations is called."""
+    unused: tuple[int, ...] = ()
+    """Numbers of the trained parameters that had no gradient."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +81,22 @@ class Program:
     precision: str = "float32"
     """Of the dense products in training: see `Trainer`."""
     gradients: Gradients = SYNCHRONOUS
+    trial: Trial = field(default_factory=Trial)
+    """What was seen of the model in a trial."""
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the payload."""
         return hashlib.sha256(self.payload).hexdigest()
+
+    @property
+    def given(self) -> np.ndarray | None:
+        """bool, a parameter: whether it had a gradient in the trial; None: all had."""
+        if not self.trial.unused:
+            return None
+        given = np.ones(len(self.shapes), bool)
+        given[list(self.trial.unused)] = False
+        return given
 
 
 def make_program(
@@ -74,6 +106,7 @@ def make_program(
     threads: int,
     precision: str = "float32",
     gradients: Gradients = SYNCHRONOUS,
+    trial: Trial | None = None,
 ) -> Program:
     """Pickle `model` by value, code of the user's own modules included.
 
@@ -82,14 +115,29 @@ def make_program(
     ModelError
         If the model, task or optimizer factory cannot be pickled.
     """
-    skeleton = copy.deepcopy(model)
+    skeleton = copied(model).train()
     shapes = tuple(tuple(p.shape) for p in skeleton.parameters())
+    BatchNorms(skeleton).reset()
     for p in skeleton.parameters():
         p.data = torch.empty(0)
         p.grad = None
     whose = "the model, its loss or its optimizer"
     payload = _pickled((skeleton, task, optimizer), whose, "them", ModelError)
-    return Program(payload, shapes, threads, precision, gradients)
+    return Program(payload, shapes, threads, precision, gradients, trial or Trial())
+
+
+def copied(model: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a model, which leaves the user's own as it is.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise _unsendable("the model", "it", ModelError, error) from error
 
 
 def packed_sampler(sampler: Sampler) -> PackedSampler:
@@ -109,103 +157,17 @@ def _pickled(given: Any, whose: str, them: str, refusal: type[InputError]) -> by
         with user_code_by_value():
             return cloudpickle.dumps(given)
     except Exception as error:
-        raise refusal(
-            f"{whose} cannot be sent to workers ({type(error).__name__}: {error}): "
-            f"keep open files, locks and clients out of {them}"
-        ) from error
+        raise _unsendable(whose, them, refusal, error) from error
 
 
-class _Loaded:
-    """A model of this thread, whose parameters are views of one flat vector."""
-
-    def __init__(self, program: Program) -> None:
-        self.model, self.task, self.optimizer = _unpickle(program.payload)
-        self.parameters = list(self.model.parameters())
-        self.trained = [p for p in self.parameters if p.requires_grad]
-        sizes = [int(np.prod(shape, dtype=np.int64)) for shape in program.shapes]
-        self.flat = torch.zeros(sum(sizes))
-        place = 0
-        for p, shape, size in zip(self.parameters, program.shapes, sizes, strict=True):
-            p.data = self.flat[place : place + size].view(shape)
-            place += size
-
-    def gradient(self, loss: torch.Tensor) -> np.ndarray:
-        """Return the gradient of `loss` by all parameters, float32 [n]."""
-        grads = torch.autograd.grad(loss, self.trained, allow_unused=True)
-        found = dict(zip(map(id, self.trained), grads, strict=True))
-        filled = [found.get(id(p)) for p in self.parameters]
-        return flatten(
-            [
-                torch.zeros_like(p) if g is None else g
-                for g, p in zip(filled, self.parameters, strict=True)
-            ]
-        )
-
-    def give_gradient(self, gradient: np.ndarray | None) -> None:
-        """Let the trained parameters' gradients be views of one, float32 [n]."""
-        flat = None if gradient is None else CPU.tensor(gradient)
-        place = 0
-        for p in self.parameters:
-            if p.requires_grad:
-                views = None if flat is None else flat[place : place + p.numel()]
-                p.grad = None if views is None else views.view(p.shape)
-            place += p.numel()
-
-    def with_parameters(self, parameters: np.ndarray) -> torch.nn.Module:
-        """Return the model with the given parameters, float32 [n]."""
-        np.copyto(CPU.array(self.flat), parameters)
-        return self.model
-
-
-_local = threading.local()
-
-
-def load_model(program: Program) -> _Loaded:
-    """Return this thread's copy of a program's model (unpickled once)."""
-    cache = _local.__dict__.setdefault("loaded", {})
-    digest = program.digest
-    if digest not in cache:
-        if len(cache) > 3:
-            cache.clear()
-        cache[digest] = _Loaded(program)
-    return cache[digest]
-
-
-def _unpickle(payload: bytes) -> Any:
-    try:
-        return cloudpickle.loads(payload)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ModelError(
-            f"the model cannot be rebuilt on a worker ({error}): define its classes in "
-            "the script or in modules beside it, or install that package on every "
-            "worker, or call client.upload_file('your_module.py') first"
-        ) from error
-
-
-def layer_blocks(batch: PreparedStep, model: torch.nn.Module) -> list[Block]:
-    """Return a step's blocks, outermost first."""
-    first_aggregation = getattr(model, "first_aggregation", None)
-    graph, blocks = batch.graph, []
-    for number in reversed(range(graph.num_layers)):
-        rows = graph.layer(number)
-        outermost = number + 1 == graph.num_layers
-        blocks.append(
-            Block(
-                num_src=graph.sizes[number + 1],
-                num_dst=graph.sizes[number],
-                starts=rows.starts,
-                ends=rows.ends,
-                indices=rows.indices,
-                edge_weight=rows.weights,
-                ids=graph.original_ids,
-                degree=graph.degree,
-                weighted_degree=graph.weighted_degree,
-                dropout_key=batch.key,
-                aggregated=batch.aggregated if outermost else None,
-                aggregated_op=first_aggregation if outermost else None,
-            )
-        )
-    return blocks
+def _unsendable(
+    whose: str, them: str, refusal: type[InputError], error: Exception
+) -> InputError:
+    """Return what to raise for what cannot be pickled or copied."""
+    return refusal(
+        f"{whose} cannot be sent to workers ({type(error).__name__}: "
+        f"{first_line(error)}): keep open files, locks and clients out of {them}"
+    )
 
 
 class TrainSession:
@@ -221,12 +183,12 @@ class TrainSession:
         self._reports: list[StepReport] = []
         self._optimizer: torch.optim.Optimizer | None = None
         self._loaded = load_model(program)
-        self._loaded.with_parameters(state.parameters)
-        self._accumulated = state.accumulated
+        self._loaded.with_weights(state.weights)
+        self._statistics = state.statistics
+        self._accumulated, self._given = state.accumulated, state.given
         half = program.precision == "fp16"
         self._scale = LossScale.of(state.scaling) if half else None
-        past = () if state.past is None else state.past
-        self._past = deque(past, maxlen=program.gradients.staleness)
+        self._past = deque(state.past_weights(), maxlen=program.gradients.staleness)
 
     def gradient(
         self, batch: PreparedWindow, step: int, behind: int = 0
@@ -238,37 +200,50 @@ class TrainSession:
         behind = min(behind, len(self._past))
         if not behind:
             return self._gradient(batch, step)
-        now = CPU.array(self._loaded.flat).copy()
-        self._loaded.with_parameters(self._past[-behind])
+        now = self._weights()
+        self._loaded.with_weights(self._past[-behind])
         share = self._gradient(batch, step)
-        self._loaded.with_parameters(now)
+        self._loaded.with_weights(now)
         return share
+
+    def _weights(self) -> Weights:
+        """Return the present weights."""
+        return Weights(CPU.array(self._loaded.flat).copy(), self._statistics)
 
     def _gradient(self, batch: PreparedWindow, step: int) -> PartGradient:
         loaded, prepared = self._loaded, batch.steps[step]
         nbytes = self._before.parameters.nbytes
         if not prepared.sizes[0]:
             nothing = np.zeros_like(self._before.parameters)
-            return PartGradient(nothing, 0.0, {}, nbytes, nbytes)
-        model = loaded.model.train()
-        clock = self.clock
+            return PartGradient(nothing, 0.0, {}, nbytes, nbytes, given=NO_SEEDS)
+        model, clock = loaded.model.train(), self.clock
         with computing(self.program.threads, self.program.precision):
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
                     blocks = layer_blocks(prepared, model)
-                    outputs = model(CPU.tensor(prepared.x), blocks)
+                    outputs, sums = loaded.outputs(CPU.tensor(prepared.x), blocks)
                 task = loaded.task
                 targets = target_batch(prepared, task.tables).as_tensors(CPU.tensor)
                 loss = task.loss(outputs.float(), targets) / prepared.num_seeds
+                weight = weight_of(task, targets)
             with clock.phase("backward"):
-                gradient = self._gradient_of(loss)
-        return PartGradient(gradient, float(loss.detach()), {}, nbytes, nbytes)
+                gradient, given = self._gradient_of(loss)
+        share = PartGradient(
+            gradient,
+            float(loss.detach()),
+            {},
+            nbytes,
+            weight=None if weight is None else weight / prepared.num_seeds,
+            statistics=sums,
+            given=given,
+        )
+        return replace(share, sent_bytes=share.nbytes)
 
-    def _gradient_of(self, loss: torch.Tensor) -> np.ndarray:
+    def _gradient_of(self, loss: torch.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
         if self._scale is None:
             return self._loaded.gradient(loss)
-        scaled = self._loaded.gradient(loss * self._scale.factor)
-        return self._scale.unscaled(scaled)
+        scaled, given = self._loaded.gradient(loss * self._scale.factor)
+        return self._scale.unscaled(scaled), given
 
     def update(
         self, left: PartGradient, right: PartGradient | None, options: UpdateOptions
@@ -280,40 +255,52 @@ class TrainSession:
         TrainingError
             If the loss is not finite; or, in float16, the gradient at any scale.
         """
-        clock = Clock()
+        clock, loaded = Clock(), self._loaded
         with clock.phase("reduce"):
             share = opened(left) if right is None else add_gradients(left, right)
+            share = divided(share)
         if not np.isfinite(share.loss):
             raise TrainingError(
                 f"the loss of step {self._before.step + len(self._reports)} is "
                 f"{share.loss}: lower the learning rate or normalise the features"
             )
         with clock.phase("update"), computing(self.program.threads):
-            gradient = self._with_accumulated(share.gradient, options.weight)
+            gradient, given = self._with_accumulated(share, options.weight)
             if options.applies:
-                self._apply(gradient, options)
+                self._apply(gradient, given, options)
             else:
-                self._accumulated = gradient
+                self._accumulated, self._given = gradient, given
+            self._statistics = loaded.pooled(self._statistics, share.statistics)
+            loaded.norms.write(self._statistics)
         self.clock.include(clock.spent)
         work = together(share.work, {here(): Work(clock.spent)})
         sent = share.dense_bytes, share.sent_bytes
         self._reports.append(StepReport(share.loss, time.time(), work, *sent))
 
-    def _with_accumulated(self, gradient: np.ndarray, weight: float) -> np.ndarray:
+    def _with_accumulated(
+        self, share: PartGradient, weight: float
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the gradient of the steps since the last update, and who has one."""
+        gradient, given = share.gradient, share.given
+        if given is not None and not len(given):
+            given = self.program.given
         if weight != 1.0:
             gradient = gradient * np.float32(weight)
         if self._accumulated is not None:
             gradient = self._accumulated + gradient
-            self._accumulated = None
-        return gradient
+            given = either(self._given, given)
+            self._accumulated = self._given = None
+        return gradient, given
 
-    def _apply(self, gradient: np.ndarray, options: UpdateOptions) -> None:
+    def _apply(
+        self, gradient: np.ndarray, given: np.ndarray | None, options: UpdateOptions
+    ) -> None:
         way, loaded = self.program.gradients, self._loaded
         if way.compensation == "dc-asgd" and self._past:
             now = CPU.array(loaded.flat)
-            gradient = delay_compensated(gradient, now, self._past[0])
+            gradient = delay_compensated(gradient, now, self._past[0].parameters)
         if way.staleness:
-            self._past.append(CPU.array(loaded.flat).copy())
+            self._past.append(self._weights())
         if self._scale is not None:
             finite = bool(np.isfinite(gradient).all())
             step = self._before.step + len(self._reports)
@@ -323,7 +310,7 @@ class TrainSession:
         optimizer = self._ready_optimizer()
         for group, values in zip(optimizer.param_groups, options.groups, strict=True):
             group.update(values)
-        loaded.give_gradient(clipped(gradient, way.clip_norm))
+        loaded.give_gradient(clipped(gradient, way.clip_norm), given)
         optimizer.step()
 
     def _ready_optimizer(self) -> torch.optim.Optimizer:
@@ -334,8 +321,8 @@ class TrainSession:
         return self._optimizer
 
     def checksum(self) -> str:
-        """Return the SHA-256 of the parameters as they are now."""
-        return hash_parameters(CPU.array(self._loaded.flat))
+        """Return the SHA-256 of the weights as they are now."""
+        return self._weights().digest()
 
     def carried(self, part: int) -> dict[str, np.ndarray]:
         """Return what a part has kept for itself when these steps began."""
@@ -354,9 +341,9 @@ class TrainSession:
             CPU.array(loaded.flat).copy(),
             arrays,
             before.step + len(self._reports),
-            self._accumulated,
-            np.stack(self._past) if self._past else None,
-            {},
-            None if self._scale is None else self._scale.to_array(),
-            (*before.reports, *self._reports),
-        )
+            accumulated=self._accumulated,
+            given=self._given,
+            statistics=self._statistics,
+            scaling=None if self._scale is None else self._scale.to_array(),
+            reports=(*before.reports, *self._reports),
+        ).with_past(self._past)
