@@ -97,6 +97,7 @@ def test_what_a_model_returns_is_said():
     cases = [
         (lambda out, x: (out, x), r"a tuple of 2 \(\(2, 4\), .*out\[0\]"),
         (lambda out, x: {"logits": out}, r"a dict for 2.*out\['logits'\]"),
+        (lambda out, x: x[:, :4] + 0 * out.sum(), r"returns \(3, 4\).*block\.dst"),
         (lambda out, x: None, "returns None for 2 seeds"),
         (lambda out, x: out[:, :3], r"returns \(2, 3\).*set out_channels=4"),
         (lambda out, x: out.detach(), "does not depend on its trained parameters"),
@@ -110,28 +111,36 @@ def test_what_a_model_returns_is_said():
 class Deep(nn.Module):
     """A model of so many layers that does not say how many."""
 
-    def __init__(self, widths):
+    def __init__(self, widths, by_number=False):
         super().__init__()
+        self.by_number = by_number
         convs = (daskgnn.nn.SAGEConv(*pair) for pair in pairwise(widths))
         self.convs = nn.ModuleList(convs)
 
     def forward(self, x, blocks):
-        for conv, block in zip(self.convs, blocks, strict=False):
-            x = conv(x, block)
+        for i, conv in enumerate(self.convs[: None if self.by_number else len(blocks)]):
+            x = conv(x, blocks[i])
         return x
 
 
 def test_layers_and_fan_outs_that_differ(path):
-    with pytest.raises(ModelError, match=r"with 3 blocks.*give 3 fan-outs") as caught:
+    with pytest.raises(
+        ModelError, match=r"returns \(2, 8\).*with 3 blocks.*give 3 fan-outs"
+    ) as caught:
         trainer(path, 2, None, lambda graph: Deep([12, 8, 8, 4]))
     one_line(caught)
-    with pytest.raises(ModelError, match=r"2 layers.*1 fan-out|1 fan-out") as caught:
+    with pytest.raises(ModelError, match=r"with 1 blocks.*give 1 fan-outs") as caught:
         trainer(path, 2, None, lambda graph: Deep([12, 4]))
+    one_line(caught)
+    with pytest.raises(ModelError, match=r"IndexError.*give 3 fan-outs") as caught:
+        trainer(path, 2, None, lambda graph: Deep([12, 8, 8, 4], by_number=True))
     one_line(caught)
 
 
 def test_float_labels_are_named():
-    with pytest.raises(InputError, match=r"labels.*float.*1\.5") as caught:
+    with pytest.raises(
+        InputError, match=r"labels hold 1\.5 \(node 1, dtype float.*task of your own"
+    ) as caught:
         planted_graph(40, labels=[0.0, 1.5] * 20)
     one_line(caught)
 

@@ -120,9 +120,9 @@ def _class_numbers(array: np.ndarray) -> np.ndarray:
     if wrong.any():
         node = int(np.flatnonzero(given)[np.argmax(wrong)])
         raise GraphFormatError(
-            f"labels have dtype {array.dtype} and hold {values[wrong][0]:g} (node "
-            f"{node}), expected class numbers 0..C-1, or -1 for not given; to predict "
-            "numbers, leave labels out and pass Trainer a task of your own"
+            f"labels hold {values[wrong][0]:g} (node {node}, dtype {array.dtype}), "
+            "expected class numbers 0..C-1, or -1 for not given; to predict numbers, "
+            "leave labels out and pass Trainer a task of your own"
         )
     labels = np.full(array.shape, -1, dtype=np.int64)
     labels[given] = values.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Try a model and a task on a graph of two nodes before training."""
+"""Try a model and a task on a graph of a few nodes before training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def try_model(
     *,
     deterministic: bool,
 ) -> Trial:
-    """Run a copy of `model` on two linked nodes and check what comes out.
+    """Run a copy of `model` on two seeds and check what comes out.
 
     Parameters
     ----------
@@ -64,17 +64,15 @@ def try_model(
         changes its input in place; changes a buffer that is no state; or (with
         `deterministic`) drew from torch's generator.
     """
-    blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
-    x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
+    x, blocks = _two_seeds(graph, num_layers)
     model = copied(model).train()
     norms = BatchNorms(model)
     norms.watch()
     with torch.random.fork_rng(devices=[]):
         with pure_step(model, deterministic):
             norms.begin()
-            out = _call(model, "forward(x, blocks)", x, blocks)
+            out = _outputs(model, graph, x, blocks, num_outputs)
             calls = norms.calls()
-        _check_output(out, num_outputs, model, x, blocks)
         unused = _without_gradient(model, out)
         with torch.no_grad():
             expected = _call(model.eval(), "forward(x, blocks)", x, blocks)
@@ -228,36 +226,63 @@ def _agrees_by_layers(
     return h.shape == expected.shape and torch.allclose(h, expected, atol=1e-5)
 
 
-def _check_output(
-    out: Any,
-    columns: int | None,
+def _outputs(
     model: torch.nn.Module,
+    graph: Graph,
     x: torch.Tensor,
     blocks: list[Block],
-) -> None:
-    """Refuse outputs that are not one row a seed; say what they are."""
-    if isinstance(out, torch.Tensor) and out.ndim == 2 and columns is None:
-        columns = out.shape[1]
-    wanted = (2, columns)
-    if isinstance(out, torch.Tensor) and out.shape == wanted:
-        return
-    found = f"the model returns {_described(out)} for 2 seeds, expected a tensor"
-    if not isinstance(out, torch.Tensor):
-        which = _first_that_fits(out, wanted)
-        advice = "return the outputs alone" + ("" if which is None else which)
-        raise ModelError(f"{found} of shape {wanted}: {advice}")
-    given = len(blocks)
-    for other in (given + 1, given + 2, given - 1):
-        if other and _fits(model, x, blocks[:1] * other, wanted):
+    columns: int | None,
+) -> torch.Tensor:
+    """Return a model's outputs; refuse what is not one row a seed, and say what it is.
+
+    Raises
+    ------
+    ModelError
+        It says with how many blocks the model would be right, if it is their number.
+    """
+    try:
+        out = _call(model, "forward(x, blocks)", x, blocks)
+        if isinstance(out, torch.Tensor) and out.ndim == 2 and columns is None:
+            columns = out.shape[1]
+        _check_output(out, columns)
+    except ModelError as error:
+        given = len(blocks)
+        others = (given + 1, given + 2, given - 1)
+        if not columns or _fits(model, graph, given, columns):
+            raise
+        for other in filter(None, others):
+            if _fits(model, graph, other, columns):
+                raise ModelError(
+                    f"{error}; it would be right with {other} blocks, one a layer, and "
+                    f"there are {given}, one a fan-out: give {other} fan-outs, as in "
+                    f"num_neighbors={[10] * other}, or a model of {given} layers"
+                ) from error
+        raise
+    found: torch.Tensor = out
+    return found
+
+
+def _check_output(out: Any, columns: int | None) -> None:
+    wanted = (2, "C" if columns is None else columns)
+    if isinstance(out, torch.Tensor):
+        if out.shape != wanted:
+            hint = f": set out_channels={columns}"
+            if out.ndim == 2 and out.shape[1] == columns:
+                hint = ": return rows of the last block's destinations, as block.dst(h)"
             raise ModelError(
-                f"{found} of shape {wanted}; with {other} blocks it does, but there "
-                f"are {given}, one for each fan-out: give {other} fan-outs, as in "
-                f"num_neighbors={[10] * other}, or a model of {given} layers"
+                f"the model returns {tuple(out.shape)} for 2 seeds, expected "
+                f"{wanted}{hint}"
             )
-    hint = f": set out_channels={columns}" if columns else ""
-    if out.ndim == 2 and out.shape[1] == columns:
-        hint = ": return rows of the last block's destinations alone, as block.dst(h)"
-    raise ModelError(f"{found} of shape {wanted}{hint}")
+        return
+    places = out.items() if isinstance(out, dict) else ()
+    if isinstance(out, tuple | list):
+        places = enumerate(out)
+    fits = [key for key, each in places if getattr(each, "shape", None) == wanted]
+    advice = f", as in return out[{fits[0]!r}]" if fits else ""
+    raise ModelError(
+        f"the model returns {_described(out)} for 2 seeds, expected a tensor of shape "
+        f"{wanted}: return the outputs alone{advice}"
+    )
 
 
 def _described(out: Any) -> str:
@@ -270,38 +295,35 @@ def _described(out: Any) -> str:
     return "None" if out is None else f"a {type(out).__name__}"
 
 
-def _first_that_fits(out: Any, wanted: tuple[Any, ...]) -> str | None:
-    """Return how to get the outputs out of a tuple, list or dict."""
-    pairs = out.items() if isinstance(out, dict) else ()
-    if isinstance(out, tuple | list):
-        pairs = enumerate(out)
-    for key, each in pairs:
-        if isinstance(each, torch.Tensor) and each.shape == wanted:
-            return f", as in return out[{key!r}]"
-    return None
-
-
-def _fits(
-    model: torch.nn.Module, x: torch.Tensor, blocks: list[Block], wanted: Any
-) -> bool:
+def _fits(model: torch.nn.Module, graph: Graph, num_blocks: int, columns: int) -> bool:
     """Return whether a model gives the right shape with so many blocks."""
     try:
         with torch.no_grad():
-            out = model(x, blocks)
+            out = model(*_two_seeds(graph, num_blocks))
     except Exception:
         return False
-    return isinstance(out, torch.Tensor) and out.shape == wanted
+    return isinstance(out, torch.Tensor) and out.shape == (2, columns)
 
 
-def _two_nodes(weighted: bool) -> Block:
+def _two_seeds(graph: Graph, num_layers: int) -> tuple[torch.Tensor, list[Block]]:
+    """Return made-up rows and blocks of two seeds, and of one more node a hop."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2 + num_layers, graph.num_features, generator=generator)
+    sizes = range(1 + num_layers, 1, -1)
+    return x, [_ring(num_dst, weighted=graph.weighted) for num_dst in sizes]
+
+
+def _ring(num_dst: int, *, weighted: bool) -> Block:
+    """Return a block of a node more than destinations, each of which has the next."""
+    num_src = num_dst + 1
     return Block(
-        num_src=2,
-        num_dst=2,
-        starts=np.array([0, 1]),
-        ends=np.array([1, 2]),
-        indices=np.array([1, 0], np.int32),
-        edge_weight=np.ones(2, np.float32) if weighted else None,
-        ids=np.arange(2),
-        degree=np.ones(2, np.int64),
-        weighted_degree=np.ones(2, np.float32),
+        num_src=num_src,
+        num_dst=num_dst,
+        starts=np.arange(num_dst),
+        ends=np.arange(num_dst) + 1,
+        indices=np.arange(1, num_src, dtype=np.int32),
+        edge_weight=np.ones(num_dst, np.float32) if weighted else None,
+        ids=np.arange(num_src),
+        degree=np.ones(num_src, np.int64),
+        weighted_degree=np.ones(num_src, np.float32),
     )
