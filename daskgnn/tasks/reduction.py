@@ -158,7 +158,7 @@ class _Trial:
                 f"{self.name} returns {shape} for {len(outputs)} seeds, expected one "
                 f"number, their sum or mean: {self._corrected()}"
             )
-        return float(found)
+        return float(found.detach())
 
     def _corrected(self) -> str:
         """Return a call that is right."""
@@ -173,18 +173,21 @@ class _ClassTrial(_Trial):
     def __init__(self, loss: Loss, num_classes: int) -> None:
         super().__init__(loss, num_classes)
         count = min(num_classes, _MOST_CLASSES)
-        self.classes = np.unique(np.linspace(0, num_classes - 1, count).astype(int))
-        labels = [*self.classes.tolist(), -1]
+        classes = np.unique(np.linspace(0, num_classes - 1, count).astype(int))
+        self.labels = torch.tensor([-1, *classes.tolist()])
         generator = torch.Generator().manual_seed(0)
-        self.rows = torch.randn(len(labels), num_classes, generator=generator)
-        self.labels = torch.tensor(labels)
-        if not self._takes_unlabelled():
-            self.rows, self.labels = self.rows[:-1], self.labels[:-1]
+        self.rows = torch.randn(2 * len(self.labels), num_classes, generator=generator)
+        self.unlabelled = self._takes_unlabelled()
+        if not self.unlabelled:
+            self.labels = self.labels[1:]
+        # Each class twice: a weight may depend on more than it.
+        self.labels = self.labels.repeat(2)
+        self.rows = self.rows[: len(self.labels)]
 
     def _takes_unlabelled(self) -> bool:
         """Return whether the loss knows of nodes without a label."""
         try:
-            self.loss(self.rows[-2:], self.labels[-2:])
+            self.loss(self.rows[:2], self.labels[:2])
         except Exception:
             return False
         return True
@@ -194,7 +197,7 @@ class _ClassTrial(_Trial):
         for weights in (self._named(), np.ones(self.num_classes + 1), self._found()):
             if weights is None:
                 continue
-            last = weights[-1] if len(self.labels) > len(self.classes) else weights[0]
+            last = weights[-1] if self.unlabelled else weights[0]
             weights = np.append(weights[:-1], last)
             rows = weights[CPU.array(self.labels)]
             equal = bool((weights == weights[0]).all())
@@ -214,15 +217,16 @@ class _ClassTrial(_Trial):
 
     def _found(self) -> np.ndarray | None:
         """Return weights found by pairs: of losses a and b, (v a + w b) / (v + w)."""
-        if len(self.classes) < self.num_classes:
+        count = len(self.labels) // 2
+        if count < self.num_classes:
             return None
-        usable = np.flatnonzero(np.isfinite(self.alone))
+        usable = np.flatnonzero(np.isfinite(self.alone[:count]))
         usable = usable[np.argsort(self.alone[usable])].tolist()
         for base in (*usable[-1:], *usable[:1]):
             known = self._relative_to(base, usable)
             if known is not None:
                 weights = np.zeros(self.num_classes + 1)
-                weights[CPU.array(self.labels)] = known
+                weights[CPU.array(self.labels[:count])] = known[:count]
                 return weights
         return None
 

@@ -99,9 +99,9 @@ def test_several_labels_a_node(loss, missing):
     data = planted_graph(120, name="small")
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (120, 4)).astype(np.float32)
-    if missing:
-        labels[rng.random(labels.shape) < 0.3] = np.nan
     data = planted_graph(120, name="small", labels=labels)
+    if missing:
+        data.labels[rng.random(labels.shape) < 0.3] = np.nan
     theirs = linear()
     run = run_of(linear(), 3, data, loss=loss)
     run.fit(1)
@@ -119,7 +119,7 @@ def of_hard_seeds(outputs, labels):
         (nn.CrossEntropyLoss(reduction="none"), r"shape \(1,\).*reduction='mean'"),
         (lambda h, y: h, r"shape \(1, 4\)"),
         (lambda h, y: 1.0, "float"),
-        (lambda h, y: cross_entropy(y, h), "TypeError|RuntimeError"),
+        (lambda h, y: cross_entropy(y, h), "fails: NotImplementedError"),
         (lambda h, y: cross_entropy(h, y, reduction="sum") + 1, "neither the sum nor"),
         (of_hard_seeds, "weights seeds by more than their labels"),
         ("cross_entropy", "expected a function"),

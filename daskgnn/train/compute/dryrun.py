@@ -166,9 +166,9 @@ def _try_loss(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> Non
 
 def _try_sum(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> None:
     """Refuse a loss that is the same for targets that are there twice."""
-    once = float(task.loss(h, batch.as_tensors(CPU.tensor)))
+    once = task.loss(h, batch.as_tensors(CPU.tensor)).item()
     both, again = torch.cat([h, h]), twice(batch, len(h)).as_tensors(CPU.tensor)
-    found = float(_try(name, task.loss, both, again))
+    found = _try(name, task.loss, both, again).item()
     if once and abs(found - once) < 1e-5 * abs(once):
         raise InputError(
             f"{name} returned {once:g} for {len(batch.rows)} targets and for each of "

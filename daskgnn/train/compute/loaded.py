@@ -16,6 +16,8 @@ from daskgnn.nn.device import CPU
 from daskgnn.train.compute.state import Weights, flatten
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daskgnn.kernels.batch import PreparedStep
     from daskgnn.train.compute.program import Program
 
@@ -35,7 +37,7 @@ class LoadedModel:
             place += size
         self.norms = BatchNorms(self.model)
         self.norms.watch()
-        self._calls = program.trial.calls
+        self._trial = program.trial
 
     def gradient(self, loss: torch.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the gradient of `loss` by all parameters, float32 [n].
@@ -75,7 +77,7 @@ class LoadedModel:
         """Return the model's outputs in training, and what its rows' sums are."""
         self.norms.begin()
         outputs = self.model(*given)
-        return outputs, self.norms.take(self._calls)
+        return outputs, self.norms.take(self._trial.calls)
 
     def pooled(
         self, statistics: np.ndarray | None, sums: np.ndarray | None
@@ -83,11 +85,19 @@ class LoadedModel:
         """Return the running statistics after a step, from the sums of all parts."""
         if statistics is None or sums is None:
             return statistics
-        return self.norms.pooled(statistics, sums, self._calls)
+        return self.norms.pooled(statistics, sums, self._trial.calls)
+
+    def untrained(self) -> Iterator[slice]:
+        """Yield where parameters lie that have no gradient in any step."""
+        place = 0
+        for number, p in enumerate(self.parameters):
+            if not p.requires_grad or number in self._trial.unused:
+                yield slice(place, place + p.numel())
+            place += p.numel()
 
     def no_rows(self) -> np.ndarray | None:
         """Return the sums of a part without rows; None without batch normalisation."""
-        return self.norms.nothing(self._calls)
+        return self.norms.nothing(self._trial.calls)
 
     def with_weights(self, weights: Weights) -> torch.nn.Module:
         """Return the model with some weights."""

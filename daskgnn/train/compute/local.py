@@ -168,6 +168,8 @@ class Replicas:
             mean = total.gradient / np.float32(num_parts)
             place = length = len(replica.parameters)
             loaded, statistics = load_model(self.program), self._state.statistics
+            for where in loaded.untrained():  # an average of equals may be rounded
+                mean[where] = self._state.parameters[where]
             for sums in () if total.statistics is None else total.statistics:
                 statistics = loaded.pooled(statistics, sums)
             optimizer = dict(replica.optimizer)
