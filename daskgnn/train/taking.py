@@ -94,7 +94,7 @@ class GivenModel:
             an_epoch = -(-plan.steps_per_epoch // together)
             done = done * an_epoch + run_state.position.step // together
             count *= an_epoch
-        try_schedule(self.options, self.model, run_state.schedule, count - done)
+        try_schedule(self.options, self.model, run_state.schedule, done, count)
 
     def write(self, weights: Weights) -> None:
         """Give the model the weights of a run."""

@@ -42,7 +42,7 @@ def test_accumulated_steps_are_one_update():
     options = {"scheduler_interval": "step", "accumulate": 3}
     run = run_of(linear(), scheduler=one_cycle(5), **options)
     run.fit(2)  # two updates an epoch
-    with pytest.raises(ModelError, match="after 1 of the 2 updates to come"):
+    with pytest.raises(ModelError, match="after update 6 of 6"):
         run.fit(3)
 
 

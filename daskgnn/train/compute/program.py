@@ -86,8 +86,10 @@ class Program:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the payload."""
-        return hashlib.sha256(self.payload).hexdigest()
+        """SHA-256 of the payload, and of what was seen of the model."""
+        found = hashlib.sha256(self.payload)
+        found.update(repr(self.trial).encode())
+        return found.hexdigest()
 
     @property
     def given(self) -> np.ndarray | None:

@@ -111,7 +111,11 @@ def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
 
 
 def try_schedule(
-    options: TrainOptions, model: torch.nn.Module, so_far: Schedule, count: int
+    options: TrainOptions,
+    model: torch.nn.Module,
+    so_far: Schedule,
+    done: int,
+    count: int,
 ) -> None:
     """Advance a copy of a schedule as often as a run will.
 
@@ -119,8 +123,9 @@ def try_schedule(
     ----------
     so_far : Schedule
         Where the run stands.
-    count : int
-        How often it advances: after updates, or after epochs.
+    done, count : int
+        How often it has advanced, and will have in the end: after updates, or after
+        epochs.
 
     Raises
     ------
@@ -132,14 +137,14 @@ def try_schedule(
     schedule = new_schedule(options, model)
     schedule.load(so_far.state())
     each = "update" if schedule.interval == "step" else "epoch"
-    for number in range(count):
+    for number in range(done + 1, count + 1):
         try:
             schedule.advance(0.0, 0.0)
         except Exception as error:
             raise ModelError(
-                f"scheduler {type(schedule.scheduler).__name__} fails after "
-                f"{number + 1} of the {count} {each}s to come ({first_line(error)}): "
-                f"make it for {count} {each}s"
+                f"scheduler {type(schedule.scheduler).__name__} fails after {each} "
+                f"{number} of {count} ({first_line(error)}): make it for {count} "
+                f"{each}s"
             ) from error
 
 
