@@ -104,6 +104,18 @@ def test_a_resumed_run_takes_the_checkpoint(path, tmp_path):
     assert again.params_sha256 == whole.params_sha256
 
 
+def test_weights_that_were_loaded_are_in_a_checkpoint_at_once(tmp_path):
+    options = {"out": str(tmp_path / "run")}
+    run = run_of(linear(0), **options, progress=AtStep(4, stop), window=1)
+    run.fit(1)
+    run.model.load_state_dict(linear(7).state_dict())
+    with pytest.raises(RuntimeError, match="stopped"):
+        run.fit(2)
+    again = run_of(linear(3), **options)
+    again.restore()
+    np.testing.assert_array_equal(again.run_state.state.parameters, flat(linear(7)))
+
+
 def test_a_model_that_cannot_be_trained_any_more_is_refused(path):
     run = trainer(path, 2, None)
     for p in run.model.parameters():
