@@ -241,7 +241,8 @@ class _ClassTrial(_Trial):
         other = max(counted, key=lambda row: self._distance(row, base))
         for row in counted:
             # The losses of a pair must differ for their weights to be seen.
-            if row != other and self._distance(row, other) > self._distance(row, base):
+            near = self._distance(row, base) < self._distance(row, other)
+            if near and row != base:
                 weights[row] = self._weight(row, other) * weights[other]
         return weights
 

@@ -103,12 +103,10 @@ def test_running_statistics_are_of_all_parts_rows(num_parts, batch_size, momentu
 
 
 WAYS = [
-    {"gradients": "ring"},
+    {"gradients": "ring", "accumulate": 2, "precision": "fp16"},
     {"gradients": "async", "staleness": 2},
-    {"accumulate": 2},
     {"local_steps": 3},
     {"compress": "topk:0.2"},
-    {"precision": "fp16"},
 ]
 
 

@@ -54,12 +54,10 @@ def test_a_layer_without_gradient_is_left_alone(data_dependent, num_parts):
 
 
 WAYS = [
-    {"gradients": "ring"},
+    {"gradients": "ring", "accumulate": 3},
     {"gradients": "async", "staleness": 1},
     {"gradients": "server", "staleness": 1},
-    {"accumulate": 3},
     {"local_steps": 2},
-    {"compress": "topk:0.1"},
     {"compress": "int8"},
 ]
 
