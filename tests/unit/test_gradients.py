@@ -21,8 +21,8 @@ from daskgnn.train.compute.gradients import (
     compression,
     step_weights,
 )
-from daskgnn.train.compute.program import TrainSession
 from daskgnn.train.compute.schedule import optimizer_factory
+from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.plan import Position, windows
 

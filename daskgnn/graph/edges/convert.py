@@ -121,10 +121,12 @@ def _class_numbers(array: np.ndarray) -> np.ndarray:
     values = array[given]
     wrong = values != np.clip(np.floor(values), -(2**31), 2**31)
     if wrong.any():
+        node = int(np.flatnonzero(given)[np.argmax(wrong)])
         raise GraphFormatError(
-            f"labels hold {values[wrong][0]}, expected class numbers 0..C-1 or -1 for "
-            f"not given: pass integers (numbers to predict are not labels but values "
-            f"of a task of your own: docs/limits.md)"
+            f"labels hold {values[wrong][0]:g} (node {node}, dtype {array.dtype}), "
+            "expected class numbers 0..C-1, or -1 for not given: pass integers "
+            "(numbers to predict are not labels but values of a task of your own: "
+            "docs/limits.md)"
         )
     labels = np.full(array.shape, -1, dtype=np.int64)
     labels[given] = values.astype(np.int64)
