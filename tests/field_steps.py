@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch.nn import functional
-from training import planted_graph
+from training import AT_ONCE, planted_graph
 
 import daskgnn
 
@@ -30,7 +30,7 @@ def linear(seed=0):
 def run_of(model, num_parts=2, data=None, client=None, **options):
     """Return a trainer of a planted graph, with plain SGD."""
     data = data or planted_graph(120, name="small")
-    options = {"batch_size": 16, "optimizer": "sgd", "lr": 0.3, **options}
+    options = {"batch_size": 16, "optimizer": "sgd", "lr": 0.3, **AT_ONCE, **options}
     graph = daskgnn.open_graph(data.partition(8), num_parts)
     return daskgnn.Trainer(model, graph, num_neighbors=[1], client=client, **options)
 

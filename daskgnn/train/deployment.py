@@ -111,7 +111,7 @@ class Deployment:
     @cached_property
     def programs(self) -> list[Any]:
         """Keys of the program, by part."""
-        return self._sent(self.program, f"{self.run}-{self.program.digest[:8]}")
+        return self._sent(self.program, self.run)
 
     def _sent(self, program: Program, name: str) -> list[Any]:
         """Send a program; return its keys by part."""
@@ -152,13 +152,13 @@ class Deployment:
 
     def use(self, program: Program) -> None:
         """Compute with another program from now on."""
-        held = self.__dict__.pop("programs", None)
-        evaluator = self.__dict__.get("evaluator")
+        held, evaluator = map(self.__dict__.get, ("programs", "evaluator"))
+        # Nothing has changed if it cannot be sent.
+        self.programs = self._sent(program, new_name())
         self.program = program
-        if held is not None:
-            self.executor.release(held)
         if evaluator is not None:
             evaluator.programs, evaluator.trial = self.programs, program.trial
+        self.executor.release(held or ())
 
     def load(self) -> None:
         """Wait until the blocks are loaded: what a store hides is found here."""

@@ -49,7 +49,7 @@ def starting_from(given: Mapping[str, Any]) -> dict[str, Any]:
     return there | {"recipe": False} | said
 
 
-def take_parameters(model: torch.nn.Module, place: str) -> int:
+def take_weights(model: torch.nn.Module, place: str) -> int:
     """Give a model the best weights of another run; return the step they are of.
 
     Raises

@@ -244,9 +244,8 @@ class RunState:
         self.best = None
         if facts["best"] is not None:
             epoch, score = facts["best"]
-            step = facts.get("best_step")
-            found = arrays["best_parameters"], step, arrays.get("best_statistics")
-            self.best = Best(epoch, score, *found)
+            best, step = best_weights(checkpoint), facts.get("best_step")
+            self.best = Best(epoch, score, best.parameters, step, best.statistics)
         self.evaluations_since_best = facts["evaluations_since_best"]
         self.stopped = facts["stopped"]
         self.epoch = Sums(**facts["epoch_sums"])

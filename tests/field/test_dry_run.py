@@ -28,29 +28,59 @@ def one_cycle(total):
 )
 def test_a_schedule_that_is_too_short(interval, total, right):
     options = {"scheduler_interval": interval}
-    run = run_of(linear(), scheduler=one_cycle(total), **options)
+    run = run_of(linear(), lr_scheduler=one_cycle(total), **options)
     assert run.plan.steps_per_epoch == 4
     with pytest.raises(ModelError, match=f"OneCycleLR.*make it for {right}") as caught:
         run.fit(3)
     one_line(caught, run)
-    run = run_of(linear(), scheduler=one_cycle(right + 1), **options)
+    run = run_of(linear(), lr_scheduler=one_cycle(right + 1), **options)
     run.fit(3)
     assert run.run_state.position.epoch == 3
 
 
 def test_accumulated_steps_are_one_update():
     options = {"scheduler_interval": "step", "accumulate": 3}
-    run = run_of(linear(), scheduler=one_cycle(5), **options)
+    run = run_of(linear(), lr_scheduler=one_cycle(5), **options)
     run.fit(2)  # two updates an epoch
     with pytest.raises(ModelError, match="after update 6 of 6"):
         run.fit(3)
+
+
+def test_warm_up_leaves_the_schedule_as_long_as_it_is():
+    options = {"scheduler_interval": "step", "warmup_steps": 3}
+    run = run_of(linear(), lr_scheduler=one_cycle(9), **options)
+    run.fit(2)
+    with pytest.raises(ModelError, match="after update 10 of 12"):
+        run.fit(3)
+
+
+class OwnRate(torch.optim.Optimizer):
+    """An optimizer that calls its learning rate something else."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"eta": 0.1})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= group["eta"] * p.grad
+
+
+def test_warm_up_leaves_an_optimizer_without_learning_rate_alone():
+    runs = [run_of(linear(), optimizer=OwnRate, warmup_steps=w) for w in (0, 20)]
+    for run in runs:
+        run.fit(1)
+    plain = run_of(linear(), lr=0.1)
+    plain.fit(1)
+    assert {run.params_sha256 for run in runs} == {plain.params_sha256}
 
 
 def test_a_plateau_by_step_is_told_what_to_do():
     with pytest.raises(ModelError, match="scheduler_interval='epoch'") as caught:
         run_of(
             linear(),
-            scheduler=lr_scheduler.ReduceLROnPlateau,
+            lr_scheduler=lr_scheduler.ReduceLROnPlateau,
             scheduler_interval="step",
         )
     one_line(caught)
@@ -65,8 +95,8 @@ def failing(*_):
     [
         ({"optimizer": failing}, "the optimizer cannot be made.*KeyError"),
         ({"optimizer": lambda parameters: None}, "optimizer returned NoneType"),
-        ({"scheduler": failing}, "scheduler cannot be made.*KeyError"),
-        ({"scheduler": lambda optimizer: None}, "scheduler returned NoneType"),
+        ({"lr_scheduler": failing}, "scheduler cannot be made.*KeyError"),
+        ({"lr_scheduler": lambda optimizer: None}, "scheduler returned NoneType"),
         ({"loss": failing}, "loss=failing.*KeyError"),
     ],
 )

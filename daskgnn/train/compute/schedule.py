@@ -142,7 +142,7 @@ def try_schedule(
             schedule.advance(0.0, 0.0)
         except Exception as error:
             raise ModelError(
-                f"scheduler {type(schedule.scheduler).__name__} fails after {each} "
+                f"lr_scheduler {type(schedule.scheduler).__name__} fails after {each} "
                 f"{number} of {count} ({first_line(error)}): make it for {count} "
                 f"{each}s"
             ) from error
@@ -174,8 +174,8 @@ class Schedule:
             return
         if interval == "step" and self._is_plateau:
             raise ModelError(
-                "scheduler ReduceLROnPlateau needs a loss or a score, and there is one "
-                "an epoch: use scheduler_interval='epoch'"
+                "lr_scheduler ReduceLROnPlateau needs a loss or a score, and there is "
+                "one an epoch: use scheduler_interval='epoch'"
             )
         # Schedulers warn unless the optimizer has stepped before them.
         optimizer.step()
@@ -253,13 +253,13 @@ def _made(factory: SchedulerFactory, optimizer: torch.optim.Optimizer) -> Any:
         scheduler = factory(optimizer)
     except Exception as error:
         raise ModelError(
-            f"scheduler cannot be made of {type(optimizer).__name__} "
+            f"lr_scheduler cannot be made of {type(optimizer).__name__} "
             f"({type(error).__name__}: {first_line(error)})"
         ) from error
     if not hasattr(scheduler, "step") or not hasattr(scheduler, "state_dict"):
         raise ModelError(
-            f"scheduler returned {type(scheduler).__name__}, expected one of "
-            "torch.optim.lr_scheduler: scheduler=lambda optimizer: "
+            f"lr_scheduler returned {type(scheduler).__name__}, expected one of "
+            "torch.optim.lr_scheduler: lr_scheduler=lambda optimizer: "
             "torch.optim.lr_scheduler.StepLR(optimizer, 10)"
         )
     return scheduler
