@@ -61,6 +61,8 @@ class NodeClassification(Task):
     0.5
     >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy)).item() > 1
     True
+    >>> task.target_weight(batch) is None  # as for any loss that is no weighted mean
+    True
     """
 
     def __init__(self, loss: Loss | None = None) -> None:

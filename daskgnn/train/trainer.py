@@ -96,8 +96,8 @@ class Trainer:
     >>> import os, tempfile
     >>> [path.name for path in trainer.write_profile(tempfile.mkdtemp())]
     ['profile.json', 'profile.png']
-    >>> trainer.executor.num_workers()
-    0
+    >>> trainer.executor.num_workers(), trainer.program.threads
+    (0, 1)
 
     With a directory for checkpoints, another `Trainer` can continue:
 
