@@ -77,6 +77,8 @@ class NodeClassification(Task):
     {'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'num_nodes': 1}
     >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy)).item() > 1
     True
+    >>> task.target_weight(batch) is None  # as for any loss that is no weighted mean
+    True
     """
 
     def __init__(
