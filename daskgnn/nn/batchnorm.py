@@ -23,7 +23,8 @@ def is_pooled(module: torch.nn.Module) -> bool:
     plain = (
         isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward
     )
-    return plain and module.track_running_stats and module.running_mean is not None
+    tracks = bool(getattr(module, "track_running_stats", False))
+    return plain and tracks and getattr(module, "running_mean", None) is not None
 
 
 class BatchNorms:

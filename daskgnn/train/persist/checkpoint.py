@@ -205,13 +205,18 @@ def _is_held(storage: Storage, checkpoint: Checkpoint) -> bool:
     if not storage.exists(f"{name}/{MANIFEST}"):
         return False
     try:
-        found = _load(storage, f"{name}/")
+        held = _load(storage, f"{name}/").arrays
     except CheckpointError:
         return False
-    return all(
-        np.array_equal(*(c.arrays.get(name) for c in (found, checkpoint)))
-        for name in WEIGHTS
-    )
+    mine = checkpoint.arrays
+    return all(_equal(held.get(name), mine.get(name)) for name in WEIGHTS)
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Return whether two arrays are alike, or both missing."""
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 def _forget_others(storage: Storage, written: Checkpoint, keep: int) -> None:
