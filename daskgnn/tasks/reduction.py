@@ -174,7 +174,7 @@ class _ClassTrial(_Trial):
         super().__init__(loss, num_classes)
         count = min(num_classes, _MOST_CLASSES)
         classes = np.unique(np.linspace(0, num_classes - 1, count).astype(int))
-        self.labels = torch.tensor([-1, *classes.tolist()])
+        self.labels = CPU.tensor(np.append(-1, classes))
         generator = torch.Generator().manual_seed(0)
         self.rows = torch.randn(2 * len(self.labels), num_classes, generator=generator)
         self.unlabelled = self._takes_unlabelled()
