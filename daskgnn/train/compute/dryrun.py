@@ -284,10 +284,9 @@ def _check_output(out: Any, columns: int | None) -> None:
                 f"{wanted}{hint}"
             )
         return
-    places = out.items() if isinstance(out, dict) else ()
-    if isinstance(out, tuple | list):
-        places = enumerate(out)
-    fits = [key for key, each in places if getattr(each, "shape", None) == wanted]
+    inside = dict(enumerate(out)) if isinstance(out, tuple | list) else out
+    pairs = inside.items() if isinstance(inside, dict) else ()
+    fits = [key for key, each in pairs if getattr(each, "shape", None) == wanted]
     advice = f", as in return out[{fits[0]!r}]" if fits else ""
     raise ModelError(
         f"the model returns {_described(out)} for 2 seeds, expected a tensor of shape "

@@ -68,8 +68,8 @@ class LocalSteps(StepMethod):
         work = {here(): Work(own.clock.take(), began, time.time())}
         sums = _with_last(session.program, replica.sums, share.statistics)
         # The running statistics are of all parts' rows: see `Replicas.average`.
-        alone = {"given": _given(session.program, share), "statistics": None}
-        share = replace(share, work=work, sent_bytes=0, **alone)
+        given = _given(session.program, share)
+        share = replace(share, work=work, sent_bytes=0, given=given, statistics=None)
         own.update(share, None, replace(step.options, weight=float(step.num_parts)))
         replica = replace(own.state(), sums=sums)
         for did in replica.reports[-1].work.values():
@@ -203,10 +203,10 @@ def _with_last(
     program: Program, sums: np.ndarray | None, last: np.ndarray | None
 ) -> np.ndarray | None:
     """Return what a part adds to the statistics of each step since the last average."""
-    rows = [load_model(program).no_rows() if last is None else last]
-    if rows[0] is None:
-        return None
-    return np.stack([*(() if sums is None else sums), *rows])
+    row = load_model(program).no_rows() if last is None else last
+    if row is None or sums is None:
+        return None if row is None else row[None]
+    return np.concatenate([sums, row[None]])
 
 
 def _given(program: Program, share: PartGradient) -> np.ndarray | None:
