@@ -34,6 +34,9 @@ class DaskGNNError(Exception):
     num_clusters=1000 for a graph of 34 nodes: give a number in 1..34
     """
 
+    in_file = False
+    """Whether it speaks of settings as a configuration file has them."""
+
     def __init__(self, message: object = "", *, python: str = "", shell: str = ""):
         # One argument, so that a pickled error is made again from its message.
         super().__init__(f"{message}: {python}" if python else f"{message}")

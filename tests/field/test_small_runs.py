@@ -7,7 +7,6 @@ import pytest
 from training import invoked, planted_graph, stored
 
 import daskgnn
-from daskgnn.cli import errors  # noqa: F401
 from daskgnn.errors import InputError
 from daskgnn.train import run as runs
 
@@ -59,7 +58,7 @@ def finished(small_path, tmp_path_factory):
 
 
 def test_small_graphs_need_no_cluster(finished, tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise AssertionError("a cluster was started")
 
     monkeypatch.setattr("daskgnn.cluster.clusters.own_cluster", refuse)

@@ -48,9 +48,9 @@ def refused(*words):
 def test_a_missing_number_is_named_by_id_column_and_file(tables, tmp_path):
     edges, nodes = tables(age=[*range(7), np.nan, *range(4)])
     said = refused("partition", edges, str(tmp_path / "g.zarr"), "--nodes", nodes)
-    assert f"node 'w7' hold NaN or Inf (column 'age' of {nodes})" in said
+    assert all(word in said for word in ("node 'w7'", "column 'age'", nodes))
     assert not PYTHON.search(said)
-    with pytest.raises(GraphFormatError, match=r"node 'w7'.*fill in the value in"):
+    with pytest.raises(GraphFormatError, match=r"node 'w7'.*fill"):
         daskgnn.read_edge_list(edges, nodes=nodes)
     with pytest.raises(GraphFormatError, match=r"node 'b'.*np.nan_to_num"):
         daskgnn.from_edge_index(
@@ -254,8 +254,9 @@ def test_attributes_of_graphml_are_named_with_their_file(tmp_path):
     origin = nx.path_graph(["a", "b", "c"])
     nx.set_node_attributes(origin, {"a": 1.0, "b": float("nan"), "c": 2.0}, "age")
     nx.write_graphml(origin, tmp_path / "x.graphml")
-    with pytest.raises(GraphFormatError, match=r"node 'b'.*'age' of .*x\.graphml"):
+    with pytest.raises(GraphFormatError, match=r"node 'b'.*x\.graphml") as caught:
         daskgnn.read_graphml(tmp_path / "x.graphml", features=["age"])
+    assert "column 'age'" in str(caught.value)
 
 
 @pytest.mark.parametrize("wrong", [-1.0, np.nan])
