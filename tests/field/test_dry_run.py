@@ -64,7 +64,7 @@ class OwnRate(torch.optim.Optimizer):
     def step(self, closure=None):
         for group in self.param_groups:
             for p in group["params"]:
-                p -= group["eta"] * p.grad
+                p.add_(p.grad, alpha=-group["eta"])
 
 
 def test_warm_up_leaves_an_optimizer_without_learning_rate_alone():
