@@ -105,7 +105,7 @@ class Minibatches:
     >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
     >>> model = daskgnn.nn.GraphSAGE(graph.num_features, 16, graph.num_classes)
     >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    >>> batches = daskgnn.Minibatches(graph, [10, 5], "train", batch_size=8)
+    >>> batches = daskgnn.Minibatches(graph, [10, 5], "train", batch_size=2)
     >>> len(batches)
     2
     >>> for epoch in range(3):

@@ -191,7 +191,7 @@ def test_missing_and_damaged_files_are_named(tmp_path, name):
     with pytest.raises(DatasetError, match=r"csv\.gz is damaged"):
         from_ogb("ogbn-arxiv", tmp_path)
     path.unlink()
-    with pytest.raises(DatasetError, match=r"is missing|pass --yes"):
+    with pytest.raises(DatasetError, match=r"is missing|pass yes=True"):
         from_ogb("ogbn-arxiv", tmp_path)
 
 
@@ -242,7 +242,7 @@ def test_without_yes_the_size_is_said_and_nothing_fetched(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr("builtins.input", refuse)
-    with pytest.raises(DatasetError, match=f"{size}.*--yes") as caught:
+    with pytest.raises(DatasetError, match=f"{size}.*yes=True") as caught:
         load_dataset(name, data_dir=tmp_path)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
