@@ -23,7 +23,7 @@ from daskgnn import nn
 from daskgnn.cluster.clusters import own_cluster
 from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.train.compute.gradients import UpdateOptions
-from daskgnn.train.compute.program import TrainSession
+from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.plan import Position, windows
 
 EPOCHS = 4

@@ -25,7 +25,7 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.kernels.sampled import SampledWindow
     from daskgnn.prepare.rowfiles import SortedRows
     from daskgnn.tasks.scores import ClassScores, Ranking
-    from daskgnn.train.compute.state import TrainState
+    from daskgnn.train.compute.state import TrainState, Weights
 
     kinds = (
         ArrayRecord,
@@ -41,6 +41,7 @@ def _register_dataclasses(sizeof: Any) -> None:
         SortedRows,
         Timed,
         TrainState,
+        Weights,
     )
     for kind in kinds:
         sizeof.register(kind)(array_bytes)

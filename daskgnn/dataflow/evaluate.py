@@ -96,18 +96,18 @@ def evaluate_layers(
     num_layers: int,
     layer: Callable[..., np.ndarray],
     programs: list[Any],
-    parameters: np.ndarray,
+    weights: Any,
 ) -> tuple[dict[Any, Any], list[Any]]:
     """Return the graph of all layers, and the P keys of the outputs [n_p, C].
 
     Parameters
     ----------
     layer : callable
-        ``(program, parameters, i, block, halo, whole part, own rows or None,
+        ``(program, weights, i, block, halo, whole part, own rows or None,
         halo rows) -> float32 [n_p, D]``
     """
     name = ("parameters", whole.run, evaluation, 0)
-    tasks: dict[Any, Any] = {name: DataNode(name, parameters)}
+    tasks: dict[Any, Any] = {name: DataNode(name, weights)}
     parts = range(whole.book.num_parts)
     before: list[Any] = []
     for i in range(num_layers):
@@ -155,13 +155,13 @@ def take_hidden(hidden: np.ndarray, ids: np.ndarray, start: int) -> np.ndarray:
 def compute_layer(
     layer: Callable[..., np.ndarray],
     program: Any,
-    parameters: np.ndarray,
+    weights: Any,
     i: int,
     blocks: PartBlocks,
     *rest: Any,
 ) -> np.ndarray:
     """Compute a layer of a part: see `evaluate_layers`."""
-    return layer(program, parameters, i, blocks.adjacency, *rest)
+    return layer(program, weights, i, blocks.adjacency, *rest)
 
 
 def score_parts(

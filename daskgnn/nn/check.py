@@ -10,6 +10,7 @@ from torch import nn
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import AGGREGATIONS
+from daskgnn.nn.batchnorm import is_pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,9 @@ def _draws(module: nn.Module) -> bool:
 
 
 def _uses_batch(module: nn.Module) -> bool:
-    """Return whether `module` keeps running statistics, or uses those of its rows."""
+    """Return whether `module` has statistics that cannot be pooled over parts."""
+    if is_pooled(module):
+        return False
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return True
     tracks = getattr(module, "track_running_stats", False)
@@ -90,8 +93,8 @@ def check_model(model: nn.Module, deterministic: bool = True) -> None:
         A module with ``forward(x, blocks)`` and optionally ``num_layers``.
     deterministic : bool, default True
         Whether to refuse modules that draw from torch's random generator, and modules
-        with statistics of the batch, which would depend on how a batch is cut into
-        parts.
+        with statistics of the batch that cannot be pooled over parts, as those of
+        ``torch.nn.BatchNorm1d`` are.
 
     Raises
     ------
@@ -104,9 +107,10 @@ def check_model(model: nn.Module, deterministic: bool = True) -> None:
     >>> from daskgnn.nn import GraphSAGE, check_model
     >>> check_model(GraphSAGE(64, 128, 10, dropout=0.5))
     >>> check_model(torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8)))
+    >>> check_model(torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Dropout(0.5)))
     Traceback (most recent call last):
         ...
-    daskgnn.errors.ModelError: module '1' (BatchNorm1d) has statistics of the batch ...
+    daskgnn.errors.ModelError: module '1' (Dropout) draws from torch's generator, ...
     """
     _check_form(model)
     _check_parameters(model)
@@ -122,15 +126,15 @@ def check_model(model: nn.Module, deterministic: bool = True) -> None:
             )
         if _uses_batch(module):
             raise ModelError(
-                f"{_named(name, module)} has statistics of the batch (running_mean, "
-                "running_var), which depend on how it is cut into parts: use "
-                "torch.nn.LayerNorm, or pass deterministic=False"
+                f"{_named(name, module)} has statistics of the batch that cannot be "
+                "pooled over parts, as running_mean and running_var of "
+                "torch.nn.BatchNorm1d are: use that, or torch.nn.LayerNorm"
             )
 
 
 @contextmanager
 def pure_step(model: nn.Module, deterministic: bool = True) -> Iterator[None]:
-    """Check that a model's step draws no random numbers and changes no buffer.
+    """Check that a model's step changes no buffer and draws no random numbers.
 
     This finds what `check_model` cannot see, such as a call of
     ``torch.nn.functional.dropout``. Torch's CPU generator belongs to the whole process,
@@ -141,7 +145,7 @@ def pure_step(model: nn.Module, deterministic: bool = True) -> Iterator[None]:
     model : torch.nn.Module
         The model that is called inside the ``with`` statement.
     deterministic : bool, default True
-        Whether to check at all.
+        Whether to refuse random numbers as well.
 
     Yields
     ------
@@ -165,18 +169,16 @@ def pure_step(model: nn.Module, deterministic: bool = True) -> Iterator[None]:
         ...
     daskgnn.errors.ModelError: Linear drew from torch's generator: ...
     """
-    if not deterministic:
-        yield
-        return
     before = torch.get_rng_state()
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     yield
     kind = type(model).__name__
-    if not torch.equal(before, torch.get_rng_state()):
+    if deterministic and not torch.equal(before, torch.get_rng_state()):
         raise ModelError(f"{kind} drew from torch's generator: {_ADVICE}")
     for name, buffer in model.named_buffers():
         if name not in buffers or not torch.equal(buffer, buffers[name]):
             raise ModelError(
-                f"buffer {name!r} of {kind} changed in training: make it a parameter, "
-                "or pass deterministic=False"
+                f"buffer {name!r} of {kind} changed in training, and what parts write "
+                "there is not brought together: make it a parameter, or leave it as "
+                "it is; of buffers, those of torch.nn.BatchNorm1d are state"
             )

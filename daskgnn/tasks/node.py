@@ -10,6 +10,7 @@ import numpy as np
 from daskgnn.errors import InputError
 from daskgnn.kernels.targets import Targets
 from daskgnn.tasks.loss import Loss, describe_function, loss_of
+from daskgnn.tasks.reduction import Reduction, find_reduction
 from daskgnn.tasks.scores import (
     ClassScores,
     f1,
@@ -39,8 +40,10 @@ class NodeClassification(Task):
     Parameters
     ----------
     loss : callable, optional
-        ``(outputs, labels) -> sum over the nodes``; by default cross entropy, or binary
-        cross entropy if a node can have several labels.
+        ``(outputs, labels) -> sum or mean over the nodes``, for instance
+        ``torch.nn.CrossEntropyLoss()``: which of them is found by calling it. By
+        default cross entropy, or binary cross entropy if a node can have several
+        labels.
     metric : str or sequence of str, optional
         "accuracy", "f1_micro", "f1_macro", "roc_auc" or "average_precision", or
         several; the first says which epoch is best. By default the graph's own. Of more
@@ -74,12 +77,18 @@ class NodeClassification(Task):
     {'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'num_nodes': 1}
     >>> task.loss(torch.from_numpy(h), batch.as_tensors(torch.from_numpy)).item() > 1
     True
+    >>> task.target_weight(batch) is None  # as for any loss that is no weighted mean
+    True
     """
 
     def __init__(
         self, loss: Loss | None = None, metric: str | Sequence[str] | None = None
     ) -> None:
         self.loss_function = loss
+        self.given_loss = loss
+        """The loss as it was given; None: that of the graph's labels."""
+        self.reduction = Reduction()
+        """How the loss is reduced over nodes; known of a graph's task."""
         self.metrics = (metric,) if isinstance(metric, str) else tuple(metric or ())
         self._measures: dict[str, str] = {}
 
@@ -99,10 +108,15 @@ class NodeClassification(Task):
         Raises
         ------
         InputError
-            If a metric is unknown, or cannot be computed for such labels.
+            If a metric is unknown, or cannot be computed for such labels; or if the
+            loss is neither the sum nor a mean over nodes.
         """
         task = copy.copy(self)
         task.loss_function = loss_of(self.loss_function, graph)
+        if self.given_loss is not None:
+            task.reduction = find_reduction(
+                self.given_loss, graph.num_classes, multilabel=graph.multilabel
+            )
         names = self.metrics or (self.metric(graph),)
         task._measures = {name: _measure_of(name) for name in names}
         return task
@@ -158,7 +172,7 @@ class NodeClassification(Task):
         return Targets(graph.original_ids_of(ids), ids[:, None])
 
     def loss(self, h: Tensor, batch: TargetBatch) -> Tensor:
-        """Return the sum of the losses of a part's nodes.
+        """Return the sum of the losses of a part's nodes, each times its weight.
 
         Parameters
         ----------
@@ -173,7 +187,23 @@ class NodeClassification(Task):
             A scalar.
         """
         assert self.loss_function is not None  # since `for_graph`
-        return self.loss_function(h, batch.tables["labels"])
+        return self.reduction.summed(self.loss_function, h, batch.tables["labels"])
+
+    def target_weight(self, batch: TargetBatch) -> float | None:
+        """Return the sum of the weights of a part's nodes.
+
+        Parameters
+        ----------
+        batch : TargetBatch
+            The nodes, with their labels, as tensors.
+
+        Returns
+        -------
+        float or None
+            What the sum of all parts' losses is divided by, once it is added up as
+            well; None for the number of nodes.
+        """
+        return self.reduction.weight(batch.tables["labels"])
 
     def partial(self, h: np.ndarray, batch: TargetBatch) -> ClassScores:
         """Return what a part's nodes contribute to the scores.
@@ -281,12 +311,16 @@ class NodeClassification(Task):
         Returns
         -------
         dict
-            "task", "loss" and "metric", which is None if none was asked for.
+            "task", "loss" and "metric", which is None if none was asked for; and
+            "reduction" of a loss that was given.
         """
-        return super().fingerprint() | {
+        facts: dict[str, Any] = {
             "loss": describe_function(self.loss_function),
             "metric": list(self.metrics) or None,
         }
+        if self.given_loss is not None:
+            facts["reduction"] = self.reduction.name
+        return super().fingerprint() | facts
 
 
 def check_labelled(graph: Graph | GraphData) -> None:

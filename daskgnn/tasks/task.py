@@ -87,6 +87,31 @@ def batch_of(
     return TargetBatch(rows, tables, values, num_targets)
 
 
+def twice(batch: TargetBatch, num_rows: int) -> TargetBatch:
+    """Return the targets of a batch and the same again, for `num_rows` rows twice."""
+    rows, values = batch.rows, batch.values
+    more = np.where(rows < 0, rows, rows + num_rows)
+    tables = {name: np.concatenate([t, t]) for name, t in batch.tables.items()}
+    values = None if values is None else np.concatenate([values, values])
+    both = np.concatenate([rows, more])
+    return TargetBatch(both, tables, values, 2 * batch.num_targets)
+
+
+def weight_of(task: Task, batch: TargetBatch) -> float | None:
+    """Return the sum of the weights of a part's targets, if their loss is a mean of it.
+
+    Few tasks have targets with weights: see `NodeClassification.target_weight`.
+    """
+    weight = getattr(task, "target_weight", None)
+    return None if weight is None else weight(batch)
+
+
+def reduction_of(task: Task) -> str:
+    """Return how a task's loss is reduced over a part's targets, as it was given."""
+    found = getattr(task, "reduction", None)
+    return str(getattr(found, "name", "sum"))
+
+
 class Task:
     """What is predicted, with which loss, and how it is scored.
 

@@ -37,7 +37,6 @@ from daskgnn.train.targets import GivenTargets
 from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from daskgnn.dataflow.executor import Executor
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
     from daskgnn.train.compute.program import Program
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.options.options import TrainOptions
 
 
@@ -61,10 +61,6 @@ class Deployment:
     batch_size: int
     """Seeds a step, over all parts: the distinct nodes of its targets."""
     options: TrainOptions
-    layered: bool
-    """Whether the model can be evaluated layer by layer."""
-    num_outputs: int
-    """Columns of the model's output."""
 
     def __post_init__(self) -> None:
         self.run = new_name()
@@ -133,13 +129,12 @@ class Deployment:
             self.targets,
             self.programs,
             self.preparation,
-            self.layered,
-            self.num_outputs,
+            self.program.trial,
             self.batch_size,
         )
 
     def scores_by(
-        self, task: Task, parameters: np.ndarray, split: str, *, per_class: bool
+        self, task: Task, weights: Weights, split: str, *, per_class: bool
     ) -> dict[str, Any]:
         """Return scores of a split by another task than that of the run."""
         name = new_name()
@@ -151,9 +146,19 @@ class Deployment:
             _whole=None,
         )
         try:
-            return evaluator.scores_of(parameters, split, per_class=per_class)
+            return evaluator.scores_of(weights, split, per_class=per_class)
         finally:
             self.executor.release([*evaluator.programs, *evaluator.kept])
+
+    def use(self, program: Program) -> None:
+        """Compute with another program from now on."""
+        held, evaluator = map(self.__dict__.get, ("programs", "evaluator"))
+        # Nothing has changed if it cannot be sent.
+        self.programs = self._sent(program, new_name())
+        self.program = program
+        if evaluator is not None:
+            evaluator.programs, evaluator.trial = self.programs, program.trial
+        self.executor.release(held or ())
 
     def load(self) -> None:
         """Wait until the blocks are loaded: what a store hides is found here."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.compute.program import Trial
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.targets import GivenTargets
 
 EVALUATION_PRIORITY = 50
@@ -48,7 +50,7 @@ FEW = 0.1
 
 @dataclass(eq=False)
 class Evaluator:
-    """Evaluates parameters exactly, over all neighbours.
+    """Evaluates a model's weights exactly, over all neighbours.
 
     Models with a method ``layer(i, h, block)`` are evaluated layer by layer; others
     by full neighbourhoods of batches of nodes, which costs more and says the same.
@@ -59,10 +61,8 @@ class Evaluator:
     programs: list[Any]
     """Keys of the program, by part."""
     preparation: Preparation
-    layered: bool
-    """Whether the model can be evaluated layer by layer."""
-    num_outputs: int
-    """Columns of the model's output."""
+    trial: Trial
+    """What the model is like."""
     batch_size: int
     _count: int = 0
     _whole: WholeGraph | None = None
@@ -77,13 +77,13 @@ class Evaluator:
         """Keys of what is held between evaluations."""
         return [] if self._whole is None else self._whole.keys
 
-    def scores(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
+    def scores(self, weights: Weights, splits: list[str]) -> dict[str, Any]:
         """Return the scores of the given splits."""
-        found = self._totals(parameters, splits)
+        found = self._totals(weights, splits)
         return {split: self.targets.task.score(found[split]) for split in splits}
 
     def scores_of(
-        self, parameters: np.ndarray, split: str, *, per_class: bool
+        self, weights: Weights, split: str, *, per_class: bool
     ) -> dict[str, Any]:
         """Return a split's scores; those of its classes by their names, if asked for.
 
@@ -92,7 +92,7 @@ class Evaluator:
         InputError
             If they are asked for, and the task has no classes.
         """
-        total, task = self._totals(parameters, [split])[split], self.targets.task
+        total, task = self._totals(weights, [split])[split], self.targets.task
         scores: dict[str, Any] = {"split": split, **task.score(total)}
         if not per_class:
             return scores
@@ -105,21 +105,21 @@ class Evaluator:
         names = self.graph.class_names or map(str, range(len(classes)))
         return {**scores, "classes": dict(zip(names, classes, strict=True))}
 
-    def _totals(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
+    def _totals(self, weights: Weights, splits: list[str]) -> dict[str, Any]:
         """Return the merged contributions to each split's scores."""
         while True:
             try:
-                return self._totals_now(parameters, splits)
+                return self._totals_now(weights, splits)
             except PartsLost:
                 self.executor.take_over()
 
-    def _totals_now(self, parameters: np.ndarray, splits: list[str]) -> dict[str, Any]:
+    def _totals_now(self, weights: Weights, splits: list[str]) -> dict[str, Any]:
         task = self.targets.task
         wanted = [self.targets.by_part(split) for split in splits]
         targets = [
             dict(zip(splits, own, strict=True)) for own in zip(*wanted, strict=True)
         ]
-        outputs = self._outputs(parameters)
+        outputs = self._outputs(weights)
         tasks, total = score_parts(
             outputs,
             self.preparation.blocks,
@@ -142,9 +142,7 @@ class Evaluator:
         needed = whole.estimate(stats, len(nodes)).nodes
         return needed < FEW * self.graph.num_nodes
 
-    def by_neighbourhoods(
-        self, parameters: np.ndarray, nodes: np.ndarray
-    ) -> np.ndarray:
+    def by_neighbourhoods(self, weights: Weights, nodes: np.ndarray) -> np.ndarray:
         """Return the outputs of a few nodes, by original id, computed now: [n, C]."""
         self._count += 1
         book = self.graph.partition_book
@@ -152,7 +150,7 @@ class Evaluator:
         seeds, back = np.unique(places, return_inverse=True)
         cuts = np.searchsorted(seeds, book)
         runs = [seeds[first:last] for first, last in pairwise(cuts)]
-        keys = self._outputs_by_batches(parameters, runs)
+        keys = self._outputs_by_batches(weights, runs)
         try:
             return np.concatenate(self.executor.result(keys))[back]
         finally:
@@ -160,7 +158,7 @@ class Evaluator:
 
     def chunks(
         self,
-        parameters: np.ndarray,
+        weights: Weights,
         token: str,
         chosen: list[Any],
         num_layers: int | None = None,
@@ -176,7 +174,7 @@ class Evaluator:
         num_layers : int, optional
             As of `_outputs`.
         """
-        outputs = self._outputs(parameters, num_layers)
+        outputs = self._outputs(weights, num_layers)
         tasks, keys = in_chunks(outputs, self.preparation.blocks, chosen, token)
         self.executor.submit(tasks, keys, part_of=_part_of_prediction)
         # The array refers to the chunks on the workers.
@@ -184,9 +182,7 @@ class Evaluator:
         self.executor.release([*outputs, *keys])
         return graph
 
-    def _outputs(
-        self, parameters: np.ndarray, num_layers: int | None = None
-    ) -> list[Any]:
+    def _outputs(self, weights: Weights, num_layers: int | None = None) -> list[Any]:
         """Start an evaluation; return the keys of each part's outputs.
 
         Parameters
@@ -196,9 +192,9 @@ class Evaluator:
             all.
         """
         self._count += 1
-        if not self.layered:
+        if not self.trial.layered:
             whole = [range(*pair) for pair in pairwise(self.graph.partition_book)]
-            return self._outputs_by_batches(parameters, whole)
+            return self._outputs_by_batches(weights, whole)
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
                 self.preparation.run,
@@ -213,13 +209,13 @@ class Evaluator:
             self._num_layers if num_layers is None else num_layers,
             evaluate_layer,
             self.programs,
-            parameters,
+            weights,
         )
         self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
         return outputs
 
     def _outputs_by_batches(
-        self, parameters: np.ndarray, rows: Sequence[range | np.ndarray]
+        self, weights: Weights, rows: Sequence[range | np.ndarray]
     ) -> list[Any]:
         """Evaluate some of each part's rows in batches, by whole neighbourhoods.
 
@@ -243,7 +239,7 @@ class Evaluator:
             memories = self.executor.memories(self.graph.num_parts)
             tasks, batches = prepare_window(plan, window, seeds, memories)
             state = ("parameters", name, window, 0)
-            tasks[state] = DataNode(state, parameters)
+            tasks[state] = DataNode(state, weights)
             outputs: list[Any] = []
             for part, batch in enumerate(batches):
                 key = ("output", name, window, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import CheckpointError
-from daskgnn.train.compute.state import write_parameters
+from daskgnn.train.compute.state import write_weights
 from daskgnn.train.fingerprint import difference
 from daskgnn.train.modelsettings import structure
 from daskgnn.train.options.options import RUN
@@ -13,6 +13,7 @@ from daskgnn.train.options.plainoptions import CLUSTER, FILES
 from daskgnn.train.persist.checkpoint import newest_checkpoint
 from daskgnn.train.persist.storage import CHECKPOINTS, open_storage
 from daskgnn.train.runsettings import check_rebuildable, read_settings
+from daskgnn.train.runstate import best_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +49,8 @@ def starting_from(given: Mapping[str, Any]) -> dict[str, Any]:
     return there | {"recipe": False} | said
 
 
-def take_parameters(model: torch.nn.Module, place: str) -> int:
-    """Give a model the best parameters of another run; return the step they are of.
+def take_weights(model: torch.nn.Module, place: str) -> int:
+    """Give a model the best weights of another run; return the step they are of.
 
     Raises
     ------
@@ -65,6 +66,5 @@ def take_parameters(model: torch.nn.Module, place: str) -> int:
                 f"start_from={place!r} has {was}, this run has {is_now}: give the same "
                 "model, and a graph with as many features and classes"
             )
-    arrays = found.arrays
-    write_parameters(model, arrays.get("best_parameters", arrays["parameters"]))
+    write_weights(model, best_weights(found))
     return int(found.facts.get("best_step") or found.step)

@@ -214,7 +214,8 @@ class Fit:
             return
         if run_state.best is None or score > run_state.best.score:
             state = run_state.state
-            run_state.best = Best(epoch, score, state.parameters, state.step)
+            found = state.parameters, state.step, state.statistics
+            run_state.best = Best(epoch, score, *found)
             run_state.evaluations_since_best = 0
             return
         run_state.evaluations_since_best += 1
@@ -232,8 +233,8 @@ class Fit:
             return None
         began = time.perf_counter()
         with self.signals.released():
-            parameters = self.run_state.state.parameters
-            scores = self.evaluator.scores(parameters, ["val"])["val"]
+            weights = self.run_state.state.weights
+            scores = self.evaluator.scores(weights, ["val"])["val"]
         for name in ("accuracy", "loss"):
             if name in scores:
                 record[f"val_{name}"] = scores[name]

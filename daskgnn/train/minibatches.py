@@ -23,7 +23,8 @@ from daskgnn.nn.device import CPU
 from daskgnn.sampling import NeighborSampler
 from daskgnn.sampling.check import check_sampler
 from daskgnn.train.checks import check_count, check_graph, require_features
-from daskgnn.train.compute.program import layer_blocks, packed_sampler
+from daskgnn.train.compute.loaded import layer_blocks
+from daskgnn.train.compute.program import packed_sampler
 from daskgnn.train.deployment import new_name
 from daskgnn.train.options.options import TRAINER
 from daskgnn.train.plan import Position, WindowPlanner, windows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import weakref
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -16,12 +17,13 @@ from dask.highlevelgraph import Layer, MaterializedLayer
 from distributed import Future
 
 from daskgnn.dataflow.executor import CollectingExecutor
-from daskgnn.train.renewal import on_cluster
+from daskgnn.train.renewal import on_cluster, present_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.deployment import Deployment
     from daskgnn.train.results import TrainResults
 
@@ -33,29 +35,37 @@ def predictions(trainer: TrainResults, nodes: np.ndarray | None = None) -> da.Ar
     them when the array, or one that was made of it, is computed. Few nodes are computed
     from their neighbourhoods alone, and are in this process.
     """
+    weights = on_cluster(trainer, lambda: present_weights(trainer))
     if nodes is not None:
-        rows = on_cluster(trainer, lambda: _outputs_of_few(trainer, nodes))
+        rows = on_cluster(trainer, lambda: _outputs_of_few(trainer, weights, nodes))
         if rows is not None:
             return da.from_array(rows, chunks=-1)
-    return _in_chunks(trainer, nodes, trainer.deployment.num_outputs)
+    return _in_chunks(trainer, weights, nodes, trainer.program.trial.num_outputs)
 
 
 def embeddings(
-    trainer: TrainResults, width: int, num_layers: int, nodes: np.ndarray | None
+    trainer: TrainResults,
+    weights: Weights,
+    width: int,
+    num_layers: int,
+    nodes: np.ndarray | None,
 ) -> da.Array:
     """Return what the first layers give of some nodes, or of all: [n, width]."""
-    return _in_chunks(trainer, nodes, width, num_layers)
+    return _in_chunks(trainer, weights, nodes, width, num_layers)
 
 
-def _outputs_of_few(trainer: TrainResults, nodes: np.ndarray) -> np.ndarray | None:
+def _outputs_of_few(
+    trainer: TrainResults, weights: Weights, nodes: np.ndarray
+) -> np.ndarray | None:
     evaluator = trainer.deployment.evaluator
     if not evaluator.are_few(nodes):
         return None
-    return evaluator.by_neighbourhoods(trainer.best_parameters, nodes)
+    return evaluator.by_neighbourhoods(weights, nodes)
 
 
 def _in_chunks(
     trainer: TrainResults,
+    weights: Weights,
     nodes: np.ndarray | None,
     width: int,
     num_layers: int | None = None,
@@ -64,7 +74,7 @@ def _in_chunks(
     bounds = np.linspace(0, total, min(trainer.graph.num_parts, total) + 1)
     wanted = [range(*pair) for pair in pairwise(bounds.astype(np.int64).tolist())]
     chosen = [r if nodes is None else nodes[r.start : r.stop] for r in wanted]
-    chunks = Chunks(trainer, chosen, num_layers)
+    chunks = Chunks(trainer, weights, chosen, num_layers)
     sizes = tuple(map(len, wanted)), (width,)
     return Predictions(chunks, chunks.name, sizes, meta=np.empty((0, 0), np.float32))
 
@@ -104,7 +114,9 @@ class Chunks(Layer):
     Parameters
     ----------
     trainer : Trainer
-        Whose model's outputs they are, with its best parameters.
+        Whose model's outputs they are, as it is now.
+    weights : Weights
+        What it computes with.
     chosen : list
         Of each chunk, the original ids of its rows.
     num_layers : int, optional
@@ -112,11 +124,15 @@ class Chunks(Layer):
     """
 
     def __init__(
-        self, trainer: TrainResults, chosen: list[Any], num_layers: int | None
+        self,
+        trainer: TrainResults,
+        weights: Weights,
+        chosen: list[Any],
+        num_layers: int | None,
     ) -> None:
         super().__init__()
         self._trainer = weakref.ref(trainer)
-        self._parameters = trainer.best_parameters.copy()
+        self._weights = deepcopy(weights)
         self._chosen, self._num_layers = chosen, num_layers
         self._token = uuid.uuid4().hex[:12]
         self.name = "predict-" + self._token
@@ -138,14 +154,18 @@ class Chunks(Layer):
             on_cluster(trainer, lambda: self._compute(trainer.deployment))
 
     def _compute(self, deployment: Deployment) -> None:
-        if deployment.executor is not self._on or not self._are_there():
-            self._kept = self._chunks(deployment)
-            self._on = deployment.executor
+        if deployment.executor is self._on and self._are_there():
+            return
+        if deployment.program.digest != self._recipe.program.digest:
+            # The model has changed since: what it was is sent once more.
+            deployment = replace(deployment, program=self._recipe.program)
+        self._kept = self._chunks(deployment)
+        self._on = deployment.executor
 
     def _chunks(self, deployment: Deployment) -> dict[Any, Any]:
         evaluator = deployment.evaluator
         return evaluator.chunks(
-            self._parameters, self._token, self._chosen, self._num_layers
+            self._weights, self._token, self._chosen, self._num_layers
         )
 
     @property

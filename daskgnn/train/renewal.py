@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.results import TrainResults
 
 T = TypeVar("T")
@@ -187,9 +188,18 @@ def _another_executor(
     raise AssertionError
 
 
+def present_weights(trainer: TrainResults) -> Weights:
+    """Return the best weights; those of the model, if it was changed since.
+
+    Part of the work for `on_cluster`: a model that computes otherwise is sent.
+    """
+    trainer.given.renew(trainer.deployment, trainer.run_state)
+    return trainer.run_state.best_weights
+
+
 def exact_scores(trainer: TrainResults, splits: list[str]) -> dict[str, Any]:
-    """Return the exact scores of some splits, with the best parameters."""
-    best = trainer.best_parameters
+    """Return the exact scores of some splits, with a run's best weights."""
+    best = trainer.run_state.best_weights
     return on_cluster(
         trainer, lambda: trainer.deployment.evaluator.scores(best, splits)
     )

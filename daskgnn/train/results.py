@@ -10,6 +10,7 @@ from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.compute.dryrun import hidden_width
 from daskgnn.train.compute.state import hash_parameters
 from daskgnn.train.predictions import embeddings
+from daskgnn.train.renewal import on_cluster, present_weights
 from daskgnn.train.savedmodel import save_model
 from daskgnn.train.summary import summarize
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
     from daskgnn.tasks.task import Task
+    from daskgnn.train.compute.program import Program
     from daskgnn.train.deployment import Deployment
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.persist.recorder import Recorder
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from daskgnn.train.profile.recovery import Recoveries
     from daskgnn.train.profile.stepprofile import StepProfile
     from daskgnn.train.runstate import RunState
+    from daskgnn.train.taking import GivenModel
 
 
 class TrainResults:
@@ -41,6 +44,7 @@ class TrainResults:
     options: TrainOptions
     deployment: Deployment
     run_state: RunState
+    given: GivenModel
     task: Task
     window: int
     step_profile: StepProfile | None
@@ -52,6 +56,11 @@ class TrainResults:
     def executor(self) -> Executor:
         """The executor that runs the tasks: of a cluster, or of this process."""
         return self.deployment.executor
+
+    @property
+    def program(self) -> Program:
+        """What tasks compute with."""
+        return self.deployment.program
 
     @property
     def params_sha256(self) -> str:
@@ -105,7 +114,8 @@ class TrainResults:
             If a node is unknown.
         """
         num_layers, name = self.deployment.sampler.num_layers, type(self.model).__name__
-        if not self.deployment.layered:
+        weights = on_cluster(self, lambda: present_weights(self))
+        if not self.program.trial.layered:
             raise ModelError(
                 f"{name} has no method layer(i, h, block) that agrees with forward, so "
                 "its hidden layers are not known: see docs/models.md"
@@ -114,7 +124,7 @@ class TrainResults:
             raise ModelError(f"{name} has one layer: its input are the features")
         chosen = None if nodes is None else find_nodes(self.graph, nodes)
         width = hidden_width(self.model, self.graph, num_layers)
-        return embeddings(self, width, num_layers - 1, chosen)
+        return embeddings(self, weights, width, num_layers - 1, chosen)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model with its best parameters to a file.

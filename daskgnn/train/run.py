@@ -15,7 +15,7 @@ from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import check_worker_limit, require_features
-from daskgnn.train.finetune import starting_from, take_parameters
+from daskgnn.train.finetune import starting_from, take_weights
 from daskgnn.train.modelsettings import build_model
 from daskgnn.train.options.options import RunOptions
 from daskgnn.train.options.recipes import with_recipe
@@ -137,7 +137,7 @@ def train(
         require_features(graph)
         check_labelled(graph)
         model, start = build_model(settings, graph), settings["start_from"]
-        step = None if start is None else take_parameters(model, start)
+        step = None if start is None else take_weights(model, start)
         trainer = _trainer(settings, model, graph, client, out, progress)
         if step is not None:
             trainer.recorder.event("start_from", run=str(start), step=step)

@@ -119,7 +119,7 @@ def _settings_of(trainer: Trainer, out: Storage, epochs: int) -> dict[str, Any]:
         settings |= sampler.fingerprint()
         options["sampler"] = None
     if type(options["task"]) is NodeClassification:
-        options["task"], options["loss"] = None, options["task"].loss_function
+        options["task"], options["loss"] = None, options["task"].given_loss
     own |= {n: _words(options[n]) for n in _OBJECTS if options[n] is not None}
     if callable(options["optimizer"]):
         settings["optimizer"], own["optimizer"] = None, _words(options["optimizer"])

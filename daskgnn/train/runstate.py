@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from daskgnn.train.compute.state import TrainState, named
+from daskgnn.train.compute.state import TrainState, Weights, named
 from daskgnn.train.fingerprint import check_same
 from daskgnn.train.persist.checkpoint import Checkpoint
 from daskgnn.train.plan import Position
@@ -118,6 +118,8 @@ class Best:
     parameters: np.ndarray
     step: int | None = None
     """Steps done at that epoch's end."""
+    statistics: np.ndarray | None = None
+    """float64 [b], the running statistics of batch normalisations."""
 
 
 @dataclass
@@ -144,7 +146,19 @@ class RunState:
     @property
     def best_parameters(self) -> np.ndarray:
         """float32 [n], the best epoch's parameters, or the last without one."""
-        return self.state.parameters if self.best is None else self.best.parameters
+        return self.best_weights.parameters
+
+    @property
+    def best_weights(self) -> Weights:
+        """The best epoch's parameters and running statistics, or the last ones."""
+        if self.best is None:
+            return self.state.weights
+        return Weights(self.best.parameters, self.best.statistics)
+
+    def begin_with(self, weights: Weights) -> None:
+        """Go on from other weights; the best ones are sought anew."""
+        self.state = self.state.begun_with(weights)
+        self.best, self.evaluations_since_best, self.stopped = None, 0, False
 
     @property
     def main_form(self) -> str:
@@ -185,6 +199,8 @@ class RunState:
         best = None
         if self.best is not None:
             arrays["best_parameters"] = self.best.parameters
+            if self.best.statistics is not None:
+                arrays["best_statistics"] = self.best.statistics
             best = [self.best.epoch, self.best.score]
         facts = {
             "step": self.state.step,
@@ -228,8 +244,8 @@ class RunState:
         self.best = None
         if facts["best"] is not None:
             epoch, score = facts["best"]
-            step = facts.get("best_step")
-            self.best = Best(epoch, score, arrays["best_parameters"], step)
+            best, step = best_weights(checkpoint), facts.get("best_step")
+            self.best = Best(epoch, score, best.parameters, step, best.statistics)
         self.evaluations_since_best = facts["evaluations_since_best"]
         self.stopped = facts["stopped"]
         self.epoch = Sums(**facts["epoch_sums"])
@@ -239,6 +255,14 @@ class RunState:
         self.clock.set(facts.get("wall_seconds", 0.0), facts.get("start_seconds", 0.0))
         if training:
             self.schedule.load(facts["schedule"])
+
+
+def best_weights(checkpoint: Checkpoint) -> Weights:
+    """Return a checkpoint's best weights, or the last ones without any."""
+    arrays = checkpoint.arrays
+    if "best_parameters" in arrays:
+        return Weights(arrays["best_parameters"], arrays.get("best_statistics"))
+    return Weights(arrays["parameters"], arrays.get("gradients/statistics"))
 
 
 def versions() -> dict[str, str]:

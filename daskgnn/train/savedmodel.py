@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +9,8 @@ import torch
 from daskgnn.errors import ModelError
 from daskgnn.nn import GAT, GCN, GraphSAGE
 from daskgnn.nn.device import CPU
-from daskgnn.train.compute.state import hash_parameters, write_parameters
+from daskgnn.train.compute.program import copied
+from daskgnn.train.compute.state import hash_parameters, write_weights
 from daskgnn.train.persist.modelfile import read_model_file, write_model_file
 from daskgnn.version import __version__
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.results import TrainResults
 
 FORMAT, FORMAT_VERSION = "daskgnn model", 1
@@ -27,7 +28,7 @@ _MODELS = {cls.__name__: cls for cls in (GraphSAGE, GCN, GAT)}
 
 
 def save_model(trainer: TrainResults, path: str | os.PathLike[str]) -> Path:
-    """Write a trainer's model with its best parameters: see `Trainer.save`.
+    """Write a trainer's model with its best weights: see `Trainer.save`.
 
     Raises
     ------
@@ -36,8 +37,9 @@ def save_model(trainer: TrainResults, path: str | os.PathLike[str]) -> Path:
     ModelError
         If a buffer has a type that a file cannot hold.
     """
-    model = copy.deepcopy(trainer.model)
-    write_parameters(model, trainer.best_parameters)
+    model = copied(trainer.model)
+    weights = trainer.given.best_weights(trainer.run_state)
+    write_weights(model, weights)
     arrays = {}
     for name, tensor in model.state_dict().items():
         if not isinstance(tensor, torch.Tensor) or tensor.dtype not in _KINDS:
@@ -47,7 +49,7 @@ def save_model(trainer: TrainResults, path: str | os.PathLike[str]) -> Path:
                 "hold: make it a tensor of float32 or int64"
             )
         arrays[name] = CPU.array(tensor.contiguous())
-    return write_model_file(path, arrays, _described(trainer))
+    return write_model_file(path, arrays, _described(trainer, weights))
 
 
 _KINDS = {
@@ -56,7 +58,7 @@ _KINDS = {
 }
 
 
-def _described(trainer: TrainResults) -> dict[str, Any]:
+def _described(trainer: TrainResults, weights: Weights) -> dict[str, Any]:
     """Return what is said of a trainer's model."""
     model, graph, options = trainer.model, trainer.graph, trainer.options
     known = type(model) in _MODELS.values()
@@ -68,7 +70,7 @@ def _described(trainer: TrainResults) -> dict[str, Any]:
         "model": type(model).__name__,
         "arguments": model.arguments if known else None,
         "layers": repr(model),
-        "params_sha256": hash_parameters(trainer.best_parameters),
+        "params_sha256": hash_parameters(weights.parameters),
         "graph": {
             "name": graph.name,
             "graph_hash": graph.graph_hash,

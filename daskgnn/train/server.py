@@ -19,6 +19,7 @@ from dask.task_spec import DataNode, Task, TaskRef
 from daskgnn.dataflow.steps.arrival import Pool, Unit, Versions
 from daskgnn.dataflow.steps.chain import checksum, part_step, update
 from daskgnn.dataflow.steps.clock import together
+from daskgnn.dataflow.steps.gradients import PartGradient, divided_alone
 from daskgnn.dataflow.steps.method import Step
 from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.errors import TrainingError
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.dataflow.steps.gradients import PartGradient
     from daskgnn.dataflow.steps.method import StepMethod, WindowSteps
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.ahead import PreparedAhead
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.compute.program import Program
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.loop import WindowResult
     from daskgnn.train.plan import Window
 
@@ -97,9 +98,9 @@ class _Updates:
     ) -> None:
         self.method, self.program, self.num_parts = method, program, num_parts
         self.before, self.options = state, options
-        self.state = TrainState(state.parameters, state.optimizer, state.step)
+        self.state = replace(state, reports=(), late=())
         self.versions = Versions(bound)
-        self._read: dict[Unit, np.ndarray] = {}
+        self._read: dict[Unit, Weights] = {}
         self._arrived: dict[Unit, PartGradient] = {}
         self._shares: list[list[PartGradient]] = [[] for _ in options]
         self._finished = [0.0] * len(options)
@@ -108,7 +109,7 @@ class _Updates:
     def start(self, unit: Unit) -> TrainState:
         """Return the state that a unit's gradient is to be taken at."""
         self.versions.start(unit)
-        self._read[unit] = self.state.parameters
+        self._read[unit] = self.state.weights
         return self._state_of(unit)
 
     def receive(
@@ -154,13 +155,16 @@ class _Updates:
         return replace(self.state, step=step, reports=tuple(reports), late=late)
 
     def _state_of(self, unit: Unit) -> TrainState:
-        return TrainState(self._read[unit], {}, self.before.step)
+        read = self._read[unit]
+        step, statistics = self.before.step, read.statistics
+        return TrainState(read.parameters, {}, step, statistics=statistics)
 
     def _apply(self, unit: Unit, share: PartGradient) -> None:
         number, _ = unit
         way = self.program.gradients
         late = self.versions.apply(unit)
-        then = self._read.pop(unit)
+        then = self._read.pop(unit).parameters
+        share = divided_alone(share, self.num_parts)
         gradient = share.gradient
         if way.compensation == "dc-asgd" and late:
             gradient = delay_compensated(gradient, self.state.parameters, then)

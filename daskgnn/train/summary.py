@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.display import html_table
+from daskgnn.tasks.task import reduction_of
 from daskgnn.train.compute.state import hash_parameters
 from daskgnn.train.renewal import exact_scores
 
@@ -37,6 +38,7 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
         "steps": run_state.state.step,
         "steps_form": run_state.main_form,
         "train_loss": run_state.last_loss,
+        "loss_reduction": reduction_of(trainer.task),
         "metric": metric,
         **({"class_names": list(graph.class_names)} if graph.class_names else {}),
         "best_epoch": run_state.best and run_state.best.epoch,

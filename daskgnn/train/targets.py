@@ -61,7 +61,7 @@ def measured_by(task: Task, graph: Graph, metric: str | Sequence[str]) -> Task:
             f"metric={metric!r} is of node classification: {type(task).__name__} says "
             "itself what its scores are"
         )
-    return NodeClassification(task.loss_function, metric).for_graph(graph)
+    return NodeClassification(task.given_loss, metric).for_graph(graph)
 
 
 @dataclass(eq=False)

@@ -9,15 +9,8 @@ from daskgnn.errors import CheckpointError
 from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
-from daskgnn.train.compute.dryrun import try_both
-from daskgnn.train.compute.gradients import Gradients
-from daskgnn.train.compute.program import make_program
-from daskgnn.train.compute.schedule import new_schedule, optimizer_of
-from daskgnn.train.compute.state import (
-    TrainState,
-    flatten,
-    write_parameters,
-)
+from daskgnn.train.compute.schedule import new_schedule
+from daskgnn.train.compute.state import TrainState
 from daskgnn.train.deployment import Deployment, find_workers
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
@@ -33,13 +26,14 @@ from daskgnn.train.predictions import predictions
 from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.progress import chosen_progress, closing
-from daskgnn.train.renewal import on_cluster
+from daskgnn.train.renewal import on_cluster, present_weights
 from daskgnn.train.results import TrainResults
 from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
 from daskgnn.train.summary import as_table, one_line
+from daskgnn.train.taking import GivenModel
 from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
 from daskgnn.train.warmup import CompileNotice
 
@@ -63,9 +57,9 @@ class Trainer(TrainResults):
     Parameters
     ----------
     model : torch.nn.Module
-        ``forward(x, blocks)`` returns float32 [seeds, C]; see `daskgnn.nn`. Training
-        starts from its float32 parameters; when `fit` ends, they are set to the best
-        ones.
+        ``forward(x, blocks)`` returns float32 [seeds, C]; see `daskgnn.nn`. `fit`
+        starts from it as it is then; when it ends, parameters and running statistics
+        are set to the best ones.
     graph : Graph
         What `daskgnn.open_graph` returns, with features, labels and a training split.
 
@@ -108,8 +102,8 @@ class Trainer(TrainResults):
     ['profile.json', 'profile.png']
     >>> trainer.save(os.path.join(tempfile.mkdtemp(), "model.npz")).name
     'model.npz'
-    >>> trainer.executor.num_workers()
-    0
+    >>> trainer.executor.num_workers(), trainer.program.threads
+    (0, 1)
 
     With a directory for checkpoints, another `Trainer` can continue:
 
@@ -139,21 +133,18 @@ class Trainer(TrainResults):
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
         seen = model, self.task, graph, targets.few(self.plan), sampler.num_layers
-        tried = try_both(*seen, deterministic=self.options["deterministic"])
-        start = TrainState(flatten(list(model.parameters())), {})
+        self.given = GivenModel(*seen, self.options)
+        program = self.given.tried()
+        start = TrainState.begun(self.given.weights)
         self.run_state = RunState(start, new_schedule(self.options, model))
-        optimizer, gradients = optimizer_of(self.options), Gradients.of(self.options)
-        how = self.options["threads_per_part"], self.options["precision"], gradients
-        self.program = make_program(model, self.task, optimizer, *how)
         self.deployment = Deployment(
             find_workers(graph, self.options),
             targets,
             model,
-            self.program,
+            program,
             sampler,
             targets.seeds_of_step(self.plan),
             self.options,
-            *tried,
         )
         self._facts = fingerprint(self.deployment, self.run_state.schedule)
         self.window = self.deployment.window(self.options["window"])
@@ -204,9 +195,9 @@ class Trainer(TrainResults):
             self.restore()
         elif self.run_state.state.step == 0:
             self.recorder.refuse_other_run()
-        # Damage of a store is found before anything is written.
+        self.given.try_schedule(self.run_state, self.plan, epochs)
         with self.run_state.clock.starting():
-            on_cluster(self, lambda: self.deployment.load())
+            on_cluster(self, self._begin)
         keep_settings(self, epochs, resumes=resume)
         checkpoint = self.run_state.to_checkpoint(self._facts)
         self.recorder.begin(None if resume else checkpoint, self.run_state.state.step)
@@ -217,27 +208,23 @@ class Trainer(TrainResults):
         with self.recorder.written():
             if not self.run_state.stopped:
                 on_cluster(self, lambda: self._train(epochs, signals))
-        write_parameters(self.model, self.best_parameters)
+        self.given.write(self.run_state.best_weights)
         if self.recorder.place is not None:
             self.recorder.summary(self.summary())
         return self.recorder.history
+
+    def _begin(self) -> None:
+        """Take the model as it is; find a damaged store before anything is written."""
+        self.given.renew(self.deployment, self.run_state)
+        self.deployment.load()
 
     def _train(self, epochs: int, signals: Signals) -> None:
         with self.run_state.clock.starting():
             self.deployment.start(self._notice)
         loop = self._new_loop()
         self.step_profile = loop.step_profile
-        Fit(
-            self.plan,
-            self.run_state,
-            self.recorder,
-            loop,
-            self.deployment.evaluator,
-            self.options,
-            self.window,
-            self._facts,
-            signals,
-        ).run(epochs)
+        run = self.plan, self.run_state, self.recorder, loop, self.deployment.evaluator
+        Fit(*run, self.options, self.window, self._facts, signals).run(epochs)
 
     def profile(self, steps: int = 64) -> StepProfile:
         """Measure where the time of a step goes.
@@ -265,6 +252,7 @@ class Trainer(TrainResults):
         return on_cluster(self, lambda: self._profile(steps))
 
     def _profile(self, steps: int) -> StepProfile:
+        self.given.renew(self.deployment, self.run_state)
         self.deployment.start(self._notice)
         schedule = new_schedule(self.options, self.model)
         schedule.load(self.run_state.schedule.state())
@@ -311,7 +299,7 @@ class Trainer(TrainResults):
     def _scores(
         self, split: str, metric: str | Sequence[str] | None, per_class: bool
     ) -> dict[str, Any]:
-        given = self.best_parameters, split
+        given = present_weights(self), split
         if metric is None:
             return self.deployment.evaluator.scores_of(*given, per_class=per_class)
         task = measured_by(self.task, self.graph, metric)
@@ -383,4 +371,4 @@ class Trainer(TrainResults):
             raise CheckpointError("resume=True needs out=DIR of the run to continue")
         self.run_state.schedule = new_schedule(self.options, self.model)
         self.run_state.restore(checkpoint, self._facts, training=training)
-        write_parameters(self.model, self.best_parameters)
+        self.given.write(self.run_state.best_weights)

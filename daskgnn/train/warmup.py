@@ -28,7 +28,7 @@ from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import Targets
 from daskgnn.kernels.warmup import compiled
 from daskgnn.sampling.check import ROWS, MadeUpSource, made_up_block
-from daskgnn.train.compute.program import TrainSession
+from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.progress import READY
 

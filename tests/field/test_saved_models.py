@@ -13,6 +13,7 @@ from training import planted_graph, small_sage
 
 import daskgnn
 from daskgnn.errors import InputError, ModelError
+from daskgnn.train.finetune import take_weights
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it uses torch.jit.script when imported
@@ -222,3 +223,77 @@ def test_embeddings_are_the_rows_before_the_last_layer(data, trainer):
     some = trainer.embeddings(nodes=[4, 1]).compute()
     np.testing.assert_array_equal(some, found.compute()[[4, 1]])
     np.testing.assert_allclose(trainer.predict().compute(), out, rtol=1e-4, atol=1e-4)
+
+
+# --- running statistics, and a model that was changed since -----------------------
+
+
+class Normalised(daskgnn.nn.GraphSAGE):
+    """A model with running statistics."""
+
+    def __init__(self, *widths):
+        super().__init__(*widths)
+        self.norm = torch.nn.BatchNorm1d(16)
+
+    def layer(self, i, h, block):
+        h = super().layer(i, h, block)
+        return h if i else self.norm(h)
+
+    def forward(self, x, blocks):
+        for i, block in enumerate(blocks):
+            x = self.layer(i, x, block)
+        return x
+
+
+def normalised(graph, seed=0):
+    torch.manual_seed(seed)
+    return Normalised(graph.num_features, 16, graph.num_classes, 2)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_running_statistics_are_saved(data, tmp_path, suffix):
+    trainer = trained(data, normalised)
+    expected = on_whole_graph(trainer.model, data)
+    path = trainer.save(tmp_path / f"model.{suffix}")
+    again = daskgnn.load_model(path, model=normalised(trainer.graph, seed=1))
+    assert torch.equal(on_whole_graph(again, data), expected)
+    assert int(again.norm.num_batches_tracked) > 0
+    found = trainer.predict([5, 0]).compute()
+    np.testing.assert_allclose(found, expected[[5, 0]], rtol=1e-4, atol=1e-5)
+    scores = trainer.evaluate("test", metric=["f1_macro"], per_class=True)
+    assert scores["accuracy"] == trainer.evaluate("test")["accuracy"]
+    test = data.splits["test"]
+    right = expected[test].argmax(1).numpy() == data.labels[test]
+    assert scores["accuracy"] == pytest.approx(right.mean())
+    block = daskgnn.nn.Block.from_csr(data.indptr, data.indices)
+    with torch.no_grad():
+        hidden = trainer.model.eval().layer(0, torch.tensor(data.features), block)
+    found = trainer.embeddings().compute()
+    np.testing.assert_allclose(found, hidden, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_starts_from_the_running_statistics_of_another(data, tmp_path):
+    out = str(tmp_path / "run")
+    trainer = trained(data, normalised, out=out)
+    model = normalised(trainer.graph, seed=1)
+    assert take_weights(model, out) == trainer.run_state.best.step
+    assert torch.equal(on_whole_graph(model, data), on_whole_graph(trainer.model, data))
+
+
+def test_what_is_saved_is_the_model_as_it_is_now(data, tmp_path):
+    trainer = trained(data, normalised)
+    before = trainer.predict()
+    rows = before.compute()
+    trainer.model.load_state_dict(normalised(trainer.graph, seed=1).state_dict())
+    trainer.model.norm.bias.requires_grad_(False)
+    expected = on_whole_graph(trainer.model, data)
+    again = daskgnn.load_model(
+        trainer.save(tmp_path / "model.npz"), model=normalised(trainer.graph)
+    )
+    assert torch.equal(on_whole_graph(again, data), expected)
+    assert trainer.embeddings().shape == (200, 16)
+    found = trainer.predict().compute()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    # Earlier predictions are of the model that it was, if they are lost, too.
+    before.dask.layers[before.name]._on = None
+    np.testing.assert_array_equal(before.compute(), rows)

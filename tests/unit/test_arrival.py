@@ -10,7 +10,7 @@ from daskgnn.dataflow.executor import LocalExecutor, PartsLost
 from daskgnn.dataflow.steps.arrival import Pool, Versions
 from daskgnn.errors import InputError
 from daskgnn.train import deployment
-from daskgnn.train.compute.program import TrainSession
+from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.plan import Position, windows
 

@@ -21,8 +21,8 @@ from daskgnn.train.compute.gradients import (
     compression,
     step_weights,
 )
-from daskgnn.train.compute.program import TrainSession
 from daskgnn.train.compute.schedule import optimizer_factory
+from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.plan import Position, windows
 
@@ -260,10 +260,10 @@ class Spoilt(TrainSession):
     """A session one of whose gradients is not finite, beside a loss that is."""
 
     def _gradient_of(self, loss):
-        gradient = super()._gradient_of(loss)
+        gradient, given = super()._gradient_of(loss)
         if self._before.step + len(self._reports) == 4:
             gradient[5] = np.nan
-        return gradient
+        return gradient, given
 
 
 @pytest.mark.parametrize("compress", [None, "topk:0.1", "powersgd:2", "fp16", "int8"])

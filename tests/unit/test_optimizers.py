@@ -12,8 +12,9 @@ from daskgnn.dataflow.steps.method import Step, StepMethod
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.tasks import NodeClassification
 from daskgnn.train.compute.gradients import UpdateOptions
-from daskgnn.train.compute.program import TrainSession, make_program
+from daskgnn.train.compute.program import make_program
 from daskgnn.train.compute.schedule import Schedule, check_optimizer, optimizer_factory
+from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState, flatten, hash_parameters
 
 NAMES = ["adam", "adamw", "sgd", "adagrad", "adadelta", "adamax", "asgd", "nadam"]

@@ -103,7 +103,7 @@ class Exchange:
         self._sent[step, turn] = [self._send(a, number, s) for a, s in shares.items()]
         self._messages += len(shares)
         for known in shares.values():
-            self._sent_bytes += sum(share.gradient.nbytes for share in known.values())
+            self._sent_bytes += sum(share.nbytes for share in known.values())
 
     def count(self, nbytes: int, messages: int) -> None:
         """Count what was sent beside shares."""

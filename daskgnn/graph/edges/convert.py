@@ -196,7 +196,9 @@ def _class_numbers(array: np.ndarray) -> np.ndarray:
     values = array[given]
     wrong = values != np.clip(np.floor(values), -(2**31), 2**31)
     if wrong.any():
-        raise no_class("labels", values[wrong][0])
+        node = int(np.flatnonzero(given)[np.argmax(wrong)])
+        where = f"(node {node}, dtype {array.dtype})"
+        raise no_class("labels", f"{values[wrong][0]:g} {where}")
     labels = np.full(array.shape, -1, dtype=np.int64)
     labels[given] = values.astype(np.int64)
     return labels

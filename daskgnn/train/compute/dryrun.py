@@ -1,4 +1,4 @@
-"""Try a model and a task on a graph of two nodes before training."""
+"""Try a model and a task on a graph of a few nodes before training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import torch
 from daskgnn.errors import InputError, ModelError, first_line
 from daskgnn.kernels.targets import distinct_nodes
 from daskgnn.nn import Block, check_model, number_dropouts, pure_step
+from daskgnn.nn.batchnorm import BatchNorms
+from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
 from daskgnn.seams import failed
-from daskgnn.tasks.task import batch_of
+from daskgnn.tasks.task import batch_of, twice
+from daskgnn.train.compute.program import Trial, copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,13 +33,13 @@ def try_both(
     num_layers: int,
     *,
     deterministic: bool,
-) -> tuple[bool, int]:
+) -> Trial:
     """Check model and task; return what `try_model` does."""
     check_model(model, deterministic=deterministic)
     number_dropouts(model)
     wanted = task.num_outputs(graph)
     found = try_model(model, graph, num_layers, wanted, deterministic=deterministic)
-    try_task(task, graph, targets, found[1])
+    try_task(task, graph, targets, found.num_outputs)
     return found
 
 
@@ -47,55 +50,58 @@ def try_model(
     num_outputs: int | None,
     *,
     deterministic: bool,
-) -> tuple[bool, int]:
-    """Run `model` on two linked nodes and check what comes out.
+) -> Trial:
+    """Run a copy of `model` on two seeds and check what comes out.
 
     Parameters
     ----------
     num_outputs : int or None
         Columns that its output must have.
 
-    Returns
-    -------
-    layered : bool
-        Whether the model can be evaluated layer by layer: it has a method
-        ``layer(i, h, block)`` whose loop gives what ``forward`` gives.
-    num_outputs : int
-        Columns of what it returns.
-
     Raises
     ------
     ModelError
         If the forward pass fails, returns another shape than (seeds, classes), or
-        changes its input in place; or (with `deterministic`) drew from torch's
-        generator or changed a buffer.
+        changes its input in place; changes a buffer that is no state; or (with
+        `deterministic`) drew from torch's generator.
     """
-    blocks = [_two_nodes(graph.weighted) for _ in range(num_layers)]
-    x = torch.randn(2, graph.num_features, generator=torch.Generator().manual_seed(0))
-    training = model.training
-    generator = torch.random.get_rng_state()
-    try:
+    x, blocks = _two_seeds(graph, num_layers)
+    model = copied(model).train()
+    norms = BatchNorms(model)
+    norms.watch()
+    with torch.random.fork_rng(devices=[]):
+        with pure_step(model, deterministic):
+            norms.begin()
+            out = _outputs(model, graph, x, blocks, num_outputs)
+            calls = norms.calls()
+        unused = _without_gradient(model, out)
         with torch.no_grad():
-            with pure_step(model.train(), deterministic):
-                out = _call(model, "forward(x, blocks)", x, blocks)
             expected = _call(model.eval(), "forward(x, blocks)", x, blocks)
-            _check_output(out, num_outputs)
-            return _agrees_by_layers(model, x, blocks, expected), out.shape[1]
-    finally:
-        model.train(training)
-        torch.random.set_rng_state(generator)
+            layered = _agrees_by_layers(model, x, blocks, expected)
+    return Trial(layered, out.shape[1], calls, unused)
+
+
+def _without_gradient(model: torch.nn.Module, out: torch.Tensor) -> tuple[int, ...]:
+    """Return the numbers of trained parameters on which an output does not depend."""
+    numbered = list(enumerate(model.parameters()))
+    trained = [(i, p) for i, p in numbered if p.requires_grad]
+    if not out.requires_grad:
+        raise ModelError(
+            f"what {type(model).__name__} returns does not depend on its trained "
+            "parameters: compute it without torch.no_grad() and .detach()"
+        )
+    grads = torch.autograd.grad(out.sum(), [p for _, p in trained], allow_unused=True)
+    pairs = zip(trained, grads, strict=True)
+    return tuple(i for (i, _), gradient in pairs if gradient is None)
 
 
 def hidden_width(model: Any, graph: Graph, num_layers: int) -> int:
     """Return how wide the output is of the last layer but one, by ``layer``."""
-    block, training = _two_nodes(graph.weighted), model.training
-    h = torch.zeros(2, graph.num_features)
-    try:
-        with torch.no_grad():
-            for i in range(num_layers - 1):
-                h = model.eval().layer(i, h, block)
-    finally:
-        model.train(training)
+    h, blocks = _two_seeds(graph, num_layers)
+    model = copied(model).eval()
+    with torch.no_grad():
+        for i, block in enumerate(blocks[:-1]):
+            h = model.layer(i, h, block)
     return int(h.shape[1])
 
 
@@ -121,6 +127,7 @@ def try_task(task: Task, graph: Graph, targets: Targets, num_outputs: int) -> No
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(len(nodes), num_outputs, generator=generator).requires_grad_()
     _try_loss(f"{name}.loss(h, batch)", task, h, batch)
+    _try_sum(f"{name}.loss(h, batch)", task, h, batch)
     found = _try(f"{name}.partial(h, batch)", task.partial, CPU.array(h), batch)
     total = _try(f"{name}.merge(left, right)", task.merge, found, found)
     try:
@@ -168,6 +175,18 @@ def _try_loss(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> Non
         )
 
 
+def _try_sum(name: str, task: Task, h: torch.Tensor, batch: TargetBatch) -> None:
+    """Refuse a loss that is the same for targets that are there twice."""
+    once = task.loss(h, batch.as_tensors(CPU.tensor)).item()
+    both, again = torch.cat([h, h]), twice(batch, len(h)).as_tensors(CPU.tensor)
+    found = _try(name, task.loss, both, again).item()
+    if once and abs(found - once) < 1e-5 * abs(once):
+        raise InputError(
+            f"{name} returned {once:g} for {len(batch.rows)} targets and for each of "
+            "them twice, so it is a mean, expected their sum: end it with .sum()"
+        )
+
+
 def _try(name: str, function: Callable[..., Any], *given: Any) -> Any:
     try:
         return function(*given)
@@ -185,7 +204,7 @@ def _some_labels(graph: Graph, count: int) -> np.ndarray:
 
 def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) -> Any:
     """Call the model, and refuse it if it fails or writes into its input."""
-    before = x.clone()
+    before = x.detach().clone()
     try:
         out = function(x, *rest)
     except ModelError:
@@ -217,18 +236,102 @@ def _agrees_by_layers(
     return h.shape == expected.shape and torch.allclose(h, expected, atol=1e-5)
 
 
+def _outputs(
+    model: torch.nn.Module,
+    graph: Graph,
+    x: torch.Tensor,
+    blocks: list[Block],
+    columns: int | None,
+) -> torch.Tensor:
+    """Return a model's outputs; refuse what is not one row a seed, and say what it is.
+
+    Raises
+    ------
+    ModelError
+        It says with how many blocks the model would be right, if it is their number.
+    """
+    try:
+        out = _call(model, "forward(x, blocks)", x, blocks)
+        if isinstance(out, torch.Tensor) and out.ndim == 2 and columns is None:
+            columns = out.shape[1]
+        _check_output(out, columns)
+    except ModelError as error:
+        given = len(blocks)
+        others = (given + 1, given + 2, given - 1)
+        if not columns or _fits(model, graph, given, columns):
+            raise
+        for other in filter(None, others):
+            if _fits(model, graph, other, columns):
+                raise ModelError(
+                    f"{error}; it would be right with {other} blocks, one a layer, and "
+                    f"there are {given}, one a fan-out: give {other} fan-outs, as in "
+                    f"num_neighbors={[10] * other}, or a model of {given} layers"
+                ) from error
+        raise
+    found: torch.Tensor = out
+    return found
+
+
 def _check_output(out: Any, columns: int | None) -> None:
-    wanted = (2, columns)
-    if isinstance(out, torch.Tensor) and out.ndim == 2 and columns is None:
-        wanted = (2, out.shape[1])
-    if not isinstance(out, torch.Tensor) or out.shape != wanted:
-        shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out)
-        hint = "" if columns is None else f": set out_channels={columns}"
-        raise ModelError(
-            f"the model returns {shape} for 2 seeds, expected {wanted}{hint}"
-        )
+    wanted = (2, "C" if columns is None else columns)
+    if isinstance(out, torch.Tensor):
+        if out.shape != wanted:
+            hint = f": set out_channels={columns}"
+            if out.ndim == 2 and out.shape[1] == columns:
+                hint = ": return rows of the last block's destinations, as block.dst(h)"
+            raise ModelError(
+                f"the model returns {tuple(out.shape)} for 2 seeds, expected "
+                f"{wanted}{hint}"
+            )
+        return
+    inside = dict(enumerate(out)) if isinstance(out, tuple | list) else out
+    pairs = inside.items() if isinstance(inside, dict) else ()
+    fits = [key for key, each in pairs if getattr(each, "shape", None) == wanted]
+    advice = f", as in return out[{fits[0]!r}]" if fits else ""
+    raise ModelError(
+        f"the model returns {_described(out)} for 2 seeds, expected a tensor of shape "
+        f"{wanted}: return the outputs alone{advice}"
+    )
 
 
-def _two_nodes(weighted: bool) -> Block:
-    weight = np.ones(2, np.float32) if weighted else None
-    return Block.from_csr(np.arange(3), np.array([1, 0]), weight)
+def _described(out: Any) -> str:
+    """Return what a model has returned, in a few words."""
+    if isinstance(out, torch.Tensor):
+        return f"{tuple(out.shape)}"
+    if isinstance(out, tuple | list):
+        inside = ", ".join(map(_described, out))
+        return f"a {type(out).__name__} of {len(out)} ({inside})"
+    return "None" if out is None else f"a {type(out).__name__}"
+
+
+def _fits(model: torch.nn.Module, graph: Graph, num_blocks: int, columns: int) -> bool:
+    """Return whether a model gives the right shape with so many blocks."""
+    try:
+        with torch.no_grad():
+            out = model(*_two_seeds(graph, num_blocks))
+    except Exception:
+        return False
+    return isinstance(out, torch.Tensor) and out.shape == (2, columns)
+
+
+def _two_seeds(graph: Graph, num_layers: int) -> tuple[torch.Tensor, list[Block]]:
+    """Return made-up rows and blocks of two seeds, and of one more node a hop."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2 + num_layers, graph.num_features, generator=generator)
+    sizes = range(1 + num_layers, 1, -1)
+    return x, [_ring(num_dst, weighted=graph.weighted) for num_dst in sizes]
+
+
+def _ring(num_dst: int, *, weighted: bool) -> Block:
+    """Return a block of a node more than destinations, each of which has the next."""
+    num_src = num_dst + 1
+    arrays = BlockArrays(
+        starts=np.arange(num_dst),
+        ends=np.arange(num_dst) + 1,
+        indices=np.arange(1, num_src, dtype=np.int32),
+        ids=np.arange(num_src),
+        degree=np.ones(num_src, np.int64),
+        weighted_degree=np.ones(num_src, np.float32),
+        weights=np.ones(num_dst, np.float32) if weighted else None,
+    )
+    return Block(num_src, num_dst, arrays)

@@ -14,7 +14,7 @@ from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import batch_of
 from daskgnn.train.compute.arithmetic import computing
-from daskgnn.train.compute.program import layer_blocks, load_model
+from daskgnn.train.compute.loaded import layer_blocks, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from daskgnn.kernels.halo import Halo, WholePart
     from daskgnn.kernels.targets import PartTargets
     from daskgnn.train.compute.program import Program
+    from daskgnn.train.compute.state import Weights
 
 
 def evaluate_layer(
     program: Program,
-    parameters: np.ndarray,
+    weights: Weights,
     number: int,
     block: AdjacencyBlock,
     halo: Halo,
@@ -37,7 +38,7 @@ def evaluate_layer(
     received: list[np.ndarray],
 ) -> np.ndarray:
     """Return layer `number` of a part's rows, over all their neighbours."""
-    model: Any = load_model(program).with_parameters(parameters).eval()
+    model: Any = load_model(program).with_weights(weights).eval()
     first = own is None
     if isinstance(whole, StreamedPart):
         if own is None:
@@ -92,14 +93,14 @@ def _first_layer_in_pieces(
 
 
 def evaluate_step(
-    program: Program, parameters: np.ndarray, window: PreparedWindow
+    program: Program, weights: Weights, window: PreparedWindow
 ) -> np.ndarray:
     """Return the outputs of the first step's seeds, float32 [n, C].
 
     The window must have been sampled with all neighbours.
     """
     batch = window.steps[0]
-    model = load_model(program).with_parameters(parameters).eval()
+    model = load_model(program).with_weights(weights).eval()
     blocks = layer_blocks(batch, model)
     return _output(program.threads, model, CPU.tensor(batch.x), blocks)
 

@@ -222,10 +222,14 @@ class UpdateOptions:
     """Updates between what the gradient is taken at and what it is applied to."""
 
     def slowed(self, groups: list[dict[str, Any]], rate: float) -> UpdateOptions:
-        """Return the options with some groups, whose learning rates are multiplied."""
+        """Return the options with some groups, whose learning rates are multiplied.
+
+        An optimizer of a user's own may have none.
+        """
         groups = [dict(group) for group in groups]
-        for group in groups if rate != 1.0 else ():
-            group["lr"] *= rate
+        for group in groups:
+            if rate != 1.0 and "lr" in group:
+                group["lr"] = group["lr"] * rate
         return replace(self, groups=groups)
 
 

@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from daskgnn.dataflow.steps.clock import Clock, Work, here, together
-from daskgnn.dataflow.steps.gradients import PartGradient, PartStep, add_gradients
+from daskgnn.dataflow.steps.gradients import (
+    PartGradient,
+    PartStep,
+    add_gradients,
+    divided_alone,
+)
 from daskgnn.dataflow.steps.method import StepMethod
-from daskgnn.train.compute.state import StepReport, TrainState, hash_parameters, named
+from daskgnn.errors import TrainingError
+from daskgnn.train.compute.loaded import load_model
+from daskgnn.train.compute.state import StepReport, TrainState, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.compute.program import Program
 
-_PARAMETERS, _OPTIMIZER = "parameters", "optimizer/"
+_PARAMETERS, _OPTIMIZER, _SUMS = "parameters", "optimizer/", "sums"
 _OF_STEPS = ("step", "eta", "mu", "mu_product")
 """Entries of `torch.optim`'s states that follow from the number of steps alone."""
 
@@ -57,11 +64,14 @@ class LocalSteps(StepMethod):
         """Return a part's replica after a step, and its share if it is averaged."""
         began, replica = time.time(), carried or session.replica(part)
         own: Any = self.session(session.program, replica)
-        share = own.gradient(batch, step.number)
+        share = divided_alone(own.gradient(batch, step.number), step.num_parts)
         work = {here(): Work(own.clock.take(), began, time.time())}
-        share = replace(share, work=work, sent_bytes=0)
+        sums = _with_last(session.program, replica.sums, share.statistics)
+        # The running statistics are of all parts' rows: see `Replicas.average`.
+        given = _given(session.program, share)
+        share = replace(share, work=work, sent_bytes=0, given=given, statistics=None)
         own.update(share, None, replace(step.options, weight=float(step.num_parts)))
-        replica = own.state()
+        replica = replace(own.state(), sums=sums)
         for did in replica.reports[-1].work.values():
             session.clock.include(did.spent)
         return PartStep(share_of(replica) if self.adds(step.options) else None, replica)
@@ -88,6 +98,9 @@ class LocalSteps(StepMethod):
         for name in first.optimizer:
             arrays = [replica.optimizer[name] for replica in carried]
             by_part[f"{_OPTIMIZER}{name}"] = np.stack(arrays)
+        sums = [r.sums for r in carried if r.sums is not None]
+        if sums:
+            by_part[_SUMS] = np.stack(sums)
         losses = np.sum([replica.losses for replica in carried], axis=0)
         dense = sum(replica.reports[0].dense_bytes for replica in carried)
         each = zip(*(replica.reports for replica in carried), strict=True)
@@ -120,17 +133,19 @@ class Replicas:
         return self._state
 
     def checksum(self) -> str:
-        """Return the SHA-256 of its parameters."""
-        return hash_parameters(self._state.parameters)
+        """Return the SHA-256 of its weights."""
+        return self._state.weights.digest()
 
     def replica(self, part: int) -> TrainState:
         """Return a part's first replica: the common state, or the part's own."""
         state = self._state
         arrays = {name: array[part] for name, array in state.by_part.items()}
         if not arrays:
-            return TrainState(state.parameters, state.optimizer, state.step)
-        parameters = arrays.pop(_PARAMETERS)
-        return TrainState(parameters, named(arrays, _OPTIMIZER), state.step)
+            found = state.parameters, state.optimizer
+        else:
+            found = arrays[_PARAMETERS], named(arrays, _OPTIMIZER)
+        statistics, sums = state.statistics, arrays.get(_SUMS)
+        return TrainState(*found, state.step, statistics=statistics, sums=sums)
 
     def average(
         self,
@@ -152,6 +167,11 @@ class Replicas:
             total = left if right is None else add_gradients(left, right)
             mean = total.gradient / np.float32(num_parts)
             place = length = len(replica.parameters)
+            loaded, statistics = load_model(self.program), self._state.statistics
+            for where in loaded.untrained():  # an average of equals may be rounded
+                mean[where] = self._state.parameters[where]
+            for sums in () if total.statistics is None else total.statistics:
+                statistics = loaded.pooled(statistics, sums)
             optimizer = dict(replica.optimizer)
             for name, array in _moments(replica).items():
                 piece = mean[place : place + array.size].reshape(array.shape)
@@ -164,7 +184,8 @@ class Replicas:
         ]
         reports[-1] = reports[-1]._replace(work=total.work, sent_bytes=total.sent_bytes)
         told = (*self._state.reports, *reports)
-        self._state = TrainState(mean[:length], optimizer, replica.step, reports=told)
+        found = mean[:length], optimizer, replica.step
+        self._state = TrainState(*found, statistics=statistics, reports=told)
 
 
 def share_of(replica: TrainState) -> PartGradient:
@@ -173,7 +194,40 @@ def share_of(replica: TrainState) -> PartGradient:
     vector = np.concatenate([replica.parameters, *moments], dtype=np.float32)
     dense = sum(step.dense_bytes for step in replica.reports)
     work = together(*(step.work for step in replica.reports))
-    return PartGradient(vector, np.array(replica.losses), work, dense, vector.nbytes)
+    losses = np.array(replica.losses)
+    share = PartGradient(vector, losses, work, dense, statistics=replica.sums)
+    return replace(share, sent_bytes=share.nbytes)
+
+
+def _with_last(
+    program: Program, sums: np.ndarray | None, last: np.ndarray | None
+) -> np.ndarray | None:
+    """Return what a part adds to the statistics of each step since the last average."""
+    row = load_model(program).no_rows() if last is None else last
+    if row is None or sums is None:
+        return None if row is None else row[None]
+    return np.concatenate([sums, row[None]])
+
+
+def _given(program: Program, share: PartGradient) -> np.ndarray | None:
+    """Return which parameters have a gradient: those that had one in the trial.
+
+    Until the next average, parts do not know of each other's gradients.
+
+    Raises
+    ------
+    TrainingError
+        If there is a gradient of another one: its moments could not be averaged.
+    """
+    given, own = program.given, share.given
+    if given is None or (own is not None and not (own & ~given[: len(own)]).any()):
+        return given
+    number = int(np.flatnonzero(~given if own is None else own & ~given)[0])
+    raise TrainingError(
+        f"parameter {number} of the model has a gradient in some minibatches only, "
+        f"which local_steps={program.gradients.local_steps} cannot average: leave "
+        "local_steps out"
+    )
 
 
 def _moments(replica: TrainState) -> dict[str, np.ndarray]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,14 +13,14 @@ from daskgnn.dataflow.steps.gradients import PartStep
 from daskgnn.dataflow.steps.method import StepMethod
 from daskgnn.train.compute.gradients import compression
 from daskgnn.train.compute.local import LocalSteps
-from daskgnn.train.compute.program import TrainSession
+from daskgnn.train.compute.session import TrainSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskgnn.dataflow.steps.method import Step
     from daskgnn.kernels.batch import PreparedWindow
-    from daskgnn.kernels.compress import Carried, Compression
+    from daskgnn.kernels.compress import Carried, Compression, Message
     from daskgnn.train.compute.gradients import Gradients
     from daskgnn.train.compute.state import TrainState
 
@@ -47,13 +49,23 @@ class PackedSteps(StepMethod):
                 carried = session.carried(part) or self.compression.first(shapes)
             compression = self.compression.ramped(step.options.ramp)
             message, carried = compression.compress(share.gradient, carried, shapes)
-        share = replace(share, gradient=message, sent_bytes=message.nbytes)
-        return PartStep(share, carried)
+        given = _given(share.given, message) if share.given is not None else None
+        share = replace(share, gradient=message, given=given)
+        return PartStep(replace(share, sent_bytes=share.nbytes), carried)
 
     def keep(self, state: TrainState, carried: Sequence[Carried]) -> TrainState:
         """Return a state with what all parts carry, in order."""
         by_part = {name: np.stack([c[name] for c in carried]) for name in carried[0]}
         return replace(state, by_part=by_part)
+
+
+def _given(given: np.ndarray, message: Message) -> np.ndarray:
+    """Return which parameters have a gradient, what was left of earlier ones too."""
+    sizes = [prod(shape) for shape in message.shapes]
+    places = np.cumsum([0, *sizes]).tolist()
+    sent = message.dense() != 0
+    found = np.array([sent[first:last].any() for first, last in pairwise(places)])
+    return given | found if len(given) else found if found.any() else given
 
 
 def method_of(gradients: Gradients) -> StepMethod:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from daskgnn.errors import ModelError
+from daskgnn.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,9 +81,15 @@ def check_optimizer(
     stand_ins = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
     try:
         optimizer = factory(stand_ins)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"the optimizer cannot be made: {error}") from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise ModelError(f"the optimizer cannot be made: {said}") from error
     name = type(optimizer).__name__
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ModelError(
+            f"optimizer returned {name}, expected an optimizer of torch.optim: "
+            "optimizer=lambda parameters: torch.optim.Adam(parameters)"
+        )
     step = inspect.signature(type(optimizer).step).parameters.get("closure")
     if step is not None and step.default is inspect.Parameter.empty:
         raise ModelError(f"optimizer {name} needs a closure: use e.g. optimizer='adam'")
@@ -102,6 +108,44 @@ def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
     """
     optimizer = check_optimizer(optimizer_of(options), model)
     return Schedule(optimizer, options["lr_scheduler"], options["scheduler_interval"])
+
+
+def try_schedule(
+    options: TrainOptions,
+    model: torch.nn.Module,
+    so_far: Schedule,
+    done: int,
+    count: int,
+) -> None:
+    """Advance a copy of a schedule as often as a run will.
+
+    Parameters
+    ----------
+    so_far : Schedule
+        Where the run stands.
+    done, count : int
+        How often it has advanced, and will have in the end: after updates, or after
+        epochs.
+
+    Raises
+    ------
+    ModelError
+        If it fails.
+    """
+    if so_far.scheduler is None:
+        return
+    schedule = new_schedule(options, model)
+    schedule.load(so_far.state())
+    each = "update" if schedule.interval == "step" else "epoch"
+    for number in range(done + 1, count + 1):
+        try:
+            schedule.advance(0.0, 0.0)
+        except Exception as error:
+            raise ModelError(
+                f"lr_scheduler {type(schedule.scheduler).__name__} fails after {each} "
+                f"{number} of {count} ({first_line(error)}): make it for {count} "
+                f"{each}s"
+            ) from error
 
 
 class Schedule:
@@ -125,10 +169,20 @@ class Schedule:
     ) -> None:
         self.optimizer = optimizer
         self.interval = interval
-        self.scheduler = None if factory is None else factory(optimizer)
-        if self.scheduler is not None:
-            # Schedulers warn unless the optimizer has stepped before them.
-            optimizer.step()
+        self.scheduler = None if factory is None else _made(factory, optimizer)
+        if self.scheduler is None:
+            return
+        if interval == "step" and self._is_plateau:
+            raise ModelError(
+                "lr_scheduler ReduceLROnPlateau needs a loss or a score, and there is "
+                "one an epoch: use scheduler_interval='epoch'"
+            )
+        # Schedulers warn unless the optimizer has stepped before them.
+        optimizer.step()
+
+    @property
+    def _is_plateau(self) -> bool:
+        return isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
 
     def options(self) -> list[dict[str, Any]]:
         """Return the current options, a dict a parameter group."""
@@ -142,8 +196,8 @@ class Schedule:
         out = []
         for use in uses:
             out.append(use.slowed(self.options(), use.rate))
-            if use.applies and self.scheduler is not None and self.interval == "step":
-                self.scheduler.step()
+            if use.applies and self.interval == "step":
+                self.advance(None, None)
         return out
 
     def end_epoch(self, metric: float | None, loss: float) -> None:
@@ -152,15 +206,19 @@ class Schedule:
         A plateau scheduler sees the training loss (mode "min") or the validation
         score (mode "max"), and nothing in epochs without an evaluation.
         """
-        if self.scheduler is None or self.interval != "epoch":
+        if self.interval == "epoch":
+            self.advance(metric, loss)
+
+    def advance(self, metric: float | None, loss: float | None) -> None:
+        """Advance by one update or epoch; of the latter the score and the loss."""
+        if self.scheduler is None:
             return
-        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            if self.scheduler.mode == "min":
-                self.scheduler.step(loss)
-            elif metric is not None:
-                self.scheduler.step(metric)
-        else:
+        if not self._is_plateau:
             self.scheduler.step()
+        elif self.scheduler.mode == "min":
+            self.scheduler.step(loss)
+        elif metric is not None:
+            self.scheduler.step(metric)
 
     def describe(self) -> list[str]:
         """Return the optimizer's and scheduler's classes, and the first rates."""
@@ -187,6 +245,24 @@ class Schedule:
         ):
             for name, value in options.items():
                 group[name] = tuple(value) if isinstance(value, list) else value
+
+
+def _made(factory: SchedulerFactory, optimizer: torch.optim.Optimizer) -> Any:
+    """Return a scheduler of an optimizer, or say in one line why there is none."""
+    try:
+        scheduler = factory(optimizer)
+    except Exception as error:
+        raise ModelError(
+            f"lr_scheduler cannot be made of {type(optimizer).__name__} "
+            f"({type(error).__name__}: {first_line(error)})"
+        ) from error
+    if not hasattr(scheduler, "step") or not hasattr(scheduler, "state_dict"):
+        raise ModelError(
+            f"lr_scheduler returned {type(scheduler).__name__}, expected one of "
+            "torch.optim.lr_scheduler: lr_scheduler=lambda optimizer: "
+            "torch.optim.lr_scheduler.StepLR(optimizer, 10)"
+        )
+    return scheduler
 
 
 def _plain(scheduler: Any) -> dict[str, Any]:

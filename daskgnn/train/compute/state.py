@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from daskgnn.nn.batchnorm import BatchNorms
 from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
@@ -17,9 +18,16 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.steps.clock import Works
 
 
-_CARRIED = ("accumulated", "past", "scaling")
-"""Arrays of a state that it may have, and keeps from step to step."""
 _BY_PART = "by_part/"
+_CARRIED = (
+    "accumulated",
+    "given",
+    "past",
+    "past_statistics",
+    "scaling",
+    "statistics",
+)
+"""Arrays of a state that it may have, and keeps from step to step."""
 
 
 class StepReport(NamedTuple):
@@ -37,6 +45,25 @@ class StepReport(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Weights:
+    """What a model computes with."""
+
+    parameters: np.ndarray
+    """float32 [n], all parameters in `model.parameters()` order."""
+    statistics: np.ndarray | None = None
+    """float64 [b], the running statistics of batch normalisations, if it has any."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of parameters and statistics."""
+        if self.statistics is None:
+            return hash_parameters(self.parameters)
+        both = self.parameters.astype("<f4").tobytes()
+        return hashlib.sha256(
+            both + self.statistics.astype("<f8").tobytes()
+        ).hexdigest()
+
+
+@dataclass(frozen=True)
 class TrainState:
     """Parameters and optimizer after some steps of a run."""
 
@@ -48,9 +75,18 @@ class TrainState:
     """Steps done since the run began."""
     accumulated: np.ndarray | None = None
     """float32 [n], of steps whose update is still to come."""
+    given: np.ndarray | None = None
+    """bool, a parameter: which have a gradient in `accumulated`; None: all have."""
     past: np.ndarray | None = None
     """float32 [s, n], parameters before each of the last s updates, oldest first, where
     gradients may be stale."""
+    past_statistics: np.ndarray | None = None
+    """float64 [s, b], the running statistics at those times."""
+    statistics: np.ndarray | None = None
+    """float64 [b], the running statistics of batch normalisations, if there are any."""
+    sums: np.ndarray | None = None
+    """float64 [k, s], with local steps: what a part has to add to the statistics of
+    each step since the last average."""
     by_part: dict[str, np.ndarray] = field(default_factory=dict)
     """[P, ...] by name: what parts keep for themselves between steps."""
     scaling: np.ndarray | None = None
@@ -61,10 +97,40 @@ class TrainState:
     """Staleness of each update since the window began, where they are applied as they
     come."""
 
+    @classmethod
+    def begun(cls, weights: Weights) -> TrainState:
+        """Return the state of a run that begins with some weights."""
+        return cls(weights.parameters, {}, statistics=weights.statistics)
+
+    @property
+    def weights(self) -> Weights:
+        """What the model computes with."""
+        return Weights(self.parameters, self.statistics)
+
     @property
     def losses(self) -> tuple[float, ...]:
         """Losses of the steps done since the window began."""
         return tuple(step.loss for step in self.reports)
+
+    def past_weights(self) -> list[Weights]:
+        """Return the weights before each of the last updates, oldest first."""
+        if self.past is None:
+            return []
+        if self.past_statistics is None:
+            return [Weights(parameters) for parameters in self.past]
+        pairs = zip(self.past, self.past_statistics, strict=True)
+        return [Weights(*pair) for pair in pairs]
+
+    def with_past(self, past: Sequence[Weights]) -> TrainState:
+        """Return the state with what `past_weights` returned."""
+        if not past:
+            return self
+        statistics = [w.statistics for w in past if w.statistics is not None]
+        return replace(
+            self,
+            past=np.stack([w.parameters for w in past]),
+            past_statistics=np.stack(statistics) if statistics else None,
+        )
 
     def cleared(self) -> TrainState:
         """Return the state without the window's reports."""
@@ -80,6 +146,12 @@ class TrainState:
         """Return the state with what `carried` returned."""
         own: dict[str, Any] = {name: arrays.get(name) for name in _CARRIED}
         return replace(self, by_part=named(arrays, _BY_PART), **own)
+
+    def begun_with(self, weights: Weights) -> TrainState:
+        """Return the state with other weights, without what is left of those before."""
+        nothing = {name: None for name in _CARRIED if name != "scaling"}
+        both: dict[str, Any] = nothing | vars(weights)
+        return replace(self, by_part={}, **both)
 
 
 def named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -97,13 +169,20 @@ def flatten(tensors: Sequence[torch.Tensor]) -> np.ndarray:
     return np.concatenate(flat) if flat else np.empty(0, np.float32)
 
 
-def write_parameters(model: torch.nn.Module, flat: np.ndarray) -> None:
-    """Write a flat vector, float32 [n], into a model's parameters."""
-    place = 0
+def weights_of(model: torch.nn.Module) -> Weights:
+    """Return a copy of what a model computes with."""
+    parameters = flatten(list(model.parameters()))
+    return Weights(parameters, BatchNorms(model).read())
+
+
+def write_weights(model: torch.nn.Module, weights: Weights) -> None:
+    """Have a model compute with some weights."""
+    place, flat = 0, weights.parameters
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(CPU.copy(flat[place : place + p.numel()]).view(p.shape))
             place += p.numel()
+    BatchNorms(model).write(weights.statistics)
 
 
 def hash_parameters(parameters: np.ndarray) -> str:

@@ -35,9 +35,11 @@ class TrainOptions(PlainOptions, total=False):
     task: Annotated[Any, Option(group=TRAINING, type_name="Task", fact="task")]
     """What is predicted and how it is scored, instead of `loss`."""
     loss: Annotated["Loss | None", Option(type_name="callable", fact="loss")]
-    """A function of outputs and labels that returns the sum over the seeds.
+    """A function of outputs and labels that returns the sum or the mean over the seeds,
+    for instance torch.nn.CrossEntropyLoss().
 
-    None is cross entropy, or binary cross entropy where a node has several labels.
+    Which of them is found by calling it. None is cross entropy, or binary cross entropy
+    where a node has several labels.
     """
     lr_scheduler: Annotated[
         "SchedulerFactory | None",

@@ -26,6 +26,8 @@ FORMAT = "daskgnn-checkpoint"
 FORMAT_VERSION = 1
 PREFIX = "step-"
 ARRAYS, MANIFEST = "arrays.npz", "manifest.json"
+WEIGHTS = ("parameters", "gradients/statistics")
+"""Arrays that a model computes with."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def save_checkpoint(
     """Write a checkpoint of its step; keep the newest `keep` and the best one.
 
     The best is the one of the step that its fact ``best_step`` names. A step that has
-    a whole checkpoint already is not written again.
+    a whole checkpoint already, of the same weights, is not written again.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ def save_checkpoint(
     """
     storage = place if isinstance(place, Storage) else open_storage(place)
     name = checkpoint.name
-    if not _is_whole(storage, name):
+    if not _is_held(storage, checkpoint):
         with storage.new_folder(name) as create:
             with create(ARRAYS) as file:
                 digest = write_arrays(file, checkpoint.arrays)
@@ -194,15 +196,27 @@ def _check_arrays(path: str, manifest: dict[str, Any], file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _is_whole(storage: Storage, name: str) -> bool:
-    """Return whether a step has a checkpoint that verifies."""
+def _is_held(storage: Storage, checkpoint: Checkpoint) -> bool:
+    """Return whether a step has a checkpoint that verifies, of the same weights.
+
+    A run that went on with other weights may have one of those before.
+    """
+    name = checkpoint.name
     if not storage.exists(f"{name}/{MANIFEST}"):
         return False
     try:
-        _load(storage, f"{name}/")
+        held = _load(storage, f"{name}/").arrays
     except CheckpointError:
         return False
-    return True
+    mine = checkpoint.arrays
+    return all(_equal(held.get(name), mine.get(name)) for name in WEIGHTS)
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Return whether two arrays are alike, or both missing."""
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 def _forget_others(storage: Storage, written: Checkpoint, keep: int) -> None:
