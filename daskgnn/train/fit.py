@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Recorder
     from daskgnn.train.signals import Signals
+    from daskgnn.train.trainer import Trainer
 
 
-def tell_start(
-    recorder: Recorder, plan: SeedPlan, run_state: RunState, epochs: int, dashboard: Any
-) -> None:
-    """Tell a run's progress how much there is to do."""
+def tell_start(trainer: Trainer, epochs: int, *, resume: bool) -> None:
+    """Tell a run's progress how much there is to do; say so if it is nothing.
+
+    A program that has trained and calls `fit` again is warned. A run that is resumed
+    may be done: that is an event.
+    """
+    recorder, plan, run_state = trainer.recorder, trainer.plan, trainer.run_state
     recorder.progress.started(
         {
             "total_steps": epochs * plan.steps_per_epoch,
@@ -37,9 +42,14 @@ def tell_start(
             "epochs": epochs,
             "steps_per_epoch": plan.steps_per_epoch,
             "out": recorder.place,
-            "dashboard": dashboard,
+            "dashboard": trainer.executor.dashboard(),
         }
     )
+    why = run_state.why_done(epochs, trainer.options["patience"])
+    if why is not None and resume:
+        recorder.event("nothing_to_train", why=why)
+    elif why is not None:
+        warnings.warn(f"nothing to train: {why}", stacklevel=4)
 
 
 def shared_seconds(began: float, finished: list[float], seconds: float) -> list[float]:

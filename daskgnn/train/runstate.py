@@ -165,29 +165,24 @@ class RunState:
         """The form that most steps ran in."""
         return max(self.forms, key=self.forms.__getitem__, default="tasks")
 
-    def say_what_is_left(
-        self, epochs: int, patience: int | None, *, resume: bool
-    ) -> None:
-        """Warn if there is nothing to train, and how there would be.
+    def why_done(self, epochs: int, patience: int | None) -> str | None:
+        """Return why there is nothing to train, if so, and how there would be.
 
         A larger patience than that which ended the run lets it go on.
         """
-        done = self.position.epoch
-        waited = self.evaluations_since_best
+        done, waited = self.position.epoch, self.evaluations_since_best
         self.stopped = self.stopped and patience is not None and waited >= patience
-        told = None
         if self.stopped and epochs > done:
-            told = (
-                f"epochs={epochs} trains nothing: patience={patience} ended the run "
-                f"after {done} epochs, and a larger one lets it go on"
+            return (
+                f"patience={patience} ended the run after {done} epochs: a larger one "
+                "lets it go on"
             )
-        elif epochs < done or (epochs == done and not resume):
-            told = (
-                f"epochs={epochs} trains nothing: {done} epochs are done, counted from "
-                f"the start of the run; epochs={done + epochs} trains {epochs} more"
+        if epochs <= done:
+            return (
+                f"{done} epochs are done, counted from the start of the run: "
+                f"epochs={done + epochs} trains {epochs} more"
             )
-        if told is not None:
-            warnings.warn(told, stacklevel=4)
+        return None
 
     def to_checkpoint(self, plan: dict[str, Any]) -> Checkpoint:
         """Return a checkpoint; `plan` is what a resume must agree with."""

@@ -201,10 +201,7 @@ class Trainer(TrainResults):
         keep_settings(self, epochs, resumes=resume)
         checkpoint = self.run_state.to_checkpoint(self._facts)
         self.recorder.begin(None if resume else checkpoint, self.run_state.state.step)
-        self.run_state.say_what_is_left(epochs, self.options["patience"], resume=resume)
-        tell_start(
-            self.recorder, self.plan, self.run_state, epochs, self.executor.dashboard()
-        )
+        tell_start(self, epochs, resume=resume)
         with self.recorder.written():
             if not self.run_state.stopped:
                 on_cluster(self, lambda: self._train(epochs, signals))

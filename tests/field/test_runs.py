@@ -163,8 +163,10 @@ def test_patience_that_ends_a_run_is_said_and_can_grow(path, tmp_path):
     (told,) = [e for e in events if e["event"] == "stopped_early"]
     expected = {"epoch": 2, "patience": 2, "best_epoch": 0}
     assert told == {"event": "stopped_early", **expected}
-    with pytest.warns(UserWarning, match="patience=2 ended the run after 3 epochs"):
-        resume(settings["out"])
+    assert resume(settings["out"])["epochs"] == 3
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    (told,) = [e for e in map(json.loads, lines) if e["event"] == "nothing_to_train"]
+    assert "patience=2 ended the run after 3 epochs" in told["why"]
     summary = resume(settings["out"], patience=4)
     assert summary["epochs"] == 5
 
