@@ -101,9 +101,8 @@ class Block:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            blockrows.INSTEAD.get(name, f"'Block' has no attribute {name!r}")
-        )
+        said = f"'Block' has no attribute {name!r}"
+        raise AttributeError(blockrows.INSTEAD.get(name, said))
 
     @classmethod
     def from_csr(

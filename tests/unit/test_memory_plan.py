@@ -161,4 +161,4 @@ def test_a_limit_of_workers_needs_workers_of_ones_own(path, capsys):
         assert expected in err
     code, _, err = run(capsys, "train", path, "--memory-limit", "lots")
     assert code == 2
-    assert "memory_limit='lots'" in err
+    assert "--memory-limit lots" in err
