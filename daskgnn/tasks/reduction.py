@@ -94,6 +94,8 @@ class _Trial:
 
     def reduction(self) -> Reduction:
         """Return how the loss is reduced."""
+        if not np.isfinite(self.alone).any():
+            return Reduction()
         if self._is_sum():
             if not _close(self.of(range(len(self.alone))), np.nansum(self.alone)):
                 raise self.refusal("depends on which seeds are together")
@@ -127,10 +129,8 @@ class _Trial:
     def _is_sum(self) -> bool:
         """Return whether twice the same row doubles the loss, which else stays."""
         usable = np.flatnonzero(np.isfinite(self.alone) & (self.alone != 0))
-        if not len(usable):
-            if self.said in (SUM, MEAN):
-                return bool(self.said == SUM)
-            raise self.refusal(f"gives {self.alone[0]:g} for any seed")
+        if not len(usable):  # 0 for any seed, or never a number, which is refused later
+            return bool(self.said != MEAN)
         row = int(usable[0])
         once, twice = self.alone[row], self.of([row, row])
         if not (_close(twice, once) or _close(twice, 2 * once)):

@@ -38,13 +38,19 @@ class GivenModel:
     num_layers: int
     options: TrainOptions
 
-    def __post_init__(self) -> None:
-        self._seen = self.weights.digest()
+    _seen: str = ""
+    """Digest of the weights that were taken."""
 
     @property
     def weights(self) -> Weights:
         """What it computes with now."""
         return weights_of(self.model)
+
+    def take(self) -> Weights:
+        """Return the model's weights, which are known from now on."""
+        found = self.weights
+        self._seen = found.digest()
+        return found
 
     def tried(self) -> Program:
         """Return the program of the model as it is, checked.
@@ -77,8 +83,7 @@ class GivenModel:
                 )
             deployment.use(program)
         if self._is_changed:
-            run_state.begin_with(self.weights)
-            self.take_note()
+            run_state.begin_with(self.take())
 
     def try_schedule(self, run_state: RunState, plan: SeedPlan, epochs: int) -> None:
         """Have the learning rates of a run computed to its end, before it goes on.
@@ -103,11 +108,7 @@ class GivenModel:
     def write(self, weights: Weights) -> None:
         """Give the model the weights of a run."""
         write_weights(self.model, weights)
-        self.take_note()
-
-    def take_note(self) -> None:
-        """Take the model's weights as known."""
-        self._seen = self.weights.digest()
+        self.take()
 
     @property
     def _is_changed(self) -> bool:

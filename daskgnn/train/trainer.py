@@ -135,7 +135,7 @@ class Trainer(TrainResults):
         seen = model, self.task, graph, targets.few(self.plan), sampler.num_layers
         self.given = GivenModel(*seen, self.options)
         program = self.given.tried()
-        start = TrainState.begun(self.given.weights)
+        start = TrainState.begun(self.given.take())
         self.run_state = RunState(start, new_schedule(self.options, model))
         self.deployment = Deployment(
             find_workers(graph, self.options),

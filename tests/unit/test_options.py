@@ -179,7 +179,7 @@ OTHERS = {
     "optimizer": "sgd",
     "lr_scheduler": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9),
     "scheduler_interval": "step",
-    "loss": lambda h, y: h.sum(),
+    "loss": lambda h, y: h.sum() * 0,
     "metric": "f1_macro",
     "seed": 3,
     "normalize_features": True,
