@@ -100,8 +100,6 @@ class Trainer(TrainResults):
     2
     >>> [path.name for path in trainer.write_profile(tempfile.mkdtemp())]
     ['profile.json', 'profile.png']
-    >>> trainer.save(os.path.join(tempfile.mkdtemp(), "model.npz")).name
-    'model.npz'
     >>> trainer.executor.num_workers(), trainer.program.threads
     (0, 1)
 
