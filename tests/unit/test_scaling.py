@@ -7,7 +7,7 @@ from training import AtStep, planted_graph, stop, stored, trainer
 
 from daskgnn import nn
 from daskgnn.errors import InputError, TrainingError
-from daskgnn.train.compute import program, scaling
+from daskgnn.train.compute import scaling, session
 from daskgnn.train.compute.scaling import LossScale
 
 
@@ -64,7 +64,7 @@ def test_training_in_float16_is_near_float32(path):
     assert found.run_state.state.scaling.tolist() == [scaling.FIRST, 10]
 
 
-class Overflowing(program.TrainSession):
+class Overflowing(session.TrainSession):
     """A session one of whose gradients is too large."""
 
     def _gradient_of(self, loss):
@@ -89,7 +89,7 @@ def test_an_update_that_is_not_finite_is_left_out_and_resume_is_exact(
     assert again.params_sha256 == wanted.params_sha256
 
 
-class NeverFinite(program.TrainSession):
+class NeverFinite(session.TrainSession):
     """A session whose gradients are too large from a step on, whatever the scale."""
 
     def _gradient_of(self, loss):
