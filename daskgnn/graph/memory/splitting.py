@@ -210,7 +210,9 @@ def split_by_words(
     if split is not None and per_class is not None:
         raise InputError(
             f"split {split} and {per_class} training nodes of each class contradict "
-            "each other: give --split or --per-class"
+            "each other",
+            python="give one of them",
+            shell="give --split or --per-class",
         )
     if split is not None:
         shares: dict[str, Any] = parse_split(split)
