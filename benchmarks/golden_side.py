@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -45,6 +46,12 @@ CLUSTER = {
     "distributed.scheduler.allowed-failures": 10,
     "distributed.comm.timeouts.connect": "8s",
 }
+AT_ONCE = {
+    name: 0
+    for name in ("warmup_steps", "ramp_steps")
+    if name in inspect.signature(daskgnn.Trainer).parameters
+}
+"""Trains as versions did that had no gentle start."""
 PATIENCE = 150
 """Seconds that a command, or the start of a cluster, may take."""
 
@@ -122,6 +129,7 @@ class Side:
             "num_neighbors": [4, 3],
             "batch_size": 48,
             "window": 4,
+            **AT_ONCE,
             **{k: FUNCTIONS.get(str(v), v) for k, v in case.options.items()},
             "steps": place.steps,
             **given,
@@ -192,6 +200,8 @@ class Side:
             graph = case.graph if case.graph == "digits" else str(self.store(case))
             words = [graph, *case.command.split(), "--epochs", str(case.epochs)]
             words += ["--out", str(out), "--workers", str(place.workers)]
+            for name, value in AT_ONCE.items():
+                words += [f"--{name.replace('_', '-')}", str(value)]
             train(words, out if place.event == "stop" else None)
             if place.event == "stop":
                 shutil.copytree(out, stopped_copy(out))

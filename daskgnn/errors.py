@@ -13,16 +13,7 @@ class DaskGNNError(Exception):
     """Base class of every error that daskgnn raises on purpose.
 
     Each has a message of one line: what was given, what was expected, and how to
-    correct the call.
-
-    Parameters
-    ----------
-    message : str
-        The line, or its beginning where one of the others is given.
-    python : str, optional
-        How to correct a call in Python.
-    shell : str, optional
-        How to correct a command, where that is something else.
+    correct the call (`python`), or a command where that is something else (`shell`).
 
     Examples
     --------
@@ -40,6 +31,8 @@ class DaskGNNError(Exception):
         told = f"{message}: {shell}" if shell else f"{self}"
         self.in_shell = told.replace(IN_PYTHON, "")
         """The line as the command line shows it."""
+        self.in_file = False
+        """Whether it speaks of settings as a configuration file has them."""
 
 
 class InputError(DaskGNNError, ValueError):

@@ -156,12 +156,13 @@ def store_graph(
         Of the partition (method, num_clusters, seed), and of its quality's traffic.
     """
     from daskgnn.graph.memory.content import check_half, stored_features
+    from daskgnn.graph.memory.data import origin_of
     from daskgnn.partition import choose_method, fallback_note
 
     cut = {name: options.pop(name) for name in ("method", "num_clusters", "seed")}
     method = cut["method"]
     if feature_dtype != "float32":  # told early, before the graph is cut
-        check_half(stored_features(data), feature_dtype, data.name)
+        check_half(stored_features(data), feature_dtype, data.name, origin_of(data))
     if estimate:
         refuse_too_large(data, choose_method(method, data.num_edges, data.num_nodes))
     partitioned = data.partition(**cut)

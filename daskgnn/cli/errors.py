@@ -64,6 +64,8 @@ def explain(error: Exception, flags: Mapping[str, str] | None = None) -> FailedR
         return error
     if isinstance(error, click.ClickException):
         return FailedRun(_usage(error), 2)
+    if isinstance(error, DaskGNNError) and error.in_file:
+        flags = None
     if isinstance(error, InputError):
         return FailedRun(in_shell(error, flags or {}), 2)
     if isinstance(error, _FILE_ERRORS):

@@ -72,10 +72,14 @@ class Compression:
     amount: float = 0.0
 
     def ramped(self, ramp: float) -> Compression:
-        """Return the compression when its sparsity has risen so far, from 0 to 1."""
+        """Return the compression when its sparsity has risen so far, from 0 to 1.
+
+        A share that would take more bytes than all entries is all of them.
+        """
         if self.kind != "topk" or ramp >= 1:
             return self
-        return Compression(self.kind, self.amount**ramp)
+        share = self.amount**ramp
+        return Compression(self.kind, share if share < 0.5 else 1.0)
 
     def first(self, shapes: tuple[tuple[int, ...], ...]) -> Carried:
         """Return what a part carries before the first step."""

@@ -22,16 +22,6 @@ REDUCTIONS = ("sum", "mean", "max")
 """What `Block.aggregate` computes."""
 
 
-_INSTEAD = {
-    "edge_attr": "blocks have edge_weight and no edge_attr: edge attributes are "
-    "stored, but not sampled",
-    "ids": "blocks have n_id, an int64 tensor, where they had ids",
-    "compact_edge_weight": "blocks have edge_weight, in the order of edge_index",
-    "x": "blocks have edges alone: x is given to forward(x, blocks)",
-}
-"""What is said of attributes that a model may look for."""
-
-
 @dataclass(frozen=True)
 class Block:
     """The edges that one layer computes with: from source nodes to destination nodes.
@@ -111,7 +101,8 @@ class Block:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(_INSTEAD.get(name, f"'Block' has no attribute {name!r}"))
+        said = f"'Block' has no attribute {name!r}"
+        raise AttributeError(blockrows.INSTEAD.get(name, said))
 
     @classmethod
     def from_csr(
@@ -403,7 +394,5 @@ class Block:
         h = blockrows.source_rows(self, h)
         if h.dim() == 3:
             return ops.weighted_sum(h, weight, self.arrays.compact)
-        out = ops.weighted_sum(
-            h.unsqueeze(1), weight.reshape(-1, 1), self.arrays.compact
-        )
-        return out.squeeze(1)
+        rows, weight = h.unsqueeze(1), weight.reshape(-1, 1)
+        return ops.weighted_sum(rows, weight, self.arrays.compact).squeeze(1)

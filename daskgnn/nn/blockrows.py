@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from daskgnn.nn.blockarrays import BlockArrays
 
 
+INSTEAD = {
+    "edge_attr": "blocks have edge_weight and no edge_attr: edge attributes are "
+    "stored, but not sampled",
+    "ids": "blocks have n_id, an int64 tensor, where they had ids",
+    "compact_edge_weight": "blocks have edge_weight, in the order of edge_index",
+    "x": "blocks have edges alone: x is given to forward(x, blocks)",
+}
+"""What is said of attributes that a model may look for."""
+
+
 def check_lengths(block: Block) -> None:
     """Raise `ModelError` if the lengths of a block's arrays contradict each other."""
     wrong = list(block.arrays.wrong(block.num_src, block.num_dst))

@@ -80,9 +80,8 @@ def count_workers(settings: dict[str, Any]) -> int:
     least, most = settings["adapt"] or (workers, workers)
     if settings["standby"] and not workers and settings["scheduler"] is None:
         raise InputError(
-            f"standby={settings['standby']} needs workers, and workers=0 starts none",
-            python="give workers=2, or leave standby out",
-            shell="give --workers 2, or leave --standby out",
+            f"standby={settings['standby']} needs workers, and workers=0 starts none: "
+            "give workers=2, or leave standby out"
         )
     if settings["num_parts"] is None:
         settings["num_parts"] = 2 if settings["scheduler"] else max(most, 1)

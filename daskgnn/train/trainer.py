@@ -91,6 +91,10 @@ class Trainer(TrainResults):
     ((34, 2), (2, 2))
     >>> trainer.embeddings().shape
     (34, 16)
+    >>> import os, tempfile
+    >>> path = trainer.save(os.path.join(tempfile.mkdtemp(), "model.npz"))
+    >>> daskgnn.load_model(path).num_layers
+    2
     >>> trainer.summary()["num_parts"], trainer.best_parameters.dtype
     (2, dtype('float32'))
     >>> len(trainer.params_sha256), trainer.advice
@@ -100,9 +104,10 @@ class Trainer(TrainResults):
 
     >>> trainer.profile(steps=2).steps
     2
-    >>> import os, tempfile
     >>> [path.name for path in trainer.write_profile(tempfile.mkdtemp())]
     ['profile.json', 'profile.png']
+    >>> trainer.save(os.path.join(tempfile.mkdtemp(), "model.npz")).name
+    'model.npz'
     >>> trainer.executor.num_workers()
     0
 

@@ -143,6 +143,7 @@ def test_outputs_and_gradient_equal_pyg(case, kind):
         batch_size=10 * NODES,
         optimizer="sgd",
         lr=1.0,
+        warmup_steps=0,
         client=None,
     )
     outputs = reference(case)

@@ -9,11 +9,21 @@ from training import trainer
 
 import daskgnn
 from daskgnn.cluster import ready
-from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
+from daskgnn.cluster.clusters import OWN_CLUSTER
 from daskgnn.errors import ClusterError, NoWorkerError, TrainingError
 from daskgnn.prepare.stages import prepare
 
-SETTINGS = "ignore:the scheduler's settings"
+IN_PROCESS = {"dashboard_address": "127.0.0.1:0", "processes": False}
+"""Of a cluster whose workers are threads of this process."""
+
+
+@pytest.fixture(autouse=True)
+def own_timeouts():
+    """Put back what a cluster of this process has set."""
+    name = "distributed.comm.timeouts"
+    before = dict(dask.config.get(name))
+    yield
+    dask.config.set({name: before})
 
 
 def asynchronously(cluster, use):
@@ -62,14 +72,14 @@ def test_a_client_that_is_closed_already(small_path, tmp_path, cluster, call):
         calls[call]()
 
 
-@pytest.mark.filterwarnings(SETTINGS)
 def test_an_adaptive_cluster_is_asked_for_a_worker(small_path):
-    with dask.config.set(OWN_CLUSTER), own_cluster(1) as client:
-        client.cluster.adapt(minimum=0, maximum=1, interval="200ms", wait_count=1)
-        client.cluster.scale(0)
-        while client.nthreads():
-            pass
+    with (
+        LocalCluster(n_workers=0, **IN_PROCESS) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        cluster.adapt(minimum=0, maximum=1, interval="100ms")
         run = trainer(small_path, 1, client)
+        assert run.executor.num_workers() == 1
         run.fit(1)
     alone = trainer(small_path, 1, None)
     alone.fit(1)
@@ -77,9 +87,8 @@ def test_an_adaptive_cluster_is_asked_for_a_worker(small_path):
 
 
 def test_a_cluster_without_workers_is_not_waited_for_long(small_path, caplog):
-    place = {"n_workers": 0, "dashboard_address": "127.0.0.1:0", "processes": False}
     with (
-        LocalCluster(**place) as cluster,
+        LocalCluster(n_workers=0, **IN_PROCESS) as cluster,
         Client(cluster, set_as_default=False) as client,
         dask.config.set({ready.NO_WORKERS: "2500 ms"}),
         pytest.raises(TrainingError, match="no worker came to the cluster at") as told,
@@ -91,21 +100,17 @@ def test_a_cluster_without_workers_is_not_waited_for_long(small_path, caplog):
 
 def test_a_plain_client_of_this_machine_gets_its_settings(small_path):
     """No warning: pytest would raise it."""
-    before = dask.config.get("distributed.comm.timeouts")
-    place = {"n_workers": 1, "dashboard_address": "127.0.0.1:0", "processes": False}
-    try:
-        with (
-            LocalCluster(**place) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            trainer(small_path, 1, client)
-            scheduler = cluster.scheduler
-            assert scheduler.worker_ttl == 30
-            assert scheduler.allowed_failures == 10
-            assert "stealing" not in scheduler.periodic_callbacks
-            assert client.run(dask.config.get, "distributed.comm.timeouts.connect")
-    finally:
-        dask.config.set({"distributed.comm.timeouts": before})
+    connect = "distributed.comm.timeouts.connect"
+    with (
+        LocalCluster(n_workers=1, **IN_PROCESS) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        trainer(small_path, 1, client)
+        scheduler = cluster.scheduler
+        assert scheduler.worker_ttl == 30
+        assert scheduler.allowed_failures == 10
+        assert "stealing" not in scheduler.periodic_callbacks
+        assert set(client.run(dask.config.get, connect).values()) == {"8s"}
 
 
 def test_the_recommended_settings_need_no_change():

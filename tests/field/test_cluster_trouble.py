@@ -9,7 +9,7 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client
-from training import dask_process, small_sage, trainer
+from training import AT_ONCE, dask_process, small_sage, trainer
 
 import daskgnn
 from daskgnn.cluster import ready
@@ -156,7 +156,8 @@ def test_another_client_is_taken_where_any_may_be(small_path, cluster):
     address = cluster(2).scheduler.address
     graph = daskgnn.open_graph(small_path, 2)
     with Client(address):
-        run = daskgnn.Trainer(small_sage(graph), graph, num_neighbors=[4, 3])
+        options = {"num_neighbors": [4, 3], **AT_ONCE}
+        run = daskgnn.Trainer(small_sage(graph), graph, **options)
         run.fit(1)
     with Client(address):
         run.fit(2)

@@ -89,4 +89,3 @@ def test_copies_share_it_and_a_change_of_what_is_called_is_seen(tmp_path):
     assert ran(copied(tmp_path / "two", 1), cache) == ["1", "False"]
     (tmp_path / "two/daskgnn/kernels/called.py").write_text(CALLED.format(2))
     assert ran(tmp_path / "two", cache) == ["2", "True"]
-    assert ran(tmp_path / "one", cache) == ["1", "False"]

@@ -20,7 +20,7 @@ from daskgnn.cli import gnn
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-MOST_NOT_RUN = 4
+MOST_NOT_RUN = 5
 FENCE = re.compile(
     r"^(?P<why><!-- not run: [^\n]+ -->\n\s*)?```(?P<kind>\w*)\n(?P<code>.*?)^```",
     re.MULTILINE | re.DOTALL,

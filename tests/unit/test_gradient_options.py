@@ -60,7 +60,7 @@ def undrawn(monkeypatch):
 @pytest.mark.parametrize("words", SHOWN)
 def test_every_way_trains_and_resumes_from_the_shell(path, words, tmp_path, undrawn):
     whole, again = tmp_path / "whole", tmp_path / "again"
-    given = (path, *TRAIN, *words.split())
+    given = (path, *TRAIN, "--ramp-steps", "0", *words.split())
     inside("train", *given, "--epochs", "4", "--out", str(whole))
     facts = summary(whole)
     assert facts["steps"] == 12
@@ -78,16 +78,16 @@ def test_every_way_trains_and_resumes_from_the_shell(path, words, tmp_path, undr
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--staleness 2", "needs gradients='async' or 'server'"),
+        ("--staleness 2", "--staleness 2 needs --gradients"),
         ("--gradients sync", "'sync' is not one of"),
         ("--gradients gloo", "'gloo' is not one of 'tree'"),
-        ("--gradients async --accumulate 4", "accumulate=4 and staleness=1 cannot"),
+        ("--gradients async --accumulate 4", "--accumulate 4 and --staleness 1 cannot"),
         ("--gradients ring --compress topk:0.01", "cannot go together"),
         ("--gradients server --local-steps 4", "cannot go together"),
         ("--local-steps 4 --accumulate 4", "cannot go together"),
         ("--compress topk", "expected topk:SHARE"),
         ("--compress topk:7", "expected topk:SHARE"),
-        ("--compensation linear", "give staleness=1 or more"),
+        ("--compensation linear", "give --staleness 1 or more"),
         ("--precision fp16 --compress int8", "cannot go together"),
         ("--clip-norm 0", "--clip-norm"),
     ],
@@ -108,7 +108,7 @@ def test_a_run_that_was_begun_with_gloo_is_refused_in_one_line(path, tmp_path):
     line = ["train", "--resume", str(tmp_path)]
     result = CliRunner().invoke(gnn, line, prog_name="daskgnn")
     assert result.exit_code == 2
-    assert "gradients='gloo', expected one of 'tree'" in result.stderr
+    assert "--gradients gloo, expected one of 'tree'" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

@@ -187,9 +187,10 @@ def test_what_is_sent_of_the_largest_entries_falls_over_the_first_steps(path):
     share, ramp = 0.05, 4
     fitted = run(path, 1, compress=f"topk:{share}", ramp_steps=ramp, **ALL)
     length = len(parameters(fitted))
-    shares = [share ** (step / (ramp + 1)) for step in range(1, ramp + 1)] + [share]
-    # Two parts, 8 bytes an entry.
-    wanted = sum(2 * 8 * round(s * length) for s in shares)
+    shares = [share ** (step / (ramp + 1)) for step in range(1, ramp + 2)]
+    shares = [1.0 if s >= 0.5 else s for s in shares]
+    # Two parts; 8 bytes an entry, or 4 for each of all entries.
+    wanted = sum(2 * 8 * round(s * length) // (2 if s == 1 else 1) for s in shares)
     assert fitted.run_state.total.sent_gradient_bytes == wanted
 
 

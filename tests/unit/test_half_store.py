@@ -231,6 +231,6 @@ def test_the_command_line_refuses_before_the_work(tmp_path, monkeypatch):
     out = str(tmp_path / "out.zarr")
     status, _, error = call("partition", path, out, "--feature-dtype", "float16")
     assert status == 2
-    assert error.startswith("daskgnn: feature_dtype='float16'")
+    assert error.startswith("daskgnn: --feature-dtype float16")
     assert error.count("\n") == 1
     assert not Path(out).exists()

@@ -152,7 +152,7 @@ def test_a_worker_that_has_room_for_its_process_alone_is_refused(path):
 
 def test_a_limit_of_workers_needs_workers_of_ones_own(path, capsys):
     said = {
-        ("--workers", "0"): "workers=0 starts none",
+        ("--workers", "0"): "--workers 0 starts none",
         ("--scheduler", "tcp://127.0.0.1:1"): "--memory-limit 1GiB'",
     }
     for words, expected in said.items():
@@ -161,4 +161,4 @@ def test_a_limit_of_workers_needs_workers_of_ones_own(path, capsys):
         assert expected in err
     code, _, err = run(capsys, "train", path, "--memory-limit", "lots")
     assert code == 2
-    assert "memory_limit='lots'" in err
+    assert "--memory-limit lots" in err

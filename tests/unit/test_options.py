@@ -28,6 +28,7 @@ DEFAULTS = {
     "lr": 0.01,
     "weight_decay": 0.0,
     "optimizer": "adam",
+    "warmup_steps": None,
     "lr_scheduler": None,
     "scheduler_interval": "epoch",
     "loss": None,
@@ -50,6 +51,7 @@ DEFAULTS = {
     "precision": "float32",
     "gradients": "tree",
     "staleness": None,
+    "ramp_steps": 100,
     "compensation": "none",
     "accumulate": 1,
     "clip_norm": None,
@@ -173,6 +175,7 @@ OTHERS = {
     "batch_size": 20,
     "lr": 0.5,
     "weight_decay": 0.1,
+    "warmup_steps": 5,
     "optimizer": "sgd",
     "lr_scheduler": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9),
     "scheduler_interval": "step",
@@ -205,6 +208,7 @@ OTHERS = {
 
 TOGETHER = {
     "staleness": ({"gradients": "async"}, 2),
+    "ramp_steps": ({"gradients": "async"}, 3),
     "compensation": ({"gradients": "async"}, "linear"),
 }
 
@@ -319,7 +323,8 @@ assert newest_checkpoint(place).facts["plan"]["shake"] == 2.0
 settings = json.load(open("a/run.json"))
 json.dump({**settings, "shake": 1.0}, open("a/run.json", "w"))
 status, said = call("--resume", "a")
-assert status == 2 and "written with shake=2.0, this run has shake=1.0" in said, said
+assert status == 2, said
+assert "written with --shake 2.0, this run has --shake 1.0" in said, said
 open("run.yaml", "w").write("shake: -1\\n")
 status, said = call(PATH, "--config", "run.yaml")
 assert status == 2 and "shake=-1, expected a number of at least 0" in said, said

@@ -66,4 +66,4 @@ def test_a_graph_of_one_cluster_is_stored_and_reported(tmp_path, capsys):
     words = ("--num-parts", "2", "--force")
     code, _, err = run(capsys, "partition", str(edges), str(out), *words)
     assert code == 2
-    assert "num_parts=2 exceeds the 1 clusters" in err
+    assert "--num-parts 2 exceeds the 1 clusters" in err

@@ -143,6 +143,7 @@ def test_values_of_nodes_and_of_groups_are_learnt_and_scored(tmp_path, kind):
         torch.manual_seed(0)
         model = nn.GraphSAGE(graph.num_features, 8, 2, 2)
         options = {"num_neighbors": [-1, -1], "batch_size": 16, "client": None}
+        options["warmup_steps"] = 0
         run = daskgnn.Trainer(model, graph, task=kind(numbers), **options)
         history = run.fit(3)
         assert history.epochs[-1]["loss"] < history.epochs[0]["loss"] * 0.7

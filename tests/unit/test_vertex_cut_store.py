@@ -200,7 +200,7 @@ def test_refusals(path, tmp_path):
     with pytest.raises(PartitionError, match=r"'dbh'.*\(kind\).*method='fennel'"):
         graph.partition(4, "dbh")
     np.save(tmp_path / "edges.npy", np.array([[0, 1], [1, 2]]))
-    with pytest.raises(PartitionError, match=r"'hdrf'.*in memory.*--method cluster"):
+    with pytest.raises(PartitionError, match=r"'hdrf'.*in memory.*method='cluster'"):
         prepare(tmp_path / "edges.npy", tmp_path / "out.zarr", method="hdrf")
     graph = daskgnn.open_graph(path, 2)
     for sample_by in ("degree", *["edge_weight"] * graph.weighted):

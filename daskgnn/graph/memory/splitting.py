@@ -209,10 +209,8 @@ def split_by_words(
     """
     if split is not None and per_class is not None:
         raise InputError(
-            f"split {split} and {per_class} training nodes of each class contradict "
-            "each other",
-            python="give one of them",
-            shell="give --split or --per-class",
+            f"split={split!r} and per_class={per_class} contradict each other: give "
+            "one of them"
         )
     if split is not None:
         shares: dict[str, Any] = parse_split(split)

@@ -83,4 +83,6 @@ def _value(path: str | Path, name: str, option: Option, value: Any) -> Any:
     try:
         return option.checked(name, value)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        refusal = InputError(f"{path}: {error}")
+        refusal.in_file = True
+        raise refusal from error

@@ -115,7 +115,7 @@ def _is_number(name: str) -> bool:
 def write_predictions(
     predictions: da.Array,
     path: str | Path,
-    table: PredictionTable | None = None,
+    table: PredictionTable,
     nodes: np.ndarray | None = None,
 ) -> Path:
     """Write (n, C) predictions: row *i* belongs to original node *i*, or ``nodes[i]``.
@@ -123,15 +123,14 @@ def write_predictions(
     Zarr gets one array, whose attribute ``class_names`` names its columns; Parquet one
     row per node, as `PredictionTable` says.
     """
-    path = Path(target_path(path))
-    table = table or PredictionTable(predictions.shape[1])
-    if path.suffix == ".zarr":
+    target = Path(target_path(path))
+    if target.suffix == ".zarr":
         rows = -(-predictions.shape[0] // predictions.numblocks[0])
-        predictions.rechunk((max(rows, 1), -1)).to_zarr(str(path.absolute()))
-        _name_columns(path, table)
-        return path
-    _write_parquet(predictions, path, table, nodes)
-    return path
+        predictions.rechunk((max(rows, 1), -1)).to_zarr(str(target))
+        _name_columns(target, table)
+    else:
+        _write_parquet(predictions, target, table, nodes)
+    return Path(path)
 
 
 def _name_columns(path: Path, table: PredictionTable) -> None:
@@ -143,10 +142,7 @@ def _name_columns(path: Path, table: PredictionTable) -> None:
 
 
 def _write_parquet(
-    predictions: da.Array,
-    path: Path,
-    table: PredictionTable,
-    nodes: np.ndarray | None,
+    predictions: da.Array, path: Path, table: PredictionTable, nodes: np.ndarray | None
 ) -> None:
     import pyarrow.parquet as pq
 
