@@ -113,7 +113,7 @@ def _from_frame(frame: pd.DataFrame) -> Table:
     plain = [frame.iloc[:, i] for i in range(frame.shape[1])]
     names = [str(name) for name in frame.columns]
     # A RangeIndex costs nothing, and is checked without its numbers.
-    default = not kept and frame.index.equals(pd.RangeIndex(len(frame)))
+    default = not kept and names and frame.index.equals(pd.RangeIndex(len(frame)))
     found = Table(
         {n: _column(level, n) for n, level in kept.items() if n not in names}
         | dict(zip(_distinct(names), map(_column, plain, names), strict=True)),
@@ -217,7 +217,7 @@ def _from_text(path: Path, texts: Collection[str]) -> Table:
         )
     found = {n: trimmed(_column(table.column(i), n)) for i, n in enumerate(names)}
     index = None
-    if names[0] == "" and len(names) > 1:  # pandas' index
+    if names[0] == "":  # pandas' index
         index = read_text(found.pop(""))
     return Table(
         found, table.num_rows, index, spelled=True, file=str(path), has_lines=True
@@ -277,8 +277,13 @@ def _concatenated(parts: list[pa.Array], name: str) -> pa.Array:
 
 
 def _without_plain_index(table: Table) -> Table:
-    """Return a table whose index is left out where it only counts the rows."""
+    """Return a table whose index is left out where it only counts the rows.
+
+    Of a table that is nothing else, it names the nodes.
+    """
     index = table.index
-    if index is not None and only_counts(index.to_numpy(zero_copy_only=False)):
+    if index is None or not table.columns:
+        return table
+    if only_counts(index.to_numpy(zero_copy_only=False)):
         table.index = None
     return table
