@@ -80,7 +80,7 @@ def large(graph):
 
 def test_sums_in_slices_give_the_same_bits(path, cluster):
     """Two members would have nothing to slice."""
-    options = {"num_neighbors": [3, 2, 2], "window": 2, "model": large}
+    options = {"num_neighbors": [3, 2, 2], "window": 2, "model": large, "lr": 1e-4}
     runs = [
         trainer(path, 3, where, steps=steps, **options)
         for where, steps in ((None, "auto"), (cluster(3), "window"))

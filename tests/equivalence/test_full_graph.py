@@ -45,6 +45,7 @@ def test_gradient_equals_plain_torch(tmp_path, kind, num_parts):
         batch_size=1000,
         optimizer="sgd",
         lr=rate,
+        warmup_steps=0,
         client=None,
     )
     names = [name for name, _ in model.named_parameters()]

@@ -39,7 +39,8 @@ def trained(path, epochs=EPOCHS, **options):
     model = nn.GCN(12, 16, 4, 2)
     first = [p.detach().double().clone() for p in model.parameters()]
     opened = daskgnn.open_graph(path, PARTS)
-    given = {"num_neighbors": [-1, -1], "batch_size": 16, "optimizer": adam, **options}
+    given = {"num_neighbors": [-1, -1], "batch_size": 16, "optimizer": adam}
+    given |= {"warmup_steps": 0, "ramp_steps": 0, **options}
     run = daskgnn.Trainer(model, opened, client=None, window=3, **given)
     run.fit(epochs)
     return run, [name for name, _ in model.named_parameters()], first

@@ -143,7 +143,7 @@ def test_splits_on_the_command_line(tmp_path, monkeypatch):
         (("partition", "e.csv", "k", "--split=60/40", "--out-of-core"), "in memory"),
         (
             ("train", "karate", "--split=60/20/20", "--per-class=3", "--out=r"),
-            "give --split or --per-class",
+            "contradict each other: give one",
         ),
     ):
         done = invoked(*words)

@@ -134,7 +134,7 @@ def test_what_fails_in_rehearsal_fails_in_the_first_step(tmp_path):
     path = stored(planted_graph(100), tmp_path / "graph.zarr", num_clusters=4)
 
     def loss(outputs, labels):
-        if len(labels) == 4:  # as it is tried when the trainer is made
+        if len(labels) < 20:  # as it is tried when the trainer is made
             return outputs.sum()
         raise ValueError(f"no loss for {len(labels)} seeds")
 

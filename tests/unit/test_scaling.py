@@ -68,10 +68,10 @@ class Overflowing(session.TrainSession):
     """A session one of whose gradients is too large."""
 
     def _gradient_of(self, loss):
-        gradient = super()._gradient_of(loss)
+        gradient, *given = super()._gradient_of(loss)
         if self._before.step + len(self._reports) == 3:
             gradient[5] = np.inf
-        return gradient
+        return gradient, *given
 
 
 def test_an_update_that_is_not_finite_is_left_out_and_resume_is_exact(
@@ -93,10 +93,10 @@ class NeverFinite(session.TrainSession):
     """A session whose gradients are too large from a step on, whatever the scale."""
 
     def _gradient_of(self, loss):
-        gradient = super()._gradient_of(loss)
+        gradient, *given = super()._gradient_of(loss)
         if self._before.step + len(self._reports) >= 3:
             gradient[5] = np.nan
-        return gradient
+        return gradient, *given
 
 
 def test_gradients_that_are_never_finite_stop_the_run(path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.paths import target_path
+from daskgnn.paths import given_path, target_path
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -130,7 +130,7 @@ def write_predictions(
         _name_columns(target, table)
     else:
         _write_parquet(predictions, target, table, nodes)
-    return Path(path)
+    return Path(given_path(path))
 
 
 def _name_columns(path: Path, table: PredictionTable) -> None:
