@@ -40,7 +40,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     trainer = daskgnn.Trainer(
         Net(graph.num_features, graph.num_classes), graph,
-        num_neighbors=[4, 3], batch_size=64, client=client,
+        num_neighbors=[4, 3], batch_size=64, client=client, warmup_steps=0,
     )
     trainer.fit(epochs=4)
     print("RESULT", trainer.params_sha256, trainer.evaluate("test")["accuracy"],
