@@ -6,6 +6,8 @@ A command's module is imported when it is run, or its own help is asked for: ``d
 
 from __future__ import annotations
 
+import atexit
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -87,6 +89,8 @@ def main(args: Sequence[str] | None = None) -> None:
         Always: 0 for success, 2 for bad input, 1 for a failed run, 130 for a run
         that was interrupted.
     """
+    # The interpreter's end would look for garbage among all imported modules.
+    atexit.register(gc.freeze)
     gnn.main(args=args, prog_name="daskgnn")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,6 +114,7 @@ def _resume(
     from daskgnn.cluster.tls import Encryption
     from daskgnn.train import run
 
+    _begin_drawing(given)
     return run.resume(
         directory,
         **where,
@@ -152,15 +155,26 @@ def _train(settings: Any, progress: Shown, yes: bool, profile: bool) -> dict[str
     _begin_workers(settings)
     from daskgnn.train import run
 
+    _begin_drawing(settings)
     return run.train(settings, progress=progress, yes=yes, profile=profile)
 
 
 def _begin_workers(given: dict[str, Any]) -> None:
     """Have what workers inherit imported while this process imports its own."""
-    if given.get("scheduler") is None and given.get("workers") != 0:
+    if _starts_workers(given):
         from daskgnn.cluster.prefork import start_importing
 
         start_importing()
+
+
+def _begin_drawing(given: dict[str, Any]) -> None:
+    """Have what draws the curves imported while this process waits for its workers."""
+    if _starts_workers(given):
+        Thread(target=import_module, args=["daskgnn.plot"]).start()
+
+
+def _starts_workers(given: dict[str, Any]) -> bool:
+    return given.get("scheduler") is None and given.get("workers") != 0
 
 
 def _advice(what: str, info: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from stored_graphs import dense, make_graph, matrix_of
 
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.gcxs import csr_block, gcxs_bytes, ones, register_sizeof
+from daskgnn.kernels.features import normalize_rows
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,27 @@ def permuted(data, graph):
     """The adjacency in storage order, by SciPy."""
     order = graph.original_ids.compute()
     return matrix_of(data)[order][:, order].toarray()
+
+
+def test_normalizing_csr_rows_checks_nothing_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The constructor's checks would be compiled in each process."""
+    values = np.array([[1, 3, 0], [0, 0, 0], [0, 2, 2]], np.float32)
+    block = csr_block(
+        np.array([0, 2, 2, 4]),
+        np.array([0, 1, 1, 2], np.int32),
+        np.array([1, 3, 2, 2], np.float32),
+        (3, 3),
+    )
+    monkeypatch.delattr(sparse.GCXS, "__init__")
+    found = normalize_rows(block)
+    monkeypatch.undo()
+    assert type(found) is sparse.GCXS
+    assert found.dtype == np.float32
+    assert found.fill_value == 0
+    assert np.array_equal(found.todense(), normalize_rows(values))
+    assert np.array_equal(block.todense(), values)
 
 
 def test_adjacency_is_the_permuted_matrix(pair):

@@ -22,10 +22,9 @@ CALL += "result = CliRunner().invoke(gnn, {}, catch_exceptions=False); "
 CALL += "assert result.exit_code == 0 and result.output"
 
 
-def imported(code: str) -> set[str]:
+def imported(code: str, heavy: tuple[str, ...] = HEAVY) -> set[str]:
     """Run code in a process of its own; return which heavy modules it has then."""
-    told = f"{code}\nimport sys; print(*({HEAVY!r} & sys.modules.keys()))"
-    told = told.replace(repr(HEAVY), repr(set(HEAVY)))
+    told = f"{code}\nimport sys; print(*({set(heavy)!r} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-c", told],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -48,6 +47,27 @@ def imported(code: str) -> set[str]:
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
     assert imported(code) == set()
+
+
+BEFORE_A_RUN = """
+import inspect
+import numpy as np
+import torch
+from dask.sizeof import sizeof
+from daskgnn.kernels.targets import Targets
+from daskgnn.train.compute.schedule import check_optimizer
+made = check_optimizer(torch.optim.Adam, torch.nn.Linear(2, 1))
+assert [len(group["params"]) for group in made.param_groups] == [2]
+method = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+assert not vars(method).keys() - {"__wrapped__"}
+assert sizeof(Targets(np.zeros(1000, np.int64), np.zeros((1000, 1), np.int64))) > 16000
+"""
+
+
+def test_a_run_begins_without_what_other_commands_need() -> None:
+    """The sizes of our objects, and an optimizer that is made but takes no step."""
+    unneeded = {"torch._dynamo", "joblib", "pyarrow", "matplotlib", "scipy.linalg"}
+    assert not imported(BEFORE_A_RUN, HEAVY + tuple(unneeded)) & unneeded
 
 
 def test_what_is_imported_is_seen() -> None:

@@ -17,9 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from daskgnn.kernels.counter import below, combine, derive_key, draw, uniform
 from daskgnn.kernels.jit import njit
@@ -81,6 +79,8 @@ def spectral_embedding(level: Level, num_vectors: int, seed: int) -> np.ndarray:
     count = min(num_vectors, num_nodes - 2)
     if num_nodes <= _DENSE:
         full = scale[:, None] * (matrix.toarray() + little / num_nodes) * scale
+        import scipy.linalg
+
         _, vectors = scipy.linalg.eigh(
             full, subset_by_index=[num_nodes - count, num_nodes - 1]
         )
@@ -94,6 +94,7 @@ def _largest_vectors(
     matrix: sp.csr_array, scale: np.ndarray, little: float, count: int, seed: int
 ) -> np.ndarray:
     """Return float64 [N, D], by Lanczos; what has converged after some restarts."""
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     def product(vector: np.ndarray) -> np.ndarray:
         scaled = scale * vector.ravel()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from daskgnn.partition.methods.multilevel import cut_recursively
@@ -119,6 +118,8 @@ def bisect_links(links: sp.csr_array, weights: np.ndarray) -> np.ndarray:
 
 def _fiedler(links: np.ndarray) -> np.ndarray:
     """Return the second eigenvector of the normalised Laplacian of dense links."""
+    import scipy.linalg  # workers never need it
+
     # A weak link between all clusters gives disconnected pieces an order.
     links = links + links.mean() * 1e-3 + 1e-9
     np.fill_diagonal(links, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +14,13 @@ import torch
 from daskgnn.errors import ModelError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.options.option import OptimizerFactory, SchedulerFactory
     from daskgnn.train.options.options import TrainOptions
 
+_SKIPPED = "__dynamo_disable"
 SCHEDULED = ("lr", "momentum", "betas")
 """Options of a parameter group that a scheduler may change."""
 
@@ -80,7 +83,8 @@ def check_optimizer(
     """
     stand_ins = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
     try:
-        optimizer = factory(stand_ins)
+        with _without_compiler():
+            optimizer = factory(stand_ins)
     except Exception as error:
         said = f"{type(error).__name__}: {first_line(error)}"
         raise ModelError(f"the optimizer cannot be made: {said}") from error
@@ -96,6 +100,25 @@ def check_optimizer(
     if name == "SparseAdam":
         raise ModelError(f"optimizer {name} needs sparse gradients: use 'adam'")
     return optimizer
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Have an optimizer made without torch's compiler, which takes a second to import.
+
+    Torch imports it at the first call of a method, to have it skip that method, and
+    remembers the outcome in an attribute. Where another torch has no such attribute,
+    the compiler is imported.
+    """
+    method = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    if "torch._dynamo" in sys.modules or hasattr(method, _SKIPPED):
+        yield
+        return
+    setattr(method, _SKIPPED, method)
+    try:
+        yield
+    finally:
+        delattr(method, _SKIPPED)
 
 
 def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:
