@@ -122,6 +122,27 @@ class OutputOptions(TypedDict):
     """Print one JSON object."""
 
 
+class EvaluateOptions(TypedDict):
+    """Of ``evaluate``."""
+
+    split: Annotated[Literal["train", "val", "test"], Option("test")]
+    """Whose nodes are scored."""
+    metric: Annotated[Sequence[str] | None, Option(kind="names", shown="the run's")]
+    """Scores to compute: accuracy, f1_micro, f1_macro, roc_auc, average_precision."""
+    per_class: Annotated[bool, Option(False)]
+    """Add precision, recall and F1 of each class."""
+
+
+class PredictOptions(TypedDict):
+    """Of ``predict``."""
+
+    out: Annotated[str, Option(kind="path")]
+    """x.zarr or x.parquet."""
+    nodes: Annotated[str | None, Option(shown="all", metavar="NODES")]
+    """A split (train, val, test), ids with commas between them, or @FILE with an id a
+    line."""
+
+
 class CommandOptions(TypedDict):
     """Of ``train``: how it is called, which is no setting of a run."""
 

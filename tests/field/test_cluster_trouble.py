@@ -4,9 +4,11 @@ import os
 import signal
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import dask
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import Client
 from training import AT_ONCE, dask_process, small_sage, trainer
@@ -15,6 +17,7 @@ import daskgnn
 from daskgnn.cluster import ready
 from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
+from daskgnn.train.compute.state import flatten
 
 pytestmark = pytest.mark.timeout(120)
 OPTIONS = {"batch_size": 100}
@@ -56,6 +59,26 @@ def asynchronous(client):
     """Do nothing: the client is what it is."""
 
 
+def profiled(run, steps):
+    """Profile some steps, one a window; return how many were measured, or passed over.
+
+    On a cluster the first window does not count.
+    """
+    return run.profile(steps).steps + (run.executor.num_workers() > 0)
+
+
+def written(run):
+    """Write predictions to a file; return what is in it."""
+    path = run.predict(out=Path(os.environ["OUT_OF_TEST"]).with_suffix(".parquet"))
+    return pd.read_parquet(path).to_numpy()
+
+
+def saved(run):
+    """Save the model; return the parameters in the file."""
+    path = run.save(Path(os.environ["OUT_OF_TEST"]).with_suffix(".npz"))
+    return flatten(list(daskgnn.load_model(path).parameters()))
+
+
 OUTLIVED = [lost, all_lost, restarted]
 """After these the result is as if nothing had happened."""
 FATAL = [closed, scaled_to_zero]
@@ -68,15 +91,21 @@ ENTRIES = {
         ).params_sha256
     ),
     "fit": lambda run, _: (run.fit(2), run.params_sha256)[1],
-    "profile": lambda run, _: run.profile(2).steps,
+    "profile": lambda run, _: profiled(run, 2),
     "evaluate": lambda run, _: run.evaluate("test"),
     "summary": lambda run, _: run.summary()["test_accuracy"],
     "predict": lambda run, _: run.predict().compute(),
+    "predict to a file": lambda run, _: written(run),
+    "embeddings": lambda run, _: run.embeddings().compute(),
+    "save": lambda run, _: saved(run),
     "compute": lambda run, lazy: lazy.compute(),
     "compute of what was made of it": lambda run, lazy: lazy.argmax(axis=1).compute(),
-    "write_profile": lambda run, _: len(run.write_profile(os.environ["TMP_PROFILE"])),
+    "write_profile": lambda run, _: len(run.write_profile(os.environ["OUT_OF_TEST"])),
 }
 """Public calls, given a trainer and predictions that are not computed yet."""
+AT_HOME = {"save", "write_profile"}
+"""Those that need no cluster."""
+DERIVED = "compute of what was made of it"
 WHEN = ["before fit", "after fit"]
 CASES = [(entry, when) for entry in ENTRIES for when in WHEN]
 CASES.remove(("write_profile", "before fit"))  # there is none to write
@@ -104,8 +133,9 @@ def one_line(kind, seconds):
 
 
 @pytest.fixture(autouse=True)
-def profile_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMP_PROFILE", str(tmp_path / "profile"))
+def out(tmp_path, monkeypatch):
+    """Where calls write, the beginning of a path."""
+    monkeypatch.setenv("OUT_OF_TEST", str(tmp_path / "out"))
 
 
 def of_default(name, *chosen):
@@ -138,17 +168,15 @@ def test_what_is_outlived(small_path, killable, entry, when, trouble):
 )
 def test_a_closed_client(small_path, cluster, entry, when):
     with Client(cluster(2).scheduler.address, set_as_default=False) as client:
-        if entry == "write_profile":  # it was measured before
-            assert played(small_path, client, entry, when, closed) == 2
-        elif entry == "compute of what was made of it":  # computed in this process
+        if entry in AT_HOME | {DERIVED}:  # computed in this process
             expected = played(small_path, None, entry, when)
             found = played(small_path, client, entry, when, closed)
             np.testing.assert_equal(found, expected)
-        else:
-            with one_line(ClusterError, 0) as told:
-                played(small_path, client, entry, when, closed)
-            assert "client" in str(told.value)
-            assert "closed" in str(told.value)
+            return
+        with one_line(ClusterError, 0) as told:
+            played(small_path, client, entry, when, closed)
+        assert "client" in str(told.value)
+        assert "closed" in str(told.value)
 
 
 def test_another_client_is_taken_where_any_may_be(small_path, cluster):
@@ -177,13 +205,15 @@ def own_workers():
 @pytest.mark.chaos
 @pytest.mark.parametrize(("entry", "when"), CASES)
 def test_no_worker_is_left(small_path, own_workers, entry, when):
-    if entry == "compute of what was made of it":
+    if entry == DERIVED:
         pytest.skip("Dask waits for a worker by its own rules")
     with dask.config.set(OWN_CLUSTER), dask.config.set({ready.NO_WORKERS: f"{WAIT}s"}):
         own_workers.cluster.scale(1)
         own_workers.wait_for_workers(1)
-        if entry == "write_profile":
-            assert played(small_path, own_workers, entry, when, scaled_to_zero) == 2
+        if entry in AT_HOME:
+            expected = played(small_path, None, entry, when)
+            found = played(small_path, own_workers, entry, when, scaled_to_zero)
+            np.testing.assert_equal(found, expected)
             return
         with one_line(TrainingError, 2 * WAIT) as told:
             played(small_path, own_workers, entry, when, scaled_to_zero)
@@ -237,7 +267,7 @@ class ByHand:
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
     """What others started is gone, and nobody starts it again."""
-    if entry == "compute of what was made of it":
+    if entry == DERIVED:
         pytest.skip("Dask waits by its own rules")
     limits = {ready.NO_WORKERS: f"{WAIT}s", "gnn.reconnect-timeout": f"{WAIT}s"}
     with dask.config.set(limits), ByHand(tmp_path) as there:
@@ -245,8 +275,10 @@ def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
         def trouble(_):
             there.kill(who)
 
-        if entry == "write_profile":
-            assert played(small_path, there.client, entry, when, trouble) == 2
+        if entry in AT_HOME:
+            expected = played(small_path, None, entry, when)
+            found = played(small_path, there.client, entry, when, trouble)
+            np.testing.assert_equal(found, expected)
             return
         with one_line(DaskGNNError, 2 * WAIT) as told:
             played(small_path, there.client, entry, when, trouble)

@@ -28,6 +28,8 @@ _QUOTED_OR_SPACES = re.compile(rb'("(?:[^"\n]|"")*")|[ \t]+')
 _EDGES = re.compile(rb"(?m)^ | $")
 _FIRST = re.compile(rb"(?:[ \t]*\n)*[^\n]*\n?")
 _SIGNS = "\t,;"
+_UNUSED = "\x1f"
+"""What separates the fields of lines that have one each: no text has it in it."""
 TEXT = pa.large_string()
 _SAMPLE = 16
 """Lines that are looked at to find what separates fields."""
@@ -67,7 +69,7 @@ def find_layout(
     lines = lines[:_SAMPLE]
     _check_text(lines, path)
     if delimiter is None:
-        delimiter = _guess(lines)
+        delimiter = _UNUSED if header and _is_one_name(lines[0]) else _guess(lines)
     if len(delimiter) != 1:
         raise GraphFormatError(
             f"{path}: delimiter is {delimiter!r}, expected one character: pass "
@@ -95,6 +97,12 @@ def _check_text(lines: list[bytes], path: Path | str) -> None:
             f"{path}: the first lines are not UTF-8 ({error.reason}): convert them, "
             "like iconv -f latin1 -t utf8"
         ) from None
+
+
+def _is_one_name(line: bytes) -> bool:
+    """Tell whether a header names one column, whatever separates fields."""
+    found = [_fields([line], sign) for sign in (*_SIGNS, " ", "|")]
+    return all(fields is not None and len(fields[0]) == 1 for fields in found)
 
 
 def _guess(lines: list[bytes]) -> str:
