@@ -1,5 +1,7 @@
 """The errors that daskgnn raises: typed, with one-line messages."""
 
+from __future__ import annotations
+
 IN_PYTHON = ", or fit(epochs, resume=True)"
 """What a message says of a run that can be continued, but not in a shell."""
 
@@ -33,6 +35,25 @@ class DaskGNNError(Exception):
         """The line as the command line shows it."""
         self.in_file = False
         """Whether it speaks of settings as a configuration file has them."""
+
+    def continued(self, kind: type[DaskGNNError], more: str) -> DaskGNNError:
+        """Return an error of another kind that says the same and more.
+
+        Parameters
+        ----------
+        kind : type
+            Its class.
+        more : str
+            What stands behind a semicolon.
+
+        Returns
+        -------
+        DaskGNNError
+            With the remedies of this one.
+        """
+        error = kind(f"{self}; {more}")
+        error.in_shell = f"{self.in_shell}; {more}".replace(IN_PYTHON, "")
+        return error
 
 
 class InputError(DaskGNNError, ValueError):

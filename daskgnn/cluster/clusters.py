@@ -154,7 +154,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
 
     A client would wait for ever for the greeting of something else that listens.
     """
-    remedy = "start one with 'dask scheduler' and give --scheduler tcp://HOST:8786"
+    remedy = "start one with 'dask scheduler', and give scheduler='tcp://HOST:8786'"
     known = connection_args(address)
     try:
         host, port = get_address_host_port(address, strict=True)
@@ -193,7 +193,7 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except NoWorkerError as error:
-        raise TrainingError(f"{error}; {where()}") from error
+        raise error.continued(TrainingError, where()) from error
     except (
         CancelledError,
         CommClosedError,

@@ -118,7 +118,7 @@ class WorkerWatch:
         if self._since is None:
             self._since = now
         if now - self._since >= limit:
-            raise NoWorkerError(_missing(self._client, limit))
+            raise _missing(self._client, limit)
 
     def wait(self, seconds: float | None = None) -> None:
         """Return when there is a worker; one is asked for if there is none.
@@ -140,7 +140,7 @@ class WorkerWatch:
             while not self._count():
                 waited = time.monotonic() - began
                 if waited >= limit:
-                    raise NoWorkerError(_missing(self._client, limit))
+                    raise _missing(self._client, limit)
                 if waited >= _SILENT_SECONDS and not told:
                     told = True
                     address = self._client.scheduler.address
@@ -149,10 +149,13 @@ class WorkerWatch:
                 time.sleep(_POLL_SECONDS)
 
 
-def _missing(client: Any, limit: float) -> str:
+def _missing(client: Any, limit: float) -> NoWorkerError:
+    """Return what is raised where no worker came in time."""
     address = client.scheduler.address
-    return (
-        f"no worker came to the cluster at {address} within {limit:g} s: start one "
-        f"with 'dask worker {address} --nthreads 2', or wait longer with "
-        f"dask.config.set({{{NO_WORKERS!r}: '5 min'}})"
+    start = f"start one with 'dask worker {address} --nthreads 2', or wait longer with"
+    name = "DASK_" + NO_WORKERS.replace(".", "__").replace("-", "_").upper()
+    return NoWorkerError(
+        f"no worker came to the cluster at {address} within {limit:g} s",
+        python=f"{start} dask.config.set({{{NO_WORKERS!r}: '5 min'}})",
+        shell=f"{start} {name}=5min in the environment",
     )

@@ -181,7 +181,8 @@ def _another_executor(
         except ClusterError as error:
             # For a scheduler of others the waiting is done already.
             if not attempts_left or not is_own(lost.client):
-                raise TrainingError(f"{error}; {how_to_continue(trainer)}") from error
+                said = how_to_continue(trainer)
+                raise error.continued(TrainingError, said) from error
         except (Exception, CancelledError) as error:
             if isinstance(error, DaskGNNError) or not attempts_left:
                 raise
