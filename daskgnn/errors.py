@@ -11,6 +11,13 @@ def first_line(error: object) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def continued(error: DaskGNNError, kind: type[DaskGNNError], more: str) -> DaskGNNError:
+    """Return an error of another kind that says the same, a semicolon, and more."""
+    found = kind(f"{error}; {more}")
+    found.in_shell = f"{error.in_shell}; {more}".replace(IN_PYTHON, "")
+    return found
+
+
 class DaskGNNError(Exception):
     """Base class of every error that daskgnn raises on purpose.
 
@@ -35,25 +42,6 @@ class DaskGNNError(Exception):
         """The line as the command line shows it."""
         self.in_file = False
         """Whether it speaks of settings as a configuration file has them."""
-
-    def continued(self, kind: type[DaskGNNError], more: str) -> DaskGNNError:
-        """Return an error of another kind that says the same and more.
-
-        Parameters
-        ----------
-        kind : type
-            Its class.
-        more : str
-            What stands behind a semicolon.
-
-        Returns
-        -------
-        DaskGNNError
-            With the remedies of this one.
-        """
-        error = kind(f"{self}; {more}")
-        error.in_shell = f"{self.in_shell}; {more}".replace(IN_PYTHON, "")
-        return error
 
 
 class InputError(DaskGNNError, ValueError):

@@ -25,7 +25,13 @@ from daskgnn.cluster.prefork import block_sigint, start_importing
 from daskgnn.cluster.ready import WorkerWatch
 from daskgnn.cluster.settings import OWN_CLUSTER, suit_settings
 from daskgnn.cluster.tls import connection_args
-from daskgnn.errors import ClusterError, NoWorkerError, TrainingError, first_line
+from daskgnn.errors import (
+    ClusterError,
+    NoWorkerError,
+    TrainingError,
+    continued,
+    first_line,
+)
 from daskgnn.graph.edges.assemble import limit_bytes
 
 if TYPE_CHECKING:
@@ -193,7 +199,7 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except NoWorkerError as error:
-        raise error.continued(TrainingError, where()) from error
+        raise continued(error, TrainingError, where()) from error
     except (
         CancelledError,
         CommClosedError,
@@ -219,7 +225,7 @@ def warn_of_differences(client: Any) -> None:
 
     The same bits are promised for one torch version and one CPU capability.
     """
-    found = client.run(_arithmetic)
+    found = client.run(_arithmetic, on_error="ignore")  # of one that has just died
     by_kind: dict[str, list[str]] = {}
     for address, kind in sorted(found.items()):
         by_kind.setdefault(kind, []).append(address)

@@ -18,7 +18,7 @@ from daskgnn.cluster.connection import RECONNECT_SECONDS, is_own, successor
 from daskgnn.cluster.ready import LIMIT, refuse_asynchronous
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.executor import PartsLost
-from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
+from daskgnn.errors import ClusterError, DaskGNNError, TrainingError, continued
 from daskgnn.train.deployment import find_workers
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _another_executor(
             # For a scheduler of others the waiting is done already.
             if not attempts_left or not is_own(lost.client):
                 said = how_to_continue(trainer)
-                raise error.continued(TrainingError, said) from error
+                raise continued(error, TrainingError, said) from error
         except (Exception, CancelledError) as error:
             if isinstance(error, DaskGNNError) or not attempts_left:
                 raise

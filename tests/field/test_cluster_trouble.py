@@ -5,12 +5,14 @@ import signal
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import dask
 import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client
+from distributed.scheduler import NoWorkerError
 from training import AT_ONCE, dask_process, small_sage, trainer
 
 import daskgnn
@@ -69,8 +71,8 @@ def profiled(run, steps):
 
 def written(run):
     """Write predictions to a file; return what is in it."""
-    path = run.predict(out=Path(os.environ["OUT_OF_TEST"]).with_suffix(".parquet"))
-    return pd.read_parquet(path).to_numpy()
+    path = Path(f"{os.environ['OUT_OF_TEST']}-{uuid4().hex}.parquet")
+    return pd.read_parquet(run.predict(out=path)).to_numpy()
 
 
 def saved(run):
@@ -206,7 +208,7 @@ def own_workers():
 @pytest.mark.parametrize(("entry", "when"), CASES)
 def test_no_worker_is_left(small_path, own_workers, entry, when):
     if entry == DERIVED:
-        pytest.skip("Dask waits for a worker by its own rules")
+        pytest.skip("Dask waits: see the next test")
     with dask.config.set(OWN_CLUSTER), dask.config.set({ready.NO_WORKERS: f"{WAIT}s"}):
         own_workers.cluster.scale(1)
         own_workers.wait_for_workers(1)
@@ -218,6 +220,23 @@ def test_no_worker_is_left(small_path, own_workers, entry, when):
         with one_line(TrainingError, 2 * WAIT) as told:
             played(small_path, own_workers, entry, when, scaled_to_zero)
     assert "no worker" in str(told.value)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("trouble", [scaled_to_zero, restarted])
+def test_dask_waits_for_what_is_made_of_predictions(small_path, trouble):
+    """As long as the scheduler's own setting says; it is set in every own cluster."""
+    with own_cluster(1, {ready.NO_WORKERS: f"{WAIT}s"}) as client:
+        run = trainer(small_path, 2, client, **OPTIONS)
+        lazy = run.predict().argmax(axis=1)
+        expected = lazy.compute()
+        trouble(client)
+        if trouble is restarted:
+            np.testing.assert_array_equal(lazy.compute(), expected)
+            return
+        with one_line(NoWorkerError, WAIT) as told:
+            lazy.compute()
+    assert "without any running workers" in str(told.value)
 
 
 class ByHand:
