@@ -19,6 +19,7 @@ import daskgnn
 from daskgnn.cluster import ready
 from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
+from daskgnn.prepare.stages import prepare
 from daskgnn.train.compute.state import flatten
 
 pytestmark = pytest.mark.timeout(120)
@@ -75,6 +76,16 @@ def written(run):
     return pd.read_parquet(run.predict(out=path)).to_numpy()
 
 
+def prepared(client):
+    """Make a store of a file; return what identifies its content and order."""
+    folder = Path(f"{os.environ['OUT_OF_TEST']}-{uuid4().hex}")
+    folder.mkdir()
+    edges = np.random.default_rng(0).integers(0, 60, (300, 2))
+    np.savetxt(folder / "e.csv", edges, "%d", delimiter=",")
+    prepare(folder / "e.csv", folder / "g.zarr", client=client)
+    return daskgnn.open_graph(folder / "g.zarr").checksum
+
+
 def saved(run):
     """Save the model; return the parameters in the file."""
     path = run.save(Path(os.environ["OUT_OF_TEST"]).with_suffix(".npz"))
@@ -102,6 +113,7 @@ ENTRIES = {
     "save": lambda run, _: saved(run),
     "compute": lambda run, lazy: lazy.compute(),
     "compute of what was made of it": lambda run, lazy: lazy.argmax(axis=1).compute(),
+    "prepare": lambda run, _: prepared(run.options["client"]),
     "write_profile": lambda run, _: len(run.write_profile(os.environ["OUT_OF_TEST"])),
 }
 """Public calls, given a trainer and predictions that are not computed yet."""
@@ -111,6 +123,7 @@ DERIVED = "compute of what was made of it"
 WHEN = ["before fit", "after fit"]
 CASES = [(entry, when) for entry in ENTRIES for when in WHEN]
 CASES.remove(("write_profile", "before fit"))  # there is none to write
+CASES.remove(("prepare", "after fit"))  # it is before all training
 
 
 def played(path, client, entry, when, trouble=None):
