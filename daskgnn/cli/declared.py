@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypedDict
 
 from daskgnn.train.options.option import Option
 
+Split = Literal["train", "val", "test"]
 FeatureType = Literal["float32", "float16", "bfloat16"]
 
 
@@ -125,7 +126,7 @@ class OutputOptions(TypedDict):
 class EvaluateOptions(TypedDict):
     """Of ``evaluate``."""
 
-    split: Annotated[Literal["train", "val", "test"], Option("test")]
+    split: Annotated[Split, Option("test")]
     """Whose nodes are scored."""
     metric: Annotated[Sequence[str] | None, Option(kind="names", shown="the run's")]
     """Scores to compute: accuracy, f1_micro, f1_macro, roc_auc, average_precision."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from daskgnn.cli.declared import EvaluateOptions, PredictOptions
+from daskgnn.cli.declared import EvaluateOptions, PredictOptions, Split
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     PATH,
@@ -18,7 +18,6 @@ from daskgnn.cli.options import (
     silence_logs,
 )
 from daskgnn.errors import InputError
-from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.paths import given_path
 
 FILE = "@"
@@ -80,7 +79,7 @@ def predict(
 
 def _nodes(text: str | None) -> str | list[str] | None:
     """Return the split, or the ids, that --nodes names."""
-    if text is None or text in SPLITS:
+    if text is None or text in get_args(Split):
         return text
     if not text.startswith(FILE):
         return [word.strip() for word in text.split(",")]

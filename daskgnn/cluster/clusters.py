@@ -5,24 +5,19 @@ from __future__ import annotations
 import logging
 import socket
 import warnings
-from asyncio import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.utils import parse_timedelta
 from distributed import Client
-from distributed.client import FutureCancelledError
 from distributed.comm.addressing import get_address_host_port
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker, NoValidWorkerError
-from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
 from daskgnn.cluster.forked import ForkedCluster
 from daskgnn.cluster.prefork import block_sigint, start_importing
-from daskgnn.cluster.ready import WorkerWatch
+from daskgnn.cluster.ready import LOST, WorkerWatch
 from daskgnn.cluster.settings import OWN_CLUSTER, suit_settings
 from daskgnn.cluster.tls import connection_args
 from daskgnn.errors import (
@@ -200,14 +195,7 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
         yield
     except NoWorkerError as error:
         raise continued(error, TrainingError, where()) from error
-    except (
-        CancelledError,
-        CommClosedError,
-        FutureCancelledError,
-        KilledWorker,
-        NoValidWorkerError,
-        NoWorkerInTime,
-    ) as error:
+    except LOST as error:
         raise TrainingError(
             f"the cluster lost data that the run needs ({type(error).__name__}: "
             f"{first_line(error)}); {where()}"

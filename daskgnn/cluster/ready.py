@@ -6,13 +6,19 @@ gone. Here every wait has a limit, and what is waited for is said.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.utils import parse_timedelta
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.core import Status
+from distributed.scheduler import KilledWorker, NoValidWorkerError
+from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
 from daskgnn.cluster.connection import asking_for_worker, is_own, scheduler_id
 from daskgnn.errors import ClusterError, NoWorkerError
@@ -23,6 +29,16 @@ if TYPE_CHECKING:
 LIMIT = 10.0
 """Seconds that a call waits for what a cluster lacks, where no setting says."""
 NO_WORKERS = "distributed.scheduler.no-workers-timeout"
+LOST = (
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+    CommClosedError,
+    FutureCancelledError,
+    KilledWorker,
+    NoValidWorkerError,
+    NoWorkerInTime,
+)
+"""What Dask raises of results whose workers, or whose scheduler, are lost."""
 _SILENT_SECONDS = 2.0
 """Of a wait that is not worth a line."""
 _POLL_SECONDS = 0.1

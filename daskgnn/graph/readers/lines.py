@@ -117,10 +117,10 @@ def _guess(lines: list[bytes]) -> str:
     }
     # The first of several lines may be a header.
     body = {sign: found[len(found) > 1 :] for sign, found in fitting.items()}
-    if " " in body and all(map(_is_number, chain(*body[" "]))):
+    if " " in body and all(map(is_number, chain(*body[" "]))):
         return " "
     for sign, found in body.items():
-        if sign != " " and all(_is_number(field) for row in found for field in row[:2]):
+        if sign != " " and all(is_number(field) for row in found for field in row[:2]):
             return sign
     text = lines[0].decode("utf-8", "replace")
     present = [sign for sign in ",;\t" if sign in text.strip()]
@@ -146,10 +146,10 @@ def _fields(lines: list[bytes], delimiter: str) -> list[list[str]] | None:
 
 def _is_header(first: list[str], second: list[str]) -> bool:
     """Tell whether a first line names columns."""
-    if any(_is_number(word) for word in first):
+    if any(is_number(word) for word in first):
         return False
     known = sum(bool(_KNOWN.fullmatch(w.lower().replace(" ", ""))) for w in first)
-    return known >= 2 or any(_is_number(word) for word in second)
+    return known >= 2 or any(is_number(word) for word in second)
 
 
 def without_header(block: bytes) -> bytes:
@@ -168,7 +168,7 @@ def line_of(block: bytes, row: int) -> int:
     return 0
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
     """Tell whether a word is a number."""
     try:
         float(word)
