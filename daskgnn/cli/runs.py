@@ -61,7 +61,7 @@ def evaluate(
 def predict(
     ctx: click.Context, /, run: str, out: str, nodes: str | None, **cluster: Any
 ) -> None:
-    """Predict nodes with the best parameters of RUN.
+    """Predict all nodes, or some, with the best parameters of RUN.
 
     A row per node: its id, the predicted class, and a score for each class, under the
     names that the graph's files have. RUN is the directory that "train --out" wrote.
