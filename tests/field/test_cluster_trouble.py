@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from clusters import default_settings
 from distributed import Client
 from distributed.scheduler import NoWorkerError
 from training import AT_ONCE, dask_process, small_sage, trainer
@@ -126,15 +128,28 @@ CASES.remove(("write_profile", "before fit"))  # there is none to write
 CASES.remove(("prepare", "after fit"))  # it is before all training
 
 
-def played(path, client, entry, when, trouble=None):
-    """Return what a call gives after some trouble, or none."""
+def troubled(path, client, entry, when, trouble):
+    """Return a call that can be made now, after some trouble or none."""
     run = trainer(path, 2, client, **OPTIONS)
     if when == "after fit":
         run.fit(1)
     lazy = run.predict() if entry.startswith("compute") else None
     if trouble is not None:
         trouble(client)
-    return ENTRIES[entry](run, lazy)
+    return partial(ENTRIES[entry], run, lazy)
+
+
+def played(path, client, entry, when, trouble=None):
+    """Return what a call gives after some trouble, or none."""
+    return troubled(path, client, entry, when, trouble)()
+
+
+def refused(path, client, entry, when, trouble, kind, seconds):
+    """Return what a call says after some trouble, in one line and in time."""
+    call = troubled(path, client, entry, when, trouble)
+    with one_line(kind, seconds) as told:
+        call()
+    return str(told.value)
 
 
 @contextmanager
@@ -188,10 +203,9 @@ def test_a_closed_client(small_path, cluster, entry, when):
             found = played(small_path, client, entry, when, closed)
             np.testing.assert_equal(found, expected)
             return
-        with one_line(ClusterError, 0) as told:
-            played(small_path, client, entry, when, closed)
-        assert "client" in str(told.value)
-        assert "closed" in str(told.value)
+        told = refused(small_path, client, entry, when, closed, ClusterError, 0)
+        assert "client" in told
+        assert "closed" in told
 
 
 def test_another_client_is_taken_where_any_may_be(small_path, cluster):
@@ -230,9 +244,8 @@ def test_no_worker_is_left(small_path, own_workers, entry, when):
             found = played(small_path, own_workers, entry, when, scaled_to_zero)
             np.testing.assert_equal(found, expected)
             return
-        with one_line(TrainingError, 2 * WAIT) as told:
-            played(small_path, own_workers, entry, when, scaled_to_zero)
-    assert "no worker" in str(told.value)
+        case = small_path, own_workers, entry, when, scaled_to_zero
+        assert "no worker" in refused(*case, TrainingError, 2 * WAIT)
 
 
 @pytest.mark.chaos
@@ -312,16 +325,16 @@ def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
             found = played(small_path, there.client, entry, when, trouble)
             np.testing.assert_equal(found, expected)
             return
-        with one_line(DaskGNNError, 2 * WAIT) as told:
-            played(small_path, there.client, entry, when, trouble)
-    assert ("scheduler" if who == 0 else "no worker") in str(told.value)
+        case = small_path, there.client, entry, when, trouble
+        told = refused(*case, DaskGNNError, 2 * WAIT)
+    assert ("scheduler" if who == 0 else "no worker") in told
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("who", [0, 1])
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_ten_seconds_where_nothing_is_configured(small_path, tmp_path, who):
-    with ByHand(tmp_path) as there:
+    with default_settings(), ByHand(tmp_path) as there:
         run = trainer(small_path, 2, there.client, **OPTIONS)
         there.kill(who)
         with one_line(DaskGNNError, ready.LIMIT):
