@@ -1,5 +1,7 @@
 """The errors that daskgnn raises: typed, with one-line messages."""
 
+from __future__ import annotations
+
 IN_PYTHON = ", or fit(epochs, resume=True)"
 """What a message says of a run that can be continued, but not in a shell."""
 
@@ -7,6 +9,13 @@ IN_PYTHON = ", or fit(epochs, resume=True)"
 def first_line(error: object) -> str:
     """Return the first line of an error's text, or its kind where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def continued(error: DaskGNNError, kind: type[DaskGNNError], more: str) -> DaskGNNError:
+    """Return an error of another kind that says the same, a semicolon, and more."""
+    found = kind(f"{error}; {more}")
+    found.in_shell = f"{error.in_shell}; {more}".replace(IN_PYTHON, "")
+    return found
 
 
 class DaskGNNError(Exception):

@@ -32,7 +32,7 @@ _COMMANDS = {
         "data",
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",
     ),
-    "predict": ("runs", "Predict every node with the best parameters of RUN."),
+    "predict": ("runs", "Predict all nodes, or some, with the best parameters of RUN."),
     "train": ("train", "Train a model on GRAPH and write it all to a directory."),
 }
 """By command: the module that has it, and the first sentence of its help."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypedDict
 
 from daskgnn.train.options.option import Option
 
+Split = Literal["train", "val", "test"]
 FeatureType = Literal["float32", "float16", "bfloat16"]
 
 
@@ -120,6 +121,27 @@ class OutputOptions(TypedDict):
     """Keep both runs in this directory."""
     as_json: Annotated[bool, Option(False)]
     """Print one JSON object."""
+
+
+class EvaluateOptions(TypedDict):
+    """Of ``evaluate``."""
+
+    split: Annotated[Split, Option("test")]
+    """Whose nodes are scored."""
+    metric: Annotated[Sequence[str] | None, Option(kind="names", shown="the run's")]
+    """Scores to compute: accuracy, f1_micro, f1_macro, roc_auc, average_precision."""
+    per_class: Annotated[bool, Option(False)]
+    """Add precision, recall and F1 of each class."""
+
+
+class PredictOptions(TypedDict):
+    """Of ``predict``."""
+
+    out: Annotated[str, Option(kind="path")]
+    """x.zarr or x.parquet."""
+    nodes: Annotated[str | None, Option(shown="all", metavar="NODES")]
+    """A split (train, val, test), ids with commas between them, or @FILE with an id a
+    line."""
 
 
 class CommandOptions(TypedDict):

@@ -114,7 +114,7 @@ def _usage(error: click.ClickException) -> str:
     message = message.replace("valid float range", "number")
     context = getattr(error, "ctx", None)
     if isinstance(error, click.NoSuchOption):
-        instead = instead_of(error.option_name)
+        instead = instead_of(error.option_name, "shell")
         message = f"{message}: {instead}" if instead else message
     return f"{message} (see {context.command_path} --help)" if context else message
 

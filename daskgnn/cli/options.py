@@ -116,7 +116,8 @@ def options_of(names: type) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         for name, option in reversed(declared(names).items()):
             attrs: dict[str, Any] = {"default": option.default}
-            attrs["required"] = option.default is None and not option.optional
+            if option.default is None and not option.optional:
+                attrs = {"required": True}  # a default of None would be one
             command = _click_option(_flag(name), name, option, **attrs)(command)
         return command
 

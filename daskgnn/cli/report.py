@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from daskgnn.train.persist.storage import Storage
 
 CURVES = "curves.png"
+_FIRST_STEPS = {
+    "warmup": "the learning rate rose",
+    "ramp": "staleness and sparsity rose",
+}
+"""What was gentle in the first steps of a run."""
 
 
 def free_directory(graph: str) -> Path:
@@ -49,6 +54,11 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     for name, value in summary.items():
         if name.startswith("test_") and isinstance(value, int | float):
             click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
+    for name, what in _FIRST_STEPS.items():
+        steps = summary.get(f"{name}_steps")
+        if steps:
+            told = f"{what} in the first {steps} steps: see --{name}-steps"
+            click.echo(f"{name:14} {told}")
     _draw(out)
     places = {
         "metrics": METRICS,

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import click
 
+from daskgnn.cli.declared import EvaluateOptions, PredictOptions, Split
 from daskgnn.cli.errors import debug_option
-from daskgnn.cli.options import PATH, check_cluster, cluster_options, silence_logs
+from daskgnn.cli.options import (
+    PATH,
+    check_cluster,
+    cluster_options,
+    options_of,
+    silence_logs,
+)
+from daskgnn.errors import InputError
+from daskgnn.paths import given_path
+
+FILE = "@"
+"""How the name of a file with ids begins."""
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option(
-    "--split",
-    type=click.Choice(["train", "val", "test"]),
-    default="test",
-    show_default=True,
-)
-@click.option(
-    "--per-class",
-    is_flag=True,
-    help="Add precision, recall and F1 of each class.  [default: off]",
-)
+@options_of(EvaluateOptions)
 @cluster_options
 @debug_option
 @click.pass_context
 def evaluate(
-    ctx: click.Context, /, run: str, split: str, per_class: bool, **cluster: Any
+    ctx: click.Context,
+    /,
+    run: str,
+    split: str,
+    metric: list[str] | None,
+    per_class: bool,
+    **cluster: Any,
 ) -> None:
     """Score the best parameters of RUN, as one JSON object.
 
@@ -39,17 +48,20 @@ def evaluate(
     silence_logs(ctx)
     from daskgnn.train import run as runs
 
-    click.echo(json.dumps(runs.evaluate(run, split, per_class=per_class, **where)))
+    scores = runs.evaluate(run, split, metric, per_class=per_class, **where)
+    click.echo(json.dumps(scores))
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--out", type=PATH, required=True, help="x.zarr or x.parquet.")
+@options_of(PredictOptions)
 @cluster_options
 @debug_option
 @click.pass_context
-def predict(ctx: click.Context, /, run: str, out: str, **cluster: Any) -> None:
-    """Predict every node with the best parameters of RUN.
+def predict(
+    ctx: click.Context, /, run: str, out: str, nodes: str | None, **cluster: Any
+) -> None:
+    """Predict all nodes, or some, with the best parameters of RUN.
 
     A row per node: its id, the predicted class, and a score for each class, under the
     names that the graph's files have. RUN is the directory that "train --out" wrote.
@@ -62,7 +74,21 @@ def predict(ctx: click.Context, /, run: str, out: str, **cluster: Any) -> None:
     silence_logs(ctx)
     from daskgnn.train import run as runs
 
-    click.echo(str(runs.predict(run, out, **where)))
+    click.echo(str(runs.predict(run, out, _nodes(nodes), **where)))
+
+
+def _nodes(text: str | None) -> str | list[str] | None:
+    """Return the split, or the ids, that --nodes names."""
+    if text is None or text in get_args(Split):
+        return text
+    if not text.startswith(FILE):
+        return [word.strip() for word in text.split(",")]
+    path = Path(given_path(text.removeprefix(FILE)))
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: expected an id a line") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _where(cluster: dict[str, Any]) -> dict[str, Any]:

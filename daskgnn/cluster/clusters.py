@@ -5,27 +5,28 @@ from __future__ import annotations
 import logging
 import socket
 import warnings
-from asyncio import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.utils import parse_timedelta
 from distributed import Client
-from distributed.client import FutureCancelledError
 from distributed.comm.addressing import get_address_host_port
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker, NoValidWorkerError
-from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
 from daskgnn.cluster.forked import ForkedCluster
 from daskgnn.cluster.prefork import block_sigint, start_importing
-from daskgnn.cluster.ready import WorkerWatch
+from daskgnn.cluster.ready import LOST, WorkerWatch
 from daskgnn.cluster.settings import OWN_CLUSTER, suit_settings
 from daskgnn.cluster.tls import connection_args
-from daskgnn.errors import ClusterError, NoWorkerError, TrainingError, first_line
+from daskgnn.errors import (
+    ClusterError,
+    NoWorkerError,
+    TrainingError,
+    continued,
+    first_line,
+)
 from daskgnn.graph.edges.assemble import limit_bytes
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _ask_scheduler(address: str, timeout: float) -> None:
 
     A client would wait for ever for the greeting of something else that listens.
     """
-    remedy = "start one with 'dask scheduler' and give --scheduler tcp://HOST:8786"
+    remedy = "start one with 'dask scheduler', and give scheduler='tcp://HOST:8786'"
     known = connection_args(address)
     try:
         host, port = get_address_host_port(address, strict=True)
@@ -193,15 +194,8 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except NoWorkerError as error:
-        raise TrainingError(f"{error}; {where()}") from error
-    except (
-        CancelledError,
-        CommClosedError,
-        FutureCancelledError,
-        KilledWorker,
-        NoValidWorkerError,
-        NoWorkerInTime,
-    ) as error:
+        raise continued(error, TrainingError, where()) from error
+    except LOST as error:
         raise TrainingError(
             f"the cluster lost data that the run needs ({type(error).__name__}: "
             f"{first_line(error)}); {where()}"
@@ -219,7 +213,7 @@ def warn_of_differences(client: Any) -> None:
 
     The same bits are promised for one torch version and one CPU capability.
     """
-    found = client.run(_arithmetic)
+    found = client.run(_arithmetic, on_error="ignore")  # of one that has just died
     by_kind: dict[str, list[str]] = {}
     for address, kind in sorted(found.items()):
         by_kind.setdefault(kind, []).append(address)

@@ -6,13 +6,19 @@ gone. Here every wait has a limit, and what is waited for is said.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.utils import parse_timedelta
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.core import Status
+from distributed.scheduler import KilledWorker, NoValidWorkerError
+from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
 from daskgnn.cluster.connection import asking_for_worker, is_own, scheduler_id
 from daskgnn.errors import ClusterError, NoWorkerError
@@ -23,6 +29,16 @@ if TYPE_CHECKING:
 LIMIT = 10.0
 """Seconds that a call waits for what a cluster lacks, where no setting says."""
 NO_WORKERS = "distributed.scheduler.no-workers-timeout"
+LOST = (
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+    CommClosedError,
+    FutureCancelledError,
+    KilledWorker,
+    NoValidWorkerError,
+    NoWorkerInTime,
+)
+"""What Dask raises of results whose workers, or whose scheduler, are lost."""
 _SILENT_SECONDS = 2.0
 """Of a wait that is not worth a line."""
 _POLL_SECONDS = 0.1
@@ -118,7 +134,7 @@ class WorkerWatch:
         if self._since is None:
             self._since = now
         if now - self._since >= limit:
-            raise NoWorkerError(_missing(self._client, limit))
+            raise _missing(self._client, limit)
 
     def wait(self, seconds: float | None = None) -> None:
         """Return when there is a worker; one is asked for if there is none.
@@ -140,7 +156,7 @@ class WorkerWatch:
             while not self._count():
                 waited = time.monotonic() - began
                 if waited >= limit:
-                    raise NoWorkerError(_missing(self._client, limit))
+                    raise _missing(self._client, limit)
                 if waited >= _SILENT_SECONDS and not told:
                     told = True
                     address = self._client.scheduler.address
@@ -149,10 +165,13 @@ class WorkerWatch:
                 time.sleep(_POLL_SECONDS)
 
 
-def _missing(client: Any, limit: float) -> str:
+def _missing(client: Any, limit: float) -> NoWorkerError:
+    """Return what is raised where no worker came in time."""
     address = client.scheduler.address
-    return (
-        f"no worker came to the cluster at {address} within {limit:g} s: start one "
-        f"with 'dask worker {address} --nthreads 2', or wait longer with "
-        f"dask.config.set({{{NO_WORKERS!r}: '5 min'}})"
+    start = f"start one with 'dask worker {address} --nthreads 2', or wait longer with"
+    name = "DASK_" + NO_WORKERS.replace(".", "__").replace("-", "_").upper()
+    return NoWorkerError(
+        f"no worker came to the cluster at {address} within {limit:g} s",
+        python=f"{start} dask.config.set({{{NO_WORKERS!r}: '5 min'}})",
+        shell=f"{start} {name}=5min in the environment",
     )

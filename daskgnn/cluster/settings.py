@@ -107,7 +107,7 @@ def _set(client: Any, names: list[str]) -> None:
     timeouts = {n: v for n, v in wanted.items() if n.startswith(_TIMEOUTS)}
     if timeouts:
         _set_here(timeouts)
-        client.run(_set_here, timeouts)
+        client.run(_set_here, timeouts, on_error="ignore")
     client.run_on_scheduler(_change, wanted)
 
 
@@ -128,6 +128,9 @@ async def _change(settings: dict[str, Any], dask_scheduler: Any) -> None:
     name = _SCHEDULER + "allowed-failures"
     if name in settings:
         dask_scheduler.allowed_failures = settings[name]
+    name = _SCHEDULER + "no-workers-timeout"
+    if name in settings:
+        dask_scheduler.no_workers_timeout = parse_timedelta(settings[name])
     if _SCHEDULER + "work-stealing" in settings:
         await dask_scheduler.extensions["stealing"].stop()
 
@@ -137,6 +140,7 @@ def _settings(dask_scheduler: Any) -> dict[str, Any]:
     return {
         _SCHEDULER + "worker-ttl": dask_scheduler.worker_ttl,
         _SCHEDULER + "allowed-failures": dask_scheduler.allowed_failures,
+        _SCHEDULER + "no-workers-timeout": dask_scheduler.no_workers_timeout,
         _SCHEDULER + "work-stealing": "stealing" in dask_scheduler.periodic_callbacks,
         **{
             name: dask.config.get(name, None)
@@ -155,6 +159,8 @@ _WORSE: dict[str, Callable[[Any], bool]] = {
     _SCHEDULER + "worker-ttl": _slower_than(60),
     # A few lost workers would end the run.
     _SCHEDULER + "allowed-failures": lambda found: int(found) < 10,
+    # Arrays made of predictions would wait for a worker for ever.
+    _SCHEDULER + "no-workers-timeout": lambda found: found is None,
     # Tasks might run away from their part's data, which is slow.
     _SCHEDULER + "work-stealing": bool,
     # A cut network would be noticed late.

@@ -17,9 +17,10 @@ from daskgnn.errors import ClusterError, InputError
 from daskgnn.paths import absolute_path, given_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _ROLES = ("client", "scheduler", "worker")
+_FILES = ("tls_ca_file", "tls_cert", "tls_key")
 
 
 @dataclass(frozen=True)
@@ -55,27 +56,23 @@ class Encryption:
         ------
         InputError
         """
-        files = {
-            "--tls-ca-file": self.tls_ca_file,
-            "--tls-cert": self.tls_cert,
-            "--tls-key": self.tls_key,
-        }
+        files = {name: getattr(self, name) for name in _FILES}
         missing = [name for name, file in files.items() if file is None]
         if self.tls and (scheduler is not None or len(missing) < len(files)):
             raise InputError(
-                "--tls makes a certificate for a cluster of its own: give "
-                f"{', '.join(files)} in its place for one that is there"
+                "tls=True makes a certificate for a cluster of its own: give "
+                f"{_written(files)} in its place for one that is there"
             )
         if 0 < len(missing) < len(files):
-            raise InputError(f"TLS needs three files: {', '.join(missing)} not given")
+            raise InputError(f"TLS needs three files: {_written(missing)} not given")
         if not missing and scheduler and not scheduler.startswith("tls://"):
             raise InputError(
-                f"--scheduler {scheduler} is not encrypted, so certificates are of no "
+                f"scheduler={scheduler!r} is not encrypted, so certificates are of no "
                 "use: expected an address that begins with tls://"
             )
         for name, file in files.items():
             if file is not None and not Path(given_path(file)).is_file():
-                raise InputError(f"{name} {file}: there is no such file")
+                raise InputError(f"{name}={file!r}: there is no such file")
 
     @contextmanager
     def configured(self, scheduler: str | None) -> Iterator[None]:
@@ -100,6 +97,11 @@ class Encryption:
             yield
 
 
+def _written(names: Iterable[str]) -> str:
+    """Return the names of settings, as messages have them."""
+    return ", ".join(f"{name}=" for name in names)
+
+
 def _settings(authority: str, cert: str, key: str) -> dict[str, Any]:
     """Return Dask's configuration; certificates by path or as text."""
     roles = {f"distributed.comm.tls.{role}.cert": cert for role in _ROLES}
@@ -120,7 +122,7 @@ def _temporary() -> dict[str, Any]:
         made = Security.temporary()
     except ImportError as error:
         raise ClusterError(
-            "--tls needs the package cryptography: pip install 'daskgnn[tls]'"
+            "tls=True needs the package cryptography: pip install 'daskgnn[tls]'"
         ) from error
     return _settings(made.tls_ca_file, made.tls_client_cert, made.tls_client_key)
 
@@ -138,7 +140,7 @@ def connection_args(address: str) -> dict[str, Any]:
     found = Security().get_connection_args("client")
     if address.startswith("tls://") and found.get("ssl_context") is None:
         raise ClusterError(
-            f"{address} asks for a certificate: give --tls-ca-file, --tls-cert and "
-            "--tls-key, or distributed.comm.tls in Dask's configuration"
+            f"{address} asks for a certificate: give {_written(_FILES)}, or "
+            "distributed.comm.tls in Dask's configuration"
         )
     return found

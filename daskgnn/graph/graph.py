@@ -14,6 +14,7 @@ import numpy as np
 from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.display import graph_table
+from daskgnn.graph.absent import no_attribute
 from daskgnn.graph.sources.chunks import load_chunk
 from daskgnn.graph.sources.gcxs import NO_ROWS
 from daskgnn.graph.sources.ids import original_ids_of
@@ -53,14 +54,10 @@ class Graph:
 
     Attributes
     ----------
-    source : GraphSource
-        Where the graph is read from.
+    source, num_parts, features_in
+        As given.
     schema : GraphSchema
         What the source says of the graph.
-    num_parts : int
-        P.
-    features_in : str
-        Where training reads feature rows: "memory" or "disk".
     partition_book : numpy.ndarray
         int64 [P+1]; part p has storage ids ``book[p]`` to ``book[p+1] - 1``.
     held_book : numpy.ndarray or None
@@ -384,6 +381,9 @@ class Graph:
             tasks[key] = Task(key, load_chunk, source, start, stop, what)
         chunks = (tuple(int(n) for n in np.diff(book)), *((n,) for n in columns))
         return da.Array(tasks, name, chunks, meta=meta)
+
+    if not TYPE_CHECKING:
+        __getattr__ = no_attribute
 
     def __repr__(self) -> str:
         """Return one line of counts."""

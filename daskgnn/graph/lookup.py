@@ -22,8 +22,8 @@ def find_nodes(graph: Graph, nodes: Any, name: str = "nodes") -> np.ndarray:
     graph
         The graph.
     nodes
-        Ids as the input had them; a mask, bool [N], in the order of original ids; or
-        the name of a split.
+        Ids as the input had them, where numbers may be written as text; a mask, bool
+        [N], in the order of original ids; or the name of a split.
     name
         What the argument is called.
 
@@ -44,9 +44,21 @@ def find_nodes(graph: Graph, nodes: Any, name: str = "nodes") -> np.ndarray:
     if values.dtype == bool:
         return _of_mask(graph, values, name)
     known = graph.node_ids()
+    if known is None or np.asarray(known).dtype.kind in "iu":
+        values = _as_numbers(values)
     if known is None:
         return _checked(graph, values, name)
     return _looked_up(graph, values, np.asarray(known), name)
+
+
+def _as_numbers(values: np.ndarray) -> np.ndarray:
+    """Return numbers that are written as text, as they are in a shell or a file."""
+    if values.dtype.kind not in "OSTU":
+        return values
+    try:
+        return np.array([int(value) for value in values.tolist()], np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return values  # which are refused
 
 
 def _of_split(graph: Graph, split: str, name: str) -> np.ndarray:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import wait
 from itertools import islice, starmap
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from distributed.client import FutureCancelledError
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker, NoValidWorkerError
-from distributed.scheduler import NoWorkerError as NoWorkerInTime
-
 from daskgnn.cluster.connection import begin_gather
-from daskgnn.cluster.ready import WorkerWatch, check_client
+from daskgnn.cluster.ready import LOST, WorkerWatch, check_client
 from daskgnn.errors import NoWorkerError, StoreError, first_line
 
 if TYPE_CHECKING:
@@ -25,15 +19,6 @@ _WAITING = 2
 """Tasks in flight for each thread: one that runs, and the next."""
 _POLL_SECONDS = 1.0
 """How often it is looked whether there are workers, while a result is waited for."""
-_LOST = (
-    asyncio.CancelledError,
-    CancelledError,
-    CommClosedError,
-    FutureCancelledError,
-    KilledWorker,
-    NoValidWorkerError,
-    NoWorkerInTime,
-)
 
 
 class Mapper:
@@ -91,7 +76,7 @@ class Mapper:
                 waiting.popleft()
         except NoWorkerError as error:
             raise StoreError(f"{error}; then continue with resume") from error
-        except _LOST as error:
+        except LOST as error:
             raise StoreError(
                 "the cluster lost data that preparation needs "
                 f"({type(error).__name__}: {first_line(error)}): continue with resume"

@@ -35,7 +35,8 @@ _OTHER_NAMES = {"acc": "accuracy", "roc_auc": "rocauc", "average_precision": "ap
 class NodeClassification(Task):
     """Predicts each node's class, or which of several yes/no labels it has.
 
-    This is the default task of `Trainer`.
+    This is the default task of `Trainer`. Its methods are those of `Task`, which says
+    what they are given and return.
 
     Parameters
     ----------
@@ -122,70 +123,20 @@ class NodeClassification(Task):
         return task
 
     def check(self, graph: Graph, model: nn.Module) -> None:
-        """Check that the graph has labels and a training split.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-        model : torch.nn.Module
-            The model, which is not looked at.
-
-        Raises
-        ------
-        InputError
-            If it has none.
-        """
+        """Raise an `InputError` if the graph lacks labels or a training split."""
         check_labelled(graph)
 
     def num_outputs(self, graph: Graph) -> int:
-        """Return the number of classes, or of yes/no labels.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-
-        Returns
-        -------
-        int
-            C.
-        """
+        """Return the number of classes, or of yes/no labels."""
         return graph.num_classes
 
     def targets(self, graph: Graph, split: str) -> Targets:
-        """Return the nodes of a split as targets.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-        split : str
-            "train", "val" or "test".
-
-        Returns
-        -------
-        Targets
-            One node each; empty if there is no such split.
-        """
+        """Return the nodes of a split as targets, one node each."""
         ids = graph.splits.get(split, np.empty(0, np.int64))
         return Targets(graph.original_ids_of(ids), ids[:, None])
 
     def loss(self, h: Tensor, batch: TargetBatch) -> Tensor:
-        """Return the sum of the losses of a part's nodes, each times its weight.
-
-        Parameters
-        ----------
-        h : torch.Tensor
-            float32 [m, C], the model's outputs.
-        batch : TargetBatch
-            The nodes, with their labels, as tensors.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
-        """
+        """Return the sum of the losses of a part's nodes, each times its weight."""
         assert self.loss_function is not None  # since `for_graph`
         return self.reduction.summed(self.loss_function, h, batch.tables["labels"])
 
@@ -206,47 +157,18 @@ class NodeClassification(Task):
         return self.reduction.weight(batch.tables["labels"])
 
     def partial(self, h: np.ndarray, batch: TargetBatch) -> ClassScores:
-        """Return what a part's nodes contribute to the scores.
-
-        Parameters
-        ----------
-        h : numpy.ndarray
-            float32 [m, C], the model's outputs.
-        batch : TargetBatch
-            The nodes, with their labels, as numpy arrays.
-
-        Returns
-        -------
-        ClassScores
-            Counts, sums of losses, and what the metric needs.
-        """
+        """Return a part's counts, sums of losses, and what the metrics need."""
         labels = batch.tables["labels"]
         if labels.ndim == 1:
             return score_classes(h, labels, set(self._measures.values()))
         return score_labels(h, labels, set(self._measures.values()))
 
     def merge(self, left: ClassScores, right: ClassScores) -> ClassScores:
-        """Return two contributions as one.
-
-        Parameters
-        ----------
-        left, right : ClassScores
-            What `partial` or `merge` returned.
-
-        Returns
-        -------
-        ClassScores
-            Their sum.
-        """
+        """Return the sum of two contributions."""
         return left.merge(right)
 
     def score(self, total: ClassScores) -> dict[str, float]:
         """Return accuracy, loss and the metrics.
-
-        Parameters
-        ----------
-        total : ClassScores
-            The merged contributions of all parts.
 
         Returns
         -------
@@ -275,34 +197,12 @@ class NodeClassification(Task):
         return scores
 
     def scores_by_class(self, total: ClassScores) -> list[dict[str, float]]:
-        """Return the scores of each class.
-
-        Parameters
-        ----------
-        total : ClassScores
-            The merged contributions of all parts.
-
-        Returns
-        -------
-        list of dict
-            "precision", "recall", "f1" and "num_nodes", by class number.
-        """
+        """Return "precision", "recall", "f1" and "num_nodes" of each class."""
         assert total.classes is not None
         return scores_by_class(total.classes)
 
     def metric(self, graph: Graph) -> str:
-        """Return the first metric that was asked for, or the graph's own.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-
-        Returns
-        -------
-        str
-            "accuracy" if the graph names none.
-        """
+        """Return the first metric that was asked for, or the graph's own."""
         return self.metrics[0] if self.metrics else graph.metric or "accuracy"
 
     def fingerprint(self) -> dict[str, Any]:

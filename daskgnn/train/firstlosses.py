@@ -51,7 +51,7 @@ class FirstLosses:
         if norm > _LARGE_NORM:
             return (
                 f"rows of features have norms of about {norm:.3g}, scale them with "
-                "normalize_features=True (--normalize-features), or lower lr"
+                "normalize_features=True, or lower lr"
             )
         return (
             f"lower lr={self.options['lr']:g}, or raise "

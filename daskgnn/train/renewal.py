@@ -18,7 +18,7 @@ from daskgnn.cluster.connection import RECONNECT_SECONDS, is_own, successor
 from daskgnn.cluster.ready import LIMIT, refuse_asynchronous
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.executor import PartsLost
-from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
+from daskgnn.errors import ClusterError, DaskGNNError, TrainingError, continued
 from daskgnn.train.deployment import find_workers
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ def _another_executor(
         except ClusterError as error:
             # For a scheduler of others the waiting is done already.
             if not attempts_left or not is_own(lost.client):
-                raise TrainingError(f"{error}; {how_to_continue(trainer)}") from error
+                said = how_to_continue(trainer)
+                raise continued(error, TrainingError, said) from error
         except (Exception, CancelledError) as error:
             if isinstance(error, DaskGNNError) or not attempts_left:
                 raise

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
-from daskgnn.errors import CheckpointError
-from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import check_worker_limit, require_features
@@ -19,38 +17,37 @@ from daskgnn.train.finetune import starting_from, take_weights
 from daskgnn.train.modelsettings import build_model
 from daskgnn.train.options.options import RunOptions
 from daskgnn.train.options.recipes import with_recipe
+from daskgnn.train.persist.output import check_output
 from daskgnn.train.persist.recorder import Progress, Silent
-from daskgnn.train.persist.storage import (
-    CHECKPOINTS,
-    Storage,
-    open_storage,
-)
+from daskgnn.train.reopening import new_trainer, reopened
 from daskgnn.train.rundirectory import (
     STORE,
     check_run,
     count_workers,
     find_graph,
     free_directory,
-    is_small,
     nothing_left,
     open_parts,
     store_graph,
     write_settings,
 )
-from daskgnn.train.runsettings import (
-    check_rebuildable,
-    read_settings,
-    trainer_options,
-)
-from daskgnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import torch
+    from daskgnn.train.trainer import Trainer
 
-    from daskgnn.graph.graph import Graph
+
+class Place(TypedDict, total=False):
+    """Where a run that is there is used; by default where it was made."""
+
+    workers: int | None
+    """Number of workers of the local cluster, 0 for none."""
+    scheduler: str | None
+    """Address of a running cluster to use."""
+    encryption: Encryption | None
+    """TLS of the cluster."""
 
 
 class Changes(TypedDict, total=False):
@@ -138,7 +135,7 @@ def train(
         check_labelled(graph)
         model, start = build_model(settings, graph), settings["start_from"]
         step = None if start is None else take_weights(model, start)
-        trainer = _trainer(settings, model, graph, client, out, progress)
+        trainer = new_trainer(settings, model, graph, client, out, progress)
         if step is not None:
             trainer.recorder.event("start_from", run=str(start), step=step)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
@@ -204,7 +201,7 @@ def resume(
     progress = progress or Silent()
     where = ClusterSpec(workers, scheduler, encryption, memory_limit)
     given: dict[str, Any] = {n: v for n, v in changes.items() if v is not None}
-    found = _reopened(directory, where, progress, trains=True, **given)
+    found = reopened(directory, where, progress, trains=True, **given)
     with found as (trainer, settings):
         trainer.fit(settings["epochs"], resume=True)
         return _summary(trainer, profile)
@@ -213,11 +210,10 @@ def resume(
 def evaluate(
     directory: str | Path,
     split: str = "test",
+    metric: str | Sequence[str] | None = None,
     *,
     per_class: bool = False,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    encryption: Encryption | None = None,
+    **where: Unpack[Place],
 ) -> dict[str, Any]:
     """Return exact scores of a split, with a run's best parameters.
 
@@ -227,15 +223,13 @@ def evaluate(
         Where `train` has written the run.
     split : str, default "test"
         "train", "val" or "test".
+    metric : str or sequence of str, optional
+        Scores to compute, as of the option; by default those of the run.
     per_class : bool, default False
         Whether to score each class, too.
-    workers : int, optional
-        Number of workers of the local cluster, 0 for none; by default none for a small
-        graph, else as before.
-    scheduler : str, optional
-        Address of a running cluster to use.
-    encryption : Encryption, optional
-        TLS of the cluster; by default as before.
+    **where : dict
+        `workers`, `scheduler` and `encryption`, as of `resume`; by default there are no
+        workers for a small graph.
 
     Returns
     -------
@@ -247,7 +241,7 @@ def evaluate(
     CheckpointError
         If there is no run, or no usable checkpoint.
     InputError
-        If the graph has no such split.
+        If the graph has no such split, or a metric is unknown.
 
     Examples
     --------
@@ -255,24 +249,21 @@ def evaluate(
     >>> from daskgnn.train.run import evaluate, train
     >>> out = os.path.join(tempfile.mkdtemp(), "run")
     >>> _ = train({"graph": "karate", "out": out, "workers": 0, "epochs": 2})
-    >>> evaluate(out, "val")["split"]
-    'val'
+    >>> scores = evaluate(out, "val", ["f1_macro", "roc_auc"])
+    >>> scores["split"], "roc_auc" in scores
+    ('val', True)
     """
-    where = ClusterSpec(workers, scheduler, encryption)
-    with _reopened(directory, where, Silent(), brief=True) as (trainer, _):
-        trainer.restore(training=False)
-        return trainer.evaluate(split, per_class=per_class)
+    with _finished(directory, where) as trainer:
+        return trainer.evaluate(split, metric, per_class=per_class)
 
 
 def predict(
     directory: str | Path,
     out: str | Path,
-    *,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    encryption: Encryption | None = None,
+    nodes: Any = None,
+    **where: Unpack[Place],
 ) -> Path:
-    """Write a run's outputs for every node to a file.
+    """Write a run's outputs for every node, or for some, to a file.
 
     Parameters
     ----------
@@ -282,13 +273,11 @@ def predict(
         A new file that ends in ``.zarr`` (an array float32 [N, C]) or ``.parquet`` (a
         row a node: "id", as you call it, "prediction", the class's name, and a column
         of the model's outputs for each class, named by it).
-    workers : int, optional
-        Number of workers of the local cluster, 0 for none; by default none for a small
-        graph, else as before.
-    scheduler : str, optional
-        Address of a running cluster to use.
-    encryption : Encryption, optional
-        TLS of the cluster; by default as before.
+    nodes : str, array of bool or sequence, optional
+        A split, a mask [N], or ids as the input had them; by default all nodes.
+    **where : dict
+        `workers`, `scheduler` and `encryption`, as of `resume`; by default there are no
+        workers for a small graph.
 
     Returns
     -------
@@ -300,7 +289,7 @@ def predict(
     CheckpointError
         If there is no run, or no usable checkpoint.
     InputError
-        If `out` has another suffix or exists.
+        If `out` has another suffix or exists, or a node is unknown.
 
     Examples
     --------
@@ -314,66 +303,20 @@ def predict(
     >>> zarr.open(path).shape
     (34, 2)
     """
-    from daskgnn.train.persist.output import check_output
-
     check_output(out)
-    where = ClusterSpec(workers, scheduler, encryption)
-    with _reopened(directory, where, Silent(), brief=True) as (trainer, _):
-        trainer.restore(training=False)
-        return trainer.predict(out=out)
+    with _finished(directory, where) as trainer:
+        return trainer.predict(nodes, out=out)
 
 
 @contextmanager
-def _reopened(
-    directory: str | Path,
-    where: ClusterSpec,
-    progress: Progress,
-    *,
-    trains: bool = False,
-    brief: bool = False,
-    **changed: Any,
-) -> Iterator[tuple[Trainer, dict[str, Any]]]:
-    """Yield a run's trainer; a `brief` use of a small graph starts no cluster."""
-    out = open_storage(directory)
-    settings = read_settings(out) | changed
-    check_rebuildable(settings, str(directory), trains=trains)
-    if not out.exists(CHECKPOINTS):
-        raise CheckpointError(
-            f"{directory} has no checkpoint yet: remove it and train again"
-        )
-    features = settings.get("features", "memory")
-    graph = open_graph(settings["store"], settings["num_parts"], features)
-    if brief and not where.is_given and settings["scheduler"] is None:
-        where = replace(where, workers=0 if is_small(graph) else None)
-    where = where.or_as_before(settings)
-    workers, scheduler = where.workers, where.scheduler
-    check_worker_limit(where.memory_limit, workers, scheduler)
-    if scheduler is None and workers != 0:
-        workers = (workers or 2) + (settings.get("standby") or 0)
-    else:
-        settings["adapt"] = None
-    if workers == 0:
-        settings["standby"] = 0
-    with (
-        where.encryption.configured(scheduler),
-        open_client(workers, scheduler, where.memory_limit) as client,
-    ):
-        check_source_everywhere(client, graph.source)
-        model = build_model(settings, graph)
-        yield _trainer(settings, model, graph, client, out, progress), settings
-
-
-def _trainer(
-    settings: dict[str, Any],
-    model: torch.nn.Module,
-    graph: Graph,
-    client: Any,
-    out: Storage,
-    progress: Progress,
-) -> Trainer:
-    options: Any = trainer_options(settings)
-    options |= {"client": client, "out": out.place, "progress": progress}
-    return Trainer(model, graph, **options)
+def _finished(directory: str | Path, where: Place) -> Iterator[Trainer]:
+    """Yield the trainer of a run's newest checkpoint, to use what was trained."""
+    place = ClusterSpec(
+        where.get("workers"), where.get("scheduler"), where.get("encryption")
+    )
+    with reopened(directory, place, Silent()) as (trainer, _):
+        trainer.restore(training=False)
+        yield trainer
 
 
 def _summary(trainer: Trainer, profile: bool) -> dict[str, Any]:

@@ -66,8 +66,9 @@ def read_settings(out: Storage) -> dict[str, Any]:
         settings: dict[str, Any] = json.loads(out.read(SETTINGS))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{out.place} holds no run ({SETTINGS} cannot be read): give the directory "
-            "that daskgnn train --out wrote"
+            f"{out.place} holds no run ({SETTINGS} cannot be read)",
+            python="give the directory that a Trainer(..., out=...) wrote",
+            shell="give the directory that daskgnn train --out wrote",
         ) from error
     return of_older_run(settings)
 

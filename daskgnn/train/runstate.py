@@ -171,7 +171,7 @@ class RunState:
         A larger patience than that which ended the run lets it go on.
         """
         done, waited = self.position.epoch, self.evaluations_since_best
-        self.stopped = self.stopped and patience is not None and waited >= patience
+        self.stopped = self.stopped and _has_waited(waited, patience)
         if self.stopped and epochs > done:
             return (
                 f"patience={patience} ended the run after {done} epochs: a larger one "
@@ -250,6 +250,18 @@ class RunState:
         self.clock.set(facts.get("wall_seconds", 0.0), facts.get("start_seconds", 0.0))
         if training:
             self.schedule.load(facts["schedule"])
+
+
+def is_done(checkpoint: Checkpoint, epochs: int, patience: int | None) -> bool:
+    """Return whether a run that stands at a checkpoint has nothing left to train."""
+    facts = checkpoint.facts
+    waited = _has_waited(facts["evaluations_since_best"], patience)
+    return facts["position"][0] >= epochs or (facts["stopped"] and waited)
+
+
+def _has_waited(evaluations: int, patience: int | None) -> bool:
+    """Return whether so many evaluations since the best one end a run."""
+    return patience is not None and evaluations >= patience
 
 
 def best_weights(checkpoint: Checkpoint) -> Weights:

@@ -39,6 +39,8 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
         "steps_form": run_state.main_form,
         "train_loss": run_state.last_loss,
         "loss_reduction": reduction_of(trainer.task),
+        "warmup_steps": trainer.options["warmup_steps"],
+        "ramp_steps": trainer.program.gradients.ramp_steps,
         "metric": metric,
         **({"class_names": list(graph.class_names)} if graph.class_names else {}),
         "best_epoch": run_state.best and run_state.best.epoch,

@@ -9,7 +9,11 @@ from daskgnn.errors import ModelError
 from daskgnn.train.compute.dryrun import try_both
 from daskgnn.train.compute.gradients import Gradients
 from daskgnn.train.compute.program import make_program
-from daskgnn.train.compute.schedule import optimizer_of, try_schedule
+from daskgnn.train.compute.schedule import (
+    optimizer_of,
+    try_optimizer,
+    try_schedule,
+)
 from daskgnn.train.compute.state import weights_of, write_weights
 
 if TYPE_CHECKING:
@@ -62,6 +66,8 @@ class GivenModel:
         """
         given = self.model, self.task, self.graph, self.few, self.num_layers
         trial = try_both(*given, deterministic=self.options["deterministic"])
+        if callable(self.options["optimizer"]):  # those of torch.optim are known
+            try_optimizer(optimizer_of(self.options), self.model)
         return self._program(trial)
 
     def renew(self, deployment: Deployment, run_state: RunState) -> None:

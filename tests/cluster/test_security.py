@@ -199,7 +199,7 @@ def test_the_option_alone_is_enough(path, tmp_path):
     ("given", "scheduler", "said"),
     [
         ({"tls": True}, "tls://a:1", "cluster of its own"),
-        ({"tls_ca_file": "a"}, None, "--tls-cert, --tls-key not given"),
+        ({"tls_ca_file": "a"}, None, "tls_cert=, tls_key= not given"),
         (
             {"tls_ca_file": __file__, "tls_cert": __file__, "tls_key": __file__},
             "tcp://a:1",

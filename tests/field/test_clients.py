@@ -109,6 +109,7 @@ def test_a_plain_client_of_this_machine_gets_its_settings(small_path):
         scheduler = cluster.scheduler
         assert scheduler.worker_ttl == 30
         assert scheduler.allowed_failures == 10
+        assert scheduler.no_workers_timeout == 60
         assert "stealing" not in scheduler.periodic_callbacks
         assert set(client.run(dask.config.get, connect).values()) == {"8s"}
 

@@ -4,17 +4,25 @@ import os
 import signal
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
 
 import dask
 import numpy as np
+import pandas as pd
 import pytest
+from clusters import default_settings
 from distributed import Client
+from distributed.scheduler import NoWorkerError
 from training import AT_ONCE, dask_process, small_sage, trainer
 
 import daskgnn
 from daskgnn.cluster import ready
 from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
+from daskgnn.prepare.stages import prepare
+from daskgnn.train.compute.state import flatten
 
 pytestmark = pytest.mark.timeout(120)
 OPTIONS = {"batch_size": 100}
@@ -56,6 +64,36 @@ def asynchronous(client):
     """Do nothing: the client is what it is."""
 
 
+def profiled(run, steps):
+    """Profile some steps, one a window; return how many were measured, or passed over.
+
+    On a cluster the first window does not count.
+    """
+    return run.profile(steps).steps + (run.executor.num_workers() > 0)
+
+
+def written(run):
+    """Write predictions to a file; return what is in it."""
+    path = Path(f"{os.environ['OUT_OF_TEST']}-{uuid4().hex}.parquet")
+    return pd.read_parquet(run.predict(out=path)).to_numpy()
+
+
+def prepared(client):
+    """Make a store of a file; return what identifies its content and order."""
+    folder = Path(f"{os.environ['OUT_OF_TEST']}-{uuid4().hex}")
+    folder.mkdir()
+    edges = np.random.default_rng(0).integers(0, 60, (300, 2))
+    np.savetxt(folder / "e.csv", edges, "%d", delimiter=",")
+    prepare(folder / "e.csv", folder / "g.zarr", client=client)
+    return daskgnn.open_graph(folder / "g.zarr").checksum
+
+
+def saved(run):
+    """Save the model; return the parameters in the file."""
+    path = run.save(Path(os.environ["OUT_OF_TEST"]).with_suffix(".npz"))
+    return flatten(list(daskgnn.load_model(path).parameters()))
+
+
 OUTLIVED = [lost, all_lost, restarted]
 """After these the result is as if nothing had happened."""
 FATAL = [closed, scaled_to_zero]
@@ -68,29 +106,50 @@ ENTRIES = {
         ).params_sha256
     ),
     "fit": lambda run, _: (run.fit(2), run.params_sha256)[1],
-    "profile": lambda run, _: run.profile(2).steps,
+    "profile": lambda run, _: profiled(run, 2),
     "evaluate": lambda run, _: run.evaluate("test"),
     "summary": lambda run, _: run.summary()["test_accuracy"],
     "predict": lambda run, _: run.predict().compute(),
+    "predict to a file": lambda run, _: written(run),
+    "embeddings": lambda run, _: run.embeddings().compute(),
+    "save": lambda run, _: saved(run),
     "compute": lambda run, lazy: lazy.compute(),
     "compute of what was made of it": lambda run, lazy: lazy.argmax(axis=1).compute(),
-    "write_profile": lambda run, _: len(run.write_profile(os.environ["TMP_PROFILE"])),
+    "prepare": lambda run, _: prepared(run.options["client"]),
+    "write_profile": lambda run, _: len(run.write_profile(os.environ["OUT_OF_TEST"])),
 }
 """Public calls, given a trainer and predictions that are not computed yet."""
+AT_HOME = {"save", "write_profile"}
+"""Those that need no cluster."""
+DERIVED = "compute of what was made of it"
 WHEN = ["before fit", "after fit"]
 CASES = [(entry, when) for entry in ENTRIES for when in WHEN]
 CASES.remove(("write_profile", "before fit"))  # there is none to write
+CASES.remove(("prepare", "after fit"))  # it is before all training
 
 
-def played(path, client, entry, when, trouble=None):
-    """Return what a call gives after some trouble, or none."""
+def troubled(path, client, entry, when, trouble):
+    """Return a call that can be made now, after some trouble or none."""
     run = trainer(path, 2, client, **OPTIONS)
     if when == "after fit":
         run.fit(1)
     lazy = run.predict() if entry.startswith("compute") else None
     if trouble is not None:
         trouble(client)
-    return ENTRIES[entry](run, lazy)
+    return partial(ENTRIES[entry], run, lazy)
+
+
+def played(path, client, entry, when, trouble=None):
+    """Return what a call gives after some trouble, or none."""
+    return troubled(path, client, entry, when, trouble)()
+
+
+def refused(path, client, entry, when, trouble, kind, seconds):
+    """Return what a call says after some trouble, in one line and in time."""
+    call = troubled(path, client, entry, when, trouble)
+    with one_line(kind, seconds) as told:
+        call()
+    return str(told.value)
 
 
 @contextmanager
@@ -104,8 +163,9 @@ def one_line(kind, seconds):
 
 
 @pytest.fixture(autouse=True)
-def profile_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMP_PROFILE", str(tmp_path / "profile"))
+def out(tmp_path, monkeypatch):
+    """Where calls write, the beginning of a path."""
+    monkeypatch.setenv("OUT_OF_TEST", str(tmp_path / "out"))
 
 
 def of_default(name, *chosen):
@@ -138,17 +198,14 @@ def test_what_is_outlived(small_path, killable, entry, when, trouble):
 )
 def test_a_closed_client(small_path, cluster, entry, when):
     with Client(cluster(2).scheduler.address, set_as_default=False) as client:
-        if entry == "write_profile":  # it was measured before
-            assert played(small_path, client, entry, when, closed) == 2
-        elif entry == "compute of what was made of it":  # computed in this process
+        if entry in AT_HOME | {DERIVED}:  # computed in this process
             expected = played(small_path, None, entry, when)
             found = played(small_path, client, entry, when, closed)
             np.testing.assert_equal(found, expected)
-        else:
-            with one_line(ClusterError, 0) as told:
-                played(small_path, client, entry, when, closed)
-            assert "client" in str(told.value)
-            assert "closed" in str(told.value)
+            return
+        told = refused(small_path, client, entry, when, closed, ClusterError, 0)
+        assert "client" in told
+        assert "closed" in told
 
 
 def test_another_client_is_taken_where_any_may_be(small_path, cluster):
@@ -177,17 +234,35 @@ def own_workers():
 @pytest.mark.chaos
 @pytest.mark.parametrize(("entry", "when"), CASES)
 def test_no_worker_is_left(small_path, own_workers, entry, when):
-    if entry == "compute of what was made of it":
-        pytest.skip("Dask waits for a worker by its own rules")
+    if entry == DERIVED:
+        pytest.skip("Dask waits: see the next test")
     with dask.config.set(OWN_CLUSTER), dask.config.set({ready.NO_WORKERS: f"{WAIT}s"}):
         own_workers.cluster.scale(1)
         own_workers.wait_for_workers(1)
-        if entry == "write_profile":
-            assert played(small_path, own_workers, entry, when, scaled_to_zero) == 2
+        if entry in AT_HOME:
+            expected = played(small_path, None, entry, when)
+            found = played(small_path, own_workers, entry, when, scaled_to_zero)
+            np.testing.assert_equal(found, expected)
             return
-        with one_line(TrainingError, 2 * WAIT) as told:
-            played(small_path, own_workers, entry, when, scaled_to_zero)
-    assert "no worker" in str(told.value)
+        case = small_path, own_workers, entry, when, scaled_to_zero
+        assert "no worker" in refused(*case, TrainingError, 2 * WAIT)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("trouble", [scaled_to_zero, restarted])
+def test_dask_waits_for_what_is_made_of_predictions(small_path, trouble):
+    """As long as the scheduler's own setting says; it is set in every own cluster."""
+    with own_cluster(1, {ready.NO_WORKERS: f"{WAIT}s"}) as client:
+        run = trainer(small_path, 2, client, **OPTIONS)
+        lazy = run.predict().argmax(axis=1)
+        expected = lazy.compute()
+        trouble(client)
+        if trouble is restarted:
+            np.testing.assert_array_equal(lazy.compute(), expected)
+            return
+        with one_line(NoWorkerError, WAIT) as told:
+            lazy.compute()
+    assert "without any running workers" in str(told.value)
 
 
 class ByHand:
@@ -237,7 +312,7 @@ class ByHand:
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
     """What others started is gone, and nobody starts it again."""
-    if entry == "compute of what was made of it":
+    if entry == DERIVED:
         pytest.skip("Dask waits by its own rules")
     limits = {ready.NO_WORKERS: f"{WAIT}s", "gnn.reconnect-timeout": f"{WAIT}s"}
     with dask.config.set(limits), ByHand(tmp_path) as there:
@@ -245,19 +320,21 @@ def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
         def trouble(_):
             there.kill(who)
 
-        if entry == "write_profile":
-            assert played(small_path, there.client, entry, when, trouble) == 2
+        if entry in AT_HOME:
+            expected = played(small_path, None, entry, when)
+            found = played(small_path, there.client, entry, when, trouble)
+            np.testing.assert_equal(found, expected)
             return
-        with one_line(DaskGNNError, 2 * WAIT) as told:
-            played(small_path, there.client, entry, when, trouble)
-    assert ("scheduler" if who == 0 else "no worker") in str(told.value)
+        case = small_path, there.client, entry, when, trouble
+        told = refused(*case, DaskGNNError, 2 * WAIT)
+    assert ("scheduler" if who == 0 else "no worker") in told
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("who", [0, 1])
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_ten_seconds_where_nothing_is_configured(small_path, tmp_path, who):
-    with ByHand(tmp_path) as there:
+    with default_settings(), ByHand(tmp_path) as there:
         run = trainer(small_path, 2, there.client, **OPTIONS)
         there.kill(who)
         with one_line(DaskGNNError, ready.LIMIT):

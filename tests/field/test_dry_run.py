@@ -106,6 +106,59 @@ def test_functions_that_fail(options, said):
     one_line(caught)
 
 
+class Stepping(torch.optim.SGD):
+    """An optimizer whose first step is something else."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.change(p)
+
+
+class Dividing(Stepping):
+    def change(self, p):
+        return 1 / 0
+
+
+class Listing(Stepping):
+    """What it keeps cannot be carried from window to window as numbers."""
+
+    def change(self, p):
+        self.state[p].setdefault("seen", {}).update(count=1)
+
+
+class Continuing(Stepping):
+    """It cannot go on from what it keeps."""
+
+    def change(self, p):
+        if "count" in self.state[p]:
+            raise KeyError("another time")
+        self.state[p]["count"] = 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (Dividing, "Dividing fails in its first steps .ZeroDivisionError"),
+        (Listing, "Listing keeps 'seen' of a parameter, which is a dict"),
+        (Continuing, "Continuing fails in its first steps .KeyError"),
+    ],
+)
+def test_an_optimizer_that_fails_in_its_first_steps(optimizer, said):
+    with pytest.raises(ModelError, match=said) as caught:
+        run_of(linear(), optimizer=optimizer)
+    one_line(caught)
+
+
+def test_every_optimizer_of_torch_can_be_tried():
+    """Those that train here also take the steps that are tried."""
+    names = "adadelta adagrad adam adamax adamw asgd nadam radam rmsprop rprop sgd"
+    for name in names.split():
+        run = run_of(linear(), optimizer=name, lr=0.01)
+        assert run.run_state.state.step == 0
+
+
 def test_a_lock_in_the_model():
     model = linear()
     model.lock = threading.Lock()

@@ -53,6 +53,7 @@ def test_options_of_commands_and_files(tmp_path):
         done = invoked("train", "karate", word, "1", "--out", str(tmp_path / "r"))
         assert done.returncode == 2
         assert said in done.stderr
+        assert "Client" not in done.stderr
         assert done.stderr.count("\n") == 1
     (tmp_path / "c.yaml").write_text("device: cuda\n")
     done = invoked("train", "karate", "--config", str(tmp_path / "c.yaml"))

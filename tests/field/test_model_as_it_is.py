@@ -1,5 +1,7 @@
 """`fit` takes the model as it is when it is called; the oracle is a new trainer."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from training import AtStep, small_sage, stop, trainer
 
 import daskgnn
 from daskgnn.errors import ModelError
+from daskgnn.train import taking
+from daskgnn.train.compute.dryrun import try_both
 
 
 def test_weights_loaded_before_fit_are_trained():
@@ -79,6 +83,50 @@ def test_a_second_fit_of_an_unchanged_model_goes_on(path):
     twice.model.eval()
     twice.fit(3)
     assert once.params_sha256 == twice.params_sha256
+
+
+def with_buffer(graph):
+    model = small_sage(graph)
+    model.register_buffer("scale", torch.ones(1, dtype=torch.bfloat16))
+    return model
+
+
+def more_dropout(model):
+    for module in model.modules():
+        if isinstance(module, daskgnn.nn.Dropout):
+            module.p = 0.1
+
+
+CHANGES = {
+    "a setting": more_dropout,
+    "what is trained": lambda model: next(model.parameters()).requires_grad_(False),
+    "a buffer": lambda model: model.scale.add_(1),
+    "code": lambda model: setattr(model, "extra", lambda x: x),
+}
+
+
+def test_a_model_is_sent_again_if_it_has_changed_and_only_then(path, monkeypatch):
+    tried = []
+
+    def counted(*given, **how):
+        tried.append(given)
+        return try_both(*given, **how)
+
+    monkeypatch.setattr(taking, "try_both", counted)
+    run = trainer(path, 2, None, with_buffer)
+    first = run.program
+    for epochs in (1, 2):
+        run.fit(epochs)
+    run.model.load_state_dict(copy.deepcopy(run.model.state_dict()))
+    run.model.eval()
+    run.predict(nodes=[0])
+    run.fit(3)
+    assert run.program is first
+    for number, change in enumerate(CHANGES.values(), 1):
+        change(run.model)
+        for _ in range(2):
+            run.evaluate("val")
+        assert len(tried) == 1 + number
 
 
 def test_a_fit_that_failed_goes_on_where_it_was(path):

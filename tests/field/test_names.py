@@ -10,8 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import precision_recall_fscore_support
-from training import inside, small_sage
+from scipy.special import softmax
+from sklearn.metrics import (
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+from training import inside, invoked, small_sage
 
 import daskgnn
 
@@ -82,6 +87,46 @@ def test_scores_of_each_class(tables, run, tmp_path):
         assert list(scores["classes"][name].values()) == pytest.approx(figures)
 
 
+def test_scores_are_chosen_in_a_shell(tables, run, tmp_path):
+    _, nodes = tables
+    words = ["--metric", "f1_macro,roc_auc", "--split", "val"]
+    scores = json.loads(inside("evaluate", run[0], *words))
+    out = str(tmp_path / "x.parquet")
+    inside("predict", run[0], "--nodes", "val", "--out", out)
+    found = nodes.merge(pd.read_parquet(out), on="id")
+    truth, chosen = found["kind"], found["prediction"]
+    assert scores["f1_macro"] == pytest.approx(f1_score(truth, chosen, average="macro"))
+    shares = softmax(found[sorted(KINDS)].to_numpy(), axis=1)
+    expected = roc_auc_score(truth, shares, multi_class="ovr", labels=sorted(KINDS))
+    assert scores["roc_auc"] == pytest.approx(expected, abs=1e-5)
+    done = invoked("evaluate", run[0], "--metric", "bleu")
+    assert (done.returncode, "--metric bleu" in done.stderr) == (2, True)
+
+
+def test_some_nodes_are_predicted_in_a_shell(tables, run, tmp_path):
+    """A split, ids, or a file of ids: rows in that order, as pandas selects them."""
+    _, nodes = tables
+    inside("predict", run[0], "--out", str(tmp_path / "all.parquet"))
+    every = pd.read_parquet(tmp_path / "all.parquet").set_index("id")
+    known = nodes["id"].tolist()
+    (tmp_path / "ids.txt").write_text(f"{known[5]}\n\n{known[1]}\n")
+    cases = {
+        "test": nodes[nodes["split"] == "test"]["id"].tolist(),
+        f"{known[3]}, {known[0]}": [known[3], known[0]],
+        f"@{tmp_path / 'ids.txt'}": [known[5], known[1]],
+    }
+    for number, (text, ids) in enumerate(cases.items()):
+        out = str(tmp_path / f"{number}.parquet")
+        inside("predict", run[0], "--nodes", text, "--out", out)
+        found = pd.read_parquet(out).set_index("id")
+        pd.testing.assert_frame_equal(found, every.loc[ids], rtol=1e-4, atol=1e-5)
+    for text, said in [("nobody", "'nobody'"), ("@none.txt", "none.txt"), ("", "''")]:
+        words = ["--nodes", text, "--out", str(tmp_path / "x.parquet")]
+        done = invoked("predict", run[0], *words)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
 def test_class_names_stand_in_store_summary_and_report(tables, run):
     folder, _ = tables
     assert "classes: cat, dog, owl" in run[1]
@@ -96,6 +141,8 @@ def test_class_names_stand_in_store_summary_and_report(tables, run):
 def test_numbers_stay_numbers(tmp_path):
     out = str(tmp_path / "run")
     inside("train", "karate", "--out", out, "--workers", "0", "--epochs", "1")
+    inside("predict", out, "--nodes", "33,4", "--out", str(tmp_path / "y.parquet"))
+    assert pq.read_table(tmp_path / "y.parquet")["id"].to_pylist() == [33, 4]
     inside("predict", out, "--out", str(tmp_path / "x.parquet"))
     found = pq.read_table(tmp_path / "x.parquet").to_pandas()
     assert list(found.columns) == ["id", "prediction", "0", "1"]

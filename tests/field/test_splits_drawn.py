@@ -120,6 +120,18 @@ def test_text_that_says_no_shares(text):
         parse_split(text)
 
 
+def test_an_opened_graph_says_where_splits_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    graph = daskgnn.open_graph(planted_graph(60).partition(2))
+    for name in ("split", "partition", "save"):
+        with pytest.raises(AttributeError, match=r"graph\.to_data\(\)\.") as caught:
+            getattr(graph, name)
+        _, call = str(caught.value).split("as in ")
+        exec(call.replace("other", name), {"graph": graph})
+        assert daskgnn.open_graph(f"{name}.zarr").num_nodes == 60
+    assert not hasattr(graph, "nodes")
+
+
 def test_splits_on_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

@@ -161,6 +161,18 @@ def test_the_delimiter_is_found(sign, edges, tmp_path):
     pd.testing.assert_frame_equal(by_id(graph), EXPECTED)
 
 
+@pytest.mark.parametrize("sign", [",", ";", "\t", " ", "|"])
+def test_a_table_of_ids_alone_has_one_column(sign, tmp_path):
+    """Its header holds no delimiter, so the ids may hold any."""
+    ids = ["New York", "a;b", "c,d e", 'say "x"', "f|g", "Ulm"]
+    ends = pd.DataFrame({"source": ids, "target": ids[1:] + ids[:1]})
+    ends.to_parquet(tmp_path / "e.parquet")
+    pd.DataFrame({"id": ids}).to_csv(tmp_path / "n.csv", sep=sign, index=False)
+    known = pd.read_csv(tmp_path / "n.csv", sep=sign)["id"].tolist()
+    graph = read_parquet(tmp_path / "e.parquet", nodes=tmp_path / "n.csv")
+    assert graph.node_ids.tolist() == known == ids
+
+
 @pytest.mark.parametrize("word", ["dev", "valid", "validation", "VAL"])
 def test_words_for_validation(word, edges):
     graph = read_edge_list(edges, nodes=NODES.assign(split=["train", word, None]))

@@ -104,6 +104,7 @@ def test_the_group_is_called_gnn_under_dask() -> None:
         (["train", "digits", "--resume", "a"], ["graph", "--resume DIR"]),
         (["train", "--resume", "a", "--no-recipe"], ["--recipe"]),
         (["predict", "a"], ["--out"]),
+        (["generate", "planted", "a"], ["--num-nodes"]),
         (["predict", "a", "--out", "x.csv"], ["x.csv", ".zarr", ".parquet"]),
         (["evaluate", "a", "--split", "all"], ["train", "val", "test"]),
         (["partition", "digits"], ["OUT"]),

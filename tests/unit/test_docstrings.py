@@ -65,6 +65,19 @@ class Entry(NamedTuple):
         """The docstring, without indentation."""
         return inspect.cleandoc(self.function.__doc__ or "")
 
+    @property
+    def sections(self) -> dict[str, str]:
+        """Its sections; what a method does not say is as of the one it overrides."""
+        name = self.name.rpartition(".")[2]
+        bases = self.owner.__mro__ if self.owner else ()
+        overridden = [
+            Entry(name, vars(base)[name]) for base in bases[1:] if name in vars(base)
+        ]
+        found: dict[str, str] = {}
+        for entry in [*overridden[::-1], self]:
+            found |= sections(entry.text)
+        return found
+
 
 def found(name: str) -> Any:
     """Return what a dotted name means."""
@@ -200,7 +213,7 @@ def is_sentence(entry: Entry) -> bool:
 def has_its_parameters(entry: Entry) -> bool:
     """Return whether all parameters are described, each with its type."""
     expected = parameters_of(entry)
-    given = described(sections(entry.text).get("Parameters", ""))
+    given = described(entry.sections.get("Parameters", ""))
     if inspect.isclass(entry.thing) and is_record(entry.thing):
         return {n for n in expected if n[0] != "_"} <= fields_of(entry.thing) | {*given}
     plain = {n for n, p in expected.items() if p.kind != p.VAR_KEYWORD}
@@ -211,13 +224,13 @@ def has_its_parameters(entry: Entry) -> bool:
 
 def has_its_result(entry: Entry) -> bool:
     returned = inspect.signature(entry.function).return_annotation
-    told = bool({"Returns", "Yields"} & set(sections(entry.text)))
+    told = bool({"Returns", "Yields"} & set(entry.sections))
     return told == (returned not in ("None", None))
 
 
 def has_its_errors(entry: Entry) -> bool:
     """Return whether the errors that its own lines raise are described, or a base."""
-    told = set(described(sections(entry.text).get("Raises", "")))
+    told = set(described(entry.sections.get("Raises", "")))
     raised = [getattr(errors, name).__mro__ for name in raised_by(entry.function)]
     return told <= ERRORS | {"KeyboardInterrupt", "SystemExit"} and all(
         told & {base.__name__ for base in bases} for bases in raised

@@ -47,5 +47,14 @@ def test_another_rate_is_suggested_elsewhere(small_path):
     assert told.endswith("lower lr=100, or raise warmup_steps=0")
 
 
+def test_gentle_first_steps_stand_in_the_summary(small_path):
+    options = {"warmup_steps": 3, "ramp_steps": 5, "compress": "topk:0.5"}
+    run = trainer(small_path, 2, None, **options)
+    told = run.summary()
+    assert (told["warmup_steps"], told["ramp_steps"]) == (3, 5)
+    told = trainer(small_path, 2, None, warmup_steps=0, ramp_steps=5).summary()
+    assert (told["warmup_steps"], told["ramp_steps"]) == (0, 0)  # nothing ramps
+
+
 def test_a_loss_that_falls_is_not_spoken_of(small_path):
     assert warned(small_path, batch_size=24) == []

@@ -28,6 +28,8 @@ _QUOTED_OR_SPACES = re.compile(rb'("(?:[^"\n]|"")*")|[ \t]+')
 _EDGES = re.compile(rb"(?m)^ | $")
 _FIRST = re.compile(rb"(?:[ \t]*\n)*[^\n]*\n?")
 _SIGNS = "\t,;"
+_UNUSED = "\x1f"
+"""What separates the fields of lines that have one each: no text has it in it."""
 TEXT = pa.large_string()
 _SAMPLE = 16
 """Lines that are looked at to find what separates fields."""
@@ -67,7 +69,7 @@ def find_layout(
     lines = lines[:_SAMPLE]
     _check_text(lines, path)
     if delimiter is None:
-        delimiter = _guess(lines)
+        delimiter = _UNUSED if header and _is_one_name(lines[0]) else _guess(lines)
     if len(delimiter) != 1:
         raise GraphFormatError(
             f"{path}: delimiter is {delimiter!r}, expected one character: pass "
@@ -97,6 +99,12 @@ def _check_text(lines: list[bytes], path: Path | str) -> None:
         ) from None
 
 
+def _is_one_name(line: bytes) -> bool:
+    """Tell whether a header names one column, whatever separates fields."""
+    found = [_fields([line], sign) for sign in (*_SIGNS, " ", "|")]
+    return all(fields is not None and len(fields[0]) == 1 for fields in found)
+
+
 def _guess(lines: list[bytes]) -> str:
     """Return what separates the fields: the sign by which all lines have as many.
 
@@ -109,10 +117,10 @@ def _guess(lines: list[bytes]) -> str:
     }
     # The first of several lines may be a header.
     body = {sign: found[len(found) > 1 :] for sign, found in fitting.items()}
-    if " " in body and all(map(_is_number, chain(*body[" "]))):
+    if " " in body and all(map(is_number, chain(*body[" "]))):
         return " "
     for sign, found in body.items():
-        if sign != " " and all(_is_number(field) for row in found for field in row[:2]):
+        if sign != " " and all(is_number(field) for row in found for field in row[:2]):
             return sign
     text = lines[0].decode("utf-8", "replace")
     present = [sign for sign in ",;\t" if sign in text.strip()]
@@ -138,10 +146,10 @@ def _fields(lines: list[bytes], delimiter: str) -> list[list[str]] | None:
 
 def _is_header(first: list[str], second: list[str]) -> bool:
     """Tell whether a first line names columns."""
-    if any(_is_number(word) for word in first):
+    if any(is_number(word) for word in first):
         return False
     known = sum(bool(_KNOWN.fullmatch(w.lower().replace(" ", ""))) for w in first)
-    return known >= 2 or any(_is_number(word) for word in second)
+    return known >= 2 or any(is_number(word) for word in second)
 
 
 def without_header(block: bytes) -> bytes:
@@ -160,7 +168,7 @@ def line_of(block: bytes, row: int) -> int:
     return 0
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
     """Tell whether a word is a number."""
     try:
         float(word)

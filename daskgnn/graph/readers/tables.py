@@ -24,7 +24,13 @@ from daskgnn.graph.edges.inputfiles import (
     readable,
 )
 from daskgnn.graph.edges.meaning import MISSING, read_text
-from daskgnn.graph.readers.lines import TEXT, find_layout, tidy, without_header
+from daskgnn.graph.readers.lines import (
+    TEXT,
+    find_layout,
+    is_number,
+    tidy,
+    without_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -229,7 +235,7 @@ def _refuse_data(path: Path, names: list[str]) -> None:
 
     Columns may be numbered, which is how pandas writes a matrix.
     """
-    numbers = [name for name in names if _is_number(name)]
+    numbers = [name for name in names if is_number(name)]
     values = [float(name) for name in numbers]
     rising = values == sorted(set(values)) and all(n.isdecimal() for n in numbers)
     if not rising:
@@ -237,14 +243,6 @@ def _refuse_data(path: Path, names: list[str]) -> None:
             f"{path} begins with {', '.join(names[:4])}, expected names of columns in "
             "the first line, like id,x,label"
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _joined(tables: list[Table]) -> Table:

@@ -72,7 +72,9 @@ def check_path_everywhere(client: Any, path: str, what: str = "the store") -> No
     """
     if client is None:
         return
-    for address, seen in client.run(os.path.exists, path).items():
+    # A worker that has just died does not answer.
+    answers = client.run(os.path.exists, path, on_error="ignore")
+    for address, seen in answers.items():
         if not seen:
             raise ClusterError(
                 f"worker {address} does not see {path}: put {what} on a file "
@@ -92,14 +94,20 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
         return
     if source.path:
         check_path_everywhere(client, source.path)
-    for address, problem in client.run(_open, pack(source), on_error="return").items():
+    answers = client.run(_problem, pack(source), on_error="ignore")
+    for address, problem in answers.items():
         if problem is not None:
             raise ClusterError(
                 f"worker {address} cannot open the graph's source "
-                f"{type(source).__name__} ({first_line(problem)}): put what it reads "
-                "where all workers reach it"
+                f"{type(source).__name__} ({problem}): put what it reads where all "
+                "workers reach it"
             )
 
 
-def _open(source: Any) -> None:
-    opened(source).open()
+def _problem(source: Any) -> str | None:
+    """Return why a source cannot be opened in this process; None if it can."""
+    try:
+        opened(source).open()
+    except Exception as error:
+        return first_line(error)
+    return None

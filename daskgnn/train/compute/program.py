@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import torch
 from daskgnn.dataflow.sampling import PackedSampler
 from daskgnn.errors import InputError, ModelError, first_line
 from daskgnn.nn.batchnorm import BatchNorms
+from daskgnn.nn.device import CPU
 from daskgnn.train.compute.gradients import SYNCHRONOUS, Gradients
 from daskgnn.train.compute.usercode import user_code_by_value
 
@@ -45,6 +47,8 @@ class Program:
 
     payload: bytes
     """cloudpickle of (model with empty parameters, task, optimizer factory)."""
+    content: str
+    """SHA-256 of what these consist of: the same whenever they are pickled."""
     shapes: tuple[tuple[int, ...], ...]
     threads: int
     """Threads of a numeric task: part of the plan, never the worker's cores."""
@@ -56,10 +60,8 @@ class Program:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the payload, and of what was seen of the model."""
-        found = hashlib.sha256(self.payload)
-        found.update(repr(self.trial).encode())
-        return found.hexdigest()
+        """SHA-256 of the content, and of what was seen of the model."""
+        return hashlib.sha256(f"{self.content} {self.trial!r}".encode()).hexdigest()
 
     @property
     def given(self) -> np.ndarray | None:
@@ -94,8 +96,10 @@ def make_program(
         p.data = torch.empty(0)
         p.grad = None
     whose = "the model, its loss or its optimizer"
-    payload = _pickled((skeleton, task, optimizer), whose, "them", ModelError)
-    return Program(payload, shapes, threads, precision, gradients, trial or Trial())
+    given = skeleton, task, optimizer
+    payload = _pickled(given, whose, "them", ModelError)
+    how = threads, precision, gradients, trial or Trial()
+    return Program(payload, _content_of(given), shapes, *how)
 
 
 def copied(model: torch.nn.Module) -> torch.nn.Module:
@@ -133,8 +137,9 @@ def unpickled(program: Program) -> Any:
 def with_task(program: Program, task: Task) -> Program:
     """Return a program whose outputs another task scores."""
     model, _, optimizer = unpickled(program)
-    payload = _pickled((model, task, optimizer), "the task", "it", InputError)
-    return replace(program, payload=payload)
+    given = model, task, optimizer
+    payload = _pickled(given, "the task", "it", InputError)
+    return replace(program, payload=payload, content=_content_of(given))
 
 
 def packed_sampler(sampler: Sampler) -> PackedSampler:
@@ -155,6 +160,29 @@ def _pickled(given: Any, whose: str, them: str, refusal: type[InputError]) -> by
             return cloudpickle.dumps(given)
     except Exception as error:
         raise _unsendable(whose, them, refusal, error) from error
+
+
+class _ContentPickler(cloudpickle.Pickler):
+    """Pickles the content of tensors, where pickle has addresses of memory, too."""
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        """Return what a tensor consists of; None for all else."""
+        if not isinstance(obj, torch.Tensor):
+            return None
+        try:
+            entries = CPU.array(obj.detach().reshape(-1).view(torch.uint8))
+        except (RuntimeError, TypeError):  # sparse, for instance
+            return None
+        kind = type(obj).__name__, str(obj.dtype), tuple(obj.shape), obj.requires_grad
+        return *kind, entries.tobytes()
+
+
+def _content_of(given: Any) -> str:
+    """Return the SHA-256 of what some objects consist of."""
+    file = io.BytesIO()
+    with user_code_by_value():
+        _ContentPickler(file).dump(given)
+    return hashlib.sha256(file.getbuffer()).hexdigest()
 
 
 def _unsendable(

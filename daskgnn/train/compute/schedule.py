@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from daskgnn.errors import ModelError, first_line
+from daskgnn.train.compute.state import export_optimizer, import_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import numpy as np
 
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.options.option import OptimizerFactory, SchedulerFactory
@@ -119,6 +122,55 @@ def _without_compiler() -> Iterator[None]:
         yield
     finally:
         delattr(method, _SKIPPED)
+
+
+def try_optimizer(factory: OptimizerFactory, model: torch.nn.Module) -> None:
+    """Take a step from gradients of zeros, and carry the state to another optimizer.
+
+    Raises
+    ------
+    ModelError
+        If that fails, or the state is none that a checkpoint could hold.
+    """
+    first, second = (check_optimizer(factory, model) for _ in range(2))
+    name = type(first).__name__
+    try:
+        with torch.random.fork_rng(devices=[]):
+            arrays = export_optimizer(first, _stepped(first))
+            _check_kinds(name, arrays)
+            import_optimizer(second, _parameters_of(second), arrays)
+            _stepped(second)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"optimizer {name} fails in its first steps ({type(error).__name__}: "
+            f"{first_line(error)}), which are tried with gradients of zeros"
+        ) from error
+
+
+def _check_kinds(name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Refuse an optimizer whose state holds what is no number."""
+    for entry, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            kept, _, _ = entry.rpartition(".")
+            raise ModelError(
+                f"optimizer {name} keeps {kept!r} of a parameter, which is a "
+                f"{type(array.flat[0]).__name__}: expected tensors and numbers"
+            )
+
+
+def _parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _stepped(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Return an optimizer's parameters after a step."""
+    parameters = _parameters_of(optimizer)
+    for p in parameters:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    return parameters
 
 
 def new_schedule(options: TrainOptions, model: torch.nn.Module) -> Schedule:

@@ -41,7 +41,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     for key, value in found.items():
         name = str(key).replace("-", "_")
         if name not in RUN:
-            instead = instead_of(name)
+            instead = instead_of(name, "file")
             meant = instead or f"did you mean {nearest(name, RUN)!r}?"
             raise InputError(f"{path}: {key!r} is not a setting, {meant}")
         if name in settings:
