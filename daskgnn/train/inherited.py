@@ -13,12 +13,20 @@ if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
 import distributed.dashboard.scheduler  # noqa: F401
 import numcodecs.blosc  # noqa: F401  (its semaphore: a killed worker would leave one)
 import torch
+from numba.core.registry import cpu_target
 
+import daskgnn.dataflow.bundle
+import daskgnn.dataflow.cluster
 import daskgnn.dataflow.evaluate
-import daskgnn.dataflow.executor
+import daskgnn.dataflow.timing
 import daskgnn.graph.opening
 import daskgnn.nn
-import daskgnn.train.compute.program  # noqa: F401
+import daskgnn.prepare
+import daskgnn.train.compute.exact
+import daskgnn.train.deployment  # noqa: F401
 
 # The first optimizer of a process imports half of torch's compiler.
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+# The first kernel of a process imports what Numba knows of NumPy.
+cpu_target.typing_context.refresh()
+cpu_target.target_context.refresh()
