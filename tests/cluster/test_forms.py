@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from distributed import get_worker
-from training import scaled_sage, trainer
+from training import mostly_slow, scaled_sage, trainer
 
 from daskgnn import nn
 from daskgnn.dataflow.cluster import ClusterExecutor
@@ -21,6 +21,15 @@ EPOCHS = 2
 SHAPES = {1: [3], 2: [3, 8], 3: [5]}
 """Numbers of parts by number of workers."""
 
+WAYS = [
+    {"accumulate": 2, "clip_norm": 0.1},
+    {"compress": "topk:0.1", "gradients": "async", "staleness": 1},
+    {"gradients": "ring", "checksum_every": 2},
+    {"local_steps": 2, "checksum_every": 2},
+    {"local_steps": 4, "gradients": "ring"},
+    {"gradients": "async", "staleness": 2, "compensation": "dc-asgd"},
+    {"compress": "powersgd:2", "checksum_every": 2},
+]
 FORM_SECONDS = 0.5
 NOBODY = ("tcp://127.0.0.1:9", ())
 """A member without parts, at an address where nothing listens."""
@@ -43,7 +52,7 @@ def alone(small_path):
     return functools.cache(lambda num_parts: fitted(small_path, num_parts, None))
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=mostly_slow(SHAPES, 2))
 def workers(request, cluster):
     """Number of workers, and their client."""
     return request.param, cluster(request.param)
@@ -107,18 +116,7 @@ def test_forms_give_the_same_bits(path, alone, workers):
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)
-@pytest.mark.parametrize(
-    "way",
-    [
-        {"gradients": "async", "staleness": 2, "compensation": "dc-asgd"},
-        {"accumulate": 2, "clip_norm": 0.1},
-        {"compress": "topk:0.1", "gradients": "async", "staleness": 1},
-        {"compress": "powersgd:2", "checksum_every": 2},
-        {"gradients": "ring", "checksum_every": 2},
-        {"local_steps": 2, "checksum_every": 2},
-        {"local_steps": 4, "gradients": "ring"},
-    ],
-)
+@pytest.mark.parametrize("way", mostly_slow(WAYS, *WAYS[:4]))
 def test_ways_of_using_gradients_give_the_same_bits(path, alone, workers, way):
     _, client = workers
     expected = fitted(path, 3, None, **way)
@@ -129,6 +127,7 @@ def test_ways_of_using_gradients_give_the_same_bits(path, alone, workers, way):
         assert facts(run) == facts(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2], indirect=True)
 def test_moments_of_single_parameters_are_the_same_everywhere(path, workers):
     _, client = workers

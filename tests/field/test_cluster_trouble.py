@@ -9,7 +9,7 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client
-from training import AT_ONCE, dask_process, small_sage, trainer
+from training import AT_ONCE, dask_processes, small_sage, trainer
 
 import daskgnn
 from daskgnn.cluster import ready
@@ -197,6 +197,7 @@ class ByHand:
         self.folder, self.processes, self._ends = folder, [], ExitStack()
 
     def __enter__(self):
+        self._started = self._ends.enter_context(dask_processes())
         file = self.folder / "scheduler.json"
         place = ("--host=127.0.0.1", "--port=0", "--no-dashboard")
         self.start("scheduler", *place, f"--scheduler-file={file}")
@@ -213,16 +214,13 @@ class ByHand:
     def start(self, command, *words):
         folder = self.folder / command
         folder.mkdir()
-        self.processes.append(dask_process(folder, command, *words))
+        self.processes.append(self._started(folder, command, *words))
 
     def kill(self, which):
         self.processes[which].kill()
         self.processes[which].join()
 
     def __exit__(self, *_):
-        for process in self.processes:
-            process.kill()
-            process.join()
         self._ends.close()
 
 

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import sparse
 from dask.sizeof import sizeof
 from stored_graphs import dense, make_graph, matrix_of
+from training import mostly_slow
 
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.gcxs import csr_block, gcxs_bytes, ones, register_sizeof
@@ -71,6 +72,7 @@ def test_adjacency_is_the_permuted_matrix(pair):
         np.testing.assert_array_equal(block.todense(), expected[book[p] : book[p + 1]])
 
 
+@pytest.mark.parametrize("pair", mostly_slow(GRAPHS, "plain"), indirect=True)
 def test_adjacency_is_an_ordinary_dask_array(pair):
     data, graph = pair
     expected = permuted(data, graph)
@@ -97,6 +99,7 @@ def test_columns_of_rows_are_sorted(pair):
             assert (np.diff(row) > 0).all()
 
 
+@pytest.mark.parametrize("pair", mostly_slow(GRAPHS, "plain"), indirect=True)
 def test_node_arrays(pair):
     data, graph = pair
     order = graph.original_ids.compute()
