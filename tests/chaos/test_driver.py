@@ -15,7 +15,7 @@ from training import Forked, planted_graph, stored
 from daskgnn.train import run as runs
 
 ROOT = Path(__file__).parents[2]
-EPOCHS, STEPS, INTERVAL = 30, 10, 8
+EPOCHS, STEPS, INTERVAL = 20, 10, 8
 """Steps of an epoch; steps between checkpoints."""
 SETTINGS = (
     f"--epochs {EPOCHS} --batch-size 20 --num-parts 2 --num-neighbors 4,3 "

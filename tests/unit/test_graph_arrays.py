@@ -40,7 +40,7 @@ GRAPHS = {
 }
 
 
-@pytest.fixture(params=GRAPHS)
+@pytest.fixture(params=mostly_slow(GRAPHS, "plain", "directed"))
 def pair(request, tmp_path):
     """A graph in memory, and the same one stored."""
     data = GRAPHS[request.param]()
@@ -72,7 +72,7 @@ def test_adjacency_is_the_permuted_matrix(pair):
         np.testing.assert_array_equal(block.todense(), expected[book[p] : book[p + 1]])
 
 
-@pytest.mark.parametrize("pair", mostly_slow(GRAPHS, "plain"), indirect=True)
+@pytest.mark.slow  # its sums are those of an example that runs
 def test_adjacency_is_an_ordinary_dask_array(pair):
     data, graph = pair
     expected = permuted(data, graph)
@@ -99,7 +99,6 @@ def test_columns_of_rows_are_sorted(pair):
             assert (np.diff(row) > 0).all()
 
 
-@pytest.mark.parametrize("pair", mostly_slow(GRAPHS, "plain"), indirect=True)
 def test_node_arrays(pair):
     data, graph = pair
     order = graph.original_ids.compute()
