@@ -179,12 +179,14 @@ def test_a_worker_that_does_not_see_the_folder_is_named(tmp_path, client):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as blind:
-        client.wait_for_workers(3, timeout=60)
-        workers = client.scheduler_info(n_workers=-1)["workers"].items()
-        (address,) = [a for a, info in workers if info["name"] == "blind"]
-        with pytest.raises(ClusterError, match=f"{address} does not see"):
-            prepare(drawn_graph(), tmp_path / "x.zarr", client=client)
-        blind.kill()
+        try:
+            client.wait_for_workers(3, timeout=60)
+            workers = client.scheduler_info(n_workers=-1)["workers"].items()
+            (address,) = [a for a, info in workers if info["name"] == "blind"]
+            with pytest.raises(ClusterError, match=f"{address} does not see"):
+                prepare(drawn_graph(), tmp_path / "x.zarr", client=client)
+        finally:
+            blind.kill()  # told to end, it may hang
     assert not any(tmp_path.iterdir())
 
 
