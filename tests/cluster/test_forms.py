@@ -2,7 +2,7 @@
 
 import functools
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -30,7 +30,8 @@ WAYS = [
     {"gradients": "async", "staleness": 2, "compensation": "dc-asgd"},
     {"compress": "powersgd:2", "checksum_every": 2},
 ]
-FORM_SECONDS = 0.5
+FORM_SECONDS, IMPATIENT_SECONDS = 0.5, 15
+"""That gangs are waited for, and that it takes at most to give them up."""
 NOBODY = ("tcp://127.0.0.1:9", ())
 """A member without parts, at an address where nothing listens."""
 
@@ -198,15 +199,19 @@ def gangs(monkeypatch):
     return tried
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    """Have gangs wait for their members for a moment only."""
+@contextmanager
+def impatient(members=()):
+    """Have gangs wait for a moment only, maybe for more members than there are."""
     new_gang = ClusterExecutor._new_gang
 
     def impatient(self):
-        return replace(new_gang(self), form_seconds=FORM_SECONDS)
+        gang = new_gang(self)
+        members_of_all = (*gang.members, *members)
+        return replace(gang, members=members_of_all, form_seconds=FORM_SECONDS)
 
-    monkeypatch.setattr(ClusterExecutor, "_new_gang", impatient)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClusterExecutor, "_new_gang", impatient)
+        yield
 
 
 def check_that_all_went_through_tasks(run, alone, gangs):
@@ -215,26 +220,18 @@ def check_that_all_went_through_tasks(run, alone, gangs):
     assert gangs
     for seconds, went_through in gangs:
         assert not went_through
-        assert seconds < FORM_SECONDS + 3
+        assert seconds < IMPATIENT_SECONDS
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)
-@pytest.mark.usefixtures("impatient")
-def test_a_member_that_is_not_there(path, alone, workers, gangs, monkeypatch):
-    new_gang = ClusterExecutor._new_gang
-
-    def with_nobody(self):
-        gang = new_gang(self)
-        return replace(gang, members=(*gang.members, NOBODY))
-
-    monkeypatch.setattr(ClusterExecutor, "_new_gang", with_nobody)
+def test_a_member_that_is_not_there(path, alone, workers, gangs):
     _, client = workers
-    run = fitted(path, 3, client, "window")
+    with impatient([NOBODY]):
+        run = fitted(path, 3, client, "window")
     check_that_all_went_through_tasks(run, alone, gangs)
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)
-@pytest.mark.usefixtures("impatient")
 def test_a_worker_without_the_plugin(path, alone, workers, gangs):
     _, client = workers
     fitted(path, 3, client, "window")
@@ -242,7 +239,8 @@ def test_a_worker_without_the_plugin(path, alone, workers, gangs):
     assert client.run(remove_plugin, workers=[address])[address]
     gangs.clear()
     try:
-        run = fitted(path, 3, client, "window")
+        with impatient():
+            run = fitted(path, 3, client, "window")
     finally:
         client.run(restore_plugin, workers=[address])
     check_that_all_went_through_tasks(run, alone, gangs)

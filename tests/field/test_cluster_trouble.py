@@ -20,8 +20,8 @@ pytestmark = pytest.mark.timeout(120)
 OPTIONS = {"batch_size": 100}
 WAIT = 2.0
 """Seconds that are waited for workers and schedulers in these tests."""
-SLACK = 4.0
-"""Of a busy machine."""
+SLACK = 15.0
+"""Of a busy machine, which trains meanwhile; what waits too long waits for a minute."""
 
 
 def lost(client):
