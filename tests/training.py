@@ -8,10 +8,12 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from click.testing import CliRunner
 
@@ -106,6 +108,17 @@ def trainer(path, num_parts, client, model=small_sage, **options):
     graph = daskgnn.open_graph(path, num_parts)
     options = {"num_neighbors": [4, 3], "batch_size": 48, **AT_ONCE, **options}
     return daskgnn.Trainer(model(graph), graph, client=client, **options)
+
+
+def mostly_slow(cases, *quick):
+    """Return parameters for cases of one behaviour: `make test` runs only `quick`."""
+    found = []
+    for case in cases:
+        values = case if isinstance(case, tuple) else (case,)
+        marks = [] if case in quick else pytest.mark.slow
+        found.append(pytest.param(*values, marks=marks))
+    assert sum(not case.marks for case in found) == len(quick)
+    return found
 
 
 class AtStep(Silent):
@@ -212,14 +225,29 @@ def _command(errors, terminal, folder, words, largest_file):
     main(list(words))
 
 
-def dask_process(folder, command, *words):
-    """Start a process of Dask's command line in a folder, forked as well.
+@contextmanager
+def dask_processes():
+    """Yield a function that starts processes of Dask's command line in a folder.
 
-    What it logs is in the file ``log`` there.
+    They are forked as well; what they log is in the file ``log`` there. At the end
+    they are killed: a worker that is told to end may hang in its last moments.
     """
-    process = forking().Process(target=_dask_command, args=(folder, command, words))
-    process.start()
-    return process
+    started = []
+
+    def start(folder, command, *words):
+        given = (folder, command, words)
+        process = forking().Process(target=_dask_command, args=given, daemon=True)
+        process.start()
+        started.append(process)
+        return process
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
+            process.join()
 
 
 def _dask_command(folder, command, words):

@@ -164,7 +164,7 @@ def operations(path, tmp_path_factory):
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["directory", "objects"])
-@pytest.mark.parametrize("trial", trials(TRIALS, quick=2))
+@pytest.mark.parametrize("trial", trials(TRIALS, quick=1))
 def test_a_checkpoint_cut_short(
     path, undisturbed, operations, tmp_path, monkeypatch, told, trial, remote
 ):

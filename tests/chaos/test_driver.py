@@ -15,7 +15,7 @@ from training import Forked, planted_graph, stored
 from daskgnn.train import run as runs
 
 ROOT = Path(__file__).parents[2]
-EPOCHS, STEPS, INTERVAL = 30, 10, 8
+EPOCHS, STEPS, INTERVAL = 24, 10, 8
 """Steps of an epoch; steps between checkpoints."""
 SETTINGS = (
     f"--epochs {EPOCHS} --batch-size 20 --num-parts 2 --num-neighbors 4,3 "
@@ -135,7 +135,7 @@ def test_a_driver_that_is_stopped(folder, undisturbed, told, stop, trial):
     send, number, status, redone = STOPS[stop]
     out = f"{stop}-{trial}"
     rng = random.Random(out)
-    step, seconds = rng.randrange(EPOCHS * STEPS // 2), rng.uniform(0, 0.1)
+    step, seconds = rng.randrange(EPOCHS * STEPS // 4), rng.uniform(0, 0.1)
     process = started(folder, out)
     try:
         wait_for_step(process, folder / out, step)

@@ -50,13 +50,6 @@ def call(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def succeed(*args: str, cwd: Path) -> str:
-    done = call(*args, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
-
-
 def assert_one_line(
     done: subprocess.CompletedProcess[str], status: int, *words: str
 ) -> None:
@@ -92,10 +85,11 @@ def store(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def finished(folder: Path, store: str) -> tuple[Path, str]:
     """Return the directory and the output of a run that nothing disturbed."""
-    text = succeed(
-        "train", store, *SETTINGS, "--workers", "2", "--out", "a", cwd=folder
-    )
-    return folder / "a", text
+    out = str(folder / "a")
+    done = invoked("train", store, *SETTINGS, "--workers", "2", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "a", done.stdout
 
 
 def test_train_writes_what_it_says(finished: tuple[Path, str]) -> None:

@@ -1,7 +1,7 @@
 """Features on the disk, on a cluster: the bits of a run that has them in memory."""
 
 import pytest
-from training import small_sage
+from training import mostly_slow, small_sage
 
 import daskgnn
 
@@ -14,7 +14,7 @@ def fitted(path, client, where, **options):
     return run
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", mostly_slow([1, 2], 2))
 def test_both_forms_give_the_bits_of_features_in_memory(small_path, cluster, workers):
     alone = fitted(small_path, None, "memory")
     for steps in ("tasks", "window"):

@@ -1,7 +1,7 @@
 """More parts than workers, far more too: the same bits in both forms."""
 
 import pytest
-from training import planted_graph, stored, trainer
+from training import mostly_slow, planted_graph, stored, trainer
 
 MOST_PARTS = 64
 
@@ -12,7 +12,10 @@ def path(tmp_path_factory):
     return stored(planted_graph(256), folder / "g.zarr", "hash", MOST_PARTS)
 
 
-@pytest.mark.parametrize(("num_parts", "workers"), [(3, 1), (MOST_PARTS, 2)])
+@pytest.mark.parametrize(
+    ("num_parts", "workers"),
+    mostly_slow([(3, 1), (MOST_PARTS, 2)], (MOST_PARTS, 2)),
+)
 def test_many_parts_on_few_workers(path, cluster, num_parts, workers):
     alone = facts(fitted(path, num_parts, None, "auto"))
     for form in ("tasks", "window"):

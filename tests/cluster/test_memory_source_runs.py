@@ -1,12 +1,12 @@
 """A graph in memory is cut here and trained on workers: the same bits as a store's."""
 
 import pytest
-from training import hub_graph, hub_weights, small_sage
+from training import hub_graph, hub_weights, mostly_slow, small_sage
 
 import daskgnn
 
 
-@pytest.mark.parametrize("method", ["metis", "hdrf"])
+@pytest.mark.parametrize("method", mostly_slow(["metis", "hdrf"], "metis"))
 def test_workers_train_on_what_they_are_sent(tmp_path, cluster, method):
     partitioned = hub_graph(edge_weight=hub_weights()).partition(8, method)
     path = partitioned.save(tmp_path / "g.zarr")

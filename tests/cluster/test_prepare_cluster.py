@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from preparing import assert_same_store, edge_list
+from training import mostly_slow
 
 from daskgnn.cli import main
 from daskgnn.cluster.clusters import own_cluster
@@ -53,7 +54,7 @@ def test_a_file_becomes_the_same_store(tmp_path, client, small_tasks, directed, 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", mostly_slow(["float32", "bfloat16"], "bfloat16"))
 def test_a_drawn_graph_becomes_the_same_store(tmp_path, client, small_tasks, dtype):
     options = {"num_clusters": 8, "feature_dtype": dtype}
     prepare(drawn_graph(), tmp_path / "here.zarr", **options)
@@ -114,7 +115,10 @@ def undisturbed(tmp_path_factory):
     return file, options, folder / "here.zarr"
 
 
-@pytest.mark.parametrize("stage", ["buckets to rows", "partition", "rows to the store"])
+STAGES = ["buckets to rows", "partition", "rows to the store"]
+
+
+@pytest.mark.parametrize("stage", mostly_slow(STAGES, "buckets to rows"))
 def test_what_was_interrupted_goes_on(
     tmp_path, client, small_tasks, undisturbed, stage
 ):
@@ -175,12 +179,14 @@ def test_a_worker_that_does_not_see_the_folder_is_named(tmp_path, client):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as blind:
-        client.wait_for_workers(3, timeout=60)
-        workers = client.scheduler_info(n_workers=-1)["workers"].items()
-        (address,) = [a for a, info in workers if info["name"] == "blind"]
-        with pytest.raises(ClusterError, match=f"{address} does not see"):
-            prepare(drawn_graph(), tmp_path / "x.zarr", client=client)
-        blind.terminate()
+        try:
+            client.wait_for_workers(3, timeout=60)
+            workers = client.scheduler_info(n_workers=-1)["workers"].items()
+            (address,) = [a for a, info in workers if info["name"] == "blind"]
+            with pytest.raises(ClusterError, match=f"{address} does not see"):
+                prepare(drawn_graph(), tmp_path / "x.zarr", client=client)
+        finally:
+            blind.kill()  # told to end, it may hang
     assert not any(tmp_path.iterdir())
 
 

@@ -4,7 +4,7 @@ import json
 
 import dask
 import pytest
-from training import inside, trainer
+from training import inside, mostly_slow, trainer
 
 from daskgnn.kernels.shared import memory_name
 
@@ -21,14 +21,18 @@ def alone(path):
     return run.params_sha256
 
 
-@pytest.fixture(params=["off", "on"])
-def shared(request):
-    with dask.config.set({"gnn.share-memory": request.param}):
-        yield request.param == "on"
+BOTH = [(steps, shares) for shares in ("off", "on") for steps in ("window", "tasks")]
 
 
-@pytest.mark.parametrize("steps", ["window", "tasks"])
-def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shared):
+@pytest.mark.parametrize(
+    ("steps", "shares"), mostly_slow(BOTH, ("window", "off"), ("tasks", "on"))
+)
+def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shares):
+    with dask.config.set({"gnn.share-memory": shares}):
+        _check_lines(path, client, alone, steps, shared=shares == "on")
+
+
+def _check_lines(path, client, alone, steps, *, shared):
     run = trainer(path, 3, client, batch_size=24, steps=steps)
     run.fit(1)
     step_profile = run.profile(steps=40)

@@ -2,13 +2,12 @@
 
 import json
 import runpy
-import subprocess
 import sys
 import time
 
 import pytest
 from distributed import Client
-from training import dask_process, inside
+from training import dask_processes, inside
 
 from daskgnn.errors import ClusterError
 from daskgnn.graph.sources.packed import check_path_everywhere
@@ -68,29 +67,25 @@ def scheduler(tmp_path_factory):
     """Address of a scheduler with two workers, in three directories."""
     home = tmp_path_factory.mktemp("by-hand")
     told = home / "scheduler.json"
-    started = []
+    with dask_processes() as started:
 
-    def start(name, *words):
-        (home / name).mkdir()
-        started.append(dask_process(home / name, *words))
+        def start(name, *words):
+            (home / name).mkdir()
+            started(home / name, *words)
 
-    place = ("--host=127.0.0.1", "--port=0", "--no-dashboard")
-    start("scheduler", "scheduler", *place, f"--scheduler-file={told}")
-    deadline = time.time() + 120
-    while not told.exists():
-        assert time.time() < deadline, (home / "scheduler" / "log").read_text()
-        time.sleep(0.1)
-    address = json.loads(told.read_text())["address"]
-    for name in ("first", "second"):
-        options = ("--nthreads=2", "--no-nanny", "--no-dashboard")
-        start(name, "worker", address, *options, "--death-timeout=60")
-    with Client(address, timeout=60) as client:
-        client.wait_for_workers(2, timeout=120)
-    yield address
-    for process in reversed(started):
-        process.terminate()
-    for process in started:
-        process.join(60)
+        place = ("--host=127.0.0.1", "--port=0", "--no-dashboard")
+        start("scheduler", "scheduler", *place, f"--scheduler-file={told}")
+        deadline = time.time() + 120
+        while not told.exists():
+            assert time.time() < deadline, (home / "scheduler" / "log").read_text()
+            time.sleep(0.1)
+        address = json.loads(told.read_text())["address"]
+        for name in ("first", "second"):
+            options = ("--nthreads=2", "--no-nanny", "--no-dashboard")
+            start(name, "worker", address, *options, "--death-timeout=60")
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=120)
+        yield address
 
 
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
@@ -113,16 +108,12 @@ def test_a_model_in_a_script_reaches_workers_elsewhere(
 ):
     (tmp_path / "layers.py").write_text(LAYERS)
     (tmp_path / "own.py").write_text(OWN_MODEL)
-    words = [sys.executable, "own.py", path, scheduler]
-    there = subprocess.run(
-        words, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert there.returncode == 0, there.stderr
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["own.py", path, "none"])
-    runpy.run_path(str(tmp_path / "own.py"), run_name="__main__")
+    for where in (scheduler, "none"):
+        monkeypatch.setattr(sys, "argv", ["own.py", path, where])
+        runpy.run_path(str(tmp_path / "own.py"), run_name="__main__")
     del sys.modules["layers"]
-    results = [s.split("RESULT")[1] for s in (there.stdout, capsys.readouterr().out)]
+    _, *results = capsys.readouterr().out.split("RESULT")
     assert results[0] == results[1]
     assert float(results[0].split()[1]) > 0.5
 

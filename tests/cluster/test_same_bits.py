@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from training import planted_graph, small_sage, stored, trainer
+from training import mostly_slow, planted_graph, small_sage, stored, trainer
 
 import daskgnn
 from daskgnn import nn
@@ -48,7 +48,7 @@ def _check_predictions(there, path):
     assert right.mean() == pytest.approx(there.evaluate("test")["accuracy"])
 
 
-@pytest.mark.parametrize("precision", ["medium", "bf16"])
+@pytest.mark.parametrize("precision", mostly_slow(["medium", "bf16"], "bf16"))
 def test_other_precisions_have_their_own_bits_everywhere(path, cluster, precision):
     here = trainer(path, 3, None, precision=precision)
     here.fit(2)

@@ -13,7 +13,7 @@ import pytest
 from clusters import default_settings
 from distributed import Client
 from distributed.security import Security
-from training import dask_process, inside, invoked, trainer
+from training import dask_processes, inside, invoked, mostly_slow, trainer
 
 from daskgnn.cluster.clusters import own_cluster
 from daskgnn.cluster.tls import Encryption, connection_args
@@ -63,7 +63,7 @@ def encrypted():
         yield client
 
 
-@pytest.mark.parametrize("steps", ["tasks", "window"])
+@pytest.mark.parametrize("steps", mostly_slow(["tasks", "window"], "window"))
 def test_encrypted_runs_have_the_same_bits(path, undisturbed, encrypted, steps):
     run = trainer(path, 2, encrypted, steps=steps)
     run.fit(2)
@@ -136,29 +136,26 @@ def by_hand(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
     files = write_certificates(folder, "ours")
     words = ["--tls-ca-file", files[0], "--tls-cert", files[1], "--tls-key", files[2]]
-    processes = []
-
-    def start(command, *more):
-        (folder / command).mkdir()
-        processes.append(dask_process(folder / command, command, *more, *words))
-
-    told = folder / "scheduler.json"
-    place = ["--host=127.0.0.1", "--protocol=tls", "--port=0", "--no-dashboard"]
-    start("scheduler", *place, f"--scheduler-file={told}")
-    for _ in range(1200):
-        if told.exists():
-            break
-        time.sleep(0.1)
-    address = json.loads(told.read_text())["address"]
-    start("worker", address, "--nthreads=2", "--no-nanny", "--no-dashboard")
     names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
     security = Security(require_encryption=True, **dict(zip(names, files, strict=True)))
-    with Client(address, security=security, timeout=60) as client:
-        client.wait_for_workers(1, timeout=120)
-    yield address, files, folder
-    for process in reversed(processes):
-        process.terminate()
-        process.join(60)
+    with dask_processes() as started:
+
+        def start(command, *more):
+            (folder / command).mkdir()
+            started(folder / command, command, *more, *words)
+
+        told = folder / "scheduler.json"
+        place = ["--host=127.0.0.1", "--protocol=tls", "--port=0", "--no-dashboard"]
+        start("scheduler", *place, f"--scheduler-file={told}")
+        for _ in range(1200):
+            if told.exists():
+                break
+            time.sleep(0.1)
+        address = json.loads(told.read_text())["address"]
+        start("worker", address, "--nthreads=2", "--no-nanny", "--no-dashboard")
+        with Client(address, security=security, timeout=60) as client:
+            client.wait_for_workers(1, timeout=120)
+        yield address, files, folder
 
 
 @pytest.mark.usefixtures("plain")

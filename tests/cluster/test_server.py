@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from distributed import get_worker
-from training import AtStep, die, trainer
+from training import AtStep, die, mostly_slow, trainer
 
 from daskgnn import nn
 from daskgnn.train import server
@@ -53,7 +53,7 @@ def fitted(path, client, epochs=EPOCHS, **options):
     return run
 
 
-@pytest.mark.parametrize("bound", [0, 1, 3, 8])
+@pytest.mark.parametrize("bound", mostly_slow([0, 1, 3, 8], 0, 3))
 def test_staleness_is_never_above_the_bound(path, client, bound):
     SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
     run = fitted(path, client, staleness=bound, checksum_every=2)
@@ -71,7 +71,7 @@ def test_staleness_is_never_above_the_bound(path, client, bound):
     assert epochs[-1] < epochs[0]
 
 
-@pytest.mark.parametrize("bound", [1, 4])
+@pytest.mark.parametrize("bound", mostly_slow([1, 4], 4))
 def test_the_staleness_on_record_is_that_of_the_parameters(
     path, client, bound, monkeypatch
 ):
@@ -105,7 +105,10 @@ def test_the_staleness_on_record_is_that_of_the_parameters(
     assert 0 < max(map(int, found)) <= bound
 
 
-@pytest.mark.parametrize("compensation", ["linear", "inverse", "dc-asgd"])
+COMPENSATIONS = ["linear", "inverse", "dc-asgd"]
+
+
+@pytest.mark.parametrize("compensation", mostly_slow(COMPENSATIONS, "dc-asgd"))
 def test_late_gradients_are_compensated(path, client, compensation):
     SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
     run = fitted(path, client, staleness=4, compensation=compensation)

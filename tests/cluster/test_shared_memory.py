@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import dask
 import pytest
-from training import trainer
+from training import mostly_slow, trainer
 
 from daskgnn.cluster.clusters import own_cluster
 from daskgnn.kernels.shared import memory_name
@@ -34,7 +34,7 @@ def setting(value):
         yield
 
 
-@pytest.mark.parametrize("steps", ["tasks", "window"])
+@pytest.mark.parametrize("steps", mostly_slow(["tasks", "window"], "window"))
 def test_nothing_is_sent_and_all_is_counted(path, alone, cluster, steps):
     runs = {}
     for value in ("on", "off"):

@@ -6,7 +6,7 @@ import signal
 import dask
 import numpy as np
 import pytest
-from training import hub_graph, stored, trainer
+from training import hub_graph, mostly_slow, stored, trainer
 
 import daskgnn
 
@@ -36,7 +36,7 @@ def facts(run):
     return run.params_sha256, losses, summary["test_accuracy"]
 
 
-@pytest.mark.parametrize("shares", ["on", "off"])
+@pytest.mark.parametrize("shares", mostly_slow(["on", "off"], "off"))
 def test_forms_give_the_same_bits(path, alone, cluster, shares):
     with dask.config.set({"gnn.share-memory": shares}):
         for form in ("tasks", "window"):
@@ -56,7 +56,7 @@ def test_a_cache_changes_no_bit(path, alone, cluster):
         assert facts(run)[:2] == facts(alone)[:2]
 
 
-@pytest.mark.parametrize("steps", ["tasks", "window"])
+@pytest.mark.parametrize("steps", mostly_slow(["tasks", "window"], "window"))
 def test_a_killed_worker_changes_no_bit(path, alone, killable, steps):
     run = trainer(path, PARTS, killable, window=2, steps=steps)
     run.fit(1)
@@ -66,7 +66,7 @@ def test_a_killed_worker_changes_no_bit(path, alone, killable, steps):
     assert facts(run) == facts(alone)
 
 
-@pytest.mark.parametrize("method", ["dbh", "hdrf"])
+@pytest.mark.parametrize("method", mostly_slow(["dbh", "hdrf"], "hdrf"))
 def test_bytes_are_as_expected(method, tmp_path, cluster):
     data = hub_graph(2000)
     path = stored(data, tmp_path / "g.zarr", method, 8)

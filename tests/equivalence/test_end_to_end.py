@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from training import stored
+from training import mostly_slow, stored
 
 import daskgnn
 from daskgnn import nn
@@ -80,7 +80,10 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+QUICK = ("undirected", "directed-weighted", "sparse")
+
+
+@pytest.fixture(scope="module", params=mostly_slow(KINDS, *QUICK))
 def case(request, tmp_path_factory):
     options = {"directed": False, "weighted": False, "sparse": False}
     options.update(KINDS[request.param])

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from training import hub_graph, hub_weights, planted_graph, stored, trainer
+from training import (
+    hub_graph,
+    hub_weights,
+    mostly_slow,
+    planted_graph,
+    stored,
+    trainer,
+)
 
 import daskgnn
 from daskgnn import nn
@@ -28,7 +35,10 @@ def expected(graph, tmp_path_factory):
     return losses(path, 1)
 
 
-@pytest.mark.parametrize("method", [*PARTITIONERS, "assignment"])
+METHODS = [*PARTITIONERS, "assignment"]
+
+
+@pytest.mark.parametrize("method", mostly_slow(METHODS, "metis", "assignment"))
 def test_losses_do_not_depend_on_the_partitioner(method, graph, expected, tmp_path):
     chosen = np.arange(400) % 7 if method == "assignment" else method
     count = 7 if method == "assignment" else 16
@@ -42,8 +52,10 @@ def gcn(graph):
     return nn.GCN(graph.num_features, 16, graph.num_classes, 2)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("num_neighbors", [[4, 3], [-1, 40]])
+SPLIT = [(n, weighted) for n in ([4, 3], [-1, 40]) for weighted in (False, True)]
+
+
+@pytest.mark.parametrize(("num_neighbors", "weighted"), mostly_slow(SPLIT, SPLIT[1]))
 def test_rows_may_be_split(weighted, num_neighbors, tmp_path):
     options = {"edge_weight": hub_weights(200)} if weighted else {}
     graph = hub_graph(200, directed=weighted, **options)

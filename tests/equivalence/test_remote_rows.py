@@ -4,7 +4,7 @@ import dask
 import numpy as np
 import pytest
 import torch
-from training import planted_graph, small_sage, stored, trainer
+from training import mostly_slow, planted_graph, small_sage, stored, trainer
 
 from daskgnn import nn
 
@@ -44,16 +44,18 @@ def fitted(path, num_parts, client=None, aggregation="on", **options):
     return run
 
 
+CASES = [
+    (3, small_sage, "float32"),
+    (3, small_gcn, "bfloat16"),
+    (3, small_gat, "float32"),
+    (1, small_sage, "float32"),
+    (3, small_gcn, "float32"),
+    (3, small_sage, "bfloat16"),
+]
+
+
 @pytest.mark.parametrize(
-    ("num_parts", "model", "dtype"),
-    [
-        (1, small_sage, "float32"),
-        (3, small_sage, "float32"),
-        (3, small_gcn, "float32"),
-        (3, small_gat, "float32"),
-        (3, small_sage, "bfloat16"),
-        (3, small_gcn, "bfloat16"),
-    ],
+    ("num_parts", "model", "dtype"), mostly_slow(CASES, *CASES[:3])
 )
 def test_no_bit_depends_on_how_rows_come(path, num_parts, model, dtype):
     options = {"model": model, "feature_dtype": dtype}
@@ -70,7 +72,7 @@ def test_no_bit_depends_on_how_rows_come(path, num_parts, model, dtype):
         assert min(sent.values()) < sent["none"]
 
 
-@pytest.mark.parametrize("cache", ["static", "lru"])
+@pytest.mark.parametrize("cache", mostly_slow(["static", "lru"], "lru"))
 def test_forms_and_workers_agree(path, cluster, cache):
     plain = fitted(path, 3, aggregation="off")
     for steps in ("tasks", "window"):

@@ -5,7 +5,15 @@ import os
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from training import AtStep, die, hub_graph, planted_graph, stop, trainer
+from training import (
+    AtStep,
+    die,
+    hub_graph,
+    mostly_slow,
+    planted_graph,
+    stop,
+    trainer,
+)
 
 import daskgnn
 from daskgnn.errors import PartitionError
@@ -78,7 +86,7 @@ def test_nodes_stay_with_their_clusters(path):
     assert graph.partitioner["asked"] == CLUSTERS
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", mostly_slow([1, 2], 2))
 def test_workers_give_the_same_bits(path, alone, cluster, workers):
     run = trainer(path, PARTS, cluster(workers), **OPTIONS)
     run.fit(EPOCHS)

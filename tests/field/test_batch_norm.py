@@ -7,7 +7,7 @@ import pytest
 import torch
 from field_steps import OfSeeds, batches, cross_entropy, flat, run_of
 from torch import nn
-from training import small_sage, trainer
+from training import mostly_slow, small_sage, trainer
 
 import daskgnn
 from daskgnn.errors import ModelError
@@ -81,17 +81,19 @@ def same_buffers(model, theirs):
         torch.testing.assert_close(mine[name], tensor, rtol=1e-5, atol=1e-5)
 
 
+CASES = [
+    (3, 16, None, 0.3),
+    (4, 4, 0.1, 0.3),
+    (1, 16, 0.1, 0.3),
+    (3, 16, 0.1, 0.3),
+    # Two rows become 1 and -1, whose gradients are mostly rounding.
+    (4, 5, 0.1, 1e-4),
+    (7, 4, 0.1, 0.3),
+]
+
+
 @pytest.mark.parametrize(
-    ("num_parts", "batch_size", "momentum", "lr"),
-    [
-        (1, 16, 0.1, 0.3),
-        (3, 16, 0.1, 0.3),
-        (3, 16, None, 0.3),
-        # Two rows become 1 and -1, whose gradients are mostly rounding.
-        (4, 5, 0.1, 1e-4),
-        (4, 4, 0.1, 0.3),
-        (7, 4, 0.1, 0.3),
-    ],
+    ("num_parts", "batch_size", "momentum", "lr"), mostly_slow(CASES, *CASES[:2])
 )
 def test_running_statistics_are_of_all_parts_rows(num_parts, batch_size, momentum, lr):
     model = normalised(momentum=momentum)
@@ -118,7 +120,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("options", WAYS, ids=str)
+@pytest.mark.parametrize("options", mostly_slow(WAYS, WAYS[0], WAYS[2]), ids=str)
 def test_every_way_of_gradients_keeps_them(options, tmp_path):
     """Windows of any length, a resumed run and another order of parts are the same."""
     whole = run_of(normalised(), 5, batch_size=6, window=7, **options)
@@ -253,7 +255,7 @@ class Counting(daskgnn.nn.GraphSAGE):
         return super().forward(x, blocks)
 
 
-@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("deterministic", mostly_slow([True, False], True))
 def test_other_buffers_that_change_are_refused_by_name(path, deterministic):
     def spectral(graph):
         model = norm_sage(graph, daskgnn.nn.GraphSAGE)

@@ -57,9 +57,13 @@ with event.install_recorder("numba:compile") as seen:
 
 
 def ran(folder, cache):
-    """Run the copy of the package in a folder."""
+    """Run the copy of the package in a folder.
+
+    Without bytecode: by the time and the size of a file that is written twice in a
+    second, that of the first one would be taken for that of the second.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-B", "-c", RUN],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(cache)},
         capture_output=True,

@@ -17,7 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch.nn import functional
-from training import planted_graph, stored, trainer
+from training import mostly_slow, planted_graph, stored, trainer
 
 from daskgnn import nn
 from daskgnn.cli import gnn
@@ -264,11 +264,19 @@ def test_a_refused_checkpoint_ends_the_run_with_one_line(path, tmp_path, monkeyp
 # -- signals
 
 
+SIGNALS = [
+    (number, raised, step)
+    for number, raised in (
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, SystemExit),
+    )
+    for step in (0, 5, 11)
+]
+
+
 @pytest.mark.parametrize(
-    ("number", "raised"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
+    ("number", "raised", "step"), mostly_slow(SIGNALS, SIGNALS[1], SIGNALS[5])
 )
-@pytest.mark.parametrize("step", [0, 5, 11])
 def test_a_signal_leaves_a_checkpoint_and_a_usable_trainer(
     path, undisturbed, tmp_path, number, raised, step
 ):

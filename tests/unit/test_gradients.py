@@ -5,7 +5,15 @@ import pytest
 import torch
 from dask.local import get_sync
 from dask.task_spec import DataNode
-from training import AtStep, planted_graph, scaled_sage, stop, stored, trainer
+from training import (
+    AtStep,
+    mostly_slow,
+    planted_graph,
+    scaled_sage,
+    stop,
+    stored,
+    trainer,
+)
 
 import daskgnn
 from daskgnn import nn
@@ -54,7 +62,7 @@ def parameters(fitted):
 # -- accumulation
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("count", mostly_slow([2, 3, 4], 3))
 def test_accumulated_steps_equal_the_larger_batch(path, count):
     # 100 training nodes: the last update of an epoch is of fewer and smaller steps.
     small = run(path, accumulate=count, **ALL)
@@ -149,8 +157,17 @@ def delayed(path, staleness, compensation="none", ramp=0):
     return versions[-1]
 
 
-@pytest.mark.parametrize("compensation", ["none", "linear", "inverse", "dc-asgd"])
-@pytest.mark.parametrize(("staleness", "ramp"), [(1, 0), (2, 0), (2, 4)])
+LATE = [
+    (staleness, ramp, compensation)
+    for staleness, ramp in [(1, 0), (2, 0), (2, 4)]
+    for compensation in ("none", "linear", "inverse", "dc-asgd")
+]
+QUICK = [(1, 0, "none"), (2, 0, "linear"), (2, 0, "inverse"), (2, 4, "dc-asgd")]
+
+
+@pytest.mark.parametrize(
+    ("staleness", "ramp", "compensation"), mostly_slow(LATE, *QUICK)
+)
 def test_late_gradients_equal_a_plain_loop(path, staleness, ramp, compensation):
     options = {"staleness": staleness, "compensation": compensation, **ALL}
     fitted = run(path, 1, gradients="async", ramp_steps=ramp, **options)
@@ -214,7 +231,7 @@ def test_warm_up_is_the_default_without_a_scheduler(path):
     assert run(path, 1, **by_default, **schedule).options["warmup_steps"] == 0
 
 
-@pytest.mark.parametrize("ramp", [0, 7])
+@pytest.mark.parametrize("ramp", mostly_slow([0, 7], 7))
 def test_windows_do_not_matter_and_resuming_is_exact(path, tmp_path, ramp):
     options = {"gradients": "async", "staleness": 3, "optimizer": "adam"}
     options |= {"ramp_steps": ramp, "warmup_steps": ramp}
@@ -233,7 +250,9 @@ def test_windows_do_not_matter_and_resuming_is_exact(path, tmp_path, ramp):
 COMPRESSED = ["topk:0.1", "powersgd:2", "fp16", "bf16", "int8"]
 
 
-@pytest.mark.parametrize("compress", COMPRESSED)
+@pytest.mark.parametrize(
+    "compress", mostly_slow(COMPRESSED, "topk:0.1", "powersgd:2", "int8")
+)
 def test_compression_equals_a_plain_loop(path, compress):
     """Error feedback a part, the sum of what is sent, then plain SGD."""
     planned, batches, size = prepared(path)
@@ -266,7 +285,10 @@ class Spoilt(TrainSession):
         return gradient, given
 
 
-@pytest.mark.parametrize("compress", [None, "topk:0.1", "powersgd:2", "fp16", "int8"])
+@pytest.mark.parametrize(
+    "compress",
+    mostly_slow([None, "topk:0.1", "powersgd:2", "fp16", "int8"], None, "powersgd:2"),
+)
 def test_a_gradient_that_is_not_finite_stops_the_run(path, monkeypatch, compress):
     monkeypatch.setattr(methods, "TrainSession", Spoilt)
     with pytest.raises(TrainingError, match="the loss of step 5 is nan"):
@@ -295,7 +317,9 @@ def test_bytes_are_counted_before_and_after(path):
     assert plain["sent_gradient_bytes"] == plain["gradient_bytes"]
 
 
-@pytest.mark.parametrize("compress", ["topk:0.1", "powersgd:2"])
+@pytest.mark.parametrize(
+    "compress", mostly_slow(["topk:0.1", "powersgd:2"], "powersgd:2")
+)
 def test_residuals_are_in_checkpoints(path, tmp_path, compress):
     options = {"compress": compress, "optimizer": "adam", "batch_size": 24}
     wanted = run(path, 3, **options).params_sha256
@@ -375,8 +399,12 @@ def locally_trained(path, every, name):
     return replicas[0].detach().numpy()
 
 
-@pytest.mark.parametrize("every", [1, 2, 4])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+LOCAL = [(optimizer, every) for optimizer in ("sgd", "adam") for every in (1, 2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "every"), mostly_slow(LOCAL, ("sgd", 2), ("adam", 4))
+)
 def test_local_steps_equal_plain_torch(path, optimizer, every):
     options = {**ALL, "optimizer": optimizer, "local_steps": every}
     fitted = run(path, 1, **options)
@@ -415,7 +443,7 @@ class Copy:
         return found
 
 
-@pytest.mark.parametrize("name", ["Adam", "Adafactor", "NAdam"])
+@pytest.mark.parametrize("name", mostly_slow(["Adam", "Adafactor", "NAdam"], "Adam"))
 def test_moments_of_single_parameters_are_averaged(path, name):
     def make(parameters):
         return getattr(torch.optim, name)(parameters, lr=LR)

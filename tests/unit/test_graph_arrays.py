@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import sparse
 from dask.sizeof import sizeof
 from stored_graphs import dense, make_graph, matrix_of
+from training import mostly_slow
 
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.gcxs import csr_block, gcxs_bytes, ones, register_sizeof
@@ -40,7 +41,7 @@ GRAPHS = {
 }
 
 
-@pytest.fixture(params=GRAPHS)
+@pytest.fixture(params=mostly_slow(GRAPHS, "plain", "directed"))
 def pair(request, tmp_path):
     """A graph in memory, and the same one stored."""
     data = GRAPHS[request.param]()
@@ -93,6 +94,7 @@ def test_adjacency_is_the_permuted_matrix(pair):
         np.testing.assert_array_equal(block.todense(), expected[book[p] : book[p + 1]])
 
 
+@pytest.mark.slow  # its sums are those of an example that runs
 def test_adjacency_is_an_ordinary_dask_array(pair):
     data, graph = pair
     expected = permuted(data, graph)

@@ -7,7 +7,7 @@ import dask
 import numpy as np
 import pytest
 import torch
-from training import planted_graph, small_sage, stored, trainer
+from training import mostly_slow, planted_graph, small_sage, stored, trainer
 
 import daskgnn
 from daskgnn import nn
@@ -49,8 +49,11 @@ def fitted(path, num_parts=2, model=small_sage, epochs=1, **options):
     return run
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", HALVES)
+HALVED = [(name, model) for name in HALVES for model in MODELS]
+QUICK = [("float16", "gat"), ("bfloat16", "sage")]
+
+
+@pytest.mark.parametrize(("name", "model"), mostly_slow(HALVED, *QUICK))
 def test_it_does_not_matter_where_features_were_rounded(paths, name, model):
     make = MODELS[model]
     from_half = fitted(paths[name], model=make)
@@ -72,7 +75,7 @@ def test_it_does_not_matter_where_features_were_rounded(paths, name, model):
     np.testing.assert_array_equal(outputs, widened.predict().compute())
 
 
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("name", mostly_slow(HALVES, "bfloat16"))
 def test_losses_do_not_depend_on_parts(paths, name):
     losses = []
     for num_parts in (1, 2, 4):
@@ -82,7 +85,7 @@ def test_losses_do_not_depend_on_parts(paths, name):
         np.testing.assert_allclose(other, losses[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("name", mostly_slow(HALVES, "float16"))
 def test_rows_are_divided_by_their_sums_before_they_are_rounded(paths, name):
     asked = fitted(paths["float32"], feature_dtype=name, normalize_features=True)
     plain = fitted(paths["float32"], feature_dtype=name)
@@ -190,7 +193,7 @@ GRAPHS = {
 }
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", mostly_slow(GRAPHS, "digits"))
 def test_classes_are_told_apart_as_well(tmp_path, graph):
     path = stored(GRAPHS[graph](), tmp_path / "graph.zarr", num_clusters=8)
     scores = {}

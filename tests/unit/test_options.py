@@ -14,6 +14,7 @@ from training import planted_graph, stored, trainer
 
 import daskgnn
 from daskgnn.errors import CheckpointError, InputError
+from daskgnn.kernels.jit import cache_folder
 from daskgnn.train.fingerprint import check_same
 from daskgnn.train.options.optiondocs import page
 from daskgnn.train.options.options import RUN, TRAINER
@@ -268,10 +269,11 @@ def test_the_page_of_options_is_as_it_is_made():
 
 
 def python(folder, code):
+    kernels = {"DASKGNN_CACHE_DIR": str(cache_folder().parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder), **kernels},
         capture_output=True,
         text=True,
         timeout=200,

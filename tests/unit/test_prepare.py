@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from preparing import assert_same_store, edge_list
+from training import mostly_slow
 
 from daskgnn.errors import GraphFormatError, PartitionError, StoreError
 from daskgnn.graph.datasets.synthetic import Synthetic
@@ -30,9 +31,18 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(rowfiles, "_LEAST_STEP", 64)
 
 
-@pytest.mark.parametrize("directed", [False, True])
-@pytest.mark.parametrize("loops", ["drop", "keep"])
-@pytest.mark.parametrize("weight", [None, "weight"])
+KINDS = [
+    (directed, loops, weight)
+    for directed in (False, True)
+    for loops in ("drop", "keep")
+    for weight in (None, "weight")
+]
+
+
+@pytest.mark.parametrize(
+    ("directed", "loops", "weight"),
+    mostly_slow(KINDS, (False, "keep", "weight"), (True, "drop", None)),
+)
 def test_the_store_is_that_of_a_graph_in_memory(
     tmp_path, small_chunks, directed, loops, weight
 ):
@@ -56,7 +66,10 @@ def test_the_store_is_that_of_a_graph_in_memory(
     ]
 
 
-@pytest.mark.parametrize("ids", [str, lambda n: f"node {n}", lambda n: -(10**9) * n])
+IDS = [str, lambda n: f"node {n}", lambda n: -(10**9) * n]
+
+
+@pytest.mark.parametrize("ids", mostly_slow(IDS, IDS[1]))
 def test_ids_and_tables_of_nodes_are_kept(tmp_path, ids):
     file = edge_list(tmp_path / "edges.csv", ids=ids)
     rng = np.random.default_rng(3)
@@ -71,8 +84,14 @@ def test_ids_and_tables_of_nodes_are_kept(tmp_path, ids):
     assert_same_store(tmp_path / "files.zarr", tmp_path / "memory.zarr")
 
 
-@pytest.mark.parametrize("kind", ["planted", "rmat"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+DTYPES = ("float32", "float16", "bfloat16")
+DRAWN = [(kind, dtype) for kind in ("planted", "rmat") for dtype in DTYPES]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    mostly_slow(DRAWN, ("planted", "bfloat16"), ("rmat", "float32")),
+)
 def test_a_drawn_graph_is_stored_as_it_is_drawn(tmp_path, kind, dtype):
     drawn = Synthetic(kind, 512, 3000, 4, num_features=6, train=0.3, val=0.2, test=0)
     ends = np.stack(drawn.edges(0, 3000))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from stored_graphs import make_graph
+from training import mostly_slow
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.opening import open_graph
@@ -97,7 +98,7 @@ def refused(path, name, file, read, said):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("name", mostly_slow(ARRAYS, *ARRAYS[::4]))
 def test_a_missing_chunk(name, copy_with):
     path = copy_with(name)
     for file, _ in places(path, name):
@@ -110,7 +111,7 @@ def test_a_missing_chunk(name, copy_with):
     open_graph(path)
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("name", mostly_slow(ARRAYS, *ARRAYS[1::4]))
 def test_a_chunk_cut_short(name, copy_with):
     """Cut at the place: to nothing at the first, by one byte at the last."""
     path = copy_with(name)
@@ -123,7 +124,7 @@ def test_a_chunk_cut_short(name, copy_with):
     open_graph(path)
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("name", mostly_slow(ARRAYS, *ARRAYS[::2]))
 def test_a_flipped_bit(name, copy_with):
     path = copy_with(name)
     for number, (file, offset) in enumerate(places(path, name)):

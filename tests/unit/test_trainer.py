@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from training import planted_graph, small_sage, stored, trainer
+from training import mostly_slow, planted_graph, small_sage, stored, trainer
 
 import daskgnn
 from daskgnn import nn
@@ -50,7 +50,7 @@ def records(directory, event):
     return [r for r in map(json.loads, lines) if r["event"] == event]
 
 
-@pytest.mark.parametrize("stop_at", [2, 7, 13])
+@pytest.mark.parametrize("stop_at", mostly_slow([2, 7, 13], 7))
 def test_a_stopped_run_resumes_exact_to_the_step(path, undisturbed, tmp_path, stop_at):
     options = {"out": tmp_path / "run", "checkpoint_every": 2, "window": 3}
     with pytest.raises(Interrupted):

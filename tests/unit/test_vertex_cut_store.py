@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from stored_graphs import assert_same_graph, make_graph
 from test_validate import forge
-from training import hub_graph, hub_weights, small_sage
+from training import hub_graph, hub_weights, mostly_slow, small_sage
 
 import daskgnn
 from daskgnn.dataflow.memory import estimate_blocks, estimate_mapped
@@ -31,7 +31,7 @@ def data(request):
     return hub_graph(directed=request.param, **options)
 
 
-@pytest.fixture(scope="module", params=VERTEX_CUTS)
+@pytest.fixture(scope="module", params=mostly_slow(VERTEX_CUTS, "hdrf"))
 def path(request, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     return data.partition(8, request.param).save(folder / "g.zarr")
@@ -95,7 +95,7 @@ def test_rows_of_low_degree_are_whole_and_others_where_the_method_says(data, pat
     assert len(set(numbers.values())) == len(numbers)
 
 
-@pytest.mark.parametrize("num_parts", [1, 2, 3, 8])
+@pytest.mark.parametrize("num_parts", mostly_slow([1, 2, 3, 8], 3, 8))
 def test_copies_and_entries_are_those_of_plain_sets(data, path, num_parts):
     graph = daskgnn.open_graph(path, num_parts)
     store = open_store(path)
@@ -225,7 +225,7 @@ def forged(store):
     }
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", mostly_slow(SPREAD, "rows", "holders"))
 def test_wrong_content_is_found_out(path, tmp_path, name):
     assert validate(path).num_edges == daskgnn.open_graph(path).num_edges
     array, said = forged(open_store(path))[name]
@@ -234,7 +234,7 @@ def test_wrong_content_is_found_out(path, tmp_path, name):
         validate(wrong)
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", mostly_slow(SPREAD, "starts", "bounds"))
 def test_damage_is_named(path, tmp_path, name):
     copy = shutil.copytree(path, tmp_path / "copy.zarr")
     chunk = next(f for f in (copy / f"spread_{name}" / "c").rglob("*") if f.is_file())

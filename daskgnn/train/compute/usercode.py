@@ -18,13 +18,28 @@ if TYPE_CHECKING:
 @contextmanager
 def user_code_by_value() -> Iterator[None]:
     """Have cloudpickle send modules that are not installed by value."""
-    mine = [m for m in list(sys.modules.values()) if _is_user_module(m)]
     with ExitStack() as registered:
-        for module in mine:
+        for module in _user_modules():
             with suppress(ValueError):
                 cloudpickle.register_pickle_by_value(module)
                 registered.callback(cloudpickle.unregister_pickle_by_value, module)
         yield
+
+
+_others: set[str] = set()
+"""Names of modules that are none of the user's, of the thousands that are imported."""
+
+
+def _user_modules() -> list[Any]:
+    """Return the imported modules that workers may lack."""
+    mine = []
+    for name in sys.modules.keys() - _others:
+        module = sys.modules.get(name)
+        if _is_user_module(module):
+            mine.append(module)
+        else:
+            _others.add(name)
+    return mine
 
 
 def _is_user_module(module: Any) -> bool:
