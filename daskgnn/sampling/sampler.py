@@ -18,12 +18,16 @@ from daskgnn.kernels.neighbor import ALL
 from daskgnn.seams import required
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
     from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.targets import Targets
+    from daskgnn.sampling.steps import StepPlan
 
 
 @dataclass(frozen=True)
@@ -126,16 +130,97 @@ class Sampler:
 
     >>> len(sampler.neighbors_per_layer())
     1
+    >>> sampler.for_graph(graph=None, num_layers=1) is sampler
+    True
+    >>> sampler.steps(targets=None, seed=0, num_parts=2)  # of the trainer's seeds
+    >>> sampler.summarize(rows=None)
+    {}
+    >>> sampler.with_summaries([{}, {}]) is sampler
+    True
     """
 
-    num_layers: int
-    """Number of layers of the sampled graphs; the model must have as many."""
+    num_layers: int | None
+    """Number of layers of the sampled graphs; the model must have as many. None until
+    `for_graph` has said it, of samplers that serve models of any depth."""
     rounds: int
     """Number of rounds of request, answer and merge, at least 1."""
     exchanges: tuple[int, ...] = ()
     """Rounds in which parts exchange requests. What part p requests of part q is then
     not answered but passed to q's `merge` as ``answers[p]``, so that parts can add up
     what they know."""
+    repeats_nodes: bool = False
+    """Whether a sampled graph can have the same node several times."""
+    weights_targets: bool = False
+    """Whether sampled graphs have `SampledGraph.target_weights`."""
+    evaluates: bool = False
+    """Whether a model's output is defined by what is sampled, so that evaluation
+    samples, too; else it takes all neighbours."""
+
+    def for_graph(self, graph: Any, num_layers: int) -> Sampler:
+        """Return the sampler as it is used with a graph and a model.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        num_layers : int
+            Number of layers of the model.
+
+        Returns
+        -------
+        Sampler
+            By default the sampler as it is.
+        """
+        return self
+
+    def steps(self, targets: Targets, seed: int, num_parts: int) -> StepPlan | None:
+        """Return which subgraphs each step has, of a sampler that chooses its seeds.
+
+        Parameters
+        ----------
+        targets : Targets
+            The training targets.
+        seed : int
+            Seed of the run.
+        num_parts : int
+            Number of parts.
+
+        Returns
+        -------
+        StepPlan or None
+            None, which is the default, where a step has `batch_size` of the targets.
+        """
+        return None
+
+    def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
+        """Return what other parts must know of a part before anything is sampled.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the part, with its `part_data`.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            Small arrays by name: they go through the driver. Empty by default.
+        """
+        return {}
+
+    def with_summaries(self, summaries: Sequence[dict[str, np.ndarray]]) -> Sampler:
+        """Return the sampler with what it must know of all parts.
+
+        Parameters
+        ----------
+        summaries : sequence of dict
+            What `summarize` has returned, by part.
+
+        Returns
+        -------
+        Sampler
+            A copy; by default the sampler as it is.
+        """
+        return self
 
     def check(self, graph: Any) -> None:
         """Raise an `InputError` if the sampler cannot be used with a graph.
@@ -174,7 +259,8 @@ class Sampler:
         Parameters
         ----------
         seeds : list of numpy.ndarray
-            int [k] for each of W steps: the part's seeds, distinct storage ids.
+            int [k] for each of W steps: the part's seeds, distinct storage ids. Of a
+            sampler with `steps`, int64 [s, m]: what the part's subgraphs start from.
         step_keys : numpy.ndarray
             uint64 [W], the key that the draws of each step must depend on.
         book : PartitionBook
@@ -308,7 +394,7 @@ class Sampler:
         tuple of int
             One for each layer, the seeds' layer first; by default, all neighbours.
         """
-        return (int(ALL),) * self.num_layers
+        return (int(ALL),) * (self.num_layers or 1)
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.

@@ -137,6 +137,7 @@ def layer_blocks(
             degree=graph.degree,
             weighted_degree=graph.weighted_degree,
             weights=rows.weights,
+            mean_weights=rows.mean_weights,
             aggregated=batch.aggregated if outermost else None,
         )
         blocks.append(
