@@ -137,7 +137,8 @@ class Block:
             The block.
         """
         arrays = BlockArrays.of_csr(indptr, indices, edge_weight, num_src, ids)
-        return cls(len(arrays.ids), len(arrays.starts), arrays, **others)
+        num_dst = len(arrays.starts)
+        return cls(num_dst if num_src is None else num_src, num_dst, arrays, **others)
 
     @cached_property
     def edge_index(self) -> torch.Tensor:
