@@ -22,7 +22,7 @@ from daskgnn.errors import InputError
 from daskgnn.graph.sources.ids import storage_ids_of
 from daskgnn.kernels.batch import StepMeta
 from daskgnn.sampling import NeighborSampler
-from daskgnn.sampling.sampler import GraphStats
+from daskgnn.sampling.size import GraphStats
 from daskgnn.train.compute.exact import (
     evaluate_layer,
     evaluate_step,
