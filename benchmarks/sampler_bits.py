@@ -90,9 +90,7 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--graph", default="digits")
-    parser.add_argument(
-        "--samplers", help="names with commas between them; all without"
-    )
+    parser.add_argument("--samplers", help="with commas between them")
     parser.add_argument("--json")
     given = parser.parse_args()
     names = given.samplers.split(",") if given.samplers else list(SAMPLERS)
