@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 from report import show
 from ways import ACCURACY, PARTS, Setup, model_of, stores
@@ -140,6 +141,8 @@ def main() -> None:
     lines = file.read_text().splitlines() if file.exists() else []
     runs = [json.loads(line) for line in lines]
     done = {(r["graph"], r["sampler"], r["seed"]) for r in runs}
+    # Else parts of one process read each other's rows, and nothing is sent.
+    dask.config.set({"gnn.share-memory": "off"})
     with tempfile.TemporaryDirectory() as folder:
         found = list(stores(given.graphs.split(","), folder, cache))
         for seed in range(given.seeds):
