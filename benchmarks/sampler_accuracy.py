@@ -17,14 +17,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 from report import show
 from ways import ACCURACY, PARTS, Setup, model_of, stores
 
 import daskgnn
 from daskgnn.kernels.record import array_bytes
+from daskgnn.train.ahead import Lookahead
 from daskgnn.train.options.samplers import SAMPLERS
+from daskgnn.train.plan import Position, windows
 
 GRAPHS = ("pubmed", "amazon_photo", "coauthor_cs")
 TEXTS = (
@@ -62,18 +63,18 @@ def trainer_of(setup: Setup, path: str, text: str, seed: int) -> daskgnn.Trainer
     )
 
 
-def step_bytes(trainer: daskgnn.Trainer) -> float:
-    """Return what a prepared step of all parts takes, on the mean of a few."""
-    from daskgnn.train.ahead import Lookahead
-    from daskgnn.train.plan import Position, windows
-
+def of_steps(trainer: daskgnn.Trainer, count: int = 4) -> dict[str, float]:
+    """Return what a prepared step takes, and what parts send each other for it."""
     ahead = Lookahead.of(trainer.deployment, trainer.plan)
-    plan = windows(trainer.plan, Position(), 1, lambda: 4, None)
+    plan = windows(trainer.plan, Position(), 1, lambda: count, None)
     first = ahead.next(iter([next(plan)]))
     assert first is not None
     prepared = trainer.executor.result(first.batches)
     ahead.close()
-    return sum(map(array_bytes, prepared)) / first.window.size
+    sent = sum(int(window.traffic.nbytes.sum()) for window in prepared)
+    held = sum(map(array_bytes, prepared))
+    steps = first.window.size
+    return {"step_bytes": held / steps, "remote_bytes": sent / steps}
 
 
 def train(name: str, setup: Setup, path: str, text: str, seed: int) -> dict[str, Any]:
@@ -90,8 +91,7 @@ def train(name: str, setup: Setup, path: str, text: str, seed: int) -> dict[str,
         "accuracy": trainer.evaluate("test")["accuracy"],
         "steps": steps,
         "seconds": seconds,
-        "remote_bytes": total.traffic()["remote_bytes"] / steps,
-        "step_bytes": step_bytes(trainer),
+        **of_steps(trainer),
     }
 
 
@@ -141,8 +141,6 @@ def main() -> None:
     lines = file.read_text().splitlines() if file.exists() else []
     runs = [json.loads(line) for line in lines]
     done = {(r["graph"], r["sampler"], r["seed"]) for r in runs}
-    # Else parts of one process read each other's rows, and nothing is sent.
-    dask.config.set({"gnn.share-memory": "off"})
     with tempfile.TemporaryDirectory() as folder:
         found = list(stores(given.graphs.split(","), folder, cache))
         for seed in range(given.seeds):
