@@ -5,6 +5,7 @@ from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.sampler import GraphStats, Sampler, SampleSize
+from daskgnn.sampling.shadow import ShadowSampler
 from daskgnn.sampling.steps import StepPlan
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "SampleSize",
     "SampledGraph",
     "Sampler",
+    "ShadowSampler",
     "StepPlan",
 ]
