@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 class PushRule(NamedTuple):
     """How personalised PageRank is approximated."""
 
+    size: int
+    """Most nodes of a subgraph."""
     alpha: float
     """Probability that a walk ends at a node."""
     epsilon: float
     """Least residual that is pushed, divided by the node's degree."""
-    size: int
-    """Most nodes of a subgraph."""
 
     def pushes(self, residual: np.ndarray, degree: np.ndarray) -> np.ndarray:
         """Return which nodes are to be pushed: bool."""
@@ -177,7 +177,7 @@ def merge_rows(
     """Grant seeds the rows that arrived, push, and find what is wanted next."""
     ranking = _granted(ranking, answers, rule)
     num_seeds, known = len(ranking.starts) - 1, _arguments(ranking)
-    how = float(rule.alpha), float(rule.epsilon)
+    how = rule.alpha, rule.epsilon
     pieces = by_spans(
         lambda span: find_candidates(*known, span, how), num_seeds, threads
     )
@@ -197,7 +197,7 @@ def last_rows(
     """Grant seeds the rows that arrived, push, and choose each seed's nodes."""
     ranking = _granted(ranking, answers, rule)
     num_seeds, known = len(ranking.starts) - 1, _arguments(ranking)
-    how = float(rule.alpha), float(rule.epsilon)
+    how = rule.alpha, rule.epsilon
     pieces = by_spans(
         lambda span: choose_nodes(*known, span, how, rule.size), num_seeds, threads
     )

@@ -4,8 +4,9 @@ from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.neighbor import NeighborSampler
-from daskgnn.sampling.sampler import GraphStats, Sampler, SampleSize
+from daskgnn.sampling.sampler import Sampler
 from daskgnn.sampling.shadow import ShadowSampler
+from daskgnn.sampling.size import GraphStats, SampleSize
 from daskgnn.sampling.steps import StepPlan
 
 __all__ = [

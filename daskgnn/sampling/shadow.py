@@ -9,7 +9,8 @@ from daskgnn.errors import InputError
 from daskgnn.kernels import ranking, subgraphs
 from daskgnn.kernels.neighbor import ALL
 from daskgnn.kernels.ranking import PushRule
-from daskgnn.sampling.sampler import GraphStats, Sampler, SampleSize
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.size import GraphStats, SampleSize
 from daskgnn.values import is_number, is_whole
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class ShadowSampler(Sampler):
     array([1, 0, 2, 1], dtype=int32)
     """
 
-    repeats_nodes = True
+    any_depth = repeats_nodes = True
+    num_layers = 0
 
     def __init__(
         self,
@@ -115,25 +117,15 @@ class ShadowSampler(Sampler):
     ) -> None:
         _check_one_of("method", method, METHODS)
         _check_one_of("readout", readout, READOUTS)
-        counts = {"fanout": fanout, "size": size}
-        for name, count in (counts if hops is None else counts | {"hops": hops}).items():
-            if not is_whole(count) or count < 1:
-                raise InputError(
-                    f"{name}={count!r}, expected a whole number of at least 1: "
-                    f"ShadowSampler({name}={HOPS['fanout'] if name == 'hops' else 10})"
-                )
-        for name, share in {"alpha": alpha, "epsilon": epsilon}.items():
-            if not is_number(share) or not 0 < share < 1:
-                raise InputError(
-                    f"{name}={share!r}, expected a number between 0 and 1, both "
-                    f"excluded: ShadowSampler(method='ppr', {name}="
-                    f"{0.15 if name == 'alpha' else 0.001})"
-                )
-        self.method, self.readout = method, readout
-        self.hops = HOPS[method] if hops is None else int(hops)
-        self.fanout = int(fanout)
-        self.rule = PushRule(float(alpha), float(epsilon), int(size))
-        self.num_layers = None
+        hops = HOPS[method] if hops is None else hops
+        _check_count("hops", hops, 2)
+        _check_count("fanout", fanout, 10)
+        _check_count("size", size, 100)
+        _check_share("alpha", alpha, 0.15)
+        _check_share("epsilon", epsilon, 0.001)
+        self.method, self.readout, self.hops = method, readout, int(hops)
+        self.fanout, self.size = int(fanout), int(size)
+        self.alpha, self.epsilon = float(alpha), float(epsilon)
         self.rounds = self.hops + 1
         self.evaluates = readout == "mean"
 
@@ -260,8 +252,8 @@ class ShadowSampler(Sampler):
         if round == self.hops:
             return subgraphs.answer_sets(rows.block, asked, threads)
         if self.method == "ppr":
-            first = round == 0
-            return ranking.answer_rows(rows.block, asked, self.rule, first=first)
+            given = rows.block, asked, self._rule(book)
+            return ranking.answer_rows(*given, first=round == 0)
         return subgraphs.answer_draws(rows.block, asked, self.fanout, round, threads)
 
     def merge(
@@ -299,9 +291,8 @@ class ShadowSampler(Sampler):
             return subgraphs.merge_sets(frontier, answers, book)
         last = round + 1 == self.hops
         if self.method == "ppr":
-            rule = self.rule._replace(size=min(self.rule.size, book.num_nodes))
             merge = ranking.last_rows if last else ranking.merge_rows
-            return merge(frontier, answers, rule, threads)
+            return merge(frontier, answers, self._rule(book), threads)
         grown = subgraphs.merge_draws(frontier, answers, book, round, threads)
         return grown.sets if last else grown
 
@@ -335,7 +326,7 @@ class ShadowSampler(Sampler):
         """
         if self.method == "fanout":
             return (self.fanout,) * self.hops
-        return (max(round(self.rule.size ** (1 / self.hops)), 1),) * self.hops
+        return (max(round(self.size ** (1 / self.hops)), 1),) * self.hops
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.
@@ -354,7 +345,7 @@ class ShadowSampler(Sampler):
         """
         mean_degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
         limit = self.fanout if self.method == "fanout" else ALL
-        most = self.rule.size if self.method == "ppr" else stats.num_nodes
+        most = self.size if self.method == "ppr" else stats.num_nodes
         within = [1.0]
         for hop in range(self.hops):
             met = within[-1] + (within[-1] - (within[hop - 1] if hop else 0)) * min(
@@ -368,6 +359,10 @@ class ShadowSampler(Sampler):
         sizes = (num_seeds * count for count in (reached, inner, edges))
         return SampleSize(*sizes)
 
+    def _rule(self, book: PartitionBook) -> PushRule:
+        size = min(self.size, book.num_nodes)
+        return PushRule(size, self.alpha, self.epsilon)
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what decides which subgraphs there are.
 
@@ -379,11 +374,26 @@ class ShadowSampler(Sampler):
         known: dict[str, Any] = {"sampler": "shadow", "method": self.method}
         known["hops"] = self.hops
         if self.method == "ppr":
-            alpha, epsilon, size = self.rule
-            known |= {"size": size, "alpha": alpha, "epsilon": epsilon}
+            known |= {name: getattr(self, name) for name in PushRule._fields}
         else:
             known["fanout"] = self.fanout
         return {**known, "readout": self.readout}
+
+
+def _check_count(name: str, given: Any, example: int) -> None:
+    if not is_whole(given) or given < 1:
+        raise InputError(
+            f"{name}={given!r}, expected a whole number of at least 1: "
+            f"ShadowSampler({name}={example})"
+        )
+
+
+def _check_share(name: str, given: Any, example: float) -> None:
+    if not is_number(given) or not 0 < given < 1:
+        raise InputError(
+            f"{name}={given!r}, expected a number above 0 and below 1: "
+            f"ShadowSampler(method='ppr', {name}={example})"
+        )
 
 
 def _check_one_of(name: str, given: Any, names: tuple[str, ...]) -> None:
