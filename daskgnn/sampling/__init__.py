@@ -5,6 +5,7 @@ from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.shadow import ShadowSampler
 from daskgnn.sampling.size import GraphStats, SampleSize
 from daskgnn.sampling.steps import StepPlan
 
@@ -18,5 +19,6 @@ __all__ = [
     "SampleSize",
     "SampledGraph",
     "Sampler",
+    "ShadowSampler",
     "StepPlan",
 ]

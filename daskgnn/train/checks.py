@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.kernels.seeds import SeedPlan
+    from daskgnn.kernels.targets import Targets
     from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
     from daskgnn.train.options.options import TrainOptions
@@ -189,6 +190,25 @@ def planned(sampler: Sampler, plan: SeedPlan, num_parts: int, task: Task) -> See
             "does not say that it multiplies by batch.weights: uses_weights = True"
         )
     return replace(plan, chosen=sampler.steps(plan.in_order, plan.seed, num_parts))
+
+
+def check_readout(sampler: Sampler, targets: Targets, task: Task) -> None:
+    """Refuse targets of several nodes where an output is that of a seed's subgraph.
+
+    Parameters
+    ----------
+    targets : Targets
+        A few of the training targets, expanded.
+
+    Raises
+    ------
+    InputError
+    """
+    if sampler.evaluates and targets.nodes.shape[1] > 1:
+        raise InputError(
+            f"task: {type(task).__name__} has targets of several nodes, and sampler "
+            f"{type(sampler).__name__} pools the subgraph of each: use readout='seed'"
+        )
 
 
 def check_worker_limit(

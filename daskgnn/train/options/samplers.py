@@ -52,6 +52,13 @@ SAMPLERS: dict[str, KnownSampler] = {
         "nothing else",
         takes_fan_outs=True,
     ),
+    "shadow": KnownSampler(
+        "shadow",
+        "ShadowSampler",
+        "a small subgraph for each seed, by fan-out or personalised PageRank",
+        "deep models, or seeds that are told by their surroundings",
+        "nothing else",
+    ),
 }
 
 
