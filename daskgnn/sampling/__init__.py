@@ -3,6 +3,8 @@
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
+from daskgnn.sampling.fastgcn import FastGCNSampler
+from daskgnn.sampling.ladies import LadiesSampler
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.sampler import Sampler
 from daskgnn.sampling.shadow import ShadowSampler
@@ -11,7 +13,9 @@ from daskgnn.sampling.steps import StepPlan
 
 __all__ = [
     "Entries",
+    "FastGCNSampler",
     "GraphStats",
+    "LadiesSampler",
     "LocalRows",
     "NeighborSampler",
     "PartRows",
