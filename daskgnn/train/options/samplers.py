@@ -48,18 +48,40 @@ SAMPLERS: dict[str, KnownSampler] = {
         "neighbor",
         "NeighborSampler",
         "so many neighbours of each node, hop by hop",
-        "the default",
+        "first: it always works",
         "nothing else",
         takes_fan_outs=True,
+    ),
+    "fastgcn": KnownSampler(
+        "fastgcn",
+        "FastGCNSampler",
+        "so many nodes a layer, by fixed probabilities",
+        "for many layers, where all nodes are alike",
+        "order of the partition (form=replacement)",
+    ),
+    "ladies": KnownSampler(
+        "ladies",
+        "LadiesSampler",
+        "so many nodes a layer, among the neighbours of the one before",
+        "for many layers: the work grows with their number alone",
+        "nothing else",
+    ),
+    "cluster": KnownSampler(
+        "cluster",
+        "ClusterSampler",
+        "whole clusters of the store, and the edges between them",
+        "for large graphs with many training nodes: nothing is sent",
+        "clusters, subgraphs",
     ),
     "shadow": KnownSampler(
         "shadow",
         "ShadowSampler",
-        "a small subgraph for each seed, by fan-out or personalised PageRank",
-        "deep models, or seeds that are told by their surroundings",
+        "a small subgraph for each seed",
+        "for models with more layers than the seeds need hops",
         "nothing else",
     ),
 }
+"""By name."""
 
 
 def is_named(sampler: Any, *, takes_fan_outs: bool) -> bool:
