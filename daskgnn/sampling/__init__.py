@@ -3,6 +3,7 @@
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
+from daskgnn.sampling.labor import LaborSampler
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.sampler import GraphStats, Sampler, SampleSize
 from daskgnn.sampling.steps import StepPlan
@@ -10,6 +11,7 @@ from daskgnn.sampling.steps import StepPlan
 __all__ = [
     "Entries",
     "GraphStats",
+    "LaborSampler",
     "LocalRows",
     "NeighborSampler",
     "PartRows",
