@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from workloads import WORKLOADS, store_of
 
@@ -91,17 +90,9 @@ def path_of(name: str, folder: str, cache: str) -> str | None:
             given = str(Path(data_dir) / f"{name}.npz")
         graph = daskgnn.load_dataset(given, data_dir=data_dir)
         if not graph.splits:
-            graph.splits = split(graph.num_nodes)
+            graph = graph.split(train=0.6, val=0.2, seed=0)
         graph.partition(num_clusters=32, method="metis").save(path)
     return str(path)
-
-
-def split(num_nodes: int) -> dict[str, np.ndarray]:
-    """Return a seeded split into 60, 20 and 20 %."""
-    order = np.random.default_rng(0).permutation(num_nodes)
-    ends = [num_nodes * 6 // 10, num_nodes * 8 // 10]
-    names = ("train", "val", "test")
-    return dict(zip(names, map(np.sort, np.split(order, ends)), strict=True))
 
 
 def stores(names: list[str], folder: str, cache: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from dask.utils import parse_bytes
 
 from daskgnn.cluster.clusters import check_cluster, translate_cluster_errors
 from daskgnn.cluster.persisted import same
-from daskgnn.dataflow.blocks import load_blocks
+from daskgnn.dataflow.blocks import informed, load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
@@ -86,9 +86,10 @@ class Deployment:
             feature_dtype=self.feature_dtype,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
+        self.sampler = informed(self.executor, packed, blocks, self.run)
         preparation = Preparation(
             self.run,
-            packed,
+            packed_sampler(self.sampler),
             PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
             InputPlan(

@@ -8,7 +8,13 @@ from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.ahead import Lookahead
-from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
+from daskgnn.train.checks import (
+    check_count,
+    check_graph,
+    check_options,
+    choose_sampler,
+    planned,
+)
 from daskgnn.train.compute.schedule import new_schedule
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.deployment import Deployment, find_workers
@@ -123,8 +129,9 @@ class Trainer(TrainResults):
         """All options, as they are used."""
         self.task = chosen_task(self.options, model, graph)
         targets = GivenTargets(self.task, graph, self.options["seed"])
-        self.plan = targets.plan(self.options["batch_size"])
+        plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
+        self.plan = planned(sampler, plan, graph.num_parts, self.task)
         progress = chosen_progress(self.options["progress"])
         kept = self.options["keep_checkpoints"]
         self.recorder = Recorder(self.options["out"], progress, kept)

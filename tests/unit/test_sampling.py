@@ -67,7 +67,7 @@ def neighbourhoods(windows, order):
             ids = order[graph.ids]
             assert len(set(ids)) == len(ids)
             for hop in range(graph.num_layers):
-                starts, ends, indices, _ = graph.layer(hop)
+                starts, ends, indices, *_ = graph.layer(hop)
                 assert len(starts) == graph.sizes[hop]
                 for i, (begin, end) in enumerate(zip(starts, ends, strict=True)):
                     row = indices[begin:end]
