@@ -24,6 +24,18 @@ def is_finite(value: Any) -> bool:
     return is_number(value) and isfinite(value)
 
 
+def numbers_in(text: str) -> list[int | float]:
+    """Return the numbers in a text with commas between them; those with dots are float.
+
+    Raises
+    ------
+    ValueError
+        If a word is no number.
+    """
+    words = [word.strip() for word in text.split(",")]
+    return [int(w) if w.lstrip("+-").isdigit() else float(w) for w in words]
+
+
 def fan_outs(name: str, value: Any) -> list[int | float]:
     """Return fan-outs as a list, or refuse what is none: shares stay floats."""
     values = list(value)

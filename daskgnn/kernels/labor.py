@@ -90,7 +90,7 @@ def draw_rows(
     columns, out_weights = out
     step, i, address = 0, begin, address_of(names)
     while i < end:
-        run, stop, place = i, min(i + _RUN, end), base
+        begun, stop, place = i, min(i + _RUN, end), base
         while i < stop and place + degree[i] <= len(columns):
             if i + _ROWS_AHEAD < end:
                 near = i + _ROWS_AHEAD
@@ -110,9 +110,9 @@ def draw_rows(
             counts[i] = place - was
             prefetch_row(indices, weights, first[i], columns, was, counts[i])
             i += 1
-        for row in range(run, i):
-            k = counts[row]
-            read_row(indices, weights, first[row], columns, base, k, out_weights)
+        for r in range(begun, i):
+            k = counts[r]
+            read_row(indices, weights, first[r], columns, base, k, out_weights)
             base += k
         if i < stop:
             break
@@ -144,47 +144,50 @@ def count_drawable(draw_weights: Any, first: Any, degree: Any, drawable: Any) ->
 
 
 @njit(cache=True, nogil=True)
-def _solve(
-    scores: Any, first: int, flat: int, degree: int, drawable: int, limit: int
-) -> float:
+def _least_c(scores: Any, first: int, flat: int, degree: int) -> float:
+    """Return the smallest c with which a row is kept whole."""
+    least = np.inf
+    for j in range(degree):
+        if _weight(scores[0], first + j) > 0:
+            least = min(least, _score(scores, first, flat, j))
+    return 1.0 / least
+
+
+@njit(cache=True, nogil=True)
+def _solve(scores: Any, row: Any, target: float) -> float:
     """Return c of a row: see `solve_rows`.
 
     Entries whose probability is capped at 1 are found by iteration: c without those
     that are capped so far is too small, and grows to the solution.
     """
-    draw_weights = scores[0]
-    if limit >= drawable:
-        # Everything is kept: the smallest c that does so.
-        least = np.inf
-        for j in range(degree):
-            if _weight(draw_weights, first + j) > 0:
-                least = min(least, _score(scores, first, flat, j))
-        return 1.0 / least
-    total = squares = 0.0
-    for j in range(degree):
-        weight = _weight(draw_weights, first + j)
-        total += weight
-        squares += weight * weight
-    target = total * total * (1.0 / limit - 1.0 / drawable) + squares
+    first, flat, degree = row
     c = 0.0
     for _ in range(_PASSES):
         above, rest = 0.0, target
         for j in range(degree):
-            weight = _weight(draw_weights, first + j)
+            weight = _weight(scores[0], first + j)
             if weight > 0:
                 score = _score(scores, first, flat, j)
                 if c * score >= 1.0:
                     rest -= weight * weight
                 else:
                     above += weight * weight / score
-        if above == 0.0 or rest <= 0.0:
+        if above == 0.0 or rest <= 0.0 or above / rest <= c * (1.0 + _ENOUGH):
             break
-        grown = above / rest
-        if grown <= c * (1.0 + _ENOUGH):
-            c = max(c, grown)
-            break
-        c = grown
+        c = above / rest
     return c
+
+
+@njit(cache=True, nogil=True)
+def _target(draw_weights: Any, row: Any, drawable: int, limit: int) -> float:
+    """Return the right side of a row's equation: see `solve_rows`."""
+    first, _, degree = row
+    total = squares = 0.0
+    for j in range(degree):
+        weight = _weight(draw_weights, first + j)
+        total += weight
+        squares += weight * weight
+    return total * total * (1.0 / limit - 1.0 / drawable) + squares
 
 
 @njit(cache=True, nogil=True)
@@ -210,10 +213,14 @@ def solve_rows(rows: Any, scores: Any, c: Any) -> None:
     """
     first, flat, degree, drawable, limits = rows
     for i in range(len(first)):
-        c[i] = 0.0
-        if drawable[i] > 0:
-            given = (first[i], flat[i], degree[i], drawable[i], limits[i])
-            c[i] = _solve(scores, *given)
+        row = (first[i], flat[i], degree[i])
+        if drawable[i] == 0:
+            c[i] = 0.0
+        elif limits[i] >= drawable[i]:
+            c[i] = _least_c(scores, first[i], flat[i], degree[i])
+        else:
+            target = _target(scores[0], row, drawable[i], limits[i])
+            c[i] = _solve(scores, row, target)
 
 
 @njit(cache=True, nogil=True)
@@ -336,9 +343,8 @@ def estimate_rows(
     """
     base = 0
     for i in range(len(counts)):
-        total = np.float64(degree[i])
+        total = 0.0 if to_one else 1.0 * degree[i]
         if to_one:
-            total = 0.0
             for e in range(base, base + counts[i]):
                 total += 1.0 / chances[e]
         for e in range(base, base + counts[i]):

@@ -136,9 +136,9 @@ def merge_layer(
             for values in (given.weights, given.mean_weights)
         )
         layer = LocalRows(offsets(step.counts), local, weights, means)
-        sizes, none = (*step.sizes, len(ids)), step.starts[:0]
-        grown = {"ids": ids, "sizes": sizes, "layers": (*step.layers, layer)}
-        return replace(step, starts=none, counts=none, **grown)
+        none = step.starts[:0]  # the next layer's rows are other ones
+        step = replace(step, ids=ids, sizes=(*step.sizes, len(ids)))
+        return replace(step, starts=none, counts=none, layers=(*step.layers, layer))
 
     steps = for_each(grow, range(len(window.steps)), threads)
     return replace(window, steps=tuple(steps))

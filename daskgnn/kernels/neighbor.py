@@ -204,7 +204,7 @@ def _draw_again(
 
     `sums` is room for the sums of the weights up to each place.
     """
-    if len(weights) == 0:
+    if len(weights) == 0 or len(out) == 0:
         for j in range(len(out)):
             out[j] = below(draw(key, j), degree)
         return
@@ -222,7 +222,11 @@ def _draw_again(
 
 @njit(cache=True, nogil=True, inline="always")
 def _take_drawable(weights: Any, first: int, degree: int, out: Any) -> None:
-    """Fill `out` with the places of a row that can be drawn."""
+    """Fill `out` with the places of a row that can be drawn, which it is as long as."""
+    if len(out) == degree:
+        for j in range(degree):
+            out[j] = j
+        return
     place = 0
     for j in range(degree):
         if weights[first + j] > 0:
@@ -317,19 +321,12 @@ def sample_rows(
                 step += 1
             key = combine(step_keys[step], np.uint64(row_ids[i]))
             k = counts[i]
-            if k == 0:
-                continue
+            sample = columns[place : place + k]
             if again:
-                sample = columns[place : place + k]
                 _draw_again(key, draw_weights, first[i], degree[i], kept, sample)
-            elif degree[i] <= whole and k < degree[i]:
-                sample = columns[place : place + k]
-                _take_drawable(draw_weights, first[i], degree[i], sample)
             elif degree[i] <= whole:
-                for j in range(k):
-                    columns[place + j] = j
+                _take_drawable(draw_weights, first[i], degree[i], sample)
             elif weighted:
-                sample = columns[place : place + k]
                 _draw_row_weighted(key, draw_weights, first[i], degree[i], kept, sample)
             else:
                 _draw_row(key, degree[i], k, drawn, order, swapped, columns, place)

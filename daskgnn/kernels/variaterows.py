@@ -163,7 +163,8 @@ def _estimate(
 ) -> np.ndarray:
     """Return float32 [S], what each kept entry counts for in the mean of its row."""
     means = np.empty(len(chances), np.float32)
-    estimate_rows(*frozen_all((counts, degree, chances)), rule.to_one, means)
+    counts, degree, chances = frozen_all((counts, degree, chances))
+    estimate_rows(counts, degree, chances, rule.to_one, means)
     return means
 
 
@@ -188,7 +189,8 @@ def _draw_uniform(
         def kernel(where: Any, out: tuple[Any, ...]) -> Any:
             return draw_rows(*given, where, counts, out)
 
-        return _Drawn(counts, *_filled(kernel, part, some), np.empty(0))
+        columns, weights = _filled(kernel, part, some)
+        return _Drawn(counts, columns, weights, np.empty(0))
 
     return _Drawn.joined(for_each(draw, pieces_of(len(rows.first), threads), threads))
 
@@ -199,7 +201,8 @@ def _draw_scored(part: LaborPart, rows: _Rows, key: np.uint64, updates: int) -> 
     drawable = rows.degree
     if part.draw_weights is not None:
         drawable = np.empty(len(rows.degree), np.int64)
-        count_drawable(weights, *frozen_all((rows.first, rows.degree)), drawable)
+        first, degree = frozen_all((rows.first, rows.degree))
+        count_drawable(weights, first, degree, drawable)
     flat, numbers, pi = offsets(rows.degree)[:-1], np.empty(0, np.int32), np.empty(0)
     if updates:
         columns = RowColumns.of(
@@ -229,7 +232,7 @@ def _solved(
     updates: int,
 ) -> np.ndarray:
     """Return c of each row, float64 [m], and update `pi` in place."""
-    degree, drawable, limits = rows[2:]
+    degree, limits = rows[2], rows[4]
     none = frozen_all([numbers[:0]])[0]
     c = np.minimum(limits, degree) / np.maximum(degree, 1)
     if len(weights):

@@ -42,8 +42,8 @@ def checked_sample_by(given: Any) -> str | np.ndarray:
     wrong = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
     if len(wrong):
         raise InputError(
-            f"sample_by[{wrong[0]}] is {weights[wrong[0]]}: weights of nodes are finite "
-            "and not below 0"
+            f"sample_by[{wrong[0]}] is {weights[wrong[0]]}: weights of nodes are "
+            "finite and not below 0"
         )
     if not weights.any():
         raise InputError(

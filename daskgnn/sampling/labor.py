@@ -114,8 +114,10 @@ class LaborSampler(Sampler):
         self.fan_out = FanOut(tuple(fan_outs("num_neighbors", num_neighbors)))
         self.variant = _one_of("variant", str(variant), VARIANTS)
         self.estimator = _one_of("estimator", estimator, ESTIMATORS)
+        self.iterations = iterations
         self.updates = _updates(self.variant, iterations)
         self.sample_by = checked_sample_by(sample_by)
+        self.needs_summaries = named_sample_by(self.sample_by) != "uniform"
         self.shared = bool(shared)
         self.num_layers = self.rounds = self.fan_out.num_hops
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from daskgnn.errors import InputError
 from daskgnn.kernels.hops import (
     Request,
@@ -33,6 +31,8 @@ from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
@@ -120,6 +120,8 @@ class NeighborSampler(Sampler):
                 "share such as 1.0, or replace=False"
             )
         self.sample_by = checked_sample_by(sample_by)
+        self.replace = self.fan_out.replace
+        self.needs_summaries = self._weighted
         self.num_layers = self.rounds = self.fan_out.num_hops
 
     @property

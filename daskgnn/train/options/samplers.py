@@ -52,6 +52,14 @@ SAMPLERS: dict[str, KnownSampler] = {
         "nothing else",
         takes_fan_outs=True,
     ),
+    "labor": KnownSampler(
+        "labor",
+        "LaborSampler",
+        "on average so many neighbours of each node, the same for many nodes",
+        "large graphs: fewer distinct nodes a step than neighbor, as accurate",
+        "nothing else; variants i and *: the partition",
+        takes_fan_outs=True,
+    ),
 }
 
 
@@ -142,11 +150,13 @@ def text_of(sampler: Any) -> str | None:
     for name, known in SAMPLERS.items():
         if type(sampler).__name__ != known.kind or type(sampler) is not known.load():
             continue
-        given = _parameters(known).items()
+        given = {o: (getattr(sampler, o), d) for o, d in _parameters(known).items()}
+        if any(hasattr(value, "shape") for value, _ in given.values()):
+            return None  # an array has no name
         words = [
-            f"{option}={getattr(sampler, option)}"
-            for option, default in given
-            if getattr(sampler, option) != default
+            f"{option}={value}"
+            for option, (value, default) in given.items()
+            if value != default
         ]
         return f"{name}:{','.join(words)}" if words else name
     return None
