@@ -22,7 +22,8 @@ from daskgnn.sampling.columns import (
     named_sample_by,
     some_drawable,
 )
-from daskgnn.sampling.sampler import Sampler, SampleSize
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.size import SampleSize
 from daskgnn.values import fan_outs, is_whole
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
     from daskgnn.kernels.sampled import SampledGraph
-    from daskgnn.sampling.sampler import GraphStats
+    from daskgnn.sampling.size import GraphStats
 
 VARIANTS = ("0", "i", "*")
 ESTIMATORS = ("hajek", "ht")

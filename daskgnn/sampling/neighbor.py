@@ -26,7 +26,8 @@ from daskgnn.sampling.columns import (
     named_sample_by,
     some_drawable,
 )
-from daskgnn.sampling.sampler import Sampler, SampleSize
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.size import SampleSize
 from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-    from daskgnn.sampling.sampler import GraphStats
+    from daskgnn.sampling.size import GraphStats
 
 
 class NeighborSampler(Sampler):

@@ -48,19 +48,48 @@ SAMPLERS: dict[str, KnownSampler] = {
         "neighbor",
         "NeighborSampler",
         "so many neighbours of each node, hop by hop",
-        "the default",
+        "first: it always works",
         "nothing else",
         takes_fan_outs=True,
     ),
     "labor": KnownSampler(
         "labor",
         "LaborSampler",
-        "on average so many neighbours of each node, the same for many nodes",
-        "large graphs: fewer distinct nodes a step than neighbor, as accurate",
-        "nothing else; variants i and *: the partition",
+        "on average so many neighbours of each node, the same ones where it can",
+        "for large graphs: fewer distinct nodes, as accurate",
+        "nothing else (variant=0); order of the partition (others)",
         takes_fan_outs=True,
     ),
+    "fastgcn": KnownSampler(
+        "fastgcn",
+        "FastGCNSampler",
+        "so many nodes a layer, by fixed probabilities",
+        "for many layers, where all nodes are alike",
+        "order of the partition (form=replacement)",
+    ),
+    "ladies": KnownSampler(
+        "ladies",
+        "LadiesSampler",
+        "so many nodes a layer, among the neighbours of the one before",
+        "for many layers: the work grows with their number alone",
+        "nothing else",
+    ),
+    "cluster": KnownSampler(
+        "cluster",
+        "ClusterSampler",
+        "whole clusters of the store, and the edges between them",
+        "for large graphs with many training nodes: nothing is sent",
+        "clusters, subgraphs",
+    ),
+    "shadow": KnownSampler(
+        "shadow",
+        "ShadowSampler",
+        "a small subgraph for each seed",
+        "for models with more layers than the seeds need hops",
+        "nothing else",
+    ),
 }
+"""By name."""
 
 
 def is_named(sampler: Any, *, takes_fan_outs: bool) -> bool:
@@ -132,6 +161,8 @@ def make_sampler(
     known = _known(name)
     takes = _checked_options(name, options)
     if not known.takes_fan_outs:
+        if num_neighbors is not None:
+            raise fan_outs_refused(text)
         return known.load()(**options)
     if num_neighbors is None:
         raise InputError(
@@ -145,12 +176,20 @@ def make_sampler(
     return made
 
 
+def fan_outs_refused(text: str) -> InputError:
+    """Return what to raise where a sampler is given fan-outs that it does not take."""
+    return InputError(
+        f"sampler={text!r} takes no num_neighbors: leave it out; its own options are "
+        'in "daskgnn samplers"'
+    )
+
+
 def text_of(sampler: Any) -> str | None:
     """Return the text that names a sampler; None of one that has no name."""
     for name, known in SAMPLERS.items():
         if type(sampler).__name__ != known.kind or type(sampler) is not known.load():
             continue
-        given = {o: (getattr(sampler, o), d) for o, d in _parameters(known).items()}
+        given = {o: (getattr(sampler, o), d) for o, d in options_of(name).items()}
         if any(hasattr(value, "shape") for value, _ in given.values()):
             return None  # an array has no name
         words = [
@@ -172,15 +211,21 @@ def _known(name: str) -> KnownSampler:
     )
 
 
-def _parameters(known: KnownSampler) -> dict[str, Any]:
-    """Return the options of a sampler and their defaults; fan-outs are none."""
-    found = inspect.signature(known.load()).parameters.values()
+def options_of(name: str) -> dict[str, Any]:
+    """Return the options of a sampler and their defaults; fan-outs are none.
+
+    Raises
+    ------
+    InputError
+        If the name is not known.
+    """
+    found = inspect.signature(_known(name).load()).parameters.values()
     return {p.name: p.default for p in found if p.name != "num_neighbors"}
 
 
 def _checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return all options of a sampler; refuse one that it does not have."""
-    takes = _parameters(_known(name))
+    takes = options_of(name)
     for option in options:
         if option not in takes:
             near = get_close_matches(option, takes, 1)
