@@ -4,6 +4,7 @@ from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.fastgcn import FastGCNSampler
+from daskgnn.sampling.labor import LaborSampler
 from daskgnn.sampling.ladies import LadiesSampler
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.sampler import Sampler
@@ -15,6 +16,7 @@ __all__ = [
     "Entries",
     "FastGCNSampler",
     "GraphStats",
+    "LaborSampler",
     "LadiesSampler",
     "LocalRows",
     "NeighborSampler",

@@ -112,6 +112,9 @@ class Sampler:
     """Whether a sampled graph can have the same node several times."""
     weights_targets: bool = False
     """Whether sampled graphs have `SampledGraph.target_weights`."""
+    needs_summaries: bool = True
+    """Whether `summarize` is called at all, where it has been overridden: the parts are
+    waited for then before anything is sampled."""
     evaluates: bool = False
     """Whether a model's output is defined by what is sampled, so that evaluation
     samples, too; else it takes all neighbours."""

@@ -52,6 +52,14 @@ SAMPLERS: dict[str, KnownSampler] = {
         "nothing else",
         takes_fan_outs=True,
     ),
+    "labor": KnownSampler(
+        "labor",
+        "LaborSampler",
+        "on average so many neighbours of each node, the same ones where it can",
+        "for large graphs: fewer distinct nodes, as accurate",
+        "nothing else (variant=0); order of the partition (others)",
+        takes_fan_outs=True,
+    ),
     "fastgcn": KnownSampler(
         "fastgcn",
         "FastGCNSampler",
@@ -181,10 +189,13 @@ def text_of(sampler: Any) -> str | None:
     for name, known in SAMPLERS.items():
         if type(sampler).__name__ != known.kind or type(sampler) is not known.load():
             continue
+        given = {o: (getattr(sampler, o), d) for o, d in options_of(name).items()}
+        if any(hasattr(value, "shape") for value, _ in given.values()):
+            return None  # an array has no name
         words = [
-            f"{option}={getattr(sampler, option)}"
-            for option, default in options_of(name).items()
-            if getattr(sampler, option) != default
+            f"{option}={value}"
+            for option, (value, default) in given.items()
+            if value != default
         ]
         return f"{name}:{','.join(words)}" if words else name
     return None
