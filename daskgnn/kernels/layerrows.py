@@ -285,7 +285,7 @@ def _number(rows: Any, entries: Any, how: Any, out: Any) -> Any:
     for i in range(len(starts)):
         total = np.float64(degree[i])
         if normalize:
-            total = 0.0
+            total = np.float64(0)
             for e in range(starts[i], starts[i] + counts[i]):
                 total += inverse[places[e]]
         for j in range(counts[i]):

@@ -229,7 +229,6 @@ class FastGCNSampler(LayerwiseSampler):
         if round:
             return super().answer(rows, asked, step_keys, round, book, threads)
         assert self.terms is not None  # since `with_summaries`
-        assert self.num_layers is not None  # since `for_graph`
         terms, block = self.terms, rows.block
         values = rows.data["column_norms"]
         prepared = terms.prepared(values)
