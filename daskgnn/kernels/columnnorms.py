@@ -62,8 +62,7 @@ def _of_all_rows(block: AdjacencyBlock, source: Any, norm: str) -> np.ndarray:
         factors = row_factors(norm, rows.degree, _weighted_degree(rows))
         weights = rows.weights if norm == "gcn" else None
         given = own, rows.indptr, factors, weights_or_empty(weights)
-        entries: Any = frozen_all(given)
-        add_squares(*entries, sums)
+        add_squares(frozen_all(given), sums)
     return sums[:-1]
 
 
