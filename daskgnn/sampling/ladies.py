@@ -311,3 +311,7 @@ class LadiesSampler(LayerwiseSampler):
     def told(self, frontier: LayerWindow) -> LayerMembers:
         """Return the part's drawn nodes."""
         return LayerMembers(frontier.own.layers, nothing(len(frontier.steps)))
+
+    def drawable(self, edges: float) -> float:
+        """Return about which share of nodes has an edge to a destination."""
+        return float(-np.expm1(-edges))

@@ -118,7 +118,7 @@ class LayerwiseSampler(Sampler):
                     f"sampler {self.name!r}: {option}={getattr(self, option)!r}, "
                     f"expected true or false: {self.name}:{option}=true"
                 )
-        self.num_layers = self.rounds = 1  # until `for_graph`
+        self.num_layers = self.rounds = self.num_parts = 1  # until `for_graph`
 
     def drawing(self, num_layers: int) -> list[bool]:
         """Return of each round until the own nodes are drawn whether it exchanges."""
@@ -142,6 +142,7 @@ class LayerwiseSampler(Sampler):
         made = copy(self)
         kinds = [*self.drawing(num_layers), True, *[False] * num_layers]
         made.num_layers, made.rounds = num_layers, len(kinds)
+        made.num_parts = getattr(graph, "num_parts", 1)
         made.exchanges = tuple(int(r) for r in np.flatnonzero(kinds))
         return made
 
@@ -355,17 +356,29 @@ class LayerwiseSampler(Sampler):
             Nodes and edges.
         """
         num_nodes = max(stats.num_nodes, 1)
-        mean_degree = max(stats.num_edges / num_nodes, 1.0)
+        mean_degree = stats.num_edges / num_nodes
+        # Destinations of all parts, and of one.
+        whole = min(float(num_seeds * self.num_parts), num_nodes)
         nodes, edges = [float(num_seeds)], 0.0
         for _ in range(self.num_layers):
-            size = self.met(nodes[-1], mean_degree, num_nodes)
-            edges = min(nodes[-1] * mean_degree, nodes[-1] * size, stats.num_edges)
-            nodes.append(min(nodes[-1] + size, num_nodes))
+            drawable = self.drawable(whole * mean_degree / num_nodes) * num_nodes
+            drawn = min(float(self.size), drawable) + self.skip * whole
+            share = min(drawn / max(drawable, 1.0), 1.0)
+            edges = nodes[-1] * mean_degree * share
+            met = -np.expm1(-nodes[-1] * mean_degree / num_nodes) * num_nodes * share
+            nodes.append(min(nodes[-1] + float(met), num_nodes))
+            whole = min(whole + drawn, num_nodes)
         return SampleSize(nodes[-1], nodes[-2], edges)
 
-    def met(self, destinations: float, mean_degree: float, num_nodes: int) -> float:
-        """Return about how many nodes of a layer have an edge to a destination."""
-        return min(float(self.size), destinations * mean_degree, float(num_nodes))
+    def drawable(self, edges: float) -> float:
+        """Return the share of nodes that can be drawn.
+
+        Parameters
+        ----------
+        edges : float
+            Edges of a step's destinations, over the number of nodes.
+        """
+        raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the sampler's name and options.

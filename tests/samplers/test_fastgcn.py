@@ -227,5 +227,6 @@ def test_the_estimate_counts_nodes_with_edges():
     sampler = FastGCNSampler(100).for_graph(None, 2)
     size = sampler.estimate(GraphStats(num_nodes=1000, num_edges=10_000), 500)
     assert 590 < size.computed <= 600 < 690 < size.nodes <= 700
+    assert size.edges == pytest.approx(size.computed * 10 * 0.1)
     few = sampler.estimate(GraphStats(num_nodes=10**6, num_edges=10**6), 500)
     assert few.nodes < 501
