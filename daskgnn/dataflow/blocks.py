@@ -14,7 +14,10 @@ from daskgnn.graph.sources.packed import pack
 from daskgnn.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.part import PartBlocks
     from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.graph.graph import Graph
 
@@ -72,6 +75,31 @@ def load_blocks(
     with dask.config.set({_LARGE: limit}):
         executor.submit(tasks, blocks.keys, lasting=True)
     return blocks
+
+
+def informed(
+    executor: Executor, packed: PackedSampler, blocks: Blocks, run: str
+) -> Sampler:
+    """Return a sampler that knows what parts must know of each other.
+
+    The parts are waited for only if there is such.
+    """
+    sampler = packed.sampler
+    overridden = type(sampler).summarize is not Sampler.summarize
+    if not overridden or not sampler.needs_summaries:
+        return sampler
+    tasks: dict[Any, Any] = {}
+    for part, key in enumerate(blocks.keys):
+        name = ("summarize", run, part)
+        tasks[name] = Task(name, _summary, packed, TaskRef(key))
+    executor.submit(tasks, list(tasks))
+    found = executor.result(list(tasks))
+    executor.release(list(tasks))
+    return sampler.with_summaries(found)
+
+
+def _summary(packed: PackedSampler, blocks: PartBlocks) -> dict[str, np.ndarray]:
+    return packed.sampler.summarize(blocks.rows)
 
 
 def _kept_by(sampler: Sampler) -> str:

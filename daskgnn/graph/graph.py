@@ -147,12 +147,13 @@ class Graph:
         self.source = source
         self.schema: GraphSchema = source.schema
         self.features_in = features_in
-        self._clusters = clusters_of(source)
+        self.clusters = clusters_of(source)
+        """Bounds of the clusters in storage ids, and how many edges each has."""
         self.num_parts = num_parts
         self.partition_book = self._cut(num_parts)
         self.held_book: np.ndarray | None = None
         if self.schema.split_bounds is not None:
-            first = np.searchsorted(self._clusters.bounds, self.partition_book)
+            first = np.searchsorted(self.clusters.bounds, self.partition_book)
             self.held_book = self.schema.split_bounds[first]
         self.token = f"{self.graph_hash[:8]}{self.checksum[:16]}-{num_parts}"
 
@@ -186,7 +187,7 @@ class Graph:
     @property
     def num_clusters(self) -> int:
         """Number of clusters: the graph can be opened with at most so many parts."""
-        return len(self._clusters)
+        return len(self.clusters)
 
     @cached_property
     def adjacency(self) -> da.Array:
@@ -364,7 +365,7 @@ class Graph:
 
     def _cut(self, num_parts: int) -> np.ndarray:
         """Return the row bounds of `num_parts` parts."""
-        return cut_clusters(self._clusters, self.splits.get("train"), num_parts)
+        return cut_clusters(self.clusters, self.splits.get("train"), num_parts)
 
     def _rows(self, what: str, columns: tuple[int, ...], meta: Any) -> da.Array:
         """Return an array whose row chunk p is loaded by one task."""

@@ -14,7 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.coefficients import edge_coefficients, weights_or_empty
+from daskgnn.kernels.coefficients import (
+    edge_coefficients,
+    scale_rows,
+    weights_or_empty,
+)
 from daskgnn.kernels.grouped import reduce_grouped
 from daskgnn.kernels.rows import TAG, Place, copy_rows
 
@@ -174,8 +178,41 @@ def gather_rows(sources: Sources, out: Array) -> Array:
     return out
 
 
+def edge_scales(
+    rows: Rows, mean_weights: Array | None, degree: Array, op: str
+) -> Array | None:
+    """Return what each neighbour is multiplied by in a "sum" or "mean" of sampled rows.
+
+    Parameters
+    ----------
+    mean_weights
+        float32 [L]: see `daskgnn.kernels.sampled.LocalRows`; or None.
+    degree
+        int64 [>= r], neighbours of each row in the whole graph.
+    op
+        "sum", "mean" or "max".
+
+    Returns
+    -------
+    numpy.ndarray or None
+        float32 [L]; None where all neighbours of a row count alike.
+    """
+    if mean_weights is None or op == "max":
+        return None
+    if op == "mean":
+        return mean_weights
+    out = np.zeros(len(rows.indices), np.float32)
+    factor = frozen(degree[: len(rows.starts)], np.float64)
+    scale_rows(Rows.of(*rows), factor, frozen(mean_weights, np.float32), out)
+    return out
+
+
 def gcn_coefficients(
-    rows: Rows, edge_weight: Array | None, degree: Array, weighted_degree: Array
+    rows: Rows,
+    edge_weight: Array | None,
+    degree: Array,
+    weighted_degree: Array,
+    mean_weights: Array | None = None,
 ) -> Array:
     """Return the GCN weight of each edge, scaled for sampled rows.
 
@@ -189,6 +226,9 @@ def gcn_coefficients(
         int64 [>= r], neighbours of each row in the whole graph.
     weighted_degree
         float32 [>= n], sum of the in-edges' weights of each source.
+    mean_weights
+        float32 [L], where neighbours do not count alike: see
+        `daskgnn.kernels.sampled.LocalRows`.
 
     Returns
     -------
@@ -203,4 +243,8 @@ def gcn_coefficients(
         frozen(weighted_degree, np.float32),
         out,
     )
+    if mean_weights is not None:
+        out *= frozen(mean_weights, np.float32)
+        counts = (rows.ends - rows.starts).astype(np.float64)
+        scale_rows(Rows.of(*rows), frozen(counts), frozen(out.copy()), out)
     return out

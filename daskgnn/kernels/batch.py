@@ -12,6 +12,7 @@ from daskgnn.kernels.aggregate import (
     Rows,
     Sources,
     aggregate_grouped,
+    edge_scales,
     frozen,
     gather_rows,
     gcn_coefficients,
@@ -57,7 +58,7 @@ class PreparedStep:
     graph: SampledGraph
     """Of storage ids none is left; `original_ids` and `weighted_degree` have n."""
     labels: np.ndarray
-    """[sizes[0]] or [sizes[0], classes]"""
+    """[k] or [k, classes], of the seeds."""
     key: int
     """The step's key for dropout."""
     num_seeds: int
@@ -69,6 +70,12 @@ class PreparedStep:
     def sizes(self) -> tuple[int, ...]:
         """Nodes within 0, 1, ... layers of the seeds."""
         return self.graph.sizes
+
+    @property
+    def seed_rows(self) -> np.ndarray | slice:
+        """Which of the nodes are the seeds."""
+        pools = self.graph.pools
+        return slice(self.sizes[0]) if pools is None else pools[:-1]
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,7 @@ def _labels(
     given = {p: labels_of(held, seeds_of(graphs, book, p)) for p, held in here.items()}
     given |= {p: reply.labels for p, reply in answers.items()}
     some = next(iter(given.values()))
-    out = [np.empty((g.sizes[0], *some.shape[1:]), some.dtype) for g in graphs]
+    out = [np.empty((len(g.seeds), *some.shape[1:]), some.dtype) for g in graphs]
     for owner, labels in given.items():
         base = 0
         for graph, own in zip(graphs, out, strict=True):
@@ -257,8 +264,12 @@ def aggregate_first(
     """
     edges = Rows.of(*rows)
     if kind != "gcn":
+        scaled = edge_scales(edges, rows.mean_weights, degree, kind)
+        if scaled is not None:
+            return aggregate_grouped(edges, sources, "gcn", out, scaled)
         return aggregate_grouped(edges, sources, kind, out)
-    coefficients = gcn_coefficients(edges, rows.weights, degree, weighted_degree)
+    known = rows.weights, degree, weighted_degree, rows.mean_weights
+    coefficients = gcn_coefficients(edges, *known)
     aggregate_grouped(edges, sources, kind, out, coefficients)
     add_self_loops(out, frozen(dense(own_rows[: len(out)])), frozen(weighted_degree))
     return out

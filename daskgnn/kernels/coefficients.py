@@ -55,6 +55,15 @@ def edge_coefficients(
 
 
 @njit(cache=True, nogil=True)
+def scale_rows(rows: Rows, factor: Array, values: Array, out: Array) -> None:
+    """Write to `out` [L] the edges' `values` [L], times their row's `factor` [r]."""
+    starts, ends, _ = rows
+    for i in range(len(starts)):
+        for e in range(starts[i], ends[i]):
+            out[e] = values[e] * factor[i]
+
+
+@njit(cache=True, nogil=True)
 def row_scales(
     starts: Array, ends: Array, degree: Array, weighted_degree: Array
 ) -> Array:

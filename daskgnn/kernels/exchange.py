@@ -148,6 +148,8 @@ def ask_rows(
     ids = wanted.members(everything[0].dtype)
     seeds = seeds_of(graphs, book, owner)
     reduces = inputs.remote_aggregation and is_dense(features)
+    # Owners do not know what a neighbour counts where that is not alike for all.
+    reduces = reduces and graphs[0].outermost.mean_weights is None
     if not (reduces and first_aggregation):
         return FeatureRequest(ids, seeds=seeds)
     inner = IdSet.of([graph.ids[: graph.sizes[-2]] for graph in graphs], first, last)

@@ -30,6 +30,10 @@ class LocalRows:
     """int32 [indptr[-1]], local numbers of the in-neighbours."""
     weights: np.ndarray | None = None
     """float32 [indptr[-1]], edge weights; None if every edge has weight 1."""
+    mean_weights: np.ndarray | None = None
+    """float32 [indptr[-1]]: the sum over a row's edges, each times this, estimates the
+    mean over all neighbours of its node in the whole graph. None where each edge of a
+    row counts alike: one over their number."""
 
 
 class LayerRows(NamedTuple):
@@ -53,6 +57,8 @@ class LayerRows(NamedTuple):
     """int32, local numbers of the sources."""
     weights: np.ndarray | None
     """float32, one for each element of `indices`; None if every edge has weight 1."""
+    mean_weights: np.ndarray | None = None
+    """float32, likewise: see `LocalRows`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,8 @@ class SampledGraph:
     """
 
     ids: np.ndarray
-    """int [n], distinct storage ids, the seeds first."""
+    """int [n], storage ids, the seeds first; distinct, unless the sampler's
+    `repeats_nodes` is True."""
     sizes: tuple[int, ...]
     """Number of nodes within 0, 1, ... hops of the seeds: L + 1 ascending numbers, the
     last is n."""
@@ -102,6 +109,12 @@ class SampledGraph:
     limits: tuple[int, ...] | None = None
     """Where all layers share one CSR, how many edges of a row each layer uses at most,
     the first ones; None for all."""
+    target_weights: np.ndarray | None = None
+    """float32, one for each seed: what its loss is multiplied by; None for 1."""
+    pools: np.ndarray | None = None
+    """int64 [k + 1] where outputs are pooled: output *i* is the mean of the model's
+    rows ``pools[i]`` to ``pools[i + 1] - 1``, of which the first is that of seed *i*.
+    All nodes are destinations of every layer then: ``sizes[0]`` is n."""
 
     @property
     def num_layers(self) -> int:
@@ -110,7 +123,9 @@ class SampledGraph:
 
     @property
     def seeds(self) -> np.ndarray:
-        """Storage ids of the seeds, int [sizes[0]]."""
+        """Storage ids of the seeds: int [sizes[0]], or [k] where they are pooled."""
+        if self.pools is not None:
+            return self.ids[self.pools[:-1]]
         return self.ids[: self.sizes[0]]
 
     def layer(self, number: int) -> LayerRows:
@@ -131,7 +146,7 @@ class SampledGraph:
         starts, ends = rows.indptr[:size], rows.indptr[1 : size + 1]
         if self.limits is not None:
             ends = starts + np.minimum(ends - starts, self.limits[number])
-        return LayerRows(starts, ends, rows.indices, rows.weights)
+        return LayerRows(starts, ends, rows.indices, rows.weights, rows.mean_weights)
 
     @property
     def outermost(self) -> LayerRows:

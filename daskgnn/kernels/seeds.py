@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,10 +26,15 @@ class SeedPlan:
     """Targets a step, over all parts."""
     seed: int
     shuffle: bool = True
+    chosen: Any = None
+    """A `daskgnn.sampling.StepPlan` where the sampler chooses the seeds; None where
+    each step has `batch_size` of the targets."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps, the last short one included."""
+        if self.chosen is not None:
+            return int(self.chosen.steps_per_epoch)
         return -(-len(self.targets) // self.batch_size)
 
     @cached_property
@@ -51,8 +56,10 @@ class SeedPlan:
         first = step * self.batch_size
         return self.in_order.take(np.sort(permutation[first : first + self.batch_size]))
 
-    def num_targets(self, step: int) -> int:
+    def num_targets(self, epoch: int, step: int) -> int:
         """Return how many targets a step has, counted from its epoch's begin."""
+        if self.chosen is not None:
+            return int(self.chosen.num_targets(epoch, step))
         return min(self.batch_size, len(self.targets) - step * self.batch_size)
 
 

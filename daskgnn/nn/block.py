@@ -76,8 +76,8 @@ class Block:
     tensor([6., 3.])
     >>> block.propagate_gcn(h).shape
     torch.Size([2, 1])
-    >>> block.gcn_weight.shape, block.edge_weight
-    (torch.Size([3]), None)
+    >>> block.gcn_weight.shape, block.edge_weight, block.mean_weight
+    (torch.Size([3]), None, None)
     >>> block.n_id, block.degree, block.weighted_degree
     (tensor([0, 1, 2]), tensor([2, 1]), tensor([2., 1., 0.]))
     """
@@ -136,22 +136,9 @@ class Block:
         Block
             The block.
         """
-        bounds = np.asarray(indptr, np.int64)
-        num_dst = len(bounds) - 1
-        num_src = num_dst if num_src is None else num_src
-        counts = np.diff(bounds)
-        row = np.repeat(np.arange(num_dst), counts)
-        weights = None if edge_weight is None else np.asarray(edge_weight, np.float32)
-        arrays = BlockArrays(
-            starts=bounds[:-1],
-            ends=bounds[1:],
-            indices=np.asarray(indices, np.int32),
-            ids=np.arange(num_src) if ids is None else ids,
-            degree=counts,
-            weighted_degree=np.bincount(row, weights, num_src).astype(np.float32),
-            weights=weights,
-        )
-        return cls(num_src, num_dst, arrays, **others)
+        arrays = BlockArrays.of_csr(indptr, indices, edge_weight, num_src, ids)
+        num_dst = len(arrays.starts)
+        return cls(num_dst if num_src is None else num_src, num_dst, arrays, **others)
 
     @cached_property
     def edge_index(self) -> torch.Tensor:
@@ -163,6 +150,16 @@ class Block:
     def edge_weight(self) -> torch.Tensor | None:
         """Edge weights in the order of `edge_index`, float32 [E]; None if all are 1."""
         weights = self.arrays.weights
+        return None if weights is None else self._by_edge(weights)
+
+    @cached_property
+    def mean_weight(self) -> torch.Tensor | None:
+        """What a message counts in a mean over neighbours, float32 [E].
+
+        In the order of `edge_index`. None where all edges of a destination count alike,
+        one over their number; some samplers draw neighbours with unequal probabilities.
+        """
+        weights = self.arrays.mean_weights
         return None if weights is None else self._by_edge(weights)
 
     @cached_property
@@ -230,6 +227,9 @@ class Block:
     def aggregate(self, h: torch.Tensor, op: str) -> torch.Tensor:
         """Aggregate the neighbours of each destination; edge weights are not used.
 
+        Where a sampler's neighbours do not count alike (`mean_weight`), a mean is the
+        estimate of that over all neighbours, and a sum is it times the degree.
+
         Parameters
         ----------
         h : torch.Tensor
@@ -254,7 +254,7 @@ class Block:
             )
         if self.arrays.aggregated is not None:
             return blockrows.precomputed(self, h, op)
-        return ops.reduce(blockrows.source_rows(self, h), self.arrays.rows, op)
+        return blockrows.reduce(self, h, op)
 
     def sage(
         self,
@@ -301,7 +301,8 @@ class Block:
                 out = out + functional.linear(self.dst(h), root)
             return out.relu() if relu else out
         near, rows = None, None
-        if self.arrays.aggregated is None and op in ("sum", "mean"):
+        plain = self.arrays.aggregated is None and self.arrays.mean_weights is None
+        if plain and op in ("sum", "mean"):
             h, rows = blockrows.source_rows(self, h), self.arrays.rows
         else:
             near = self.aggregate(h, op)
@@ -333,12 +334,7 @@ class Block:
         """
         if self.arrays.aggregated is not None:
             return blockrows.precomputed(self, h, "gcn")
-        weight = blockrows.as_weight(self._gcn_weight, h)
-        x = blockrows.source_rows(self, h).unsqueeze(1)
-        near = ops.weighted_sum(x, weight, self.arrays.rows).squeeze(1)
-        total = self.arrays.weighted_degree[: self.num_dst].astype(np.float64) + 1
-        loop = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
-        return near + self.dst(h) * blockrows.as_weight(loop, h)
+        return blockrows.propagated(self, h, self._gcn_weight)
 
     def edge_add(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return ``source[j] + target[i]`` for every edge j -> i.
@@ -362,6 +358,8 @@ class Block:
     def edge_softmax(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the softmax over the edges of each destination.
 
+        Edges count as `mean_weight` says.
+
         Parameters
         ----------
         scores : torch.Tensor
@@ -373,8 +371,8 @@ class Block:
             Like `scores`.
         """
         if scores.dim() == 1:
-            return ops.edge_softmax(scores.unsqueeze(1), self.arrays.compact).squeeze(1)
-        return ops.edge_softmax(scores, self.arrays.compact)
+            return self.edge_softmax(scores.unsqueeze(1)).squeeze(1)
+        return ops.edge_softmax(blockrows.by_share(self, scores), self.arrays.compact)
 
     def weighted_sum(self, h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Sum the neighbours of each destination with a weight for every edge.

@@ -15,6 +15,8 @@ from daskgnn.nn.ops import edge_places
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import ArrayLike
+
 
 @dataclass(frozen=True)
 class BlockArrays:
@@ -41,9 +43,37 @@ class BlockArrays:
     whole graph."""
     weights: np.ndarray | None = None
     """float32, one for each element of `indices`; None if every edge has weight 1."""
+    mean_weights: np.ndarray | None = None
+    """float32, one for each element of `indices`: the sum over a row's edges, each
+    times this, estimates the mean over all neighbours; None where all count alike."""
     aggregated: np.ndarray | None = None
     """float32 [num_dst, F], the first aggregation of raw features, if it was done in
     advance."""
+
+    @classmethod
+    def of_csr(
+        cls,
+        indptr: ArrayLike,
+        indices: ArrayLike,
+        edge_weight: ArrayLike | None,
+        num_src: int | None,
+        ids: np.ndarray | None,
+    ) -> BlockArrays:
+        """Return the arrays of CSR rows, as if they were the whole graph."""
+        bounds = np.asarray(indptr, np.int64)
+        counts = np.diff(bounds)
+        num_src = len(counts) if num_src is None else num_src
+        row = np.repeat(np.arange(len(counts)), counts)
+        weights = None if edge_weight is None else np.asarray(edge_weight, np.float32)
+        return cls(
+            starts=bounds[:-1],
+            ends=bounds[1:],
+            indices=np.asarray(indices, np.int32),
+            ids=np.arange(num_src) if ids is None else ids,
+            degree=counts,
+            weighted_degree=np.bincount(row, weights, num_src).astype(np.float32),
+            weights=weights,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -82,6 +112,8 @@ class BlockArrays:
             "degree": len(self.degree) >= num_dst,
             "weighted_degree": len(self.weighted_degree) >= known,
             "weights": self.weights is None or len(self.weights) == len(self.indices),
+            "mean_weights": self.mean_weights is None
+            or len(self.mean_weights) == len(self.indices),
             "aggregated": self.aggregated is None or len(self.aggregated) == num_dst,
         }
         yield from (name for name, right in checks.items() if not right)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskgnn.errors import ModelError
-from daskgnn.kernels.aggregate import gcn_coefficients
+from daskgnn.kernels.aggregate import edge_scales, gcn_coefficients
+from daskgnn.nn import ops
 from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
@@ -52,12 +53,18 @@ def with_self_loops(block: Block) -> BlockArrays:
     indices = np.empty(len(row) + block.num_dst, np.int32)
     where = np.arange(len(row)) + row
     indices[where], indices[ends - 1] = source, np.arange(block.num_dst)
-    weights = None
+    weights = means = None
     if arrays.weights is not None:
         weights = np.ones(len(indices), np.float32)
         weights[where] = arrays.weights[place]
+    if arrays.mean_weights is not None:
+        # The mean over the neighbours and the node itself, which is always there.
+        degree = arrays.degree[: block.num_dst].astype(np.float64)
+        means = np.empty(len(indices), np.float32)
+        means[where] = arrays.mean_weights[place] * (degree / (degree + 1))[row]
+        means[ends - 1] = 1 / (degree + 1)
     rows = {"starts": ends - counts, "ends": ends, "indices": indices}
-    return replace(arrays, **rows, weights=weights)
+    return replace(arrays, **rows, weights=weights, mean_weights=means)
 
 
 def gcn_weight(block: Block) -> np.ndarray:
@@ -69,7 +76,32 @@ def gcn_weight(block: Block) -> np.ndarray:
             "known to the engine only: set the model's first_aggregation to None"
         )
     known = arrays.weights, arrays.degree, arrays.weighted_degree
-    return gcn_coefficients(arrays.rows, *known)
+    return gcn_coefficients(arrays.rows, *known, arrays.mean_weights)
+
+
+def reduce(block: Block, h: torch.Tensor, op: str) -> torch.Tensor:
+    """Return the sum, mean or maximum of each destination's neighbours."""
+    arrays, x = block.arrays, source_rows(block, h)
+    scales = edge_scales(arrays.rows, arrays.mean_weights, arrays.degree, op)
+    if scales is None:
+        return ops.reduce(x, arrays.rows, op)
+    weight = as_weight(scales, h)
+    return ops.weighted_sum(x.unsqueeze(1), weight, arrays.rows).squeeze(1)
+
+
+def propagated(block: Block, h: torch.Tensor, weight: np.ndarray) -> torch.Tensor:
+    """Return the sum of each destination's neighbours by `weight`, and of its loop."""
+    arrays, x = block.arrays, source_rows(block, h).unsqueeze(1)
+    near = ops.weighted_sum(x, as_weight(weight, h), arrays.rows).squeeze(1)
+    total = arrays.weighted_degree[: block.num_dst].astype(np.float64) + 1
+    loop = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
+    return near + block.dst(h) * as_weight(loop, h)
+
+
+def by_share(block: Block, scores: torch.Tensor) -> torch.Tensor:
+    """Return scores [E, H] of a softmax, higher for edges that count for more."""
+    means = block.mean_weight
+    return scores if means is None else scores + means.to(scores).log().unsqueeze(1)
 
 
 def source_rows(block: Block, h: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,21 @@
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
+from daskgnn.sampling.fastgcn import FastGCNSampler
+from daskgnn.sampling.labor import LaborSampler
+from daskgnn.sampling.ladies import LadiesSampler
 from daskgnn.sampling.neighbor import NeighborSampler
-from daskgnn.sampling.sampler import GraphStats, Sampler, SampleSize
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.shadow import ShadowSampler
+from daskgnn.sampling.size import GraphStats, SampleSize
+from daskgnn.sampling.steps import StepPlan
 
 __all__ = [
     "Entries",
+    "FastGCNSampler",
     "GraphStats",
+    "LaborSampler",
+    "LadiesSampler",
     "LocalRows",
     "NeighborSampler",
     "PartRows",
@@ -16,4 +25,6 @@ __all__ = [
     "SampleSize",
     "SampledGraph",
     "Sampler",
+    "ShadowSampler",
+    "StepPlan",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from daskgnn.kernels.adjacency import AdjacencyBlock
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
-from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.rounds import sample_parts
 from daskgnn.sampling.sampler import Sampler
 from daskgnn.seams import called, check_seam, refuse, shown
@@ -37,11 +37,11 @@ def check_sampler(
     InputError
         In one line, naming the class and its method.
     """
-    if type(sampler) is NeighborSampler:
+    if type(sampler).__module__.startswith("daskgnn.sampling."):
         return
     check_seam("sampler", sampler, Sampler)
-    name = type(sampler).__name__
-    for count in ("num_layers", "rounds"):
+    name, depends = type(sampler).__name__, _depends_on_graph(sampler)
+    for count in ("rounds",) if sampler.any_depth else ("num_layers", "rounds"):
         given = getattr(sampler, count, None)
         if not isinstance(given, int) or given < 1:
             raise InputError(
@@ -49,6 +49,8 @@ def check_sampler(
                 f"least 1: self.{count} = 2"
             )
     sampler.fingerprint()
+    if depends:
+        return
     book = PartitionBook(np.arange(3) * ROWS)
     blocks = [made_up_block(part, weighted, index_dtype) for part in range(2)]
     watched = _Watched(sampler, name)
@@ -59,12 +61,20 @@ def check_sampler(
     keys = np.array([3, 4], np.uint64)
     runs = [sample_parts(watched, parts, book, seeds, keys) for _ in range(2)]
     for part, graphs in enumerate(runs[0]):
-        _check_graphs(name, graphs, seeds[part], sampler.num_layers, book.num_nodes)
+        _check_graphs(sampler, graphs, seeds[part], book.num_nodes)
     if [*map(_bytes_of, runs[0])] != [*map(_bytes_of, runs[1])]:
         raise InputError(
             f"sampler: {name} gives other samples for the same arguments: take draws "
             "from daskgnn.kernels.counter beneath step_keys and the nodes' original ids"
         )
+
+
+def _depends_on_graph(sampler: Sampler) -> bool:
+    """Return whether a sampler cannot be tried without the graph that it is for."""
+    own = type(sampler)
+    chooses = own.steps is not Sampler.steps
+    asks = own.summarize is not Sampler.summarize
+    return sampler.any_depth or chooses or asks
 
 
 def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock:
@@ -81,6 +91,18 @@ def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock
 
 class MadeUpSource:
     """A source for the small graph on which samplers are checked."""
+
+    schema = SimpleNamespace(
+        num_nodes=2 * ROWS, num_edges=2 * ROWS * DEGREE, directed=True, weighted=False
+    )
+
+    def load_rows(self, start: int, stop: int) -> AdjacencyBlock:
+        """Return some rows of both parts."""
+        pair = [made_up_block(part, weighted=False, dtype=np.int32) for part in (0, 1)]
+        near = np.concatenate([block.indices for block in pair])
+        near = near[start * DEGREE : stop * DEGREE]
+        indptr = np.arange(stop - start + 1) * DEGREE
+        return AdjacencyBlock(start, indptr, near, np.arange(start, stop))
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
         """Return int64 [n]."""
@@ -99,6 +121,7 @@ class _Watched(Sampler):
         self._sampler, self._name = sampler, name
         self.num_layers, self.rounds = sampler.num_layers, sampler.rounds
         self.exchanges = tuple(sampler.exchanges)
+        self.repeats_nodes = sampler.repeats_nodes
 
     def part_data(self, *given: Any) -> dict[str, np.ndarray]:
         """Call the sampler's, and check that it returns arrays."""
@@ -156,9 +179,10 @@ class _Watched(Sampler):
 
 
 def _check_graphs(
-    name: str, graphs: Any, seeds: list[np.ndarray], num_layers: int, num_nodes: int
+    sampler: Any, graphs: Any, seeds: list[np.ndarray], num_nodes: int
 ) -> None:
     """Refuse what `finish` has returned if it is not a graph for each step."""
+    name = type(sampler).__name__
     if not isinstance(graphs, list | tuple) or len(graphs) != len(seeds):
         raise InputError(
             f"sampler: {name}.finish returns {shown(graphs)} for {len(seeds)} steps, "
@@ -170,14 +194,15 @@ def _check_graphs(
                 f"sampler: {name}.finish returns a list of {shown(graph)}, expected "
                 "daskgnn.sampling.SampledGraph"
             )
-        faults = _faults(graph, run, num_layers, num_nodes)
+        faults = _faults(graph, run, sampler, num_nodes)
         refuse(f"sampler: {name}.finish returns a graph whose ", faults)
 
 
 def _faults(
-    graph: SampledGraph, seeds: np.ndarray, num_layers: int, num_nodes: int
+    graph: SampledGraph, seeds: np.ndarray, sampler: Any, num_nodes: int
 ) -> Iterator[Fault]:
     """Yield what is wrong with a graph: what, what it is, what was expected."""
+    num_layers = sampler.num_layers
     yield from _array("ids", graph.ids, "iu", "int [n]")
     sizes = tuple(graph.sizes)
     right = [int(n) for n in sizes] == sorted(sizes) and len(sizes) == num_layers + 1
@@ -189,7 +214,8 @@ def _faults(
             f"{len(graph.ids)}, the ids",
         )
     known = set(graph.ids.tolist())
-    if len(known) != len(graph.ids) or not known <= set(range(num_nodes)):
+    repeats = len(known) != len(graph.ids) and not sampler.repeats_nodes
+    if repeats or not known <= set(range(num_nodes)):
         yield "ids", f"{graph.ids.tolist()}", f"distinct numbers below {num_nodes}"
     if not np.array_equal(graph.seeds, seeds):
         first = graph.seeds.tolist()
@@ -221,7 +247,7 @@ def _row_faults(graph: SampledGraph, number: int) -> Iterator[Fault]:
             f"{indptr.tolist()}",
             f"at least {least + 1} ascending numbers from 0 to {count}, the edges",
         )
-    starts, ends, indices, weights = graph.layer(number)
+    starts, ends, indices, weights, means = graph.layer(number)
     used = np.concatenate(
         [indices[:0], *(indices[a:b] for a, b in zip(starts, ends, strict=True))]
     )
@@ -231,10 +257,10 @@ def _row_faults(graph: SampledGraph, number: int) -> Iterator[Fault]:
             f"between {used.min()} and {used.max()} for layer {number}",
             f"local numbers below {sources}",
         )
-    if weights is not None:
-        yield from _array(
-            f"{field}.weights", weights, "float32", f"float32 [{count}]", count
-        )
+    for name, array in {"weights": weights, "mean_weights": means}.items():
+        if array is not None:
+            expected = f"float32 [{count}]"
+            yield from _array(f"{field}.{name}", array, "float32", expected, count)
 
 
 def _array(

@@ -9,58 +9,23 @@ their bytes, is not known here.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.errors import InputError
 from daskgnn.kernels.neighbor import ALL
-from daskgnn.seams import required
+from daskgnn.sampling.size import GraphStats, SampleSize, grown
+from daskgnn.seams import plain_attributes, required
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
     from daskgnn.kernels.sampled import SampledGraph
-
-
-@dataclass(frozen=True)
-class GraphStats:
-    """The size of a graph, from which samples are estimated.
-
-    Examples
-    --------
-    >>> from daskgnn.sampling import GraphStats
-    >>> GraphStats(num_nodes=100, num_edges=500)
-    GraphStats(num_nodes=100, num_edges=500)
-    """
-
-    num_nodes: int
-    """Number of nodes, N."""
-    num_edges: int
-    """Number of directed edges, E."""
-
-
-@dataclass(frozen=True)
-class SampleSize:
-    """Roughly how much one step of one part samples.
-
-    Examples
-    --------
-    >>> from daskgnn.sampling import GraphStats, NeighborSampler
-    >>> size = NeighborSampler([3]).estimate(GraphStats(100, 500), num_seeds=10)
-    >>> size.nodes, size.computed, size.edges
-    (40.0, 10.0, 30.0)
-    """
-
-    nodes: float
-    """Number of nodes."""
-    computed: float
-    """Nodes that some layer computes: all but the outermost."""
-    edges: float
-    """Number of edges of the outermost layer."""
+    from daskgnn.kernels.targets import Targets
+    from daskgnn.sampling.steps import StepPlan
 
 
 class Sampler:
@@ -126,16 +91,99 @@ class Sampler:
 
     >>> len(sampler.neighbors_per_layer())
     1
+    >>> sampler.with_summaries([{}, {}]) is sampler.for_graph(None, 1) is sampler
+    True
+    >>> sampler.steps(targets=None, seed=0, num_parts=2)  # of the trainer's seeds
+    >>> sampler.summarize(rows=None)
+    {}
     """
 
     num_layers: int
     """Number of layers of the sampled graphs; the model must have as many."""
+    any_depth: bool = False
+    """Whether `for_graph` sets `num_layers`: the sampler serves models of any depth."""
     rounds: int
     """Number of rounds of request, answer and merge, at least 1."""
     exchanges: tuple[int, ...] = ()
     """Rounds in which parts exchange requests. What part p requests of part q is then
     not answered but passed to q's `merge` as ``answers[p]``, so that parts can add up
     what they know."""
+    repeats_nodes: bool = False
+    """Whether a sampled graph can have the same node several times."""
+    weights_targets: bool = False
+    """Whether sampled graphs have `SampledGraph.target_weights`."""
+    needs_summaries: bool = True
+    """Whether `summarize` is called at all, where it has been overridden: the parts are
+    waited for then before anything is sampled."""
+    evaluates: bool = False
+    """Whether a model's output is defined by what is sampled, so that evaluation
+    samples, too; else it takes all neighbours."""
+
+    def for_graph(self, graph: Any, num_layers: int) -> Sampler:
+        """Return the sampler as it is used with a graph and a model.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        num_layers : int
+            Number of layers of the model.
+
+        Returns
+        -------
+        Sampler
+            By default the sampler as it is.
+        """
+        return self
+
+    def steps(self, targets: Targets, seed: int, num_parts: int) -> StepPlan | None:
+        """Return which subgraphs each step has, of a sampler that chooses its seeds.
+
+        Parameters
+        ----------
+        targets : Targets
+            The training targets.
+        seed : int
+            Seed of the run.
+        num_parts : int
+            Number of parts.
+
+        Returns
+        -------
+        StepPlan or None
+            None, which is the default, where a step has `batch_size` of the targets.
+        """
+        return None
+
+    def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
+        """Return what other parts must know of a part before anything is sampled.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the part, with its `part_data`.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            Small arrays by name: they go through the driver. Empty by default.
+        """
+        return {}
+
+    def with_summaries(self, summaries: Sequence[dict[str, np.ndarray]]) -> Sampler:
+        """Return the sampler with what it must know of all parts.
+
+        Parameters
+        ----------
+        summaries : sequence of dict
+            What `summarize` has returned, by part.
+
+        Returns
+        -------
+        Sampler
+            A copy; by default the sampler as it is.
+        """
+        return self
 
     def check(self, graph: Any) -> None:
         """Raise an `InputError` if the sampler cannot be used with a graph.
@@ -174,7 +222,8 @@ class Sampler:
         Parameters
         ----------
         seeds : list of numpy.ndarray
-            int [k] for each of W steps: the part's seeds, distinct storage ids.
+            int [k] for each of W steps: the part's seeds, distinct storage ids. Of a
+            sampler with `steps`, int64 [s, m]: what the part's subgraphs start from.
         step_keys : numpy.ndarray
             uint64 [W], the key that the draws of each step must depend on.
         book : PartitionBook
@@ -308,12 +357,13 @@ class Sampler:
         tuple of int
             One for each layer, the seeds' layer first; by default, all neighbours.
         """
-        return (int(ALL),) * self.num_layers
+        return (int(ALL),) * max(self.num_layers, 1)
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.
 
-        The estimate is too low for skewed degrees without a fan-out.
+        Neighbours are taken to be anywhere in the graph. The estimate is too low for
+        skewed degrees without a fan-out.
 
         Parameters
         ----------
@@ -327,14 +377,7 @@ class Sampler:
         SampleSize
             Nodes and edges.
         """
-        mean_degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
-        limits = self.neighbors_per_layer()
-        nodes = [float(num_seeds)]
-        for limit in limits:
-            grown = nodes[-1] * (1 + min(limit, mean_degree))
-            nodes.append(min(grown, float(stats.num_nodes)))
-        edges = min(nodes[-2] * min(limits[-1], mean_degree), stats.num_edges)
-        return SampleSize(nodes[-1], nodes[-2], edges)
+        return grown(stats, num_seeds, self.neighbors_per_layer())
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what distinguishes this sampler from others, for checkpoints.
@@ -351,12 +394,4 @@ class Sampler:
         InputError
             If JSON cannot hold these attributes.
         """
-        known = {"sampler": type(self).__qualname__, **vars(self)}
-        try:
-            return json.loads(json.dumps(known))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{type(self).__name__}.fingerprint: {error}; give it a method "
-                "fingerprint(self) that returns what tells two such samplers apart, as "
-                "{'sampler': 'mine', 'k': 3}"
-            ) from error
+        return plain_attributes(self, "sampler")

@@ -82,6 +82,8 @@ class NodeClassification(Task):
     True
     """
 
+    uses_weights = True
+
     def __init__(
         self, loss: Loss | None = None, metric: str | Sequence[str] | None = None
     ) -> None:
@@ -138,7 +140,8 @@ class NodeClassification(Task):
     def loss(self, h: Tensor, batch: TargetBatch) -> Tensor:
         """Return the sum of the losses of a part's nodes, each times its weight."""
         assert self.loss_function is not None  # since `for_graph`
-        return self.reduction.summed(self.loss_function, h, batch.tables["labels"])
+        given = h, batch.tables["labels"]
+        return self.reduction.summed(self.loss_function, *given, batch.weights)
 
     def target_weight(self, batch: TargetBatch) -> float | None:
         """Return the sum of the weights of a part's nodes.
@@ -154,7 +157,7 @@ class NodeClassification(Task):
             What the sum of all parts' losses is divided by, once it is added up as
             well; None for the number of nodes.
         """
-        return self.reduction.weight(batch.tables["labels"])
+        return self.reduction.weight(batch.tables["labels"], batch.weights)
 
     def partial(self, h: np.ndarray, batch: TargetBatch) -> ClassScores:
         """Return a part's counts, sums of losses, and what the metrics need."""

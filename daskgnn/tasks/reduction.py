@@ -42,16 +42,28 @@ class Reduction:
     """float64 [C + 1], of a weighted mean: the weight of each class, and at last that
     of nodes without a label; None where seeds count as often as they have labels."""
 
-    def weight(self, labels: Tensor) -> float | None:
+    def weight(self, labels: Tensor, times: Tensor | None = None) -> float | None:
         """Return the sum of some seeds' weights, if the loss is a weighted mean."""
         if self.name != WEIGHTED:
             return None
-        if self.weights is None:
-            return float((~torch.isnan(labels)).sum())
-        return float(self.weights[CPU.array(labels)].sum())
+        each = self._weights(labels)
+        return float(each.sum() if times is None else each @ CPU.array(times))
 
-    def summed(self, loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the sum over seeds, each times its weight if they have any."""
+    def _weights(self, labels: Tensor) -> np.ndarray:
+        """Return the weights of seeds in a weighted mean, float64 [n]."""
+        if self.weights is None:
+            return CPU.array((~torch.isnan(labels)).sum(dim=1)).astype(np.float64)
+        return self.weights[CPU.array(labels)]
+
+    def summed(
+        self, loss: Loss, outputs: Tensor, labels: Tensor, times: Tensor | None = None
+    ) -> Tensor:
+        """Return the sum over seeds, each times its weight if they have any.
+
+        With `times` (float32 [n]), each is multiplied by its number there, too.
+        """
+        if times is not None:
+            return self._summed_by(loss, outputs, labels, times)
         if self.name == SUM:
             return loss(outputs, labels)
         weight = self.weight(labels)
@@ -60,6 +72,31 @@ class Reduction:
         if not weight:  # a mean over nothing is nan
             return outputs.sum() * 0.0
         return loss(outputs, labels) * weight
+
+    def _summed_by(
+        self, loss: Loss, outputs: Tensor, labels: Tensor, times: Tensor
+    ) -> Tensor:
+        if self.name == WEIGHTED:
+            times = times * CPU.tensor(self._weights(labels)).to(times)
+        # A mean over nothing is nan, which no factor removes.
+        used = times > 0
+        return losses_of_rows(loss, outputs[used], labels[used]) @ times[used]
+
+
+def losses_of_rows(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return what a loss is of each row alone, [n]."""
+
+    def of_one(output: Tensor, label: Tensor) -> Tensor:
+        return loss(output.unsqueeze(0), label.unsqueeze(0))
+
+    if not len(outputs):
+        return outputs.sum(dim=1)
+    try:
+        each: Tensor = torch.func.vmap(of_one)(outputs, labels)
+    except RuntimeError:  # the function looks at values
+        rows = zip(outputs, labels, strict=True)
+        each = torch.stack([of_one(*row) for row in rows])
+    return each
 
 
 def find_reduction(loss: Loss, num_classes: int, *, multilabel: bool) -> Reduction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +48,9 @@ class TargetBatch:
     num_targets: int
     """In a loss, the number of targets of the step over all parts, before
     `Task.expand`; in a score, of the part."""
+    weights: Any = None
+    """float32 [n], what each target's loss is to be multiplied by where the sampler
+    draws targets with unequal probabilities; else None."""
 
     def as_tensors(self, tensor: Callable[[np.ndarray], Tensor]) -> TargetBatch:
         """Return the batch with tensors in place of arrays.
@@ -64,13 +67,15 @@ class TargetBatch:
         """
         tables = {name: tensor(table) for name, table in self.tables.items()}
         values = None if self.values is None else tensor(self.values)
-        return TargetBatch(tensor(self.rows), tables, values, self.num_targets)
+        weights = None if self.weights is None else tensor(self.weights)
+        return TargetBatch(tensor(self.rows), tables, values, self.num_targets, weights)
 
 
 def target_batch(step: PreparedStep, names: tuple[str, ...]) -> TargetBatch:
     """Return the targets of a prepared step, with rows of the tables named."""
     tables = dict.fromkeys(names, step.labels)
-    return batch_of(step.targets, step.sizes[0], tables, step.num_seeds)
+    batch = batch_of(step.targets, len(step.labels), tables, step.num_seeds)
+    return replace(batch, weights=step.graph.target_weights)
 
 
 def batch_of(
@@ -168,6 +173,8 @@ class Task:
 
     tables: tuple[str, ...] = ("labels",)
     """Node tables that `loss` and `partial` need of the targets' nodes."""
+    uses_weights: bool = False
+    """Whether `loss` multiplies by `TargetBatch.weights`, as some samplers need."""
 
     def for_graph(self, graph: Graph) -> Task:
         """Return the task with what it needs to know of a graph.

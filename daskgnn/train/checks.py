@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import dask
@@ -15,6 +16,7 @@ from daskgnn.sampling.check import check_sampler
 from daskgnn.train.options.option import Option, taken
 from daskgnn.train.options.options import TRAINER
 from daskgnn.train.options.plainoptions import WARMUP_STEPS
+from daskgnn.train.options.samplers import make_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.memory.data import GraphData
+    from daskgnn.kernels.seeds import SeedPlan
+    from daskgnn.kernels.targets import Targets
     from daskgnn.sampling import Sampler
+    from daskgnn.tasks.task import Task
     from daskgnn.train.options.options import TrainOptions
 
 _SHORT_FORMS = {"sampler": ("num_neighbors", "sample_by"), "task": ("loss", "metric")}
@@ -73,6 +78,8 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
     """
     for name, short in _SHORT_FORMS.items():
         both = [w for w in short if w in given and given.get(name) is not None]
+        if isinstance(given.get(name), str):
+            continue
         if both:
             raise InputError(
                 f"{name}= and {both[0]}= say the same: give one of them, "
@@ -147,9 +154,18 @@ def choose_sampler(
                 "in num_neighbors=[15, 10]"
             )
         sampler = NeighborSampler(fan_outs, options["sample_by"])
+    elif isinstance(sampler, str):
+        how = options["num_neighbors"], options["sample_by"]
+        sampler = make_sampler(sampler, *how)
     check_sampler(sampler, weighted=graph.weighted, index_dtype=graph.index_dtype)
     sampler.check(graph)
-    layers = getattr(model, "num_layers", sampler.num_layers)
+    layers = getattr(model, "num_layers", getattr(sampler, "num_layers", 0))
+    if not layers and sampler.any_depth:
+        raise ModelError(
+            f"{type(model).__name__} does not say how many layers it has, which "
+            f"sampler {type(sampler).__name__} must know: self.num_layers = 2"
+        )
+    sampler = sampler.for_graph(graph, layers)
     if layers != sampler.num_layers or not layers:
         name, given = next(iter(sampler.fingerprint().items()))
         raise ModelError(
@@ -157,6 +173,42 @@ def choose_sampler(
             "layers: give one fan-out per layer"
         )
     return sampler
+
+
+def planned(sampler: Sampler, plan: SeedPlan, num_parts: int, task: Task) -> SeedPlan:
+    """Return the plan of a run whose sampler may choose the seeds of each step.
+
+    Raises
+    ------
+    InputError
+        If the task does not go together with the sampler.
+    """
+    if sampler.weights_targets and not task.uses_weights:
+        name = type(task).__name__
+        raise InputError(
+            f"task: sampler {type(sampler).__name__} weighs targets, and {name}.loss "
+            "does not say that it multiplies by batch.weights: uses_weights = True"
+        )
+    return replace(plan, chosen=sampler.steps(plan.in_order, plan.seed, num_parts))
+
+
+def check_readout(sampler: Sampler, targets: Targets, task: Task) -> None:
+    """Refuse targets of several nodes where an output is that of a seed's subgraph.
+
+    Parameters
+    ----------
+    targets : Targets
+        A few of the training targets, expanded.
+
+    Raises
+    ------
+    InputError
+    """
+    if sampler.evaluates and targets.nodes.shape[1] > 1:
+        raise InputError(
+            f"task: {type(task).__name__} has targets of several nodes, and sampler "
+            f"{type(sampler).__name__} pools the subgraph of each: use readout='seed'"
+        )
 
 
 def check_worker_limit(

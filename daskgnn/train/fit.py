@@ -172,7 +172,7 @@ class Fit:
                 "loss": told.loss,
                 "seconds": round(took, 6),
             }
-            seeds = self.plan.num_targets(window.first + i)
+            seeds = self.plan.num_targets(window.epoch, window.first + i)
             for sums in (run_state.epoch, run_state.total):
                 sums.loss += told.loss * seeds
                 sums.seeds += seeds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from daskgnn.kernels.batch import StepMeta
 from daskgnn.kernels.counter import DROPOUT, EXPANSION, SAMPLING, derive_key
 from daskgnn.kernels.seeds import SeedPlan, cut_runs
 from daskgnn.kernels.targets import distinct_nodes
+from daskgnn.sampling.steps import runs_of
 from daskgnn.train.compute.gradients import (
     SYNCHRONOUS,
     Gradients,
@@ -21,7 +23,7 @@ from daskgnn.train.compute.gradients import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from daskgnn.kernels.targets import TargetRows, Targets
 
@@ -113,25 +115,34 @@ class WindowPlanner:
 
     def seeds(self, window: Window) -> WindowSeeds:
         """Return the window's seeds, by part and step, and the steps' keys."""
-        if window.epoch != self._epoch:
-            self._permutation = self.plan.permutation(window.epoch)
-            self._epoch = window.epoch
         parts = range(self.num_parts)
         runs: list[list[np.ndarray]] = [[] for _ in parts]
         rows: list[list[TargetRows | None]] = [[] for _ in parts]
         keys, meta = [], []
         for step in range(window.first, window.first + window.size):
             counter = (self.plan.seed, window.epoch, step)
-            targets = self._targets(step, derive_key(EXPANSION, *counter))
-            for part, (nodes, which) in enumerate(self._cut(targets)):
+            for part, (nodes, which) in enumerate(self._runs(window.epoch, step)):
                 runs[part].append(nodes)
                 rows[part].append(which)
             keys.append(derive_key(SAMPLING, *counter))
-            count = self.plan.num_targets(step)
+            count = self.plan.num_targets(window.epoch, step)
             meta.append(StepMeta(derive_key(DROPOUT, *counter), count))
         simple = all(which is None for part in rows for which in part)
         given = None if simple else rows
         return WindowSeeds(runs, np.array(keys, np.uint64), meta, given)
+
+    def _runs(
+        self, epoch: int, step: int
+    ) -> Iterable[tuple[np.ndarray, TargetRows | None]]:
+        """Return what each part samples from in a step, and which target has which."""
+        if self.plan.chosen is not None:
+            starts = self.plan.chosen.starts(epoch, step)
+            return ((run, None) for run in runs_of(starts, self.num_parts))
+        if epoch != self._epoch:
+            self._permutation = self.plan.permutation(epoch)
+            self._epoch = epoch
+        key = derive_key(EXPANSION, self.plan.seed, epoch, step)
+        return self._cut(self._targets(step, key))
 
     def _cut(self, targets: Targets) -> Iterator[tuple[np.ndarray, TargetRows | None]]:
         """Yield each part's run of a step's targets: nodes, and which has which."""
@@ -155,10 +166,13 @@ class WindowPlanner:
     def updates(self, window: Window) -> Iterator[UpdateOptions]:
         """Yield how each step's gradient is used, but for the optimizer's settings."""
         per_epoch = self.plan.steps_per_epoch
-        seeds = [self.plan.batch_size] * (per_epoch - 1)
-        seeds.append(self.plan.num_targets(per_epoch - 1))
         first = self._first_step(window)
-        found = step_weights(self.gradients, seeds, window.first, window.size)
+        found = step_weights(
+            self.gradients.accumulate,
+            partial(self.plan.num_targets, window.epoch),
+            per_epoch,
+            range(window.first, window.first + window.size),
+        )
         for i, (weight, applies) in enumerate(found):
             late = self.gradients.staleness_of(first + i)
             done = window.first + i + 1

@@ -9,11 +9,11 @@ from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.sources.stored import MemorySource
 from daskgnn.paths import is_url
-from daskgnn.sampling import NeighborSampler
 from daskgnn.tasks.node import NodeClassification
 from daskgnn.train.modelsettings import describe_model
 from daskgnn.train.options.options import RUN, TRAINER, of_older_run
 from daskgnn.train.options.plainoptions import PlainOptions
+from daskgnn.train.options.samplers import text_of
 from daskgnn.train.rundirectory import SETTINGS, STORE, write_settings
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def trainer_options(settings: dict[str, Any]) -> dict[str, Any]:
 
     Runs of older versions lack newer settings, or have null for them.
     """
-    names = [n for n in PlainOptions.__annotations__ if settings.get(n) is not None]
+    names = [*PlainOptions.__annotations__, "sampler"]
+    names = [name for name in names if settings.get(name) is not None]
     found = {name: settings[name] for name in names}
     own = settings.get(PYTHON) or {}
     return found | {name: own[name] for name in PLAIN if name in own}
@@ -115,10 +116,13 @@ def _settings_of(trainer: Trainer, out: Storage, epochs: int) -> dict[str, Any]:
     settings = {name: option.default for name, option in RUN.items()}
     settings |= {name: options[name] for name in PlainOptions.__annotations__}
     settings |= {"recipe": False, "epochs": epochs, **_cluster(trainer)}
-    sampler = options["sampler"]
-    if type(sampler) is NeighborSampler:
-        settings |= sampler.fingerprint()
-        options["sampler"] = None
+    named = options["sampler"]
+    if not isinstance(named, str):
+        named = text_of(named)
+    if named is not None:
+        settings["sampler"], options["sampler"] = named, None
+        fan_outs = getattr(trainer.deployment.sampler, "num_neighbors", None)
+        settings["num_neighbors"] = fan_outs
     if type(options["task"]) is NodeClassification:
         options["task"], options["loss"] = None, options["task"].given_loss
     own |= {n: _words(options[n]) for n in _OBJECTS if options[n] is not None}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from daskgnn.display import html_table
 from daskgnn.tasks.task import reduction_of
 from daskgnn.train.compute.state import hash_parameters
+from daskgnn.train.options.samplers import text_of
 from daskgnn.train.renewal import exact_scores
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def _drawn(trainer: Trainer) -> dict[str, Any]:
     options, sampler = trainer.options, trainer.options["sampler"]
     drawn: dict[str, Any] = {"num_neighbors": options["num_neighbors"]}
     if sampler is not None:
-        drawn = {"sampler": type(sampler).__name__}
+        named = sampler if isinstance(sampler, str) else text_of(sampler)
+        drawn = {"sampler": named or type(sampler).__name__}
     rate = trainer.run_state.schedule.options()[0].get("lr")
     return {**drawn, "batch_size": options["batch_size"], "lr": rate}

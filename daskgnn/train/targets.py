@@ -137,6 +137,8 @@ class GivenTargets:
 
     def seeds_of_step(self, plan: SeedPlan) -> int:
         """Return about how many seeds a step has: the distinct nodes of its targets."""
+        if plan.chosen is not None:
+            return int(plan.chosen.seeds_per_step)
         targets = plan.in_order.take(slice(plan.batch_size))
         expanded = self.expand(targets, derive_key(EXPANSION, self.seed))
         if expanded is targets and targets.nodes.shape[1] == 1:

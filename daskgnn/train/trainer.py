@@ -8,7 +8,14 @@ from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.ahead import Lookahead
-from daskgnn.train.checks import check_count, check_graph, check_options, choose_sampler
+from daskgnn.train.checks import (
+    check_count,
+    check_graph,
+    check_options,
+    check_readout,
+    choose_sampler,
+    planned,
+)
 from daskgnn.train.compute.schedule import new_schedule
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.deployment import Deployment, find_workers
@@ -123,14 +130,17 @@ class Trainer(TrainResults):
         """All options, as they are used."""
         self.task = chosen_task(self.options, model, graph)
         targets = GivenTargets(self.task, graph, self.options["seed"])
-        self.plan = targets.plan(self.options["batch_size"])
+        plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
+        self.plan = planned(sampler, plan, graph.num_parts, self.task)
         progress = chosen_progress(self.options["progress"])
         kept = self.options["keep_checkpoints"]
         self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        seen = model, self.task, graph, targets.few(self.plan), sampler.num_layers
+        few = targets.few(self.plan)
+        check_readout(sampler, few, self.task)
+        seen = model, self.task, graph, few, sampler.num_layers
         self.given = GivenModel(*seen, self.options)
         program = self.given.tried()
         start = TrainState.begun(self.given.take())
@@ -263,7 +273,7 @@ class Trainer(TrainResults):
     ) -> dict[str, Any]:
         """Return exact scores of a split, with the best parameters.
 
-        All neighbours are used, not a sample.
+        All neighbours are used, not a sample, unless the sampler pools subgraphs.
 
         Parameters
         ----------
@@ -311,9 +321,9 @@ class Trainer(TrainResults):
     ) -> da.Array | Path:
         """Return the model's outputs, with the best parameters.
 
-        All neighbours are used, not a sample. The rows of a few nodes of a large graph
-        are computed from their neighbourhoods alone: they are equal to the others up to
-        rounding.
+        All neighbours are used, not a sample, unless the sampler pools subgraphs. The
+        rows of a few nodes of a large graph are computed from their neighbourhoods
+        alone: they are equal to the others up to rounding.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ from daskgnn.errors import InputError
 from daskgnn.kernels.compress import HALVES, Compression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from daskgnn.train.options.options import TrainOptions
 
@@ -234,23 +234,26 @@ class UpdateOptions:
 
 
 def step_weights(
-    gradients: Gradients, seeds: list[int], first: int, size: int
+    count: int, seeds: Callable[[int], int], per_epoch: int, steps: Iterable[int]
 ) -> Iterator[tuple[float, bool]]:
     """Yield each step's weight in its update, and whether it is the update's last.
 
     Parameters
     ----------
-    seeds : list of int
-        Of every step of the epoch. Updates do not reach over its end.
-    first, size : int
+    count : int
+        Steps of an update, which does not reach over the end of the epoch.
+    seeds : callable
+        Number of a step in its epoch -> seeds.
+    per_epoch : int
+        Steps of an epoch.
+    steps : iterable of int
         The steps that are asked for.
     """
-    count = gradients.accumulate
-    for step in range(first, first + size):
+    for step in steps:
         begin = step - step % count
-        together = seeds[begin : begin + count]
-        last = step == begin + len(together) - 1
-        yield seeds[step] / sum(together), last
+        together = range(begin, min(begin + count, per_epoch))
+        total = sum(seeds(other) for other in together)
+        yield seeds(step) / total if total else 1.0, step == together[-1]
 
 
 def staleness_counts(gradients: Gradients, first: int, last: int) -> dict[str, int]:

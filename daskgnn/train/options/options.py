@@ -21,6 +21,7 @@ from daskgnn.train.options.plainoptions import (
     TRAINING,
     PlainOptions,
 )
+from daskgnn.train.options.samplers import checked
 
 if TYPE_CHECKING:
     from daskgnn.tasks.loss import Loss
@@ -30,8 +31,17 @@ if TYPE_CHECKING:
 class TrainOptions(PlainOptions, total=False):
     """The keyword arguments of `Trainer`."""
 
-    sampler: Annotated[Any, Option(group=SAMPLING, type_name="Sampler", fact="sampler")]
-    """A sampler, instead of `num_neighbors` and `sample_by`."""
+    sampler: Annotated[
+        Any,
+        Option(
+            group=SAMPLING, type_name="Sampler or str", check=checked, fact="sampler"
+        ),
+    ]
+    """A sampler, or the name of one with its options: "labor", "ladies:size=512".
+
+    None is "neighbor". Only "neighbor" and "labor" take `num_neighbors`; see
+    docs/sampling.md.
+    """
     task: Annotated[Any, Option(group=TRAINING, type_name="Task", fact="task")]
     """What is predicted and how it is scored, instead of `loss`."""
     loss: Annotated["Loss | None", Option(type_name="callable", fact="loss")]
@@ -118,6 +128,17 @@ class RunOptions(PlainOptions, total=False):
     """Dropout probability of input features."""
     norm: Annotated[Literal["none", "layer"], Option("none", fact="model")]
     """Normalisation of hidden rows."""
+    sampler: Annotated[
+        str | None,
+        Option(
+            group=SAMPLING,
+            metavar="NAME[:OPTION=VALUE,...]",
+            shown="neighbor",
+            check=checked,
+            fact="sampler",
+        ),
+    ]
+    """How each step's graph is sampled: see "daskgnn samplers"."""
     start_from: Annotated[
         str | None, Option(group=TRAINING, kind="path", metavar="RUN", flag="--from")
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.options.options import RUN
+from daskgnn.train.options.samplers import fan_outs_refused, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +79,8 @@ def with_recipe(
     if "num_layers" in chosen and "num_neighbors" not in chosen:
         recipe.pop("num_neighbors", None)
     out = {**defaults, **recipe, **chosen}
+    if is_named(out["sampler"], takes_fan_outs=False):
+        return _without_fan_outs(out, chosen)
     if out["num_neighbors"] is None:
         layers = out["num_layers"] or 2
         out["num_neighbors"] = [
@@ -86,3 +89,10 @@ def with_recipe(
     if out["num_layers"] is None:
         out["num_layers"] = len(out["num_neighbors"])
     return out
+
+
+def _without_fan_outs(out: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return all settings of a run whose sampler takes no fan-outs."""
+    if "num_neighbors" in chosen:
+        raise fan_outs_refused(out["sampler"])
+    return {**out, "num_neighbors": None, "num_layers": out["num_layers"] or 2}

@@ -1,0 +1,386 @@
+"""What samplers of subgraphs share: all edges between the nodes that are drawn."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.errors import InputError
+from daskgnn.kernels.idset import IdSet
+from daskgnn.kernels.induced import (
+    NodeSets,
+    SubgraphRows,
+    induced_rows,
+    join_subgraphs,
+)
+from daskgnn.kernels.threads import for_each
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.values import is_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.entries import PartRows
+    from daskgnn.kernels.induced import InducedRows
+    from daskgnn.kernels.sampled import SampledGraph
+    from daskgnn.kernels.targets import Targets
+
+
+@dataclass(frozen=True)
+class Subgraphs:
+    """What is known of a part's subgraphs, for all steps of a window."""
+
+    sets: NodeSets
+    """The nodes of each, or what they are drawn from."""
+    steps: np.ndarray
+    """int64 [W + 1], where each step's subgraphs begin."""
+
+
+class SubgraphSampler(Sampler):
+    """Base of samplers whose steps consist of subgraphs: sets of nodes, and all edges
+    between them.
+
+    All layers use the same edges. Training nodes come first, so that the last layer is
+    computed for them alone; a subgraph without any is left out.
+
+    Subclasses draw the sets. `for_graph` gives them what is declared here.
+    """
+
+    name: str
+    """Of the sampler, in messages."""
+    subgraphs: int | None
+    """Number of subgraphs of a step, over all parts; None for one a part."""
+    num_layers: int | None = None
+    num_subgraphs: int
+    """`subgraphs`, as it is used."""
+    index_dtype: np.dtype
+    """Of storage ids."""
+    train_digest: str
+    """Identifies the training split."""
+
+    def for_graph(self, graph: Any, num_layers: int) -> Any:
+        """Return the sampler as it is used with a graph and a model.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        num_layers : int
+            Number of layers of the model.
+
+        Returns
+        -------
+        Sampler
+            A copy.
+
+        Raises
+        ------
+        InputError
+            As `check`.
+        """
+        self.check(graph)
+        sampler = copy.copy(self)
+        sampler.num_layers = num_layers
+        sampler.num_subgraphs = self.subgraphs or graph.num_parts
+        sampler.index_dtype = graph.index_dtype
+        sampler.train_digest = _digest(graph.splits.get("train", np.empty(0)))
+        return sampler
+
+    def check(self, graph: Any) -> None:
+        """Check that parts have whole rows.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is to be trained on.
+
+        Raises
+        ------
+        InputError
+            If the graph is a vertex-cut.
+        """
+        if graph.held_book is not None:
+            raise InputError(
+                f"sampler {self.name!r} needs undivided rows, and graph "
+                f"{graph.name!r} is a vertex-cut (method "
+                f"{graph.partitioner['method']!r}): partition it with method='fennel'"
+            )
+
+    def check_targets(self, targets: Targets) -> None:
+        """Refuse targets other than the nodes of the training split.
+
+        Parameters
+        ----------
+        targets : Targets
+            The training targets.
+
+        Raises
+        ------
+        InputError
+            In one line.
+        """
+        if not targets.are_nodes():
+            raise InputError(
+                f"sampler {self.name!r} chooses nodes to train on, and the task's "
+                "targets are no single nodes: use sampler='neighbor'"
+            )
+        if _digest(targets.nodes[:, 0]) != self.train_digest:
+            raise InputError(
+                f"sampler {self.name!r} trains on the graph's training split, and the "
+                "task has other targets: give these as the split, or use "
+                "sampler='neighbor'"
+            )
+
+    def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
+        """Return which nodes are for training.
+
+        Parameters
+        ----------
+        block : AdjacencyBlock
+            The part's rows.
+        source : object
+            Its ``schema.splits`` has the training nodes.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            "is_train", bool [rows].
+        """
+        is_train = np.zeros(block.num_rows, np.bool_)
+        nodes = source.schema.splits.get("train", np.empty(0, np.int64)) - block.start
+        is_train[nodes[(nodes >= 0) & (nodes < block.num_rows)]] = True
+        return {"is_train": is_train}
+
+    def request(
+        self, frontier: Subgraphs, round: int, owner: int, book: PartitionBook
+    ) -> NodeSets:
+        """Return the sets of those subgraphs that a part has nodes of.
+
+        Parameters
+        ----------
+        frontier : Subgraphs
+            The part's frontier.
+        round : int
+            Number of the round, from 0.
+        owner : int
+            The part that is asked.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        NodeSets
+            A set for each subgraph of the window; empty where there is nothing to ask.
+        """
+        low, high = (int(bound) for bound in self.set_bounds(book)[owner : owner + 2])
+        sets = [frontier.sets.of(number) for number in range(len(frontier.sets))]
+        asked = [s if _any_between(s, low, high) else s[:0] for s in sets]
+        return NodeSets.join(asked, frontier.sets.ids.dtype)
+
+    def set_bounds(self, book: PartitionBook) -> np.ndarray:
+        """Return where each part begins among the numbers that sets consist of.
+
+        Parameters
+        ----------
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 [P + 1]; by default, of nodes.
+        """
+        return book.bounds
+
+    def nodes_of(self, members: np.ndarray) -> np.ndarray:
+        """Return the nodes of a set, which may consist of something else.
+
+        Parameters
+        ----------
+        members : numpy.ndarray
+            int [m].
+
+        Returns
+        -------
+        numpy.ndarray
+            int [n], ascending storage ids; by default, `members`.
+        """
+        return members
+
+    def answer(
+        self,
+        rows: PartRows,
+        asked: NodeSets,
+        step_keys: np.ndarray,
+        round: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> Any:
+        """Return the rows of the subgraphs' nodes, with the neighbours that are there.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the owner.
+        asked : NodeSets
+            The nodes of each subgraph.
+        step_keys : numpy.ndarray
+            uint64 [W], of the window's steps.
+        round : int
+            Number of the round, from 0.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        SubgraphRows
+            Rows for each subgraph.
+        """
+        found = self.of_sets(rows, asked, book, threads, partial(induced_rows, rows))
+        return SubgraphRows(tuple(found))
+
+    def of_sets(
+        self,
+        rows: PartRows,
+        asked: NodeSets,
+        book: PartitionBook,
+        threads: int,
+        function: Callable[[IdSet, np.ndarray], Any],
+    ) -> list[Any]:
+        """Return what a function says of each set and the part's own nodes of it.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the owner.
+        asked : NodeSets
+            The sets that are asked for; empty ones are not.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int
+            Threads that may be used.
+        function : callable
+            (set of nodes, int64 [r] rows counted from the part's first) -> anything.
+
+        Returns
+        -------
+        list
+            One for each set, None for empty ones.
+        """
+        block = rows.block
+
+        def called(number: int) -> Any:
+            members = asked.of(number)
+            if not len(members):
+                return None
+            nodes = self.nodes_of(members)
+            ends = (block.start, block.start + block.num_rows)
+            first, last = np.searchsorted(nodes, ends)
+            own = nodes[first:last].astype(np.int64) - block.start
+            return function(IdSet.of([nodes], 0, book.num_nodes), own)
+
+        return for_each(called, range(len(asked)), threads)
+
+    def merge(
+        self,
+        frontier: Subgraphs,
+        answers: dict[int, SubgraphRows],
+        round: int,
+        part: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> Any:
+        """Return the graph of each step.
+
+        Parameters
+        ----------
+        frontier : Subgraphs
+            The part's frontier before.
+        answers : dict of SubgraphRows
+            Rows by part.
+        round : int
+            Number of the round, from 0.
+        part : int
+            Number of the part.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        list of SampledGraph
+            One for each step.
+        """
+        layers = self.num_layers
+        assert layers is not None  # since `for_graph`
+        given = [answers[owner].subgraphs for owner in sorted(answers)]
+
+        def joined(step: tuple[int, int]) -> SampledGraph:
+            known = [
+                (self.nodes_of(frontier.sets.of(number)), _rows_of(given, number))
+                for number in range(*step)
+            ]
+            return join_subgraphs(known, layers, self.index_dtype)
+
+        return for_each(joined, list(pairwise(frontier.steps.tolist())), threads)
+
+    def finish(self, frontier: list[SampledGraph]) -> list[SampledGraph]:
+        """Return the graph of each step.
+
+        Parameters
+        ----------
+        frontier : list of SampledGraph
+            As merged.
+
+        Returns
+        -------
+        list of SampledGraph
+            The same.
+        """
+        return frontier
+
+
+def _rows_of(
+    answers: Sequence[tuple[InducedRows | None, ...]], number: int
+) -> list[InducedRows]:
+    """Return a subgraph's rows, in the order of the parts that have them."""
+    given = (answer[number] for answer in answers)
+    return [rows for rows in given if rows is not None]
+
+
+def _any_between(members: np.ndarray, low: int, high: int) -> bool:
+    """Return whether some of the ascending numbers are in [low, high)."""
+    first, last = np.searchsorted(members, (low, high))
+    return bool(last > first)
+
+
+def _digest(ids: np.ndarray) -> str:
+    """Return a short name of some ids."""
+    return hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
+
+
+def check_size(sampler: str, option: str, value: Any, corrected: str) -> int:
+    """Return a whole number of at least 1.
+
+    Raises
+    ------
+    InputError
+        In one line.
+    """
+    if not is_whole(value) or value < 1:
+        raise InputError(
+            f"sampler {sampler!r}: {option}={value!r}, expected a whole number of at "
+            f"least 1, as in sampler={corrected!r}"
+        )
+    return int(value)

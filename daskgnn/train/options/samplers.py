@@ -1,0 +1,248 @@
+"""Samplers by name, with options: ``labor``, ``ladies:size=512``, ``saint:kind=walk``.
+
+Nothing heavy is imported before a sampler is made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskgnn.sampling import Sampler
+
+
+@dataclass(frozen=True)
+class KnownSampler:
+    """A sampler that has a name."""
+
+    module: str
+    """In `daskgnn.sampling`."""
+    kind: str
+    """Its class."""
+    draws: str
+    """What it draws, in a few words."""
+    use: str
+    """When to use it."""
+    keeps: str
+    """On what its results depend, besides the seed."""
+    takes_fan_outs: bool = False
+    """Whether it takes `num_neighbors`."""
+
+    def load(self) -> type[Sampler]:
+        """Return the class."""
+        module = import_module(f"daskgnn.sampling.{self.module}")
+        found: type[Sampler] = getattr(module, self.kind)
+        return found
+
+
+SAMPLERS: dict[str, KnownSampler] = {
+    "neighbor": KnownSampler(
+        "neighbor",
+        "NeighborSampler",
+        "so many neighbours of each node, hop by hop",
+        "first: it always works",
+        "nothing else",
+        takes_fan_outs=True,
+    ),
+    "labor": KnownSampler(
+        "labor",
+        "LaborSampler",
+        "on average so many neighbours of each node, the same ones where it can",
+        "for large graphs: fewer distinct nodes, as accurate",
+        "nothing else (variant=0); order of the partition (others)",
+        takes_fan_outs=True,
+    ),
+    "fastgcn": KnownSampler(
+        "fastgcn",
+        "FastGCNSampler",
+        "so many nodes a layer, by fixed probabilities",
+        "for many layers, where all nodes are alike",
+        "order of the partition (form=replacement)",
+    ),
+    "ladies": KnownSampler(
+        "ladies",
+        "LadiesSampler",
+        "so many nodes a layer, among the neighbours of the one before",
+        "for many layers: the work grows with their number alone",
+        "order of the partition (form=replacement)",
+    ),
+    "cluster": KnownSampler(
+        "cluster",
+        "ClusterSampler",
+        "whole clusters of the store, and the edges between them",
+        "for large graphs with many training nodes: nothing is sent",
+        "clusters, subgraphs",
+    ),
+    "shadow": KnownSampler(
+        "shadow",
+        "ShadowSampler",
+        "a small subgraph for each seed",
+        "for models with more layers than the seeds need hops",
+        "nothing else",
+    ),
+}
+"""By name."""
+
+
+def is_named(sampler: Any, *, takes_fan_outs: bool) -> bool:
+    """Return whether this is the name of a sampler that takes fan-outs, or takes none.
+
+    Raises
+    ------
+    InputError
+        If it is a name that is not known.
+    """
+    if not isinstance(sampler, str):
+        return False
+    return _known(parsed(sampler)[0]).takes_fan_outs == takes_fan_outs
+
+
+def checked(name: str, value: Any) -> Any:
+    """Return an object, or a text whose name and options are known.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(value, str):
+        _checked_options(*parsed(value))
+    return value
+
+
+def parsed(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options in ``name:option=value,option=value``.
+
+    Raises
+    ------
+    InputError
+        If it is not of this form.
+    """
+    name, _, rest = text.strip().partition(":")
+    options: dict[str, Any] = {}
+    for pair in filter(None, rest.split(",")):
+        option, equals, value = pair.partition("=")
+        if not equals or not option.strip() or not value.strip():
+            raise InputError(
+                f"sampler={text!r}: {pair!r} is no option with a value, as in "
+                "ladies:size=512,form=poisson"
+            )
+        options[option.strip()] = _value(value.strip())
+    return name.strip(), options
+
+
+def make_sampler(
+    text: str, num_neighbors: Sequence[Any] | None, sample_by: str = "uniform"
+) -> Sampler:
+    """Return the sampler that a text names.
+
+    Parameters
+    ----------
+    text : str
+        A name and options.
+    num_neighbors : sequence or None
+        Fan-outs, for samplers that take them.
+    sample_by : str
+        What neighbours are drawn in proportion to, likewise.
+
+    Raises
+    ------
+    InputError
+        In one line.
+    """
+    name, options = parsed(text)
+    known = _known(name)
+    takes = _checked_options(name, options)
+    if not known.takes_fan_outs:
+        if num_neighbors is not None:
+            raise fan_outs_refused(text)
+        return known.load()(**options)
+    if num_neighbors is None:
+        raise InputError(
+            f"sampler={text!r} needs num_neighbors: give one fan-out per layer, hop 1 "
+            "first, as in num_neighbors=[15, 10]"
+        )
+    if sample_by != "uniform" and "sample_by" in takes:
+        options.setdefault("sample_by", sample_by)
+    sampler: Any = known.load()
+    made: Sampler = sampler(num_neighbors, **options)
+    return made
+
+
+def fan_outs_refused(text: str) -> InputError:
+    """Return what to raise where a sampler is given fan-outs that it does not take."""
+    return InputError(
+        f"sampler={text!r} takes no num_neighbors: leave it out; its own options are "
+        'in "daskgnn samplers"'
+    )
+
+
+def text_of(sampler: Any) -> str | None:
+    """Return the text that names a sampler; None of one that has no name."""
+    for name, known in SAMPLERS.items():
+        if type(sampler).__name__ != known.kind or type(sampler) is not known.load():
+            continue
+        given = {o: (getattr(sampler, o), d) for o, d in options_of(name).items()}
+        if any(hasattr(value, "shape") for value, _ in given.values()):
+            return None  # an array has no name
+        words = [
+            f"{option}={value}"
+            for option, (value, default) in given.items()
+            if value != default
+        ]
+        return f"{name}:{','.join(words)}" if words else name
+    return None
+
+
+def _known(name: str) -> KnownSampler:
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    near = get_close_matches(name, SAMPLERS, 1)
+    meant = f": did you mean {near[0]!r}?" if near else ""
+    raise InputError(
+        f"sampler={name!r} is unknown, expected one of {', '.join(SAMPLERS)}{meant}"
+    )
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """Return the options of a sampler and their defaults; fan-outs are none.
+
+    Raises
+    ------
+    InputError
+        If the name is not known.
+    """
+    found = inspect.signature(_known(name).load()).parameters.values()
+    return {p.name: p.default for p in found if p.name != "num_neighbors"}
+
+
+def _checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return all options of a sampler; refuse one that it does not have."""
+    takes = options_of(name)
+    for option in options:
+        if option not in takes:
+            near = get_close_matches(option, takes, 1)
+            meant = f": did you mean {near[0]!r}?" if near else ""
+            has = ", ".join(takes) or "none"
+            raise InputError(
+                f"sampler {name!r} has no option {option!r}, its options are {has}"
+                f"{meant}"
+            )
+    return takes
+
+
+def _value(word: str) -> Any:
+    """Return a number or a truth value where a word is one."""
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "none": None}.get(word.lower(), word)
