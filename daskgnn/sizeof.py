@@ -23,7 +23,6 @@ def _register_dataclasses(sizeof: Any) -> None:
     from daskgnn.dataflow.timing import Timed
     from daskgnn.kernels.record import ArrayRecord, array_bytes
     from daskgnn.kernels.sampled import SampledWindow
-    from daskgnn.prepare.rowfiles import SortedRows
     from daskgnn.tasks.scores import ClassScores, Ranking
     from daskgnn.train.compute.state import TrainState, Weights
 
@@ -38,7 +37,6 @@ def _register_dataclasses(sizeof: Any) -> None:
         Ranking,
         SampledWindow,
         Sampling,
-        SortedRows,
         Timed,
         TrainState,
         Weights,

@@ -11,6 +11,7 @@ import numpy as np
 
 from daskgnn.graph.edges.rowsort import sort_rows
 from daskgnn.kernels.jit import njit
+from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -114,7 +115,7 @@ class RowFiles:
 
 
 @dataclass(frozen=True)
-class SortedRows:
+class SortedRows(ArrayRecord):
     """Finished CSR rows `first` to ``last - 1``."""
 
     first: int
