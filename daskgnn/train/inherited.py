@@ -24,7 +24,6 @@ import daskgnn.dataflow.evaluate
 import daskgnn.dataflow.timing
 import daskgnn.graph.opening
 import daskgnn.nn
-import daskgnn.prepare
 import daskgnn.train.compute.exact
 import daskgnn.train.deployment  # noqa: F401
 
