@@ -14,7 +14,7 @@ from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.counter import GOLDEN
 from daskgnn.kernels.frontier import offsets
-from daskgnn.kernels.hops import Request, StepNodes, frozen_all
+from daskgnn.kernels.hops import Request, StepNodes, first_nodes, frozen_all, request
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.merge import Answers, add_rows, by_owner
 from daskgnn.kernels.record import ArrayRecord
@@ -183,6 +183,52 @@ class LayerNodes(ArrayRecord):
     """Without rows; of the destinations of the last layer it knows the degrees."""
     rows: tuple[LocalRows, ...] = ()
     """One CSR for each layer so far."""
+
+
+@dataclass(frozen=True)
+class LayerMembers(ArrayRecord):
+    """A part's own sampled nodes, as they are sent to all parts."""
+
+    layers: tuple[Members, ...]
+    seeds: Request
+    """The part's seeds, where other parts must know them."""
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Those of the first layer."""
+        return self.layers[0].ids
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays in bytes."""
+        return self.seeds.nbytes + sum(layer.nbytes for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class LayerWindow(ArrayRecord):
+    """A part's window: what it has drawn, and the layers it has built."""
+
+    steps: tuple[LayerNodes, ...]
+    step_keys: np.ndarray
+    """uint64 [W]"""
+    own: Any = None
+    """What the part has drawn of its own nodes, or is about to."""
+    members: tuple[Members, ...] = ()
+    """The sampled nodes of all parts, by layer."""
+
+    @property
+    def nodes(self) -> list[np.ndarray]:
+        """The nodes of each step so far."""
+        return [step.nodes.ids for step in self.steps]
+
+    def wanted(self, ids: list[np.ndarray], owner: int, book: PartitionBook) -> Request:
+        """Return the request of one owner for the rows of some nodes of each step."""
+        return request(first_nodes(ids, self.step_keys), book, owner)
+
+
+def nothing(num_steps: int, dtype: Any = np.int64) -> Request:
+    """Return a request for nothing."""
+    return Request(np.empty(0, dtype), np.zeros(num_steps + 1, np.int64))
 
 
 def add_layer(

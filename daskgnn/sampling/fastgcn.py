@@ -10,15 +10,11 @@ import numpy as np
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.columnnorms import column_norms
-from daskgnn.kernels.layerrows import Members
+from daskgnn.kernels.layerrows import LayerMembers, Members, nothing
 from daskgnn.kernels.layerwise import Histogram, Offer, Terms, layer_keys
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.threads import for_each
-from daskgnn.sampling.layerwise import (
-    LayerMembers,
-    LayerwiseSampler,
-    nothing,
-)
+from daskgnn.sampling.layerwise import LayerwiseSampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-    from daskgnn.sampling.layerwise import LayerWindow
+    from daskgnn.kernels.layerrows import LayerWindow
 
 
 @dataclass(frozen=True)

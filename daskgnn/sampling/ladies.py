@@ -18,15 +18,15 @@ from daskgnn.kernels.candidates import (
     with_reports,
 )
 from daskgnn.kernels.hops import Request, answer
-from daskgnn.kernels.layerrows import Members
+from daskgnn.kernels.layerrows import LayerMembers, Members, nothing
 from daskgnn.kernels.layerwise import Offer, Terms, layer_keys
 from daskgnn.kernels.record import ArrayRecord
-from daskgnn.sampling.layerwise import WHOLE, LayerMembers, LayerwiseSampler, nothing
+from daskgnn.sampling.layerwise import WHOLE, LayerwiseSampler
 
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-    from daskgnn.sampling.layerwise import LayerWindow
+    from daskgnn.kernels.layerrows import LayerWindow
 
 _READ, _REPORT, _LOOK_UP, _DRAW = range(4)
 """The rounds of a layer until its nodes are drawn: read the destinations' rows, report

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.hops import Request, StepNodes, answer, first_nodes, request
+from daskgnn.kernels.hops import Request, StepNodes, answer, first_nodes
 from daskgnn.kernels.layerrows import (
     ROW_NORMS,
     CutRequest,
+    LayerMembers,
     LayerNodes,
+    LayerWindow,
     Members,
     add_layer,
     cut_rows,
 )
 from daskgnn.kernels.neighbor import FanOut
-from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.sampled import SampledGraph
 from daskgnn.sampling.sampler import Sampler
 from daskgnn.sampling.size import SampleSize
@@ -34,52 +35,6 @@ if TYPE_CHECKING:
 
 WHOLE = FanOut((-1,))
 """Every neighbour of a node."""
-
-
-@dataclass(frozen=True)
-class LayerMembers(ArrayRecord):
-    """A part's own sampled nodes, as they are sent to all parts."""
-
-    layers: tuple[Members, ...]
-    seeds: Request
-    """The part's seeds, where other parts must know them."""
-
-    @property
-    def ids(self) -> np.ndarray:
-        """Those of the first layer."""
-        return self.layers[0].ids
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all arrays in bytes."""
-        return self.seeds.nbytes + sum(layer.nbytes for layer in self.layers)
-
-
-@dataclass(frozen=True)
-class LayerWindow(ArrayRecord):
-    """A part's window: what it has drawn, and the layers it has built."""
-
-    steps: tuple[LayerNodes, ...]
-    step_keys: np.ndarray
-    """uint64 [W]"""
-    own: Any = None
-    """What the part has drawn of its own nodes, or is about to."""
-    members: tuple[Members, ...] = ()
-    """The sampled nodes of all parts, by layer."""
-
-    @property
-    def nodes(self) -> list[np.ndarray]:
-        """The nodes of each step so far."""
-        return [step.nodes.ids for step in self.steps]
-
-    def wanted(self, ids: list[np.ndarray], owner: int, book: PartitionBook) -> Request:
-        """Return the request of one owner for the rows of some nodes of each step."""
-        return request(first_nodes(ids, self.step_keys), book, owner)
-
-
-def nothing(num_steps: int, dtype: Any = np.int64) -> Request:
-    """Return a request for nothing."""
-    return Request(np.empty(0, dtype), np.zeros(num_steps + 1, np.int64))
 
 
 class LayerwiseSampler(Sampler):
