@@ -12,8 +12,13 @@ from daskgnn.kernels import ranking, subgraphs
 from daskgnn.kernels.neighbor import ALL
 from daskgnn.kernels.ranking import PushRule
 from daskgnn.sampling.sampler import Sampler
-from daskgnn.sampling.size import GraphStats, SampleSize
-from daskgnn.values import is_number, is_whole
+from daskgnn.sampling.size import (
+    GraphStats,
+    SampleSize,
+    expected_draws,
+    some_degrees,
+)
+from daskgnn.values import check_inside, check_whole
 
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
@@ -26,9 +31,6 @@ READOUTS = ("seed", "mean")
 """What a seed's output is made of."""
 HOPS = {"fanout": 2, "ppr": 4}
 """Default hops of each method."""
-
-_RUNS, _RUN = 8, 1024
-"""Nodes whose degrees tell how large subgraphs are: runs, and how many are in each."""
 
 
 class ShadowSampler(Sampler):
@@ -107,8 +109,7 @@ class ShadowSampler(Sampler):
     any_depth = repeats_nodes = True
     num_layers = 0
     draws: tuple[float, float] | None = None
-    """Expected neighbours of a seed and of a node that is drawn, once it is known for
-    which graph."""
+    """What `expected_draws` says of the graph; None before `for_graph`."""
 
     def __init__(
         self,
@@ -124,11 +125,11 @@ class ShadowSampler(Sampler):
         _check_one_of("method", method, METHODS)
         _check_one_of("readout", readout, READOUTS)
         hops = HOPS[method] if hops is None else hops
-        _check_count("hops", hops, 2)
-        _check_count("fanout", fanout, 10)
-        _check_count("size", size, 100)
-        _check_share("alpha", alpha, 0.15)
-        _check_share("epsilon", epsilon, 0.001)
+        check_whole("hops", hops, "ShadowSampler(hops=2)")
+        check_whole("fanout", fanout, "ShadowSampler(fanout=10)")
+        check_whole("size", size, "ShadowSampler(method='ppr', size=100)")
+        check_inside("alpha", alpha, "ShadowSampler(method='ppr', alpha=0.15)")
+        check_inside("epsilon", epsilon, "ShadowSampler(method='ppr', epsilon=0.001)")
         self.method, self.readout, self.hops = method, readout, int(hops)
         self.fanout, self.size = int(fanout), int(size)
         self.alpha, self.epsilon = float(alpha), float(epsilon)
@@ -153,17 +154,8 @@ class ShadowSampler(Sampler):
         found = copy(self)
         found.num_layers = num_layers
         if graph is not None:
-            found.draws = self._expected_draws(_some_degrees(graph))
+            found.draws = self._draws_of(some_degrees(graph))
         return found
-
-    def _expected_draws(self, degree: np.ndarray) -> tuple[float, float]:
-        """Return how many neighbours a seed gets, and a node that is drawn itself.
-
-        A neighbour is as likely to be met as it has neighbours.
-        """
-        limit = self.fanout if self.method == "fanout" else int(ALL)
-        drawn = np.minimum(degree, limit)
-        return float(drawn.mean()), float(degree @ drawn / max(degree.sum(), 1))
 
     def check(self, graph: Any) -> None:
         """Check that whole rows are in one place.
@@ -324,9 +316,9 @@ class ShadowSampler(Sampler):
         Returns
         -------
         list of SampledGraph
-            One for each step of the window. With the readout "seed" nodes are ordered
-            by their distance from the seeds, and those that are farther than the model
-            has layers are left out; with "mean" subgraphs follow each other.
+            One for each step. With the readout "seed" nodes are ordered by distance
+            from the seeds, and farther ones than the model has layers are left out;
+            with "mean" subgraphs follow each other.
         """
         layers = self.num_layers or self.hops
         if self.readout == "mean":
@@ -346,10 +338,7 @@ class ShadowSampler(Sampler):
         return (max(round(self.size ** (1 / self.hops)), 1),) * self.hops
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
-        """Estimate what one step of one part samples.
-
-        It is by degrees of some nodes, or the mean degree before `for_graph`. Nodes
-        that are met twice count twice.
+        """Estimate from degrees what one step of one part samples.
 
         Parameters
         ----------
@@ -364,7 +353,7 @@ class ShadowSampler(Sampler):
             Nodes and edges.
         """
         mean_degree = stats.num_edges / max(stats.num_nodes, 1)
-        first, later = self.draws or self._expected_draws(np.array([mean_degree]))
+        first, later = self.draws or self._draws_of(np.array([mean_degree]))
         most = min(self.size if self.method == "ppr" else ALL, stats.num_nodes)
         within, met = [1.0], first
         for _ in range(self.hops):
@@ -376,6 +365,10 @@ class ShadowSampler(Sampler):
         # To the node through which it was met, and back; more where the graph is dense.
         edges = inner * min(2 + later / 4, mean_degree)
         return SampleSize(*(num_seeds * size for size in (reached, inner, edges)))
+
+    def _draws_of(self, degree: np.ndarray) -> tuple[float, float]:
+        limit = self.fanout if self.method == "fanout" else int(ALL)
+        return expected_draws(degree, limit)
 
     def _rule(self, book: PartitionBook) -> PushRule:
         size = min(self.size, book.num_nodes)
@@ -396,30 +389,6 @@ class ShadowSampler(Sampler):
         else:
             known["fanout"] = self.fanout
         return {**known, "readout": self.readout}
-
-
-def _some_degrees(graph: Any) -> np.ndarray:
-    """Return the degrees of some nodes from all over a graph, int64."""
-    firsts = np.linspace(0, max(graph.num_nodes - _RUN, 0), _RUNS).astype(np.int64)
-    ends = np.minimum(firsts + _RUN, graph.num_nodes)
-    runs = [np.arange(*pair) for pair in zip(firsts, ends, strict=True)]
-    return np.concatenate([graph.source.degrees(run) for run in runs])
-
-
-def _check_count(name: str, given: Any, example: int) -> None:
-    if not is_whole(given) or given < 1:
-        raise InputError(
-            f"{name}={given!r}, expected a whole number of at least 1: "
-            f"ShadowSampler({name}={example})"
-        )
-
-
-def _check_share(name: str, given: Any, example: float) -> None:
-    if not is_number(given) or not 0 < given < 1:
-        raise InputError(
-            f"{name}={given!r}, expected a number above 0 and below 1: "
-            f"ShadowSampler(method='ppr', {name}={example})"
-        )
 
 
 def _check_one_of(name: str, given: Any, names: tuple[str, ...]) -> None:

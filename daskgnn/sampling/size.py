@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import expm1
+from typing import Any
+
+import numpy as np
+
+_RUNS, _RUN = 8, 1024
+"""Nodes whose degrees are read: runs of them, and how many are in each."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +70,20 @@ def grown(stats: GraphStats, num_seeds: int, limits: tuple[int, ...]) -> SampleS
         nodes.append(nodes[-1] + others * -expm1(-met / num_nodes))
     edges = min(nodes[-2] * min(limits[-1], mean_degree), stats.num_edges)
     return SampleSize(nodes[-1], nodes[-2], edges)
+
+
+def some_degrees(graph: Any) -> np.ndarray:
+    """Return the degrees of some nodes from all over a graph, int64."""
+    firsts = np.linspace(0, max(graph.num_nodes - _RUN, 0), _RUNS).astype(np.int64)
+    ends = np.minimum(firsts + _RUN, graph.num_nodes)
+    runs = [np.arange(*pair) for pair in zip(firsts, ends, strict=True)]
+    return np.concatenate([graph.source.degrees(run) for run in runs])
+
+
+def expected_draws(degree: np.ndarray, limit: int) -> tuple[float, float]:
+    """Return how many neighbours are drawn of a node, and of one that is drawn itself.
+
+    A node is as likely to be drawn as it has neighbours.
+    """
+    drawn = np.minimum(degree, limit)
+    return float(drawn.mean()), float(degree @ drawn / max(degree.sum(), 1))

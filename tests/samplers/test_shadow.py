@@ -502,7 +502,7 @@ def test_bad_options_are_refused_in_one_line(options, said):
 
 
 def test_vertex_cuts_are_refused_in_one_line(tmp_path):
-    path = stored(planted_graph(100), tmp_path / "g.zarr", method="vertex-cut")
+    path = stored(planted_graph(100), tmp_path / "g.zarr", method="dbh")
     with pytest.raises(InputError, match="vertex-cut") as caught:
         trainer(path, 2, None, sampler="shadow", num_neighbors=None)
     assert "\n" not in str(caught.value)
