@@ -72,7 +72,7 @@ SAMPLERS: dict[str, KnownSampler] = {
         "LadiesSampler",
         "so many nodes a layer, among the neighbours of the one before",
         "for many layers: the work grows with their number alone",
-        "nothing else",
+        "order of the partition (form=replacement)",
     ),
     "cluster": KnownSampler(
         "cluster",
