@@ -28,6 +28,7 @@ _BYTES_AHEAD = 1024
 _WORD = 64
 _ENOUGH = 1e-7
 """Relative change of c at which its equation counts as solved."""
+_RANGE = float(EVERYTHING)
 _PASSES = 100
 """Most passes over a row to solve its equation."""
 
@@ -144,37 +145,49 @@ def count_drawable(draw_weights: Any, first: Any, degree: Any, drawable: Any) ->
 
 
 @njit(cache=True, nogil=True)
-def _least_c(scores: Any, first: int, flat: int, degree: int) -> float:
-    """Return the smallest c with which a row is kept whole."""
-    least = np.inf
+def _read_scores(scores: Any, row: Any, room: Any) -> int:
+    """Write ``1 / pi`` and ``A**2 / pi`` of a row's entries that can be drawn.
+
+    Scores lie all over, so they are read once. Returns the number of entries.
+    """
+    first, flat, degree = row
+    caps, parts = room
+    count = 0
     for j in range(degree):
-        if _weight(scores[0], first + j) > 0:
-            least = min(least, _score(scores, first, flat, j))
-    return 1.0 / least
+        weight = _weight(scores[0], first + j)
+        if weight > 0:
+            cap = 1.0 / _score(scores, first, flat, j)
+            caps[count] = cap
+            parts[count] = weight * weight * cap
+            count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
-def _solve(scores: Any, row: Any, target: float) -> float:
-    """Return c of a row: see `solve_rows`.
+def _solve(room: Any, count: int, target: float) -> float:
+    """Return c of a row of so many entries: see `solve_rows`.
 
-    Entries whose probability is capped at 1 are found by iteration: c without those
-    that are capped so far is too small, and grows to the solution.
+    An entry's probability is capped at 1 from ``c = 1 / pi`` on. Which are, is found by
+    iteration: c without those that are capped so far is too small, and grows to the
+    solution. Capped entries stay so, and are looked at no more.
     """
-    first, flat, degree = row
-    c = 0.0
+    caps, parts = room
+    c, rest = 0.0, target
     for _ in range(_PASSES):
-        above, rest = 0.0, target
-        for j in range(degree):
-            weight = _weight(scores[0], first + j)
-            if weight > 0:
-                score = _score(scores, first, flat, j)
-                if c * score >= 1.0:
-                    rest -= weight * weight
-                else:
-                    above += weight * weight / score
-        if above == 0.0 or rest <= 0.0 or above / rest <= c * (1.0 + _ENOUGH):
+        above = 0.0
+        for j in range(count):
+            above += parts[j]
+        if count == 0 or rest <= 0.0 or above / rest <= c * (1.0 + _ENOUGH):
             break
         c = above / rest
+        left = 0
+        for j in range(count):
+            cap, part = caps[j], parts[j]
+            caps[left], parts[left] = cap, part
+            if cap <= c:
+                rest -= part / cap
+            left += cap > c
+        count = left
     return c
 
 
@@ -182,6 +195,8 @@ def _solve(scores: Any, row: Any, target: float) -> float:
 def _target(draw_weights: Any, row: Any, drawable: int, limit: int) -> float:
     """Return the right side of a row's equation: see `solve_rows`."""
     first, _, degree = row
+    if len(draw_weights) == 0:
+        return degree * degree / limit
     total = squares = 0.0
     for j in range(degree):
         weight = _weight(draw_weights, first + j)
@@ -212,15 +227,20 @@ def solve_rows(rows: Any, scores: Any, c: Any) -> None:
         Output; 0 for rows without entries that can be drawn.
     """
     first, flat, degree, drawable, limits = rows
+    longest = np.int64(0)
+    for i in range(len(first)):
+        longest = max(longest, degree[i])
+    room = (np.empty(longest, np.float64), np.empty(longest, np.float64))
     for i in range(len(first)):
         row = (first[i], flat[i], degree[i])
-        if drawable[i] == 0:
+        count = _read_scores(scores, row, room)
+        if count == 0:
             c[i] = 0.0
-        elif limits[i] >= drawable[i]:
-            c[i] = _least_c(scores, first[i], flat[i], degree[i])
+        elif limits[i] >= count:
+            c[i] = room[0][:count].max()  # the smallest with which all are kept
         else:
             target = _target(scores[0], row, drawable[i], limits[i])
-            c[i] = _solve(scores, row, target)
+            c[i] = _solve(room, count, target)
 
 
 @njit(cache=True, nogil=True)
@@ -264,19 +284,16 @@ def _draw_by_score(
 ) -> int:
     """Write the slots of a row that are kept, and their probabilities; see `_scan`."""
     first, flat, degree, all_kept, c = row
-    draw_weights = scores[0]
+    draw_weights, scale = scores[0], c * _RANGE
     for j in range(degree):
-        if _weight(draw_weights, first + j) <= 0:
-            continue
-        bound = EVERYTHING
-        if not all_kept:
-            chance = c * _score(scores, first, flat, j)
-            if chance < 1.0:
-                bound = np.uint64(max(chance * 4294967296.0, 1.0))
-        columns[place] = j
-        # A bound is what the variates are compared with: its share is the probability.
-        chances[place] = np.float64(bound) / 4294967296.0
-        place += variate(names[first + j], key) < bound
+        # Compared as float64, which holds both exactly enough: few are kept.
+        bound = _RANGE if all_kept else scale * _score(scores, first, flat, j)
+        value = np.float64(np.int64(variate(names[first + j], key)))
+        if value < bound and _weight(draw_weights, first + j) > 0:
+            columns[place] = j
+            # What a variate's chance is to be below it: variates are whole.
+            chances[place] = min(np.ceil(bound) / _RANGE, 1.0)
+            place += 1
     return place
 
 
@@ -310,10 +327,13 @@ def draw_scored_rows(
     first, flat, degree, drawable, limits, c = rows
     begin, end, base = where
     columns, out_weights, chances = out
+    address = address_of(names)
     for i in range(begin, end):
-        # One more entry, since it is written before it is decided.
-        if base + degree[i] + 1 > len(columns):
+        if base + degree[i] > len(columns):
             return i, base
+        if i + _ROWS_AHEAD < end:
+            near = i + _ROWS_AHEAD
+            prefetch_at(address + 4 * first[near], min(4 * degree[near], _BYTES_AHEAD))
         all_kept = limits[i] >= drawable[i]
         row = (first[i], flat[i], degree[i], all_kept, c[i])
         place = _draw_by_score(row, names, scores, key, columns, chances, base)
