@@ -94,15 +94,18 @@ def add_options(parser: argparse.ArgumentParser, shape: str) -> None:
     )
 
 
-def store_of(workload: Workload, cache: str, given: str | None = None) -> str:
+def store_of(
+    workload: Workload, cache: str, given: str | None = None, clusters: int = CLUSTERS
+) -> str:
     """Return the path of the workload's store; make it on first need."""
     if given:
         return str(Path(given).absolute())
-    path = Path(cache).expanduser().absolute() / f"{workload.name}.zarr"
+    named = workload.name if clusters == CLUSTERS else f"{workload.name}-{clusters}"
+    path = Path(cache).expanduser().absolute() / f"{named}.zarr"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         # A process of its own gives all its memory back.
-        _run_here("make", workload.name, str(path))
+        _run_here("make", workload.name, str(path), str(clusters))
     return str(path)
 
 
@@ -133,12 +136,12 @@ def _run_here(*words: str) -> None:
     subprocess.run([sys.executable, __file__, *words], check=True)
 
 
-def _make(name: str, path: str) -> None:
+def _make(name: str, path: str, clusters: str) -> None:
     """Generate a graph, order it by clusters and store it."""
     method = "kaminpar" if importlib.util.find_spec("kaminpar") else "metis"
     began = time.perf_counter()
     data = planted_partition(**WORKLOADS[name].graph, seed=0, name=name)
-    partitioned = data.partition(CLUSTERS, method)
+    partitioned = data.partition(int(clusters), method)
     temporary = f"{path}.{os.getpid()}"
     partitioned.save(temporary)
     os.rename(temporary, path)

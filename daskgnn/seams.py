@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,32 @@ def required(method: F) -> F:
     """Mark a method of a base class as one that every subclass must define."""
     method.required = True  # type: ignore[attr-defined]
     return method
+
+
+def plain_attributes(given: object, what: str) -> dict[str, Any]:
+    """Return the class and the attributes of an object, as JSON can hold them.
+
+    Parameters
+    ----------
+    given : object
+    what : str
+        What it is given as, e.g. "sampler".
+
+    Raises
+    ------
+    InputError
+        If JSON cannot hold an attribute.
+    """
+    known = {what: type(given).__qualname__, **vars(given)}
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(known))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{type(given).__name__}.fingerprint: {error}; give it a method "
+            f"fingerprint(self) that returns what tells two such {what}s apart, as "
+            f"{{{what!r}: 'mine', 'k': 3}}"
+        ) from error
+    return found
 
 
 def check_seam(what: str, given: object, wanted: type) -> None:

@@ -11,7 +11,7 @@ from dask.utils import format_bytes
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import InputError
-from daskgnn.sampling.sampler import GraphStats
+from daskgnn.sampling.size import GraphStats
 
 if TYPE_CHECKING:
     from daskgnn.graph.graph import Graph

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class Answers:
     """The owners' replies to one part, in the order of their part numbers."""
 
     parts: tuple[int, ...]
@@ -42,7 +42,7 @@ class _Answers:
     """int64 [rows + 1] of each reply: where its rows begin in `columns`."""
 
     @classmethod
-    def of(cls, answers: dict[int, SampledRows]) -> _Answers:
+    def of(cls, answers: dict[int, SampledRows]) -> Answers:
         """Line up the answers of some parts."""
         parts = tuple(sorted(answers))
         replies = tuple(answers[part] for part in parts)
@@ -69,9 +69,9 @@ def merge_answers(
     of `request`. After the last hop the columns become local numbers.
     The result does not depend on `threads`, the number of threads to use.
     """
-    given = _Answers.of(answers)
+    given = Answers.of(answers)
     groups = for_each(
-        lambda step: _by_owner(step.frontier, book.bounds), window.steps, threads
+        lambda step: by_owner(step.frontier, book.bounds), window.steps, threads
     )
     taken = np.cumsum([[0] * book.num_parts, *(np.diff(e) for _, e in groups)], 0)
     limits, last = fan_out.limits, hop + 1 == fan_out.num_hops
@@ -82,7 +82,7 @@ def merge_answers(
     base = 0 if last else len(window.columns)
 
     def grow(s: int) -> StepNodes:
-        step = _add_rows(window.steps[s], groups[s], taken[s], given, base)
+        step = add_rows(window.steps[s], groups[s], taken[s], given, base)
         if last:
             return _number(step, window, given, limits[-1], book.num_nodes)
         # The previous hop has numbered the nodes in rows that were known before.
@@ -98,7 +98,7 @@ def merge_answers(
     return WindowNodes(tuple(steps), window.step_keys, columns, weights)
 
 
-def _by_owner(ids: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_owner(ids: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of `ids` by owner, and where each owner's end."""
     order, ends = np.empty(len(ids), np.int32), np.empty(len(bounds), np.int64)
     group_by_owner(frozen(ids), frozen(bounds), order, ends)
@@ -108,7 +108,7 @@ def _by_owner(ids: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _number(
     step: StepNodes,
     window: WindowNodes,
-    given: _Answers,
+    given: Answers,
     limit: int,
     num_nodes: int,
 ) -> StepNodes:
@@ -149,11 +149,11 @@ def _take_weights(
     return out
 
 
-def _add_rows(
+def add_rows(
     step: StepNodes,
     group: tuple[np.ndarray, np.ndarray],
     taken: np.ndarray,
-    given: _Answers,
+    given: Answers,
     base: int,
 ) -> StepNodes:
     """Put the owners' rows into the frontier's order, behind the known rows.

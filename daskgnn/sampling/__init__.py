@@ -3,13 +3,19 @@
 from daskgnn.kernels.book import PartitionBook
 from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
+from daskgnn.sampling.fastgcn import FastGCNSampler
+from daskgnn.sampling.ladies import LadiesSampler
 from daskgnn.sampling.neighbor import NeighborSampler
-from daskgnn.sampling.sampler import GraphStats, Sampler, SampleSize
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.shadow import ShadowSampler
+from daskgnn.sampling.size import GraphStats, SampleSize
 from daskgnn.sampling.steps import StepPlan
 
 __all__ = [
     "Entries",
+    "FastGCNSampler",
     "GraphStats",
+    "LadiesSampler",
     "LocalRows",
     "NeighborSampler",
     "PartRows",
@@ -17,5 +23,6 @@ __all__ = [
     "SampleSize",
     "SampledGraph",
     "Sampler",
+    "ShadowSampler",
     "StepPlan",
 ]

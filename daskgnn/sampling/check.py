@@ -40,7 +40,7 @@ def check_sampler(
         return
     check_seam("sampler", sampler, Sampler)
     name, depends = type(sampler).__name__, _depends_on_graph(sampler)
-    for count in ("rounds",) if depends else ("num_layers", "rounds"):
+    for count in ("rounds",) if sampler.any_depth else ("num_layers", "rounds"):
         given = getattr(sampler, count, None)
         if not isinstance(given, int) or given < 1:
             raise InputError(
@@ -73,7 +73,7 @@ def _depends_on_graph(sampler: Sampler) -> bool:
     own = type(sampler)
     chooses = own.steps is not Sampler.steps
     asks = own.summarize is not Sampler.summarize
-    return getattr(sampler, "num_layers", None) is None or chooses or asks
+    return sampler.any_depth or chooses or asks
 
 
 def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock:

@@ -9,13 +9,11 @@ their bytes, is not known here.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.errors import InputError
 from daskgnn.kernels.neighbor import ALL
-from daskgnn.seams import required
+from daskgnn.sampling.size import GraphStats, SampleSize
+from daskgnn.seams import plain_attributes, required
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,43 +26,6 @@ if TYPE_CHECKING:
     from daskgnn.kernels.sampled import SampledGraph
     from daskgnn.kernels.targets import Targets
     from daskgnn.sampling.steps import StepPlan
-
-
-@dataclass(frozen=True)
-class GraphStats:
-    """The size of a graph, from which samples are estimated.
-
-    Examples
-    --------
-    >>> from daskgnn.sampling import GraphStats
-    >>> GraphStats(num_nodes=100, num_edges=500)
-    GraphStats(num_nodes=100, num_edges=500)
-    """
-
-    num_nodes: int
-    """Number of nodes, N."""
-    num_edges: int
-    """Number of directed edges, E."""
-
-
-@dataclass(frozen=True)
-class SampleSize:
-    """Roughly how much one step of one part samples.
-
-    Examples
-    --------
-    >>> from daskgnn.sampling import GraphStats, NeighborSampler
-    >>> size = NeighborSampler([3]).estimate(GraphStats(100, 500), num_seeds=10)
-    >>> size.nodes, size.computed, size.edges
-    (40.0, 10.0, 30.0)
-    """
-
-    nodes: float
-    """Number of nodes."""
-    computed: float
-    """Nodes that some layer computes: all but the outermost."""
-    edges: float
-    """Number of edges of the outermost layer."""
 
 
 class Sampler:
@@ -130,18 +91,17 @@ class Sampler:
 
     >>> len(sampler.neighbors_per_layer())
     1
-    >>> sampler.for_graph(graph=None, num_layers=1) is sampler
+    >>> sampler.with_summaries([{}, {}]) is sampler.for_graph(None, 1) is sampler
     True
     >>> sampler.steps(targets=None, seed=0, num_parts=2)  # of the trainer's seeds
     >>> sampler.summarize(rows=None)
     {}
-    >>> sampler.with_summaries([{}, {}]) is sampler
-    True
     """
 
-    num_layers: int | None
-    """Number of layers of the sampled graphs; the model must have as many. None until
-    `for_graph` has said it, of samplers that serve models of any depth."""
+    num_layers: int
+    """Number of layers of the sampled graphs; the model must have as many."""
+    any_depth: bool = False
+    """Whether `for_graph` sets `num_layers`: the sampler serves models of any depth."""
     rounds: int
     """Number of rounds of request, answer and merge, at least 1."""
     exchanges: tuple[int, ...] = ()
@@ -394,7 +354,7 @@ class Sampler:
         tuple of int
             One for each layer, the seeds' layer first; by default, all neighbours.
         """
-        return (int(ALL),) * (self.num_layers or 1)
+        return (int(ALL),) * max(self.num_layers, 1)
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.
@@ -437,12 +397,4 @@ class Sampler:
         InputError
             If JSON cannot hold these attributes.
         """
-        known = {"sampler": type(self).__qualname__, **vars(self)}
-        try:
-            return json.loads(json.dumps(known))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{type(self).__name__}.fingerprint: {error}; give it a method "
-                "fingerprint(self) that returns what tells two such samplers apart, as "
-                "{'sampler': 'mine', 'k': 3}"
-            ) from error
+        return plain_attributes(self, "sampler")

@@ -74,7 +74,7 @@ class TargetBatch:
 def target_batch(step: PreparedStep, names: tuple[str, ...]) -> TargetBatch:
     """Return the targets of a prepared step, with rows of the tables named."""
     tables = dict.fromkeys(names, step.labels)
-    batch = batch_of(step.targets, step.sizes[0], tables, step.num_seeds)
+    batch = batch_of(step.targets, len(step.labels), tables, step.num_seeds)
     return replace(batch, weights=step.graph.target_weights)
 
 

@@ -16,7 +16,7 @@ from daskgnn.sampling.check import check_sampler
 from daskgnn.train.options.option import Option, taken
 from daskgnn.train.options.options import TRAINER
 from daskgnn.train.options.plainoptions import WARMUP_STEPS
-from daskgnn.train.options.samplers import is_named, make_sampler
+from daskgnn.train.options.samplers import make_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.kernels.seeds import SeedPlan
+    from daskgnn.kernels.targets import Targets
     from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
     from daskgnn.train.options.options import TrainOptions
@@ -77,11 +78,11 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
     """
     for name, short in _SHORT_FORMS.items():
         both = [w for w in short if w in given and given.get(name) is not None]
-        if is_named(given.get(name), takes_fan_outs=True):
+        if isinstance(given.get(name), str):
             continue
         if both:
             raise InputError(
-                f"{name}= and {both[0]}= do not go together: give one of them, "
+                f"{name}= and {both[0]}= say the same: give one of them, "
                 f"{name}=... or {both[0]}=..."
             )
     found = taken(TRAINER, given, "Trainer")
@@ -158,8 +159,8 @@ def choose_sampler(
         sampler = make_sampler(sampler, *how)
     check_sampler(sampler, weighted=graph.weighted, index_dtype=graph.index_dtype)
     sampler.check(graph)
-    layers = getattr(model, "num_layers", sampler.num_layers)
-    if not isinstance(layers, int):
+    layers = getattr(model, "num_layers", getattr(sampler, "num_layers", 0))
+    if not layers and sampler.any_depth:
         raise ModelError(
             f"{type(model).__name__} does not say how many layers it has, which "
             f"sampler {type(sampler).__name__} must know: self.num_layers = 2"
@@ -189,6 +190,25 @@ def planned(sampler: Sampler, plan: SeedPlan, num_parts: int, task: Task) -> See
             "does not say that it multiplies by batch.weights: uses_weights = True"
         )
     return replace(plan, chosen=sampler.steps(plan.in_order, plan.seed, num_parts))
+
+
+def check_readout(sampler: Sampler, targets: Targets, task: Task) -> None:
+    """Refuse targets of several nodes where an output is that of a seed's subgraph.
+
+    Parameters
+    ----------
+    targets : Targets
+        A few of the training targets, expanded.
+
+    Raises
+    ------
+    InputError
+    """
+    if sampler.evaluates and targets.nodes.shape[1] > 1:
+        raise InputError(
+            f"task: {type(task).__name__} has targets of several nodes, and sampler "
+            f"{type(sampler).__name__} pools the subgraph of each: use readout='seed'"
+        )
 
 
 def check_worker_limit(

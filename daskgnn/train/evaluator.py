@@ -21,8 +21,9 @@ from daskgnn.dataflow.window import WindowSeeds, prepare_window
 from daskgnn.errors import InputError
 from daskgnn.graph.sources.ids import storage_ids_of
 from daskgnn.kernels.batch import StepMeta
+from daskgnn.kernels.counter import SAMPLING, derive_key
 from daskgnn.sampling import NeighborSampler
-from daskgnn.sampling.sampler import GraphStats
+from daskgnn.sampling.size import GraphStats
 from daskgnn.train.compute.exact import (
     evaluate_layer,
     evaluate_step,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.evaluate import WholeGraph
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
     from daskgnn.train.compute.program import Trial
@@ -54,6 +56,8 @@ class Evaluator:
 
     Models with a method ``layer(i, h, block)`` are evaluated layer by layer; others
     by full neighbourhoods of batches of nodes, which costs more and says the same.
+    Where the sampler says what an output is (`Sampler.evaluates`), batches are sampled
+    by it, with one key for all: a node's sample depends on the run's seed alone.
     """
 
     executor: Executor
@@ -119,7 +123,7 @@ class Evaluator:
         targets = [
             dict(zip(splits, own, strict=True)) for own in zip(*wanted, strict=True)
         ]
-        outputs = self._outputs(weights)
+        outputs = self._outputs_of(weights, targets)
         tasks, total = score_parts(
             outputs,
             self.preparation.blocks,
@@ -138,8 +142,7 @@ class Evaluator:
     def are_few(self, nodes: np.ndarray) -> bool:
         """Return whether all that nodes depend on is a small share of the graph."""
         stats = GraphStats(self.graph.num_nodes, self.graph.num_edges)
-        whole = NeighborSampler((-1,) * self._num_layers)
-        needed = whole.estimate(stats, len(nodes)).nodes
+        needed = self._packed.sampler.estimate(stats, len(nodes)).nodes
         return needed < FEW * self.graph.num_nodes
 
     def by_neighbourhoods(self, weights: Weights, nodes: np.ndarray) -> np.ndarray:
@@ -155,6 +158,21 @@ class Evaluator:
             return np.concatenate(self.executor.result(keys))[back]
         finally:
             self.executor.release(keys)
+
+    def _outputs_of(self, weights: Weights, targets: list[dict[str, Any]]) -> list[Any]:
+        """Start to compute what targets need; return the keys of each part's outputs.
+
+        Rows that no target needs may be zeros.
+        """
+        if not self._samples:
+            return self._outputs(weights)
+        self._count += 1
+        nothing = np.empty(0, np.int64)
+        rows = [
+            np.unique(np.concatenate([nothing, *(t.nodes for t in own.values())]))
+            for own in targets
+        ]
+        return self._outputs_by_batches(weights, rows, whole=True)
 
     def chunks(
         self,
@@ -192,7 +210,7 @@ class Evaluator:
             all.
         """
         self._count += 1
-        if not self.trial.layered:
+        if self._samples or not self.trial.layered:
             whole = [range(*pair) for pair in pairwise(self.graph.partition_book)]
             return self._outputs_by_batches(weights, whole)
         if self._whole is None:
@@ -215,26 +233,32 @@ class Evaluator:
         return outputs
 
     def _outputs_by_batches(
-        self, weights: Weights, rows: Sequence[range | np.ndarray]
+        self,
+        weights: Weights,
+        rows: Sequence[range | np.ndarray],
+        *,
+        whole: bool = False,
     ) -> list[Any]:
-        """Evaluate some of each part's rows in batches, by whole neighbourhoods.
+        """Evaluate some of each part's rows in batches, by their neighbourhoods.
 
-        One window is prepared while another is evaluated, so memory is bounded.
+        One window is prepared while another is evaluated, so memory is bounded. With
+        `whole`, outputs have a row for each of the part's nodes, of others zeros.
         """
         name = f"{self.preparation.run}-whole-{self._count}"
         plan = replace(
             self.preparation,
             run=name,
-            sampler=packed_sampler(NeighborSampler((-1,) * self._num_layers)),
+            sampler=self._packed,
             inputs=replace(self.preparation.inputs, half=False),
             cache=None,
         )
+        step_keys = np.array([derive_key(SAMPLING, self.targets.seed)], np.uint64)
         longest = max(map(len, rows))
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
         previous: list[Any] = []
         for window, first in enumerate(range(0, longest, self.batch_size)):
             seeds = WindowSeeds(
-                self._runs(rows, first), np.zeros(1, np.uint64), [StepMeta(0, 1)]
+                self._runs(rows, first), step_keys, [StepMeta(0, 1)]
             )
             memories = self.executor.memories(self.graph.num_parts)
             tasks, batches = prepare_window(plan, window, seeds, memories)
@@ -252,7 +276,19 @@ class Evaluator:
             self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
             self.executor.wait(previous)
             previous = outputs
-        return self._joined(name, pieces)
+        return self._joined(name, pieces, rows if whole else None)
+
+    @property
+    def _samples(self) -> bool:
+        """Whether the sampler says what an output is."""
+        return self.preparation.sampler.sampler.evaluates
+
+    @property
+    def _packed(self) -> PackedSampler:
+        """What samples the neighbourhoods of batches."""
+        if self._samples:
+            return self.preparation.sampler
+        return packed_sampler(NeighborSampler((-1,) * self._num_layers))
 
     @property
     def _num_layers(self) -> int:
@@ -265,16 +301,38 @@ class Evaluator:
         batch = slice(first, first + self.batch_size)
         return [[np.asarray(own[batch], self.graph.index_dtype)] for own in rows]
 
-    def _joined(self, name: str, pieces: list[list[Any]]) -> list[Any]:
-        """Put each part's batches together; return the keys of the wholes."""
+    def _joined(
+        self,
+        name: str,
+        pieces: list[list[Any]],
+        places: Sequence[range | np.ndarray] | None,
+    ) -> list[Any]:
+        """Put each part's batches together; return the keys of the wholes.
+
+        Rows go to their `places`, by storage id, among all of the part's.
+        """
         tasks = {}
-        for part, keys in enumerate(pieces):
-            key = ("outputs", name, part)
-            tasks[key] = Task(key, np.concatenate, List(*map(TaskRef, keys)))
+        for part, (keys, bounds) in enumerate(
+            zip(pieces, pairwise(self.graph.partition_book.tolist()), strict=True)
+        ):
+            key, batches = ("outputs", name, part), List(*map(TaskRef, keys))
+            tasks[key] = Task(key, np.concatenate, batches)
+            if places is not None:
+                tasks[key] = Task(key, _placed, batches, places[part], bounds)
         self.executor.submit(tasks, list(tasks), priority=EVALUATION_PRIORITY)
         for keys in pieces:
             self.executor.release(keys)
         return list(tasks)
+
+
+def _placed(
+    batches: list[np.ndarray], places: np.ndarray, bounds: tuple[int, int]
+) -> np.ndarray:
+    """Return a part's rows with those of some nodes, by storage id; others are 0."""
+    rows = np.concatenate(batches)
+    out = np.zeros((bounds[1] - bounds[0], rows.shape[1]), rows.dtype)
+    out[places - bounds[0]] = rows
+    return out
 
 
 def _part_of_prediction(key: Any) -> int:

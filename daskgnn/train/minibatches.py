@@ -63,6 +63,9 @@ class Minibatch:
     mapped, ``graph.node_ids()[seeds]`` are those of the input."""
     labels: torch.Tensor | None
     """Their labels, int64 [n] or float32 [n, C]; None of a graph without labels."""
+    pools: torch.Tensor | None = None
+    """int64 [n + 1] where the sampler pools: the output of seed *i* is the mean of the
+    model's rows ``pools[i]`` to ``pools[i + 1] - 1``; else None."""
 
 
 class Minibatches:
@@ -166,12 +169,14 @@ class Minibatches:
 
     def _batch(self, step: PreparedStep) -> Minibatch:
         """Return a prepared step as tensors."""
-        known, labels = step.graph.original_ids[: step.sizes[0]], step.labels
+        known, labels = step.graph.original_ids[step.seed_rows], step.labels
+        pools = step.graph.pools
         return Minibatch(
             x=CPU.tensor(step.x),
             blocks=layer_blocks(step),
             seeds=CPU.tensor(known.astype(np.int64)),
             labels=None if self._graph.labels is None else CPU.tensor(labels),
+            pools=None if pools is None else CPU.tensor(pools),
         )
 
     @cached_property
@@ -193,6 +198,12 @@ def _usable(sampler: Any, graph: Graph) -> Sampler:
     """Return a sampler that has been tried, or the one that fan-outs stand for."""
     if isinstance(sampler, list | tuple | np.ndarray):
         sampler = NeighborSampler(list(sampler))
+    if getattr(sampler, "any_depth", False) and not sampler.num_layers:
+        name = type(sampler).__name__
+        raise InputError(
+            f"sampler {name} must know how many layers the model has: "
+            f"{name}().for_graph(graph, num_layers=2)"
+        )
     check_sampler(sampler, weighted=graph.weighted, index_dtype=graph.index_dtype)
     sampler.check(graph)
     found: Sampler = sampler

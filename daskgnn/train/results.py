@@ -111,8 +111,13 @@ class TrainResults:
         ModelError
             If the model has one layer only, or no method ``layer(i, h, block)``.
         InputError
-            If a node is unknown.
+            If a node is unknown, or the sampler pools subgraphs.
         """
+        if self.deployment.sampler.evaluates:
+            raise InputError(
+                f"sampler {type(self.deployment.sampler).__name__} pools subgraphs, so "
+                "nodes have no hidden rows of their own: use readout='seed'"
+            )
         num_layers, name = self.deployment.sampler.num_layers, type(self.model).__name__
         weights = on_cluster(self, lambda: present_weights(self))
         if not self.program.trial.layered:

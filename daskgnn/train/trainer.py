@@ -12,6 +12,7 @@ from daskgnn.train.checks import (
     check_count,
     check_graph,
     check_options,
+    check_readout,
     choose_sampler,
     planned,
 )
@@ -137,7 +138,9 @@ class Trainer(TrainResults):
         self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
         self._notice.give_if_not_compiled()
-        seen = model, self.task, graph, targets.few(self.plan), sampler.num_layers
+        few = targets.few(self.plan)
+        check_readout(sampler, few, self.task)
+        seen = model, self.task, graph, few, sampler.num_layers
         self.given = GivenModel(*seen, self.options)
         program = self.given.tried()
         start = TrainState.begun(self.given.take())
@@ -270,7 +273,7 @@ class Trainer(TrainResults):
     ) -> dict[str, Any]:
         """Return exact scores of a split, with the best parameters.
 
-        All neighbours are used, not a sample.
+        All neighbours are used, not a sample, unless the sampler pools subgraphs.
 
         Parameters
         ----------
@@ -318,9 +321,9 @@ class Trainer(TrainResults):
     ) -> da.Array | Path:
         """Return the model's outputs, with the best parameters.
 
-        All neighbours are used, not a sample. The rows of a few nodes of a large graph
-        are computed from their neighbourhoods alone: they are equal to the others up to
-        rounding.
+        All neighbours are used, not a sample, unless the sampler pools subgraphs. The
+        rows of a few nodes of a large graph are computed from their neighbourhoods
+        alone: they are equal to the others up to rounding.
 
         Parameters
         ----------

@@ -170,7 +170,7 @@ def test_epochs_permute_all_training_nodes_whatever_their_storage_order():
     assert plan.steps_per_epoch == 7
     last = plan.step_targets(plan.permutation(0), 6)
     assert list(last.nodes[:, 0]) == sorted(first[96:] + 1000)
-    assert len(last) == plan.num_targets(6) == 4
+    assert len(last) == plan.num_targets(0, 6) == 4
 
 
 @pytest.mark.parametrize(("seeds", "parts"), [(10, 3), (2, 4), (0, 2), (7, 7)])

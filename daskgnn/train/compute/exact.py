@@ -14,7 +14,7 @@ from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import batch_of
 from daskgnn.train.compute.arithmetic import computing
-from daskgnn.train.compute.loaded import layer_blocks, load_model
+from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,12 +97,16 @@ def evaluate_step(
 ) -> np.ndarray:
     """Return the outputs of the first step's seeds, float32 [n, C].
 
-    The window must have been sampled with all neighbours.
+    The window must have been sampled with all neighbours, or as outputs are defined.
     """
     batch = window.steps[0]
     model = load_model(program).with_weights(weights).eval()
-    blocks = layer_blocks(batch, model)
-    return _output(program.threads, model, CPU.tensor(batch.x), blocks)
+
+    def outputs(*given: Any) -> torch.Tensor:
+        return seed_outputs(model(*given), batch)
+
+    given = CPU.tensor(batch.x), layer_blocks(batch, model)
+    return _output(program.threads, outputs, *given)
 
 
 def _output(threads: int, layer: Callable[..., Any], *given: Any) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from daskgnn.kernels.aggregate import Rows
+from daskgnn.nn import ops
 from daskgnn.nn.batchnorm import BatchNorms
 from daskgnn.nn.block import Block
 from daskgnn.nn.blockarrays import BlockArrays
@@ -118,6 +120,18 @@ def load_model(program: Program) -> LoadedModel:
             cache.clear()
         cache[digest] = LoadedModel(program)
     return cache[digest]
+
+
+def seed_outputs(outputs: torch.Tensor, batch: PreparedStep) -> torch.Tensor:
+    """Return a row for each of a step's seeds, float32.
+
+    Where the sampler pools, it is the mean of the rows of the seed's subgraph.
+    """
+    outputs, pools = outputs.float(), batch.graph.pools
+    if pools is None:
+        return outputs
+    everything = np.arange(len(outputs), dtype=np.int32)
+    return ops.reduce(outputs, Rows.of(pools[:-1], pools[1:], everything), "mean")
 
 
 def layer_blocks(

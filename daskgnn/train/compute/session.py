@@ -23,7 +23,7 @@ from daskgnn.nn.device import CPU
 from daskgnn.tasks.task import target_batch, weight_of
 from daskgnn.train.compute.arithmetic import computing, half_precision
 from daskgnn.train.compute.gradients import clipped, delay_compensated
-from daskgnn.train.compute.loaded import layer_blocks, load_model
+from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
 from daskgnn.train.compute.scaling import LossScale
 from daskgnn.train.compute.state import (
     StepReport,
@@ -95,7 +95,8 @@ class TrainSession:
                     outputs, sums = loaded.outputs(CPU.tensor(prepared.x), blocks)
                 task = loaded.task
                 targets = target_batch(prepared, task.tables).as_tensors(CPU.tensor)
-                loss = task.loss(outputs.float(), targets) / prepared.num_seeds
+                outputs = seed_outputs(outputs, prepared)
+                loss = task.loss(outputs, targets) / prepared.num_seeds
                 weight = weight_of(task, targets)
             with clock.phase("backward"):
                 gradient, given = self._gradient_of(loss)

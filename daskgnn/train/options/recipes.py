@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.errors import InputError
 from daskgnn.train.options.options import RUN
-from daskgnn.train.options.samplers import is_named
+from daskgnn.train.options.samplers import fan_outs_refused, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,8 +94,5 @@ def with_recipe(
 def _without_fan_outs(out: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """Return all settings of a run whose sampler takes no fan-outs."""
     if "num_neighbors" in chosen:
-        raise InputError(
-            f"sampler={out['sampler']!r} takes no num_neighbors: leave it out; its own "
-            'options are in "daskgnn samplers"'
-        )
+        raise fan_outs_refused(out["sampler"])
     return {**out, "num_neighbors": None, "num_layers": out["num_layers"] or 2}

@@ -52,6 +52,13 @@ SAMPLERS: dict[str, KnownSampler] = {
         "nothing else",
         takes_fan_outs=True,
     ),
+    "shadow": KnownSampler(
+        "shadow",
+        "ShadowSampler",
+        "a small subgraph for each seed, by fan-out or personalised PageRank",
+        "deep models, or seeds that are told by their surroundings",
+        "nothing else",
+    ),
 }
 
 
@@ -124,6 +131,8 @@ def make_sampler(
     known = _known(name)
     takes = _checked_options(name, options)
     if not known.takes_fan_outs:
+        if num_neighbors is not None:
+            raise fan_outs_refused(text)
         return known.load()(**options)
     if num_neighbors is None:
         raise InputError(
@@ -137,15 +146,22 @@ def make_sampler(
     return made
 
 
+def fan_outs_refused(text: str) -> InputError:
+    """Return what to raise where a sampler is given fan-outs that it does not take."""
+    return InputError(
+        f"sampler={text!r} takes no num_neighbors: leave it out; its own options are "
+        'in "daskgnn samplers"'
+    )
+
+
 def text_of(sampler: Any) -> str | None:
     """Return the text that names a sampler; None of one that has no name."""
     for name, known in SAMPLERS.items():
         if type(sampler).__name__ != known.kind or type(sampler) is not known.load():
             continue
-        given = _parameters(known).items()
         words = [
             f"{option}={getattr(sampler, option)}"
-            for option, default in given
+            for option, default in options_of(name).items()
             if getattr(sampler, option) != default
         ]
         return f"{name}:{','.join(words)}" if words else name
@@ -162,15 +178,21 @@ def _known(name: str) -> KnownSampler:
     )
 
 
-def _parameters(known: KnownSampler) -> dict[str, Any]:
-    """Return the options of a sampler and their defaults; fan-outs are none."""
-    found = inspect.signature(known.load()).parameters.values()
+def options_of(name: str) -> dict[str, Any]:
+    """Return the options of a sampler and their defaults; fan-outs are none.
+
+    Raises
+    ------
+    InputError
+        If the name is not known.
+    """
+    found = inspect.signature(_known(name).load()).parameters.values()
     return {p.name: p.default for p in found if p.name != "num_neighbors"}
 
 
 def _checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return all options of a sampler; refuse one that it does not have."""
-    takes = _parameters(_known(name))
+    takes = options_of(name)
     for option in options:
         if option not in takes:
             near = get_close_matches(option, takes, 1)

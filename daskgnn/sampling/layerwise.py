@@ -1,0 +1,401 @@
+"""What samplers of layers share: nodes of a layer are drawn for a whole step."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from daskgnn.errors import InputError
+from daskgnn.kernels.hops import Request, StepNodes, answer, first_nodes, request
+from daskgnn.kernels.layerrows import (
+    ROW_NORMS,
+    CutRequest,
+    LayerNodes,
+    Members,
+    add_layer,
+    cut_rows,
+)
+from daskgnn.kernels.neighbor import FanOut
+from daskgnn.kernels.record import ArrayRecord
+from daskgnn.kernels.sampled import SampledGraph
+from daskgnn.sampling.sampler import Sampler, SampleSize
+from daskgnn.values import is_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.entries import PartRows
+    from daskgnn.kernels.hops import SampledRows
+    from daskgnn.sampling.sampler import GraphStats
+
+WHOLE = FanOut((-1,))
+"""Every neighbour of a node."""
+
+
+@dataclass(frozen=True)
+class LayerMembers(ArrayRecord):
+    """A part's own sampled nodes, as they are sent to all parts."""
+
+    layers: tuple[Members, ...]
+    seeds: Request
+    """The part's seeds, where other parts must know them."""
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Those of the first layer."""
+        return self.layers[0].ids
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays in bytes."""
+        return self.seeds.nbytes + sum(layer.nbytes for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class LayerWindow(ArrayRecord):
+    """A part's window: what it has drawn, and the layers it has built."""
+
+    steps: tuple[LayerNodes, ...]
+    step_keys: np.ndarray
+    """uint64 [W]"""
+    own: Any = None
+    """What the part has drawn of its own nodes, or is about to."""
+    members: tuple[Members, ...] = ()
+    """The sampled nodes of all parts, by layer."""
+
+    @property
+    def nodes(self) -> list[np.ndarray]:
+        """The nodes of each step so far."""
+        return [step.nodes.ids for step in self.steps]
+
+    def wanted(self, ids: list[np.ndarray], owner: int, book: PartitionBook) -> Request:
+        """Return the request of one owner for the rows of some nodes of each step."""
+        return request(first_nodes(ids, self.step_keys), book, owner)
+
+
+def nothing(num_steps: int, dtype: Any = np.int64) -> Request:
+    """Return a request for nothing."""
+    return Request(np.empty(0, dtype), np.zeros(num_steps + 1, np.int64))
+
+
+class LayerwiseSampler(Sampler):
+    """Draws the nodes of each layer for all destinations of a step together.
+
+    A subclass draws the nodes, in `drawing` rounds; then all parts are told of them,
+    and the destinations' rows are cut to them, a round for each layer.
+    """
+
+    name: str
+    """What the command line calls the sampler."""
+    forms: tuple[str, ...]
+    """How nodes can be drawn."""
+
+    def __init__(
+        self, size: int, form: str, adjacency: str, *, skip: bool, normalize: bool
+    ) -> None:
+        self.size, self.form, self.adjacency = size, form, adjacency
+        self.skip, self.normalize = skip, normalize
+        if not is_whole(size) or size < 1:
+            raise InputError(
+                f"sampler {self.name!r}: size={size!r}, expected a whole number of "
+                f"nodes, at least 1: {self.name}:size=512"
+            )
+        for option, known in {"form": self.forms, "adjacency": ROW_NORMS}.items():
+            if getattr(self, option) not in known:
+                raise InputError(
+                    f"sampler {self.name!r}: {option}={getattr(self, option)!r}, "
+                    f"expected one of {', '.join(known)}: "
+                    f"{self.name}:{option}={known[0]}"
+                )
+        for option in ("skip", "normalize"):
+            if not isinstance(getattr(self, option), bool | np.bool_):
+                raise InputError(
+                    f"sampler {self.name!r}: {option}={getattr(self, option)!r}, "
+                    f"expected true or false: {self.name}:{option}=true"
+                )
+        self.num_layers: int | None = None
+        self.rounds = 1
+
+    def drawing(self, num_layers: int) -> list[bool]:
+        """Return of each round until the own nodes are drawn whether it exchanges."""
+        raise NotImplementedError
+
+    def for_graph(self, graph: Any, num_layers: int) -> Self:
+        """Return the sampler for a model of so many layers.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        num_layers : int
+            Number of layers of the model.
+
+        Returns
+        -------
+        LayerwiseSampler
+            A copy.
+        """
+        made = copy(self)
+        kinds = [*self.drawing(num_layers), True, *[False] * num_layers]
+        made.num_layers, made.rounds = num_layers, len(kinds)
+        made.exchanges = tuple(int(r) for r in np.flatnonzero(kinds))
+        return made
+
+    def check(self, graph: Any) -> None:
+        """Check that there are edges, which nodes are drawn by.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is to be trained on.
+
+        Raises
+        ------
+        InputError
+            If the graph has none.
+        """
+        if not graph.num_edges:
+            raise InputError(
+                f"sampler {self.name!r} draws nodes by their edges, and graph "
+                f"{graph.name!r} has none: use sampler='neighbor'"
+            )
+
+    def start(
+        self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
+    ) -> LayerWindow:
+        """Return the seeds as the first nodes of each step.
+
+        Parameters
+        ----------
+        seeds : list of numpy.ndarray
+            int [k] for each of W steps: the part's seeds, distinct storage ids.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        LayerWindow
+            The frontier.
+        """
+        steps = first_nodes(seeds, step_keys).steps
+        return LayerWindow(tuple(map(LayerNodes, steps)), step_keys)
+
+    def layer_of(self, round: int) -> int:
+        """Return which layer's rows a round is for; negative before these rounds."""
+        assert self.num_layers is not None  # since `for_graph`
+        return round - self.rounds + self.num_layers
+
+    def request(
+        self, frontier: LayerWindow, round: int, owner: int, book: PartitionBook
+    ) -> Any:
+        """Return what a part asks of an owner, or tells it.
+
+        Parameters
+        ----------
+        frontier : LayerWindow
+            The part's frontier.
+        round : int
+            Number of the round, from 0.
+        owner : int
+            The part that is asked.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        CutRequest, LayerMembers, or what a subclass asks in the first rounds
+            Storage ids, step after step.
+        """
+        layer = self.layer_of(round)
+        if layer == -1:
+            return self.told(frontier)
+        asked = frontier.wanted(frontier.nodes, owner, book)
+        members = frontier.members[layer]
+        if not len(asked.ids):
+            members = Members(members.ids[:0], asked.offsets, members.inverse[:0])
+        return CutRequest(asked.ids, asked.offsets, members)
+
+    def told(self, frontier: LayerWindow) -> LayerMembers:
+        """Return what all parts are told: the nodes that were drawn."""
+        raise NotImplementedError
+
+    def answer(
+        self,
+        rows: PartRows,
+        asked: Any,
+        step_keys: np.ndarray,
+        round: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> SampledRows:
+        """Return rows with the edges from sampled nodes.
+
+        Of a vertex-cut they are cut by who has asked.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the owner.
+        asked : CutRequest
+            The request.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        round : int
+            Number of the round, from 0.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        SampledRows
+            The rows, original ids and degrees.
+        """
+        wanted = Request(asked.ids, asked.offsets)
+        found = answer(rows.block, wanted, step_keys, WHOLE, 0, None, threads)
+        if book.held is not None:
+            return found
+        return cut_rows(found, asked.offsets, asked.members)
+
+    def merge(
+        self,
+        frontier: LayerWindow,
+        answers: dict[int, Any],
+        round: int,
+        part: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> LayerWindow:
+        """Add a layer of the rows that were cut, or learn which nodes were drawn.
+
+        Parameters
+        ----------
+        frontier : LayerWindow
+            The part's frontier before.
+        answers : dict
+            Rows or sampled nodes by part.
+        round : int
+            Number of the round, from 0.
+        part : int
+            Number of the part.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        LayerWindow
+            The frontier.
+        """
+        layer = self.layer_of(round)
+        if layer == -1:
+            given = [answers[other] for other in sorted(answers)]
+            return replace(frontier, own=None, members=self.gathered(given))
+        members = frontier.members[layer]
+        if book.held is not None:
+            wanted = {p: self.request(frontier, round, p, book) for p in answers}
+            answers = {
+                p: cut_rows(found, wanted[p].offsets, members)
+                for p, found in answers.items()
+            }
+        how = {"normalize": bool(self.normalize)}
+        steps = add_layer(frontier.steps, answers, members, book, **how)
+        return replace(frontier, steps=tuple(steps))
+
+    def gathered(self, given: Sequence[LayerMembers]) -> tuple[Members, ...]:
+        """Return each layer's sampled nodes of all parts, in their order."""
+        layers = zip(*(part.layers for part in given), strict=True)
+        return tuple(map(_joined, layers))
+
+    def finish(self, frontier: LayerWindow) -> list[SampledGraph]:
+        """Return each step's nodes, and a CSR for each of its layers.
+
+        Parameters
+        ----------
+        frontier : LayerWindow
+            The part's frontier after the last round.
+
+        Returns
+        -------
+        list of SampledGraph
+            One for each step of the window.
+        """
+        return [_graph(step.nodes, step) for step in frontier.steps]
+
+    def neighbors_per_layer(self) -> tuple[int, ...]:
+        """Return the expected number of nodes of each layer.
+
+        Returns
+        -------
+        tuple of int
+            `size` for each layer.
+        """
+        return (int(self.size),) * (self.num_layers or 1)
+
+    def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
+        """Estimate from the mean degree what one step of one part samples.
+
+        Parameters
+        ----------
+        stats : GraphStats
+            Size of the graph.
+        num_seeds : int
+            Seeds of the part.
+
+        Returns
+        -------
+        SampleSize
+            Nodes and edges.
+        """
+        num_nodes = max(stats.num_nodes, 1)
+        mean_degree = max(stats.num_edges / num_nodes, 1.0)
+        nodes, edges = [float(num_seeds)], 0.0
+        for _ in range(self.num_layers or 1):
+            size = self.met(nodes[-1], mean_degree, num_nodes)
+            edges = min(nodes[-1] * mean_degree, nodes[-1] * size, stats.num_edges)
+            nodes.append(min(nodes[-1] + size, num_nodes))
+        return SampleSize(nodes[-1], nodes[-2], edges)
+
+    def met(self, destinations: float, mean_degree: float, num_nodes: int) -> float:
+        """Return about how many nodes of a layer have an edge to a destination."""
+        return min(float(self.size), destinations * mean_degree, float(num_nodes))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the sampler's name and options.
+
+        Returns
+        -------
+        dict
+            "sampler", "size", "form", "adjacency", "skip" and "normalize".
+        """
+        return {
+            "sampler": self.name,
+            "size": int(self.size),
+            "form": self.form,
+            "adjacency": self.adjacency,
+            "skip": bool(self.skip),
+            "normalize": bool(self.normalize),
+        }
+
+
+def _joined(parts: Sequence[Members]) -> Members:
+    """Line up the nodes of all parts, step by step: ascending, as parts are."""
+    num_steps = len(parts[0].offsets) - 1
+    steps = []
+    for step in range(num_steps):
+        ids, inverse = zip(*(part.of(step) for part in parts), strict=True)
+        steps.append((np.concatenate(ids), np.concatenate(inverse)))
+    return Members.joined(steps)
+
+
+def _graph(nodes: StepNodes, step: LayerNodes) -> SampledGraph:
+    known = nodes.original_ids, nodes.degree, nodes.weighted_degree
+    return SampledGraph(nodes.ids, nodes.sizes, step.rows, *known)

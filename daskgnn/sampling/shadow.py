@@ -1,0 +1,404 @@
+"""ShaDow: a small subgraph for each seed, and a model of any depth on it."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from daskgnn.errors import InputError
+from daskgnn.kernels import ranking, subgraphs
+from daskgnn.kernels.neighbor import ALL
+from daskgnn.kernels.ranking import PushRule
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.size import GraphStats, SampleSize
+from daskgnn.values import is_number, is_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.entries import PartRows
+    from daskgnn.kernels.sampled import SampledGraph
+
+METHODS = ("fanout", "ppr")
+"""How the nodes of a subgraph are chosen."""
+READOUTS = ("seed", "mean")
+"""What a seed's output is made of."""
+HOPS = {"fanout": 2, "ppr": 4}
+"""Default hops of each method."""
+
+
+class ShadowSampler(Sampler):
+    """Gives each seed a subgraph of its own, on which a model of any depth computes.
+
+    ShaDow-GNN (Zeng et al., "Decoupling the Depth and Scope of Graph Neural Networks",
+    NeurIPS 2021). The subgraph is induced: it has all edges between its nodes, and
+    layers aggregate over the neighbours inside. A GCN's coefficients are made of the
+    degrees in the whole graph, and rows that lack neighbours are scaled as for any
+    sampler, by the degree over the number of neighbours inside. Where a subgraph holds
+    all nodes within as many hops as the model has layers, outputs are exact.
+
+    A node can be in the subgraphs of many seeds, and is computed in each. Draws depend
+    on the step, the seed's original id and the node's, and "ppr" draws nothing: the
+    subgraphs are the same for any number of workers and parts, and any partitioner.
+
+    Parameters
+    ----------
+    method : {"fanout", "ppr"}, default "fanout"
+        Which nodes a subgraph has: those met by drawing `fanout` neighbours of each
+        node, hop by hop; or the `size` nodes of the highest personalised PageRank, found
+        by local push.
+    hops : int, optional
+        How far from its seed a subgraph reaches; by default 2, with "ppr" 4.
+    fanout : int, default 10
+        Neighbours that are drawn of each node, without replacement.
+    size : int, default 100
+        Most nodes of a subgraph by "ppr", the seed among them.
+    alpha : float, default 0.15
+        Probability that a step of the random walk of "ppr" is its last one.
+    epsilon : float, default 0.001
+        Precision of "ppr": a node's residual is pushed on while it is at least so much
+        times its degree.
+    readout : {"seed", "mean"}, default "seed"
+        What the output of a seed is: its own row, or the mean over all rows of its
+        subgraph. Then evaluation computes with subgraphs, too; of a seed's own row it
+        takes all neighbours, as for other samplers.
+
+    Raises
+    ------
+    InputError
+        If an argument is invalid.
+
+    Examples
+    --------
+    A model of five layers on neighbourhoods of two hops:
+
+    >>> import daskgnn
+    >>> from daskgnn.sampling import ShadowSampler
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> sampler = ShadowSampler(hops=2, fanout=5).for_graph(graph, num_layers=5)
+    >>> sampler.num_layers, sampler.rounds, sampler.evaluates
+    (5, 3, False)
+    >>> sampler.fingerprint()
+    {'sampler': 'shadow', 'method': 'fanout', 'hops': 2, 'fanout': 5, 'readout': 'seed'}
+    >>> ShadowSampler(method="ppr", size=50, readout="mean").evaluates
+    True
+
+    Two hops on a path of four nodes, from its first node:
+
+    >>> import numpy as np
+    >>> from daskgnn import AdjacencyBlock
+    >>> from daskgnn.sampling import PartitionBook, PartRows
+    >>> from daskgnn.sampling.rounds import sample_parts
+    >>> indices = np.array([1, 0, 2, 1, 3, 2], np.int32)
+    >>> block = AdjacencyBlock(0, np.array([0, 1, 3, 5, 6]), indices, np.arange(4))
+    >>> book, keys = PartitionBook(np.array([0, 4])), np.array([7], np.uint64)
+    >>> seeds = [[np.array([0], np.int32)]]
+    >>> ((found,),) = sample_parts(sampler, [PartRows(block)], book, seeds, keys)
+    >>> found.ids, found.sizes
+    (array([0, 1, 2], dtype=int32), (1, 2, 3, 3, 3, 3))
+    >>> found.layer(4).indices  # node 3 is not inside
+    array([1, 0, 2, 1], dtype=int32)
+    """
+
+    any_depth = repeats_nodes = True
+    num_layers = 0
+
+    def __init__(
+        self,
+        *,
+        method: str = "fanout",
+        hops: int | None = None,
+        fanout: int = 10,
+        size: int = 100,
+        alpha: float = 0.15,
+        epsilon: float = 0.001,
+        readout: str = "seed",
+    ) -> None:
+        _check_one_of("method", method, METHODS)
+        _check_one_of("readout", readout, READOUTS)
+        hops = HOPS[method] if hops is None else hops
+        _check_count("hops", hops, 2)
+        _check_count("fanout", fanout, 10)
+        _check_count("size", size, 100)
+        _check_share("alpha", alpha, 0.15)
+        _check_share("epsilon", epsilon, 0.001)
+        self.method, self.readout, self.hops = method, readout, int(hops)
+        self.fanout, self.size = int(fanout), int(size)
+        self.alpha, self.epsilon = float(alpha), float(epsilon)
+        self.rounds = self.hops + 1
+        self.evaluates = readout == "mean"
+
+    def for_graph(self, graph: Any, num_layers: int) -> ShadowSampler:
+        """Return the sampler for a model.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        num_layers : int
+            Number of layers of the model.
+
+        Returns
+        -------
+        ShadowSampler
+            A copy that gives graphs of so many layers.
+        """
+        found = copy(self)
+        found.num_layers = num_layers
+        return found
+
+    def check(self, graph: Any) -> None:
+        """Check that whole rows are in one place.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is to be trained on.
+
+        Raises
+        ------
+        InputError
+            If they are not, as in a vertex-cut.
+        """
+        if graph.held_book is not None:
+            raise InputError(
+                f"sampler 'shadow' looks for edges in whole rows, and graph "
+                f"{graph.name!r} is a vertex-cut (method "
+                f"{graph.partitioner['method']!r}): partition it with method='fennel'"
+            )
+
+    def start(
+        self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
+    ) -> Any:
+        """Return a subgraph of one node for each seed.
+
+        Parameters
+        ----------
+        seeds : list of numpy.ndarray
+            int [k] for each of W steps: the part's seeds, distinct storage ids.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        object
+            The frontier.
+        """
+        if self.method == "ppr":
+            return ranking.first_ranking(seeds)
+        return subgraphs.first_sets(seeds, step_keys)
+
+    def request(
+        self, frontier: Any, round: int, owner: int, book: PartitionBook
+    ) -> Any:
+        """Return what a part asks of an owner: rows, and in the last round edges.
+
+        Parameters
+        ----------
+        frontier : object
+            The part's frontier.
+        round : int
+            Number of the round, from 0.
+        owner : int
+            The part that is asked.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        object
+            Storage ids, and what belongs to them.
+        """
+        if round == self.hops:
+            return subgraphs.ask_sets(frontier, book, owner)
+        if self.method == "ppr":
+            return ranking.ask_rows(frontier, book, owner)
+        return subgraphs.ask_draws(frontier, book, owner)
+
+    def answer(
+        self,
+        rows: PartRows,
+        asked: Any,
+        step_keys: np.ndarray,
+        round: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> Any:
+        """Draw neighbours, or return rows; in the last round, edges inside subgraphs.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the owner.
+        asked : object
+            The request.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        round : int
+            Number of the round, from 0.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        object
+            The answer.
+        """
+        if round == self.hops:
+            return subgraphs.answer_sets(rows.block, asked, threads)
+        if self.method == "ppr":
+            given = rows.block, asked, self._rule(book)
+            return ranking.answer_rows(*given, first=round == 0)
+        return subgraphs.answer_draws(rows.block, asked, self.fanout, round, threads)
+
+    def merge(
+        self,
+        frontier: Any,
+        answers: dict[int, Any],
+        round: int,
+        part: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> Any:
+        """Let subgraphs grow by what was answered.
+
+        Parameters
+        ----------
+        frontier : object
+            The part's frontier before.
+        answers : dict
+            Answers by part.
+        round : int
+            Number of the round, from 0.
+        part : int
+            Number of the part.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        object
+            The frontier.
+        """
+        if round == self.hops:
+            return subgraphs.merge_sets(frontier, answers, book)
+        last = round + 1 == self.hops
+        if self.method == "ppr":
+            merge = ranking.last_rows if last else ranking.merge_rows
+            return merge(frontier, answers, self._rule(book), threads)
+        grown = subgraphs.merge_draws(frontier, answers, book, round, threads)
+        return grown.sets if last else grown
+
+    def finish(self, frontier: Any) -> list[SampledGraph]:
+        """Return each step's subgraphs as one graph.
+
+        Parameters
+        ----------
+        frontier : object
+            The part's frontier after the last round.
+
+        Returns
+        -------
+        list of SampledGraph
+            One for each step of the window. With the readout "seed" nodes are ordered
+            by their distance from the seeds, and those that are farther than the model
+            has layers are left out; with "mean" subgraphs follow each other.
+        """
+        layers = self.num_layers or self.hops
+        if self.readout == "mean":
+            return subgraphs.pooled_graphs(frontier, layers)
+        return subgraphs.graphs_by_hop(frontier, layers)
+
+    def neighbors_per_layer(self) -> tuple[int, ...]:
+        """Return about how many neighbours of a node each hop visits.
+
+        Returns
+        -------
+        tuple of int
+            The fan-out for each hop; of "ppr" what would give so many nodes.
+        """
+        if self.method == "fanout":
+            return (self.fanout,) * self.hops
+        return (max(round(self.size ** (1 / self.hops)), 1),) * self.hops
+
+    def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
+        """Estimate from the mean degree what one step of one part samples.
+
+        Parameters
+        ----------
+        stats : GraphStats
+            Size of the graph.
+        num_seeds : int
+            Seeds of the part.
+
+        Returns
+        -------
+        SampleSize
+            Nodes and edges.
+        """
+        mean_degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
+        limit = self.fanout if self.method == "fanout" else ALL
+        most = self.size if self.method == "ppr" else stats.num_nodes
+        within = [1.0]
+        for hop in range(self.hops):
+            met = within[-1] + (within[-1] - (within[hop - 1] if hop else 0)) * min(
+                limit, mean_degree
+            )
+            within.append(min(met, most, stats.num_nodes))
+        layers = self.num_layers or self.hops
+        reached = within[-1 if self.evaluates else min(layers, self.hops)]
+        inner = within[-1 if self.evaluates else min(layers - 1, self.hops)]
+        edges = inner * min(2.0, mean_degree)
+        sizes = (num_seeds * count for count in (reached, inner, edges))
+        return SampleSize(*sizes)
+
+    def _rule(self, book: PartitionBook) -> PushRule:
+        size = min(self.size, book.num_nodes)
+        return PushRule(size, self.alpha, self.epsilon)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what decides which subgraphs there are.
+
+        Returns
+        -------
+        dict
+            "sampler", and the options that the method uses.
+        """
+        known: dict[str, Any] = {"sampler": "shadow", "method": self.method}
+        known["hops"] = self.hops
+        if self.method == "ppr":
+            known |= {name: getattr(self, name) for name in PushRule._fields}
+        else:
+            known["fanout"] = self.fanout
+        return {**known, "readout": self.readout}
+
+
+def _check_count(name: str, given: Any, example: int) -> None:
+    if not is_whole(given) or given < 1:
+        raise InputError(
+            f"{name}={given!r}, expected a whole number of at least 1: "
+            f"ShadowSampler({name}={example})"
+        )
+
+
+def _check_share(name: str, given: Any, example: float) -> None:
+    if not is_number(given) or not 0 < given < 1:
+        raise InputError(
+            f"{name}={given!r}, expected a number above 0 and below 1: "
+            f"ShadowSampler(method='ppr', {name}={example})"
+        )
+
+
+def _check_one_of(name: str, given: Any, names: tuple[str, ...]) -> None:
+    if given not in names:
+        told = " or ".join(map(repr, names))
+        raise InputError(
+            f"{name}={given!r}, expected {told}: ShadowSampler({name}={names[0]!r})"
+        )
