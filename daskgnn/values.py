@@ -24,13 +24,26 @@ def is_finite(value: Any) -> bool:
     return is_number(value) and isfinite(value)
 
 
-def fan_outs(name: str, value: Any) -> list[int]:
-    """Return fan-outs as a list of int, or refuse what is none."""
+def numbers_in(text: str) -> list[int | float]:
+    """Return the numbers in a text with commas between them; those with dots are float.
+
+    Raises
+    ------
+    ValueError
+        If a word is no number.
+    """
+    words = [word.strip() for word in text.split(",")]
+    return [int(w) if w.lstrip("+-").isdigit() else float(w) for w in words]
+
+
+def fan_outs(name: str, value: Any) -> list[int | float]:
+    """Return fan-outs as a list, or refuse what is none: shares stay floats."""
     values = list(value)
     for k in values:
-        if not is_whole(k) or (k < 1 and k != -1):
+        share = is_number(k) and not is_whole(k) and 0 < k <= 1
+        if not share and (not is_whole(k) or (k < 1 and k != -1)):
             raise InputError(
                 f"{name}={values} has {k!r}, expected at least 1, or -1 for all "
-                "neighbours"
+                "neighbours, or a share of them in (0, 1], as in 0.25"
             )
-    return [int(k) for k in values]
+    return [int(k) if is_whole(k) else float(k) for k in values]

@@ -16,6 +16,7 @@ from daskgnn.cli.errors import flags_of, in_shell, is_debugging
 from daskgnn.train.options.option import declared
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import GROUPS
+from daskgnn.values import numbers_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,22 +27,20 @@ Command = Callable[..., Any]
 
 
 class IntList(click.ParamType):
-    """Whole numbers with commas between them: ``15,10``."""
+    """Numbers with commas between them: ``15,10``."""
 
     name = "K,K,..."
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[int]:
+    ) -> list[int | float]:
         """Return the numbers."""
         if not isinstance(value, str):
             return list(value)
         try:
-            return [int(word) for word in value.split(",")]
+            return numbers_in(value)
         except ValueError:
-            self.fail(
-                f"{value!r} is not a list of whole numbers like 15,10", param, ctx
-            )
+            self.fail(f"{value!r} is not a list of numbers like 15,10", param, ctx)
 
 
 class NameList(click.ParamType):

@@ -161,8 +161,8 @@ def summed_columns(
             take_rows(frozen(weighed), columns.starts, columns.counts, weights)
         sums = np.zeros(len(ids))
         factors = row_factors(norm, rows.degree, rows.weighted_degree)
-        entries = frozen_all((local, offsets(rows.counts), factors, weights))
-        add_squares(*entries, sums)
+        entries = local, offsets(rows.counts), factors, weights
+        add_squares(frozen_all(entries), sums)
         order, ends = by_owner(ids, book.bounds)
         out.append(Sums(ids[order], sums[order], ends))
     return out

@@ -8,6 +8,7 @@ import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.coefficients import weights_or_empty
+from daskgnn.kernels.hops import frozen_all
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.layerrows import add_squares, column_factors, row_factors
 
@@ -61,7 +62,7 @@ def _of_all_rows(block: AdjacencyBlock, source: Any, norm: str) -> np.ndarray:
         factors = row_factors(norm, rows.degree, _weighted_degree(rows))
         weights = rows.weights if norm == "gcn" else None
         given = own, rows.indptr, factors, weights_or_empty(weights)
-        add_squares(*map(frozen, given), sums)
+        add_squares(frozen_all(given), sums)
     return sums[:-1]
 
 

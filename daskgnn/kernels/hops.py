@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.neighbor import FanOut
+    from daskgnn.kernels.sampled import LocalRows
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class StepNodes:
     """float32 [sum(counts)], edge weights beside `indices`."""
     indptr: np.ndarray | None = None
     """int64 [r + 1], of `indices`: `starts` and the end."""
+    layers: tuple[LocalRows, ...] = ()
+    """The rows of each layer so far, where each has a CSR of its own: no row is known
+    then when the next one begins."""
 
     @property
     def frontier(self) -> np.ndarray:
@@ -94,6 +98,8 @@ class SampledRows(ArrayRecord):
     original_ids: np.ndarray
     degree: np.ndarray
     weighted_degree: np.ndarray
+    mean_weights: np.ndarray | None = None
+    """float32, beside `columns`: see `daskgnn.kernels.sampled.LocalRows`."""
 
 
 def first_nodes(seeds: list[np.ndarray], step_keys: np.ndarray) -> WindowNodes:
@@ -133,16 +139,24 @@ def answer(
     hop: int,
     draw_weights: np.ndarray | None = None,
     threads: int = 1,
+    drawable: np.ndarray | None = None,
 ) -> SampledRows:
     """Sample the rows that `asked` names from the block that owns them.
 
-    `draw_weights` (float32 [E], positive) makes the draws weighted.
+    `draw_weights` (float32 [E]) makes the draws weighted; where some are 0, `drawable`
+    (int64 [n]) says how many of each row are not.
     Of a vertex-cut, columns that other parts hold are places
     (`daskgnn.kernels.entries`).
     The result does not depend on `threads`, the number of threads to use.
     """
-    first, found = _look_up(block, asked.ids, fan_out.width(hop), threads)
-    pieces = _pieces(len(first), threads)
+    first, found = look_up(block, asked.ids, fan_out.width(hop), threads)
+    if drawable is not None or fan_out.shares or fan_out.replace:
+        rest = found.degree
+        if drawable is not None:
+            rest = drawable[asked.ids.astype(np.int64) - block.start]
+        counts = fan_out.row_counts(hop, found.degree, rest)
+        found = replace(found, counts=counts)
+    pieces = pieces_of(len(first), threads)
     bases = offsets([int(found.counts[piece].sum()) for piece in pieces])
     columns = np.empty(bases[-1], block.indices.dtype)
     weights = np.empty(0 if block.weights is None else bases[-1], np.float32)
@@ -153,7 +167,7 @@ def answer(
         frozen_all((columns[:0] if split_rows else block.indices, *weighed)),
         frozen_all((first, found.degree, found.counts, found.original_ids)),
         frozen_all((asked.offsets, step_keys)),
-        (fan_out.whole, fan_out.drawn),
+        (fan_out.whole, fan_out.drawn, fan_out.replace),
     )
 
     def sample(piece: tuple[slice, int]) -> None:
@@ -172,7 +186,7 @@ def answer(
     return replace(found, columns=entries[0], weights=entries[1])
 
 
-def _look_up(
+def look_up(
     block: AdjacencyBlock, ids: np.ndarray, width: int, threads: int
 ) -> tuple[np.ndarray, SampledRows]:
     """Return where the rows of `ids` begin, and `Rows` without any columns."""
@@ -187,11 +201,11 @@ def _look_up(
         asked, out = frozen(ids[piece]), slice_arrays(outputs, piece)
         look_up_rows(known, asked, block.start, width, out)
 
-    for_each(look_up, _pieces(m, threads), threads)
+    for_each(look_up, pieces_of(m, threads), threads)
     return first, SampledRows(counts, ids[:0], None, row_ids, degree, weighted_degree)
 
 
-def _pieces(length: int, threads: int) -> list[slice]:
+def pieces_of(length: int, threads: int) -> list[slice]:
     """Cut `length` rows into a piece for each thread."""
     cuts = [length * i // threads for i in range(threads + 1)]
     return [slice(a, b) for a, b in pairwise(cuts)]

@@ -88,19 +88,16 @@ def column_factors(norm: str, weighted_degree: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def add_squares(places: Any, ends: Any, factors: Any, weights: Any, sums: Any) -> None:
-    """Add to `sums` [n] the squared entries of rows, at their columns' `places`.
+def add_squares(rows: Any, sums: Any) -> None:
+    """Add to `sums` [n] the squared entries of rows.
 
     Parameters
     ----------
-    places : int [E]
-        Where in `sums` each entry counts.
-    ends : int64 [m + 1]
-        Where rows begin, and the end.
-    factors : float64 [m]
-    weights : float32 [E] or [0]
-        Empty where every entry weighs 1.
+    rows : int [E], int64 [m + 1], float64 [m], float32 [E] or [0]
+        Where in `sums` each entry counts; where rows begin, and the end; their factors;
+        weights, none where every entry weighs 1.
     """
+    places, ends, factors, weights = rows
     for i in range(len(factors)):
         for e in range(ends[i], ends[i + 1]):
             w = np.float64(weights[e]) if len(weights) else 1.0
@@ -285,7 +282,7 @@ def _number(rows: Any, entries: Any, how: Any, out: Any) -> Any:
     for i in range(len(starts)):
         total = np.float64(degree[i])
         if normalize:
-            total = 0.0
+            total = np.float64(0)
             for e in range(starts[i], starts[i] + counts[i]):
                 total += inverse[places[e]]
         for j in range(counts[i]):

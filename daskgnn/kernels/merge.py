@@ -21,7 +21,9 @@ from daskgnn.kernels.hops import (
     frozen_all,
     slice_arrays,
 )
+from daskgnn.kernels.neighbor import ALL
 from daskgnn.kernels.numbering import RowColumns, number_nodes
+from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.kernels.threads import for_each
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Answers:
     columns: np.ndarray
     """int [*], all replies' columns, one after the other."""
     weights: np.ndarray | None
+    mean_weights: np.ndarray | None
     starts: tuple[np.ndarray, ...]
     """int64 [rows + 1] of each reply: where its rows begin in `columns`."""
 
@@ -49,10 +52,15 @@ class Answers:
         bases = offsets([len(r.columns) for r in replies])
         pairs = zip(bases, replies, strict=False)
         starts = tuple(base + offsets(reply.counts) for base, reply in pairs)
-        given = [r.weights for r in replies if r.weights is not None]
-        weights = _concatenate(given) if given else None
+        weights, means = (
+            _concatenate(given) if given else None
+            for given in (
+                [r.weights for r in replies if r.weights is not None],
+                [r.mean_weights for r in replies if r.mean_weights is not None],
+            )
+        )
         columns = _concatenate([r.columns for r in replies])
-        return cls(parts, replies, columns, weights, starts)
+        return cls(parts, replies, columns, weights, means, starts)
 
 
 def merge_answers(
@@ -86,8 +94,11 @@ def merge_answers(
         if last:
             return _number(step, window, given, limits[-1], book.num_nodes)
         # The previous hop has numbered the nodes in rows that were known before.
-        seen = step.sizes[-2] if hop and limits[hop] <= limits[hop - 1] else 0
-        rows = RowColumns.of(columns, step.starts, step.counts, slice(seen, None))
+        seen = step.sizes[-2] if fan_out.shrinks(hop) else 0
+        counts = step.counts
+        if fan_out.shares:
+            counts = np.minimum(counts, fan_out.row_limits(hop, step.degree))
+        rows = RowColumns.of(columns, step.starts, counts, slice(seen, None))
         met = step.ids, [rows], limits[hop], book.num_nodes
         ids, _ = number_nodes(*met, numbered=False)
         return replace(step, ids=ids, sizes=(*step.sizes, len(ids)))
@@ -96,6 +107,77 @@ def merge_answers(
     if last:
         columns, weights = columns[:0].copy(), None
     return WindowNodes(tuple(steps), window.step_keys, columns, weights)
+
+
+def merge_layer(
+    window: WindowNodes,
+    answers: dict[int, SampledRows],
+    book: PartitionBook,
+    threads: int = 1,
+) -> WindowNodes:
+    """Make the owners' `answers` a layer of its own, and find the nodes of the next.
+
+    `answers` has the rows of all nodes met so far, in the order of `request`.
+    The result does not depend on `threads`, the number of threads to use.
+    """
+    given = Answers.of(answers)
+    groups = for_each(
+        lambda step: by_owner(step.ids, book.bounds), window.steps, threads
+    )
+    taken = np.cumsum([[0] * book.num_parts, *(np.diff(e) for _, e in groups)], 0)
+
+    def grow(s: int) -> StepNodes:
+        step = add_rows(window.steps[s], groups[s], taken[s], given, 0)
+        rows = RowColumns.of(given.columns, step.starts, step.counts, slice(None))
+        known = step.ids, [rows], int(ALL), book.num_nodes
+        ids, local = number_nodes(*known, numbered=True)
+        weights, means = (
+            None if values is None else _take_weights([rows], [values], len(local))
+            for values in (given.weights, given.mean_weights)
+        )
+        layer = LocalRows(offsets(step.counts), local, weights, means)
+        none = step.starts[:0]  # the next layer's rows are other ones
+        step = replace(step, ids=ids, sizes=(*step.sizes, len(ids)))
+        return replace(step, starts=none, counts=none, layers=(*step.layers, layer))
+
+    steps = for_each(grow, range(len(window.steps)), threads)
+    return replace(window, steps=tuple(steps))
+
+
+def layered_graphs(window: WindowNodes) -> list[SampledGraph]:
+    """Return the graphs of a window after the last hop, with a CSR for each layer."""
+    return [
+        SampledGraph(
+            step.ids,
+            step.sizes,
+            step.layers,
+            step.original_ids,
+            step.degree,
+            step.weighted_degree,
+        )
+        for step in window.steps
+    ]
+
+
+def layers_of(step: StepNodes, fan_out: FanOut) -> tuple[LocalRows, ...]:
+    """Return a CSR for each layer, of fan-outs that differ from row to row."""
+    assert step.indices is not None
+    layers = []
+    for hop, size in enumerate(step.sizes[:-1]):
+        limits = fan_out.row_limits(hop, step.degree[:size])
+        rows = RowColumns(
+            frozen(step.indices),
+            frozen(step.starts[:size]),
+            frozen(np.minimum(step.counts[:size], limits)),
+        )
+        indptr = offsets(rows.counts)
+        indices = np.empty(indptr[-1], np.int32)
+        take_rows(*rows, indices)
+        weights = None
+        if step.weights is not None:
+            weights = _take_weights([rows], [step.weights], len(indices))
+        layers.append(LocalRows(indptr, indices, weights))
+    return tuple(layers)
 
 
 def by_owner(ids: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,14 +31,26 @@ _RUN = 64
 
 @dataclass(frozen=True)
 class FanOut:
-    """The fan-outs of a run, hop 1 first; -1 takes every neighbour."""
+    """The fan-outs of a run, hop 1 first; -1 takes every neighbour.
 
-    num_neighbors: tuple[int, ...]
+    A float is a share of a row's degree, rounded, of which at least one is taken.
+    """
+
+    num_neighbors: tuple[int | float, ...]
+    replace: bool = False
+    """Whether a neighbour can be drawn several times; then none is -1."""
 
     @property
     def limits(self) -> tuple[int, ...]:
-        """The fan-outs, with ALL for -1."""
-        return tuple(int(ALL) if k < 0 else k for k in self.num_neighbors)
+        """The fan-outs, with ALL for -1 and for shares."""
+        return tuple(
+            int(ALL) if isinstance(k, float) or k < 0 else k for k in self.num_neighbors
+        )
+
+    @property
+    def shares(self) -> bool:
+        """Whether some fan-out differs from row to row."""
+        return any(isinstance(k, float) for k in self.num_neighbors)
 
     @property
     def num_hops(self) -> int:
@@ -46,18 +58,50 @@ class FanOut:
         return len(self.num_neighbors)
 
     def width(self, hop: int) -> int:
-        """Return how many draws of a node first met at `hop` are ever used."""
+        """Return how many draws of a node first met at `hop` are ever used at most."""
         return max(self.limits[hop:])
+
+    def row_limits(self, hop: int, degree: np.ndarray) -> np.ndarray:
+        """Return how many neighbours rows of such degrees have at a hop, int64."""
+        k = self.num_neighbors[hop]
+        if isinstance(k, float):
+            return np.maximum(np.floor(k * degree + 0.5), 1).astype(np.int64)
+        return np.full(len(degree), self.limits[hop])
+
+    def row_counts(
+        self, hop: int, degree: np.ndarray, drawable: np.ndarray
+    ) -> np.ndarray:
+        """Return how many draws of rows first met at `hop` are ever used, int64.
+
+        `drawable` are the neighbours that can be drawn, of `degree`.
+        """
+        hops = range(hop, self.num_hops)
+        most = np.max([self.row_limits(h, degree) for h in hops], axis=0)
+        if self.replace:
+            return np.where(drawable > 0, most, 0)
+        return np.minimum(most, drawable)
+
+    def shrinks(self, hop: int) -> bool:
+        """Return whether no row has more neighbours at a hop than at the one before."""
+        if not self.shares:
+            return hop > 0 and self.limits[hop] <= self.limits[hop - 1]
+        before, now = self.num_neighbors[hop - 1], self.num_neighbors[hop]
+        nested = before == -1 or (isinstance(before, float) and before >= now)
+        return hop > 0 and isinstance(now, float) and nested
 
     @property
     def drawn(self) -> int:
         """Beyond this draw the order of a row does not matter."""
-        return max((k for k in self.num_neighbors if k >= 0), default=0)
+        if self.shares:
+            return int(ALL)
+        return max((int(k) for k in self.num_neighbors if k >= 0), default=0)
 
     @property
     def whole(self) -> int:
         """Rows of at most this degree are taken whole by every layer."""
-        return min(self.limits)
+        if self.replace:
+            return 0
+        return 1 if self.shares else min(self.limits)
 
 
 @njit(cache=True, nogil=True)
@@ -136,6 +180,8 @@ def _draw_row_weighted(
     """
     filled = 0
     for j in range(degree):
+        if weights[first + j] <= 0:
+            continue
         value = -np.log(uniform(draw(key, j))) / weights[first + j]
         if filled == len(out) and value >= kept[filled - 1]:
             continue
@@ -148,6 +194,44 @@ def _draw_row_weighted(
             place -= 1
         kept[place] = value
         out[place] = j
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _draw_again(
+    key: Any, weights: Any, first: int, degree: int, sums: Any, out: Any
+) -> None:
+    """Fill `out` with places of a row, each drawn from all of them.
+
+    `sums` is room for the sums of the weights up to each place.
+    """
+    if len(weights) == 0 or len(out) == 0:
+        for j in range(len(out)):
+            out[j] = below(draw(key, j), degree)
+        return
+    total, last = 0.0, 0
+    for j in range(degree):
+        total += weights[first + j]
+        sums[j] = total
+        if weights[first + j] > 0:
+            last = j
+    for j in range(len(out)):
+        # The first place whose sum is beyond: never one of weight 0.
+        found = np.searchsorted(sums[:degree], uniform(draw(key, j)) * total, "right")
+        out[j] = min(found, last)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _take_drawable(weights: Any, first: int, degree: int, out: Any) -> None:
+    """Fill `out` with the places of a row that can be drawn, which it is as long as."""
+    if len(out) == degree:
+        for j in range(degree):
+            out[j] = j
+        return
+    place = 0
+    for j in range(degree):
+        if weights[first + j] > 0:
+            out[place] = j
+            place += 1
 
 
 @njit(cache=True, nogil=True)
@@ -201,13 +285,14 @@ def sample_rows(
     ----------
     entries : int [E] or [0], float32 [E] or [0], float32 [E] or [0]
         Neighbours, none where slots are wanted and no entries; edge weights, none
-        where every edge weighs 1; positive weights of the draws, none for uniform ones.
+        where every edge weighs 1; weights of the draws, none for uniform ones. Entries
+        of weight 0 are not drawn, and not counted.
     rows : int64 [m]
         Where rows begin, degrees, counts and original ids: see `look_up_rows`.
     steps : int64 [W + 1], uint64 [W]
         Rows ``offsets[s]`` to ``offsets[s + 1]`` belong to step *s*; the steps' keys.
-    draws : int
-        `FanOut.whole` and `FanOut.drawn`.
+    draws : int, int, bool
+        `FanOut.whole`, `FanOut.drawn` and `FanOut.replace`.
     where : int
         The first and the last row, and where the entries of the first are written:
         the sum of the counts before.
@@ -217,14 +302,16 @@ def sample_rows(
     indices, weights, draw_weights = entries
     first, degree, counts, row_ids = rows
     step_offsets, step_keys = steps
-    whole, drawn = draws
+    whole, drawn, again = draws
     begin, end, base = where
     columns, out_weights = out
     largest, widest = _longest(degree, counts, begin, end, whole)
     weighted = len(draw_weights) > 0
-    order = np.arange(0 if weighted else largest).astype(np.int32)
-    swapped = np.empty(min(drawn, widest), np.int32)
-    kept = np.empty(widest if weighted else 0, np.float64)
+    shuffled = not weighted and not again
+    order = np.arange(largest if shuffled else 0).astype(np.int32)
+    swapped = np.empty(min(drawn, widest) if shuffled else 0, np.int32)
+    room = (largest if again else widest) if weighted else 0
+    kept = np.empty(room, np.float64)
     step = 0
     for run in range(begin, end, _RUN):
         # Slots are written first, and then replaced by the neighbours there.
@@ -234,11 +321,12 @@ def sample_rows(
                 step += 1
             key = combine(step_keys[step], np.uint64(row_ids[i]))
             k = counts[i]
-            if degree[i] <= whole:
-                for j in range(k):
-                    columns[place + j] = j
+            sample = columns[place : place + k]
+            if again:
+                _draw_again(key, draw_weights, first[i], degree[i], kept, sample)
+            elif degree[i] <= whole:
+                _take_drawable(draw_weights, first[i], degree[i], sample)
             elif weighted:
-                sample = columns[place : place + k]
                 _draw_row_weighted(key, draw_weights, first[i], degree[i], kept, sample)
             else:
                 _draw_row(key, degree[i], k, drawn, order, swapped, columns, place)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from daskgnn.kernels.jit import njit
-from daskgnn.kernels.shadow import place_of, table_bits
+from daskgnn.kernels.shadow import place_of, table_size
 
 Array = np.ndarray
 
@@ -44,7 +44,7 @@ def _scratch(counts: Array, granted: Any, span: Any) -> Any:
         edges = max(edges, length)
         widest = max(widest, starts[k + 1] - starts[k])
         most = max(most, length + starts[k + 1] - starts[k])
-    size = 1 << table_bits(most)
+    size = table_size(most)
     ids = np.empty(size, np.int64), np.empty(size, np.int32), np.empty(most, np.int64)
     near = np.empty(edges, np.int32), np.empty(widest + 1, np.int64)
     shares = np.empty(most, np.float64), np.empty(most, np.float64)
@@ -62,13 +62,12 @@ def _number_nodes(pool: Any, granted: Any, k: int, ids: Any, near: Any) -> Any:
     most = starts[k + 1] - starts[k]
     for g in range(starts[k], starts[k + 1]):
         most += counts[rows[g]]
-    bits = table_bits(most)
-    own, shift = table[: 1 << bits], np.uint64(64 - bits)
+    own = table[: table_size(most)]
     own[:] = _NONE
     met = 0
     for g in range(starts[k], starts[k + 1]):
         node = np.int64(pool_ids[rows[g]])
-        where = place_of(own, shift, node)
+        where = place_of(own, node)
         own[where], number[where], nodes[met] = node, met, node
         met += 1
     edges = 0
@@ -77,7 +76,7 @@ def _number_nodes(pool: Any, granted: Any, k: int, ids: Any, near: Any) -> Any:
         row = rows[g]
         for e in range(firsts[row], firsts[row] + counts[row]):
             node = np.int64(columns[e])
-            where = place_of(own, shift, node)
+            where = place_of(own, node)
             if own[where] == _NONE:
                 own[where], number[where], nodes[met] = node, met, node
                 met += 1
@@ -91,7 +90,7 @@ def _number_nodes(pool: Any, granted: Any, k: int, ids: Any, near: Any) -> Any:
 def _push_all(
     near: Any, num_granted: int, met: int, rule: Any, shares: Any, queue: Any
 ) -> None:
-    """Push granted nodes until all their residuals are small; the seed at least once."""
+    """Push granted nodes until their residuals are small; the seed at least once."""
     indices, begins = near
     alpha, epsilon = rule
     residual, settled = shares

@@ -2,15 +2,15 @@
 
 In each round a part asks the owners of nodes with large residuals for their rows. An
 owner sends a row only if the residual is large for the row's length, too, so no more
-than ``1 / epsilon`` neighbours, but for a seed's own row, which is always sent. Rows are
-kept once for a window, however many seeds use them; a seed uses those it was granted,
-which depends on nothing but the graph and the seed.
+than ``1 / epsilon`` neighbours, but for a seed's own row, which is always sent. Rows
+are kept once for a window, however many seeds use them; a seed uses those it was
+granted, which depends on nothing but the graph and the seed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -167,7 +167,7 @@ def answer_rows(
         columns = block.reader.entries(rows[repeated], slots)[0]
     else:
         columns = np.empty(int(counts.sum()), block.indices.dtype)
-        take_rows(frozen(block.indices), *frozen_all((begins, counts)), columns)
+        take_rows(frozen(block.indices), frozen(begins), frozen(counts), columns)
     return FoundRows(counts, degree, columns)
 
 
@@ -176,10 +176,10 @@ def merge_rows(
 ) -> Ranking:
     """Grant seeds the rows that arrived, push, and find what is wanted next."""
     ranking = _granted(ranking, answers, rule)
-    num_seeds, known = len(ranking.starts) - 1, _arguments(ranking)
+    num_seeds, (pool, granted) = len(ranking.starts) - 1, _arguments(ranking)
     how = rule.alpha, rule.epsilon
     pieces = by_spans(
-        lambda span: find_candidates(*known, span, how), num_seeds, threads
+        lambda span: find_candidates(pool, granted, span, how), num_seeds, threads
     )
     ids, residuals, counts = (joined(list(a)) for a in zip(*pieces, strict=True))
     ranking = replace(
@@ -196,16 +196,18 @@ def last_rows(
 ) -> NodeSets:
     """Grant seeds the rows that arrived, push, and choose each seed's nodes."""
     ranking = _granted(ranking, answers, rule)
-    num_seeds, known = len(ranking.starts) - 1, _arguments(ranking)
+    num_seeds, (pool, granted) = len(ranking.starts) - 1, _arguments(ranking)
     how = rule.alpha, rule.epsilon
     pieces = by_spans(
-        lambda span: choose_nodes(*known, span, how, rule.size), num_seeds, threads
+        lambda span: choose_nodes(pool, granted, span, how, rule.size),
+        num_seeds,
+        threads,
     )
     ids, counts = (joined(list(arrays)) for arrays in zip(*pieces, strict=True))
     return NodeSets(ids, offsets(counts), ranking.steps)
 
 
-def _arguments(ranking: Ranking) -> tuple[tuple[np.ndarray, ...], ...]:
+def _arguments(ranking: Ranking) -> Any:
     """Return the rows that are known, and those granted, as kernels take them."""
     rows = ranking.rows
     pool = frozen_all((rows.ids, rows.firsts, rows.counts, rows.columns))

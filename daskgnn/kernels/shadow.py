@@ -1,8 +1,8 @@
 """The subgraph of each seed: its nodes, the edges between them, and their order.
 
 Every seed has a set of nodes of its own, so a node can be in many sets. Sets are small
-(tens or hundreds of nodes) and there are thousands of them, so each kernel goes from set
-to set with one small hash table.
+(tens or hundreds of nodes) and there are thousands of them, so each kernel goes from
+set to set with one small hash table.
 
 Shapes: K sets of M nodes in all, E edges within sets, n rows of a block.
 """
@@ -21,26 +21,27 @@ Array = np.ndarray
 
 _NONE = np.int64(-1)
 _ONE = np.uint64(1)
+_HIGH = np.uint64(32)
 _WIDTH = 64
 
 
-@njit(cache=True, nogil=True, inline="always")
-def table_bits(count: int) -> Any:
-    """Return the bits of a place in a table that `count` nodes fill to a quarter."""
-    bits = 4
-    while (1 << bits) < 4 * count:
-        bits += 1
-    return bits
+@njit(cache=True, nogil=True)
+def table_size(count: Any) -> Any:
+    """Return the size of a table, a power of two, that `count` nodes fill a quarter."""
+    size = 16
+    while size < 4 * count:
+        size *= 2
+    return size
 
 
 @njit(cache=True, nogil=True, inline="always")
-def place_of(table: Array, shift: Any, node: Any) -> Any:
+def place_of(table: Array, node: Any) -> Any:
     """Return where a node stands in a table of ids, or else where it is to be put.
 
-    Free places hold -1; `shift` is 64 less the bits of a place.
+    Free places hold -1.
     """
     mask = np.uint64(len(table) - 1)
-    place = (np.uint64(node) * GOLDEN) >> shift
+    place = ((np.uint64(node) * GOLDEN) >> _HIGH) & mask
     while table[place] != node and table[place] != _NONE:
         place = (place + _ONE) & mask
     return place
@@ -48,7 +49,7 @@ def place_of(table: Array, shift: Any, node: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def draw_keys(keys: Array, original_ids: Array) -> Array:
-    """Return the key of each seed's draws, from that of its step and its original id."""
+    """Return keys of the seeds' draws, from their steps' keys and original ids."""
     out = np.empty(len(keys), np.uint64)
     for i in range(len(keys)):
         out[i] = combine(keys[i], np.uint64(original_ids[i]))
@@ -132,7 +133,7 @@ def grow_sets(sets: Any, rows: Any, span: Any) -> Any:
     columns, begins, counts, fronts = rows
     first, last = span
     largest, total = _most(starts, fronts, counts, span)
-    table = np.empty(1 << table_bits(largest), np.int64)
+    table = np.empty(table_size(largest), np.int64)
     out = np.empty(total, ids.dtype)
     sizes = np.empty(last - first, np.int64)
     place = np.int64(0)
@@ -140,18 +141,17 @@ def grow_sets(sets: Any, rows: Any, span: Any) -> Any:
         size = starts[k + 1] - starts[k]
         for row in range(fronts[k], fronts[k + 1]):
             size += counts[row]
-        bits = table_bits(size)
-        own, shift = table[: 1 << bits], np.uint64(64 - bits)
+        own = table[: table_size(size)]
         own[:] = _NONE
         begin = place
         for i in range(starts[k], starts[k + 1]):
-            own[place_of(own, shift, np.int64(ids[i]))] = ids[i]
+            own[place_of(own, np.int64(ids[i]))] = ids[i]
             out[place] = ids[i]
             place += 1
         for row in range(fronts[k], fronts[k + 1]):
             for e in range(begins[row], begins[row] + counts[row]):
                 node = np.int64(columns[e])
-                where = place_of(own, shift, node)
+                where = place_of(own, node)
                 if own[where] == _NONE:
                     own[where] = node
                     out[place] = columns[e]
@@ -169,13 +169,49 @@ def _longer(array: Array) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _owned(ids: Array, begin: int, end: int, start: int, num_rows: int) -> Any:
+def _owned(ids: Array, begin: Any, end: Any, start: int, num_rows: int) -> Any:
     """Return how many of some ids are rows of a block."""
-    count = 0
+    count: Any = 0
     for i in range(begin, end):
         row = np.int64(ids[i]) - start
         count += (row >= 0) & (row < num_rows)
     return count
+
+
+@njit(cache=True, nogil=True)
+def _enter(block: Any, ids: Array, span: Any, own: Array, number: Array) -> None:
+    """Put the nodes of a set into a table, with their numbers; prefetch their rows."""
+    indptr, indices, _, start = block
+    begin, end = span
+    own[:] = _NONE
+    for i in range(begin, end):
+        where = place_of(own, np.int64(ids[i]))
+        own[where], number[where] = ids[i], i - begin
+        prefetch_entry(indptr, np.int64(ids[i]) - start)
+    for i in range(begin, end):
+        row = np.int64(ids[i]) - start
+        if row >= 0 and row < len(indptr) - 1:
+            prefetch_entry(indices, indptr[row])
+
+
+@njit(cache=True, nogil=True)
+def _take_inside(block: Any, row: int, own: Array, number: Array, found: Any) -> Any:
+    """Append the edges of a row that lie inside a set; return what is found by now."""
+    indptr, indices, weights, _ = block
+    columns, kept, used = found
+    for e in range(indptr[row], indptr[row + 1]):
+        where = place_of(own, np.int64(indices[e]))
+        if own[where] == _NONE:
+            continue
+        if used == len(columns):
+            columns = _longer(columns)
+            if len(weights) > 0:
+                kept = _longer(kept)
+        columns[used] = number[where]
+        if len(weights) > 0:
+            kept[used] = weights[e]
+        used += 1
+    return columns, kept, used
 
 
 @njit(cache=True, nogil=True)
@@ -197,54 +233,34 @@ def induce_rows(block: Any, sets: Any, span: Any) -> Any:
         int64 [r] lengths of the rows of those nodes that the block has, in their order;
         int32 [e] numbers of the columns within their set; float32 [e] or [0] weights.
     """
-    indptr, indices, weights, start = block
+    start, num_rows = block[3], len(block[0]) - 1
+    weighted = len(block[2]) > 0
     ids, starts = sets
     first, last = span
-    num_rows = len(indptr) - 1
     largest = np.int64(0)
     for k in range(first, last):
         largest = max(largest, starts[k + 1] - starts[k])
-    table = np.empty(1 << table_bits(largest), np.int64)
+    table = np.empty(table_size(largest), np.int64)
     number = np.empty(len(table), np.int32)
-    counts = np.empty(
-        _owned(ids, starts[first], starts[last], start, num_rows), np.int64
-    )
+    owned = _owned(ids, starts[first], starts[last], start, num_rows)
+    counts = np.empty(owned, np.int64)
     columns = np.empty(max(4 * len(counts), _WIDTH), np.int32)
-    kept = np.empty(len(columns) if len(weights) > 0 else 0, np.float32)
-    used, done = np.int64(0), 0
+    kept = np.empty(len(columns) if weighted else 0, np.float32)
+    used: Any = np.int64(0)
+    done = 0
     for k in range(first, last):
         begin, end = starts[k], starts[k + 1]
-        bits = table_bits(end - begin)
-        own, shift = table[: 1 << bits], np.uint64(64 - bits)
-        own[:] = _NONE
-        for i in range(begin, end):
-            where = place_of(own, shift, np.int64(ids[i]))
-            own[where], number[where] = ids[i], i - begin
-            prefetch_entry(indptr, np.int64(ids[i]) - start)
-        for i in range(begin, end):
-            row = np.int64(ids[i]) - start
-            if row >= 0 and row < num_rows:
-                prefetch_entry(indices, indptr[row])
+        own = table[: table_size(end - begin)]
+        _enter(block, ids, (begin, end), own, number)
         for i in range(begin, end):
             row = np.int64(ids[i]) - start
             if row < 0 or row >= num_rows:
                 continue
-            before = used
-            for e in range(indptr[row], indptr[row + 1]):
-                where = place_of(own, shift, np.int64(indices[e]))
-                if own[where] == _NONE:
-                    continue
-                if used == len(columns):
-                    columns = _longer(columns)
-                    if len(weights) > 0:
-                        kept = _longer(kept)
-                columns[used] = number[where]
-                if len(weights) > 0:
-                    kept[used] = weights[e]
-                used += 1
+            before, found = used, (columns, kept, used)
+            columns, kept, used = _take_inside(block, row, own, number, found)
             counts[done] = used - before
             done += 1
-    return counts, columns[:used], kept[: used if len(weights) > 0 else 0]
+    return counts, columns[:used], kept[: used if weighted else 0]
 
 
 @njit(cache=True, nogil=True)

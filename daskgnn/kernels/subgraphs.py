@@ -3,8 +3,8 @@
 A part asks the owners of the nodes it met last for draws of their rows
 (`ask_draws`, `answer_draws`, `merge_draws`), hop by hop. When all nodes are known, it
 sends each set of nodes to the owners of some of them, and these answer which edges are
-inside (`ask_sets`, `answer_sets`, `merge_sets`). Sets are small, so they are fewer bytes
-than the rows of hubs.
+inside (`ask_sets`, `answer_sets`, `merge_sets`). Sets are small, so they are fewer
+bytes than the rows of hubs.
 """
 
 from __future__ import annotations
@@ -134,11 +134,19 @@ def first_sets(seeds: list[np.ndarray], step_keys: np.ndarray) -> GrowingSets:
 
 def ask_draws(growing: GrowingSets, book: PartitionBook, owner: int) -> DrawRequest:
     """Return the nodes of `owner` whose rows are to be drawn next."""
-    sets, low, high = growing.sets, *bounds_of(book, owner)
-    counts = np.empty(len(growing.known), np.int64)
-    known = frozen_all((sets.ids, sets.starts, growing.known))
-    ids, some = take_last(*known, low, high, counts), counts > 0
+    ids, counts = _last_nodes(growing, *bounds_of(book, owner))
+    some = counts > 0
     return DrawRequest(ids, offsets(counts[some]), growing.keys[some])
+
+
+def _last_nodes(
+    growing: GrowingSets, low: int, high: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return those last nodes of sets that lie in a range, and how many each has."""
+    ids, starts = growing.sets.ids, growing.sets.starts
+    known, counts = growing.known, np.empty(len(growing.known), np.int64)
+    given = frozen(ids), frozen(starts), frozen(known)
+    return take_last(*given, low, high, counts), counts
 
 
 def answer_draws(
@@ -163,9 +171,7 @@ def merge_draws(
 ) -> GrowingSets:
     """Add the drawn neighbours to their sets."""
     sets, replies = growing.sets, [answers[part] for part in sorted(answers)]
-    counts = np.empty(len(growing.known), np.int64)
-    known = frozen_all((sets.ids, sets.starts, growing.known))
-    front = take_last(*known, 0, book.num_nodes, counts)
+    front, counts = _last_nodes(growing, 0, book.num_nodes)
     rows = places_in_replies(front, book, len(replies))
     lengths = joined([reply.counts for reply in replies])
     columns = joined([reply.columns for reply in replies])
@@ -184,7 +190,8 @@ def merge_draws(
 
 def ask_sets(sets: NodeSets, book: PartitionBook, owner: int) -> SetRequest:
     """Return the sets of which `owner` has a node."""
-    some = touches(*frozen_all((sets.ids, sets.starts)), *bounds_of(book, owner))
+    given: Any = (*frozen_all((sets.ids, sets.starts)), *bounds_of(book, owner))
+    some = touches(*given)
     if some.all():
         return SetRequest(sets.ids, sets.starts)
     sizes = np.diff(sets.starts)
@@ -237,12 +244,11 @@ def merge_sets(
         return Subgraphs(sets, offsets(lengths), columns, kept, *known)
     rows = places_in_replies(sets.ids, book, len(replies))
     begins, lengths = offsets(lengths)[:-1][rows], lengths[rows]
-    where = frozen_all((begins, lengths))
     indices = np.empty(len(columns), np.int32)
-    take_rows(frozen(columns), *where, indices)
+    take_rows(frozen(columns), frozen(begins), frozen(lengths), indices)
     if kept is not None:
         given, kept = kept, np.empty(len(columns), np.float32)
-        take_rows(frozen(given), *where, kept)
+        take_rows(frozen(given), frozen(begins), frozen(lengths), kept)
     known = original_ids[rows], degree[rows], weighted_degree[rows]
     return Subgraphs(sets, offsets(lengths), indices, kept, *known)
 
@@ -256,13 +262,14 @@ def graphs_by_hop(found: Subgraphs, num_layers: int) -> list[SampledGraph]:
         indptr, indices, edges = rows
         weights = None if found.weights is None else found.weights[edges]
         inner = order[: within[num_layers - 1]]
-        known = found.original_ids, found.degree, found.weighted_degree
         graphs.append(
             SampledGraph(
                 sets.ids[order],
                 tuple(within.tolist()),
                 (LocalRows(indptr, indices, weights),),
-                *(array[inner] for array in known),
+                found.original_ids[inner],
+                found.degree[inner],
+                found.weighted_degree[inner],
             )
         )
     return graphs
@@ -280,13 +287,14 @@ def pooled_graphs(found: Subgraphs, num_layers: int) -> list[SampledGraph]:
         indices = found.indices[edges] + np.repeat(pools[:-1], repeats)
         weights = None if found.weights is None else found.weights[edges]
         indptr = found.indptr[nodes.start : nodes.stop + 1] - edges.start
-        known = found.original_ids, found.degree, found.weighted_degree
         graphs.append(
             SampledGraph(
                 sets.ids[nodes],
                 (int(pools[-1]),) * (num_layers + 1),
                 (LocalRows(indptr, indices.astype(np.int32), weights),),
-                *(array[nodes] for array in known),
+                found.original_ids[nodes],
+                found.degree[nodes],
+                found.weighted_degree[nodes],
                 pools=pools,
             )
         )

@@ -5,6 +5,7 @@ from daskgnn.kernels.entries import Entries, PartRows
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.cluster import ClusterSampler
 from daskgnn.sampling.fastgcn import FastGCNSampler
+from daskgnn.sampling.labor import LaborSampler
 from daskgnn.sampling.ladies import LadiesSampler
 from daskgnn.sampling.neighbor import NeighborSampler
 from daskgnn.sampling.saint import SaintSampler
@@ -18,6 +19,7 @@ __all__ = [
     "Entries",
     "FastGCNSampler",
     "GraphStats",
+    "LaborSampler",
     "LadiesSampler",
     "LocalRows",
     "NeighborSampler",

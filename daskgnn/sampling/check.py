@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +91,18 @@ def made_up_block(part: int, weighted: bool, dtype: DTypeLike) -> AdjacencyBlock
 
 class MadeUpSource:
     """A source for the small graph on which samplers are checked."""
+
+    schema = SimpleNamespace(
+        num_nodes=2 * ROWS, num_edges=2 * ROWS * DEGREE, directed=True, weighted=False
+    )
+
+    def load_rows(self, start: int, stop: int) -> AdjacencyBlock:
+        """Return some rows of both parts."""
+        pair = [made_up_block(part, weighted=False, dtype=np.int32) for part in (0, 1)]
+        near = np.concatenate([block.indices for block in pair])
+        near = near[start * DEGREE : stop * DEGREE]
+        indptr = np.arange(stop - start + 1) * DEGREE
+        return AdjacencyBlock(start, indptr, near, np.arange(start, stop))
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
         """Return int64 [n]."""

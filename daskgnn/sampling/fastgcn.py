@@ -229,7 +229,6 @@ class FastGCNSampler(LayerwiseSampler):
         if round:
             return super().answer(rows, asked, step_keys, round, book, threads)
         assert self.terms is not None  # since `with_summaries`
-        assert self.num_layers is not None  # since `for_graph`
         terms, block = self.terms, rows.block
         values = rows.data["column_norms"]
         prepared = terms.prepared(values)
@@ -310,10 +309,9 @@ class FastGCNSampler(LayerwiseSampler):
             out.append(Members.joined(steps))
         return tuple(out)
 
-    def met(self, destinations: float, mean_degree: float, num_nodes: int) -> float:
-        """Return about how many nodes of a layer have an edge to a destination."""
-        share = 1 - np.exp(-mean_degree * destinations / num_nodes)
-        return float(min(self.size, num_nodes) * share)
+    def drawable(self, edges: float) -> float:
+        """Return that all nodes can be drawn."""
+        return 1.0
 
 
 def _forced(

@@ -26,7 +26,6 @@ from daskgnn.sampling.layerwise import WHOLE, LayerMembers, LayerwiseSampler, no
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-    from daskgnn.kernels.hops import SampledRows
     from daskgnn.sampling.layerwise import LayerWindow
 
 _READ, _REPORT, _LOOK_UP, _DRAW = range(4)
@@ -199,7 +198,7 @@ class LadiesSampler(LayerwiseSampler):
         round: int,
         book: PartitionBook,
         threads: int = 1,
-    ) -> SampledRows | Facts:
+    ) -> Any:
         """Return whole rows, facts of nodes, or rows that are cut to sampled nodes.
 
         Parameters
@@ -312,3 +311,7 @@ class LadiesSampler(LayerwiseSampler):
     def told(self, frontier: LayerWindow) -> LayerMembers:
         """Return the part's drawn nodes."""
         return LayerMembers(frontier.own.layers, nothing(len(frontier.steps)))
+
+    def drawable(self, edges: float) -> float:
+        """Return about which share of nodes has an edge to a destination."""
+        return float(-np.expm1(-edges))

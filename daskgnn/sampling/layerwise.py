@@ -21,7 +21,8 @@ from daskgnn.kernels.layerrows import (
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.sampled import SampledGraph
-from daskgnn.sampling.sampler import Sampler, SampleSize
+from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.size import SampleSize
 from daskgnn.values import is_whole
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-    from daskgnn.kernels.hops import SampledRows
-    from daskgnn.sampling.sampler import GraphStats
+    from daskgnn.sampling.size import GraphStats
 
 WHOLE = FanOut((-1,))
 """Every neighbour of a node."""
@@ -93,6 +93,7 @@ class LayerwiseSampler(Sampler):
     """What the command line calls the sampler."""
     forms: tuple[str, ...]
     """How nodes can be drawn."""
+    any_depth = True
 
     def __init__(
         self, size: int, form: str, adjacency: str, *, skip: bool, normalize: bool
@@ -117,8 +118,7 @@ class LayerwiseSampler(Sampler):
                     f"sampler {self.name!r}: {option}={getattr(self, option)!r}, "
                     f"expected true or false: {self.name}:{option}=true"
                 )
-        self.num_layers: int | None = None
-        self.rounds = 1
+        self.num_layers = self.rounds = self.num_parts = 1  # until `for_graph`
 
     def drawing(self, num_layers: int) -> list[bool]:
         """Return of each round until the own nodes are drawn whether it exchanges."""
@@ -142,6 +142,7 @@ class LayerwiseSampler(Sampler):
         made = copy(self)
         kinds = [*self.drawing(num_layers), True, *[False] * num_layers]
         made.num_layers, made.rounds = num_layers, len(kinds)
+        made.num_parts = getattr(graph, "num_parts", 1)
         made.exchanges = tuple(int(r) for r in np.flatnonzero(kinds))
         return made
 
@@ -188,7 +189,6 @@ class LayerwiseSampler(Sampler):
 
     def layer_of(self, round: int) -> int:
         """Return which layer's rows a round is for; negative before these rounds."""
-        assert self.num_layers is not None  # since `for_graph`
         return round - self.rounds + self.num_layers
 
     def request(
@@ -233,7 +233,7 @@ class LayerwiseSampler(Sampler):
         round: int,
         book: PartitionBook,
         threads: int = 1,
-    ) -> SampledRows:
+    ) -> Any:
         """Return rows with the edges from sampled nodes.
 
         Of a vertex-cut they are cut by who has asked.
@@ -338,7 +338,7 @@ class LayerwiseSampler(Sampler):
         tuple of int
             `size` for each layer.
         """
-        return (int(self.size),) * (self.num_layers or 1)
+        return (int(self.size),) * self.num_layers
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.
@@ -356,17 +356,29 @@ class LayerwiseSampler(Sampler):
             Nodes and edges.
         """
         num_nodes = max(stats.num_nodes, 1)
-        mean_degree = max(stats.num_edges / num_nodes, 1.0)
+        mean_degree = stats.num_edges / num_nodes
+        # Destinations of all parts, and of one.
+        whole = min(float(num_seeds * self.num_parts), num_nodes)
         nodes, edges = [float(num_seeds)], 0.0
-        for _ in range(self.num_layers or 1):
-            size = self.met(nodes[-1], mean_degree, num_nodes)
-            edges = min(nodes[-1] * mean_degree, nodes[-1] * size, stats.num_edges)
-            nodes.append(min(nodes[-1] + size, num_nodes))
+        for _ in range(self.num_layers):
+            drawable = self.drawable(whole * mean_degree / num_nodes) * num_nodes
+            drawn = min(float(self.size), drawable) + self.skip * whole
+            share = min(drawn / max(drawable, 1.0), 1.0)
+            edges = nodes[-1] * mean_degree * share
+            met = -np.expm1(-nodes[-1] * mean_degree / num_nodes) * num_nodes * share
+            nodes.append(min(nodes[-1] + float(met), num_nodes))
+            whole = min(whole + drawn, num_nodes)
         return SampleSize(nodes[-1], nodes[-2], edges)
 
-    def met(self, destinations: float, mean_degree: float, num_nodes: int) -> float:
-        """Return about how many nodes of a layer have an edge to a destination."""
-        return min(float(self.size), destinations * mean_degree, float(num_nodes))
+    def drawable(self, edges: float) -> float:
+        """Return the share of nodes that can be drawn.
+
+        Parameters
+        ----------
+        edges : float
+            Edges of a step's destinations, over the number of nodes.
+        """
+        raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the sampler's name and options.

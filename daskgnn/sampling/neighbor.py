@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from daskgnn.errors import GraphFormatError, InputError
+from daskgnn.errors import InputError
 from daskgnn.kernels.hops import (
     Request,
     SampledRows,
@@ -15,41 +13,59 @@ from daskgnn.kernels.hops import (
     first_nodes,
     request,
 )
-from daskgnn.kernels.merge import merge_answers
+from daskgnn.kernels.merge import layers_of, merge_answers
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
+from daskgnn.sampling.columns import (
+    check_drawable,
+    check_some_drawable,
+    check_whole_rows,
+    checked_sample_by,
+    draw_weights,
+    drawable_of,
+    named_sample_by,
+    some_drawable,
+)
 from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.size import SampleSize
 from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-
-SAMPLE_BY = ("uniform", "edge_weight", "degree")
-"""What neighbours are drawn in proportion to."""
+    from daskgnn.sampling.size import GraphStats
 
 
 class NeighborSampler(Sampler):
-    """Samples neighbours hop by hop, uniformly or by weight, without replacement.
+    """Samples neighbours hop by hop, uniformly or by weight.
 
     A node's draws depend only on the step and its original id, and they are nested: a
     smaller fan-out takes the first of a larger one's. So neighbourhoods are the same
-    for any number of parts, and one CSR serves all layers.
+    for any number of parts and any partitioner, and a row of draws serves all layers.
 
     Parameters
     ----------
-    num_neighbors : sequence of int
-        Fan-out of each hop, hop 1 first; -1 for all neighbours.
-    sample_by : {"uniform", "edge_weight", "degree"}, default "uniform"
-        What a neighbour's chance of being drawn is proportional to.
+    num_neighbors : sequence of int or float
+        Fan-out of each hop, hop 1 first; -1 for all neighbours. A float is a share of
+        the node's neighbours, rounded, but at least one: 0.25 for a quarter.
+    sample_by : {"uniform", "edge_weight", "degree"} or array_like, default "uniform"
+        What a neighbour's chance of being drawn is proportional to; an array [N] has a
+        weight for each node, by original id. What weighs 0 is never drawn: a node whose
+        neighbours all do has none.
+    replace : bool, default False
+        Whether a neighbour can be drawn several times. Then a node that has neighbours
+        gets as many as its fan-out says.
 
     Raises
     ------
     InputError
-        If a fan-out or `sample_by` is invalid.
+        If a fan-out or `sample_by` is invalid, or all neighbours are to be drawn with
+        replacement.
 
     Examples
     --------
@@ -61,6 +77,8 @@ class NeighborSampler(Sampler):
     (2, (15, 10))
     >>> sampler.fingerprint()
     {'num_neighbors': [15, 10], 'sample_by': 'uniform'}
+    >>> NeighborSampler([0.25, 5], replace=True).fingerprint()
+    {'num_neighbors': [0.25, 5], 'sample_by': 'uniform', 'replace': True}
 
     One round by hand, on a path of four nodes in one part:
 
@@ -87,14 +105,29 @@ class NeighborSampler(Sampler):
     """
 
     def __init__(
-        self, num_neighbors: Sequence[int], sample_by: str = "uniform"
+        self,
+        num_neighbors: Sequence[int | float],
+        sample_by: str | np.ndarray = "uniform",
+        *,
+        replace: bool = False,
     ) -> None:
-        self.fan_out = FanOut(tuple(fan_outs("num_neighbors", num_neighbors)))
-        if sample_by not in SAMPLE_BY:
-            names = ", ".join(map(repr, SAMPLE_BY))
-            raise InputError(f"sample_by={sample_by!r}, expected one of {names}")
-        self.sample_by = sample_by
+        self.fan_out = FanOut(
+            tuple(fan_outs("num_neighbors", num_neighbors)), bool(replace)
+        )
+        if replace and -1 in self.fan_out.num_neighbors:
+            raise InputError(
+                f"num_neighbors={list(self.fan_out.num_neighbors)} has -1, all "
+                "neighbours, which are not drawn with replacement: give a number, a "
+                "share such as 1.0, or replace=False"
+            )
+        self.sample_by = checked_sample_by(sample_by)
+        self.replace = self.fan_out.replace
+        self.needs_summaries = self._weighted
         self.num_layers = self.rounds = self.fan_out.num_hops
+
+    @property
+    def _weighted(self) -> bool:
+        return not isinstance(self.sample_by, str) or self.sample_by != "uniform"
 
     def check(self, graph: Any) -> None:
         """Check that a graph has the weights that neighbours are to be drawn by.
@@ -109,24 +142,10 @@ class NeighborSampler(Sampler):
         InputError
             If it has none, or rows are not in one place, as in a vertex-cut.
         """
-        if self.sample_by != "uniform" and graph.held_book is not None:
-            raise InputError(
-                f"sample_by={self.sample_by!r} needs undivided rows, and "
-                f"graph {graph.name!r} is a vertex-cut (method "
-                f"{graph.partitioner['method']!r}): use sample_by='uniform', or "
-                "partition it with method='fennel'"
-            )
-        if self.sample_by != "uniform" and graph.schema.on_demand:
-            raise InputError(
-                f"sample_by={self.sample_by!r} needs whole rows in memory, and "
-                f"those of graph {graph.name!r} are read on demand: use "
-                "sample_by='uniform', or on_demand=False in its schema"
-            )
-        if self.sample_by == "edge_weight" and not graph.weighted:
-            raise InputError(
-                f"graph {graph.name!r} has no edge weights: use sample_by='uniform', "
-                "or give edge_weight when it is built"
-            )
+        if self._weighted:
+            what = f"sample_by={named_sample_by(self.sample_by)!r}"
+            check_whole_rows(graph, what, "use sample_by='uniform'")
+            check_drawable(graph, self.sample_by)
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
         """Return the weights that neighbours are drawn by.
@@ -136,33 +155,62 @@ class NeighborSampler(Sampler):
         block : AdjacencyBlock
             The part's rows.
         source : object
-            Has ``degrees(ids)``, the in-degrees of any nodes.
+            Has ``degrees(ids)``, the in-degrees of any nodes, and their original ids.
 
         Returns
         -------
         dict of numpy.ndarray
-            "draw_weights", float32 [E]; empty for uniform draws.
+            "draw_weights", float32 [E], and "drawable", int64 [n], how many of each
+            row's are not 0, where some are; empty for uniform draws.
 
         Raises
         ------
         GraphFormatError
-            If a weight is not positive.
+            If a weight is negative or not finite.
         """
-        if self.sample_by == "uniform":
+        weights = draw_weights(block, source, self.sample_by)
+        if weights is None:
             return {}
-        if self.sample_by == "degree":
-            # A source that nothing points to counts as having one in-neighbour.
-            weights = np.maximum(source.degrees(block.indices), 1).astype(np.float32)
-        elif block.weights is None:
-            weights = np.ones(len(block.indices), np.float32)
-        else:
-            weights = block.weights
-        if len(weights) and weights.min() <= 0:
-            raise GraphFormatError(
-                f"sample_by={self.sample_by!r} needs positive weights, and some edge "
-                "has 0 or less: use sample_by='uniform' or repair the weights"
-            )
-        return {"draw_weights": weights}
+        drawable = {} if weights.all() else {"drawable": drawable_of(block, weights)}
+        return {"draw_weights": weights, **drawable}
+
+    def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
+        """Return whether a part has neighbours that can be drawn, of weighted draws.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the part.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            "drawable", bool [1]; empty for uniform draws.
+        """
+        return some_drawable(rows)
+
+    def with_summaries(
+        self, summaries: Sequence[dict[str, np.ndarray]]
+    ) -> NeighborSampler:
+        """Return the sampler, if some neighbour can be drawn.
+
+        Parameters
+        ----------
+        summaries : sequence of dict
+            What `summarize` has returned, by part.
+
+        Returns
+        -------
+        NeighborSampler
+            The sampler as it is.
+
+        Raises
+        ------
+        InputError
+            If the weights of all edges are 0.
+        """
+        check_some_drawable(summaries, self.sample_by)
+        return self
 
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
@@ -239,9 +287,9 @@ class NeighborSampler(Sampler):
         SampledRows
             Neighbours, weights, original ids and degrees.
         """
-        weights = rows.data.get("draw_weights")
+        weights, drawable = rows.data.get("draw_weights"), rows.data.get("drawable")
         given = (rows.block, asked, step_keys, self.fan_out, round)
-        return answer(*given, weights, threads)
+        return answer(*given, weights, threads, drawable)
 
     def merge(
         self,
@@ -279,6 +327,8 @@ class NeighborSampler(Sampler):
     def finish(self, frontier: WindowNodes) -> list[SampledGraph]:
         """Return each step's nodes, and the one CSR of its layers.
 
+        With shares as fan-outs each layer has a CSR of its own.
+
         Parameters
         ----------
         frontier : WindowNodes
@@ -294,10 +344,13 @@ class NeighborSampler(Sampler):
             # They are there after the last hop.
             assert step.indptr is not None
             assert step.indices is not None
-            rows = LocalRows(step.indptr, step.indices, step.weights)
+            rows: tuple[LocalRows, ...]
+            rows = (LocalRows(step.indptr, step.indices, step.weights),)
+            limits: tuple[int, ...] | None = self.fan_out.limits
+            if self.fan_out.shares:
+                rows, limits = layers_of(step, self.fan_out), None
             known = step.original_ids, step.degree, step.weighted_degree
-            given = step.ids, step.sizes, (rows,), *known, self.fan_out.limits
-            graphs.append(SampledGraph(*given))
+            graphs.append(SampledGraph(step.ids, step.sizes, rows, *known, limits))
         return graphs
 
     def neighbors_per_layer(self) -> tuple[int, ...]:
@@ -306,9 +359,37 @@ class NeighborSampler(Sampler):
         Returns
         -------
         tuple of int
-            One for each layer; a very large number for all neighbours.
+            One for each layer; a very large number for all neighbours or a share.
         """
         return self.fan_out.limits
+
+    def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
+        """Estimate from the mean degree what one step of one part samples.
+
+        Parameters
+        ----------
+        stats : GraphStats
+            Size of the graph.
+        num_seeds : int
+            Seeds of the part.
+
+        Returns
+        -------
+        SampleSize
+            Nodes and edges.
+        """
+        degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
+        nodes, edges = [float(num_seeds)], 0.0
+        for k in self.fan_out.num_neighbors:
+            taken = min(float(k), degree) if k > 0 else degree
+            if isinstance(k, float):
+                taken = max(k * degree, 1.0)
+            drawn = float(k) if self.fan_out.replace and k >= 1 else taken
+            edges = nodes[-1] * drawn
+            nodes.append(min(nodes[-1] * (1 + taken), float(stats.num_nodes)))
+        if not self.fan_out.replace:
+            edges = min(edges, float(stats.num_edges))
+        return SampleSize(nodes[-1], nodes[-2], edges)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the fan-outs and what neighbours are drawn by.
@@ -316,7 +397,10 @@ class NeighborSampler(Sampler):
         Returns
         -------
         dict
-            "num_neighbors" and "sample_by".
+            "num_neighbors" and "sample_by", a hash of an array; "replace" if it is.
         """
-        known = list(self.fan_out.num_neighbors)
-        return {"num_neighbors": known, "sample_by": self.sample_by}
+        known = {
+            "num_neighbors": list(self.fan_out.num_neighbors),
+            "sample_by": named_sample_by(self.sample_by),
+        }
+        return {**known, "replace": True} if self.fan_out.replace else known

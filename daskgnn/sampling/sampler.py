@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.kernels.neighbor import ALL
-from daskgnn.sampling.size import GraphStats, SampleSize
+from daskgnn.sampling.size import GraphStats, SampleSize, grown
 from daskgnn.seams import plain_attributes, required
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ class Sampler:
     """Whether a sampled graph can have the same node several times."""
     weights_targets: bool = False
     """Whether sampled graphs have `SampledGraph.target_weights`."""
+    needs_summaries: bool = True
+    """Whether `summarize` is called at all, where it has been overridden: the parts are
+    waited for then before anything is sampled."""
     evaluates: bool = False
     """Whether a model's output is defined by what is sampled, so that evaluation
     samples, too; else it takes all neighbours."""
@@ -359,7 +362,8 @@ class Sampler:
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.
 
-        The estimate is too low for skewed degrees without a fan-out.
+        Neighbours are taken to be anywhere in the graph. The estimate is too low for
+        skewed degrees without a fan-out.
 
         Parameters
         ----------
@@ -373,14 +377,7 @@ class Sampler:
         SampleSize
             Nodes and edges.
         """
-        mean_degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
-        limits = self.neighbors_per_layer()
-        nodes = [float(num_seeds)]
-        for limit in limits:
-            grown = nodes[-1] * (1 + min(limit, mean_degree))
-            nodes.append(min(grown, float(stats.num_nodes)))
-        edges = min(nodes[-2] * min(limits[-1], mean_degree), stats.num_edges)
-        return SampleSize(nodes[-1], nodes[-2], edges)
+        return grown(stats, num_seeds, self.neighbors_per_layer())
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what distinguishes this sampler from others, for checkpoints.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from daskgnn.errors import InputError
 from daskgnn.kernels import ranking, subgraphs
 from daskgnn.kernels.neighbor import ALL
@@ -14,8 +16,6 @@ from daskgnn.sampling.size import GraphStats, SampleSize
 from daskgnn.values import is_number, is_whole
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
     from daskgnn.kernels.sampled import SampledGraph
@@ -26,6 +26,9 @@ READOUTS = ("seed", "mean")
 """What a seed's output is made of."""
 HOPS = {"fanout": 2, "ppr": 4}
 """Default hops of each method."""
+
+_RUNS, _RUN = 8, 1024
+"""Nodes whose degrees tell how large subgraphs are: runs, and how many are in each."""
 
 
 class ShadowSampler(Sampler):
@@ -46,8 +49,8 @@ class ShadowSampler(Sampler):
     ----------
     method : {"fanout", "ppr"}, default "fanout"
         Which nodes a subgraph has: those met by drawing `fanout` neighbours of each
-        node, hop by hop; or the `size` nodes of the highest personalised PageRank, found
-        by local push.
+        node, hop by hop; or the `size` nodes of the highest personalised PageRank,
+        found by local push.
     hops : int, optional
         How far from its seed a subgraph reaches; by default 2, with "ppr" 4.
     fanout : int, default 10
@@ -103,6 +106,9 @@ class ShadowSampler(Sampler):
 
     any_depth = repeats_nodes = True
     num_layers = 0
+    draws: tuple[float, float] | None = None
+    """Expected neighbours of a seed and of a node that is drawn, once it is known for
+    which graph."""
 
     def __init__(
         self,
@@ -146,7 +152,18 @@ class ShadowSampler(Sampler):
         """
         found = copy(self)
         found.num_layers = num_layers
+        if graph is not None:
+            found.draws = self._expected_draws(_some_degrees(graph))
         return found
+
+    def _expected_draws(self, degree: np.ndarray) -> tuple[float, float]:
+        """Return how many neighbours a seed gets, and a node that is drawn itself.
+
+        A neighbour is as likely to be met as it has neighbours.
+        """
+        limit = self.fanout if self.method == "fanout" else int(ALL)
+        drawn = np.minimum(degree, limit)
+        return float(drawn.mean()), float(degree @ drawn / max(degree.sum(), 1))
 
     def check(self, graph: Any) -> None:
         """Check that whole rows are in one place.
@@ -329,7 +346,10 @@ class ShadowSampler(Sampler):
         return (max(round(self.size ** (1 / self.hops)), 1),) * self.hops
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
-        """Estimate from the mean degree what one step of one part samples.
+        """Estimate what one step of one part samples.
+
+        It is by degrees of some nodes, or the mean degree before `for_graph`. Nodes
+        that are met twice count twice.
 
         Parameters
         ----------
@@ -343,21 +363,19 @@ class ShadowSampler(Sampler):
         SampleSize
             Nodes and edges.
         """
-        mean_degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
-        limit = self.fanout if self.method == "fanout" else ALL
-        most = self.size if self.method == "ppr" else stats.num_nodes
-        within = [1.0]
-        for hop in range(self.hops):
-            met = within[-1] + (within[-1] - (within[hop - 1] if hop else 0)) * min(
-                limit, mean_degree
-            )
-            within.append(min(met, most, stats.num_nodes))
+        mean_degree = stats.num_edges / max(stats.num_nodes, 1)
+        first, later = self.draws or self._expected_draws(np.array([mean_degree]))
+        most = min(self.size if self.method == "ppr" else ALL, stats.num_nodes)
+        within, met = [1.0], first
+        for _ in range(self.hops):
+            within.append(min(within[-1] + met, float(most)))
+            met *= later
         layers = self.num_layers or self.hops
         reached = within[-1 if self.evaluates else min(layers, self.hops)]
         inner = within[-1 if self.evaluates else min(layers - 1, self.hops)]
-        edges = inner * min(2.0, mean_degree)
-        sizes = (num_seeds * count for count in (reached, inner, edges))
-        return SampleSize(*sizes)
+        # To the node through which it was met, and back; more where the graph is dense.
+        edges = inner * min(2 + later / 4, mean_degree)
+        return SampleSize(*(num_seeds * size for size in (reached, inner, edges)))
 
     def _rule(self, book: PartitionBook) -> PushRule:
         size = min(self.size, book.num_nodes)
@@ -378,6 +396,14 @@ class ShadowSampler(Sampler):
         else:
             known["fanout"] = self.fanout
         return {**known, "readout": self.readout}
+
+
+def _some_degrees(graph: Any) -> np.ndarray:
+    """Return the degrees of some nodes from all over a graph, int64."""
+    firsts = np.linspace(0, max(graph.num_nodes - _RUN, 0), _RUNS).astype(np.int64)
+    ends = np.minimum(firsts + _RUN, graph.num_nodes)
+    runs = [np.arange(*pair) for pair in zip(firsts, ends, strict=True)]
+    return np.concatenate([graph.source.degrees(run) for run in runs])
 
 
 def _check_count(name: str, given: Any, example: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import expm1
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class SampleSize:
     >>> from daskgnn.sampling import GraphStats, NeighborSampler
     >>> size = NeighborSampler([3]).estimate(GraphStats(100, 500), num_seeds=10)
     >>> size.nodes, size.computed, size.edges
-    (40.0, 10.0, 30.0)
+    (33.3..., 10.0, 30.0)
     """
 
     nodes: float
@@ -40,3 +41,26 @@ class SampleSize:
     """Nodes that some layer computes: all but the outermost."""
     edges: float
     """Number of edges of the outermost layer."""
+
+
+def grown(stats: GraphStats, num_seeds: int, limits: tuple[int, ...]) -> SampleSize:
+    """Return what seeds reach if neighbours are anywhere in the graph.
+
+    Parameters
+    ----------
+    stats : GraphStats
+        Size of the graph.
+    num_seeds : int
+        Seeds of the part.
+    limits : tuple of int
+        Neighbours that each layer visits of a node at most, the seeds' layer first.
+    """
+    num_nodes = max(stats.num_nodes, 1)
+    mean_degree = max(stats.num_edges / num_nodes, 1.0)
+    nodes = [float(num_seeds)]
+    for limit in limits:
+        met = nodes[-1] * min(limit, mean_degree)
+        others = max(num_nodes - nodes[-1], 0)
+        nodes.append(nodes[-1] + others * -expm1(-met / num_nodes))
+    edges = min(nodes[-2] * min(limits[-1], mean_degree), stats.num_edges)
+    return SampleSize(nodes[-1], nodes[-2], edges)

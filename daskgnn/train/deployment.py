@@ -190,7 +190,7 @@ class Deployment:
     def first_window(self) -> int:
         """Steps of a window until it is known how long one takes."""
         held = parts_per_worker(self.graph.num_parts, self.executor.num_workers())
-        return first_window(self._step_size, held)
+        return first_window(self.step_size, held)
 
     def window(self, wanted: int | None) -> int:
         """Return how many steps a window may have.
@@ -203,7 +203,7 @@ class Deployment:
         budget = WindowBudget.configured(self.executor.memory_limit(), wanted)
         plan = plan_memory(
             self.graph,
-            self._step_size,
+            self.step_size,
             budget,
             num_workers=self.executor.num_workers(),
             feature_dtype=self.feature_dtype,
@@ -216,10 +216,10 @@ class Deployment:
         return getattr(self.model, "first_aggregation", None)
 
     @cached_property
-    def _step_size(self) -> StepSize:
-        return estimate_step(
-            self.graph, self.sampler, self.batch_size, self._first_aggregation
-        )
+    def step_size(self) -> StepSize:
+        """What one step of one part is expected to take."""
+        seeds = min(self.batch_size, len(self.targets.of("train")))
+        return estimate_step(self.graph, self.sampler, seeds, self._first_aggregation)
 
 
 def find_workers(graph: Graph, options: TrainOptions) -> Executor:

@@ -257,9 +257,7 @@ class Evaluator:
         pieces: list[list[Any]] = [[] for _ in range(self.graph.num_parts)]
         previous: list[Any] = []
         for window, first in enumerate(range(0, longest, self.batch_size)):
-            seeds = WindowSeeds(
-                self._runs(rows, first), step_keys, [StepMeta(0, 1)]
-            )
+            seeds = WindowSeeds(self._runs(rows, first), step_keys, [StepMeta(0, 1)])
             memories = self.executor.memories(self.graph.num_parts)
             tasks, batches = prepare_window(plan, window, seeds, memories)
             state = ("parameters", name, window, 0)

@@ -27,9 +27,17 @@ def dense_gcn(graph):
     return torch.tensor(matrix * scale[:, None] * scale[None, :])
 
 
+EVERYTHING = [
+    {"num_neighbors": [-1, -1]},
+    {"sampler": "fastgcn:size=10000"},
+    {"sampler": "ladies:size=10000"},
+]
+
+
+@pytest.mark.parametrize("sampling", EVERYTHING)
 @pytest.mark.parametrize("kind", ["sage", "gcn"])
 @pytest.mark.parametrize("num_parts", [1, 3])
-def test_gradient_equals_plain_torch(tmp_path, kind, num_parts):
+def test_gradient_equals_plain_torch(tmp_path, kind, num_parts, sampling):
     graph = planted_graph(num_nodes=150)
     path = stored(graph, tmp_path / "g.zarr", num_clusters=8)
     opened = daskgnn.open_graph(path, num_parts)
@@ -41,12 +49,12 @@ def test_gradient_equals_plain_torch(tmp_path, kind, num_parts):
     trainer = daskgnn.Trainer(
         model,
         opened,
-        num_neighbors=[-1, -1],
         batch_size=1000,
         optimizer="sgd",
         lr=rate,
         warmup_steps=0,
         client=None,
+        **sampling,
     )
     names = [name for name, _ in model.named_parameters()]
     trainer.fit(1)

@@ -1,6 +1,7 @@
 """Small graphs for samplers of layers, samples of them in parts, exact answers."""
 
 from functools import cached_property
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -87,7 +88,7 @@ def prepared(sampler, rows, num_parts, num_layers, bounds=None):
     """Return the sampler as a run uses it, the parts and their book."""
     if bounds is None:
         bounds = np.arange(num_parts + 1) * rows.num_nodes // num_parts
-    blocks = [rows.load_rows(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    blocks = [rows.load_rows(a, b) for a, b in pairwise(bounds)]
     sampler = sampler.for_graph(None, num_layers)
     parts = [PartRows(block, sampler.part_data(block, rows)) for block in blocks]
     sampler = sampler.with_summaries([sampler.summarize(part) for part in parts])
@@ -143,8 +144,8 @@ def largest_z(draws, exact):
     return np.abs(z).max(initial=0), stats.norm.isf(0.5e-3 / max(len(z), 1))
 
 
-def linear_draws(sampler, rows, num_draws, num_layers, seed=0, window=500):
-    """Return draws of a linear model's output on all nodes, and of its gradient.
+def linear_draws(sampler, rows, num_draws, num_layers, seeds, window=500):
+    """Return draws of a linear model's output on the seeds, and of its gradient.
 
     The output is ``A (A X)`` with the sampled A of each layer, [T, N]; the loss is
     linear in it, and the gradient is that of two weights the columns of X go through.
@@ -153,20 +154,44 @@ def linear_draws(sampler, rows, num_draws, num_layers, seed=0, window=500):
     rng = np.random.default_rng(9)
     x, c = rng.normal(size=(n, 2)) + 0.5, rng.normal(size=n)
     outputs, gradients = [], []
-    keys = step_keys(num_draws, seed)
-    everyone = np.arange(n)
+    keys = step_keys(num_draws)
+    c[np.setdiff1d(np.arange(n), seeds)] = 0
     for begin in range(0, num_draws, window):
         some = keys[begin : begin + window]
-        (graphs,) = sampled(sampler, rows, everyone, some, 1, num_layers)
+        (graphs,) = sampled(sampler, rows, seeds, some, 1, num_layers)
         for graph in graphs:
             h = x
             for layer in reversed(range(num_layers)):
                 h = layer_matrix(rows, graph, layer) @ h
-            outputs.append(h.sum(1))
+            outputs.append(h[seeds].sum(1))
             gradients.append(c @ h)
     exact = np.linalg.matrix_power(mean_matrix(rows.matrix.toarray()), num_layers) @ x
     draws = np.array(outputs), np.array(gradients)
-    return draws, (exact.sum(1), c @ exact)
+    return draws, (exact[seeds].sum(1), c @ exact)
+
+
+def check_unbiased(sampler, graph, num_draws, num_layers, seeds):
+    """Check that the means of draws of output and gradient are the exact ones."""
+    dense, directed = GRAPHS[graph]
+    rows = Rows(dense, directed=directed)
+    found = linear_draws(sampler, rows, num_draws, num_layers, seeds)
+    for draws, exact in zip(*found, strict=True):
+        z, bound = largest_z(draws, exact)
+        assert z <= bound
+
+
+def ratio_error(sampler, rows, num_draws, seeds):
+    """Return how far the mean of drawn aggregates is from the exact, relatively."""
+    (draws, _), (exact, _) = linear_draws(sampler, rows, num_draws, 1, seeds)
+    return np.linalg.norm(draws.mean(0) - exact) / np.linalg.norm(exact)
+
+
+def dense_graph(n=40):
+    """Return a directed graph in which every node has half of the others."""
+    rng = np.random.default_rng(5)
+    dense = (rng.random((n, n)) < 0.5).astype(float)
+    np.fill_diagonal(dense, 0)
+    return dense
 
 
 def layer_nodes(rows, windows):

@@ -14,6 +14,7 @@ from daskgnn.paths import given_path
 from daskgnn.train.options.absent import instead_of
 from daskgnn.train.options.option import nearest
 from daskgnn.train.options.options import RUN, of_older_run
+from daskgnn.values import numbers_in
 
 if TYPE_CHECKING:
     from daskgnn.train.options.option import Option
@@ -76,7 +77,7 @@ def _value(path: str | Path, name: str, option: Option, value: Any) -> Any:
     """Return a value as its option takes it."""
     with suppress(ValueError):
         if option.kind == "numbers" and isinstance(value, str):
-            value = [int(word) for word in value.split(",")]
+            value = numbers_in(value)
         elif option.kind == "number" and isinstance(value, str):
             # YAML reads 1e-3, without a dot, as a string.
             value = float(value)

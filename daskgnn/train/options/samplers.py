@@ -48,18 +48,48 @@ SAMPLERS: dict[str, KnownSampler] = {
         "neighbor",
         "NeighborSampler",
         "so many neighbours of each node, hop by hop",
-        "the default",
+        "first: it always works",
         "nothing else",
         takes_fan_outs=True,
+    ),
+    "labor": KnownSampler(
+        "labor",
+        "LaborSampler",
+        "on average so many neighbours of each node, the same ones where it can",
+        "for large graphs: fewer distinct nodes, as accurate",
+        "nothing else (variant=0); order of the partition (others)",
+        takes_fan_outs=True,
+    ),
+    "fastgcn": KnownSampler(
+        "fastgcn",
+        "FastGCNSampler",
+        "so many nodes a layer, by fixed probabilities",
+        "for many layers, where all nodes are alike",
+        "order of the partition (form=replacement)",
+    ),
+    "ladies": KnownSampler(
+        "ladies",
+        "LadiesSampler",
+        "so many nodes a layer, among the neighbours of the one before",
+        "for many layers: the work grows with their number alone",
+        "order of the partition (form=replacement)",
+    ),
+    "cluster": KnownSampler(
+        "cluster",
+        "ClusterSampler",
+        "whole clusters of the store, and the edges between them",
+        "for large graphs with many training nodes: nothing is sent",
+        "clusters, subgraphs",
     ),
     "shadow": KnownSampler(
         "shadow",
         "ShadowSampler",
-        "a small subgraph for each seed, by fan-out or personalised PageRank",
-        "deep models, or seeds that are told by their surroundings",
+        "a small subgraph for each seed",
+        "for models with more layers than the seeds need hops",
         "nothing else",
     ),
 }
+"""By name."""
 
 
 def is_named(sampler: Any, *, takes_fan_outs: bool) -> bool:
@@ -159,10 +189,13 @@ def text_of(sampler: Any) -> str | None:
     for name, known in SAMPLERS.items():
         if type(sampler).__name__ != known.kind or type(sampler) is not known.load():
             continue
+        given = {o: (getattr(sampler, o), d) for o, d in options_of(name).items()}
+        if any(hasattr(value, "shape") for value, _ in given.values()):
+            return None  # an array has no name
         words = [
-            f"{option}={getattr(sampler, option)}"
-            for option, default in options_of(name).items()
-            if getattr(sampler, option) != default
+            f"{option}={value}"
+            for option, (value, default) in given.items()
+            if value != default
         ]
         return f"{name}:{','.join(words)}" if words else name
     return None
