@@ -32,6 +32,8 @@ EXPANSION = 4
 """Purpose of a key: what a task adds to its targets, such as negatives."""
 SPLITTING = 5
 """Purpose of a key: which nodes are for training, validation and test."""
+PRESAMPLING = 8
+"""Purpose of a key: draws before training, which tell how often nodes are drawn."""
 
 
 @njit(cache=True, nogil=True, inline="always")

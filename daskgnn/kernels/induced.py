@@ -1,8 +1,8 @@
 """Subgraphs that sets of nodes induce: the nodes, and all edges between them.
 
-An owner keeps of its rows the neighbours that are in a subgraph, as their places among
-its nodes (`induced_rows`). A part joins the subgraphs of a step to one sampled graph,
-training nodes first (`join_subgraphs`).
+An owner keeps of its rows the neighbours that are in a subgraph, as their places in its
+nodes (`induced_rows`), or counts how often each edge was in one (`count_rows`). The
+part that asks joins them to one sampled graph (`daskgnn.kernels.union`).
 
 Shapes: n nodes and e edges of a subgraph, r of its nodes in one part.
 """
@@ -20,14 +20,17 @@ from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.idset import IdSet, count_bits
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.record import ArrayRecord
-from daskgnn.kernels.sampled import LocalRows, SampledGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from daskgnn.kernels.entries import PartRows
 
 Array = np.ndarray
+MOST, UNKNOWN = 1e4, 0.1
+"""Of one over the share of subgraphs with a row's node that have an edge, too: what it
+is at most, and what it is taken for where neither was drawn before."""
+_NONE = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,6 @@ class SubgraphRows:
         return sum(rows.nbytes for rows in self.subgraphs if rows is not None)
 
 
-@dataclass(frozen=True)
-class Counts(ArrayRecord):
-    """In how many of some subgraphs the nodes and edges of a part's rows were."""
-
-    nodes: np.ndarray
-    """int32 [rows of the part]"""
-    edges: np.ndarray
-    """int32 [edges of these rows]"""
-
-
 @njit(cache=True, nogil=True, inline="always")
 def _place_of(words: Array, before: Array, node: Any) -> Any:
     """Return how many nodes of a set are below `node`, and 1 if it is one, else 0."""
@@ -111,7 +104,7 @@ def _place_of(words: Array, before: Array, node: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _keep_members(
-    starts: Array, counts: Array, edges: Any, members: Any, out: Any
+    starts: Array, counts: Array, edges: Any, members: Any, marks: Any, out: Any
 ) -> int:
     """Write the neighbours of rows that are in a set of nodes; return how many.
 
@@ -123,24 +116,47 @@ def _keep_members(
         Neighbours, and weights if there are any.
     members : uint64 [*], int64 [*]
         See `daskgnn.kernels.idset.IdSet`, from node 0 on.
-    out : int64 [r], int32 [sum(counts)], float32 [likewise or 0]
-        Kept neighbours of each row, their places in the set, and weights.
+    marks : int64 [r], int32 [* or 0]
+        Where each row begins among numbers that edges have, and these if there are any.
+    out : int64 [r], int32 [sum(counts)], float32 [likewise or 0], int32 [likewise or 0]
+        Kept neighbours of each row, their places in the set, weights, and numbers.
     """
     indices, weights = edges
     words, before = members
-    out_counts, out_places, out_weights = out
+    mark_starts, numbers = marks
+    out_counts, out_places, out_weights, out_numbers = out
     total = 0
     for i in range(len(starts)):
-        first = total
+        first, shift = total, mark_starts[i] - starts[i]
         for e in range(starts[i], starts[i] + counts[i]):
             # Always written, and counted if it belongs: avoids a branch.
             place, belongs = _place_of(words, before, np.int64(indices[e]))
             out_places[total] = place
             if len(weights):
                 out_weights[total] = weights[e]
+            if len(numbers):
+                out_numbers[total] = numbers[e + shift]
             total += belongs
         out_counts[i] = total - first
     return total
+
+
+@njit(cache=True, nogil=True)
+def _count_members(
+    starts: Array,
+    counts: Array,
+    indices: Array,
+    members: Any,
+    mark_starts: Array,
+    numbers: Array,
+) -> None:
+    """Add 1 to the number of each edge whose neighbour is in a set: `_keep_members`."""
+    words, before = members
+    for i in range(len(starts)):
+        shift = mark_starts[i] - starts[i]
+        for e in range(starts[i], starts[i] + counts[i]):
+            _, belongs = _place_of(words, before, np.int64(indices[e]))
+            numbers[e + shift] += belongs
 
 
 def whole_rows(rows: PartRows, own: np.ndarray) -> tuple[Array, Array, Array | None]:
@@ -167,33 +183,41 @@ def induced_rows(rows: PartRows, members: IdSet, own: np.ndarray) -> InducedRows
     Parameters
     ----------
     rows : PartRows
-        Of the part; its data have "is_train", bool [rows].
+        Of the part; its data have "is_train", bool [rows], and may have "edge_counts"
+        and "node_counts": see `count_rows`.
     members : IdSet
         The subgraph's nodes, in a set from node 0 on.
     own : int64 [r]
         Those that the part owns, ascending, counted from its first row.
     """
-    block = rows.block
+    block, numbers = rows.block, rows.data.get("edge_counts", _NONE)
     starts, indices, weights = whole_rows(rows, own)
-    degree = block.indptr[own + 1] - block.indptr[own]
+    mark_starts = block.indptr[own]
+    degree = block.indptr[own + 1] - mark_starts
     # Room for all neighbours: what is not written takes no memory.
     room, counts = int(degree.sum()), np.empty(len(own), np.int64)
     columns = np.empty(room, np.int32)
     kept = np.empty(0 if weights is None else room, np.float32)
+    seen = np.empty(room if len(numbers) else 0, np.int32)
     count = int(
         _keep_members(
             frozen(starts, np.int64),
             frozen(degree, np.int64),
             (frozen(indices), frozen(weights_or_empty(weights), np.float32)),
             (members.words, members.before),
-            (counts, columns, kept),
+            (frozen(mark_starts, np.int64), frozen(numbers)),
+            (counts, columns, kept, seen),
         )
     )
+    means = None
+    if len(numbers):
+        drawn = rows.data["node_counts"][own]
+        means = mean_weights(counts, seen[:count], drawn, degree)
     return InducedRows(
         counts,
         columns[:count],
         None if weights is None else kept[:count],
-        None,
+        means,
         block.original_ids[own],
         degree,
         block.weighted_degree[own],
@@ -201,148 +225,69 @@ def induced_rows(rows: PartRows, members: IdSet, own: np.ndarray) -> InducedRows
     )
 
 
-@njit(cache=True, nogil=True)
-def _seeds_first(is_seed: Array, numbers: Array, order: Array) -> int:
-    """Number nodes, the seeds first, else in their order; return how many are seeds.
-
-    `numbers` (int32 [n]) gets each node's number, `order` (int64 [n]) the reverse.
-    """
-    count = 0
-    for i in range(len(is_seed)):
-        count += is_seed[i]
-    seed, other = 0, count
-    for i in range(len(is_seed)):
-        number = seed if is_seed[i] else other
-        numbers[i], order[number] = number, i
-        seed += is_seed[i]
-        other += not is_seed[i]
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _number_rows(
-    counts: Array, edges: Any, where: Any, numbers: Array, indptr: Array, out: Any
+def count_rows(
+    rows: PartRows, members: IdSet, own: np.ndarray, counts: dict[str, np.ndarray]
 ) -> None:
-    """Write rows of a subgraph to their places among all rows of a sampled graph.
+    """Count the nodes and edges that a part has of a subgraph.
+
+    Parameters
+    ----------
+    rows, members, own
+        As for `induced_rows`.
+    counts : dict
+        "node_counts", int32 [rows of the part], and "edge_counts", int32 [their
+        edges]: 1 is added where they are in the subgraph.
+    """
+    starts, indices, _ = whole_rows(rows, own)
+    mark_starts = rows.block.indptr[own]
+    counts["node_counts"][own] += 1
+    _count_members(
+        frozen(starts, np.int64),
+        frozen(rows.block.indptr[own + 1] - mark_starts),
+        frozen(indices),
+        (members.words, members.before),
+        frozen(mark_starts),
+        counts["edge_counts"],
+    )
+
+
+def mean_weights(
+    counts: np.ndarray, drawn_edges: np.ndarray, drawn: np.ndarray, degree: np.ndarray
+) -> np.ndarray:
+    """Return what each edge counts in the mean of its row, by how often it was drawn.
+
+    It is ``1 / (alpha d)`` with the row's degree d, and alpha the share of the
+    subgraphs with the row's node that have the edge, too.
 
     Parameters
     ----------
     counts : int64 [r]
         Edges of each row.
-    edges : int32 [*], float32 [* or 0], float32 [* or 0]
-        Neighbours as places in the subgraph, and what goes with them.
-    where : int, int
-        Places, among the nodes of the sampled graph, of the subgraph and of the first
-        row.
-    numbers : int32 [n]
-        The number of each of these nodes.
-    indptr : int64 [n + 1]
-        Row pointers.
-    out : int32 [E], float32 [E or 0], float32 [E or 0]
-        What `edges` has, by row of the sampled graph.
+    drawn_edges : int32 [e]
+        In how many of the counted subgraphs each edge was.
+    drawn : int32 [r]
+        In how many each row's node was.
+    degree : int64 [r]
+
+    Returns
+    -------
+    float32 [e]
     """
-    columns, weights, means = edges
-    out_columns, out_weights, out_means = out
-    base, first = where
+    out = np.empty(len(drawn_edges), np.float32)
+    given = (counts, drawn_edges, drawn, degree)
+    _weigh(*map(frozen, given), out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _weigh(
+    counts: Array, drawn_edges: Array, drawn: Array, degree: Array, out: Array
+) -> None:
     e = 0
     for i in range(len(counts)):
-        place = indptr[numbers[first + i]]
         for _ in range(counts[i]):
-            out_columns[place] = numbers[base + columns[e]]
-            if len(weights):
-                out_weights[place] = weights[e]
-            if len(means):
-                out_means[place] = means[e]
-            place += 1
+            inverse = MOST if drawn[i] > 0 else UNKNOWN
+            if drawn_edges[e] > 0:
+                inverse = min(drawn[i] / drawn_edges[e], MOST)
+            out[e] = inverse / degree[i]
             e += 1
-
-
-def join_subgraphs(
-    subgraphs: Iterable[tuple[np.ndarray, Sequence[InducedRows]]],
-    num_layers: int,
-    dtype: Any,
-) -> SampledGraph:
-    """Return the disjoint union of subgraphs, for a model of so many layers.
-
-    Parameters
-    ----------
-    subgraphs
-        The nodes of each, int [n], and its rows in their order, in pieces. Those
-        without a training node are left out: nothing is learned from them.
-    dtype
-        Of storage ids.
-    """
-    kept = [
-        (ids, pieces)
-        for ids, pieces in subgraphs
-        if any(piece.is_seed.any() for piece in pieces)
-    ]
-    pieces = [piece for _, given in kept for piece in given]
-    if not pieces:
-        return _empty(num_layers, dtype)
-    ids, is_seed = np.concatenate([ids for ids, _ in kept]), _joined(pieces, "is_seed")
-    numbers, order = np.empty(len(ids), np.int32), np.empty(len(ids), np.int64)
-    seeds = int(_seeds_first(frozen(is_seed), numbers, order))
-    indptr = offsets(_joined(pieces, "counts")[order])
-    sizes = (seeds, *[len(ids)] * num_layers)
-    computed = order[: sizes[-2]]
-    weights = _joined(pieces, "target_weights")
-    return SampledGraph(
-        ids[order].astype(dtype, copy=False),
-        sizes,
-        (_local_rows(kept, numbers, indptr),),
-        _joined(pieces, "original_ids")[computed],
-        _joined(pieces, "degree")[computed],
-        _joined(pieces, "weighted_degree")[computed],
-        target_weights=None if weights is None else weights[order[:seeds]],
-    )
-
-
-def _joined(pieces: Sequence[InducedRows], name: str) -> Any:
-    """Return an array of all pieces as one; None if they have none."""
-    arrays = [getattr(piece, name) for piece in pieces]
-    return None if arrays[0] is None else np.concatenate(arrays)
-
-
-def _local_rows(
-    subgraphs: Sequence[tuple[np.ndarray, Sequence[InducedRows]]],
-    numbers: np.ndarray,
-    indptr: np.ndarray,
-) -> LocalRows:
-    """Return the rows of all subgraphs, by the numbers of their nodes."""
-    some, edges = subgraphs[0][1][0], int(indptr[-1])
-    weights = np.empty(0 if some.weights is None else edges, np.float32)
-    means = np.empty(0 if some.mean_weights is None else edges, np.float32)
-    indices = np.empty(edges, np.int32)
-    base = 0
-    for ids, pieces in subgraphs:
-        first = base
-        for piece in pieces:
-            others = (
-                weights_or_empty(piece.weights),
-                weights_or_empty(piece.mean_weights),
-            )
-            _number_rows(
-                frozen(piece.counts, np.int64),
-                (frozen(piece.columns), *map(frozen, others)),
-                (base, first),
-                frozen(numbers),
-                frozen(indptr),
-                (indices, weights, means),
-            )
-            first += len(piece.counts)
-        base += len(ids)
-    return LocalRows(
-        indptr,
-        indices,
-        None if some.weights is None else weights,
-        None if some.mean_weights is None else means,
-    )
-
-
-def _empty(num_layers: int, dtype: Any) -> SampledGraph:
-    """Return a sampled graph without nodes."""
-    none, weights = np.empty(0, np.int64), np.empty(0, np.float32)
-    rows = LocalRows(np.zeros(1, np.int64), np.empty(0, np.int32))
-    sizes = (0,) * (num_layers + 1)
-    return SampledGraph(none.astype(dtype), sizes, (rows,), none, none, weights)

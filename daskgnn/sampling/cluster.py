@@ -11,13 +11,13 @@ from daskgnn.kernels.counter import PERMUTATION, derive_key, keys_below
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.induced import NodeSets
 from daskgnn.sampling.induced import Subgraphs, SubgraphSampler, check_size
-from daskgnn.sampling.sampler import SampleSize
+from daskgnn.sampling.size import SampleSize
 from daskgnn.sampling.steps import StepPlan
 
 if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.targets import Targets
-    from daskgnn.sampling.sampler import GraphStats
+    from daskgnn.sampling.size import GraphStats
 
 STEPS = 8
 """About how many steps an epoch has unless it is said how many clusters a step has."""
@@ -50,7 +50,7 @@ class ClusterSampler(SubgraphSampler):
     Examples
     --------
     >>> import daskgnn
-    >>> from daskgnn.sampling.cluster import ClusterSampler
+    >>> from daskgnn.sampling import ClusterSampler
     >>> partitioned = daskgnn.load_dataset("karate").partition(num_clusters=8)
     >>> graph = daskgnn.open_graph(partitioned, num_parts=2)
     >>> sampler = ClusterSampler(clusters=4).for_graph(graph, num_layers=2)

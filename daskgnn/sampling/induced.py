@@ -17,9 +17,9 @@ from daskgnn.kernels.induced import (
     NodeSets,
     SubgraphRows,
     induced_rows,
-    join_subgraphs,
 )
 from daskgnn.kernels.threads import for_each
+from daskgnn.kernels.union import join_subgraphs
 from daskgnn.sampling.sampler import Sampler
 from daskgnn.values import is_whole
 
@@ -58,7 +58,8 @@ class SubgraphSampler(Sampler):
     """Of the sampler, in messages."""
     subgraphs: int | None
     """Number of subgraphs of a step, over all parts; None for one a part."""
-    num_layers: int | None = None
+    num_layers: int = 0
+    any_depth = True
     num_subgraphs: int
     """`subgraphs`, as it is used."""
     index_dtype: np.dtype
@@ -160,8 +161,8 @@ class SubgraphSampler(Sampler):
         return {"is_train": is_train}
 
     def request(
-        self, frontier: Subgraphs, round: int, owner: int, book: PartitionBook
-    ) -> NodeSets:
+        self, frontier: Any, round: int, owner: int, book: PartitionBook
+    ) -> Any:
         """Return the sets of those subgraphs that a part has nodes of.
 
         Parameters
@@ -322,8 +323,6 @@ class SubgraphSampler(Sampler):
         list of SampledGraph
             One for each step.
         """
-        layers = self.num_layers
-        assert layers is not None  # since `for_graph`
         given = [answers[owner].subgraphs for owner in sorted(answers)]
 
         def joined(step: tuple[int, int]) -> SampledGraph:
@@ -331,7 +330,7 @@ class SubgraphSampler(Sampler):
                 (self.nodes_of(frontier.sets.of(number)), _rows_of(given, number))
                 for number in range(*step)
             ]
-            return join_subgraphs(known, layers, self.index_dtype)
+            return join_subgraphs(known, self.num_layers, self.index_dtype)
 
         return for_each(joined, list(pairwise(frontier.steps.tolist())), threads)
 

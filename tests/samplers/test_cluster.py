@@ -204,7 +204,7 @@ def test_more_clusters_than_there_are_are_refused():
 
 
 def test_vertex_cuts_are_refused(tmp_path):
-    path = stored(planted_graph(), tmp_path / "cut.zarr", method="hdrf")
+    path = stored(hub_graph(), tmp_path / "cut.zarr", method="hdrf")
     graph = daskgnn.open_graph(path, 2)
     with pytest.raises(InputError, match=r"needs undivided rows, .* is a vertex-cut"):
         made(graph, clusters=2)

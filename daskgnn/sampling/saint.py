@@ -1,0 +1,390 @@
+"""GraphSAINT: a step trains on subgraphs of sampled nodes, edges or random walks."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from daskgnn.errors import InputError
+from daskgnn.kernels.counter import keys_below
+from daskgnn.kernels.draws import (
+    Draws,
+    Walkers,
+    bits32,
+    edge_masses,
+    node_masses,
+    nodes_at,
+    numbers_below,
+    steps_of_walks,
+)
+from daskgnn.kernels.frontier import offsets
+from daskgnn.sampling.induced import Subgraphs, check_size
+from daskgnn.sampling.presampling import PresampledSampler
+from daskgnn.values import is_finite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.entries import PartRows
+
+OPTIONS = {"node": ("size",), "edge": ("size",), "walk": ("roots", "length")}
+"""Which sizes each kind has."""
+DEFAULTS = {"size": 2000, "roots": 1000, "length": 2}
+
+
+class SaintSampler(PresampledSampler):
+    """Trains on subgraphs of nodes, edges or walks that are drawn at random.
+
+    All edges between the drawn nodes are used. What a node's loss and an edge's message
+    count is divided by how likely they are drawn, so that sums are right on average:
+    sampling before training counts how often each node and edge is drawn, until
+    `coverage` times as many training nodes are as there are. See Zeng and others,
+    "GraphSAINT", ICLR 2020. An epoch has as many steps as draw the number of training
+    nodes on average.
+
+    Results depend on the order of the partition and on the number of subgraphs, not on
+    workers; with the same number of subgraphs, these are the same for any number of
+    parts.
+
+    Parameters
+    ----------
+    kind : {"walk", "node", "edge"}, default "walk"
+        "node": nodes in proportion to the squared norms of their columns of the
+        adjacency whose rows are divided by their degrees. "edge": edges in proportion
+        to ``1/d_u + 1/d_v``, with both ends. "walk": random walks from uniform roots.
+        All with replacement.
+    size : int, default 2000
+        Nodes or edges that are drawn in a step, over all parts.
+    roots : int, default 1000
+        Walks of a step, over all parts.
+    length : int, default 2
+        Steps of a walk, to an in-neighbour each.
+    subgraphs : int, optional
+        Subgraphs that share a step's draws; by default one a part.
+    coverage : float, default 50
+        How often a training node is drawn on average before training.
+
+    Raises
+    ------
+    InputError
+        If an option is invalid, or of another kind.
+
+    Examples
+    --------
+    >>> from daskgnn.sampling import SaintSampler
+    >>> sampler = SaintSampler(kind="walk", roots=400, length=2)
+    >>> sampler.rounds  # two steps, then the edges
+    3
+    >>> sampler.fingerprint()["roots"]
+    400
+    """
+
+    name = "saint"
+    count: int
+    """Draws of a subgraph."""
+    masses: np.ndarray
+    """int64 [P + 1], what all draws of the parts before each one add up to."""
+
+    def __init__(
+        self,
+        kind: str = "walk",
+        *,
+        size: int | None = None,
+        roots: int | None = None,
+        length: int | None = None,
+        subgraphs: int | None = None,
+        coverage: float = 50,
+    ) -> None:
+        if kind not in OPTIONS:
+            raise InputError(
+                f"sampler 'saint': kind={kind!r}, expected one of "
+                f"{', '.join(OPTIONS)}: saint:kind=walk"
+            )
+        if not is_finite(coverage) or coverage <= 0:
+            raise InputError(
+                f"sampler 'saint': coverage={coverage!r}, expected a number above 0, "
+                "as in sampler='saint:coverage=50'"
+            )
+        super().__init__(float(coverage))
+        self.kind = kind
+        self.size, self.roots, self.length = size, roots, length
+        self.subgraphs = subgraphs
+        for option, value in self._counts().items():
+            if value is not None:
+                example = DEFAULTS.get(option, 2)
+                right = f"saint:kind={kind},{option}={example}"
+                check_size("saint", option, value, right)
+        for option in set(DEFAULTS) - set(OPTIONS[kind]):
+            if getattr(self, option) is not None:
+                others = " and ".join(OPTIONS[kind])
+                raise InputError(
+                    f"sampler 'saint': {option} is none of kind={kind!r}, which has "
+                    f"{others}: saint:kind={kind},{OPTIONS[kind][0]}=400"
+                )
+        self.rounds = 1 + (self._of("length") if kind == "walk" else 1)
+
+    def _counts(self) -> dict[str, int | None]:
+        """Return the options that are whole numbers."""
+        return {name: getattr(self, name) for name in (*DEFAULTS, "subgraphs")}
+
+    def _of(self, option: str) -> int:
+        """Return a size, or its default."""
+        given = getattr(self, option)
+        return int(DEFAULTS[option] if given is None else given)
+
+    def for_graph(self, graph: Any, num_layers: int) -> Self:
+        """Return the sampler as it is used with a graph and a model.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph that is trained on.
+        num_layers : int
+            Number of layers of the model.
+
+        Returns
+        -------
+        SaintSampler
+            A copy.
+
+        Raises
+        ------
+        InputError
+            As `check`.
+        """
+        sampler: Self = super().for_graph(graph, num_layers)
+        draws = self._of("roots" if self.kind == "walk" else "size")
+        sampler.count = max(draws // sampler.num_subgraphs, 1)
+        each = {"node": 1, "edge": 2, "walk": self._of("length") + 1}
+        sampler.num_drawn = sampler.count * each[self.kind]
+        return sampler
+
+    def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
+        """Return which nodes are for training, and what is drawn in proportion to.
+
+        Parameters
+        ----------
+        block : AdjacencyBlock
+            The part's rows.
+        source : GraphSource
+            Where the rest of the graph is read from.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            "is_train", bool [rows]; "mass" and perhaps "edge_mass", see
+            `daskgnn.kernels.draws`.
+        """
+        data = super().part_data(block, source)
+        if self.kind == "node":
+            data |= node_masses(block, source)
+        elif self.kind == "edge":
+            data |= edge_masses(block, source)
+        return data
+
+    def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
+        """Return what the part's draws add up to.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the part, with its `part_data`.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            "mass", int64 [1]; nothing for walks.
+        """
+        mass = rows.data.get("mass")
+        return {} if mass is None else {"mass": mass[-1:]}
+
+    def with_summaries(self, summaries: Sequence[dict[str, np.ndarray]]) -> Self:
+        """Return the sampler with what the draws of each part add up to.
+
+        Parameters
+        ----------
+        summaries : sequence of dict
+            What `summarize` has returned, by part.
+
+        Returns
+        -------
+        SaintSampler
+            A copy.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to draw.
+        """
+        if self.kind == "walk":
+            return self
+        sampler = copy.copy(self)
+        sampler.masses = offsets([int(part["mass"][0]) for part in summaries])
+        if not sampler.masses[-1]:
+            raise InputError(
+                f"sampler 'saint': the graph has no edges, so that all probabilities "
+                f"of kind={self.kind!r} are 0: use saint:kind=walk"
+            )
+        return sampler
+
+    def start(
+        self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
+    ) -> Walkers:
+        """Return the roots of walks, or what draws of nodes and edges add up to.
+
+        Parameters
+        ----------
+        seeds : list of numpy.ndarray
+            int64 [s, 1] for each step: numbers of the part's subgraphs.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        Walkers
+            The frontier.
+        """
+        pairs = zip(step_keys, seeds, strict=True)
+        keys = [keys_below(key, numbers[:, 0]) for key, numbers in pairs]
+        joined = np.concatenate([np.empty(0, np.uint64), *keys])
+        steps = offsets([len(numbers) for numbers in seeds])
+        total = book.num_nodes if self.kind == "walk" else int(self.masses[-1])
+        begin = numbers_below(joined, self.count, self.rounds, 0, total)
+        if self.kind == "walk":
+            begin = begin.astype(self.index_dtype)
+        return Walkers(joined, steps, (begin,))
+
+    def request(
+        self, frontier: Any, round: int, owner: int, book: PartitionBook
+    ) -> Any:
+        """Return what is to be drawn of an owner's nodes; at last, whole subgraphs.
+
+        Parameters
+        ----------
+        frontier : Walkers or Subgraphs
+            The part's frontier.
+        round : int
+            Number of the round, from 0.
+        owner : int
+            The part that is asked.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        Draws or NodeSets
+            The request.
+        """
+        if round + 1 == self.rounds:
+            return super().request(frontier, round, owner, book)
+        bounds = self._bounds(book)
+        last = frontier.visited[-1]
+        mine = np.flatnonzero((last >= bounds[owner]) & (last < bounds[owner + 1]))
+        bits = bits32(frontier.keys, self.count, self.rounds, round + 1)[mine]
+        first = 0 if self.kind == "walk" else bounds[owner]
+        return Draws(last[mine].astype(np.int64) - first, bits)
+
+    def _bounds(self, book: PartitionBook) -> np.ndarray:
+        """Return where each part begins among what is drawn."""
+        return book.bounds if self.kind == "walk" else self.masses
+
+    def answer(
+        self,
+        rows: PartRows,
+        asked: Any,
+        step_keys: np.ndarray,
+        round: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> Any:
+        """Draw nodes; at last, return the rows of the subgraphs' nodes.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the owner.
+        asked : Draws or NodeSets
+            The request.
+        step_keys : numpy.ndarray
+            uint64 [W], of the window's steps.
+        round : int
+            Number of the round, from 0.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        DrawnNodes or SubgraphRows
+            The answer.
+        """
+        if round + 1 < self.rounds:
+            if self.kind == "walk":
+                return steps_of_walks(rows, asked)
+            return nodes_at(rows, asked, edges=self.kind == "edge")
+        return super().answer(rows, asked, step_keys, round, book, threads)
+
+    def merge(
+        self,
+        frontier: Any,
+        answers: dict[int, Any],
+        round: int,
+        part: int,
+        book: PartitionBook,
+        threads: int = 1,
+    ) -> Any:
+        """Go on with what was drawn; at last, return the graph of each step.
+
+        Parameters
+        ----------
+        frontier : Walkers or Subgraphs
+            The part's frontier before.
+        answers : dict of DrawnNodes or SubgraphRows
+            What was drawn, or rows, by part.
+        round : int
+            Number of the round, from 0.
+        part : int
+            Number of the part.
+        book : PartitionBook
+            Which part owns which nodes.
+        threads : int, default 1
+            Threads that may be used.
+
+        Returns
+        -------
+        Walkers, Subgraphs or list of SampledGraph
+            The frontier.
+        """
+        if round + 1 == self.rounds:
+            return super().merge(frontier, answers, round, part, book, threads)
+        last, bounds = frontier.visited[-1], self._bounds(book)
+        found = np.empty((answers[part].nodes.shape[0], len(last)), self.index_dtype)
+        owners = np.searchsorted(bounds, last, side="right") - 1
+        for owner, answer in answers.items():
+            found[:, owners == owner] = answer.nodes
+        # Masses are forgotten for the nodes that they stand for.
+        before = frontier.visited if self.kind == "walk" else ()
+        walkers = replace(frontier, visited=(*before, *found))
+        if round + 2 < self.rounds:
+            return walkers
+        sets = walkers.sets(book.num_nodes, self.index_dtype)
+        return Subgraphs(sets, walkers.steps)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the options.
+
+        Returns
+        -------
+        dict
+            "sampler" and each option.
+        """
+        known = {"kind": self.kind, **self._counts(), "coverage": self.coverage}
+        return {"sampler": self.name, **known}
