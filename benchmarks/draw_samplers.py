@@ -48,9 +48,9 @@ def small_graph() -> tuple[np.ndarray, Any]:
     edges = np.stack([near.ravel(), np.repeat(np.arange(NODES), NEAR)])
     labels = np.zeros(NODES, np.int64)
     labels[1] = 1
-    data = daskgnn.from_edge_index(
-        edges, num_nodes=NODES, features=places, labels=labels, train=np.ones(NODES, bool)
-    )
+    everyone = np.ones(NODES, bool)
+    known = {"features": places, "labels": labels, "train": everyone}
+    data = daskgnn.from_edge_index(edges, num_nodes=NODES, **known)
     return places, daskgnn.open_graph(data.partition(num_clusters=6, method="metis"))
 
 
