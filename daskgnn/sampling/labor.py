@@ -8,21 +8,17 @@ import numpy as np
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import combine
-from daskgnn.kernels.hops import Request, SampledRows, WindowNodes, first_nodes, request
 from daskgnn.kernels.merge import layered_graphs, merge_layer
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.variaterows import LaborPart, LaborRule, answer_by_variates
 from daskgnn.sampling.columns import (
     check_drawable,
-    check_some_drawable,
     check_whole_rows,
-    checked_sample_by,
     column_names,
     draw_weights,
     named_sample_by,
-    some_drawable,
 )
-from daskgnn.sampling.sampler import Sampler
+from daskgnn.sampling.fanout import FanOutSampler
 from daskgnn.sampling.size import SampleSize
 from daskgnn.values import fan_outs, is_whole
 
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
+    from daskgnn.kernels.hops import Request, SampledRows, WindowNodes
     from daskgnn.kernels.sampled import SampledGraph
     from daskgnn.sampling.size import GraphStats
 
@@ -39,7 +36,7 @@ VARIANTS = ("0", "i", "*")
 ESTIMATORS = ("hajek", "ht")
 
 
-class LaborSampler(Sampler):
+class LaborSampler(FanOutSampler):
     """Samples neighbours as fan-out sampling does, but far fewer distinct nodes.
 
     Each source has one random variate a step, and is kept by all nodes that would keep
@@ -112,15 +109,13 @@ class LaborSampler(Sampler):
         sample_by: str | np.ndarray = "uniform",
         shared: bool = True,
     ) -> None:
-        self.fan_out = FanOut(tuple(fan_outs("num_neighbors", num_neighbors)))
+        given = tuple(fan_outs("num_neighbors", num_neighbors))
+        super().__init__(FanOut(given), sample_by)
         self.variant = _one_of("variant", str(variant), VARIANTS)
         self.estimator = _one_of("estimator", estimator, ESTIMATORS)
         self.iterations = iterations
         self.updates = _updates(self.variant, iterations)
-        self.sample_by = checked_sample_by(sample_by)
-        self.needs_summaries = named_sample_by(self.sample_by) != "uniform"
         self.shared = bool(shared)
-        self.num_layers = self.rounds = self.fan_out.num_hops
 
     def check(self, graph: Any) -> None:
         """Check that a graph has whole rows, and the weights that are drawn by.
@@ -163,88 +158,6 @@ class LaborSampler(Sampler):
         weights = draw_weights(block, source, self.sample_by)
         known = {"names": names, "draw_weights": weights}
         return {name: array for name, array in known.items() if array is not None}
-
-    def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
-        """Return whether a part has neighbours that can be kept, of weighted draws.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the part.
-
-        Returns
-        -------
-        dict of numpy.ndarray
-            "drawable", bool [1]; empty for uniform draws.
-        """
-        return some_drawable(rows)
-
-    def with_summaries(
-        self, summaries: Sequence[dict[str, np.ndarray]]
-    ) -> LaborSampler:
-        """Return the sampler, if some neighbour can be kept.
-
-        Parameters
-        ----------
-        summaries : sequence of dict
-            What `summarize` has returned, by part.
-
-        Returns
-        -------
-        LaborSampler
-            The sampler as it is.
-
-        Raises
-        ------
-        InputError
-            If the weights of all edges are 0.
-        """
-        check_some_drawable(summaries, self.sample_by)
-        return self
-
-    def start(
-        self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
-    ) -> WindowNodes:
-        """Return the seeds as the first nodes of each step.
-
-        Parameters
-        ----------
-        seeds : list of numpy.ndarray
-            int [k] for each of W steps: the part's seeds, distinct storage ids.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        WindowNodes
-            The frontier.
-        """
-        return first_nodes(seeds, step_keys)
-
-    def request(
-        self, frontier: WindowNodes, round: int, owner: int, book: PartitionBook
-    ) -> Request:
-        """Return all nodes so far that a part owns: each layer samples them anew.
-
-        Parameters
-        ----------
-        frontier : WindowNodes
-            The part's frontier.
-        round : int
-            Number of the hop, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Request
-            Storage ids, step after step.
-        """
-        return request(frontier, book, owner)
 
     def answer(
         self,
@@ -337,16 +250,6 @@ class LaborSampler(Sampler):
             One for each step of the window.
         """
         return layered_graphs(frontier)
-
-    def neighbors_per_layer(self) -> tuple[int, ...]:
-        """Return the fan-outs, which rows have on average.
-
-        Returns
-        -------
-        tuple of int
-            One for each layer; a very large number for all neighbours or a share.
-        """
-        return self.fan_out.limits
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as changed
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.hops import (
-    Request,
-    SampledRows,
-    WindowNodes,
-    answer,
-    first_nodes,
-    request,
-)
+from daskgnn.kernels.hops import answer
 from daskgnn.kernels.merge import layers_of, merge_answers
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.columns import (
     check_drawable,
-    check_some_drawable,
     check_whole_rows,
-    checked_sample_by,
     draw_weights,
     drawable_of,
     named_sample_by,
-    some_drawable,
 )
-from daskgnn.sampling.sampler import Sampler
-from daskgnn.sampling.size import SampleSize
+from daskgnn.sampling.fanout import FanOutSampler
+from daskgnn.sampling.size import grown
 from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
@@ -38,10 +29,11 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-    from daskgnn.sampling.size import GraphStats
+    from daskgnn.kernels.hops import Request, SampledRows, WindowNodes
+    from daskgnn.sampling.size import GraphStats, SampleSize
 
 
-class NeighborSampler(Sampler):
+class NeighborSampler(FanOutSampler):
     """Samples neighbours hop by hop, uniformly or by weight.
 
     A node's draws depend only on the step and its original id, and they are nested: a
@@ -111,23 +103,16 @@ class NeighborSampler(Sampler):
         *,
         replace: bool = False,
     ) -> None:
-        self.fan_out = FanOut(
-            tuple(fan_outs("num_neighbors", num_neighbors)), bool(replace)
-        )
-        if replace and -1 in self.fan_out.num_neighbors:
+        given = tuple(fan_outs("num_neighbors", num_neighbors))
+        fan_out = FanOut(given, bool(replace))
+        if replace and -1 in given:
             raise InputError(
-                f"num_neighbors={list(self.fan_out.num_neighbors)} has -1, all "
+                f"num_neighbors={list(given)} has -1, all "
                 "neighbours, which are not drawn with replacement: give a number, a "
                 "share such as 1.0, or replace=False"
             )
-        self.sample_by = checked_sample_by(sample_by)
-        self.replace = self.fan_out.replace
-        self.needs_summaries = self._weighted
-        self.num_layers = self.rounds = self.fan_out.num_hops
-
-    @property
-    def _weighted(self) -> bool:
-        return not isinstance(self.sample_by, str) or self.sample_by != "uniform"
+        self.replace = fan_out.replace
+        super().__init__(fan_out, sample_by)
 
     def check(self, graph: Any) -> None:
         """Check that a graph has the weights that neighbours are to be drawn by.
@@ -173,88 +158,6 @@ class NeighborSampler(Sampler):
             return {}
         drawable = {} if weights.all() else {"drawable": drawable_of(block, weights)}
         return {"draw_weights": weights, **drawable}
-
-    def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
-        """Return whether a part has neighbours that can be drawn, of weighted draws.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the part.
-
-        Returns
-        -------
-        dict of numpy.ndarray
-            "drawable", bool [1]; empty for uniform draws.
-        """
-        return some_drawable(rows)
-
-    def with_summaries(
-        self, summaries: Sequence[dict[str, np.ndarray]]
-    ) -> NeighborSampler:
-        """Return the sampler, if some neighbour can be drawn.
-
-        Parameters
-        ----------
-        summaries : sequence of dict
-            What `summarize` has returned, by part.
-
-        Returns
-        -------
-        NeighborSampler
-            The sampler as it is.
-
-        Raises
-        ------
-        InputError
-            If the weights of all edges are 0.
-        """
-        check_some_drawable(summaries, self.sample_by)
-        return self
-
-    def start(
-        self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
-    ) -> WindowNodes:
-        """Return the seeds as the first nodes of each step.
-
-        Parameters
-        ----------
-        seeds : list of numpy.ndarray
-            int [k] for each of W steps: the part's seeds, distinct storage ids.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        WindowNodes
-            The frontier.
-        """
-        return first_nodes(seeds, step_keys)
-
-    def request(
-        self, frontier: WindowNodes, round: int, owner: int, book: PartitionBook
-    ) -> Request:
-        """Return the nodes of the last hop that a part owns.
-
-        Parameters
-        ----------
-        frontier : WindowNodes
-            The part's frontier.
-        round : int
-            Number of the hop, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Request
-            Storage ids, step after step.
-        """
-        return request(frontier, book, owner)
 
     def answer(
         self,
@@ -353,16 +256,6 @@ class NeighborSampler(Sampler):
             graphs.append(SampledGraph(step.ids, step.sizes, rows, *known, limits))
         return graphs
 
-    def neighbors_per_layer(self) -> tuple[int, ...]:
-        """Return the fan-outs.
-
-        Returns
-        -------
-        tuple of int
-            One for each layer; a very large number for all neighbours or a share.
-        """
-        return self.fan_out.limits
-
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate from the mean degree what one step of one part samples.
 
@@ -379,17 +272,16 @@ class NeighborSampler(Sampler):
             Nodes and edges.
         """
         degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
-        nodes, edges = [float(num_seeds)], 0.0
-        for k in self.fan_out.num_neighbors:
-            taken = min(float(k), degree) if k > 0 else degree
-            if isinstance(k, float):
-                taken = max(k * degree, 1.0)
-            drawn = float(k) if self.fan_out.replace and k >= 1 else taken
-            edges = nodes[-1] * drawn
-            nodes.append(min(nodes[-1] * (1 + taken), float(stats.num_nodes)))
-        if not self.fan_out.replace:
-            edges = min(edges, float(stats.num_edges))
-        return SampleSize(nodes[-1], nodes[-2], edges)
+        taken = tuple(
+            max(k * degree, 1.0) if isinstance(k, float) else limit
+            for k, limit in zip(
+                self.fan_out.num_neighbors, self.fan_out.limits, strict=True
+            )
+        )
+        size = grown(stats, num_seeds, taken)
+        if self.replace:
+            return changed(size, edges=size.computed * taken[-1])
+        return size
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the fan-outs and what neighbours are drawn by.

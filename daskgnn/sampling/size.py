@@ -49,7 +49,7 @@ class SampleSize:
     """Number of edges of the outermost layer."""
 
 
-def grown(stats: GraphStats, num_seeds: int, limits: tuple[int, ...]) -> SampleSize:
+def grown(stats: GraphStats, num_seeds: int, limits: tuple[float, ...]) -> SampleSize:
     """Return what seeds reach if neighbours are anywhere in the graph.
 
     Parameters
@@ -58,7 +58,7 @@ def grown(stats: GraphStats, num_seeds: int, limits: tuple[int, ...]) -> SampleS
         Size of the graph.
     num_seeds : int
         Seeds of the part.
-    limits : tuple of int
+    limits : tuple of int or float
         Neighbours that each layer visits of a node at most, the seeds' layer first.
     """
     num_nodes = max(stats.num_nodes, 1)

@@ -1,0 +1,143 @@
+"""What samplers of fan-outs have in common: frontiers, requests, and weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daskgnn.kernels.hops import first_nodes, request
+from daskgnn.sampling.columns import (
+    check_some_drawable,
+    checked_sample_by,
+    named_sample_by,
+    some_drawable,
+)
+from daskgnn.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from daskgnn.kernels.book import PartitionBook
+    from daskgnn.kernels.entries import PartRows
+    from daskgnn.kernels.hops import Request, WindowNodes
+    from daskgnn.kernels.neighbor import FanOut
+
+
+class FanOutSampler(Sampler):
+    """Samples so many neighbours of each node, hop by hop, perhaps by weight.
+
+    Parameters
+    ----------
+    fan_out : FanOut
+        How many, of each hop.
+    sample_by : str or array_like
+        What neighbours' chances are proportional to.
+
+    Raises
+    ------
+    InputError
+        If `sample_by` is invalid.
+    """
+
+    def __init__(self, fan_out: FanOut, sample_by: str | np.ndarray) -> None:
+        self.fan_out = fan_out
+        self.sample_by = checked_sample_by(sample_by)
+        self.needs_summaries = self._weighted
+        self.num_layers = self.rounds = fan_out.num_hops
+
+    @property
+    def _weighted(self) -> bool:
+        return named_sample_by(self.sample_by) != "uniform"
+
+    def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
+        """Return whether a part has neighbours that can be drawn, of weighted draws.
+
+        Parameters
+        ----------
+        rows : PartRows
+            The rows of the part.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            "drawable", bool [1]; empty for uniform draws.
+        """
+        return some_drawable(rows)
+
+    def with_summaries(
+        self, summaries: Sequence[dict[str, np.ndarray]]
+    ) -> FanOutSampler:
+        """Return the sampler, if some neighbour can be drawn.
+
+        Parameters
+        ----------
+        summaries : sequence of dict
+            What `summarize` has returned, by part.
+
+        Returns
+        -------
+        FanOutSampler
+            The sampler as it is.
+
+        Raises
+        ------
+        InputError
+            If the weights of all edges are 0.
+        """
+        check_some_drawable(summaries, self.sample_by)
+        return self
+
+    def start(
+        self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
+    ) -> WindowNodes:
+        """Return the seeds as the first nodes of each step.
+
+        Parameters
+        ----------
+        seeds : list of numpy.ndarray
+            int [k] for each of W steps: the part's seeds, distinct storage ids.
+        step_keys : numpy.ndarray
+            uint64 [W], the key of each step's draws.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        WindowNodes
+            The frontier.
+        """
+        return first_nodes(seeds, step_keys)
+
+    def request(
+        self, frontier: WindowNodes, round: int, owner: int, book: PartitionBook
+    ) -> Request:
+        """Return the nodes that a part owns of those whose rows are wanted next.
+
+        Parameters
+        ----------
+        frontier : WindowNodes
+            The part's frontier.
+        round : int
+            Number of the hop, from 0.
+        owner : int
+            The part that is asked.
+        book : PartitionBook
+            Which part owns which nodes.
+
+        Returns
+        -------
+        Request
+            Storage ids, step after step.
+        """
+        return request(frontier, book, owner)
+
+    def neighbors_per_layer(self) -> tuple[int, ...]:
+        """Return the fan-outs.
+
+        Returns
+        -------
+        tuple of int
+            One for each layer; a very large number for all neighbours or a share.
+        """
+        return self.fan_out.limits
