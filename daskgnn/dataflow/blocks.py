@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +71,16 @@ def load_blocks(
         key = ("load-part", kind, graph.token, p)
         tasks[key] = Task(key, load_part, given, share=share)
     blocks = Blocks(tuple(tasks))
-    # Parts of a graph in memory are large on purpose: silence Dask's warning.
-    limit = "1 PB" if graph.source.in_memory else dask.config.get(_LARGE)
-    with dask.config.set({_LARGE: limit}):
+    # Parts of a graph in memory are large on purpose.
+    with large_graphs() if graph.source.in_memory else nullcontext():
         executor.submit(tasks, blocks.keys, lasting=True)
     return blocks
+
+
+def large_graphs() -> AbstractContextManager[Any]:
+    """Silence Dask's warning of large graphs, where they are large on purpose."""
+    silent: AbstractContextManager[Any] = dask.config.set({_LARGE: "1 PB"})
+    return silent
 
 
 def informed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +167,34 @@ class PartBlocks:
         if self._shared is None:
             return PartBlocks, (self.content, self._source)
         return _attach, (self._source, self._shared.handle)
+
+
+class CountedBlocks(PartBlocks):
+    """The blocks of a part, with what was counted before training beside its rows.
+
+    They are those of another task: only what is added takes memory here.
+    """
+
+    def __init__(self, blocks: PartBlocks, counts: dict[str, np.ndarray]) -> None:
+        self._blocks, self._counts = blocks, counts
+
+    @property
+    def content(self) -> PartContent:
+        """The part's arrays."""
+        content = self._blocks.content
+        return replace(content, data={**content.data, **self._counts})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is added."""
+        return array_bytes(self._counts)
+
+    def whole_rows(self) -> AdjacencyBlock:
+        """Return the part's rows of the graph, none of them split."""
+        return self._blocks.whole_rows()
+
+    def __reduce__(self) -> Any:
+        return CountedBlocks, (self._blocks, self._counts)
 
 
 def cut_part(source: PartSource) -> PartBlocks:

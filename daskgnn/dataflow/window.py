@@ -111,26 +111,41 @@ class WindowGraph:
         self, seeds: WindowSeeds, memories: Sequence[Any] | None
     ) -> tuple[dict[Any, Any], list[Any]]:
         """Return the graph and its keys of prepared windows: see `prepare_window`."""
-        plan, keys = self.plan, seeds.step_keys
         near = [self._near(part, memories) for part in self.parts]
-        sampler, traffic = plan.sampler.sampler, Traffic.none(len(self.parts))
-        states: list[Any] = [
-            Sampling(sampler.start(runs, keys, plan.book), traffic)
-            for runs in seeds.runs
-        ]
-        threads = max(int(dask.config.get("gnn.sampling-threads")), 1)
-        for number in range(sampler.rounds):
-            how = Round(plan.sampler, plan.book, number, keys, threads)
-            if how.exchanges:
-                states = self._exchange(states, how)
-            else:
-                pairs = zip(near, states, strict=True)
-                states = [self._round(*pair, how) for pair in pairs]
+        rounds = self.plan.sampler.sampler.rounds
+        states = self._sampled(seeds.runs, seeds.step_keys, near, rounds)
         prepared = [
             self._gather(near[part], states[part], seeds.meta_of(part))
             for part in self.parts
         ]
         return self.tasks, prepared
+
+    def _sampled(
+        self,
+        runs: list[list[np.ndarray]],
+        keys: np.ndarray,
+        near: list[ColocatedParts],
+        rounds: int,
+    ) -> list[Any]:
+        """Add the first rounds of sampling; return what each part has then."""
+        plan, traffic = self.plan, Traffic.none(len(self.parts))
+        start = plan.sampler.sampler.start
+        states: list[Any] = [
+            Sampling(start(own, keys, plan.book), traffic) for own in runs
+        ]
+        for number in range(rounds):
+            how = self._how(number, keys)
+            if how.exchanges:
+                states = self._exchange(states, how)
+            else:
+                pairs = zip(near, states, strict=True)
+                states = [self._round(*pair, how) for pair in pairs]
+        return states
+
+    def _how(self, number: int, keys: np.ndarray) -> Round:
+        """Return what all parts know of a round."""
+        threads = max(int(dask.config.get("gnn.sampling-threads")), 1)
+        return Round(self.plan.sampler, self.plan.book, number, keys, threads)
 
     def _near(self, part: int, memories: Sequence[Any] | None) -> ColocatedParts:
         near: tuple[int, ...] = (part,)

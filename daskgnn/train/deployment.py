@@ -25,6 +25,7 @@ from daskgnn.dataflow.memory import (
     parts_per_worker,
     plan_memory,
 )
+from daskgnn.dataflow.presampling import with_counts
 from daskgnn.dataflow.window import Preparation
 from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.kernels.book import PartitionBook
@@ -164,6 +165,16 @@ class Deployment:
     def load(self) -> None:
         """Wait until the blocks are loaded: what a store hides is found here."""
         self.executor.wait(self.preparation.blocks.keys)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether blocks have what the sampler counts before training."""
+        return self.preparation.blocks.keys[0][0] == "count-part"
+
+    def use_counts(self, sampler: Sampler, counts: list[Any]) -> None:
+        """Train with what a sampler has counted: keys by part."""
+        given = self.executor, self.preparation, packed_sampler(sampler), counts
+        self.sampler, self.preparation = sampler, with_counts(*given, self.run)
 
     def start(self, notice: CompileNotice) -> None:
         """Load the blocks, and have every worker take a tiny step.

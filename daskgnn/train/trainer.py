@@ -30,6 +30,7 @@ from daskgnn.train.persist.output import (
 )
 from daskgnn.train.persist.recorder import Recorder
 from daskgnn.train.predictions import predictions
+from daskgnn.train.presampling import ensure_presampled
 from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
 from daskgnn.train.progress import chosen_progress, closing
@@ -222,10 +223,12 @@ class Trainer(TrainResults):
         """Take the model as it is; find a damaged store before anything is written."""
         self.given.renew(self.deployment, self.run_state)
         self.deployment.load()
+        ensure_presampled(self)
 
     def _train(self, epochs: int, signals: Signals) -> None:
         with self.run_state.clock.starting():
             self.deployment.start(self._notice)
+            ensure_presampled(self)
         loop = self._new_loop()
         self.step_profile = loop.step_profile
         run = self.plan, self.run_state, self.recorder, loop, self.deployment.evaluator
@@ -259,6 +262,7 @@ class Trainer(TrainResults):
     def _profile(self, steps: int) -> StepProfile:
         self.given.renew(self.deployment, self.run_state)
         self.deployment.start(self._notice)
+        ensure_presampled(self)
         schedule = new_schedule(self.options, self.model)
         schedule.load(self.run_state.schedule.state())
         course = self.plan, self.run_state, schedule

@@ -31,6 +31,7 @@ EVERYTHING = [
     {"num_neighbors": [-1, -1]},
     {"sampler": "fastgcn:size=10000"},
     {"sampler": "ladies:size=10000"},
+    {"sampler": "cluster:clusters=8,subgraphs=1"},
 ]
 
 

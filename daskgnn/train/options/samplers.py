@@ -74,6 +74,13 @@ SAMPLERS: dict[str, KnownSampler] = {
         "for many layers: the work grows with their number alone",
         "order of the partition (form=replacement)",
     ),
+    "saint": KnownSampler(
+        "saint",
+        "SaintSampler",
+        "random walks, nodes or edges, and all edges between them",
+        "for large graphs with many training nodes: any depth at the same cost",
+        "order of the partition, subgraphs",
+    ),
     "cluster": KnownSampler(
         "cluster",
         "ClusterSampler",
