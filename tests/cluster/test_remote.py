@@ -31,10 +31,7 @@ class Net(torch.nn.Module):          # and a class in the script itself
         h = torch.relu(self.first(x, blocks[0]))
         return self.second(self.dropout(h, blocks[1]), blocks[1])
 
-if __name__ == "__main__":
-    import sys
-    store, scheduler = sys.argv[1:]
-    client = Client(scheduler) if scheduler != "none" else None
+def main(store, client):
     graph = daskgnn.open_graph(store, num_parts=2)
     torch.manual_seed(0)
     trainer = daskgnn.Trainer(
@@ -44,8 +41,15 @@ if __name__ == "__main__":
     trainer.fit(epochs=4)
     print("RESULT", trainer.params_sha256, trainer.evaluate("test")["accuracy"],
           trainer.predict().compute().shape)
-    if client is not None:
-        client.close()
+
+if __name__ == "__main__":
+    import sys
+    store, scheduler = sys.argv[1:]
+    if scheduler == "none":
+        main(store, None)
+    else:
+        with Client(scheduler) as client:
+            main(store, client)
 """
 
 LAYERS = """
@@ -103,6 +107,7 @@ def test_the_command_line_uses_a_running_scheduler(scheduler, path, tmp_path):
     assert json.loads(out)["accuracy"] == a["test_accuracy"]
 
 
+@pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_a_model_in_a_script_reaches_workers_elsewhere(
     scheduler, path, tmp_path, monkeypatch, capsys
 ):
