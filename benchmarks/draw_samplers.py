@@ -1,6 +1,6 @@
 """Draw what each sampler takes of a small graph for three seeds, as a picture.
 
-    python benchmarks/draw_samplers.py docs/images/samplers.svg
+python benchmarks/draw_samplers.py docs/images/samplers.svg
 """
 
 from __future__ import annotations
