@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.graph.graph import Graph
+    from daskgnn.kernels.seeds import SeedPlan
     from daskgnn.tasks.task import Task
     from daskgnn.train.compute.program import Program
     from daskgnn.train.deployment import Deployment
@@ -46,6 +47,7 @@ class TrainResults:
     run_state: RunState
     given: GivenModel
     task: Task
+    plan: SeedPlan
     window: int
     step_profile: StepProfile | None
     recorder: Recorder
