@@ -14,7 +14,6 @@ import numpy as np
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
-from matplotlib.collections import LineCollection
 
 import daskgnn
 from daskgnn.kernels.counter import derive_key
@@ -80,14 +79,23 @@ def edges_of(graph: Any) -> set[tuple[int, int]]:
     return found
 
 
+def lines(edges: set[tuple[int, int]], places: np.ndarray) -> np.ndarray:
+    """Return one broken line through the ends of all edges, [2, 3 E]."""
+    ends = np.array(sorted(edges), np.int64).reshape(-1, 2)
+    gap = np.full((len(ends), 2), np.nan)
+    return np.stack([*places[ends.T], gap], axis=1).reshape(-1, 2).T
+
+
 def draw(axis: Any, places: np.ndarray, block: Any, taken: Any, title: str) -> None:
     """Draw one panel: all edges, those taken, nodes, seeds."""
     rows = np.repeat(np.arange(len(places)), np.diff(block.indptr))
-    every = np.stack([places[block.indices], places[rows]], axis=1)
-    axis.add_collection(LineCollection(every, colors="0.85", linewidths=0.8))
-    own = np.array([[places[a], places[b]] for a, b in sorted(edges_of(taken))])
-    if len(own):
-        axis.add_collection(LineCollection(own, colors="tab:blue", linewidths=1.4))
+    every = {
+        (min(e), max(e))
+        for e in zip(block.indices.tolist(), rows.tolist(), strict=True)
+    }
+    own = {(min(edge), max(edge)) for edge in edges_of(taken)}
+    axis.plot(*lines(every - own, places), color="0.85", linewidth=0.8)
+    axis.plot(*lines(own, places), color="tab:blue", linewidth=1.4)
     axis.scatter(*places.T, s=8, color="0.75", zorder=2)
     axis.scatter(*places[taken.ids].T, s=16, color="tab:blue", zorder=3)
     axis.scatter(*places[taken.seeds].T, s=34, color="tab:red", zorder=4)
@@ -104,6 +112,7 @@ def main(out: str) -> None:
     other = np.argsort(((stored - [[0.75, 0.7]]) ** 2).sum(1))[:1]
     seeds = np.sort(np.concatenate([middle, other])).astype(block.indices.dtype)
     mpl.rcParams["svg.hashsalt"] = "samplers"
+    mpl.rcParams["svg.fonttype"] = "none"
     figure, axes = plt.subplots(2, 4, figsize=(11, 6), layout="constrained")
     for axis in axes.ravel():
         axis.set_axis_off()
