@@ -16,7 +16,7 @@ PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-full bench-scale options docs lint format type check clean base-given
+.PHONY: help env install demo test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-full bench-scale options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -74,6 +74,10 @@ bench-accuracy: $(VENV)/.test  ## Measure test accuracy of these options, 5 seed
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/gradients.py --only accuracy \
 		--results $(BENCH_OUT)/accuracy-of-ways.jsonl --json $(BENCH_OUT)
+
+bench-samplers: $(VENV)/.test  ## Measure samplers against fan-out sampling and peers (under 10 minutes)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/samplers.py --json $(BENCH_OUT)
 
 bench-scale: $(VENV)/.test  ## Generate, prepare, train a graph larger than its workers' memory: NODES, ENTRIES
 	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)

@@ -74,7 +74,14 @@ def of_steps(trainer: daskgnn.Trainer, count: int = 4) -> dict[str, float]:
     sent = sum(int(window.traffic.nbytes.sum()) for window in prepared)
     held = sum(map(array_bytes, prepared))
     steps = first.window.size
-    return {"step_bytes": held / steps, "remote_bytes": sent / steps}
+    rows = sum(int(window.traffic.rows.sum()) for window in prepared)
+    nodes = sum(step.sizes[-1] for window in prepared for step in window.steps)
+    return {
+        "step_bytes": held / steps,
+        "remote_bytes": sent / steps,
+        "remote_rows": rows / steps,
+        "input_nodes": nodes / steps,
+    }
 
 
 def train(name: str, setup: Setup, path: str, text: str, seed: int) -> dict[str, Any]:
