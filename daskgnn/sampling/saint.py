@@ -257,6 +257,9 @@ class SaintSampler(PresampledSampler):
         steps = offsets([len(numbers) for numbers in seeds])
         total = book.num_nodes if self.kind == "walk" else int(self.masses[-1])
         begin = numbers_below(joined, self.count, self.rounds, 0, total)
+        if self.kind != "walk":
+            # In order, owners find them faster; sets have no order.
+            begin = np.sort(begin.reshape(len(joined), -1), axis=1).ravel()
         if self.kind == "walk":
             begin = begin.astype(self.index_dtype)
         return Walkers(joined, steps, (begin,))
