@@ -301,8 +301,7 @@ def mean_weights(
     float32 [e]
     """
     out = np.empty(len(drawn_edges), np.float32)
-    given = (counts, drawn_edges, drawn, degree)
-    _weigh(*map(frozen, given), out)
+    _weigh(frozen(counts), frozen(drawn_edges), frozen(drawn), frozen(degree), out)
     return out
 
 
