@@ -19,6 +19,7 @@ from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.idset import IdSet, count_bits
 from daskgnn.kernels.jit import njit
+from daskgnn.kernels.prefetch import address_of, prefetch_at
 from daskgnn.kernels.record import ArrayRecord
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ Array = np.ndarray
 MOST, UNKNOWN = 1e4, 0.1
 """Of one over the share of subgraphs with a row's node that have an edge, too: what it
 is at most, and what it is taken for where neither was drawn before."""
+AHEAD, MOST_AHEAD = 8, 256
+"""How many rows ahead kernels prefetch, and how many edges of each at most."""
 _NONE = np.empty(0, np.int32)
 
 
@@ -93,18 +96,39 @@ class SubgraphRows:
         return sum(rows.nbytes for rows in self.subgraphs if rows is not None)
 
 
+def member_words(nodes: np.ndarray, num_nodes: int) -> np.ndarray:
+    """Return a set of nodes, so that one look tells a node's place in it.
+
+    Returns
+    -------
+    uint64 [num_nodes / 64, 2]
+        A bit a node, and the number of nodes in the words before.
+    """
+    found = IdSet.of([nodes], 0, num_nodes)
+    return frozen(np.stack([found.words, found.before.view(np.uint64)], axis=1))
+
+
 @njit(cache=True, nogil=True, inline="always")
-def _place_of(words: Array, before: Array, node: Any) -> Any:
+def _place_of(members: Array, node: Any) -> Any:
     """Return how many nodes of a set are below `node`, and 1 if it is one, else 0."""
-    word, shift = words[node >> 6], np.uint64(node & 63)
+    w, shift = node >> 6, np.uint64(node & 63)
+    word = members[w, 0]
     below = word & ((np.uint64(1) << shift) - np.uint64(1))
-    place = before[node >> 6] + np.int64(count_bits(below))
+    place = np.int64(members[w, 1]) + np.int64(count_bits(below))
     return place, np.int64((word >> shift) & np.uint64(1))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _prefetch(values: Array, starts: Array, counts: Array, row: int) -> None:
+    """Prefetch what a row has, if there is such a row: rows are far from each other."""
+    if row < len(starts):
+        nbytes = min(counts[row], MOST_AHEAD) * values.itemsize
+        prefetch_at(address_of(values) + starts[row] * values.itemsize, nbytes)
 
 
 @njit(cache=True, nogil=True)
 def _keep_members(
-    starts: Array, counts: Array, edges: Any, members: Any, marks: Any, out: Any
+    starts: Array, counts: Array, edges: Any, members: Array, marks: Any, out: Any
 ) -> int:
     """Write the neighbours of rows that are in a set of nodes; return how many.
 
@@ -114,23 +138,25 @@ def _keep_members(
         Where each row begins, and its length.
     edges : int [*], float32 [* or 0]
         Neighbours, and weights if there are any.
-    members : uint64 [*], int64 [*]
-        See `daskgnn.kernels.idset.IdSet`, from node 0 on.
+    members : uint64 [*, 2]
+        See `member_words`.
     marks : int64 [r], int32 [* or 0]
         Where each row begins among numbers that edges have, and these if there are any.
     out : int64 [r], int32 [sum(counts)], float32 [likewise or 0], int32 [likewise or 0]
         Kept neighbours of each row, their places in the set, weights, and numbers.
     """
     indices, weights = edges
-    words, before = members
     mark_starts, numbers = marks
     out_counts, out_places, out_weights, out_numbers = out
     total = 0
     for i in range(len(starts)):
+        _prefetch(indices, starts, counts, i + AHEAD)
+        if len(numbers):
+            _prefetch(numbers, mark_starts, counts, i + AHEAD)
         first, shift = total, mark_starts[i] - starts[i]
         for e in range(starts[i], starts[i] + counts[i]):
             # Always written, and counted if it belongs: avoids a branch.
-            place, belongs = _place_of(words, before, np.int64(indices[e]))
+            place, belongs = _place_of(members, np.int64(indices[e]))
             out_places[total] = place
             if len(weights):
                 out_weights[total] = weights[e]
@@ -146,16 +172,17 @@ def _count_members(
     starts: Array,
     counts: Array,
     indices: Array,
-    members: Any,
+    members: Array,
     mark_starts: Array,
     numbers: Array,
 ) -> None:
     """Add 1 to the number of each edge whose neighbour is in a set: `_keep_members`."""
-    words, before = members
     for i in range(len(starts)):
+        _prefetch(indices, starts, counts, i + AHEAD)
+        _prefetch(numbers, mark_starts, counts, i + AHEAD)
         shift = mark_starts[i] - starts[i]
         for e in range(starts[i], starts[i] + counts[i]):
-            _, belongs = _place_of(words, before, np.int64(indices[e]))
+            _, belongs = _place_of(members, np.int64(indices[e]))
             numbers[e + shift] += belongs
 
 
@@ -177,7 +204,7 @@ def whole_rows(rows: PartRows, own: np.ndarray) -> tuple[Array, Array, Array | N
     return starts[:-1], found.columns, found.weights
 
 
-def induced_rows(rows: PartRows, members: IdSet, own: np.ndarray) -> InducedRows:
+def induced_rows(rows: PartRows, members: np.ndarray, own: np.ndarray) -> InducedRows:
     """Return a part's rows of a subgraph, with the neighbours that are in it.
 
     Parameters
@@ -185,8 +212,8 @@ def induced_rows(rows: PartRows, members: IdSet, own: np.ndarray) -> InducedRows
     rows : PartRows
         Of the part; its data have "is_train", bool [rows], and may have "edge_counts"
         and "node_counts": see `count_rows`.
-    members : IdSet
-        The subgraph's nodes, in a set from node 0 on.
+    members : uint64 [*, 2]
+        The subgraph's nodes: see `member_words`.
     own : int64 [r]
         Those that the part owns, ascending, counted from its first row.
     """
@@ -204,7 +231,7 @@ def induced_rows(rows: PartRows, members: IdSet, own: np.ndarray) -> InducedRows
             frozen(starts, np.int64),
             frozen(degree, np.int64),
             (frozen(indices), frozen(weights_or_empty(weights), np.float32)),
-            (members.words, members.before),
+            members,
             (frozen(mark_starts, np.int64), frozen(numbers)),
             (counts, columns, kept, seen),
         )
@@ -226,7 +253,7 @@ def induced_rows(rows: PartRows, members: IdSet, own: np.ndarray) -> InducedRows
 
 
 def count_rows(
-    rows: PartRows, members: IdSet, own: np.ndarray, counts: dict[str, np.ndarray]
+    rows: PartRows, members: np.ndarray, own: np.ndarray, counts: dict[str, np.ndarray]
 ) -> None:
     """Count the nodes and edges that a part has of a subgraph.
 
@@ -245,7 +272,7 @@ def count_rows(
         frozen(starts, np.int64),
         frozen(rows.block.indptr[own + 1] - mark_starts),
         frozen(indices),
-        (members.words, members.before),
+        members,
         frozen(mark_starts),
         counts["edge_counts"],
     )
@@ -274,8 +301,7 @@ def mean_weights(
     float32 [e]
     """
     out = np.empty(len(drawn_edges), np.float32)
-    given = frozen(counts), frozen(drawn_edges), frozen(drawn), frozen(degree)
-    _weigh(*given, out)
+    _weigh(frozen(counts), frozen(drawn_edges), frozen(drawn), frozen(degree), out)
     return out
 
 

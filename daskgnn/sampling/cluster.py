@@ -247,7 +247,10 @@ class ClusterSampler(SubgraphSampler):
         SampleSize
             Nodes and edges.
         """
-        share = self.num_clusters / (len(self.bounds) - 1) / self.num_subgraphs
+        each = self.num_clusters / self.num_subgraphs
+        # Subgraphs without training nodes are left out.
+        lacking = np.mean(self.train_counts == 0) ** each
+        share = (1 - lacking) * each * self.most_in_part / len(self.train_counts)
         nodes = stats.num_nodes * share
         return SampleSize(nodes, nodes, stats.num_edges * share * self.kept_share)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.kernels.idset import IdSet
 from daskgnn.kernels.induced import (
     NodeSets,
     SubgraphRows,
     induced_rows,
+    member_words,
 )
 from daskgnn.kernels.threads import for_each
 from daskgnn.kernels.union import join_subgraphs
@@ -62,6 +62,8 @@ class SubgraphSampler(Sampler):
     any_depth = True
     num_subgraphs: int
     """`subgraphs`, as it is used."""
+    most_in_part: int
+    """Subgraphs of a step that a part has at most."""
     index_dtype: np.dtype
     """Of storage ids."""
     train_digest: str
@@ -91,6 +93,7 @@ class SubgraphSampler(Sampler):
         sampler = copy.copy(self)
         sampler.num_layers = num_layers
         sampler.num_subgraphs = self.subgraphs or graph.num_parts
+        sampler.most_in_part = -(-sampler.num_subgraphs // graph.num_parts)
         sampler.index_dtype = graph.index_dtype
         sampler.train_digest = _digest(graph.splits.get("train", np.empty(0)))
         return sampler
@@ -256,7 +259,7 @@ class SubgraphSampler(Sampler):
         asked: NodeSets,
         book: PartitionBook,
         threads: int,
-        function: Callable[[IdSet, np.ndarray], Any],
+        function: Callable[[np.ndarray, np.ndarray], Any],
     ) -> list[Any]:
         """Return what a function says of each set and the part's own nodes of it.
 
@@ -271,7 +274,8 @@ class SubgraphSampler(Sampler):
         threads : int
             Threads that may be used.
         function : callable
-            (set of nodes, int64 [r] rows counted from the part's first) -> anything.
+            (set of nodes as of `member_words`, int64 [r] rows counted from the part's
+            first one) -> anything.
 
         Returns
         -------
@@ -288,7 +292,7 @@ class SubgraphSampler(Sampler):
             ends = (block.start, block.start + block.num_rows)
             first, last = np.searchsorted(nodes, ends)
             own = nodes[first:last].astype(np.int64) - block.start
-            return function(IdSet.of([nodes], 0, book.num_nodes), own)
+            return function(member_words(nodes, book.num_nodes), own)
 
         return for_each(called, range(len(asked)), threads)
 

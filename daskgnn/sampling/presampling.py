@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
-    from daskgnn.kernels.idset import IdSet
     from daskgnn.kernels.induced import InducedRows, NodeSets
     from daskgnn.kernels.targets import Targets
     from daskgnn.sampling.size import GraphStats
@@ -153,7 +152,7 @@ class PresampledSampler(SubgraphSampler):
             for name, size in sizes.items()
         }
 
-        def count(members: IdSet, own: np.ndarray) -> None:
+        def count(members: np.ndarray, own: np.ndarray) -> None:
             count_rows(rows, members, own, after)
 
         for sets in asked:
@@ -230,7 +229,7 @@ class PresampledSampler(SubgraphSampler):
         if "node_counts" not in rows.data:
             return super().answer(rows, asked, step_keys, round, book, threads)
 
-        def weighted(members: IdSet, own: np.ndarray) -> InducedRows:
+        def weighted(members: np.ndarray, own: np.ndarray) -> InducedRows:
             weights = self.target_weights(rows.data["node_counts"][own])
             return replace(induced_rows(rows, members, own), target_weights=weights)
 
@@ -297,6 +296,7 @@ class PresampledSampler(SubgraphSampler):
         SampleSize
             Nodes and edges.
         """
-        nodes = distinct(self.num_drawn, stats.num_nodes)
-        share = nodes / stats.num_nodes
-        return SampleSize(nodes, nodes, stats.num_edges * share**2 + 2 * nodes)
+        each = distinct(self.num_drawn, stats.num_nodes)
+        share, nodes = each / stats.num_nodes, each * self.most_in_part
+        edges = stats.num_edges * share**2 * self.most_in_part + 2 * nodes
+        return SampleSize(nodes, nodes, edges)

@@ -19,13 +19,13 @@ from daskgnn.train.deployment import new_name
 if TYPE_CHECKING:
     from daskgnn.train.deployment import Deployment
     from daskgnn.train.persist.storage import Storage
-    from daskgnn.train.results import TrainResults
+    from daskgnn.train.trainer import Trainer
 
 FOLDER, FACTS = "presampling", "facts.json"
 """In a run's directory: a file of counts a part, and at last what they are of."""
 
 
-def ensure_presampled(trainer: TrainResults) -> None:
+def ensure_presampled(trainer: Trainer) -> None:
     """Have a trainer's sampler know how often nodes and edges are drawn.
 
     Other samplers are left as they are. Counts that the run has stored are read; else
@@ -58,7 +58,7 @@ def ensure_presampled(trainer: TrainResults) -> None:
 
 
 def _made(
-    trainer: TrainResults, sampler: PresampledSampler
+    trainer: Trainer, sampler: PresampledSampler
 ) -> tuple[PresampledSampler, list[Any]]:
     """Sample; return the sampler that knows how much, and keys of the counts."""
     deployment = trainer.deployment

@@ -17,7 +17,7 @@ from training import hub_graph, hub_weights, planted_graph
 import daskgnn
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import SAMPLING, derive_key
-from daskgnn.sampling import SaintSampler
+from daskgnn.sampling import GraphStats, SaintSampler
 from daskgnn.sampling.coverage import Presampled
 from daskgnn.sampling.rounds import presample_parts, sample_parts
 
@@ -352,6 +352,20 @@ def test_an_epoch_draws_as_many_as_there_are_training_nodes():
     assert abs(epoch - 200) < 0.6 * np.mean(drawn)
     assert abs(plan.num_targets(0, 0) - np.mean(drawn)) < 1.5
     assert plan.starts(3, 1).tolist() == [[0], [1]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("subgraphs", [1, 2, 6])
+def test_what_is_sampled_is_about_what_was_estimated(kind, subgraphs):
+    graph = daskgnn.open_graph(hub_graph().partition(num_clusters=8), 2)
+    sizes = {"roots": 60} if kind == "walk" else {"size": 120}
+    sampler = informed(graph, SaintSampler(kind, **sizes, subgraphs=subgraphs))
+    told = sampler.estimate(GraphStats(graph.num_nodes, graph.num_edges), num_seeds=1)
+    parts, book = part_rows(graph, sampler)
+    steps = [g for step in windows(sampler, parts, book, 5) for g in step if len(g.ids)]
+    assert 0.5 <= np.mean([len(found.ids) for found in steps]) / told.nodes <= 1.1
+    edges = np.mean([len(found.rows[0].indices) for found in steps])
+    assert 0.25 <= edges / told.edges <= 2
 
 
 def test_nodes_and_edges_that_were_never_drawn_are_clipped():
