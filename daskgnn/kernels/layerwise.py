@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _LAYER = np.uint64(1 << 63)
 """Apart from original ids, which keys of other draws are made of."""
-_BIN_SHIFT = np.int64(44)
-"""Leaves 8 bits of a float64's mantissa: a bin is at most 0.4 % wide."""
-_LOWEST = np.int64(1023 - 64) << np.int64(8)
-_NUM_BINS = 128 << 8
+_BIN_SHIFT = np.int64(47)
+"""Leaves 5 bits of a float64's mantissa: a bin is at most 3 % wide."""
+_LOWEST = np.int64(1023 - 64) << np.int64(5)
+_NUM_BINS = 128 << 5
 
 
 @njit(cache=True, nogil=True)

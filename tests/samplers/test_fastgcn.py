@@ -118,10 +118,10 @@ def test_aggregates_and_gradients_of_40000_draws_are_unbiased(graph, form):
 def test_normalised_rows_are_consistent():
     rows = Rows(dense_graph())
     errors = [
-        ratio_error(FastGCNSampler(size, normalize=True), rows, 1500, np.arange(40))
-        for size in (6, 12, 24)
+        ratio_error(FastGCNSampler(size, normalize=True), rows, 1000, np.arange(40))
+        for size in (4, 12, 24)
     ]
-    assert errors[0] > 2 * errors[1] > 2 * errors[2]
+    assert errors[0] > 2 * errors[1] > 3 * errors[2]
     assert errors[2] < 0.02
 
 

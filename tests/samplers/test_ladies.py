@@ -131,9 +131,9 @@ def test_normalised_rows_are_consistent():
     rows, seeds = Rows(dense_graph()), np.arange(20)
     errors = [
         ratio_error(LadiesSampler(size, normalize=True), rows, 1000, seeds)
-        for size in (6, 12, 24)
+        for size in (4, 12, 24)
     ]
-    assert errors[0] > 2 * errors[1] > 2 * errors[2]
+    assert errors[0] > 2 * errors[1] > 3 * errors[2]
     assert errors[2] < 0.02
 
 
