@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from layers import (
+from layerwise_graphs import (
     GRAPHS,
     Rows,
     check_unbiased,

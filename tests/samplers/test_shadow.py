@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from scipy import stats
-from training import planted_graph, small_sage, stored, trainer
+from training import hub_graph, planted_graph, small_sage, stored, trainer
 
 import daskgnn
 from daskgnn import nn
@@ -502,7 +502,7 @@ def test_bad_options_are_refused_in_one_line(options, said):
 
 
 def test_vertex_cuts_are_refused_in_one_line(tmp_path):
-    path = stored(planted_graph(100), tmp_path / "g.zarr", method="dbh")
+    path = stored(hub_graph(), tmp_path / "g.zarr", "hdrf", 8)
     with pytest.raises(InputError, match="vertex-cut") as caught:
         trainer(path, 2, None, sampler="shadow", num_neighbors=None)
     assert "\n" not in str(caught.value)
