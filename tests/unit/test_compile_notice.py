@@ -20,6 +20,7 @@ import torch
 import daskgnn
 from daskgnn.train import deployment, warmup
 
+gc.unfreeze()  # what a forked process inherits would not be found
 # Reading kernels takes long where a machine has much to do: that is not the subject.
 warmup._PATIENCE = 600.0
 
