@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -174,6 +175,30 @@ def forking():
     """Return what starts processes that have imported all, and computed nothing."""
     start_importing()
     return multiprocessing.get_context(METHOD)
+
+
+def run_forked(code, *words, folder="."):
+    """Run Python code in a process forked from one that has imported all.
+
+    It is as a script with arguments; return its exit status and what it said.
+    """
+    with TemporaryDirectory() as place:
+        files = [Path(place, name) for name in ("stdout", "stderr")]
+        given = (code, list(map(str, words)), str(folder), files)
+        process = forking().Process(target=_code, args=given)
+        process.start()
+        process.join()
+        said = [file.read_text() for file in files]
+    return subprocess.CompletedProcess(words, process.exitcode, *said)
+
+
+def _code(code, words, folder, files):
+    """Be the process of some code."""
+    os.chdir(folder)
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["-c", *words]
+    exec(code, {"__name__": "__main__"})
 
 
 class Forked:

@@ -107,7 +107,7 @@ def test_no_room_for_records(path, folder):
     """Records of steps are refused while checkpoints still fit."""
     out = folder / "records"
     words = ["train", path, *SETTINGS, "--out", str(out)]
-    small = ["--hidden-channels", "2", "--epochs", "40"]
+    small = ["--hidden-channels", "2", "--epochs", "16"]
     done = Forked(folder, *words, *small, largest_file=12_000).end()
     check_refused(done, out)
     assert "metrics.jsonl cannot be written" in done.stderr

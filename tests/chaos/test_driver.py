@@ -121,7 +121,7 @@ STOPS = {
     "group-SIGTERM": (os.killpg, signal.SIGTERM, 143, 0),
 }
 """How the signal is sent, the exit status, and the steps that may be redone."""
-SELDOM = {"driver-SIGTERM", "group-SIGTERM"}
+SELDOM = set(STOPS) - {"driver-SIGKILL"}
 ALL_STOPS = [
     pytest.param(stop, marks=[pytest.mark.chaos] * (stop in SELDOM)) for stop in STOPS
 ]

@@ -38,18 +38,6 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "DASK_GNN__CONNECT_TIMEOUT": "1s"}
 
 
-def call(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *args],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
 def assert_one_line(
     done: subprocess.CompletedProcess[str], status: int, *words: str
 ) -> None:
@@ -235,7 +223,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
 
 def test_bad_input_of_a_process_gets_one_line(tmp_path: Path) -> None:
     words = ["train", "digits", "--scheduler", "tcp://127.0.0.1:9", "--out", "c"]
-    assert_one_line(call(*words, cwd=tmp_path), 2, "tcp://127.0.0.1:9")
+    assert_one_line(Forked(tmp_path, *words).end(), 2, "tcp://127.0.0.1:9")
     assert not list(tmp_path.iterdir())
 
 

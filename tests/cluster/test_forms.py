@@ -18,7 +18,7 @@ from daskgnn.errors import TrainingError
 from daskgnn.train import loop
 
 EPOCHS = 2
-SHAPES = {1: [3], 2: [3, 8], 3: [5]}
+SHAPES = {1: [3], 2: [3], 3: [5, 8]}
 """Numbers of parts by number of workers."""
 
 WAYS = [
@@ -60,7 +60,7 @@ def workers(request, cluster):
 
 
 def fitted(path, num_parts, client, steps="auto", **options):
-    options = {"batch_size": 24, "window": 3, **options}
+    options = {"batch_size": 24, "window": 3, "eval_every": EPOCHS, **options}
     run = trainer(path, num_parts, client, steps=steps, **options)
     run.fit(EPOCHS)
     return run

@@ -24,18 +24,17 @@ def fitted(path, client, **options):
 def test_every_form_gives_the_bits_of_one_process(paths, cluster):
     client = cluster(2)
     exact = fitted(paths["float32"], client, steps="tasks").summary()
-    for name in ("float16", "bfloat16"):
+    for name, steps in (("float16", "tasks"), ("bfloat16", "window")):
         alone = fitted(paths[name], None)
         scores = alone.summary()
-        for steps in ("tasks", "window"):
-            stored = fitted(paths[name], client, steps=steps)
-            assert stored.params_sha256 == alone.params_sha256
-            summary = stored.summary()
-            assert summary["steps_form"] == steps
-            assert summary["test_accuracy"] == scores["test_accuracy"]
-            assert summary["remote_rows"] == exact["remote_rows"] > 0
-            # Two bytes less for each of a row's 12 features.
-            less = exact["remote_bytes"] - summary["remote_bytes"]
-            assert less == 2 * 12 * summary["remote_rows"]
+        stored = fitted(paths[name], client, steps=steps)
+        assert stored.params_sha256 == alone.params_sha256
+        summary = stored.summary()
+        assert summary["steps_form"] == steps
+        assert summary["test_accuracy"] == scores["test_accuracy"]
+        assert summary["remote_rows"] == exact["remote_rows"] > 0
+        # Two bytes less for each of a row's 12 features.
+        less = exact["remote_bytes"] - summary["remote_bytes"]
+        assert less == 2 * 12 * summary["remote_rows"]
         asked = fitted(paths["float32"], client, feature_dtype=name)
         assert asked.params_sha256 == alone.params_sha256

@@ -3,7 +3,7 @@
 import pytest
 from training import mostly_slow, planted_graph, stored, trainer
 
-MOST_PARTS = 64
+MOST_PARTS = 32
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_caches_of_many_parts(path, cluster):
 
 
 def fitted(path, num_parts, client, steps, **options):
-    """Train one window of two steps: with 64 parts, a seed a part and step."""
+    """Train two steps: with the most parts, two seeds a part and step."""
     options = {"num_neighbors": [3, 2], "batch_size": 64, "window": 2, **options}
     run = trainer(path, num_parts, client, steps=steps, eval_every=9, **options)
     run.fit(1)

@@ -15,7 +15,7 @@ from daskgnn.graph.sources.packed import check_path_everywhere
 OWN_MODEL = """
 import torch
 import daskgnn
-from layers import TwoStep           # a module beside the script
+from beside_own import TwoStep       # a module beside the script
 from distributed import Client
 
 class Net(torch.nn.Module):          # and a class in the script itself
@@ -111,13 +111,13 @@ def test_the_command_line_uses_a_running_scheduler(scheduler, path, tmp_path):
 def test_a_model_in_a_script_reaches_workers_elsewhere(
     scheduler, path, tmp_path, monkeypatch, capsys
 ):
-    (tmp_path / "layers.py").write_text(LAYERS)
+    (tmp_path / "beside_own.py").write_text(LAYERS)
     (tmp_path / "own.py").write_text(OWN_MODEL)
     monkeypatch.syspath_prepend(tmp_path)
     for where in (scheduler, "none"):
         monkeypatch.setattr(sys, "argv", ["own.py", path, where])
         runpy.run_path(str(tmp_path / "own.py"), run_name="__main__")
-    del sys.modules["layers"]
+    del sys.modules["beside_own"]
     _, *results = capsys.readouterr().out.split("RESULT")
     assert results[0] == results[1]
     assert float(results[0].split()[1]) > 0.5

@@ -82,9 +82,10 @@ def paths(tmp_path_factory):
     return {m: stored(graph, folder / f"{m}.zarr", m) for m in ("metis", "hash")}
 
 
-@pytest.mark.parametrize(
-    ("make", "num_neighbors"), [("sage", [2, 5]), ("gcn", [5, 2]), ("gat", [-1, 3])]
-)
+KINDS = [("sage", [2, 5]), ("gcn", [5, 2]), ("gat", [-1, 3])]
+
+
+@pytest.mark.parametrize(("make", "num_neighbors"), mostly_slow(KINDS, *KINDS[::2]))
 def test_losses_do_not_depend_on_parts_or_partitioner(paths, num_neighbors, make):
     """Dropout on, seeds that are neighbours in different parts, 20 steps."""
     kinds = {

@@ -24,7 +24,7 @@ def alone(path):
 
 
 def fitted(path, client, epochs=2, **options):
-    run = trainer(path, PARTS, client, window=2, **options)
+    run = trainer(path, PARTS, client, window=2, eval_every=epochs, **options)
     run.fit(epochs)
     return run
 
@@ -48,6 +48,7 @@ def test_forms_give_the_same_bits(path, alone, cluster, shares):
         )
 
 
+@pytest.mark.slow
 def test_a_cache_changes_no_bit(path, alone, cluster):
     for policy in ("lru", "static"):
         cached = {"halo_cache": "2 kB", "halo_cache_policy": policy}
@@ -58,7 +59,7 @@ def test_a_cache_changes_no_bit(path, alone, cluster):
 
 @pytest.mark.parametrize("steps", mostly_slow(["tasks", "window"], "window"))
 def test_a_killed_worker_changes_no_bit(path, alone, killable, steps):
-    run = trainer(path, PARTS, killable, window=2, steps=steps)
+    run = trainer(path, PARTS, killable, window=2, eval_every=2, steps=steps)
     run.fit(1)
     pids = killable.run(os.getpid)
     os.kill(pids[run.executor.worker_of(0)], signal.SIGKILL)

@@ -1,15 +1,13 @@
 """Kernels are compiled before the first step, once, and the run says so."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from training import forking, planted_graph, small_sage, stored, trainer
+from training import planted_graph, run_forked, small_sage, stored, trainer
 
 from daskgnn.train import warmup
 from daskgnn.train.persist.recorder import Silent
@@ -22,6 +20,7 @@ import torch
 import daskgnn
 from daskgnn.train import deployment, warmup
 
+gc.unfreeze()  # what a forked process inherits would not be found
 # Reading kernels takes long where a machine has much to do: that is not the subject.
 warmup._PATIENCE = 600.0
 
@@ -75,22 +74,10 @@ def run(path, cache: Path | None = None, **options) -> dict:
     return json.loads(out.splitlines()[-1])
 
 
-def tell_of_run(told, path):
-    """Be a process that has imported all, and loaded no kernel."""
-    sys.argv = ["-c", path, "{}"]
-    printed = io.StringIO()
-    with redirect_stdout(printed):
-        exec(RUN, {"__name__": "__main__"})
-    told.put(printed.getvalue())
-
-
 def test_kernels_are_loaded_before_the_first_step(path):
-    told = forking().SimpleQueue()
-    process = forking().Process(target=tell_of_run, args=(told, path))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-    after_warm_up, in_all = json.loads(told.get().splitlines()[-1])["loaded"]
+    done = run_forked(RUN, path, "{}")
+    assert done.returncode == 0, done.stderr
+    after_warm_up, in_all = json.loads(done.stdout.splitlines()[-1])["loaded"]
     assert after_warm_up > 20
     assert in_all == after_warm_up
 

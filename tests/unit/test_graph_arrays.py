@@ -94,7 +94,7 @@ def test_adjacency_is_the_permuted_matrix(pair):
         np.testing.assert_array_equal(block.todense(), expected[book[p] : book[p + 1]])
 
 
-@pytest.mark.slow  # its sums are those of an example that runs
+@pytest.mark.slow  # sparse compiles what it adds up with
 def test_adjacency_is_an_ordinary_dask_array(pair):
     data, graph = pair
     expected = permuted(data, graph)

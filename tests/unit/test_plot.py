@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from training import mostly_slow
 
 from daskgnn import History, InputError
 
@@ -41,7 +42,10 @@ def run(epochs: int, steps: int) -> list[dict]:
     return records
 
 
-@pytest.mark.parametrize(("epochs", "steps"), [(0, 0), (0, 3), (1, 1), (50, 2)])
+LENGTHS = [(0, 0), (0, 3), (1, 1), (50, 2)]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), mostly_slow(LENGTHS, (0, 0), (50, 2)))
 def test_draws_runs_of_any_length(tmp_path: Path, epochs: int, steps: int) -> None:
     records = run(max(epochs, 1), steps)
     if not epochs:

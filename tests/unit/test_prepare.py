@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from preparing import assert_same_store, edge_list
-from training import mostly_slow
+from training import mostly_slow, run_forked
 
 from daskgnn.errors import GraphFormatError, PartitionError, StoreError
 from daskgnn.graph.datasets.synthetic import Synthetic
@@ -161,8 +161,7 @@ print(calls)
 
 def run_killed(where, times, out):
     """Prepare in a process that kills itself, or not."""
-    command = [sys.executable, "-c", KILLED, where, str(times), str(out)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_forked(KILLED, where, times, out)
 
 
 @pytest.mark.chaos

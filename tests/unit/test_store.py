@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 import zarr
 from stored_graphs import assert_same_graph, make_graph
+from training import run_forked
 
 from daskgnn.errors import PartitionError, StoreError
 from daskgnn.graph.opening import open_graph
@@ -306,16 +305,8 @@ for step in sys.argv[1:]:
 
 
 def test_a_writer_that_dies_leaves_nothing_that_opens(tmp_path):
-    here = Path(__file__).parent
     steps = ["_write_metadata", "_flush_tree", "_put_in_place"]
-    done = subprocess.run(
-        [sys.executable, "-c", DYING, *steps],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent.parent}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_forked(DYING, *steps, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     for step in steps:
         target = tmp_path / f"{step}.zarr"
