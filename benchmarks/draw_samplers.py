@@ -35,6 +35,11 @@ PANELS = {
     "saint, 4 walks of 4 steps": "saint:kind=walk,roots=4,length=4,subgraphs=1",
     "shadow, 1 hop, at most 4": "shadow:hops=1,fanout=4",
 }
+TOLD = """One small graph, seven times. Red: three seeds, or the nodes that a sampler
+chooses to train on. Blue: the nodes and edges that the step uses besides. neighbor and
+labor take neighbours of the seeds in two hops, labor fewer different ones; ladies and
+fastgcn take a number of nodes a layer; cluster takes two clusters with all edges between
+their nodes; saint the nodes of random walks; shadow a subgraph around each seed."""
 ONE_KEY = np.array([derive_key(1, 2)], np.uint64)
 
 
@@ -118,7 +123,10 @@ def main(out: str) -> None:
         axis.set_axis_off()
     for axis, (title, text) in zip(axes.ravel(), PANELS.items(), strict=False):
         draw(axis, stored, block, sampled(text, graph, seeds), title)
-    figure.savefig(Path(out), metadata={"Date": None})
+    file = Path(out)
+    figure.savefig(file, metadata={"Date": None})
+    head, tag, rest = file.read_text().partition("<metadata>")
+    file.write_text(f"{head}<desc>{TOLD}</desc>\n {tag}{rest}")
 
 
 if __name__ == "__main__":

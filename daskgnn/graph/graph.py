@@ -78,10 +78,8 @@ class Graph:
     >>> graph = daskgnn.open_graph(partitioned, num_parts=2)
     >>> graph.name, graph.num_nodes, graph.num_edges, graph.num_features
     ('karate', 34, 156, 34)
-    >>> graph.features.chunks
-    ((17, 17), (34,))
-    >>> graph.labels.compute()[:4]
-    array([0, 0, 0, 0])
+    >>> graph.features.chunks, graph.labels.compute()[:4].tolist()
+    (((17, 17), (34,)), [0, 0, 0, 0])
     >>> rows = graph.adjacency.blocks[0].compute()  # those of one part
     >>> rows.shape, rows.nnz, np.diff(rows.indptr)[:3].tolist()  # degrees
     ((17, 34), 80, [16, 9, 10])

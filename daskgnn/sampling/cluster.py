@@ -174,7 +174,7 @@ class ClusterSampler(SubgraphSampler):
         InputError
             If the targets are not the nodes of the training split.
         """
-        self.check_targets(targets)
+        self._check_targets(targets)
         return ClusterSteps(self, seed)
 
     def start(
@@ -200,7 +200,7 @@ class ClusterSampler(SubgraphSampler):
         steps = offsets([len(step) for step in seeds])
         return Subgraphs(NodeSets.join(rows, np.int64), steps)
 
-    def set_bounds(self, book: PartitionBook) -> np.ndarray:
+    def _set_bounds(self, book: PartitionBook) -> np.ndarray:
         """Return the first cluster of each part.
 
         Parameters
@@ -215,7 +215,7 @@ class ClusterSampler(SubgraphSampler):
         """
         return np.searchsorted(self.bounds, book.bounds)
 
-    def nodes_of(self, members: np.ndarray) -> np.ndarray:
+    def _nodes_of(self, members: np.ndarray) -> np.ndarray:
         """Return the nodes of some clusters.
 
         Parameters

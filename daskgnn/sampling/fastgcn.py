@@ -100,7 +100,7 @@ class FastGCNSampler(LayerwiseSampler):
         super().__init__(size, form, adjacency, skip=skip, normalize=normalize)
         self.terms: Terms | None = None
 
-    def drawing(self, num_layers: int) -> list[bool]:
+    def _drawing(self, num_layers: int) -> list[bool]:
         """Return that one round draws the nodes, where each part asks itself."""
         return [False]
 
@@ -278,7 +278,7 @@ class FastGCNSampler(LayerwiseSampler):
             return replace(frontier, own=answers[part])
         return super().merge(frontier, answers, round, part, book, threads)
 
-    def told(self, frontier: LayerWindow) -> LayerMembers:
+    def _told(self, frontier: LayerWindow) -> LayerMembers:
         """Return the part's drawn nodes, and its seeds if these are forced in."""
         ids = [step.nodes.ids for step in frontier.steps]
         seeds = nothing(len(ids), ids[0].dtype)
@@ -287,9 +287,9 @@ class FastGCNSampler(LayerwiseSampler):
             seeds = replace(seeds, ids=joined.ids, offsets=joined.offsets)
         return LayerMembers(frontier.own.layers, seeds)
 
-    def gathered(self, given: Sequence[LayerMembers]) -> tuple[Members, ...]:
+    def _gathered(self, given: Sequence[LayerMembers]) -> tuple[Members, ...]:
         """Return each layer's nodes; with `skip` those of the layers before, too."""
-        layers = super().gathered(given)
+        layers = super()._gathered(given)
         if not self.skip:
             return layers
         num_steps = len(layers[0].offsets) - 1
@@ -305,7 +305,7 @@ class FastGCNSampler(LayerwiseSampler):
             out.append(Members.joined(steps))
         return tuple(out)
 
-    def drawable(self, edges: float) -> float:
+    def _drawable(self, edges: float) -> float:
         """Return that all nodes can be drawn."""
         return 1.0
 

@@ -118,7 +118,7 @@ class SubgraphSampler(Sampler):
                 f"{graph.partitioner['method']!r}): partition it with method='fennel'"
             )
 
-    def check_targets(self, targets: Targets) -> None:
+    def _check_targets(self, targets: Targets) -> None:
         """Refuse targets other than the nodes of the training split.
 
         Parameters
@@ -184,12 +184,12 @@ class SubgraphSampler(Sampler):
         NodeSets
             A set for each subgraph of the window; empty where there is nothing to ask.
         """
-        low, high = (int(bound) for bound in self.set_bounds(book)[owner : owner + 2])
+        low, high = (int(bound) for bound in self._set_bounds(book)[owner : owner + 2])
         sets = [frontier.sets.of(number) for number in range(len(frontier.sets))]
         asked = [s if _any_between(s, low, high) else s[:0] for s in sets]
         return NodeSets.join(asked, frontier.sets.ids.dtype)
 
-    def set_bounds(self, book: PartitionBook) -> np.ndarray:
+    def _set_bounds(self, book: PartitionBook) -> np.ndarray:
         """Return where each part begins among the numbers that sets consist of.
 
         Parameters
@@ -204,7 +204,7 @@ class SubgraphSampler(Sampler):
         """
         return book.bounds
 
-    def nodes_of(self, members: np.ndarray) -> np.ndarray:
+    def _nodes_of(self, members: np.ndarray) -> np.ndarray:
         """Return the nodes of a set, which may consist of something else.
 
         Parameters
@@ -250,10 +250,10 @@ class SubgraphSampler(Sampler):
         SubgraphRows
             Rows for each subgraph.
         """
-        found = self.of_sets(rows, asked, book, threads, partial(induced_rows, rows))
+        found = self._of_sets(rows, asked, book, threads, partial(induced_rows, rows))
         return SubgraphRows(tuple(found))
 
-    def of_sets(
+    def _of_sets(
         self,
         rows: PartRows,
         asked: NodeSets,
@@ -288,7 +288,7 @@ class SubgraphSampler(Sampler):
             members = asked.of(number)
             if not len(members):
                 return None
-            nodes = self.nodes_of(members)
+            nodes = self._nodes_of(members)
             ends = (block.start, block.start + block.num_rows)
             first, last = np.searchsorted(nodes, ends)
             own = nodes[first:last].astype(np.int64) - block.start
@@ -331,7 +331,7 @@ class SubgraphSampler(Sampler):
 
         def joined(step: tuple[int, int]) -> SampledGraph:
             known = [
-                (self.nodes_of(frontier.sets.of(number)), _rows_of(given, number))
+                (self._nodes_of(frontier.sets.of(number)), _rows_of(given, number))
                 for number in range(*step)
             ]
             return join_subgraphs(known, self.num_layers, self.index_dtype)

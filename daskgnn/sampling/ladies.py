@@ -127,7 +127,7 @@ class LadiesSampler(LayerwiseSampler):
     ) -> None:
         super().__init__(size, form, adjacency, skip=skip, normalize=normalize)
 
-    def drawing(self, num_layers: int) -> list[bool]:
+    def _drawing(self, num_layers: int) -> list[bool]:
         """Return which rounds exchange: parts report columns, and make offers."""
         return [False, True, False, True] * num_layers
 
@@ -174,7 +174,7 @@ class LadiesSampler(LayerwiseSampler):
         Request, Report, Offers, or as `LayerwiseSampler.request`
             Storage ids, step after step.
         """
-        if self.layer_of(round) >= -1:
+        if self._layer_of(round) >= -1:
             return super().request(frontier, round, owner, book)
         layer, stage = divmod(round, 4)
         steps = frontier.own.steps
@@ -221,7 +221,7 @@ class LadiesSampler(LayerwiseSampler):
         SampledRows or Facts
             What was asked for.
         """
-        if self.layer_of(round) >= 0:
+        if self._layer_of(round) >= 0:
             return super().answer(rows, asked, step_keys, round, book, threads)
         if round % 4 == _LOOK_UP:
             return Facts.of(rows.block, asked.ids)
@@ -258,7 +258,7 @@ class LadiesSampler(LayerwiseSampler):
         LayerWindow
             The frontier.
         """
-        if self.layer_of(round) >= -1:
+        if self._layer_of(round) >= -1:
             return super().merge(frontier, answers, round, part, book, threads)
         own: Search = frontier.own
         layer, stage = divmod(round, 4)
@@ -308,10 +308,10 @@ class LadiesSampler(LayerwiseSampler):
         layers = (*own.layers, Members.joined(found))
         return replace(own, steps=tuple(steps), offers=None, layers=layers)
 
-    def told(self, frontier: LayerWindow) -> LayerMembers:
+    def _told(self, frontier: LayerWindow) -> LayerMembers:
         """Return the part's drawn nodes."""
         return LayerMembers(frontier.own.layers, nothing(len(frontier.steps)))
 
-    def drawable(self, edges: float) -> float:
+    def _drawable(self, edges: float) -> float:
         """Return about which share of nodes has an edge to a destination."""
         return float(-np.expm1(-edges))

@@ -75,7 +75,7 @@ class LayerwiseSampler(Sampler):
                 )
         self.num_layers = self.rounds = self.num_parts = 1  # until `for_graph`
 
-    def drawing(self, num_layers: int) -> list[bool]:
+    def _drawing(self, num_layers: int) -> list[bool]:
         """Return of each round until the own nodes are drawn whether it exchanges."""
         raise NotImplementedError
 
@@ -95,7 +95,7 @@ class LayerwiseSampler(Sampler):
             A copy.
         """
         made = copy(self)
-        kinds = [*self.drawing(num_layers), True, *[False] * num_layers]
+        kinds = [*self._drawing(num_layers), True, *[False] * num_layers]
         made.num_layers, made.rounds = num_layers, len(kinds)
         made.num_parts = getattr(graph, "num_parts", 1)
         made.exchanges = tuple(int(r) for r in np.flatnonzero(kinds))
@@ -142,7 +142,7 @@ class LayerwiseSampler(Sampler):
         steps = first_nodes(seeds, step_keys).steps
         return LayerWindow(tuple(map(LayerNodes, steps)), step_keys)
 
-    def layer_of(self, round: int) -> int:
+    def _layer_of(self, round: int) -> int:
         """Return which layer's rows a round is for; negative before these rounds."""
         return round - self.rounds + self.num_layers
 
@@ -167,16 +167,16 @@ class LayerwiseSampler(Sampler):
         CutRequest, LayerMembers, or what a subclass asks in the first rounds
             Storage ids, step after step.
         """
-        layer = self.layer_of(round)
+        layer = self._layer_of(round)
         if layer == -1:
-            return self.told(frontier)
+            return self._told(frontier)
         asked = frontier.wanted(frontier.nodes, owner, book)
         members = frontier.members[layer]
         if not len(asked.ids):
             members = Members(members.ids[:0], asked.offsets, members.inverse[:0])
         return CutRequest(asked.ids, asked.offsets, members)
 
-    def told(self, frontier: LayerWindow) -> LayerMembers:
+    def _told(self, frontier: LayerWindow) -> LayerMembers:
         """Return what all parts are told: the nodes that were drawn."""
         raise NotImplementedError
 
@@ -250,10 +250,10 @@ class LayerwiseSampler(Sampler):
         LayerWindow
             The frontier.
         """
-        layer = self.layer_of(round)
+        layer = self._layer_of(round)
         if layer == -1:
             given = [answers[other] for other in sorted(answers)]
-            return replace(frontier, own=None, members=self.gathered(given))
+            return replace(frontier, own=None, members=self._gathered(given))
         members = frontier.members[layer]
         if book.held is not None:
             wanted = {p: self.request(frontier, round, p, book) for p in answers}
@@ -265,7 +265,7 @@ class LayerwiseSampler(Sampler):
         steps = add_layer(frontier.steps, answers, members, book, **how)
         return replace(frontier, steps=tuple(steps))
 
-    def gathered(self, given: Sequence[LayerMembers]) -> tuple[Members, ...]:
+    def _gathered(self, given: Sequence[LayerMembers]) -> tuple[Members, ...]:
         """Return each layer's sampled nodes of all parts, in their order."""
         layers = zip(*(part.layers for part in given), strict=True)
         return tuple(map(_joined, layers))
@@ -316,7 +316,7 @@ class LayerwiseSampler(Sampler):
         whole = min(float(num_seeds * self.num_parts), num_nodes)
         nodes, edges = [float(num_seeds)], 0.0
         for _ in range(self.num_layers):
-            drawable = self.drawable(whole * mean_degree / num_nodes) * num_nodes
+            drawable = self._drawable(whole * mean_degree / num_nodes) * num_nodes
             drawn = min(float(self.size), drawable) + self.skip * whole
             share = min(drawn / max(drawable, 1.0), 1.0)
             edges = nodes[-1] * mean_degree * share
@@ -325,7 +325,7 @@ class LayerwiseSampler(Sampler):
             whole = min(whole + drawn, num_nodes)
         return SampleSize(nodes[-1], nodes[-2], edges)
 
-    def drawable(self, edges: float) -> float:
+    def _drawable(self, edges: float) -> float:
         """Return the share of nodes that can be drawn.
 
         Parameters

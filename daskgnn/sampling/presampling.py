@@ -43,6 +43,27 @@ class PresampledSampler(SubgraphSampler):
     ----------
     coverage : float
         How often a training node is to be drawn on average.
+
+    Examples
+    --------
+    What is done before training, of a graph in one part:
+
+    >>> import numpy as np
+    >>> import daskgnn
+    >>> from daskgnn.sampling import PartitionBook, PartRows, SaintSampler
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> sampler = SaintSampler(roots=5).for_graph(graph, num_layers=2)
+    >>> block = graph.source.load_rows(0, 34)
+    >>> rows = PartRows(block, sampler.part_data(block, graph.source))
+    >>> sampler = sampler.with_summaries([sampler.summarize(rows)])
+    >>> sampler.presampling(0) > 0  # steps of the first window
+    True
+    >>> book = PartitionBook(np.array([0, 34]))
+    >>> counts = sampler.tally(rows, {}, [], book)  # nothing was asked for yet
+    >>> sampler.drawn(rows, counts)
+    0
+    >>> sampler.presampled(steps=10, drawn=15).plan.steps_per_epoch
+    2
     """
 
     weights_targets = True
@@ -156,7 +177,7 @@ class PresampledSampler(SubgraphSampler):
             count_rows(rows, members, own, after)
 
         for sets in asked:
-            self.of_sets(rows, sets, book, 1, count)
+            self._of_sets(rows, sets, book, 1, count)
         return after
 
     def drawn(self, rows: PartRows, counts: dict[str, np.ndarray]) -> int:
@@ -230,12 +251,12 @@ class PresampledSampler(SubgraphSampler):
             return super().answer(rows, asked, step_keys, round, book, threads)
 
         def weighted(members: np.ndarray, own: np.ndarray) -> InducedRows:
-            weights = self.target_weights(rows.data["node_counts"][own])
+            weights = self._target_weights(rows.data["node_counts"][own])
             return replace(induced_rows(rows, members, own), target_weights=weights)
 
-        return SubgraphRows(tuple(self.of_sets(rows, asked, book, threads, weighted)))
+        return SubgraphRows(tuple(self._of_sets(rows, asked, book, threads, weighted)))
 
-    def target_weights(self, counts: np.ndarray) -> np.ndarray:
+    def _target_weights(self, counts: np.ndarray) -> np.ndarray:
         """Return what the losses of training nodes are multiplied by.
 
         The sum of a step's weighted losses, divided by its number of targets, is on
@@ -278,7 +299,7 @@ class PresampledSampler(SubgraphSampler):
         InputError
             If the targets are not the nodes of the training split.
         """
-        self.check_targets(targets)
+        self._check_targets(targets)
         return self.plan
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:

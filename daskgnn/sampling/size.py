@@ -38,7 +38,7 @@ class SampleSize:
     >>> from daskgnn.sampling import GraphStats, NeighborSampler
     >>> size = NeighborSampler([3]).estimate(GraphStats(100, 500), num_seeds=10)
     >>> size.nodes, size.computed, size.edges
-    (40.0, 10.0, 30.0)
+    (33.3..., 10.0, 30.0)
     """
 
     nodes: float
