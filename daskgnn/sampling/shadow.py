@@ -362,8 +362,9 @@ class ShadowSampler(Sampler):
         layers = self.num_layers or self.hops
         reached = within[-1 if self.evaluates else min(layers, self.hops)]
         inner = within[-1 if self.evaluates else min(layers - 1, self.hops)]
-        # To the node through which it was met, and back; more where the graph is dense.
-        edges = inner * min(2 + later / 4, mean_degree)
+        if 1 < inner < within[-1]:  # a third of the other neighbours are met later
+            inner += max(mean_degree - first, 0.0) / 3
+        edges = inner * min(mean_degree, within[-1])
         return SampleSize(*(num_seeds * size for size in (reached, inner, edges)))
 
     def _draws_of(self, degree: np.ndarray) -> tuple[float, float]:
