@@ -33,7 +33,10 @@ _COMMANDS = {
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",
     ),
     "predict": ("runs", "Predict all nodes, or some, with the best parameters of RUN."),
-    "samplers": ("samplers", "List the samplers: what each draws, and its options."),
+    "samplers": (
+        "samplers",
+        "List the samplers: what each draws, when to use it, and its options.",
+    ),
     "train": ("train", "Train a model on GRAPH and write it all to a directory."),
 }
 """By command: the module that has it, and the first sentence of its help."""
