@@ -39,7 +39,8 @@ TOLD = """One small graph, seven times. Red: three seeds, or the nodes that a sa
 chooses to train on. Blue: the nodes and edges that the step uses besides. neighbor and
 labor take neighbours of the seeds in two hops, labor fewer different ones; ladies and
 fastgcn take a number of nodes a layer; cluster takes two clusters with all edges
-between their nodes; saint the nodes of random walks; shadow a subgraph around each seed."""
+between their nodes; saint the nodes of random walks; shadow a subgraph around each
+seed."""
 ONE_KEY = np.array([derive_key(1, 2)], np.uint64)
 
 
