@@ -34,7 +34,8 @@ def checked_sample_by(given: Any) -> str | np.ndarray:
     names = ", ".join(map(repr, SAMPLE_BY))
     expected = f"expected one of {names}, or an array with a weight for each node"
     if isinstance(given, str) or np.ndim(given) != 1:
-        raise InputError(f"sample_by={given!r}, {expected}")
+        said = f"={given!r}" if np.ndim(given) == 0 else f" of shape {np.shape(given)}"
+        raise InputError(f"sample_by{said}, {expected}")
     try:
         weights = np.ascontiguousarray(given, np.float32)
     except (TypeError, ValueError) as error:
