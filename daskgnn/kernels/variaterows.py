@@ -11,14 +11,8 @@ import numpy as np
 from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.hops import frozen_all, look_up, pieces_of
-from daskgnn.kernels.labor import (
-    count_drawable,
-    draw_rows,
-    draw_scored_rows,
-    estimate_rows,
-    raise_pi,
-    solve_rows,
-)
+from daskgnn.kernels.importance import count_drawable, improve
+from daskgnn.kernels.labor import draw_rows, draw_scored_rows, estimate_rows
 from daskgnn.kernels.neighbor import ALL
 from daskgnn.kernels.numbering import RowColumns, number_nodes
 from daskgnn.kernels.threads import for_each
@@ -29,10 +23,6 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.hops import Request, SampledRows
-
-_SETTLED = 1e-4
-"""Relative change of the expected number of sources at which pi has settled."""
-_MOST_UPDATES = 50
 
 
 @dataclass(frozen=True)
@@ -213,7 +203,8 @@ def _draw_scored(part: LaborPart, rows: _Rows, key: np.uint64, updates: int) -> 
         ids, numbers = number_nodes(*known, numbered=True)
         pi = np.ones(len(ids))
     given = frozen_all((rows.first, flat, rows.degree, drawable, rows.limits))
-    c = _solved(given, weights, numbers, pi, updates)
+    c = np.empty(len(rows.first))
+    improve(given, (weights, *frozen_all([numbers]), pi), updates, c)
     counts = np.empty(len(rows.first), np.int64)
     scores = (weights, *frozen_all((numbers, pi)))
     asked = (*given, *frozen_all([c]))
@@ -222,31 +213,6 @@ def _draw_scored(part: LaborPart, rows: _Rows, key: np.uint64, updates: int) -> 
         return draw_scored_rows(part.entries, asked, scores, key, where, counts, out)
 
     return _Drawn(counts, *_filled(kernel, part, rows, np.dtype(np.float64)))
-
-
-def _solved(
-    rows: tuple[Any, ...],
-    weights: np.ndarray,
-    numbers: np.ndarray,
-    pi: np.ndarray,
-    updates: int,
-) -> np.ndarray:
-    """Return c of each row, float64 [m], and update `pi` in place."""
-    degree, limits = rows[2], rows[4]
-    none = frozen_all([numbers[:0]])[0]
-    c = np.minimum(limits, degree) / np.maximum(degree, 1)
-    if len(weights):
-        solve_rows(rows, (weights, none, pi), c)
-    scores, room = (weights, *frozen_all([numbers]), pi), np.empty(len(pi))
-    before = np.inf
-    for update in range(updates if updates >= 0 else _MOST_UPDATES):
-        first = update == 0 and len(weights) > 0
-        sources = raise_pi(rows, scores, c, first, room)
-        solve_rows(rows, scores, c)
-        if updates < 0 and sources >= before * (1 - _SETTLED):
-            break
-        before = sources
-    return c
 
 
 def _filled(

@@ -10,7 +10,6 @@ import numpy as np
 from daskgnn.errors import GraphFormatError, InputError
 from daskgnn.kernels.idset import IdSet
 from daskgnn.kernels.variates import names_of
-from daskgnn.seams import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +34,8 @@ def checked_sample_by(given: Any) -> str | np.ndarray:
     names = ", ".join(map(repr, SAMPLE_BY))
     expected = f"expected one of {names}, or an array with a weight for each node"
     if isinstance(given, str) or np.ndim(given) != 1:
-        raise InputError(f"sample_by={_in_words(given)}, {expected}")
+        said = f"={given!r}" if np.ndim(given) == 0 else f" of shape {np.shape(given)}"
+        raise InputError(f"sample_by{said}, {expected}")
     try:
         weights = np.ascontiguousarray(given, np.float32)
     except (TypeError, ValueError) as error:
@@ -210,8 +210,3 @@ def _by_column(
     table = np.empty(stop, found.dtype)
     table[ids] = found
     return table[block.indices]
-
-
-def _in_words(given: Any) -> str:
-    """Return what was given, in one line."""
-    return repr(given) if isinstance(given, str) else shown(given)

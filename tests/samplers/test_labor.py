@@ -18,7 +18,7 @@ from labor_draws import (
 from scipy import optimize, sparse
 
 from daskgnn.errors import GraphFormatError, InputError
-from daskgnn.kernels.labor import solve_rows
+from daskgnn.kernels.importance import solve_rows
 from daskgnn.kernels.seeds import cut_runs
 from daskgnn.kernels.variates import names_of
 from daskgnn.sampling import LaborSampler, NeighborSampler
