@@ -53,9 +53,10 @@ class FastGCNSampler(LayerwiseSampler):
 
     Parameters
     ----------
-    size : int, default 512
+    size : int, default 2048
         Nodes of a layer over all parts: the number of draws, or with "poisson" the
-        expected number of nodes.
+        expected number of nodes. In a sparse graph most of them have no edge to a
+        step's nodes, and cost nothing beyond being drawn.
     form : {"poisson", "replacement"}, default "poisson"
         "poisson": each node is drawn by itself with probability ``min(1, c q(u))``.
         "replacement": `size` independent draws, as published. Both are unbiased.
@@ -90,7 +91,7 @@ class FastGCNSampler(LayerwiseSampler):
 
     def __init__(
         self,
-        size: int = 512,
+        size: int = 2048,
         form: str = "poisson",
         adjacency: str = "gcn",
         *,

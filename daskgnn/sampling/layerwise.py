@@ -58,7 +58,7 @@ class LayerwiseSampler(Sampler):
         if not is_whole(size) or size < 1:
             raise InputError(
                 f"sampler {self.name!r}: size={size!r}, expected a whole number of "
-                f"nodes, at least 1: {self.name}:size=512"
+                f"nodes, at least 1: {self.name}:size=2048"
             )
         for option, known in {"form": self.forms, "adjacency": ROW_NORMS}.items():
             if getattr(self, option) not in known:
