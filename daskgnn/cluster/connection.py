@@ -163,6 +163,22 @@ def has_lost_scheduler(client: Any, address: str, identity: str | None) -> bool:
     return found is None or found != identity
 
 
+def nobody_listens(address: str) -> bool:
+    """Return whether connections to an address are refused, which is known at once.
+
+    A client whose scheduler has just ended does not know it yet.
+    """
+    if address.startswith(_IN_PROCESS):
+        return False
+    try:
+        socket.create_connection(
+            get_address_host_port(address), _ANSWER_SECONDS
+        ).close()
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError)
+    return False
+
+
 def scheduler_id(address: str, security: Any = None) -> str | None:
     """Return the name that the scheduler at an address has given itself, or None."""
     options = {} if security is None else security.get_connection_args("client")

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from distributed import get_client
 
 from daskgnn.cluster.clusters import translate_cluster_errors
-from daskgnn.cluster.connection import RECONNECT_SECONDS, is_own, successor
+from daskgnn.cluster.connection import (
+    RECONNECT_SECONDS,
+    is_own,
+    nobody_listens,
+    successor,
+)
 from daskgnn.cluster.ready import LIMIT, refuse_asynchronous
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.executor import PartsLost
@@ -88,7 +93,9 @@ def _mend(trainer: TrainResults, seconds: float) -> None:
     refuse_asynchronous(executor.client)
     if executor.is_closed():
         _move(trainer, _other_client(trainer))
-    elif executor.client.status != "running" and _has_lost_scheduler(executor):
+    elif nobody_listens(executor.address) or (
+        executor.client.status != "running" and _has_lost_scheduler(executor)
+    ):
         _renew(trainer, seconds)
     try:
         _settle(trainer)
