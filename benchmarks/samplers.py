@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,9 +72,8 @@ def measure_labor(work: Workload, path: str, repeats: int) -> list[dict[str, Any
         found: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(repeats):
             for name, run in runs.items():
-                began = time.perf_counter()
-                run.profile(STEPS)
-                found[name].append(BATCH * STEPS / (time.perf_counter() - began))
+                step = run.profile(STEPS).to_dict()["wall_ms"]
+                found[name].append(1000 * BATCH / step)
     for name in names:
         local = trainer_of(work, path, None, name, FAN_OUT)
         told = of_steps(local, 4)
