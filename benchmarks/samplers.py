@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PARTS, CLUSTERS = 2, {"arxiv": 512, "products": 2048}
 FAN_OUT, BATCH = [15, 10, 5], 2048
-STEPS = 12
+STEPS = 24
 
 
 def trainer_of(
