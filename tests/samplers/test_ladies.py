@@ -109,7 +109,7 @@ def test_aggregates_and_gradients_of_40000_draws_are_unbiased(graph, form):
 def test_the_released_form_is_biased():
     rows = Rows(GRAPHS["directed"][0])
     released = LadiesSampler(6, "released")
-    (draws, _), (exact, _) = linear_draws(released, rows, 1000, 1, np.arange(14))
+    (draws, _), (exact, _) = linear_draws(released, rows, 4000, 1, np.arange(14))
     z, bound = largest_z(draws, exact)
     assert z > 2 * bound
     off = np.abs(draws.mean(0) - exact).max() / np.abs(exact).max()
