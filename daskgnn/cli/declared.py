@@ -26,7 +26,7 @@ class PartitionOptions(TypedDict):
     split: Annotated[str | None, Option(metavar="TRAIN/VAL/TEST")]
     """Draw the splits: shares of the nodes with a label, as in 60/20/20."""
     per_class: Annotated[int | None, Option(least=1, metavar="N")]
-    """Draw N training nodes of each class; the others are halved."""
+    """Draw N training nodes of each class; validate with half of the others."""
     num_parts: Annotated[int, Option(2, least=1)]
     """Number of parts for the quality report."""
     feature_dtype: Annotated[FeatureType, Option("float32")]

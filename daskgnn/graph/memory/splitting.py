@@ -200,7 +200,7 @@ def split_by_words(
     split
         Shares, such as "60/20/20".
     per_class
-        Training nodes of each class; the others are halved.
+        Training nodes of each class. Half of the others validate, half test.
 
     Raises
     ------

@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
 from daskgnn.train.options.options import RUN, TRAINER
-from daskgnn.train.options.plainoptions import GROUPS, PlainOptions
+from daskgnn.train.options.plainoptions import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,11 +89,9 @@ def page() -> str:
 
 def _places() -> list[tuple[dict[str, Option], str]]:
     """Return options of both, of runs alone, and of trainers alone."""
-    # Not by names: `scheduler` is two settings.
-    plain = PlainOptions.__annotations__
-    both = {n: o for n, o in TRAINER.items() if n in plain}
-    runs = {n: o for n, o in RUN.items() if n not in plain}
-    python = {n: o for n, o in TRAINER.items() if n not in plain}
+    both = {n: o for n, o in TRAINER.items() if n in RUN}
+    runs = {n: o for n, o in RUN.items() if n not in TRAINER}
+    python = {n: o for n, o in TRAINER.items() if n not in RUN}
     return [(both, "both"), (runs, "command"), (python, "Python")]
 
 
@@ -101,7 +99,7 @@ def _row(name: str, option: Option, where: str) -> str:
     cells: list[Any] = [
         f"`{name}`",
         option.type_name.replace('"', "`"),
-        option.shown or ("" if option.default is None else f"`{option.default}`"),
+        option.shown or ("none" if option.default is None else f"`{option.default}`"),
         where,
         "yes" if option.fact else "",
         f"{option.help} {option.notes}".strip().replace("``", "`"),

@@ -34,7 +34,11 @@ class TrainOptions(PlainOptions, total=False):
     sampler: Annotated[
         Any,
         Option(
-            group=SAMPLING, type_name="Sampler or str", check=checked, fact="sampler"
+            group=SAMPLING,
+            type_name="Sampler or str",
+            shown="neighbor",
+            check=checked,
+            fact="sampler",
         ),
     ]
     """A sampler, or the name of one with its options: "labor", "ladies:size=512".
@@ -86,19 +90,19 @@ class TrainOptions(PlainOptions, total=False):
 class RunOptions(PlainOptions, total=False):
     """The settings of a run in a directory, as its ``run.json`` holds them."""
 
-    graph: Annotated[str, Option(group=GRAPH, flag=False, fact="graph_hash")]
+    graph: Annotated[
+        str, Option(group=GRAPH, flag=False, shown="required", fact="graph_hash")
+    ]
     """A data set's name, or the path of a graph file or a store."""
-    data_dir: Annotated[str | None, Option(kind="path", shown="none")]
-    """Folder where data sets are looked for before a download.
-
-    By default the environment variable ``DASKGNN_DATA_DIR``.
-    """
+    data_dir: Annotated[str | None, Option(kind="path", shown="$DASKGNN_DATA_DIR")]
+    """Folder where data sets are looked for before a download."""
     num_parts: Annotated[
         int | None, Option(shown="as many as workers", least=1, fact="num_parts")
     ]
     """Number of parts to open the graph with.
 
-    Results depend on it, by rounding.
+    Results depend on it, by rounding. By default one for each worker that is started
+    (with `adapt`, for the most there can be), and 2 with `scheduler`.
     """
     num_clusters: Annotated[int | None, Option(least=1, shown="64")]
     """Number of clusters of nodes to partition into."""
@@ -107,7 +111,7 @@ class RunOptions(PlainOptions, total=False):
     split: Annotated[str | None, Option(metavar="TRAIN/VAL/TEST")]
     """Draw the splits: shares of the nodes with a label, as in 60/20/20."""
     per_class: Annotated[int | None, Option(least=1, metavar="N")]
-    """Draw N training nodes of each class; the others are halved."""
+    """Draw N training nodes of each class; validate with half of the others."""
     features: Annotated[Literal["memory", "disk"], Option("memory")]
     """Keep feature rows in the workers' memory, or read them from the store."""
     model: Annotated[
@@ -160,7 +164,7 @@ class RunOptions(PlainOptions, total=False):
     """Memory limit of each local worker, as in '2 GiB'."""
     scheduler: Annotated[str | None, Option(metavar="ADDRESS")]
     """Use a running cluster, for instance tcp://10.0.0.1:8786."""
-    tls: Annotated[bool | None, Option()]
+    tls: Annotated[bool | None, Option(shown="no")]
     """Encrypt the local cluster, with a certificate made for this run."""
     tls_ca_file: Annotated[str | None, Option(kind="path")]
     """Certificate authority of a tls:// cluster, a PEM file."""

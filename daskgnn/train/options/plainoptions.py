@@ -237,7 +237,8 @@ class PlainOptions(TypedDict, total=False):
     out: Annotated[str | Path | None, Option(group=FILES, shown="runs/GRAPH")]
     """Directory of the run, or a URL that fsspec knows, as in s3://a/run.
 
-    It gets ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``.
+    It gets ``metrics.jsonl``, ``summary.json`` and ``checkpoints/``. The default is
+    that of `daskgnn train`; in Python, None writes nothing.
     """
     checkpoint_every: Annotated[int | None, Option(least=1, metavar="STEPS")]
     """Steps between checkpoints, in addition to one at each epoch's end.
