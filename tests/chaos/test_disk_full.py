@@ -103,6 +103,7 @@ def test_no_room_for_a_checkpoint(path, folder, undisturbed):
     assert summary_of(out)["params_sha256"] == undisturbed
 
 
+@pytest.mark.slow
 def test_no_room_for_records(path, folder):
     """Records of steps are refused while checkpoints still fit."""
     out = folder / "records"

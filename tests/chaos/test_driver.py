@@ -121,15 +121,12 @@ STOPS = {
     "group-SIGTERM": (os.killpg, signal.SIGTERM, 143, 0),
 }
 """How the signal is sent, the exit status, and the steps that may be redone."""
-SELDOM = set(STOPS) - {"driver-SIGKILL"}
-ALL_STOPS = [
-    pytest.param(stop, marks=[pytest.mark.chaos] * (stop in SELDOM)) for stop in STOPS
-]
 
 
+@pytest.mark.chaos
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("trial", trials(10))
-@pytest.mark.parametrize("stop", ALL_STOPS)
+@pytest.mark.parametrize("stop", STOPS)
 def test_a_driver_that_is_stopped(folder, undisturbed, told, stop, trial):
     told.name = stop.replace("-", ": ")
     send, number, status, redone = STOPS[stop]

@@ -25,7 +25,7 @@ from daskgnn.errors import StoreError
 
 pytestmark = pytest.mark.timeout(240)
 
-QUICK = ["all of 2 at once", "kill -9 of the scheduler"]
+QUICK = ["kill -9 of the scheduler"]
 
 
 @pytest.mark.timeout(600)

@@ -77,9 +77,8 @@ def scaled(cluster, client, workers):
     return scale
 
 
-@pytest.mark.parametrize(
-    "steps", [pytest.param("tasks", marks=pytest.mark.chaos), "window"]
-)
+@pytest.mark.chaos
+@pytest.mark.parametrize("steps", ["tasks", "window"])
 def test_one_to_four_to_two_workers(path, undisturbed, steps, monkeypatch):
     # A worker that a busy machine makes slow keeps its parts.
     monkeypatch.setattr(placement, "PERSISTENT", (10**9, 0.5))

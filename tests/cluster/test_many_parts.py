@@ -14,7 +14,7 @@ def path(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("num_parts", "workers"),
-    mostly_slow([(3, 1), (MOST_PARTS, 2)], (MOST_PARTS, 2)),
+    mostly_slow([(3, 1), (MOST_PARTS, 2)], (3, 1)),
 )
 def test_many_parts_on_few_workers(path, cluster, num_parts, workers):
     alone = facts(fitted(path, num_parts, None, "auto"))
@@ -24,6 +24,7 @@ def test_many_parts_on_few_workers(path, cluster, num_parts, workers):
         assert facts(run) == alone
 
 
+@pytest.mark.slow
 def test_caches_of_many_parts(path, cluster):
     alone = facts(fitted(path, 4, None, "auto"))
     cached = {"halo_cache": "2 kB", "window": 1}

@@ -24,9 +24,7 @@ def alone(path):
 BOTH = [(steps, shares) for shares in ("off", "on") for steps in ("window", "tasks")]
 
 
-@pytest.mark.parametrize(
-    ("steps", "shares"), mostly_slow(BOTH, ("window", "off"), ("tasks", "on"))
-)
+@pytest.mark.parametrize(("steps", "shares"), mostly_slow(BOTH, ("window", "off")))
 def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shares):
     with dask.config.set({"gnn.share-memory": shares}):
         _check_lines(path, client, alone, steps, shared=shares == "on")

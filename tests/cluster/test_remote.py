@@ -107,6 +107,7 @@ def test_the_command_line_uses_a_running_scheduler(scheduler, path, tmp_path):
     assert json.loads(out)["accuracy"] == a["test_accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_a_model_in_a_script_reaches_workers_elsewhere(
     scheduler, path, tmp_path, monkeypatch, capsys

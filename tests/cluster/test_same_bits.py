@@ -17,7 +17,7 @@ def alone(path):
     return here.params_sha256, here.summary()
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", mostly_slow([1, 2, 3], 1, 3))
 def test_hashes_do_not_depend_on_workers(path, alone, cluster, workers):
     there = trainer(path, 2, cluster(workers), window=3)
     history = there.fit(3)

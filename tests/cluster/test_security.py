@@ -158,6 +158,7 @@ def by_hand(tmp_path_factory):
         yield address, files, folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain")
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
@@ -181,6 +182,7 @@ def test_the_command_line_takes_certificates(path, by_hand, tmp_path):
     assert not list(tmp_path.glob("[bc]"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain")
 def test_the_option_alone_is_enough(path, tmp_path):
     config = runs.RunOptions(graph=path, out=str(tmp_path / "plain"), epochs=2)

@@ -53,7 +53,7 @@ def fitted(path, client, epochs=EPOCHS, **options):
     return run
 
 
-@pytest.mark.parametrize("bound", mostly_slow([0, 1, 3, 8], 0, 3))
+@pytest.mark.parametrize("bound", mostly_slow([0, 1, 3, 8], 3))
 def test_staleness_is_never_above_the_bound(path, client, bound):
     SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
     run = fitted(path, client, staleness=bound, checksum_every=2)
@@ -108,7 +108,8 @@ def test_the_staleness_on_record_is_that_of_the_parameters(
 COMPENSATIONS = ["linear", "inverse", "dc-asgd"]
 
 
-@pytest.mark.parametrize("compensation", mostly_slow(COMPENSATIONS, "dc-asgd"))
+@pytest.mark.slow
+@pytest.mark.parametrize("compensation", COMPENSATIONS)
 def test_late_gradients_are_compensated(path, client, compensation):
     SLOW["address"] = max(client.scheduler_info(n_workers=-1)["workers"])
     run = fitted(path, client, staleness=4, compensation=compensation)
@@ -116,6 +117,7 @@ def test_late_gradients_are_compensated(path, client, compensation):
     assert epochs[-1] < epochs[0]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_checkpoint(path, client, tmp_path):
     SLOW["address"] = None
     fitted(path, client, 2, out=tmp_path / "run")
@@ -128,6 +130,7 @@ def test_a_run_goes_on_from_its_checkpoint(path, client, tmp_path):
     assert sum(again.summary()["staleness"].values()) == 2 * 5 * 6
 
 
+@pytest.mark.slow
 def test_one_worker_alone_is_plain_sgd(path, cluster):
     SLOW["address"] = None
     options = {"optimizer": "sgd", "lr": 0.1}

@@ -57,6 +57,7 @@ def attached(dask_worker):
     return sorted(parts)
 
 
+@pytest.mark.slow
 def test_a_part_outlives_its_holder(path, alone):
     with setting("on"), own_cluster(2) as client:
         run = trainer(path, 4, client, window=3)

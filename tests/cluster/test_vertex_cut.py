@@ -36,7 +36,8 @@ def facts(run):
     return run.params_sha256, losses, summary["test_accuracy"]
 
 
-@pytest.mark.parametrize("shares", mostly_slow(["on", "off"], "off"))
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", ["on", "off"])
 def test_forms_give_the_same_bits(path, alone, cluster, shares):
     with dask.config.set({"gnn.share-memory": shares}):
         for form in ("tasks", "window"):
@@ -67,7 +68,8 @@ def test_a_killed_worker_changes_no_bit(path, alone, killable, steps):
     assert facts(run) == facts(alone)
 
 
-@pytest.mark.parametrize("method", mostly_slow(["dbh", "hdrf"], "hdrf"))
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dbh", "hdrf"])
 def test_bytes_are_as_expected(method, tmp_path, cluster):
     data = hub_graph(2000)
     path = stored(data, tmp_path / "g.zarr", method, 8)

@@ -93,6 +93,7 @@ def test_workers_give_the_same_bits(path, alone, cluster, workers):
     assert run.params_sha256 == alone
 
 
+@pytest.mark.slow
 def test_a_worker_dies_and_the_bits_are_the_same(path, alone, killable):
     victim = min(killable.run(os.getpid).values())
     progress = AtStep(5, lambda: die(victim))

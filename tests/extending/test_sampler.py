@@ -199,12 +199,14 @@ def test_two_workers_give_the_same_bits(path, alone, client):
     assert run.run_state.total.remote_bytes > 0
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_same_bits(path, alone, cluster):
     run = trainer(path, cluster(1))
     run.fit(EPOCHS)
     assert run.params_sha256 == alone
 
 
+@pytest.mark.slow
 def test_a_worker_dies_and_the_bits_are_the_same(path, alone, killable):
     victim = min(killable.run(os.getpid).values())
     run = trainer(path, killable, progress=AtStep(5, lambda: die(victim)))
@@ -260,6 +262,7 @@ class Counting(WithReplacement):
         return frontier
 
 
+@pytest.mark.slow
 def test_parts_can_add_up_what_they_know(path, client):
     runs = [trainer(path, c, Counting(), parts=4) for c in (None, client)]
     for run in runs:

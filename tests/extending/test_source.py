@@ -246,6 +246,7 @@ def test_two_workers_give_the_same_bits(file, stored, client, source):
     assert run.evaluate("test") == stored.evaluate("test")
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_same_bits(file, stored, cluster):
     assert fitted(Rows(file), cluster(1)).params_sha256 == stored.params_sha256
 

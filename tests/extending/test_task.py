@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import softplus
-from training import AtStep, die, planted_graph, stop, stored
+from training import AtStep, die, mostly_slow, planted_graph, stop, stored
 
 import daskgnn
 from daskgnn import nn
@@ -153,13 +153,16 @@ def test_losses_do_not_depend_on_parts(path, alone):
         np.testing.assert_allclose(facts(run)[1], alone[1], rtol=1e-3)
 
 
-@pytest.mark.parametrize(("workers", "steps"), [(1, "tasks"), (2, "auto")])
+@pytest.mark.parametrize(
+    ("workers", "steps"), mostly_slow([(1, "tasks"), (2, "auto")], (2, "auto"))
+)
 def test_hashes_do_not_depend_on_workers(path, alone, cluster, workers, steps):
     run = new_trainer(path, cluster(workers), steps=steps)
     run.fit(EPOCHS)
     assert facts(run) == alone
 
 
+@pytest.mark.slow
 def test_hashes_do_not_depend_on_the_lives_of_workers(path, alone, killable, tmp_path):
     task = Fatal()
     task.once = str(tmp_path / "died")

@@ -86,6 +86,7 @@ def copied(folder, value):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(numba.config.CACHE_DIR), reason="numba has a folder set")
 def test_copies_share_it_and_a_change_of_what_is_called_is_seen(tmp_path):
     cache = tmp_path / "cache"

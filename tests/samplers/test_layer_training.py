@@ -1,10 +1,11 @@
 """Training with samplers of layers: other parts, partitioners and kinds of rows."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
-from training import AT_ONCE, hub_graph, hub_weights, small_sage, stored
+from training import AT_ONCE, hub_graph, hub_weights, mostly_slow, small_sage, stored
 
 import daskgnn
 from daskgnn import nn
@@ -68,8 +69,10 @@ class OnDemand(daskgnn.GraphSource):
         return self.source.rows(table, ids)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "directed"),
+    mostly_slow(list(product(NAMES, [False, True])), ("ladies", True)),
+)
 def test_rows_on_demand_give_the_same_bits(name, directed, tmp_path):
     given = {"directed": directed, "edge_weight": hub_weights(150)}
     path = stored(hub_graph(150, **given), tmp_path / "g.zarr", num_clusters=8)

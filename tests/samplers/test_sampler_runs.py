@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from training import AT_ONCE, AtStep, small_sage, stop, trainer
+from training import AT_ONCE, AtStep, mostly_slow, small_sage, stop, trainer
 
 from daskgnn.train.options.samplers import SAMPLERS
 
@@ -45,7 +45,7 @@ def bits(path, text, client=None, **options):
     return run.params_sha256
 
 
-@pytest.mark.parametrize("text", NAMED)
+@pytest.mark.parametrize("text", mostly_slow(NAMED, "labor", TEXTS["saint"]))
 def test_any_workers_and_both_forms_have_the_same_bits(small_path, cluster, text):
     expected = bits(small_path, text)
     assert bits(small_path, text, cluster(2), steps="window") == expected

@@ -25,6 +25,7 @@ def run(*args):
     return end.value.code
 
 
+@pytest.mark.slow
 def test_compared_numbers_are_those_of_the_partition(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["partition", GRAPH, "--compare", "hash,fennel", "--num-parts", "4"]
@@ -77,6 +78,7 @@ def test_a_method_that_is_not_installed(capsys, monkeypatch):
     assert "pip install kaminpar" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_is_named(monkeypatch):
     graph = planted_partition(100, 300, 2, num_features=0)
     with pytest.raises(PartitionError, match="unknown partition method 'nothing'"):

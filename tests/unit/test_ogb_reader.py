@@ -310,6 +310,7 @@ def test_all_sets_with_one_type_are_listed():
     assert listed == set(_master()) - {"ogbn-mag"}
 
 
+@pytest.mark.slow
 def test_nothing_of_ogb_starts_a_thread_or_asks_the_network(tmp_path):
     write_arxiv(tmp_path / "ogbn_arxiv")
     code = (

@@ -333,6 +333,7 @@ assert status == 2 and "shake=-1, expected a number of at least 0" in said, said
 """
 
 
+@pytest.mark.slow
 def test_one_more_declaration_is_all_that_an_option_takes(path, tmp_path):
     python(tmp_path, f"PATH = {path!r}\n{ONE_MORE}")
 

@@ -95,6 +95,7 @@ def test_hubs_are_spread_and_copies_fewer_than_by_random_edges():
     assert found["hdrf"] < found["dbh"] < random_copies
 
 
+@pytest.mark.slow
 def test_they_are_compared_with_the_others():
     graph = rmat(scale=10, num_edges=4000, num_features=4, seed=1)
     rows = compare(graph, ["hash", "dbh", "hdrf"], num_parts=4, num_clusters=8)
