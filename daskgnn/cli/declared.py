@@ -26,7 +26,8 @@ class PartitionOptions(TypedDict):
     split: Annotated[str | None, Option(metavar="TRAIN/VAL/TEST")]
     """Draw the splits: shares of the nodes with a label, as in 60/20/20."""
     per_class: Annotated[int | None, Option(least=1, metavar="N")]
-    """Draw N training nodes of each class; validate with half of the others."""
+    """Draw N training nodes of each class; validate with half of the others, test with
+    the rest."""
     num_parts: Annotated[int, Option(2, least=1)]
     """Number of parts for the quality report."""
     feature_dtype: Annotated[FeatureType, Option("float32")]
@@ -72,7 +73,7 @@ class GenerateOptions(TypedDict):
     feature_dtype: Annotated[FeatureType, Option("float32")]
     """Type that features are rounded to and stored as."""
     memory_limit: Annotated[str | None, Option(shown="4 GiB")]
-    """Memory for generating with --out-of-core."""
+    """Memory for generating with --out-of-core, of all processes together."""
     force: Annotated[bool, Option(False)]
     """Replace OUT if it exists."""
 
@@ -96,7 +97,7 @@ class InfoOptions(TypedDict):
     feature_dtype: Annotated[FeatureType | None, Option(shown="as stored")]
     """Type of features in that plan."""
     memory_limit: Annotated[str | None, Option(shown="an equal share")]
-    """Of each worker."""
+    """Memory limit of each worker in that plan."""
 
 
 class ChaosOptions(TypedDict):
@@ -185,8 +186,8 @@ class ReaderOptions(TypedDict):
     split_index: Annotated[int | None, Option()]
     """Which split to take of an .npz whose masks hold several, from 0."""
     memory_limit: Annotated[str | None, Option(shown="1 GiB, or 4 GiB")]
-    """Memory for reading a file, beyond the graph's own; with --out-of-core for
-    everything."""
+    """Memory for reading a file, beside the graph; with --out-of-core for the whole
+    preparation, of all processes together."""
 
 
 class PreparingOptions(TypedDict):

@@ -28,9 +28,9 @@ def prepare_store(source: Any, out: str, cluster: dict[str, Any], **given: Any) 
     cluster
         The options of `CLUSTER`.
     given
-        As of `daskgnn.prepare.stages.prepare`.
+        As of `daskgnn.prepare.prepare`.
     """
-    from daskgnn.prepare.stages import prepare
+    from daskgnn.prepare import prepare
 
     with _client(**cluster) as client:
         shown = sys.stderr.isatty()

@@ -40,12 +40,12 @@ DEFAULTS = {"size": 2000, "roots": 1000, "length": 2}
 class SaintSampler(PresampledSampler):
     """Trains on subgraphs of nodes, edges or walks that are drawn at random.
 
-    All edges between the drawn nodes are used. What a node's loss and an edge's message
-    count is divided by how likely they are drawn, so that sums are right on average:
-    sampling before training counts how often each node and edge is drawn, until
-    `coverage` times as many training nodes are as there are. See Zeng and others,
-    "GraphSAINT", ICLR 2020. An epoch has as many steps as draw the number of training
-    nodes on average.
+    All edges between the drawn nodes are used. The losses of nodes and the messages of
+    edges are divided by the probabilities of being drawn, so that sums are right on
+    average. These are estimated before training: subgraphs are sampled until each
+    training node was drawn `coverage` times on average. See Zeng and others,
+    "GraphSAINT", ICLR 2020. An epoch has so many steps that, on average, they draw as
+    many training nodes as the graph has.
 
     Results depend on the order of the partition and on the number of subgraphs, not on
     workers; with the same number of subgraphs, these are the same for any number of

@@ -22,8 +22,14 @@ Every setting of `daskgnn.Trainer(model, graph, batch_size=512, ...)`, of
 
 The column *where* says who takes an option: `both`; only the `command`, because in
 Python you make the graph, the model and the client yourself; or only the trainer
-(`Python`). *Fixed* marks the options that must not change when a run is resumed,
-because the result depends on them.
+(`Python`).
+
+*Fixed* marks the options that decide a run's result. To resume a run in Python, make
+the trainer with the same values for them; the others may be changed.
+`daskgnn train --resume` needs no options: it reads all of them from the run, and takes
+its graph as it was stored, so options such as `num_clusters`, `method` or `split` have
+no effect any more. It accepts only `epochs`, `patience`, and, under *Cluster*, all but
+`standby` and `adapt`.
 
 The options under *Gradients* are explained in [combining gradients](gradients.md).
 

@@ -102,16 +102,22 @@ class RunOptions(PlainOptions, total=False):
     """Number of parts to open the graph with.
 
     Results depend on it, by rounding. By default one for each worker that is started
-    (with `adapt`, for the most there can be), and 2 with `scheduler`.
+    (with `adapt`, for the most there can be); 1 with ``workers=0``, which starts none;
+    2 with `scheduler`.
     """
     num_clusters: Annotated[int | None, Option(least=1, shown="64")]
-    """Number of clusters of nodes to partition into."""
+    """Number of clusters of nodes to partition into.
+
+    For a store, which is partitioned already, this and the next three options are
+    refused.
+    """
     method: Annotated[str, Option("auto")]
     """The partitioner, for instance metis or hash."""
     split: Annotated[str | None, Option(metavar="TRAIN/VAL/TEST")]
     """Draw the splits: shares of the nodes with a label, as in 60/20/20."""
     per_class: Annotated[int | None, Option(least=1, metavar="N")]
-    """Draw N training nodes of each class; validate with half of the others."""
+    """Draw N training nodes of each class; validate with half of the others, test with
+    the rest."""
     features: Annotated[Literal["memory", "disk"], Option("memory")]
     """Keep feature rows in the workers' memory, or read them from the store."""
     model: Annotated[
@@ -125,7 +131,10 @@ class RunOptions(PlainOptions, total=False):
     hidden_channels: Annotated[int, Option(128, least=1, fact="model")]
     """Width of hidden layers."""
     num_layers: Annotated[int | None, Option(shown="2", least=1, fact="model")]
-    """Number of layers; one hop is sampled for each."""
+    """Number of layers; one hop is sampled for each.
+
+    By default as many as `num_neighbors` has numbers; 2 if that is not given either.
+    """
     dropout: Annotated[float, Option(0.0, least=0, below=1, fact="model")]
     """Dropout probability of hidden entries."""
     input_dropout: Annotated[float, Option(0.0, least=0, below=1, fact="model")]
@@ -157,7 +166,10 @@ class RunOptions(PlainOptions, total=False):
     workers: Annotated[
         int | None, Option(group=CLUSTER, shown="2", least=0, metavar="N")
     ]
-    """Start a local cluster of N workers; 0 = no cluster."""
+    """Start a local cluster of N workers; 0 = no cluster.
+
+    Not together with `scheduler`.
+    """
     memory_limit: Annotated[
         int | str | None, Option(shown="an equal share of the machine", metavar="SIZE")
     ]

@@ -47,10 +47,14 @@ class PlainOptions(TypedDict, total=False):
     num_neighbors: Annotated[
         Sequence[int] | None,
         Option(
-            group=SAMPLING, check=fan_outs, fact="num_neighbors", shown="15,10,5,..."
+            group=SAMPLING, check=fan_outs, fact="num_neighbors", shown="15,10,5,5,..."
         ),
     ]
-    """Neighbours sampled at each hop, hop 1 first; -1 = all."""
+    """Neighbours sampled at each hop, hop 1 first; -1 = all.
+
+    A number between 0 and 1 is a share of each node's neighbours. Of the default,
+    `daskgnn train` takes as many numbers as the model has layers; a `Trainer` has none.
+    """
     sample_by: Annotated[
         Literal["uniform", "edge_weight", "degree"], Option("uniform", fact=True)
     ]
@@ -211,19 +215,21 @@ class PlainOptions(TypedDict, total=False):
     halo_cache: Annotated[int | str, Option(0, check=cache_bytes, metavar="SIZE")]
     """Memory per part for feature rows of other parts, as in '64 MB'.
 
-    0 caches nothing. Results do not depend on it.
+    They are kept from window to window. 0 caches nothing. Results do not depend on it.
     """
     halo_cache_policy: Annotated[Literal["static", "lru"], Option("static")]
     """Which rows the halo cache keeps.
 
-    "static" keeps those that are expected to be needed most often, chosen before the
-    first step; "lru" those that were used last.
+    "static" keeps rows of the part's halo (direct neighbours of its nodes), those that
+    are expected to be needed most often, chosen before the first step. "lru" keeps the
+    rows of other parts that were used last.
     """
     standby: Annotated[int, Option(0, group=CLUSTER, least=0, metavar="N")]
     """Spare workers that replace a lost one at once.
 
-    They hold copies of all parts' data and train none. A trainer takes them from the
-    cluster's workers; `daskgnn train` starts them in addition.
+    They hold copies of all parts' data and train none. `daskgnn train` starts them in
+    addition to `workers`. With `scheduler`, and by a trainer, they are taken from the
+    workers of the cluster.
     """
     adapt: Annotated[
         Sequence[int] | None,
@@ -232,7 +238,8 @@ class PlainOptions(TypedDict, total=False):
     """Fewest and most workers: add or retire workers by measured throughput.
 
     For clusters that daskgnn or the caller started and that can be scaled. Without it,
-    `advice` says whether more or fewer workers would help.
+    ``Trainer.advice`` and ``advice`` in ``summary.json`` say whether more or fewer
+    workers would help.
     """
     out: Annotated[str | Path | None, Option(group=FILES, shown="runs/GRAPH")]
     """Directory of the run, or a URL that fsspec knows, as in s3://a/run.
