@@ -35,8 +35,9 @@ def generate(
     """Draw a graph of KIND and store it as OUT, partitioned.
 
     planted has communities with power-law degrees; rmat is skewed and has none. From
-    25 million edges on, or with --out-of-core, a graph is drawn a chunk at a time and
-    prepared in files beside OUT; the graph is the same. Edges drawn twice count once.
+    25 million undirected edges on, or with --out-of-core, a graph is drawn a chunk at a
+    time and prepared in files beside OUT; the graph is the same. Edges drawn twice
+    count once.
     """
     refuse_existing(out, force or resume)
     if kind == "rmat" and (num_nodes & (num_nodes - 1) or num_nodes < 2):
