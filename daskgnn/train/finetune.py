@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import CheckpointError
@@ -12,7 +13,7 @@ from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import CLUSTER, FILES
 from daskgnn.train.persist.checkpoint import newest_checkpoint
 from daskgnn.train.persist.storage import CHECKPOINTS, open_storage
-from daskgnn.train.runsettings import check_rebuildable, read_settings
+from daskgnn.train.runsettings import check_rebuildable, own_objects, read_settings
 from daskgnn.train.runstate import best_weights
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def starting_from(given: Mapping[str, Any]) -> dict[str, Any]:
         return {**given}
     settings = read_settings(open_storage(str(place)))
     check_rebuildable(settings, str(place), trains=False)
+    _say_what_is_left_out(settings, said, str(place))
     there = {
         name: settings[name]
         for name, option in RUN.items()
@@ -47,6 +49,19 @@ def starting_from(given: Mapping[str, Any]) -> dict[str, Any]:
     if "graph" not in said:
         there["graph"] = settings["store"]
     return there | {"recipe": False} | said
+
+
+def _say_what_is_left_out(
+    settings: dict[str, Any], said: Mapping[str, Any], place: str
+) -> None:
+    """Warn of what only the program that made the other run can make."""
+    left = [name for name in own_objects(settings) if name not in said]
+    if left:
+        warnings.warn(
+            f"start_from={place!r}: that run was trained with an object that only "
+            f"its program can make ({', '.join(left)}): this run uses the default",
+            stacklevel=3,
+        )
 
 
 def take_weights(model: torch.nn.Module, place: str) -> int:

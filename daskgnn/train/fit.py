@@ -198,6 +198,12 @@ class Fit:
         self._snapshot = self.run_state.to_checkpoint(self.plan_fingerprint)
         self._checkpoint()
 
+    def _rate(self, epoch: int) -> float | None:
+        """Return the learning rate that an epoch's last update was scaled by."""
+        rate = self.run_state.schedule.options()[0].get("lr")
+        last = (epoch + 1) * self.plan.steps_per_epoch - 1
+        return rate and rate * self.loop.lookahead.planner.warmth(last)
+
     def _after_epoch(self, epoch: int) -> None:
         """Evaluate, record, advance the schedule, decide whether to stop."""
         run_state = self.run_state
@@ -206,7 +212,7 @@ class Fit:
             "epoch": epoch,
             "loss": sums.loss / sums.seeds,
             "seconds": round(sums.seconds, 6),
-            "lr": run_state.schedule.options()[0].get("lr"),
+            "lr": self._rate(epoch),
             **sums.traffic(),
         }
         gradients = self.loop.gradients

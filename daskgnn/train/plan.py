@@ -178,7 +178,7 @@ class WindowPlanner:
             done = window.first + i + 1
             every = self.gradients.local_steps
             averages = every > 0 and (done % every == 0 or done == per_epoch)
-            rate = self.gradients.rate(late) * self._warmth(first + i)
+            rate = self.gradients.rate(late) * self.warmth(first + i)
             ramp = self.gradients.ramp(first + i)
             yield UpdateOptions([], weight, applies, averages, rate, ramp, late)
 
@@ -189,6 +189,6 @@ class WindowPlanner:
     def _first_step(self, window: Window) -> int:
         return window.epoch * self.plan.steps_per_epoch + window.first
 
-    def _warmth(self, step: int) -> float:
+    def warmth(self, step: int) -> float:
         """Return what the learning rate is multiplied by in the first steps."""
         return min(1.0, (step + 1) / (self.warmup_steps + 1))

@@ -97,6 +97,12 @@ def check_rebuildable(settings: dict[str, Any], place: str, *, trains: bool) -> 
         )
 
 
+def own_objects(settings: dict[str, Any]) -> list[str]:
+    """Return what a run trained with that only the program which made it can make."""
+    own = settings.get(PYTHON) or {}
+    return [name for name in (*_OBJECTS, "optimizer") if name in own]
+
+
 def trainer_options(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a trainer that settings hold.
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from training import inside, invoked, planted_graph, small_sage, stored
 
 import daskgnn
 from daskgnn import nn
+from daskgnn.train.finetune import starting_from
 from daskgnn.train.modelsettings import build_model, describe_model
 from daskgnn.train.persist.history import History
 from daskgnn.train.run import resume, train
@@ -142,6 +144,19 @@ def test_a_run_starts_from_the_best_parameters_of_another(path, tmp_path):
     )
     assert done.returncode == 2
     assert f"--from {first} has" in done.stderr
+
+
+def test_what_a_new_run_cannot_take_from_another_is_said(path, tmp_path):
+    graph, out = daskgnn.open_graph(path, 2), str(tmp_path / "first")
+    own = {"optimizer": lambda params: torch.optim.SGD(params, 0.1), "out": out}
+    daskgnn.Trainer(small_sage(graph), graph, **OPTIONS | own).fit(1)
+    with pytest.warns(
+        UserWarning, match="only its program can make .optimizer.: this run"
+    ):
+        starting_from({"start_from": out})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert starting_from({"start_from": out, "optimizer": "sgd"})
 
 
 def test_fewer_epochs_than_are_done_are_said(path):

@@ -224,6 +224,15 @@ def test_warm_up_is_a_schedule_of_torch(path):
     assert found.params_sha256 != run(path, **options).params_sha256
 
 
+def test_epochs_record_the_learning_rate_of_their_last_update(path):
+    options = {**ALL, "optimizer": "adam", "lr": 0.01, "batch_size": 100}
+    found = run(path, 2, warmup_steps=4, **options).recorder.history
+    per_epoch = len(found.steps) // 2
+    assert 0 < per_epoch < 4
+    rates = [0.01 * min(1, epoch * per_epoch / 5) for epoch in (1, 2)]
+    assert [record["lr"] for record in found.epochs] == pytest.approx(rates)
+
+
 def test_warm_up_is_the_default_without_a_scheduler(path):
     by_default = {"warmup_steps": None, **ALL}
     assert run(path, 1, **by_default).options["warmup_steps"] == 20
