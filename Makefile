@@ -41,7 +41,7 @@ test-cpu: $(VENV)/.test  ## Run them, and show the CPU seconds of each (Linux)
 	$(BIN)/python benchmarks/test_cpu.py
 
 test-all: $(VENV)/.test  ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --hypothesis-profile=thorough
 
 chaos: $(VENV)/.test  ## Kill processes, at most TRIALS=50 times for each fault; print a table (an hour)
 	$(BIN)/python -m pytest tests/cluster -m chaos

@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import dask
 import pytest
+from hypothesis import settings
 
 # Helpers beside the tests: clusters.py, faults.py, table.py, training.py.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,6 +24,11 @@ from table import Trial, keep, kept, table
 from training import planted_graph, stored
 
 from daskgnn.cluster.clusters import OWN_CLUSTER
+
+# `make test-all` asks for the second.
+settings.register_profile("quick", max_examples=40)
+settings.register_profile("thorough", max_examples=200)
+settings.load_profile("quick")
 
 TOLD = pytest.StashKey[Trial]()
 ALL = pytest.StashKey[list]()

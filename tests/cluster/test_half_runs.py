@@ -2,7 +2,7 @@
 
 import dask
 import pytest
-from training import planted_graph, trainer
+from training import mostly_slow, planted_graph, trainer
 
 
 @pytest.fixture(scope="module")
@@ -21,20 +21,23 @@ def fitted(path, client, **options):
     return run
 
 
-def test_every_form_gives_the_bits_of_one_process(paths, cluster):
+CASES = [("float16", "tasks"), ("bfloat16", "window")]
+
+
+@pytest.mark.parametrize(("name", "steps"), mostly_slow(CASES, CASES[1]))
+def test_every_form_gives_the_bits_of_one_process(paths, cluster, name, steps):
     client = cluster(2)
-    exact = fitted(paths["float32"], client, steps="tasks").summary()
-    for name, steps in (("float16", "tasks"), ("bfloat16", "window")):
-        alone = fitted(paths[name], None)
-        scores = alone.summary()
-        stored = fitted(paths[name], client, steps=steps)
-        assert stored.params_sha256 == alone.params_sha256
-        summary = stored.summary()
-        assert summary["steps_form"] == steps
-        assert summary["test_accuracy"] == scores["test_accuracy"]
-        assert summary["remote_rows"] == exact["remote_rows"] > 0
-        # Two bytes less for each of a row's 12 features.
-        less = exact["remote_bytes"] - summary["remote_bytes"]
-        assert less == 2 * 12 * summary["remote_rows"]
-        asked = fitted(paths["float32"], client, feature_dtype=name)
-        assert asked.params_sha256 == alone.params_sha256
+    exact = fitted(paths["float32"], client).summary()
+    alone = fitted(paths[name], None)
+    scores = alone.summary()
+    stored = fitted(paths[name], client, steps=steps)
+    assert stored.params_sha256 == alone.params_sha256
+    summary = stored.summary()
+    assert summary["steps_form"] == steps
+    assert summary["test_accuracy"] == scores["test_accuracy"]
+    assert summary["remote_rows"] == exact["remote_rows"] > 0
+    # Two bytes less for each of a row's 12 features.
+    less = exact["remote_bytes"] - summary["remote_bytes"]
+    assert less == 2 * 12 * summary["remote_rows"]
+    asked = fitted(paths["float32"], client, feature_dtype=name)
+    assert asked.params_sha256 == alone.params_sha256

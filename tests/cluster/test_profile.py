@@ -4,7 +4,7 @@ import json
 
 import dask
 import pytest
-from training import inside, mostly_slow, trainer
+from training import inside, trainer
 
 from daskgnn.kernels.shared import memory_name
 
@@ -24,7 +24,8 @@ def alone(path):
 BOTH = [(steps, shares) for shares in ("off", "on") for steps in ("window", "tasks")]
 
 
-@pytest.mark.parametrize(("steps", "shares"), mostly_slow(BOTH, ("window", "off")))
+@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "shares"), BOTH)
 def test_lines_add_up_to_the_wall_time(path, client, alone, steps, shares):
     with dask.config.set({"gnn.share-memory": shares}):
         _check_lines(path, client, alone, steps, shared=shares == "on")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from training import small_sage, trainer
+from training import mostly_slow, small_sage, trainer
 
 import daskgnn
 from daskgnn.graph.datasets.generate import planted_partition
@@ -37,14 +37,17 @@ def client(cluster):
     return cluster(2)
 
 
+CASES = [
+    (False, "hash", 1),
+    (True, "metis", 1),
+    (False, "metis", 4),
+    (True, "hash", 4),
+]
+
+
 @pytest.mark.parametrize(
     ("sparse", "method", "window"),
-    [
-        (False, "metis", 4),
-        (False, "hash", 1),
-        (True, "metis", 1),
-        (True, "hash", 4),
-    ],
+    mostly_slow(CASES, *CASES[:2]),
 )
 def test_remote_bytes_are_as_expected(sparse, method, window, tmp_path, client):
     data = clustered_graph(sparse)

@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from training import mostly_slow
 
 from daskgnn.cli import main
 from daskgnn.errors import PartitionError
@@ -212,12 +213,7 @@ def test_wrong_generate(words, said, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "method",
-    [
-        "metis",
-        "cluster",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("kaminpar", "fennel")),
-        pytest.param("hdrf", marks=pytest.mark.slow),
-    ],
+    mostly_slow(["metis", "cluster", "kaminpar", "fennel", "hdrf"], "cluster"),
 )
 def test_estimated_memory_is_that_of_a_run(method):
     graph = planted_partition(30000, 300000, 30, num_features=0)
