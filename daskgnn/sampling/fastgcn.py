@@ -15,6 +15,7 @@ from daskgnn.kernels.layerwise import Histogram, Offer, Terms, layer_keys
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.threads import for_each
 from daskgnn.sampling.layerwise import LayerwiseSampler
+from daskgnn.sampling.size import some_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,9 @@ class FastGCNSampler(LayerwiseSampler):
 
     name = "fastgcn"
     forms = ("poisson", "replacement")
+    degrees: tuple[np.ndarray, np.ndarray] | None = None
+    """Degrees of some nodes, and how many of these have each; None before `for_graph`.
+    """
 
     def __init__(
         self,
@@ -231,6 +235,26 @@ class FastGCNSampler(LayerwiseSampler):
         """Estimate what one step of one part samples, and the norms that are kept."""
         size = super().estimate(stats, num_seeds)
         return replace(size, kept=8 * stats.num_nodes / stats.num_parts)
+
+    def for_graph(self, graph: Any, num_layers: int) -> Self:
+        """Return the sampler for a model of so many layers."""
+        made = super().for_graph(graph, num_layers)
+        if graph is not None:
+            made.degrees = np.unique(some_degrees(graph), return_counts=True)
+        return made
+
+    def _edge_share(self, share: float) -> float:
+        """Return the share of edges from drawn nodes: those with many are likelier."""
+        if self.degrees is None:
+            return share
+        degree, counts = self.degrees
+        # Their columns' norms, if all neighbours had one degree.
+        norm = degree / (degree + 1) if self.adjacency == "gcn" else degree
+        expected, scale = share * counts.sum(), 1.0
+        for _ in range(20):
+            drawn = np.minimum(1.0, scale * norm)
+            scale *= expected / max(float(counts @ drawn), 1e-9)
+        return float((counts * degree) @ drawn / max(counts @ degree, 1))
 
     def _drawable(self, edges: float) -> float:
         """Return that all nodes can be drawn."""

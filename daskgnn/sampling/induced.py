@@ -107,9 +107,11 @@ class SubgraphSampler(Sampler):
             In one line.
         """
         if not targets.are_nodes():
+            single = targets.nodes.shape[1] == 1
+            what = "have values of their own" if single else "are no single nodes"
             raise InputError(
                 f"sampler {self.name!r} chooses nodes to train on, and the task's "
-                "targets are no single nodes: use sampler='neighbor'"
+                f"targets {what}: use sampler='neighbor'"
             )
         if _digest(targets.nodes[:, 0]) != self.train_digest:
             raise InputError(

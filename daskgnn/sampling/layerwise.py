@@ -182,12 +182,16 @@ class LayerwiseSampler(Sampler):
         for _ in range(self.num_layers):
             drawable = self._drawable(whole * mean_degree / num_nodes) * num_nodes
             drawn = min(float(self.size), drawable) + self.skip * whole
-            share = min(drawn / max(drawable, 1.0), 1.0)
+            share = self._edge_share(min(drawn / max(drawable, 1.0), 1.0))
             edges = nodes[-1] * mean_degree * share
             met = -np.expm1(-nodes[-1] * mean_degree / num_nodes) * num_nodes * share
             nodes.append(min(nodes[-1] + float(met), num_nodes))
             whole = min(whole + drawn, num_nodes)
         return SampleSize(nodes[-1], nodes[-2], edges)
+
+    def _edge_share(self, share: float) -> float:
+        """Return the share of edges that are from drawn nodes, if so many are drawn."""
+        return share
 
     def _drawable(self, edges: float) -> float:
         """Return the share of nodes that can be drawn."""

@@ -58,6 +58,19 @@ def positive(
     return float(value)
 
 
+def below_one(sampler: str, option: str, value: Any, right: str) -> float:
+    """Return a share of at least 0 and below 1.
+
+    Raises
+    ------
+    InputError
+    """
+    if not is_finite(value) or not 0 <= value < 1:
+        said = "a number from 0 to below 1"
+        raise wrong_option(sampler, option, value, said, right)
+    return float(value)
+
+
 def word(
     sampler: str, option: str, value: Any, words: Iterable[str], right: str = ""
 ) -> str:

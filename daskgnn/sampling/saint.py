@@ -23,9 +23,9 @@ from daskgnn.kernels.draws import (
 from daskgnn.kernels.frontier import offsets
 from daskgnn.sampling.coverage import draws_for
 from daskgnn.sampling.induced import Subgraphs
-from daskgnn.sampling.optionchecks import positive, whole, word
+from daskgnn.sampling.optionchecks import below_one, positive, whole, word
 from daskgnn.sampling.presampling import PresampledSampler
-from daskgnn.sampling.size import default_share
+from daskgnn.sampling.size import default_share, some_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,15 +58,21 @@ class SaintSampler(PresampledSampler):
     ----------
     kind : {"walk", "node", "edge"}, default "walk"
         "node": nodes in proportion to the squared norms of their columns of the
-        adjacency whose rows are divided by their degrees. "edge": edges in proportion
+        adjacency whose rows are divided by their degrees, but for the share `uniform`.
+        "edge": edges in proportion
         to ``1/d_u + 1/d_v``, with both ends. "walk": random walks from uniform roots.
         All with replacement.
-    size : int, default 2000
-        Nodes or edges that are drawn in a step, over all parts.
-    roots : int, default 1000
-        Walks of a step, over all parts.
+    size : int, optional
+        Nodes or edges that are drawn in a step, over all parts; by default 2000, or as
+        many as find 32 training nodes (of a large graph, at most 32,768 nodes).
+    roots : int, optional
+        Walks of a step, over all parts; by default 1000, or more as for `size`.
     length : int, default 2
         Steps of a walk, to an in-neighbour each.
+    uniform : float, default 0.5
+        Share of the draws of "node" that are uniform over all nodes. With 0, which is
+        as published, nodes whose neighbours have many others are hardly ever drawn, and
+        count for very much when they are.
     subgraphs : int, optional
         Subgraphs that share a step's draws; by default one a part.
     coverage : float, default 50
@@ -91,6 +97,8 @@ class SaintSampler(PresampledSampler):
     size_options = ("size", "roots", "subgraphs")
     count: int
     """Draws of a subgraph."""
+    floor: float
+    """What is added to the norms of all nodes, so that a share is drawn uniformly."""
     has_edge_masses: bool
     """Whether edges are drawn by masses of their own: see `edge_masses`."""
     masses: np.ndarray
@@ -103,6 +111,7 @@ class SaintSampler(PresampledSampler):
         size: int | None = None,
         roots: int | None = None,
         length: int | None = None,
+        uniform: float = 0.5,
         subgraphs: int | None = None,
         coverage: float = 50,
     ) -> None:
@@ -110,6 +119,7 @@ class SaintSampler(PresampledSampler):
         self.kind = word("saint", "kind", kind, OPTIONS, "kind=walk")
         self.size, self.roots, self.length = size, roots, length
         self.subgraphs = subgraphs
+        self.uniform = below_one("saint", "uniform", uniform, "kind=node,uniform=0.5")
         for option, value in self._counts().items():
             if value is not None:
                 example = DEFAULTS.get(option, 2)
@@ -149,6 +159,11 @@ class SaintSampler(PresampledSampler):
             draws = max(draws, round(wanted / each))
         sampler.count = max(draws // sampler.num_subgraphs, 1)
         sampler.num_drawn = sampler.count * each
+        sampler.floor = 0.0
+        if self.kind == "node" and self.uniform:
+            degree = some_degrees(graph)
+            norms = np.divide(1, degree, where=degree > 0, out=np.zeros(len(degree)))
+            sampler.floor = float(norms.mean()) * self.uniform / (1 - self.uniform)
         sampler.has_edge_masses = self.kind == "edge" and graph.schema.directed
         return sampler
 
@@ -163,7 +178,7 @@ class SaintSampler(PresampledSampler):
         """
         data = super().part_data(block, source)
         if self.kind == "node":
-            data |= node_masses(block, source)
+            data |= node_masses(block, source, self.floor)
         elif self.kind == "edge":
             data |= edge_masses(block, source)
         return data
@@ -283,4 +298,6 @@ class SaintSampler(PresampledSampler):
     def fingerprint(self) -> dict[str, Any]:
         """Return the options."""
         known = {"kind": self.kind, **self._counts(), "coverage": self.coverage}
+        if self.kind == "node":
+            known["uniform"] = self.uniform
         return {"sampler": self.name, **known}

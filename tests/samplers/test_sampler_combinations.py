@@ -140,6 +140,8 @@ def refused(text, way):
         return "is a vertex-cut"
     if way == "pairs" and chooses_seeds(text):
         return "no single nodes|does not say that it multiplies"
+    if way == "numbers" and chooses_seeds(text):
+        return "values of their own"
     if way == "pairs" and "readout=mean" in text:
         return "use readout='seed'"
     return None

@@ -87,8 +87,8 @@ SAMPLERS: dict[str, KnownSampler] = {
         "order of the partition, subgraphs",
         chooses_seeds=True,
         absent={
-            "size": "2000 (kind=node, edge)",
-            "roots": "1000 (kind=walk)",
+            "size": "2000 (kind=node, edge), more where few nodes are for training",
+            "roots": "1000 (kind=walk), likewise",
             "length": "2 (kind=walk)",
             "subgraphs": "num_parts",
         },
@@ -101,7 +101,7 @@ SAMPLERS: dict[str, KnownSampler] = {
         "clusters, subgraphs",
         chooses_seeds=True,
         absent={
-            "clusters": "an eighth of the store's",
+            "clusters": "an eighth of all, more where few nodes are for training",
             "subgraphs": "num_parts",
         },
     ),
