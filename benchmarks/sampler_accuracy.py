@@ -45,13 +45,15 @@ TEXTS = (
 def trainer_of(setup: Setup, path: str, text: str, seed: int) -> daskgnn.Trainer:
     """Return a trainer in this process."""
     graph = daskgnn.open_graph(path, PARTS)
-    takes = SAMPLERS[text.partition(":")[0]].takes_fan_outs
-    fan_outs = {"num_neighbors": list(setup.fan_out)} if takes else {}
+    known, given = SAMPLERS[text.partition(":")[0]], {}
+    if known.takes_fan_outs:
+        given["num_neighbors"] = list(setup.fan_out)
+    if not known.chooses_seeds:
+        given["batch_size"] = setup.batch
     return daskgnn.Trainer(
         model_of(setup, graph, seed),
         graph,
         sampler=text,
-        batch_size=setup.batch,
         normalize_features=setup.normalize,
         weight_decay=setup.weight_decay,
         seed=seed,
@@ -59,7 +61,7 @@ def trainer_of(setup: Setup, path: str, text: str, seed: int) -> daskgnn.Trainer
         client=None,
         progress=None,
         window=4,
-        **fan_outs,
+        **given,
     )
 
 

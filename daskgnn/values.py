@@ -47,19 +47,3 @@ def fan_outs(name: str, value: Any) -> list[int | float]:
                 "neighbours, or a share of them in (0, 1], as in 0.25"
             )
     return [int(k) if is_whole(k) else float(k) for k in values]
-
-
-def check_whole(name: str, given: Any, call: str) -> None:
-    """Refuse what is no whole number of at least 1; `call` is a right one."""
-    if not is_whole(given) or given < 1:
-        raise InputError(
-            f"{name}={given!r}, expected a whole number of at least 1: {call}"
-        )
-
-
-def check_inside(name: str, given: Any, call: str) -> None:
-    """Refuse what is no number between 0 and 1; `call` is a right one."""
-    if not is_number(given) or not 0 < given < 1:
-        raise InputError(
-            f"{name}={given!r}, expected a number above 0 and below 1: {call}"
-        )

@@ -15,7 +15,7 @@ def samplers() -> None:
 
     They are chosen with "daskgnn train --sampler NAME[:OPTION=VALUE,...]".
     """
-    from daskgnn.train.options.samplers import SAMPLERS, options_of
+    from daskgnn.train.options.samplers import SAMPLERS, options_in_words
 
     rows = [
         {
@@ -30,5 +30,5 @@ def samplers() -> None:
     click.echo("\noptions and their defaults:")
     for name, known in SAMPLERS.items():
         fan_outs = ["--num-neighbors"] if known.takes_fan_outs else []
-        shown = [f"{option}={value}" for option, value in options_of(name).items()]
-        click.echo(f"  {name}: {', '.join(fan_outs + shown) or 'none'}")
+        shown = [f"{o}={words}" for o, words in options_in_words(name).items()]
+        click.echo(f"  {name}: {', '.join(fan_outs + shown)}")

@@ -83,17 +83,15 @@ def large_graphs() -> AbstractContextManager[Any]:
     return silent
 
 
-def informed(
+def gather_summaries(
     executor: Executor, packed: PackedSampler, blocks: Blocks, run: str
-) -> Sampler:
-    """Return a sampler that knows what parts must know of each other.
+) -> list[dict[str, np.ndarray]]:
+    """Return what parts must know of each other, by part.
 
-    The parts are waited for only if there is such.
+    The parts are waited for only if there is such; else the list is empty.
     """
-    sampler = packed.sampler
-    overridden = type(sampler).summarize is not Sampler.summarize
-    if not overridden or not sampler.needs_summaries:
-        return sampler
+    if not has_summaries(packed.sampler):
+        return []
     tasks: dict[Any, Any] = {}
     for part, key in enumerate(blocks.keys):
         name = ("summarize", run, part)
@@ -101,7 +99,13 @@ def informed(
     executor.submit(tasks, list(tasks))
     found = executor.result(list(tasks))
     executor.release(list(tasks))
-    return sampler.with_summaries(found)
+    return list(found)
+
+
+def has_summaries(sampler: Sampler) -> bool:
+    """Return whether parts must know something of each other."""
+    overridden = type(sampler).summarize is not Sampler.summarize
+    return overridden and sampler.needs_summaries
 
 
 def _summary(packed: PackedSampler, blocks: PartBlocks) -> dict[str, np.ndarray]:

@@ -42,17 +42,19 @@ class StepSize:
     nodes: int
     edges: int
     nbytes: int
+    kept: int = 0
+    """Bytes that the sampler keeps beside the rows of a part, whatever the steps."""
 
 
 def estimate_step(
     graph: Graph, sampler: Sampler, batch_size: int, first_aggregation: str | None
 ) -> StepSize:
     """Estimate a prepared step of one part from what its sampler expects."""
-    stats = GraphStats(graph.num_nodes, graph.num_edges)
+    stats = GraphStats(graph.num_nodes, graph.num_edges, graph.num_parts)
     size = sampler.estimate(stats, -(-batch_size // graph.num_parts))
     rows = 2 * size.computed if first_aggregation else size.nodes
     nbytes = rows * graph.num_features * 4 + size.edges * 12 + size.nodes * 24
-    return StepSize(int(size.nodes), int(size.edges), int(nbytes))
+    return StepSize(int(size.nodes), int(size.edges), int(nbytes), int(size.kept))
 
 
 def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
@@ -162,7 +164,8 @@ class MemoryPlan:
     parts: int
     """Parts of the fullest worker."""
     block_bytes: int
-    """Their blocks: rows of the graph, features unless on the disk, labels."""
+    """Their blocks: rows of the graph, features unless on the disk, labels, and what
+    the sampler keeps beside them."""
     window: int
     """Steps of a window."""
     window_bytes: int
@@ -217,7 +220,7 @@ def plan_memory(
         If not even windows of one step fit, naming what to lower.
     """
     parts = parts_per_worker(graph.num_parts, num_workers)
-    blocks = estimate_blocks(graph, feature_dtype) + cache_bytes
+    blocks = estimate_blocks(graph, feature_dtype) + cache_bytes + step.kept
     process = PROCESS_BYTES if num_workers else 0
     window = plan_window(step, budget, parts, blocks, process)
     return MemoryPlan(

@@ -80,7 +80,7 @@ def _tally(
     """Return a part's counts after a window."""
     sampler: Any = how.sampler
     sets = [message.value for message in asked]
-    found: Counts = sampler.tally(blocks.rows, counts, sets, how.book, how.threads)
+    found: Counts = sampler.tally(blocks.rows, counts, sets, how.book)
     return found
 
 

@@ -147,10 +147,17 @@ class Walkers:
         return NodeSets.join(found, dtype)
 
 
-def node_masses(block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
+def node_masses(
+    block: AdjacencyBlock, source: Any, floor: float = 0.0
+) -> dict[str, np.ndarray]:
     """Return what a part's nodes are drawn in proportion to, added up.
 
     Whole numbers, so that sums over parts do not depend on how the graph is cut.
+
+    Parameters
+    ----------
+    floor : float
+        Added to the norm of every node.
 
     Returns
     -------
@@ -158,7 +165,7 @@ def node_masses(block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
         "mass", int64 [n + 1]: node i has those from ``mass[i]`` to ``mass[i + 1] - 1``,
         the squared norm of its column of the adjacency divided by the rows' degrees.
     """
-    norms = column_norms(block, source, "mean")
+    norms = column_norms(block, source, "mean") + floor
     masses = np.maximum(np.rint(norms * _UNIT), norms > 0)
     return {"mass": offsets(masses.astype(np.int64))}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ROWS, DEGREE = 8, 5
 """Nodes of each made-up part, and neighbours of each node."""
+_CLUSTER = 4
+"""Nodes of each made-up cluster."""
 
 
 def check_sampler(
@@ -93,7 +95,13 @@ class MadeUpSource:
     """A source for the small graph on which samplers are checked."""
 
     schema = SimpleNamespace(
-        num_nodes=2 * ROWS, num_edges=2 * ROWS * DEGREE, directed=True, weighted=False
+        num_nodes=2 * ROWS,
+        num_edges=2 * ROWS * DEGREE,
+        directed=True,
+        weighted=False,
+        on_demand=False,
+        tables=("original_ids",),
+        splits={"train": np.arange(2 * ROWS)},
     )
 
     def load_rows(self, start: int, stop: int) -> AdjacencyBlock:
@@ -112,6 +120,24 @@ class MadeUpSource:
         """Return int64 [n]: original ids are storage ids, all else is 0."""
         ids = np.asarray(ids, np.int64)
         return ids if table == "original_ids" else np.zeros_like(ids)
+
+
+class MadeUpGraph:
+    """The small graph, for samplers that must know the one they draw from."""
+
+    name, held_book = "made-up", None
+    num_nodes, num_edges = MadeUpSource.schema.num_nodes, MadeUpSource.schema.num_edges
+    num_clusters = num_nodes // _CLUSTER
+    clusters = SimpleNamespace(bounds=np.arange(num_clusters + 1) * _CLUSTER)
+    partitioner: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self, source: Any, num_parts: int, index_dtype: DTypeLike = np.int32
+    ) -> None:
+        self.source, self.schema = source, source.schema
+        self.splits = self.schema.splits
+        self.num_parts, self.index_dtype = num_parts, np.dtype(index_dtype)
+        self.partition_book = np.arange(num_parts + 1) * self.num_nodes // num_parts
 
 
 class _Watched(Sampler):

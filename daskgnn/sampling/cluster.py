@@ -10,8 +10,9 @@ from daskgnn.errors import InputError
 from daskgnn.kernels.counter import PERMUTATION, derive_key, keys_below
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.induced import NodeSets
-from daskgnn.sampling.induced import Subgraphs, SubgraphSampler, check_size
-from daskgnn.sampling.size import SampleSize
+from daskgnn.sampling.induced import Subgraphs, SubgraphSampler
+from daskgnn.sampling.optionchecks import whole
+from daskgnn.sampling.size import SampleSize, default_share
 from daskgnn.sampling.steps import StepPlan
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class ClusterSampler(SubgraphSampler):
     ----------
     clusters : int, optional
         Clusters of a step, over all parts; by default an eighth of the graph's, at
-        least one a subgraph.
+        least one a subgraph, or as many as have 32 training nodes on average (of a
+        large graph, at most 32,768 nodes).
     subgraphs : int, optional
         Subgraphs of a step, over all parts; by default one a part.
 
@@ -66,6 +68,7 @@ class ClusterSampler(SubgraphSampler):
     """
 
     name = "cluster"
+    size_options = ("clusters", "subgraphs")
     rounds = 1
     num_clusters: int
     """`clusters`, as it is used."""
@@ -81,23 +84,13 @@ class ClusterSampler(SubgraphSampler):
     def __init__(
         self, clusters: int | None = None, subgraphs: int | None = None
     ) -> None:
-        right = "cluster:clusters=8"
-        if clusters is not None:
-            clusters = check_size("cluster", "clusters", clusters, right)
-        if subgraphs is not None:
-            subgraphs = check_size(
-                "cluster", "subgraphs", subgraphs, "cluster:subgraphs=2"
-            )
-        self.clusters = clusters
-        self.subgraphs = subgraphs
+        for option, value in {"clusters": clusters, "subgraphs": subgraphs}.items():
+            if value is not None:
+                whole("cluster", option, value, f"{option}=8")
+        self.clusters, self.subgraphs = clusters, subgraphs
 
     def check(self, graph: Any) -> None:
         """Check that a graph has so many clusters.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is to be trained on.
 
         Raises
         ------
@@ -118,18 +111,6 @@ class ClusterSampler(SubgraphSampler):
     def for_graph(self, graph: Any, num_layers: int) -> ClusterSampler:
         """Return the sampler as it is used with a graph and a model.
 
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-        num_layers : int
-            Number of layers of the model.
-
-        Returns
-        -------
-        ClusterSampler
-            A copy.
-
         Raises
         ------
         InputError
@@ -140,7 +121,9 @@ class ClusterSampler(SubgraphSampler):
         alike = type(graph)(graph.source, subgraphs)
         train = graph.splits.get("train", np.empty(0, np.int64))
         sampler.num_clusters = self.clusters or max(
-            min(subgraphs, graph.num_clusters), graph.num_clusters // STEPS
+            min(subgraphs, graph.num_clusters),
+            graph.num_clusters // STEPS,
+            round(default_share(graph) * graph.num_clusters),
         )
         sampler.bounds = np.asarray(bounds, np.int64)
         sampler.groups = np.searchsorted(bounds, alike.partition_book)
@@ -155,20 +138,6 @@ class ClusterSampler(SubgraphSampler):
     def steps(self, targets: Targets, seed: int, num_parts: int) -> ClusterSteps:
         """Return which clusters each step has.
 
-        Parameters
-        ----------
-        targets : Targets
-            The training targets.
-        seed : int
-            Seed of the run.
-        num_parts : int
-            Number of parts.
-
-        Returns
-        -------
-        ClusterSteps
-            The plan.
-
         Raises
         ------
         InputError
@@ -180,88 +149,33 @@ class ClusterSampler(SubgraphSampler):
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> Subgraphs:
-        """Return the clusters of a part's subgraphs.
-
-        Parameters
-        ----------
-        seeds : list of numpy.ndarray
-            int64 [s, m] for each step: clusters of each subgraph, filled up with -1.
-        step_keys : numpy.ndarray
-            uint64 [W], of the window's steps.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Subgraphs
-            The frontier.
-        """
+        """Return the clusters of a part's subgraphs: rows of seeds end with -1s."""
         rows = [np.sort(row[row >= 0]) for step in seeds for row in step]
         steps = offsets([len(step) for step in seeds])
         return Subgraphs(NodeSets.join(rows, np.int64), steps)
 
     def _set_bounds(self, book: PartitionBook) -> np.ndarray:
-        """Return the first cluster of each part.
-
-        Parameters
-        ----------
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 [P + 1].
-        """
+        """Return the first cluster of each part, int64 [P + 1]."""
         return np.searchsorted(self.bounds, book.bounds)
 
     def _nodes_of(self, members: np.ndarray) -> np.ndarray:
-        """Return the nodes of some clusters.
-
-        Parameters
-        ----------
-        members : numpy.ndarray
-            int64 [m], ascending numbers of clusters.
-
-        Returns
-        -------
-        numpy.ndarray
-            int [n], ascending storage ids.
-        """
+        """Return the nodes of some clusters, ascending."""
         ends = zip(self.bounds[members], self.bounds[members + 1], strict=True)
         ids = [np.arange(*run, dtype=self.index_dtype) for run in ends]
         return np.concatenate([np.empty(0, self.index_dtype), *ids])
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
-        """Estimate what one step of one part samples: clusters of mean size.
-
-        Parameters
-        ----------
-        stats : GraphStats
-            Size of the graph.
-        num_seeds : int
-            Not used: the clusters say what a step has.
-
-        Returns
-        -------
-        SampleSize
-            Nodes and edges.
-        """
+        """Estimate what one step of one part samples: clusters of mean size."""
         each = self.num_clusters / self.num_subgraphs
         # Subgraphs without training nodes are left out.
         lacking = np.mean(self.train_counts == 0) ** each
         share = (1 - lacking) * each * self.most_in_part / len(self.train_counts)
         nodes = stats.num_nodes * share
-        return SampleSize(nodes, nodes, stats.num_edges * share * self.kept_share)
+        edges = stats.num_edges * share * self.kept_share
+        return SampleSize(nodes, nodes, edges, stats.num_nodes / stats.num_parts)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the options.
-
-        Returns
-        -------
-        dict
-            "sampler", "clusters" and "subgraphs".
-        """
+        """Return the options."""
         known = {"clusters": self.clusters, "subgraphs": self.subgraphs}
         return {"sampler": self.name, **known}
 
@@ -289,18 +203,7 @@ class ClusterSteps(StepPlan):
         self.seeds_per_step = max(int(mean), 1)
 
     def starts(self, epoch: int, step: int) -> np.ndarray:
-        """Return the clusters of each subgraph of a step.
-
-        Parameters
-        ----------
-        epoch, step : int
-            From 0.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 [s, m], each row ascending and filled up with -1.
-        """
+        """Return the clusters of each subgraph of a step."""
         clusters = np.sort(self._chosen(epoch, step))
         ends = np.searchsorted(clusters, self._groups)
         rows = np.full((len(ends) - 1, int(np.diff(ends).max())), -1, np.int64)
@@ -310,18 +213,7 @@ class ClusterSteps(StepPlan):
         return rows
 
     def num_targets(self, epoch: int, step: int) -> int:
-        """Return the number of training nodes in the clusters of a step.
-
-        Parameters
-        ----------
-        epoch, step : int
-            From 0.
-
-        Returns
-        -------
-        int
-            The number.
-        """
+        """Return the number of training nodes in the clusters of a step."""
         return int(self._counts[self._chosen(epoch, step)].sum())
 
     def _chosen(self, epoch: int, step: int) -> np.ndarray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.entries import PartRows
+    from daskgnn.sampling.size import GraphStats
 
 SAMPLE_BY = ("uniform", "edge_weight", "degree")
 """What neighbours are drawn in proportion to, beside an array over nodes."""
@@ -81,15 +82,17 @@ def check_drawable(graph: Any, sample_by: str | np.ndarray) -> None:
         )
 
 
-def check_whole_rows(graph: Any, what: str, instead: str) -> None:
-    """Refuse a graph whose parts do not hold whole rows in memory.
+def check_undivided_rows(
+    graph: Any, what: str, instead: str = "use sampler='neighbor'"
+) -> None:
+    """Refuse a vertex-cut, which divides rows among parts.
 
     Parameters
     ----------
     what : str
-        What needs them.
+        What needs whole rows.
     instead : str
-        What can be used, as in "use sample_by='uniform'".
+        What can be used.
 
     Raises
     ------
@@ -102,6 +105,19 @@ def check_whole_rows(graph: Any, what: str, instead: str) -> None:
             f"(method {graph.partitioner['method']!r}): {instead}, or "
             "partition it with method='fennel'"
         )
+
+
+def check_whole_rows(
+    graph: Any, what: str, instead: str = "use sampler='neighbor'"
+) -> None:
+    """Refuse a graph whose parts do not hold whole rows in memory: see above.
+
+    Raises
+    ------
+    InputError
+        In one line.
+    """
+    check_undivided_rows(graph, what, instead)
     if graph.schema.on_demand:
         raise InputError(
             f"{what} needs whole rows in memory, and those of graph {graph.name!r} are "
@@ -135,6 +151,13 @@ def draw_weights(
             "negative one or none: use sample_by='uniform' or repair the weights"
         )
     return weights
+
+
+def weight_bytes(stats: GraphStats, sample_by: str | np.ndarray) -> float:
+    """Return about how many bytes `draw_weights` adds to those of a part's rows."""
+    if isinstance(sample_by, str) and sample_by in ("uniform", "edge_weight"):
+        return 0.0
+    return 4 * stats.num_edges / stats.num_parts
 
 
 def drawable_of(block: AdjacencyBlock, weights: np.ndarray) -> np.ndarray:

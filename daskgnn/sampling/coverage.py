@@ -142,36 +142,22 @@ class PresampledSteps(StepPlan):
         self._starts = np.arange(num_subgraphs)[:, None]
 
     def starts(self, epoch: int, step: int) -> np.ndarray:
-        """Return the numbers of a step's subgraphs.
-
-        Parameters
-        ----------
-        epoch, step : int
-            From 0.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 [s, 1].
-        """
+        """Return the numbers of a step's subgraphs."""
         return self._starts
 
     def num_targets(self, epoch: int, step: int) -> int:
-        """Return the mean number of training nodes of a step.
-
-        Parameters
-        ----------
-        epoch, step : int
-            From 0.
-
-        Returns
-        -------
-        int
-            The number.
-        """
+        """Return the mean number of training nodes of a step."""
         return self.seeds_per_step
 
 
 def distinct(draws: float, num_nodes: int) -> float:
     """Return about how many different nodes are drawn."""
     return num_nodes * (1 - np.exp(-draws / num_nodes))
+
+
+def draws_for(share: float, num_nodes: int) -> float:
+    """Return about how many draws give a share of different nodes: nine tenths at most.
+
+    The inverse of `distinct`.
+    """
+    return float(-num_nodes * np.log1p(-min(share, 0.9)))

@@ -53,11 +53,6 @@ class FanOutSampler(Sampler):
     def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
         """Return whether a part has neighbours that can be drawn, of weighted draws.
 
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the part.
-
         Returns
         -------
         dict of numpy.ndarray
@@ -70,16 +65,6 @@ class FanOutSampler(Sampler):
     ) -> FanOutSampler:
         """Return the sampler, if some neighbour can be drawn.
 
-        Parameters
-        ----------
-        summaries : sequence of dict
-            What `summarize` has returned, by part.
-
-        Returns
-        -------
-        FanOutSampler
-            The sampler as it is.
-
         Raises
         ------
         InputError
@@ -91,53 +76,15 @@ class FanOutSampler(Sampler):
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> WindowNodes:
-        """Return the seeds as the first nodes of each step.
-
-        Parameters
-        ----------
-        seeds : list of numpy.ndarray
-            int [k] for each of W steps: the part's seeds, distinct storage ids.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        WindowNodes
-            The frontier.
-        """
+        """Return the seeds as the first nodes of each step."""
         return first_nodes(seeds, step_keys)
 
     def request(
         self, frontier: WindowNodes, round: int, owner: int, book: PartitionBook
     ) -> Request:
-        """Return the nodes that a part owns of those whose rows are wanted next.
-
-        Parameters
-        ----------
-        frontier : WindowNodes
-            The part's frontier.
-        round : int
-            Number of the hop, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Request
-            Storage ids, step after step.
-        """
+        """Return the nodes that a part owns of those whose rows are wanted next."""
         return request(frontier, book, owner)
 
     def neighbors_per_layer(self) -> tuple[int, ...]:
-        """Return the fan-outs.
-
-        Returns
-        -------
-        tuple of int
-            One for each layer; a very large number for all neighbours or a share.
-        """
+        """Return the fan-outs."""
         return self.fan_out.limits

@@ -15,6 +15,7 @@ from daskgnn.kernels.layerwise import Histogram, Offer, Terms, layer_keys
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.threads import for_each
 from daskgnn.sampling.layerwise import LayerwiseSampler
+from daskgnn.sampling.size import some_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
     from daskgnn.kernels.layerrows import LayerWindow
+    from daskgnn.sampling.size import GraphStats, SampleSize
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class FastGCNSampler(LayerwiseSampler):
         "replacement": `size` independent draws, as published. Both are unbiased.
     adjacency : {"gcn", "mean"}, default "gcn"
         The entries of A: ``w / sqrt((s_v + 1) (s_u + 1))`` with the weighted degrees
-        *s*, or one over the degree of v, whatever the weights.
+        *s*, or one over the degree of v, whatever the weights. With "gcn" edges of
+        weight 0 are never drawn: a model that ignores weights needs "mean".
     skip : bool, default False
         Whether the seeds and the nodes of the layers before are forced into each
         layer: edges between them are never missing.
@@ -88,6 +91,9 @@ class FastGCNSampler(LayerwiseSampler):
 
     name = "fastgcn"
     forms = ("poisson", "replacement")
+    degrees: tuple[np.ndarray, np.ndarray] | None = None
+    """Degrees of some nodes, and how many of these have each; None before `for_graph`.
+    """
 
     def __init__(
         self,
@@ -108,13 +114,6 @@ class FastGCNSampler(LayerwiseSampler):
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
         """Return what the part's nodes are drawn in proportion to.
 
-        Parameters
-        ----------
-        block : AdjacencyBlock
-            The part's rows.
-        source : GraphSource
-            Where the rest of the graph is read from.
-
         Returns
         -------
         dict of numpy.ndarray
@@ -124,11 +123,6 @@ class FastGCNSampler(LayerwiseSampler):
 
     def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
         """Return how many nodes of the part have norms of which size.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the part, with its `part_data`.
 
         Returns
         -------
@@ -141,23 +135,13 @@ class FastGCNSampler(LayerwiseSampler):
     def with_summaries(self, summaries: Sequence[dict[str, np.ndarray]]) -> Self:
         """Return the sampler with the probabilities that follow from all parts' norms.
 
-        Parameters
-        ----------
-        summaries : sequence of dict
-            What `summarize` has returned, by part.
-
-        Returns
-        -------
-        FastGCNSampler
-            A copy.
-
         Raises
         ------
         InputError
             If all norms are zero.
         """
         offers = [Offer(Histogram(**part), np.empty(0)) for part in summaries]
-        terms = Terms.of(self.form, int(self.size), offers)
+        terms = Terms.of(self.form, self.size, offers)
         if terms.total <= 0:
             raise InputError(
                 "sampler 'fastgcn': no edge has a weight other than 0, so that all "
@@ -170,24 +154,7 @@ class FastGCNSampler(LayerwiseSampler):
     def request(
         self, frontier: LayerWindow, round: int, owner: int, book: PartitionBook
     ) -> Any:
-        """Return nothing in the first round; then see `LayerwiseSampler.request`.
-
-        Parameters
-        ----------
-        frontier : LayerWindow
-            The part's frontier.
-        round : int
-            Number of the round, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Request
-            The request.
-        """
+        """Return nothing in the first round; then see `LayerwiseSampler.request`."""
         if round == 0:
             return nothing(len(frontier.steps))
         return super().request(frontier, round, owner, book)
@@ -201,28 +168,7 @@ class FastGCNSampler(LayerwiseSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Draw the part's nodes of all layers; then see `LayerwiseSampler.answer`.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : Request
-            The request.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        round : int
-            Number of the round, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        DrawnLayers or SampledRows
-            Nodes or rows.
-        """
+        """Draw the part's nodes of all layers; then see `LayerwiseSampler.answer`."""
         if round:
             return super().answer(rows, asked, step_keys, round, book, threads)
         assert self.terms is not None  # since `with_summaries`
@@ -253,28 +199,7 @@ class FastGCNSampler(LayerwiseSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> LayerWindow:
-        """Keep what the part has drawn; then see `LayerwiseSampler.merge`.
-
-        Parameters
-        ----------
-        frontier : LayerWindow
-            The part's frontier before.
-        answers : dict
-            Nodes or rows by part.
-        round : int
-            Number of the round, from 0.
-        part : int
-            Number of the part.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        LayerWindow
-            The frontier.
-        """
+        """Keep what the part has drawn; then see `LayerwiseSampler.merge`."""
         if round == 0:
             return replace(frontier, own=answers[part])
         return super().merge(frontier, answers, round, part, book, threads)
@@ -305,6 +230,31 @@ class FastGCNSampler(LayerwiseSampler):
             forced = [ids for ids, _ in steps]
             out.append(Members.joined(steps))
         return tuple(out)
+
+    def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
+        """Estimate what one step of one part samples, and the norms that are kept."""
+        size = super().estimate(stats, num_seeds)
+        return replace(size, kept=8 * stats.num_nodes / stats.num_parts)
+
+    def for_graph(self, graph: Any, num_layers: int) -> Self:
+        """Return the sampler for a model of so many layers."""
+        made = super().for_graph(graph, num_layers)
+        if graph is not None:
+            made.degrees = np.unique(some_degrees(graph), return_counts=True)
+        return made
+
+    def _edge_share(self, share: float) -> float:
+        """Return the share of edges from drawn nodes: those with many are likelier."""
+        if self.degrees is None:
+            return share
+        degree, counts = self.degrees
+        # Their columns' norms, if all neighbours had one degree.
+        norm = degree / (degree + 1) if self.adjacency == "gcn" else degree
+        expected, scale = share * counts.sum(), 1.0
+        for _ in range(20):
+            drawn = np.minimum(1.0, scale * norm)
+            scale *= expected / max(float(counts @ drawn), 1e-9)
+        return float((counts * degree) @ drawn / max(counts @ degree, 1))
 
     def _drawable(self, edges: float) -> float:
         """Return that all nodes can be drawn."""

@@ -20,8 +20,8 @@ from daskgnn.kernels.induced import (
 )
 from daskgnn.kernels.threads import for_each
 from daskgnn.kernels.union import join_subgraphs
+from daskgnn.sampling.columns import check_undivided_rows
 from daskgnn.sampling.sampler import Sampler
-from daskgnn.values import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +58,8 @@ class SubgraphSampler(Sampler):
     """Of the sampler, in messages."""
     subgraphs: int | None
     """Number of subgraphs of a step, over all parts; None for one a part."""
+    size_options: tuple[str, ...] = ("subgraphs",)
+    """Options that say how large a step is; None where they follow from the graph."""
     num_layers: int = 0
     any_depth = True
     num_subgraphs: int
@@ -71,18 +73,6 @@ class SubgraphSampler(Sampler):
 
     def for_graph(self, graph: Any, num_layers: int) -> Any:
         """Return the sampler as it is used with a graph and a model.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-        num_layers : int
-            Number of layers of the model.
-
-        Returns
-        -------
-        Sampler
-            A copy.
 
         Raises
         ------
@@ -101,30 +91,15 @@ class SubgraphSampler(Sampler):
     def check(self, graph: Any) -> None:
         """Check that parts have whole rows.
 
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is to be trained on.
-
         Raises
         ------
         InputError
-            If the graph is a vertex-cut.
+            If it is a vertex-cut.
         """
-        if graph.held_book is not None:
-            raise InputError(
-                f"sampler {self.name!r} needs undivided rows, and graph "
-                f"{graph.name!r} is a vertex-cut (method "
-                f"{graph.partitioner['method']!r}): partition it with method='fennel'"
-            )
+        check_undivided_rows(graph, f"sampler {self.name!r}")
 
     def _check_targets(self, targets: Targets) -> None:
         """Refuse targets other than the nodes of the training split.
-
-        Parameters
-        ----------
-        targets : Targets
-            The training targets.
 
         Raises
         ------
@@ -132,9 +107,11 @@ class SubgraphSampler(Sampler):
             In one line.
         """
         if not targets.are_nodes():
+            single = targets.nodes.shape[1] == 1
+            what = "have values of their own" if single else "are no single nodes"
             raise InputError(
                 f"sampler {self.name!r} chooses nodes to train on, and the task's "
-                "targets are no single nodes: use sampler='neighbor'"
+                f"targets {what}: use sampler='neighbor'"
             )
         if _digest(targets.nodes[:, 0]) != self.train_digest:
             raise InputError(
@@ -145,13 +122,6 @@ class SubgraphSampler(Sampler):
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
         """Return which nodes are for training.
-
-        Parameters
-        ----------
-        block : AdjacencyBlock
-            The part's rows.
-        source : object
-            Its ``schema.splits`` has the training nodes.
 
         Returns
         -------
@@ -166,57 +136,18 @@ class SubgraphSampler(Sampler):
     def request(
         self, frontier: Any, round: int, owner: int, book: PartitionBook
     ) -> Any:
-        """Return the sets of those subgraphs that a part has nodes of.
-
-        Parameters
-        ----------
-        frontier : Subgraphs
-            The part's frontier.
-        round : int
-            Number of the round, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        NodeSets
-            A set for each subgraph of the window; empty where there is nothing to ask.
-        """
+        """Return the sets of those subgraphs that a part has nodes of."""
         low, high = (int(bound) for bound in self._set_bounds(book)[owner : owner + 2])
         sets = [frontier.sets.of(number) for number in range(len(frontier.sets))]
         asked = [s if _any_between(s, low, high) else s[:0] for s in sets]
         return NodeSets.join(asked, frontier.sets.ids.dtype)
 
     def _set_bounds(self, book: PartitionBook) -> np.ndarray:
-        """Return where each part begins among the numbers that sets consist of.
-
-        Parameters
-        ----------
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 [P + 1]; by default, of nodes.
-        """
+        """Return where each part begins among what sets consist of: int64 [P + 1]."""
         return book.bounds
 
     def _nodes_of(self, members: np.ndarray) -> np.ndarray:
-        """Return the nodes of a set, which may consist of something else.
-
-        Parameters
-        ----------
-        members : numpy.ndarray
-            int [m].
-
-        Returns
-        -------
-        numpy.ndarray
-            int [n], ascending storage ids; by default, `members`.
-        """
+        """Return the nodes of a set, ascending: it may consist of something else."""
         return members
 
     def answer(
@@ -228,28 +159,7 @@ class SubgraphSampler(Sampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Return the rows of the subgraphs' nodes, with the neighbours that are there.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : NodeSets
-            The nodes of each subgraph.
-        step_keys : numpy.ndarray
-            uint64 [W], of the window's steps.
-        round : int
-            Number of the round, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        SubgraphRows
-            Rows for each subgraph.
-        """
+        """Return the rows of the subgraphs' nodes, with neighbours that are inside."""
         found = self._of_sets(rows, asked, book, threads, partial(induced_rows, rows))
         return SubgraphRows(tuple(found))
 
@@ -261,26 +171,10 @@ class SubgraphSampler(Sampler):
         threads: int,
         function: Callable[[np.ndarray, np.ndarray], Any],
     ) -> list[Any]:
-        """Return what a function says of each set and the part's own nodes of it.
+        """Return what a function says of each set; None of those not asked for.
 
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : NodeSets
-            The sets that are asked for; empty ones are not.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int
-            Threads that may be used.
-        function : callable
-            (set of nodes as of `member_words`, int64 [r] rows counted from the part's
-            first one) -> anything.
-
-        Returns
-        -------
-        list
-            One for each set, None for empty ones.
+        It is given the set, as of `member_words`, and the part's own nodes of it,
+        int64 [r], counted from the part's first row.
         """
         block = rows.block
 
@@ -305,28 +199,7 @@ class SubgraphSampler(Sampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Return the graph of each step.
-
-        Parameters
-        ----------
-        frontier : Subgraphs
-            The part's frontier before.
-        answers : dict of SubgraphRows
-            Rows by part.
-        round : int
-            Number of the round, from 0.
-        part : int
-            Number of the part.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        list of SampledGraph
-            One for each step.
-        """
+        """Return the graph of each step."""
         given = [answers[owner].subgraphs for owner in sorted(answers)]
 
         def joined(step: tuple[int, int]) -> SampledGraph:
@@ -339,19 +212,16 @@ class SubgraphSampler(Sampler):
         return for_each(joined, list(pairwise(frontier.steps.tolist())), threads)
 
     def finish(self, frontier: list[SampledGraph]) -> list[SampledGraph]:
-        """Return the graph of each step.
-
-        Parameters
-        ----------
-        frontier : list of SampledGraph
-            As merged.
-
-        Returns
-        -------
-        list of SampledGraph
-            The same.
-        """
+        """Return the graph of each step."""
         return frontier
+
+
+def with_default_sizes(sampler: SubgraphSampler) -> SubgraphSampler:
+    """Return a copy that fits a graph of any size."""
+    found = copy.copy(sampler)
+    for option in sampler.size_options:
+        setattr(found, option, None)
+    return found
 
 
 def _rows_of(
@@ -371,19 +241,3 @@ def _any_between(members: np.ndarray, low: int, high: int) -> bool:
 def _digest(ids: np.ndarray) -> str:
     """Return a short name of some ids."""
     return hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
-
-
-def check_size(sampler: str, option: str, value: Any, corrected: str) -> int:
-    """Return a whole number of at least 1.
-
-    Raises
-    ------
-    InputError
-        In one line.
-    """
-    if not is_whole(value) or value < 1:
-        raise InputError(
-            f"sampler {sampler!r}: {option}={value!r}, expected a whole number of at "
-            f"least 1, as in sampler={corrected!r}"
-        )
-    return int(value)

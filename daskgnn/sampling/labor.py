@@ -17,10 +17,12 @@ from daskgnn.sampling.columns import (
     column_names,
     draw_weights,
     named_sample_by,
+    weight_bytes,
 )
 from daskgnn.sampling.fanout import FanOutSampler
+from daskgnn.sampling.optionchecks import switch, whole, word
 from daskgnn.sampling.size import SampleSize
-from daskgnn.values import fan_outs, is_whole
+from daskgnn.values import fan_outs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,37 +113,25 @@ class LaborSampler(FanOutSampler):
     ) -> None:
         given = tuple(fan_outs("num_neighbors", num_neighbors))
         super().__init__(FanOut(given), sample_by)
-        self.variant = _one_of("variant", str(variant), VARIANTS)
-        self.estimator = _one_of("estimator", estimator, ESTIMATORS)
+        self.variant = word("labor", "variant", str(variant), VARIANTS)
+        self.estimator = word("labor", "estimator", estimator, ESTIMATORS)
         self.iterations = iterations
         self.updates = _updates(self.variant, iterations)
-        self.shared = bool(shared)
+        self.shared = switch("labor", "shared", shared)
 
     def check(self, graph: Any) -> None:
         """Check that a graph has whole rows, and the weights that are drawn by.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is to be trained on.
 
         Raises
         ------
         InputError
             If it has not.
         """
-        check_whole_rows(graph, "sampler 'labor'", "use sampler 'neighbor'")
+        check_whole_rows(graph, "sampler 'labor'")
         check_drawable(graph, self.sample_by)
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
         """Return what variates of the neighbours are hashed from, and their weights.
-
-        Parameters
-        ----------
-        block : AdjacencyBlock
-            The part's rows.
-        source : object
-            Has ``degrees(ids)`` and ``rows("original_ids", ids)`` of any nodes.
 
         Returns
         -------
@@ -168,28 +158,7 @@ class LaborSampler(FanOutSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> SampledRows:
-        """Sample the neighbours of the requested nodes.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : Request
-            Storage ids, step after step.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        round : int
-            Number of the hop, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        SampledRows
-            Neighbours, weights, what each counts for, original ids and degrees.
-        """
+        """Sample the neighbours of the requested nodes."""
         names = rows.data.get("names")
         if names is None:
             names = rows.block.indices.view(np.uint32)
@@ -212,43 +181,11 @@ class LaborSampler(FanOutSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> WindowNodes:
-        """Make the sampled rows a layer, and find the nodes of the next one.
-
-        Parameters
-        ----------
-        frontier : WindowNodes
-            The part's frontier before.
-        answers : dict of SampledRows
-            Sampled rows by part.
-        round : int
-            Number of the hop, from 0.
-        part : int
-            Number of the part.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        WindowNodes
-            The frontier.
-        """
+        """Make the sampled rows a layer, and find the nodes of the next one."""
         return merge_layer(frontier, answers, book, threads)
 
     def finish(self, frontier: WindowNodes) -> list[SampledGraph]:
-        """Return each step's nodes, and a CSR for each layer.
-
-        Parameters
-        ----------
-        frontier : WindowNodes
-            The part's frontier after the last hop.
-
-        Returns
-        -------
-        list of SampledGraph
-            One for each step of the window.
-        """
+        """Return each step's nodes, and a CSR for each layer."""
         return layered_graphs(frontier)
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
@@ -256,18 +193,6 @@ class LaborSampler(FanOutSampler):
 
         Nodes are taken to have their neighbours anywhere in the graph, and as many each
         way.
-
-        Parameters
-        ----------
-        stats : GraphStats
-            Size of the graph.
-        num_seeds : int
-            Seeds of the part.
-
-        Returns
-        -------
-        SampleSize
-            Nodes and edges.
         """
         total = float(max(stats.num_nodes, 1))
         degree = max(stats.num_edges / total, 1.0)
@@ -280,16 +205,13 @@ class LaborSampler(FanOutSampler):
             next_to = total * (1 - np.exp(-nodes[-1] * degree / total))
             known = nodes[-1] / total
             nodes.append(nodes[-1] + float(next_to) * share * (1 - known))
-        return SampleSize(nodes[-1], nodes[-2], min(edges, float(stats.num_edges)))
+        names = 4 * stats.num_edges / stats.num_parts
+        kept = names + weight_bytes(stats, self.sample_by)
+        edges = min(edges, float(stats.num_edges))
+        return SampleSize(nodes[-1], nodes[-2], edges, kept)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the fan-outs and the other options.
-
-        Returns
-        -------
-        dict
-            "sampler", and the options by name.
-        """
+        """Return the fan-outs and the other options."""
         return {
             "sampler": "labor",
             "num_neighbors": list(self.fan_out.num_neighbors),
@@ -301,27 +223,14 @@ class LaborSampler(FanOutSampler):
         }
 
 
-def _one_of(name: str, value: Any, words: tuple[str, ...]) -> str:
-    """Return a word, or say which there are."""
-    if value not in words:
-        known = ", ".join(map(repr, words))
-        raise InputError(f"labor: {name}={value!r}, expected one of {known}")
-    return str(value)
-
-
 def _updates(variant: str, iterations: int | None) -> int:
     """Return how often probabilities are improved; -1 until they settle."""
     if variant != "i":
         if iterations is not None:
             raise InputError(
-                f"labor: iterations={iterations} is for variant 'i', not "
-                f"{variant!r}: LaborSampler([15, 10], variant='i', iterations=2)"
+                f"sampler 'labor': iterations={iterations} is for variant=i, not "
+                f"variant={variant}: labor:variant=i,iterations=2"
             )
         return -1 if variant == "*" else 0
-    count = 1 if iterations is None else iterations
-    if not is_whole(count) or not 1 <= count <= 10:
-        raise InputError(
-            f"labor: iterations={count!r}, expected a whole number from 1 to 10: "
-            "LaborSampler([15, 10], variant='i', iterations=2)"
-        )
-    return int(count)
+    given = 1 if iterations is None else iterations
+    return whole("labor", "iterations", given, "variant=i,iterations=2", most=10)

@@ -89,7 +89,8 @@ class LadiesSampler(LayerwiseSampler):
         that count as if they were with it, which is biased; for comparisons.
     adjacency : {"gcn", "mean"}, default "gcn"
         The entries of A: ``w / sqrt((s_v + 1) (s_u + 1))`` with the weighted degrees
-        *s*, or one over the degree of v, whatever the weights.
+        *s*, or one over the degree of v, whatever the weights. With "gcn" edges of
+        weight 0 are never drawn: a model that ignores weights needs "mean".
     skip : bool, default False
         Whether a layer's destinations are forced into it: edges between them are never
         missing. They are not counted by `size`.
@@ -134,46 +135,14 @@ class LadiesSampler(LayerwiseSampler):
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> LayerWindow:
-        """Return the seeds as the first nodes and destinations of each step.
-
-        Parameters
-        ----------
-        seeds : list of numpy.ndarray
-            int [k] for each of W steps: the part's seeds, distinct storage ids.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        LayerWindow
-            The frontier.
-        """
+        """Return the seeds as the first nodes and destinations of each step."""
         window = super().start(seeds, step_keys, book)
         return replace(window, own=Search(tuple(map(Candidates.none, seeds))))
 
     def request(
         self, frontier: LayerWindow, round: int, owner: int, book: PartitionBook
     ) -> Any:
-        """Return what a part asks of an owner, or tells it.
-
-        Parameters
-        ----------
-        frontier : LayerWindow
-            The part's frontier.
-        round : int
-            Number of the round, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Request, Report, Offers, or as `LayerwiseSampler.request`
-            Storage ids, step after step.
-        """
+        """Return what a part asks of an owner, or tells it."""
         if self._layer_of(round) >= -1:
             return super().request(frontier, round, owner, book)
         layer, stage = divmod(round, 4)
@@ -199,28 +168,7 @@ class LadiesSampler(LayerwiseSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Return whole rows, facts of nodes, or rows that are cut to sampled nodes.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : Request
-            The request.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        round : int
-            Number of the round, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        SampledRows or Facts
-            What was asked for.
-        """
+        """Return whole rows, facts of nodes, or rows that are cut to sampled nodes."""
         if self._layer_of(round) >= 0:
             return super().answer(rows, asked, step_keys, round, book, threads)
         if round % 4 == _LOOK_UP:
@@ -236,28 +184,7 @@ class LadiesSampler(LayerwiseSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> LayerWindow:
-        """Take a step towards the nodes of a layer, or add a layer of their edges.
-
-        Parameters
-        ----------
-        frontier : LayerWindow
-            The part's frontier before.
-        answers : dict
-            Answers, or what parts told, by part.
-        round : int
-            Number of the round, from 0.
-        part : int
-            Number of the part.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        LayerWindow
-            The frontier.
-        """
+        """Take a step towards the nodes of a layer, or add a layer of their edges."""
         if self._layer_of(round) >= -1:
             return super().merge(frontier, answers, round, part, book, threads)
         own: Search = frontier.own
@@ -287,7 +214,7 @@ class LadiesSampler(LayerwiseSampler):
             step.with_facts(facts, span, self.adjacency)
             for step, span in zip(own.steps, spans, strict=True)
         )
-        how = self.form, int(self.size)
+        how = self.form, self.size
         offers = tuple(
             offered(step, *how, key, skip=self.skip)
             for step, key in zip(steps, keys, strict=True)
@@ -301,7 +228,7 @@ class LadiesSampler(LayerwiseSampler):
         steps, found = [], []
         for s, step in enumerate(own.steps):
             told = [offers[other].steps[s] for other in sorted(offers)]
-            terms = Terms.of(self.form, int(self.size), told)
+            terms = Terms.of(self.form, self.size, told)
             members = drawn(step, terms, part, keys[s], skip=self.skip)
             steps.append(step.grown(members[0]))
             found.append(members)

@@ -22,9 +22,9 @@ from daskgnn.kernels.layerrows import (
 )
 from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.sampled import SampledGraph
+from daskgnn.sampling.optionchecks import switch, whole, word
 from daskgnn.sampling.sampler import Sampler
 from daskgnn.sampling.size import SampleSize
-from daskgnn.values import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,26 +53,11 @@ class LayerwiseSampler(Sampler):
     def __init__(
         self, size: int, form: str, adjacency: str, *, skip: bool, normalize: bool
     ) -> None:
-        self.size, self.form, self.adjacency = size, form, adjacency
-        self.skip, self.normalize = skip, normalize
-        if not is_whole(size) or size < 1:
-            raise InputError(
-                f"sampler {self.name!r}: size={size!r}, expected a whole number of "
-                f"nodes, at least 1: {self.name}:size=2048"
-            )
-        for option, known in {"form": self.forms, "adjacency": ROW_NORMS}.items():
-            if getattr(self, option) not in known:
-                raise InputError(
-                    f"sampler {self.name!r}: {option}={getattr(self, option)!r}, "
-                    f"expected one of {', '.join(known)}: "
-                    f"{self.name}:{option}={known[0]}"
-                )
-        for option in ("skip", "normalize"):
-            if not isinstance(getattr(self, option), bool | np.bool_):
-                raise InputError(
-                    f"sampler {self.name!r}: {option}={getattr(self, option)!r}, "
-                    f"expected true or false: {self.name}:{option}=true"
-                )
+        self.size = whole(self.name, "size", size, "size=2048")
+        self.form = word(self.name, "form", form, self.forms)
+        self.adjacency = word(self.name, "adjacency", adjacency, ROW_NORMS)
+        self.skip = switch(self.name, "skip", skip)
+        self.normalize = switch(self.name, "normalize", normalize)
         self.num_layers = self.rounds = self.num_parts = 1  # until `for_graph`
 
     def _drawing(self, num_layers: int) -> list[bool]:
@@ -80,20 +65,7 @@ class LayerwiseSampler(Sampler):
         raise NotImplementedError
 
     def for_graph(self, graph: Any, num_layers: int) -> Self:
-        """Return the sampler for a model of so many layers.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-        num_layers : int
-            Number of layers of the model.
-
-        Returns
-        -------
-        LayerwiseSampler
-            A copy.
-        """
+        """Return the sampler for a model of so many layers."""
         made = copy(self)
         kinds = [*self._drawing(num_layers), True, *[False] * num_layers]
         made.num_layers, made.rounds = num_layers, len(kinds)
@@ -103,11 +75,6 @@ class LayerwiseSampler(Sampler):
 
     def check(self, graph: Any) -> None:
         """Check that there are edges, which nodes are drawn by.
-
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is to be trained on.
 
         Raises
         ------
@@ -123,22 +90,7 @@ class LayerwiseSampler(Sampler):
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> LayerWindow:
-        """Return the seeds as the first nodes of each step.
-
-        Parameters
-        ----------
-        seeds : list of numpy.ndarray
-            int [k] for each of W steps: the part's seeds, distinct storage ids.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        LayerWindow
-            The frontier.
-        """
+        """Return the seeds as the first nodes of each step."""
         steps = first_nodes(seeds, step_keys).steps
         return LayerWindow(tuple(map(LayerNodes, steps)), step_keys)
 
@@ -149,24 +101,7 @@ class LayerwiseSampler(Sampler):
     def request(
         self, frontier: LayerWindow, round: int, owner: int, book: PartitionBook
     ) -> Any:
-        """Return what a part asks of an owner, or tells it.
-
-        Parameters
-        ----------
-        frontier : LayerWindow
-            The part's frontier.
-        round : int
-            Number of the round, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        CutRequest, LayerMembers, or what a subclass asks in the first rounds
-            Storage ids, step after step.
-        """
+        """Return what a part asks of an owner, or tells it."""
         layer = self._layer_of(round)
         if layer == -1:
             return self._told(frontier)
@@ -192,26 +127,6 @@ class LayerwiseSampler(Sampler):
         """Return rows with the edges from sampled nodes.
 
         Of a vertex-cut they are cut by who has asked.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : CutRequest
-            The request.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        round : int
-            Number of the round, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        SampledRows
-            The rows, original ids and degrees.
         """
         wanted = Request(asked.ids, asked.offsets)
         found = answer(rows.block, wanted, step_keys, WHOLE, 0, None, threads)
@@ -228,28 +143,7 @@ class LayerwiseSampler(Sampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> LayerWindow:
-        """Add a layer of the rows that were cut, or learn which nodes were drawn.
-
-        Parameters
-        ----------
-        frontier : LayerWindow
-            The part's frontier before.
-        answers : dict
-            Rows or sampled nodes by part.
-        round : int
-            Number of the round, from 0.
-        part : int
-            Number of the part.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        LayerWindow
-            The frontier.
-        """
+        """Add a layer of the rows that were cut, or learn which nodes were drawn."""
         layer = self._layer_of(round)
         if layer == -1:
             given = [answers[other] for other in sorted(answers)]
@@ -261,7 +155,7 @@ class LayerwiseSampler(Sampler):
                 p: cut_rows(found, wanted[p].offsets, members)
                 for p, found in answers.items()
             }
-        how = {"normalize": bool(self.normalize)}
+        how = {"normalize": self.normalize}
         steps = add_layer(frontier.steps, answers, members, book, **how)
         return replace(frontier, steps=tuple(steps))
 
@@ -271,45 +165,15 @@ class LayerwiseSampler(Sampler):
         return tuple(map(_joined, layers))
 
     def finish(self, frontier: LayerWindow) -> list[SampledGraph]:
-        """Return each step's nodes, and a CSR for each of its layers.
-
-        Parameters
-        ----------
-        frontier : LayerWindow
-            The part's frontier after the last round.
-
-        Returns
-        -------
-        list of SampledGraph
-            One for each step of the window.
-        """
+        """Return each step's nodes, and a CSR for each of its layers."""
         return [_graph(step.nodes, step) for step in frontier.steps]
 
     def neighbors_per_layer(self) -> tuple[int, ...]:
-        """Return the expected number of nodes of each layer.
-
-        Returns
-        -------
-        tuple of int
-            `size` for each layer.
-        """
-        return (int(self.size),) * self.num_layers
+        """Return the expected number of nodes of each layer."""
+        return (self.size,) * self.num_layers
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
-        """Estimate from the mean degree what one step of one part samples.
-
-        Parameters
-        ----------
-        stats : GraphStats
-            Size of the graph.
-        num_seeds : int
-            Seeds of the part.
-
-        Returns
-        -------
-        SampleSize
-            Nodes and edges.
-        """
+        """Estimate from the mean degree what one step of one part samples."""
         num_nodes = max(stats.num_nodes, 1)
         mean_degree = stats.num_edges / num_nodes
         # Destinations of all parts, and of one.
@@ -318,38 +182,30 @@ class LayerwiseSampler(Sampler):
         for _ in range(self.num_layers):
             drawable = self._drawable(whole * mean_degree / num_nodes) * num_nodes
             drawn = min(float(self.size), drawable) + self.skip * whole
-            share = min(drawn / max(drawable, 1.0), 1.0)
+            share = self._edge_share(min(drawn / max(drawable, 1.0), 1.0))
             edges = nodes[-1] * mean_degree * share
             met = -np.expm1(-nodes[-1] * mean_degree / num_nodes) * num_nodes * share
             nodes.append(min(nodes[-1] + float(met), num_nodes))
             whole = min(whole + drawn, num_nodes)
         return SampleSize(nodes[-1], nodes[-2], edges)
 
-    def _drawable(self, edges: float) -> float:
-        """Return the share of nodes that can be drawn.
+    def _edge_share(self, share: float) -> float:
+        """Return the share of edges that are from drawn nodes, if so many are drawn."""
+        return share
 
-        Parameters
-        ----------
-        edges : float
-            Edges of a step's destinations, over the number of nodes.
-        """
+    def _drawable(self, edges: float) -> float:
+        """Return the share of nodes that can be drawn."""
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the sampler's name and options.
-
-        Returns
-        -------
-        dict
-            "sampler", "size", "form", "adjacency", "skip" and "normalize".
-        """
+        """Return the sampler's name and options."""
         return {
             "sampler": self.name,
-            "size": int(self.size),
+            "size": self.size,
             "form": self.form,
             "adjacency": self.adjacency,
-            "skip": bool(self.skip),
-            "normalize": bool(self.normalize),
+            "skip": self.skip,
+            "normalize": self.normalize,
         }
 
 

@@ -16,6 +16,7 @@ from daskgnn.sampling.columns import (
     draw_weights,
     drawable_of,
     named_sample_by,
+    weight_bytes,
 )
 from daskgnn.sampling.fanout import FanOutSampler
 from daskgnn.sampling.size import grown
@@ -117,11 +118,6 @@ class NeighborSampler(FanOutSampler):
     def check(self, graph: Any) -> None:
         """Check that a graph has the weights that neighbours are to be drawn by.
 
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is to be trained on.
-
         Raises
         ------
         InputError
@@ -134,13 +130,6 @@ class NeighborSampler(FanOutSampler):
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
         """Return the weights that neighbours are drawn by.
-
-        Parameters
-        ----------
-        block : AdjacencyBlock
-            The part's rows.
-        source : object
-            Has ``degrees(ids)``, the in-degrees of any nodes, and their original ids.
 
         Returns
         -------
@@ -168,28 +157,7 @@ class NeighborSampler(FanOutSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> SampledRows:
-        """Sample the neighbours of the requested nodes.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : Request
-            Storage ids, step after step.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        round : int
-            Number of the hop, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        SampledRows
-            Neighbours, weights, original ids and degrees.
-        """
+        """Sample the neighbours of the requested nodes."""
         weights, drawable = rows.data.get("draw_weights"), rows.data.get("drawable")
         given = (rows.block, asked, step_keys, self.fan_out, round)
         return answer(*given, weights, threads, drawable)
@@ -203,44 +171,13 @@ class NeighborSampler(FanOutSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> WindowNodes:
-        """Add the sampled rows to the frontier, and find the nodes of the next hop.
-
-        Parameters
-        ----------
-        frontier : WindowNodes
-            The part's frontier before.
-        answers : dict of SampledRows
-            Sampled rows by part.
-        round : int
-            Number of the hop, from 0.
-        part : int
-            Number of the part.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        WindowNodes
-            The frontier.
-        """
+        """Add the sampled rows to the frontier, and find the nodes of the next hop."""
         return merge_answers(frontier, answers, book, self.fan_out, round, threads)
 
     def finish(self, frontier: WindowNodes) -> list[SampledGraph]:
         """Return each step's nodes, and the one CSR of its layers.
 
         With shares as fan-outs each layer has a CSR of its own.
-
-        Parameters
-        ----------
-        frontier : WindowNodes
-            The part's frontier after the last hop.
-
-        Returns
-        -------
-        list of SampledGraph
-            One for each step of the window.
         """
         graphs = []
         for step in frontier.steps:
@@ -257,20 +194,7 @@ class NeighborSampler(FanOutSampler):
         return graphs
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
-        """Estimate from the mean degree what one step of one part samples.
-
-        Parameters
-        ----------
-        stats : GraphStats
-            Size of the graph.
-        num_seeds : int
-            Seeds of the part.
-
-        Returns
-        -------
-        SampleSize
-            Nodes and edges.
-        """
+        """Estimate from the mean degree what one step of one part samples."""
         degree = max(stats.num_edges / max(stats.num_nodes, 1), 1.0)
         taken = tuple(
             max(k * degree, 1.0) if isinstance(k, float) else limit
@@ -279,18 +203,11 @@ class NeighborSampler(FanOutSampler):
             )
         )
         size = grown(stats, num_seeds, taken)
-        if self.replace:
-            return changed(size, edges=size.computed * taken[-1])
-        return size
+        edges = size.computed * taken[-1] if self.replace else size.edges
+        return changed(size, edges=edges, kept=weight_bytes(stats, self.sample_by))
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the fan-outs and what neighbours are drawn by.
-
-        Returns
-        -------
-        dict
-            "num_neighbors" and "sample_by", a hash of an array; "replace" if it is.
-        """
+        """Return the fan-outs and what neighbours are drawn by."""
         known = {
             "num_neighbors": list(self.fan_out.num_neighbors),
             "sample_by": named_sample_by(self.sample_by),

@@ -82,18 +82,6 @@ class PresampledSampler(SubgraphSampler):
     def for_graph(self, graph: Any, num_layers: int) -> Self:
         """Return the sampler as it is used with a graph and a model.
 
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-        num_layers : int
-            Number of layers of the model.
-
-        Returns
-        -------
-        PresampledSampler
-            A copy.
-
         Raises
         ------
         InputError
@@ -143,7 +131,6 @@ class PresampledSampler(SubgraphSampler):
         counts: dict[str, np.ndarray],
         asked: Sequence[NodeSets],
         book: PartitionBook,
-        threads: int = 1,
     ) -> dict[str, np.ndarray]:
         """Return a part's counts after a window of pre-sampling.
 
@@ -157,8 +144,6 @@ class PresampledSampler(SubgraphSampler):
             What all parts ask of this one in the last round.
         book : PartitionBook
             Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used; one is.
 
         Returns
         -------
@@ -225,28 +210,7 @@ class PresampledSampler(SubgraphSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Return the rows of the subgraphs' nodes, with their weights in the loss.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : NodeSets
-            The nodes of each subgraph.
-        step_keys : numpy.ndarray
-            uint64 [W], of the window's steps.
-        round : int
-            Number of the round, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        SubgraphRows
-            Rows for each subgraph.
-        """
+        """Return the rows of the subgraphs' nodes, with their weights in the loss."""
         if "node_counts" not in rows.data:
             return super().answer(rows, asked, step_keys, round, book, threads)
 
@@ -261,16 +225,6 @@ class PresampledSampler(SubgraphSampler):
 
         The sum of a step's weighted losses, divided by its number of targets, is on
         average the mean over all training nodes.
-
-        Parameters
-        ----------
-        counts : numpy.ndarray
-            int32 [n], in how many subgraphs each node was.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 [n].
         """
         share = np.maximum(counts, UNKNOWN) / self.done.num_subgraphs
         targets = self.plan.seeds_per_step
@@ -279,20 +233,6 @@ class PresampledSampler(SubgraphSampler):
 
     def steps(self, targets: Targets, seed: int, num_parts: int) -> PresampledSteps:
         """Return how many steps an epoch has; each has the same subgraphs to draw.
-
-        Parameters
-        ----------
-        targets : Targets
-            The training targets.
-        seed : int
-            Not used: draws depend on the key of their step.
-        num_parts : int
-            Number of parts.
-
-        Returns
-        -------
-        PresampledSteps
-            The plan.
 
         Raises
         ------
@@ -303,21 +243,9 @@ class PresampledSampler(SubgraphSampler):
         return self.plan
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
-        """Estimate what one step of one part samples.
-
-        Parameters
-        ----------
-        stats : GraphStats
-            Size of the graph.
-        num_seeds : int
-            Not used: what is drawn says what a step has.
-
-        Returns
-        -------
-        SampleSize
-            Nodes and edges.
-        """
+        """Estimate what one step of one part samples."""
         each = distinct(self.num_drawn, stats.num_nodes)
         share, nodes = each / stats.num_nodes, each * self.most_in_part
         edges = stats.num_edges * share**2 * self.most_in_part + 2 * nodes
-        return SampleSize(nodes, nodes, edges)
+        kept = 4 * stats.num_edges + 5 * stats.num_nodes  # counts, and training nodes
+        return SampleSize(nodes, nodes, edges, kept / stats.num_parts)

@@ -21,9 +21,11 @@ from daskgnn.kernels.draws import (
     steps_of_walks,
 )
 from daskgnn.kernels.frontier import offsets
-from daskgnn.sampling.induced import Subgraphs, check_size
+from daskgnn.sampling.coverage import draws_for
+from daskgnn.sampling.induced import Subgraphs
+from daskgnn.sampling.optionchecks import below_one, positive, whole, word
 from daskgnn.sampling.presampling import PresampledSampler
-from daskgnn.values import is_finite
+from daskgnn.sampling.size import default_share, some_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.entries import PartRows
+    from daskgnn.sampling.size import GraphStats, SampleSize
 
 OPTIONS = {"node": ("size",), "edge": ("size",), "walk": ("roots", "length")}
 """Which sizes each kind has."""
@@ -55,15 +58,21 @@ class SaintSampler(PresampledSampler):
     ----------
     kind : {"walk", "node", "edge"}, default "walk"
         "node": nodes in proportion to the squared norms of their columns of the
-        adjacency whose rows are divided by their degrees. "edge": edges in proportion
+        adjacency whose rows are divided by their degrees, but for the share `uniform`.
+        "edge": edges in proportion
         to ``1/d_u + 1/d_v``, with both ends. "walk": random walks from uniform roots.
         All with replacement.
-    size : int, default 2000
-        Nodes or edges that are drawn in a step, over all parts.
-    roots : int, default 1000
-        Walks of a step, over all parts.
+    size : int, optional
+        Nodes or edges that are drawn in a step, over all parts; by default 2000, or as
+        many as find 32 training nodes (of a large graph, at most 32,768 nodes).
+    roots : int, optional
+        Walks of a step, over all parts; by default 1000, or more as for `size`.
     length : int, default 2
         Steps of a walk, to an in-neighbour each.
+    uniform : float, default 0.5
+        Share of the draws of "node" that are uniform over all nodes. With 0, which is
+        as published, nodes whose neighbours have many others are hardly ever drawn, and
+        count for very much when they are.
     subgraphs : int, optional
         Subgraphs that share a step's draws; by default one a part.
     coverage : float, default 50
@@ -85,8 +94,13 @@ class SaintSampler(PresampledSampler):
     """
 
     name = "saint"
+    size_options = ("size", "roots", "subgraphs")
     count: int
     """Draws of a subgraph."""
+    floor: float
+    """What is added to the norms of all nodes, so that a share is drawn uniformly."""
+    has_edge_masses: bool
+    """Whether edges are drawn by masses of their own: see `edge_masses`."""
     masses: np.ndarray
     """int64 [P + 1], what all draws of the parts before each one add up to."""
 
@@ -97,28 +111,19 @@ class SaintSampler(PresampledSampler):
         size: int | None = None,
         roots: int | None = None,
         length: int | None = None,
+        uniform: float = 0.5,
         subgraphs: int | None = None,
         coverage: float = 50,
     ) -> None:
-        if kind not in OPTIONS:
-            raise InputError(
-                f"sampler 'saint': kind={kind!r}, expected one of "
-                f"{', '.join(OPTIONS)}: saint:kind=walk"
-            )
-        if not is_finite(coverage) or coverage <= 0:
-            raise InputError(
-                f"sampler 'saint': coverage={coverage!r}, expected a number above 0, "
-                "as in sampler='saint:coverage=50'"
-            )
-        super().__init__(float(coverage))
-        self.kind = kind
+        super().__init__(positive("saint", "coverage", coverage, "coverage=50"))
+        self.kind = word("saint", "kind", kind, OPTIONS, "kind=walk")
         self.size, self.roots, self.length = size, roots, length
         self.subgraphs = subgraphs
+        self.uniform = below_one("saint", "uniform", uniform, "kind=node,uniform=0.5")
         for option, value in self._counts().items():
             if value is not None:
                 example = DEFAULTS.get(option, 2)
-                right = f"saint:kind={kind},{option}={example}"
-                check_size("saint", option, value, right)
+                whole("saint", option, value, f"kind={kind},{option}={example}")
         for option in set(DEFAULTS) - set(OPTIONS[kind]):
             if getattr(self, option) is not None:
                 others = " and ".join(OPTIONS[kind])
@@ -140,39 +145,30 @@ class SaintSampler(PresampledSampler):
     def for_graph(self, graph: Any, num_layers: int) -> Self:
         """Return the sampler as it is used with a graph and a model.
 
-        Parameters
-        ----------
-        graph : Graph
-            The graph that is trained on.
-        num_layers : int
-            Number of layers of the model.
-
-        Returns
-        -------
-        SaintSampler
-            A copy.
-
         Raises
         ------
         InputError
             As `check`.
         """
         sampler: Self = super().for_graph(graph, num_layers)
-        draws = self._of("roots" if self.kind == "walk" else "size")
+        option = "roots" if self.kind == "walk" else "size"
+        each = {"node": 1, "edge": 2, "walk": self._of("length") + 1}[self.kind]
+        draws = self._of(option)
+        if getattr(self, option) is None:
+            wanted = draws_for(default_share(graph), graph.num_nodes)
+            draws = max(draws, round(wanted / each))
         sampler.count = max(draws // sampler.num_subgraphs, 1)
-        each = {"node": 1, "edge": 2, "walk": self._of("length") + 1}
-        sampler.num_drawn = sampler.count * each[self.kind]
+        sampler.num_drawn = sampler.count * each
+        sampler.floor = 0.0
+        if self.kind == "node" and self.uniform:
+            degree = some_degrees(graph)
+            norms = np.divide(1, degree, where=degree > 0, out=np.zeros(len(degree)))
+            sampler.floor = float(norms.mean()) * self.uniform / (1 - self.uniform)
+        sampler.has_edge_masses = self.kind == "edge" and graph.schema.directed
         return sampler
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:
         """Return which nodes are for training, and what is drawn in proportion to.
-
-        Parameters
-        ----------
-        block : AdjacencyBlock
-            The part's rows.
-        source : GraphSource
-            Where the rest of the graph is read from.
 
         Returns
         -------
@@ -182,18 +178,13 @@ class SaintSampler(PresampledSampler):
         """
         data = super().part_data(block, source)
         if self.kind == "node":
-            data |= node_masses(block, source)
+            data |= node_masses(block, source, self.floor)
         elif self.kind == "edge":
             data |= edge_masses(block, source)
         return data
 
     def summarize(self, rows: PartRows) -> dict[str, np.ndarray]:
         """Return what the part's draws add up to.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the part, with its `part_data`.
 
         Returns
         -------
@@ -205,16 +196,6 @@ class SaintSampler(PresampledSampler):
 
     def with_summaries(self, summaries: Sequence[dict[str, np.ndarray]]) -> Self:
         """Return the sampler with what the draws of each part add up to.
-
-        Parameters
-        ----------
-        summaries : sequence of dict
-            What `summarize` has returned, by part.
-
-        Returns
-        -------
-        SaintSampler
-            A copy.
 
         Raises
         ------
@@ -235,22 +216,7 @@ class SaintSampler(PresampledSampler):
     def start(
         self, seeds: list[np.ndarray], step_keys: np.ndarray, book: PartitionBook
     ) -> Walkers:
-        """Return the roots of walks, or what draws of nodes and edges add up to.
-
-        Parameters
-        ----------
-        seeds : list of numpy.ndarray
-            int64 [s, 1] for each step: numbers of the part's subgraphs.
-        step_keys : numpy.ndarray
-            uint64 [W], the key of each step's draws.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Walkers
-            The frontier.
-        """
+        """Return the roots of walks, or what draws of nodes and edges add up to."""
         pairs = zip(step_keys, seeds, strict=True)
         keys = [keys_below(key, numbers[:, 0]) for key, numbers in pairs]
         joined = np.concatenate([np.empty(0, np.uint64), *keys])
@@ -267,24 +233,7 @@ class SaintSampler(PresampledSampler):
     def request(
         self, frontier: Any, round: int, owner: int, book: PartitionBook
     ) -> Any:
-        """Return what is to be drawn of an owner's nodes; at last, whole subgraphs.
-
-        Parameters
-        ----------
-        frontier : Walkers or Subgraphs
-            The part's frontier.
-        round : int
-            Number of the round, from 0.
-        owner : int
-            The part that is asked.
-        book : PartitionBook
-            Which part owns which nodes.
-
-        Returns
-        -------
-        Draws or NodeSets
-            The request.
-        """
+        """Return what is to be drawn of an owner's nodes; at last, whole subgraphs."""
         if round + 1 == self.rounds:
             return super().request(frontier, round, owner, book)
         bounds = self._bounds(book)
@@ -307,28 +256,7 @@ class SaintSampler(PresampledSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Draw nodes; at last, return the rows of the subgraphs' nodes.
-
-        Parameters
-        ----------
-        rows : PartRows
-            The rows of the owner.
-        asked : Draws or NodeSets
-            The request.
-        step_keys : numpy.ndarray
-            uint64 [W], of the window's steps.
-        round : int
-            Number of the round, from 0.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        DrawnNodes or SubgraphRows
-            The answer.
-        """
+        """Draw nodes; at last, return the rows of the subgraphs' nodes."""
         if round + 1 < self.rounds:
             if self.kind == "walk":
                 return steps_of_walks(rows, asked)
@@ -344,28 +272,7 @@ class SaintSampler(PresampledSampler):
         book: PartitionBook,
         threads: int = 1,
     ) -> Any:
-        """Go on with what was drawn; at last, return the graph of each step.
-
-        Parameters
-        ----------
-        frontier : Walkers or Subgraphs
-            The part's frontier before.
-        answers : dict of DrawnNodes or SubgraphRows
-            What was drawn, or rows, by part.
-        round : int
-            Number of the round, from 0.
-        part : int
-            Number of the part.
-        book : PartitionBook
-            Which part owns which nodes.
-        threads : int, default 1
-            Threads that may be used.
-
-        Returns
-        -------
-        Walkers, Subgraphs or list of SampledGraph
-            The frontier.
-        """
+        """Go on with what was drawn; at last, return the graph of each step."""
         if round + 1 == self.rounds:
             return super().merge(frontier, answers, round, part, book, threads)
         last, bounds = frontier.visited[-1], self._bounds(book)
@@ -381,13 +288,16 @@ class SaintSampler(PresampledSampler):
         sets = walkers.sets(book.num_nodes, self.index_dtype)
         return Subgraphs(sets, walkers.steps)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the options.
+    def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
+        """Estimate what one step of one part samples, and the masses that are kept."""
+        size = super().estimate(stats, num_seeds)
+        masses = 8 * stats.num_nodes * (self.kind != "walk")
+        masses += 4 * stats.num_edges * self.has_edge_masses
+        return replace(size, kept=size.kept + masses / stats.num_parts)
 
-        Returns
-        -------
-        dict
-            "sampler" and each option.
-        """
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the options."""
         known = {"kind": self.kind, **self._counts(), "coverage": self.coverage}
+        if self.kind == "node":
+            known["uniform"] = self.uniform
         return {"sampler": self.name, **known}

@@ -363,7 +363,8 @@ class Sampler:
         """Estimate from the mean degree what one step of one part samples.
 
         Neighbours are taken to be anywhere in the graph. The estimate is too low for
-        skewed degrees without a fan-out.
+        skewed degrees without a fan-out. What `part_data` keeps is its `kept`: by
+        default, nothing.
 
         Parameters
         ----------

@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 
+TRAIN_NODES = 32
+"""Training nodes of a step unless its size is given: fewer give a noisy gradient."""
+MOST_NODES = 2**15
+"""Nodes of a step that may have fewer training nodes than that instead."""
+
 _RUNS, _RUN = 8, 1024
 """Nodes whose degrees are read: runs of them, and how many are in each."""
 
@@ -20,13 +25,15 @@ class GraphStats:
     --------
     >>> from daskgnn.sampling import GraphStats
     >>> GraphStats(num_nodes=100, num_edges=500)
-    GraphStats(num_nodes=100, num_edges=500)
+    GraphStats(num_nodes=100, num_edges=500, num_parts=1)
     """
 
     num_nodes: int
     """Number of nodes, N."""
     num_edges: int
     """Number of directed edges, E."""
+    num_parts: int = 1
+    """Number of parts, of about equal size."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,9 @@ class SampleSize:
     """Nodes that some layer computes: all but the outermost."""
     edges: float
     """Number of edges of the outermost layer."""
+    kept: float = 0.0
+    """Bytes of what is kept beside the rows of one part, for all steps: see
+    `Sampler.part_data`."""
 
 
 def grown(stats: GraphStats, num_seeds: int, limits: tuple[float, ...]) -> SampleSize:
@@ -70,6 +80,12 @@ def grown(stats: GraphStats, num_seeds: int, limits: tuple[float, ...]) -> Sampl
         nodes.append(nodes[-1] + others * -expm1(-met / num_nodes))
     edges = min(nodes[-2] * min(limits[-1], mean_degree), stats.num_edges)
     return SampleSize(nodes[-1], nodes[-2], edges)
+
+
+def default_share(graph: Any) -> float:
+    """Return the share of a graph's nodes that has enough training nodes for a step."""
+    enough = TRAIN_NODES / max(len(graph.splits.get("train", ())), 1)
+    return float(min(enough, MOST_NODES / max(graph.num_nodes, 1), 1.0))
 
 
 def some_degrees(graph: Any) -> np.ndarray:

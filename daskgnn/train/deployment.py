@@ -12,7 +12,7 @@ from dask.utils import parse_bytes
 
 from daskgnn.cluster.clusters import check_cluster, translate_cluster_errors
 from daskgnn.cluster.persisted import same
-from daskgnn.dataflow.blocks import informed, load_blocks
+from daskgnn.dataflow.blocks import gather_summaries, load_blocks
 from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
@@ -87,10 +87,13 @@ class Deployment:
             feature_dtype=self.feature_dtype,
             share=self.shares_memory and self.executor.num_workers() > 0,
         )
-        self.sampler = informed(self.executor, packed, blocks, self.run)
+        summaries = gather_summaries(self.executor, packed, blocks, self.run)
+        if summaries:
+            self.sampler = self.sampler.with_summaries(summaries)
+            packed = packed_sampler(self.sampler)
         preparation = Preparation(
             self.run,
-            packed_sampler(self.sampler),
+            packed,
             PartitionBook(self.graph.partition_book, self.graph.held_book),
             blocks,
             InputPlan(

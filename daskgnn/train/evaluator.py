@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from daskgnn.dataflow.sampling import PackedSampler
     from daskgnn.dataflow.window import Preparation
     from daskgnn.graph.graph import Graph
+    from daskgnn.sampling import Sampler
     from daskgnn.train.compute.program import Trial
     from daskgnn.train.compute.state import Weights
     from daskgnn.train.targets import GivenTargets
@@ -142,7 +143,7 @@ class Evaluator:
     def are_few(self, nodes: np.ndarray) -> bool:
         """Return whether all that nodes depend on is a small share of the graph."""
         stats = GraphStats(self.graph.num_nodes, self.graph.num_edges)
-        needed = self._packed.sampler.estimate(stats, len(nodes)).nodes
+        needed = self._sampler.estimate(stats, len(nodes)).nodes
         return needed < FEW * self.graph.num_nodes
 
     def by_neighbourhoods(self, weights: Weights, nodes: np.ndarray) -> np.ndarray:
@@ -283,10 +284,17 @@ class Evaluator:
 
     @property
     def _packed(self) -> PackedSampler:
-        """What samples the neighbourhoods of batches."""
+        """The same, pickled."""
         if self._samples:
             return self.preparation.sampler
-        return packed_sampler(NeighborSampler((-1,) * self._num_layers))
+        return packed_sampler(self._sampler)
+
+    @property
+    def _sampler(self) -> Sampler:
+        """What samples the neighbourhoods of batches."""
+        if self._samples:
+            return self.preparation.sampler.sampler
+        return NeighborSampler((-1,) * self._num_layers)
 
     @property
     def _num_layers(self) -> int:

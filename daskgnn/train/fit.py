@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.compute.gradients import staleness_counts
 from daskgnn.train.firstlosses import FirstLosses
+from daskgnn.train.options.options import TRAINER
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.runstate import Best, RunState, Sums
 from daskgnn.train.signals import Terminated
@@ -32,7 +33,7 @@ def tell_start(trainer: Trainer, epochs: int, *, resume: bool) -> None:
     """Tell a run's progress how much there is to do; say so if it is nothing.
 
     A program that has trained and calls `fit` again is warned. A run that is resumed
-    may be done: that is an event.
+    may be done: that is an event. A batch size that counts for nothing is warned of.
     """
     recorder, plan, run_state = trainer.recorder, trainer.plan, trainer.run_state
     recorder.progress.started(
@@ -45,6 +46,15 @@ def tell_start(trainer: Trainer, epochs: int, *, resume: bool) -> None:
             "dashboard": trainer.executor.dashboard(),
         }
     )
+    size = trainer.options["batch_size"]
+    began = resume or run_state.state.step > 0
+    if plan.chosen is not None and size != TRAINER["batch_size"].default and not began:
+        sampler = type(trainer.deployment.sampler).__name__
+        warnings.warn(
+            f"batch_size={size} is ignored: {sampler} chooses the nodes of "
+            'each step by its own options, see "daskgnn samplers"',
+            stacklevel=4,
+        )
     why = run_state.why_done(epochs, trainer.options["patience"])
     if why is not None and resume:
         recorder.event("nothing_to_train", why=why)

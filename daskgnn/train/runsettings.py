@@ -127,8 +127,8 @@ def _settings_of(trainer: Trainer, out: Storage, epochs: int) -> dict[str, Any]:
         named = text_of(named)
     if named is not None:
         settings["sampler"], options["sampler"] = named, None
-        fan_outs = getattr(trainer.deployment.sampler, "num_neighbors", None)
-        settings["num_neighbors"] = fan_outs
+        drawn = trainer.deployment.sampler.fingerprint()
+        settings["num_neighbors"] = drawn.get("num_neighbors")
     if type(options["task"]) is NodeClassification:
         options["task"], options["loss"] = None, options["task"].given_loss
     own |= {n: _words(options[n]) for n in _OBJECTS if options[n] is not None}

@@ -18,16 +18,29 @@ from dask.local import get_sync
 from dask.task_spec import DataNode, Task, TaskRef
 from torch.random import fork_rng
 
-from daskgnn.dataflow.blocks import Blocks
+from daskgnn.dataflow.blocks import Blocks, has_summaries
 from daskgnn.dataflow.part import PartBlocks, PartContent
 from daskgnn.dataflow.window import WindowSeeds, prepare_window
+from daskgnn.errors import DaskGNNError
 from daskgnn.kernels.batch import StepMeta
 from daskgnn.kernels.book import PartitionBook
+from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import some_rows
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import Targets
 from daskgnn.kernels.warmup import compiled
-from daskgnn.sampling.check import ROWS, MadeUpSource, made_up_block
+from daskgnn.sampling import NeighborSampler, Sampler
+from daskgnn.sampling.check import (
+    DEGREE,
+    ROWS,
+    MadeUpGraph,
+    MadeUpSource,
+    made_up_block,
+)
+from daskgnn.sampling.induced import SubgraphSampler, with_default_sizes
+from daskgnn.sampling.presampling import PresampledSampler
+from daskgnn.sampling.steps import runs_of
+from daskgnn.train.compute.program import packed_sampler
 from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.progress import READY
@@ -35,8 +48,11 @@ from daskgnn.train.progress import READY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import DTypeLike
+
     from daskgnn.dataflow.executor import Executor
     from daskgnn.dataflow.window import Preparation
+    from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
     from daskgnn.train.compute.program import Program
     from daskgnn.train.persist.recorder import Progress
@@ -105,38 +121,79 @@ def warm_up(program: Program, plan: Preparation, blocks: PartBlocks) -> None:
         return
 
     def step() -> None:
-        window = _tiny_window(plan, blocks.content)
+        window = tiny_window(plan, blocks.content)
         size = sum(int(np.prod(shape, dtype=np.int64)) for shape in program.shapes)
         state = TrainState(np.zeros(size, np.float32), {})
-        TrainSession(program, state).gradient(window, 0)
+        # What the user's model or loss does not like is said in the first step.
+        with suppress(Exception):
+            TrainSession(program, state).gradient(window, 0)
 
-    # Threads have copies of the model: this one's, which may have buffers, goes with
-    # it. A failure here occurs in the first step, too, with a better message.
-    with suppress(Exception), fork_rng(devices=[]), ThreadPoolExecutor(1) as pool:
+    # So is what the sampler does not like: its own options may not suit so few nodes.
+    known = type(plan.sampler.sampler).__module__.startswith("daskgnn.")
+    # Threads have copies of the model: this one's, perhaps with buffers, goes with it.
+    with (
+        suppress(DaskGNNError if known else Exception),
+        fork_rng(devices=[]),
+        ThreadPoolExecutor(1) as pool,
+    ):
         pool.submit(step).result()
 
 
-def _tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
+def tiny_window(plan: Preparation, content: PartContent) -> PreparedWindow:
     """Prepare a window of one step on the made-up graph, and return part 0's."""
     dtype = content.adjacency.indices.dtype
+    weighted = content.adjacency.weights is not None
+    blocks = [made_up_block(part, weighted, dtype) for part in range(2)]
+    sampler, rows = _tiny_sampler(plan.sampler.sampler, content, blocks)
     some = np.arange(ROWS) % content.adjacency.num_rows
+    features = some_rows(content.features, some)
+    labels = np.zeros_like(content.labels[some])
     nodes = {}
-    for part in range(2):
-        block = made_up_block(part, content.adjacency.weights is not None, dtype)
-        tiny = PartContent(
-            block,
-            some_rows(content.features, some),
-            np.zeros_like(content.labels[some]),
-            plan.sampler.sampler.part_data(block, MadeUpSource()),
-        )
+    for part, own in enumerate(rows):
+        tiny = PartContent(own.block, features, labels, own.data)
         nodes[("part", part)] = DataNode(("part", part), PartBlocks(tiny))
+    packed = plan.sampler
+    if sampler is not packed.sampler:
+        packed = packed_sampler(sampler)
     small = replace(
         plan,
         cache=None,
+        sampler=packed,
         book=PartitionBook(np.arange(3) * ROWS),
         blocks=Blocks(tuple(nodes)),
     )
-    runs = [[np.arange(2, dtype=dtype) + part * ROWS] for part in range(2)]
-    seeds = WindowSeeds(runs, np.zeros(1, np.uint64), [StepMeta(0, 4)])
+    seeds = WindowSeeds(_runs(sampler, dtype), np.zeros(1, np.uint64), [StepMeta(0, 4)])
     tasks, windows = prepare_window(small, 0, seeds)
     return get_sync({**tasks, **nodes}, windows)[0]
+
+
+def _tiny_sampler(
+    sampler: Sampler, content: PartContent, blocks: list[AdjacencyBlock]
+) -> tuple[Sampler, list[PartRows]]:
+    """Return a run's sampler as it is for the made-up graph, and the parts' rows."""
+    source = MadeUpSource()
+    if isinstance(sampler, SubgraphSampler):
+        graph = MadeUpGraph(source, 2, content.adjacency.indices.dtype)
+        small = with_default_sizes(sampler).for_graph(graph, sampler.num_layers)
+    elif type(sampler).steps is not Sampler.steps:  # only its graph says what they are
+        small = NeighborSampler((DEGREE,) * sampler.num_layers)
+    else:
+        small = sampler
+    rows = [PartRows(block, small.part_data(block, source)) for block in blocks]
+    if has_summaries(small):
+        small = small.with_summaries([small.summarize(own) for own in rows])
+    if isinstance(small, PresampledSampler) and "node_counts" in content.data:
+        small = small.presampled(steps=1, drawn=ROWS)
+        for own in rows:
+            sizes = {"node_counts": ROWS, "edge_counts": ROWS * DEGREE}
+            own.data.update({n: np.ones(size, np.int32) for n, size in sizes.items()})
+    return small, rows
+
+
+def _runs(sampler: Sampler, dtype: DTypeLike) -> list[list[np.ndarray]]:
+    """Return the seeds of a step on the made-up graph, by part."""
+    nodes = np.arange(2 * ROWS)
+    chosen = sampler.steps(Targets(nodes, nodes[:, None]), seed=0, num_parts=2)
+    if chosen is not None:
+        return [[own] for own in runs_of(chosen.starts(0, 0), 2)]
+    return [[np.arange(2, dtype=dtype) + part * ROWS] for part in range(2)]

@@ -209,7 +209,7 @@ def test_a_graph_without_edges_is_refused():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": 0}, "size=0, expected a whole number of nodes, at least 1"),
+        ({"size": 0}, "size=0, expected a whole number of at least 1"),
         ({"size": 1.5}, "size=1.5, expected a whole number"),
         ({"form": "released"}, "form='released', expected one of poisson, replacement"),
         ({"adjacency": "sum"}, "adjacency='sum', expected one of gcn, mean"),

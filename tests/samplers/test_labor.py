@@ -2,6 +2,8 @@
 
 import sys
 import types
+from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from labor_draws import (
     step_keys,
     variate,
 )
-from scipy import optimize, sparse
+from scipy import optimize, sparse, stats
 
 from daskgnn.errors import GraphFormatError, InputError
 from daskgnn.kernels.importance import solve_rows
@@ -215,6 +217,40 @@ def test_in_degrees_are_the_fan_out_on_average():
         assert all_within(counts, np.minimum(degree, k).astype(float))
 
 
+def test_sets_of_two_rows_have_the_chances_of_shared_variates():
+    """A source that both rows have is kept by both, or by the shorter row, or none."""
+    rows, steps = [[2, 3, 4, 5, 6], [4, 5, 6, 7]], 20_000
+    indptr = np.cumsum([0, *map(len, rows), *[0] * 6])
+    columns = np.concatenate(rows)
+    matrix = sparse.csr_array((np.ones(len(columns)), columns, indptr), shape=(8, 8))
+    found = drawn_rows(LaborSampler([2]), matrix, step_keys(steps))
+    runs = np.split(found.columns, np.cumsum(found.counts)[:-1])
+    seen = Counter(
+        (tuple(sorted(one)), tuple(sorted(two)))
+        for one, two in zip(runs[::8], runs[1::8], strict=True)
+    )
+    share = [2 / len(row) for row in rows]
+    expected = Counter()
+    for kept in product(*(_outcomes(t, rows, share) for t in range(2, 8))):
+        sets = tuple(tuple(t for _, by, t in kept if row in by) for row in (0, 1))
+        expected[sets] += np.prod([chance for chance, _, _ in kept])
+    assert sum(expected.values()) == pytest.approx(1)
+    assert set(seen) <= set(expected)
+    counts = [seen[sets] for sets in expected]
+    chances_of_sets = np.array(list(expected.values()))
+    assert stats.chisquare(counts, steps * chances_of_sets).pvalue > 1e-3
+
+
+def _outcomes(source, rows, share):
+    """Return (probability, rows that keep the source, source) for all outcomes."""
+    having = sorted((share[r], r) for r in (0, 1) if source in rows[r])
+    found, below = [], 0.0
+    for place, (chance, _) in enumerate(having):
+        found.append((chance - below, [r for _, r in having[place:]], source))
+        below = chance
+    return [*found, (1 - below, [], source)]
+
+
 @pytest.mark.parametrize("options", [{}, {"shared": False}, {"variant": "i"}])
 def test_fewer_distinct_nodes_than_fan_out_sampling(options):
     matrix, keys = larger_graph(2000), step_keys(40)
@@ -397,9 +433,9 @@ def test_distinct_nodes_are_as_many_as_dgls(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"variant": "1"}, "labor: variant='1', expected one of '0', 'i', '\\*'"),
-        ({"estimator": "mean"}, "labor: estimator='mean', expected one of 'hajek'"),
-        ({"iterations": 2}, "iterations=2 is for variant 'i'"),
+        ({"variant": "1"}, "'labor': variant='1', expected one of 0, i, \\*: labor"),
+        ({"estimator": "mean"}, "'labor': estimator='mean', expected one of hajek"),
+        ({"iterations": 2}, "iterations=2 is for variant=i, not variant=0"),
         ({"variant": "i", "iterations": 0}, "iterations=0, expected .* from 1 to 10"),
         ({"sample_by": "size"}, "sample_by='size', expected one of 'uniform'"),
         ({"sample_by": np.zeros(3)}, "weights of all nodes are 0"),

@@ -1,5 +1,6 @@
 """LADIES: probabilities, estimators, saturation, any number of parts, bad input."""
 
+from itertools import combinations, permutations
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,6 +115,39 @@ def test_the_released_form_is_biased():
     assert z > 2 * bound
     off = np.abs(draws.mean(0) - exact).max() / np.abs(exact).max()
     assert 0.01 < off < 0.3
+
+
+def test_the_released_form_with_normalised_rows_has_its_published_bias():
+    """Its mean is that over all sets of nodes drawn without replacement, not exact."""
+    dense, directed = GRAPHS["hubs"]
+    rows, seeds, size, count = Rows(dense, directed=directed), np.arange(4), 3, 4000
+    sampler = LadiesSampler(size, "released", normalize=True)
+    (graphs,) = sampled(sampler, rows, seeds, step_keys(count))
+    draws = np.array([layer_matrix(rows, graph, 0)[seeds].ravel() for graph in graphs])
+    q = (norm_matrix(dense, "gcn")[seeds] ** 2).sum(0)
+    expected = np.zeros((len(seeds), len(dense)))
+    for chosen in combinations(np.flatnonzero(q), size):
+        counts = np.zeros(len(dense))
+        counts[list(chosen)] = 1 / q[list(chosen)]
+        kept = (dense[seeds] != 0) * counts
+        total = kept.sum(1, keepdims=True)
+        kept = np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
+        expected += chance_without_replacement(q, chosen) * kept
+    z, bound = largest_z(draws, expected.ravel())
+    assert z <= bound
+    exact = mean_matrix(dense)[seeds]
+    z, bound = largest_z(draws, exact.ravel())
+    assert z > 10 * bound
+    assert np.abs(expected - exact).max() > 0.05
+
+
+def chance_without_replacement(q, chosen):
+    """Return how likely some are drawn, in any order, one by one in proportion to q."""
+    found = 0.0
+    for order in permutations(chosen):
+        before = np.concatenate([[0], np.cumsum(q[list(order)])[:-1]])
+        found += np.prod(q[list(order)] / (q.sum() - before))
+    return found
 
 
 def test_the_released_form_draws_without_replacement():

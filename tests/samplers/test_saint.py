@@ -61,14 +61,15 @@ def regular(num_parts=1):
 GRAPHS = {"directed": directed_graph, "hubs": hubs, "regular": regular}
 
 
-def single_draws(graph, kind, length=2):
+def single_draws(graph, kind, length=2, uniform=0.5):
     """Return all sets of nodes that one draw can give, and their probabilities."""
     matrix, n = whole_matrix(graph), graph.num_nodes
     dense = matrix.toarray() > 0
     degree = dense.sum(axis=1)
     if kind == "node":
         norms = (dense / np.maximum(degree, 1)[:, None] ** 2).sum(axis=0)
-        return [({u}, norms[u] / norms.sum()) for u in range(n)]
+        shares = (1 - uniform) * norms / norms.sum() + uniform / n
+        return [({u}, shares[u]) for u in range(n)]
     if kind == "edge":
         share = 1 / np.maximum(degree, 1)
         edges = zip(*np.nonzero(dense), strict=True)
@@ -88,9 +89,9 @@ def single_draws(graph, kind, length=2):
     return [(set(walk), share) for walk, share in walks]
 
 
-def inclusion(graph, kind, count):
+def inclusion(graph, kind, count, **options):
     """Return the probabilities that nodes [n], and pairs [n, n], are in a subgraph."""
-    n, sets = graph.num_nodes, single_draws(graph, kind)
+    n, sets = graph.num_nodes, single_draws(graph, kind, **options)
     missed = np.zeros((n, n))  # by one draw: both of two nodes
     for nodes, share in sets:
         for v, u in product(range(n), range(n)):
@@ -156,6 +157,18 @@ def test_single_draws_have_their_probabilities(graph, kind):
     counts = [seen.get(name, 0) for name in names]
     shares = np.array([expected[name] for name in names])
     assert stats.chisquare(counts, shares * trials).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("uniform", [0, 0.2, 0.9])
+def test_a_share_of_nodes_is_drawn_uniformly(uniform):
+    graph = hubs(2)
+    given = SaintSampler("node", size=1, subgraphs=1, uniform=uniform)
+    sampler = informed(graph, given)
+    parts, _ = part_rows(graph, sampler)
+    total = sampler.masses[-1]
+    masses = np.concatenate([np.diff(part.data["mass"]) for part in parts])
+    shares = [share for _, share in single_draws(graph, "node", uniform=uniform)]
+    assert masses / total == pytest.approx(np.array(shares), rel=1e-4)
 
 
 def test_edges_are_not_drawn_by_the_sum_of_degrees():
@@ -314,11 +327,12 @@ def test_means_and_losses_are_right_over_many_draws(graph, kind):
 def test_an_edge_is_divided_by_the_count_of_its_target():
     """A well-known sampler takes that of the source, which is wrong by a third."""
     graph = hubs()
-    sampler = informed(graph, SaintSampler(kind="node", size=3, coverage=3000))
+    sampler = SaintSampler(kind="node", size=3, coverage=3000, uniform=0)
+    sampler = informed(graph, sampler)
     parts, book = part_rows(graph, sampler)
     sampler, parts = presample_parts(sampler, parts, book, seed=0)
     (rows,), exact = parts, exact_means(graph)
-    nodes, pairs = inclusion(graph, "node", 3)
+    nodes, pairs = inclusion(graph, "node", 3, uniform=0)
     matrix = whole_matrix(graph)
     v = np.repeat(np.arange(graph.num_nodes), np.diff(matrix.indptr))
     u = matrix.indices
@@ -400,6 +414,10 @@ def test_nodes_and_edges_that_were_never_drawn_are_clipped():
         ({"size": 5}, "size is none of kind='walk', which has roots and length"),
         ({"subgraphs": 0}, "subgraphs=0, expected a whole number"),
         ({"coverage": 0}, "coverage=0, expected a number above 0"),
+        (
+            {"kind": "node", "uniform": 1},
+            "uniform=1, expected a number from 0 to",
+        ),
     ],
 )
 def test_bad_options_are_refused(options, said):
@@ -422,7 +440,7 @@ def test_presampling_that_reaches_no_training_node_is_refused():
         edges, num_nodes=5, labels=np.zeros(5, int), train=[4]
     )
     graph = daskgnn.open_graph(data.partition(method=[0, 0, 0, 1, 1]), 1)
-    sampler = informed(graph, SaintSampler("node", size=2))
+    sampler = informed(graph, SaintSampler("node", size=2, uniform=0))
     with pytest.raises(InputError, match="pre-sampling never reaches its coverage"):
         presample_parts(sampler, *part_rows(graph, sampler), seed=0)
     rare = sampler.presampled(steps=300, drawn=0)

@@ -491,8 +491,8 @@ def test_embeddings_of_pooled_outputs_are_refused(planted):
         ({"alpha": 1}, "alpha=1, expected a number above 0 and below 1"),
         ({"alpha": "x"}, "alpha='x', expected a number"),
         ({"epsilon": 0.0}, "epsilon=0.0, expected a number above 0"),
-        ({"method": "pagerank"}, "method='pagerank', expected 'fanout' or 'ppr'"),
-        ({"readout": "max"}, "readout='max', expected 'seed' or 'mean'"),
+        ({"method": "pagerank"}, "method='pagerank', expected one of fanout, ppr: sh"),
+        ({"readout": "max"}, "readout='max', expected one of seed, mean: shadow:"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(options, said):

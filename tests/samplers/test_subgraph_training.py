@@ -1,10 +1,11 @@
 """Training on subgraphs: nothing is sent, counts are stored and read, links refused."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
-from training import AT_ONCE, planted_graph, small_sage, trainer
+from training import AT_ONCE, invoked, planted_graph, small_sage, trainer
 
 import daskgnn
 from daskgnn.errors import InputError
@@ -14,7 +15,7 @@ WALK = "saint:kind=walk,roots=40,length=2,coverage=5"
 
 
 def run(path, sampler, num_parts=2, client=None, **options):
-    given = {"num_neighbors": None, "batch_size": 100, **AT_ONCE, **options}
+    given = {"num_neighbors": None, "batch_size": 1024, **AT_ONCE, **options}
     return trainer(path, num_parts, client, sampler=sampler, **given)
 
 
@@ -38,6 +39,29 @@ def test_clusters_of_own_parts_send_nothing(small_path, cluster):
             for epoch in history.epochs:
                 assert bool(epoch["halo_rows"]) == halo
                 assert bool(epoch["remote_bytes"]) == (halo and client is not None)
+
+
+@pytest.mark.parametrize("sampler", ["cluster", WALK])
+def test_a_batch_size_that_is_ignored_is_said_in_one_line(small_path, sampler):
+    with pytest.warns(UserWarning, match="batch_size=32 is ignored: .* ch") as said:
+        run(small_path, sampler, batch_size=32).fit(1)
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(small_path, sampler).fit(1)
+
+
+def test_a_command_says_it_of_what_was_given_alone(tmp_path):
+    words = ["digits", "--workers", "0", "--epochs", "1", "--sampler", "cluster"]
+    size, outs = ["--batch-size", "32"], [str(tmp_path / name) for name in "ab"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = invoked("train", *words, "--out", outs[0], *size)
+        (line,) = done.stderr.splitlines()
+        assert "--batch-size 32 is ignored: ClusterSampler chooses" in line
+        done = invoked("train", *words, "--out", outs[1])
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_cluster_is_trained_on_each_epoch(small_path):

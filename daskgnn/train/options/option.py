@@ -306,10 +306,11 @@ def renamed(
     return found
 
 
-def nearest(name: str, options: Mapping[str, Option]) -> str:
-    """Return the option whose name is alike, or whose help begins so."""
+def nearest(name: str, options: Mapping[str, Any]) -> str:
+    """Return the name that is alike, or whose option has a help that begins so."""
     names = list(options)
     words = name.replace("_", " ").lower()
-    meant = [n for n in names if options[n].help.lower().startswith(words)]
+    helps = {n: getattr(options[n], "help", "").lower() for n in names}
+    meant = [n for n in names if helps[n].startswith(words)]
     alike = get_close_matches(name, names, 1, 0.75)
     return (alike or meant or get_close_matches(name, names, 1, 0.0))[0]

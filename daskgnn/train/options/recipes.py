@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.options.options import RUN
-from daskgnn.train.options.samplers import fan_outs_refused, is_named
+from daskgnn.train.options.samplers import (
+    chooses_seeds,
+    fan_outs_refused,
+    refuses_fan_outs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,8 +82,10 @@ def with_recipe(
     recipe = dict(recipe)
     if "num_layers" in chosen and "num_neighbors" not in chosen:
         recipe.pop("num_neighbors", None)
+    if chooses_seeds(chosen.get("sampler")):
+        recipe.pop("batch_size", None)  # ignored, and not what anybody gave
     out = {**defaults, **recipe, **chosen}
-    if is_named(out["sampler"], takes_fan_outs=False):
+    if refuses_fan_outs(out["sampler"]):
         return _without_fan_outs(out, chosen)
     if out["num_neighbors"] is None:
         layers = out["num_layers"] or 2

@@ -6,12 +6,12 @@ Nothing heavy is imported before a sampler is made.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
+from daskgnn.train.options.option import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,10 @@ class KnownSampler:
     """On what its results depend, besides the seed."""
     takes_fan_outs: bool = False
     """Whether it takes `num_neighbors`."""
+    chooses_seeds: bool = False
+    """Whether it says itself which nodes a step trains on, and ignores `batch_size`."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """What is used for options whose default is None."""
 
     def load(self) -> type[Sampler]:
         """Return the class."""
@@ -56,9 +60,10 @@ SAMPLERS: dict[str, KnownSampler] = {
         "labor",
         "LaborSampler",
         "on average so many neighbours of each node, the same ones where it can",
-        "for large graphs: fewer distinct nodes, as accurate",
+        "for large graphs: fewer distinct nodes, so fewer rows to fetch",
         "nothing else (variant=0); order of the partition (others)",
         takes_fan_outs=True,
+        absent={"iterations": "1 (variant=i)"},
     ),
     "fastgcn": KnownSampler(
         "fastgcn",
@@ -80,6 +85,13 @@ SAMPLERS: dict[str, KnownSampler] = {
         "random walks, nodes or edges, and all edges between them",
         "for large graphs with many training nodes: any depth at the same cost",
         "order of the partition, subgraphs",
+        chooses_seeds=True,
+        absent={
+            "size": "2000 (kind=node, edge), more where few nodes are for training",
+            "roots": "1000 (kind=walk), likewise",
+            "length": "2 (kind=walk)",
+            "subgraphs": "num_parts",
+        },
     ),
     "cluster": KnownSampler(
         "cluster",
@@ -87,6 +99,11 @@ SAMPLERS: dict[str, KnownSampler] = {
         "whole clusters of the store, and the edges between them",
         "for large graphs with many training nodes: nothing is sent",
         "clusters, subgraphs",
+        chooses_seeds=True,
+        absent={
+            "clusters": "an eighth of all, more where few nodes are for training",
+            "subgraphs": "num_parts",
+        },
     ),
     "shadow": KnownSampler(
         "shadow",
@@ -94,22 +111,33 @@ SAMPLERS: dict[str, KnownSampler] = {
         "a small subgraph for each seed",
         "for models with more layers than the seeds need hops",
         "nothing else",
+        absent={"hops": "2 (4 with method=ppr)"},
     ),
 }
 """By name."""
 
 
-def is_named(sampler: Any, *, takes_fan_outs: bool) -> bool:
-    """Return whether this is the name of a sampler that takes fan-outs, or takes none.
+def chooses_seeds(sampler: Any) -> bool:
+    """Return whether this is the name of a sampler that ignores the batch size.
 
     Raises
     ------
     InputError
         If it is a name that is not known.
     """
-    if not isinstance(sampler, str):
-        return False
-    return _known(parsed(sampler)[0]).takes_fan_outs == takes_fan_outs
+    return isinstance(sampler, str) and _known(parsed(sampler)[0]).chooses_seeds
+
+
+def refuses_fan_outs(sampler: Any) -> bool:
+    """Return whether this is the name of a sampler that takes no fan-outs.
+
+    Raises
+    ------
+    InputError
+        If it is a name that is not known.
+    """
+    named = isinstance(sampler, str)
+    return named and not _known(parsed(sampler)[0]).takes_fan_outs
 
 
 def checked(name: str, value: Any) -> Any:
@@ -211,11 +239,17 @@ def text_of(sampler: Any) -> str | None:
 def _known(name: str) -> KnownSampler:
     if name in SAMPLERS:
         return SAMPLERS[name]
-    near = get_close_matches(name, SAMPLERS, 1)
-    meant = f": did you mean {near[0]!r}?" if near else ""
     raise InputError(
-        f"sampler={name!r} is unknown, expected one of {', '.join(SAMPLERS)}{meant}"
+        f"sampler={name!r} is unknown, expected one of {', '.join(SAMPLERS)}: did you "
+        f"mean {nearest(name, SAMPLERS)!r}?"
     )
+
+
+def options_in_words(name: str) -> dict[str, str]:
+    """Return the options of a sampler, with words where the default is no value."""
+    absent = SAMPLERS[name].absent
+    defaults = options_of(name).items()
+    return {option: absent.get(option, str(value)) for option, value in defaults}
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -235,12 +269,9 @@ def _checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     takes = options_of(name)
     for option in options:
         if option not in takes:
-            near = get_close_matches(option, takes, 1)
-            meant = f": did you mean {near[0]!r}?" if near else ""
-            has = ", ".join(takes) or "none"
             raise InputError(
-                f"sampler {name!r} has no option {option!r}, its options are {has}"
-                f"{meant}"
+                f"sampler {name!r} has no option {option!r}, its options are "
+                f"{', '.join(takes)}: did you mean {nearest(option, takes)!r}?"
             )
     return takes
 
