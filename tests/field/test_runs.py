@@ -114,7 +114,7 @@ def test_a_resumed_run_trains_more_epochs(path, tmp_path):
     assert "3 epochs" in told
     assert "the learning rate rose in the first 20 steps" in told
     summaries = [read(out, "summary.json") for out in (once, twice)]
-    assert summaries[1]["warmup_steps"], summaries[1]["ramp_steps"] == (20, 0)
+    assert (summaries[1]["warmup_steps"], summaries[1]["ramp_steps"]) == (20, 0)
     assert summaries[0]["params_sha256"] == summaries[1]["params_sha256"]
     assert read(twice, "run.json")["epochs"] == 3
     done = invoked("train", "--resume", twice, "--lr", "0.5")
