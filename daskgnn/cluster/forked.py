@@ -53,6 +53,10 @@ class ForkedCluster(LocalCluster):
             self.shutdown_scheduler = False
             scheduler.status = Status.failed
             await scheduler.close()
+        # Of a worker that did not start, Dask would take the RuntimeError for a loop
+        # that is closed, and leave all else open.
+        await asyncio.gather(*self._futures, return_exceptions=True)
+        self._futures.clear()
         await super()._close()
 
     def _update_worker_status(self, op: str, msg: Any) -> None:

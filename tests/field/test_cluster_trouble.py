@@ -20,8 +20,10 @@ from training import AT_ONCE, dask_processes, small_sage, trainer
 import daskgnn
 from daskgnn.cluster import ready
 from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
+from daskgnn.dataflow import cluster as dataflow_cluster
 from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
 from daskgnn.prepare.stages import prepare
+from daskgnn.train import renewal
 from daskgnn.train.compute.state import flatten
 
 pytestmark = pytest.mark.timeout(120)
@@ -29,7 +31,8 @@ OPTIONS = {"batch_size": 100}
 WAIT = 2.0
 """Seconds that are waited for workers and schedulers in these tests."""
 SLACK = 15.0
-"""Of a busy machine, which trains meanwhile; what waits too long waits for a minute."""
+"""Of a busy machine, which trains meanwhile; what waits too long waits for a minute:
+see `long_defaults`."""
 
 
 def lost(client):
@@ -168,6 +171,16 @@ def out(tmp_path, monkeypatch):
     monkeypatch.setenv("OUT_OF_TEST", str(tmp_path / "out"))
 
 
+@pytest.fixture
+def long_defaults(monkeypatch):
+    """Make all waits that nothing configures far longer than the slack of these tests.
+
+    A call that waited for them would pass for a slow one otherwise.
+    """
+    for module in (ready, renewal, dataflow_cluster):
+        monkeypatch.setattr(module, "LIMIT", 60.0)
+
+
 def of_default(name, *chosen):
     """Mark all cases but a few as trials of faults."""
     return [
@@ -196,6 +209,7 @@ def test_what_is_outlived(small_path, killable, entry, when, trouble):
     ("entry", "when"),
     of_default(CASES, ("fit", "before fit"), ("compute", "after fit")),
 )
+@pytest.mark.usefixtures("long_defaults")
 def test_a_closed_client(small_path, cluster, entry, when):
     with Client(cluster(2).scheduler.address, set_as_default=False) as client:
         if entry in AT_HOME | {DERIVED}:  # computed in this process
@@ -233,6 +247,7 @@ def own_workers():
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(("entry", "when"), CASES)
+@pytest.mark.usefixtures("long_defaults")
 def test_no_worker_is_left(small_path, own_workers, entry, when):
     if entry == DERIVED:
         pytest.skip("Dask waits: see the next test")
@@ -307,6 +322,7 @@ class ByHand:
     ),
     ids=lambda value: {0: "scheduler", 1: "only worker"}.get(value, value),
 )
+@pytest.mark.usefixtures("long_defaults")
 @pytest.mark.filterwarnings("ignore:the scheduler's settings")
 def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
     """What others started is gone, and nobody starts it again."""

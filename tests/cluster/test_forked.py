@@ -1,0 +1,29 @@
+"""Clusters that daskgnn starts, where a worker does not start."""
+
+import logging
+
+from distributed.core import Status
+from distributed.deploy.spec import ProcessInterface
+
+from daskgnn.cluster.forked import ForkedCluster
+
+
+class Unwilling(ProcessInterface):
+    """A worker that fails as a nanny does whose process does not come up."""
+
+    async def start(self):
+        raise RuntimeError("Nanny failed to start.")
+
+
+def test_a_worker_that_does_not_start_leaves_no_cluster_open():
+    """Dask's `close` swallows every RuntimeError."""
+    address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    cluster = ForkedCluster(n_workers=0, silence_logs=logging.CRITICAL, **address)
+    cluster.worker_spec["one more"] = {"cls": Unwilling}
+
+    async def start():
+        cluster._start_missing()
+
+    cluster.sync(start)
+    cluster.close()
+    assert cluster.status == Status.closed
