@@ -9,7 +9,7 @@ import numpy as np
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import PERMUTATION, derive_key, keys_below
 from daskgnn.kernels.frontier import offsets
-from daskgnn.kernels.induced import NodeSets
+from daskgnn.kernels.induced import NodeSets, nodes_between
 from daskgnn.sampling.induced import Subgraphs, SubgraphSampler, check_size
 from daskgnn.sampling.size import SampleSize
 from daskgnn.sampling.steps import StepPlan
@@ -228,9 +228,7 @@ class ClusterSampler(SubgraphSampler):
         numpy.ndarray
             int [n], ascending storage ids.
         """
-        ends = zip(self.bounds[members], self.bounds[members + 1], strict=True)
-        ids = [np.arange(*run, dtype=self.index_dtype) for run in ends]
-        return np.concatenate([np.empty(0, self.index_dtype), *ids])
+        return nodes_between(self.bounds, members, self.index_dtype)
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate what one step of one part samples: clusters of mean size.
