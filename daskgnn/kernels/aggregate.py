@@ -34,6 +34,13 @@ def frozen(array: Array, dtype: type | None = None) -> Array:
     Numba compiles a kernel once for each combination of writeable and read-only
     arguments; inputs that always are read-only need one.
     """
+    flags = array.flags
+    if (
+        flags.c_contiguous
+        and not flags.writeable
+        and array.dtype == (dtype or array.dtype)
+    ):
+        return array
     view = np.ascontiguousarray(array, dtype=dtype).view()
     view.flags.writeable = False
     return view
@@ -246,5 +253,5 @@ def gcn_coefficients(
     if mean_weights is not None:
         out *= frozen(mean_weights, np.float32)
         counts = (rows.ends - rows.starts).astype(np.float64)
-        scale_rows(Rows.of(*rows), frozen(counts), frozen(out.copy()), out)
+        scale_rows(Rows.of(*rows), frozen(counts), frozen(out), out)
     return out

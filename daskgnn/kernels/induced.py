@@ -17,7 +17,7 @@ import numpy as np
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.frontier import offsets
-from daskgnn.kernels.idset import IdSet, count_bits
+from daskgnn.kernels.idset import count_bits
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.prefetch import address_of, prefetch_at
 from daskgnn.kernels.record import ArrayRecord
@@ -34,6 +34,7 @@ is at most, and what it is taken for where neither was drawn before."""
 AHEAD, MOST_AHEAD = 8, 256
 """How many rows ahead kernels prefetch, and how many edges of each at most."""
 _NONE = np.empty(0, np.int32)
+_ZERO, _ONE, _S6, _LOW6 = (np.uint64(number) for number in (0, 1, 6, 63))
 
 
 @dataclass(frozen=True)
@@ -104,18 +105,61 @@ def member_words(nodes: np.ndarray, num_nodes: int) -> np.ndarray:
     uint64 [num_nodes / 64, 2]
         A bit a node, and the number of nodes in the words before.
     """
-    found = IdSet.of([nodes], 0, num_nodes)
-    return frozen(np.stack([found.words, found.before.view(np.uint64)], axis=1))
+    out = np.zeros((-(-num_nodes // 64), 2), np.uint64)
+    _mark(frozen(nodes), out)
+    return frozen(out)
+
+
+@njit(cache=True, nogil=True)
+def _mark(nodes: Array, out: Array) -> None:
+    """Write what `member_words` returns to zeros."""
+    for node in nodes:
+        out[np.uint64(node) >> _S6, _ZERO] |= _ONE << (np.uint64(node) & _LOW6)
+    total = _ZERO
+    for w in range(len(out)):
+        out[w, 1] = total
+        total += count_bits(out[w, 0])
+
+
+def nodes_between(
+    bounds: np.ndarray, members: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
+    """Return the nodes from ``bounds[m]`` to ``bounds[m + 1] - 1`` for each member.
+
+    Parameters
+    ----------
+    bounds : int64 [C + 1]
+        Ascending.
+    members : int64 [m]
+    dtype
+        Of node ids.
+    """
+    bounds, members = frozen(bounds, np.int64), frozen(members, np.int64)
+    size = bounds[members + 1].sum() - bounds[members].sum()
+    out = np.empty(size, dtype)
+    _fill_between(bounds, members, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _fill_between(bounds: Array, members: Array, out: Array) -> None:
+    place = 0
+    for m in members:
+        for node in range(bounds[m], bounds[m + 1]):
+            out[place] = node
+            place += 1
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _place_of(members: Array, node: Any) -> Any:
-    """Return how many nodes of a set are below `node`, and 1 if it is one, else 0."""
-    w, shift = node >> 6, np.uint64(node & 63)
-    word = members[w, 0]
-    below = word & ((np.uint64(1) << shift) - np.uint64(1))
-    place = np.int64(members[w, 1]) + np.int64(count_bits(below))
-    return place, np.int64((word >> shift) & np.uint64(1))
+    """Return how many nodes of a set are below `node`, and 1 if it is one, else 0.
+
+    All is unsigned: no index can be negative, which would be checked for each.
+    """
+    w, shift = np.uint64(node) >> _S6, np.uint64(node) & _LOW6
+    word = members[w, _ZERO]
+    below = word & ((_ONE << shift) - _ONE)
+    return members[w, _ONE] + count_bits(below), (word >> shift) & _ONE
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -148,15 +192,22 @@ def _keep_members(
     indices, weights = edges
     mark_starts, numbers = marks
     out_counts, out_places, out_weights, out_numbers = out
-    total = 0
+    total, plain = _ZERO, not len(weights) and not len(numbers)
     for i in range(len(starts)):
         _prefetch(indices, starts, counts, i + AHEAD)
         if len(numbers):
             _prefetch(numbers, mark_starts, counts, i + AHEAD)
-        first, shift = total, mark_starts[i] - starts[i]
-        for e in range(starts[i], starts[i] + counts[i]):
-            # Always written, and counted if it belongs: avoids a branch.
-            place, belongs = _place_of(members, np.int64(indices[e]))
+        begin, end = np.uint64(starts[i]), np.uint64(starts[i] + counts[i])
+        first, shift = total, np.uint64(mark_starts[i]) - begin
+        if plain:
+            for e in range(begin, end):
+                # Always written, and counted if it belongs: avoids a branch.
+                place, belongs = _place_of(members, indices[e])
+                out_places[total] = place
+                total += belongs
+            begin = end
+        for e in range(begin, end):
+            place, belongs = _place_of(members, indices[e])
             out_places[total] = place
             if len(weights):
                 out_weights[total] = weights[e]
@@ -180,9 +231,9 @@ def _count_members(
     for i in range(len(starts)):
         _prefetch(indices, starts, counts, i + AHEAD)
         _prefetch(numbers, mark_starts, counts, i + AHEAD)
-        shift = mark_starts[i] - starts[i]
-        for e in range(starts[i], starts[i] + counts[i]):
-            _, belongs = _place_of(members, np.int64(indices[e]))
+        shift = np.uint64(mark_starts[i] - starts[i])
+        for e in range(np.uint64(starts[i]), np.uint64(starts[i] + counts[i])):
+            _, belongs = _place_of(members, indices[e])
             numbers[e + shift] += belongs
 
 
@@ -218,21 +269,27 @@ def induced_rows(rows: PartRows, members: np.ndarray, own: np.ndarray) -> Induce
         Those that the part owns, ascending, counted from its first row.
     """
     block, numbers = rows.block, rows.data.get("edge_counts", _NONE)
-    starts, indices, weights = whole_rows(rows, own)
-    mark_starts = block.indptr[own]
-    degree = block.indptr[own + 1] - mark_starts
+    own = frozen(own, np.int64)
+    mark_starts, degree, original_ids, counts = np.empty((4, len(own)), np.int64)
+    weighted, is_seed = np.empty(len(own), np.float32), np.empty(len(own), np.bool_)
+    known = block.original_ids, block.weighted_degree, rows.data["is_train"]
+    told = original_ids, weighted, is_seed
+    given = own, frozen(block.indptr), tuple(map(frozen, known))
     # Room for all neighbours: what is not written takes no memory.
-    room, counts = int(degree.sum()), np.empty(len(own), np.int64)
+    room = int(_look_up(*given, mark_starts, degree, told))
+    starts, indices, weights = mark_starts, block.indices, block.weights
+    if block.reader is not None:
+        starts, indices, weights = whole_rows(rows, own)
     columns = np.empty(room, np.int32)
     kept = np.empty(0 if weights is None else room, np.float32)
     seen = np.empty(room if len(numbers) else 0, np.int32)
     count = int(
         _keep_members(
-            frozen(starts, np.int64),
-            frozen(degree, np.int64),
+            starts,
+            degree,
             (frozen(indices), frozen(weights_or_empty(weights), np.float32)),
             members,
-            (frozen(mark_starts, np.int64), frozen(numbers)),
+            (mark_starts, frozen(numbers)),
             (counts, columns, kept, seen),
         )
     )
@@ -245,11 +302,31 @@ def induced_rows(rows: PartRows, members: np.ndarray, own: np.ndarray) -> Induce
         columns[:count],
         None if weights is None else kept[:count],
         means,
-        block.original_ids[own],
+        original_ids,
         degree,
-        block.weighted_degree[own],
-        rows.data["is_train"][own],
+        weighted,
+        is_seed,
     )
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    own: Array, indptr: Array, known: Any, starts: Array, degree: Array, told: Any
+) -> int:
+    """Write where rows begin, their degrees and what is `known` of them: [r] each.
+
+    Returns the sum of the degrees.
+    """
+    ids, weighted, is_train = known
+    out_ids, out_weighted, out_is_train = told
+    total = 0
+    for i in range(len(own)):
+        row = own[i]
+        starts[i], degree[i] = indptr[row], indptr[row + 1] - indptr[row]
+        out_ids[i], out_weighted[i] = ids[row], weighted[row]
+        out_is_train[i] = is_train[row]
+        total += degree[i]
+    return total
 
 
 def count_rows(

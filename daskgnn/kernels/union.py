@@ -11,7 +11,6 @@ import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.coefficients import weights_or_empty
-from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 
@@ -102,28 +101,58 @@ def join_subgraphs(
     pieces = [piece for _, given in kept for piece in given]
     if not pieces:
         return _empty(num_layers, dtype)
-    ids, is_seed = np.concatenate([ids for ids, _ in kept]), _joined(pieces, "is_seed")
+    ids, is_seed = _one([ids for ids, _ in kept]), _joined(pieces, "is_seed")
     numbers, order = np.empty(len(ids), np.int32), np.empty(len(ids), np.int64)
     seeds = int(_seeds_first(frozen(is_seed), numbers, order))
-    indptr = offsets(_joined(pieces, "counts")[order])
     sizes = (seeds, *[len(ids)] * num_layers)
-    computed = order[: sizes[-2]]
+    indptr, storage_ids = np.empty(len(ids) + 1, np.int64), np.empty(len(ids), dtype)
+    original_ids, degree = np.empty((2, sizes[-2]), np.int64)
+    weighted_degree = np.empty(sizes[-2], np.float32)
+    names = ("counts", "original_ids", "degree", "weighted_degree")
+    _reorder(
+        order,
+        (frozen(ids), *(frozen(_joined(pieces, name)) for name in names)),
+        (storage_ids, indptr, original_ids, degree, weighted_degree),
+    )
     weights = _joined(pieces, "target_weights")
     return SampledGraph(
-        ids[order].astype(dtype, copy=False),
+        storage_ids,
         sizes,
         (_local_rows(kept, numbers, indptr),),
-        _joined(pieces, "original_ids")[computed],
-        _joined(pieces, "degree")[computed],
-        _joined(pieces, "weighted_degree")[computed],
+        original_ids,
+        degree,
+        weighted_degree,
         target_weights=None if weights is None else weights[order[:seeds]],
     )
+
+
+@njit(cache=True, nogil=True)
+def _reorder(order: Array, given: Any, out: Any) -> None:
+    """Write what nodes have to where `order` (int64 [n]) puts them.
+
+    Of their numbers of edges, row pointers (int64 [n + 1]) are written. `out` may have
+    fewer nodes than there are of what follows.
+    """
+    ids, counts, original_ids, degree, weighted_degree = given
+    out_ids, indptr, out_original_ids, out_degree, out_weighted_degree = out
+    indptr[0] = 0
+    for i in range(len(order)):
+        out_ids[i], indptr[i + 1] = ids[order[i]], indptr[i] + counts[order[i]]
+    for i in range(len(out_degree)):
+        k = order[i]
+        out_original_ids[i], out_degree[i] = original_ids[k], degree[k]
+        out_weighted_degree[i] = weighted_degree[k]
 
 
 def _joined(pieces: Sequence[InducedRows], name: str) -> Any:
     """Return an array of all pieces as one; None if they have none."""
     arrays = [getattr(piece, name) for piece in pieces]
-    return None if arrays[0] is None else np.concatenate(arrays)
+    return None if arrays[0] is None else _one(arrays)
+
+
+def _one(arrays: list[Any]) -> Any:
+    """Return arrays one after the other; of one, the array itself."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _local_rows(
@@ -148,8 +177,8 @@ def _local_rows(
                 frozen(piece.counts, np.int64),
                 (frozen(piece.columns), *map(frozen, others)),
                 (base, first),
-                frozen(numbers),
-                frozen(indptr),
+                numbers,
+                indptr,
                 (indices, weights, means),
             )
             first += len(piece.counts)

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.coefficients import weights_or_empty
-from daskgnn.kernels.frontier import offsets
+from daskgnn.kernels.frontier import offsets, take_rows
 from daskgnn.kernels.hops import frozen_all, look_up, pieces_of
 from daskgnn.kernels.importance import count_drawable, improve
-from daskgnn.kernels.labor import draw_rows, draw_scored_rows, estimate_rows
+from daskgnn.kernels.labor import (
+    draw_rows,
+    draw_scored_rows,
+    estimate_rows,
+    order_by_place,
+)
 from daskgnn.kernels.neighbor import ALL
 from daskgnn.kernels.numbering import RowColumns, number_nodes
 from daskgnn.kernels.threads import for_each
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.hops import Request, SampledRows
+
+IN_CACHE = 2**22
+"""Blocks of more entries are read in the order of storage: rows that lie near each
+other share pages, and memory is what a scan waits for."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,8 @@ class _Rows:
     limits: np.ndarray
     """int64 [m], how many entries are kept on average."""
 
-    def some(self, piece: slice) -> _Rows:
-        """Return a run of the rows."""
+    def some(self, piece: slice | np.ndarray) -> _Rows:
+        """Return a run of the rows, or those at some places."""
         return _Rows(self.first[piece], self.degree[piece], self.limits[piece])
 
     @property
@@ -100,6 +109,19 @@ class _Drawn:
             return runs[0]
         fields = ("counts", "columns", "weights", "chances")
         return cls(*(np.concatenate([getattr(r, f) for r in runs]) for f in fields))
+
+    def put_back(self, order: np.ndarray) -> _Drawn:
+        """Return rows that were drawn in some order as they were asked for.
+
+        There are no `chances` yet.
+        """
+        starts, counts = np.empty((2, len(order)), np.int64)
+        starts[order], counts[order] = offsets(self.counts)[:-1], self.counts
+        columns, weights = np.empty_like(self.columns), np.empty_like(self.weights)
+        take_rows(*frozen_all((self.columns, starts, counts)), columns)
+        if len(weights):
+            take_rows(*frozen_all((self.weights, starts, counts)), weights)
+        return _Drawn(counts, columns, weights, self.chances)
 
 
 def answer_by_variates(
@@ -167,8 +189,12 @@ def _draw_uniform(
     """
 
     def draw(piece: slice) -> _Drawn:
-        some = rows.some(piece)
+        some, order = rows.some(piece), None
         steps = np.clip(begins - piece.start, 0, len(some.first))
+        if len(part.names) > IN_CACHE:
+            order = np.empty(len(some.first), np.int32)
+            order_by_place(*frozen_all((some.first, steps)), len(part.names), order)
+            some = some.some(order)
         counts = np.empty(len(some.first), np.int64)
         given = (
             part.entries,
@@ -180,7 +206,8 @@ def _draw_uniform(
             return draw_rows(*given, where, counts, out)
 
         columns, weights = _filled(kernel, part, some)
-        return _Drawn(counts, columns, weights, np.empty(0))
+        drawn = _Drawn(counts, columns, weights, np.empty(0))
+        return drawn if order is None else drawn.put_back(order)
 
     return _Drawn.joined(for_each(draw, pieces_of(len(rows.first), threads), threads))
 

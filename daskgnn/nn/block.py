@@ -300,13 +300,13 @@ class Block:
             if root is not None:
                 out = out + functional.linear(self.dst(h), root)
             return out.relu() if relu else out
-        near, rows = None, None
-        plain = self.arrays.aggregated is None and self.arrays.mean_weights is None
-        if plain and op in ("sum", "mean"):
-            h, rows = blockrows.source_rows(self, h), self.arrays.rows
+        near, reduction = None, None
+        if self.arrays.aggregated is None and op in ("sum", "mean"):
+            h, factors = blockrows.source_rows(self, h), blockrows.factors(self, op)
+            reduction = ops.Reduction(self.arrays.rows, op == "mean", factors)
         else:
             near = self.aggregate(h, op)
-        layer = fused.Layer(self.num_dst, rows, op == "mean", relu)
+        layer = fused.Layer(self.num_dst, reduction, relu)
         return fused.SageLayer.apply(h, near, weight, bias, root, layer)
 
     def propagate_gcn(self, h: torch.Tensor) -> torch.Tensor:

@@ -82,11 +82,13 @@ def gcn_weight(block: Block) -> np.ndarray:
 def reduce(block: Block, h: torch.Tensor, op: str) -> torch.Tensor:
     """Return the sum, mean or maximum of each destination's neighbours."""
     arrays, x = block.arrays, source_rows(block, h)
-    scales = edge_scales(arrays.rows, arrays.mean_weights, arrays.degree, op)
-    if scales is None:
-        return ops.reduce(x, arrays.rows, op)
-    weight = as_weight(scales, h)
-    return ops.weighted_sum(x.unsqueeze(1), weight, arrays.rows).squeeze(1)
+    return ops.reduce(x, arrays.rows, op, factors(block, op))
+
+
+def factors(block: Block, op: str) -> np.ndarray | None:
+    """Return what neighbours are multiplied by in a reduction: see `edge_scales`."""
+    arrays = block.arrays
+    return edge_scales(arrays.rows, arrays.mean_weights, arrays.degree, op)
 
 
 def propagated(block: Block, h: torch.Tensor, weight: np.ndarray) -> torch.Tensor:

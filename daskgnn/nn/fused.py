@@ -25,8 +25,6 @@ from daskgnn.nn.device import CPU
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskgnn.kernels.aggregate import Rows
-
 CHUNK = 1024
 """Rows at a time: a chunk's input and output fill half of a common L2 cache."""
 CHUNK_BFLOAT16 = 4096
@@ -37,10 +35,8 @@ class Layer(NamedTuple):
     """What a layer does in addition to its matrix products."""
 
     num_dst: int
-    rows: Rows | None
-    """The neighbours to reduce; None where their reduction is given."""
-    mean: bool
-    """Whether they are averaged, or summed."""
+    reduction: ops.Reduction | None
+    """How neighbours are reduced; None where their reduction is given."""
     relu: bool
 
 
@@ -72,7 +68,7 @@ class SageLayer(torch.autograd.Function):
     h
         [n, F], or its first r rows if `near` is given.
     near
-        [r, F], the neighbours' reduction; None to reduce the rows of `layer`.
+        [r, F], the neighbours' reduction; None to reduce them as `layer` says.
     weight, root
         [H, F]; `root` may be None.
     bias
@@ -92,8 +88,8 @@ class SageLayer(torch.autograd.Function):
     ) -> torch.Tensor:
         """Reduce the neighbours where they are not, and multiply chunk by chunk."""
         if near is None:
-            assert layer.rows is not None  # one of the two is given
-            near = ops.sum_rows(h, layer.rows, layer.mean)
+            assert layer.reduction is not None  # one of the two is given
+            near = ops.sum_rows(h, layer.reduction)
         dtype = torch.bfloat16 if _autocast() else weight.dtype
         inputs = _chunks(near, None if root is None else h[: layer.num_dst], dtype)
         both = weight if root is None else torch.cat([weight, root], dim=1)
@@ -165,8 +161,8 @@ def _split(
     by_near = by_inputs[:, :width] if ctx.needs_input_grad[1] else None
     if not ctx.needs_input_grad[0]:
         return None, by_near
-    if layer.rows is not None:
-        given = by_inputs, layer.rows, layer.mean, ctx.num_src
+    if layer.reduction is not None:
+        given = by_inputs, layer.reduction, ctx.num_src
         how = {"rooted": ctx.rooted, "dtype": ctx.dtype}
         return ops.sum_rows_backward(*given, **how), None
     by_h = by_inputs.new_zeros(ctx.num_src, width, dtype=ctx.dtype)

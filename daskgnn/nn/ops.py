@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from daskgnn.kernels import segment
+from daskgnn.kernels import scaled, segment
 from daskgnn.kernels.aggregate import Rows, frozen
 from daskgnn.nn.device import BFLOAT16, CPU
 
@@ -46,21 +46,39 @@ def edge_places(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return row, np.arange(len(row)) + (rows.starts - before)[row]
 
 
-def sum_rows(x: torch.Tensor, rows: Rows, mean: bool) -> torch.Tensor:
-    """Return the sum (or mean) of each row's neighbours, [r, D].
+class Reduction(NamedTuple):
+    """A sum over each row's neighbours: of all alike, or each times a factor."""
+
+    rows: Rows
+    mean: bool
+    """Whether the sum is divided by the number of neighbours."""
+    factors: np.ndarray | None = None
+    """float32 [L], what neighbours are multiplied by, instead of `mean`; or None."""
+
+    def factors_for(self, exact: type) -> np.ndarray:
+        """Return the factors in the type of the sums."""
+        return frozen(np.asarray(self.factors, exact))
+
+
+def sum_rows(x: torch.Tensor, reduction: Reduction) -> torch.Tensor:
+    """Return what a reduction makes of the sources' rows, [r, D].
 
     It is float32 for `x` in bfloat16.
     """
+    rows, mean, factors = reduction
     dtype = torch.float32 if x.dtype == BFLOAT16 else x.dtype
     out = x.new_empty(len(rows.starts), x.shape[1], dtype=dtype)
-    segment.segment_sum(values(x), rows, mean, CPU.array(out))
+    if factors is None:
+        segment.segment_sum(values(x), rows, mean, CPU.array(out))
+    else:
+        by_edge = reduction.factors_for(_exact(x))
+        scaled.scaled_sum(values(x), by_edge, rows, CPU.array(out))
     return out
 
 
 def sum_rows_backward(
     grad: torch.Tensor,
-    rows: Rows,
-    mean: bool,
+    reduction: Reduction,
     num_src: int,
     *,
     rooted: bool = False,
@@ -71,10 +89,16 @@ def sum_rows_backward(
     `grad` is [r, D], or, with `rooted`, [r, 2 D] with the gradients by source *i*
     itself in the right half of row *i*. The result has its type, or `dtype`.
     """
+    rows, mean, factors = reduction
     width = grad.shape[1] // (2 if rooted else 1)
     out = grad.new_empty(num_src, width, dtype=dtype or grad.dtype)
+    exact = _exact(grad)
+    if factors is not None:
+        by_edge = reduction.factors_for(exact)
+        edges = scaled.transpose_edges(rows, by_edge, num_src)
+        scaled.scaled_sum_backward(values(grad), *edges, rooted, CPU.array(out))
+        return out
     by_source = segment.transpose_rows(rows, num_src)
-    exact = np.float64 if grad.dtype == torch.float64 else np.float32
     scale = np.ones(len(rows.starts), exact)
     if mean:
         scale = np.divide(1, np.maximum(rows.ends - rows.starts, 1), dtype=exact)
@@ -82,6 +106,11 @@ def sum_rows_backward(
         values(grad), *by_source, scale, rooted, CPU.array(out)
     )
     return out
+
+
+def _exact(x: torch.Tensor) -> type:
+    """Return the numpy type that sums of `x` have."""
+    return np.float64 if x.dtype == torch.float64 else np.float32
 
 
 Tensors = tuple[torch.Tensor, ...]
@@ -109,14 +138,14 @@ class Differentiable(torch.autograd.Function):
         return None, *ctx.kernel_backward(grad, *ctx.saved_tensors)
 
 
-def _sum(rows: Rows, mean: bool, x: torch.Tensor) -> Kernel:
-    """Sum or mean of each row's neighbours."""
+def _sum(reduction: Reduction, x: torch.Tensor) -> Kernel:
+    """Sum of each row's neighbours."""
     num_src = len(x)
 
     def backward(grad: torch.Tensor) -> Tensors:
-        return (sum_rows_backward(grad, rows, mean, num_src),)
+        return (sum_rows_backward(grad, reduction, num_src),)
 
-    return sum_rows(x, rows, mean), (), backward
+    return sum_rows(x, reduction), (), backward
 
 
 def _max(rows: Rows, x: torch.Tensor) -> Kernel:
@@ -225,7 +254,9 @@ def _plain_softmax(scores: torch.Tensor, rows: Rows) -> torch.Tensor:
     return powers / total.index_select(0, row)
 
 
-def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
+def reduce(
+    x: torch.Tensor, rows: Rows, op: str, factors: np.ndarray | None = None
+) -> torch.Tensor:
     """Return the "sum", "mean" or "max" of each row's neighbours.
 
     Parameters
@@ -237,6 +268,8 @@ def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
     op
         Of equal values, the gradient of "max" goes to the first neighbour by the
         kernels, and is shared among them by plain torch.
+    factors
+        float32 [L], by which neighbours count in a sum or mean, if not alike.
 
     Returns
     -------
@@ -245,9 +278,15 @@ def reduce(x: torch.Tensor, rows: Rows, op: str) -> torch.Tensor:
     """
     x = widened(x)
     if not has_kernels(x):
-        return _plain_reduce(x, rows, op)
-    kernel = partial(_max, rows) if op == "max" else partial(_sum, rows, op == "mean")
-    return Differentiable.apply(kernel, x)
+        if factors is None:
+            return _plain_reduce(x, rows, op)
+        weight = CPU.tensor(factors).to(x).unsqueeze(1)
+        return _plain_weighted(x.unsqueeze(1), weight, rows).squeeze(1)
+    if op == "max":
+        return Differentiable.apply(partial(_max, rows), x)
+    return Differentiable.apply(
+        partial(_sum, Reduction(rows, op == "mean", factors)), x
+    )
 
 
 def weighted_sum(x: torch.Tensor, weight: torch.Tensor, rows: Rows) -> torch.Tensor:

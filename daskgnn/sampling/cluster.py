@@ -9,7 +9,7 @@ import numpy as np
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import PERMUTATION, derive_key, keys_below
 from daskgnn.kernels.frontier import offsets
-from daskgnn.kernels.induced import NodeSets
+from daskgnn.kernels.induced import NodeSets, nodes_between
 from daskgnn.sampling.induced import Subgraphs, SubgraphSampler
 from daskgnn.sampling.optionchecks import whole
 from daskgnn.sampling.size import SampleSize, default_share
@@ -160,9 +160,7 @@ class ClusterSampler(SubgraphSampler):
 
     def _nodes_of(self, members: np.ndarray) -> np.ndarray:
         """Return the nodes of some clusters, ascending."""
-        ends = zip(self.bounds[members], self.bounds[members + 1], strict=True)
-        ids = [np.arange(*run, dtype=self.index_dtype) for run in ends]
-        return np.concatenate([np.empty(0, self.index_dtype), *ids])
+        return nodes_between(self.bounds, members, self.index_dtype)
 
     def estimate(self, stats: GraphStats, num_seeds: int) -> SampleSize:
         """Estimate what one step of one part samples: clusters of mean size."""

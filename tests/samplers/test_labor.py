@@ -20,6 +20,7 @@ from labor_draws import (
 from scipy import optimize, sparse, stats
 
 from daskgnn.errors import GraphFormatError, InputError
+from daskgnn.kernels import variaterows
 from daskgnn.kernels.importance import solve_rows
 from daskgnn.kernels.seeds import cut_runs
 from daskgnn.kernels.variates import names_of
@@ -128,6 +129,33 @@ def test_threads_do_not_change_a_bit(options):
                 np.testing.assert_array_equal(rows.indptr, others.indptr)
                 np.testing.assert_array_equal(rows.indices, others.indices)
                 np.testing.assert_array_equal(rows.mean_weights, others.mean_weights)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_order_in_which_rows_are_read_changes_no_bit(monkeypatch, weighted):
+    matrix, keys = larger_graph(), step_keys(3)
+    sampler = LaborSampler([4, 3])
+    parts, book = parts_of(matrix, np.arange(300), 1, sampler, weighted=weighted)
+    rng, places = np.random.default_rng(0), []
+    seeds = [[rng.permutation(300)[:90].astype(np.int32) for _ in range(3)]]
+    as_asked = sample_parts(sampler, parts, book, seeds, keys)[0]
+    order_by_place = variaterows.order_by_place
+
+    def watched(*given):
+        order_by_place(*given)
+        places.append(given[-1].copy())
+
+    monkeypatch.setattr(variaterows, "IN_CACHE", 0)
+    monkeypatch.setattr(variaterows, "order_by_place", watched)
+    for threads in (1, 3):
+        found = sample_parts(sampler, parts, book, seeds, keys, threads)[0]
+        for a, b in zip(as_asked, found, strict=True):
+            np.testing.assert_array_equal(a.ids, b.ids)
+            for rows, others in zip(a.rows, b.rows, strict=True):
+                np.testing.assert_array_equal(rows.indptr, others.indptr)
+                np.testing.assert_array_equal(rows.indices, others.indices)
+                np.testing.assert_array_equal(rows.weights, others.weights)
+    assert any((np.diff(order) < 0).any() for order in places)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from daskgnn.errors import InputError
-from daskgnn.kernels import segment
+from daskgnn.kernels import scaled, segment
 from daskgnn.kernels.aggregate import (
     AGGREGATIONS,
     Rows,
@@ -273,6 +274,42 @@ def test_segment_sum_and_its_backward(rows, x, mean):
     own = np.zeros_like(x)
     own[: len(out)] = 2 * out
     np.testing.assert_allclose(grad, sums.T @ out + own, atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scaled_sum_and_its_backward(rows, x, dtype):
+    rng = np.random.default_rng(7)
+    x, factors = x.astype(dtype), rng.standard_normal(len(rows[2])).astype(dtype)
+    matrix = dense(rows, factors)
+    out = np.full((len(rows[0]), CHANNELS), np.nan, dtype)
+    scaled.scaled_sum(x, factors, Rows(*rows), out)
+    np.testing.assert_allclose(out, matrix @ x, atol=2e-5)
+    edges = scaled.transpose_edges(Rows(*rows), factors, len(x))
+    np.testing.assert_array_equal(np.diff(edges[0]), dense(rows).sum(0))
+    both = np.concatenate([out, 2 * out], axis=1)
+    for rooted, given in ((False, out), (True, both)):
+        grad, own = np.full_like(x, np.nan), np.zeros_like(x)
+        own[: len(out)] = 2 * out if rooted else 0
+        scaled.scaled_sum_backward(given, *edges, rooted, grad)
+        np.testing.assert_allclose(grad, matrix.T @ out + own, atol=2e-4)
+
+
+def test_scaled_sum_of_bfloat16_rounds_only_its_gradient(rows, x):
+    halves = torch.from_numpy(x).bfloat16()
+    factors = np.random.default_rng(8).standard_normal(len(rows[2]))
+    factors = factors.astype(np.float32)
+    bits = halves.view(torch.uint16).numpy()
+    out = np.empty((len(rows[0]), CHANNELS), np.float32)
+    scaled.scaled_sum(bits, factors, Rows(*rows), out)
+    expected = dense(rows, factors) @ halves.double().numpy()
+    np.testing.assert_allclose(out, expected, atol=2e-5)
+    grad = torch.from_numpy(out).bfloat16()
+    edges = scaled.transpose_edges(Rows(*rows), factors, len(x))
+    found, exact = torch.empty_like(halves), np.empty_like(x)
+    half = found.view(torch.uint16).numpy()
+    scaled.scaled_sum_backward(grad.view(torch.uint16).numpy(), *edges, False, half)
+    scaled.scaled_sum_backward(grad.float().numpy(), *edges, False, exact)
+    assert torch.equal(found, torch.from_numpy(exact).bfloat16())
 
 
 def test_segment_max_and_its_backward(rows, x):

@@ -593,6 +593,33 @@ def test_fused_sage_is_plain_torch(op, relu, parts):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("op", ["sum", "mean"])
+@pytest.mark.parametrize("rooted", [False, True])
+def test_fused_sage_where_neighbours_do_not_count_alike(op, rooted):
+    block, _, h, (weight, bias, root) = sage_case(torch.float64)
+    root = root if rooted else None
+    means = np.random.default_rng(3).random(len(block.arrays.indices))
+    block = with_arrays(block, mean_weights=means.astype(np.float32))
+    matrix = torch.zeros(block.num_dst, block.num_src, dtype=torch.float64)
+    target, source = block.edge_index[1], block.edge_index[0]
+    counts = block.mean_weight.double()
+    if op == "sum":
+        counts = (counts * block.degree[target]).float().double()
+    matrix.index_put_((target, source), counts, accumulate=True)
+    out = block.sage(h, op, weight, bias, root, relu=True)
+    plain = matrix @ h @ weight.T + bias
+    if rooted:
+        plain = plain + h[: block.num_dst] @ root.T
+    plain = plain.relu()
+    torch.testing.assert_close(out, plain, rtol=1e-9, atol=1e-9)
+    inputs = [t for t in (h, weight, bias, root) if t is not None]
+    by_out = torch.randn_like(out)
+    found = torch.autograd.grad(out, inputs, by_out)
+    expected = torch.autograd.grad(plain, inputs, by_out)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 def test_fused_sage_takes_inputs_side_by_side_as_they_are():
     block, _, h, (weight, bias, root) = sage_case(torch.float32)
     with torch.no_grad():
@@ -618,8 +645,12 @@ def test_fused_relu_keeps_what_is_not_a_number():
 
 
 @pytest.mark.parametrize("relu", [False, True])
-def test_fused_sage_in_bfloat16_is_near_float32(relu):
+@pytest.mark.parametrize("alike", [False, True])
+def test_fused_sage_in_bfloat16_is_near_float32(relu, alike):
     block, _, h, (weight, bias, root) = sage_case(torch.float32)
+    if not alike:
+        means = np.random.default_rng(3).random(len(block.arrays.indices)) / 2
+        block = with_arrays(block, mean_weights=means.astype(np.float32))
     exact = block.sage(h, "mean", weight, bias, root, relu=relu)
     with torch.autocast("cpu", torch.bfloat16):
         first = block.sage(h, "mean", weight, bias, root, relu=relu)
