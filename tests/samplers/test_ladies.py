@@ -1,6 +1,6 @@
 """LADIES: probabilities, estimators, saturation, any number of parts, bad input."""
 
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +21,7 @@ from layerwise_graphs import (
     sampled,
     step_keys,
 )
+from training import mostly_slow
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.layerwise import Histogram
@@ -50,8 +51,12 @@ def test_the_scale_gives_the_expected_number(size):
     assert found.scale_for(100) == np.inf
 
 
-@pytest.mark.parametrize("adjacency", ["gcn", "mean"])
-@pytest.mark.parametrize("kind", ["hubs", "directed", "weighted"])
+KINDS = list(product(["hubs", "directed", "weighted"], ["gcn", "mean"]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "adjacency"), mostly_slow(KINDS, ("directed", "mean"), ("weighted", "gcn"))
+)
 def test_nodes_are_there_with_their_probabilities(kind, adjacency):
     dense = directed_graph() if kind != "hubs" else GRAPHS["hubs"][0]
     if kind == "weighted":
