@@ -243,6 +243,14 @@ class FastGCNSampler(LayerwiseSampler):
             made.degrees = np.unique(some_degrees(graph), return_counts=True)
         return made
 
+    def _edges_of(self, nodes: float, mean_degree: float) -> float:
+        """Return about how many edges some nodes' rows have, and the spread of that."""
+        spread = 0.0
+        if self.degrees is not None:
+            degree, counts = self.degrees
+            spread = float(nodes * (counts @ degree**2) / counts.sum()) ** 0.5
+        return nodes * mean_degree + spread
+
     def _edge_share(self, share: float) -> float:
         """Return the share of edges from drawn nodes: those with many are likelier."""
         if self.degrees is None:

@@ -183,11 +183,16 @@ class LayerwiseSampler(Sampler):
             drawable = self._drawable(whole * mean_degree / num_nodes) * num_nodes
             drawn = min(float(self.size), drawable) + self.skip * whole
             share = self._edge_share(min(drawn / max(drawable, 1.0), 1.0))
-            edges = nodes[-1] * mean_degree * share
-            met = -np.expm1(-nodes[-1] * mean_degree / num_nodes) * num_nodes * share
+            known = self._edges_of(nodes[-1], mean_degree)
+            edges = known * share
+            met = -np.expm1(-known / num_nodes) * num_nodes * share
             nodes.append(min(nodes[-1] + float(met), num_nodes))
             whole = min(whole + drawn, num_nodes)
         return SampleSize(nodes[-1], nodes[-2], edges)
+
+    def _edges_of(self, nodes: float, mean_degree: float) -> float:
+        """Return about how many edges some nodes' rows have."""
+        return nodes * mean_degree
 
     def _edge_share(self, share: float) -> float:
         """Return the share of edges that are from drawn nodes, if so many are drawn."""
