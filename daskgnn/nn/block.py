@@ -13,6 +13,7 @@ from daskgnn.errors import ModelError
 from daskgnn.nn import blockrows, fused, ops
 from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparse import SparseRows
 
 if TYPE_CHECKING:
     import torch
@@ -295,6 +296,8 @@ class Block:
         ModelError
             As `aggregate`.
         """
+        if isinstance(h, SparseRows):
+            return blockrows.sparse_sage(self, h, op, weight, bias, root, relu)
         if not fused.can_fuse(h, weight):
             out = functional.linear(self.aggregate(h, op), weight, bias)
             if root is not None:

@@ -11,12 +11,14 @@ from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import edge_scales, gcn_coefficients
 from daskgnn.nn import ops
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparseops import SparseLayer, SparseSageLayer
 
 if TYPE_CHECKING:
     import torch
 
     from daskgnn.nn.block import Block
     from daskgnn.nn.blockarrays import BlockArrays
+    from daskgnn.nn.sparse import SparseRows
 
 
 INSTEAD = {
@@ -136,3 +138,29 @@ def precomputed(block: Block, h: torch.Tensor, op: str) -> torch.Tensor:
 def as_weight(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """Return `array` [L] as a column [L, 1] of the type and device of `like`."""
     return CPU.tensor(array).to(like).unsqueeze(1)
+
+
+def sparse_sage(
+    block: Block,
+    x: SparseRows,
+    op: str,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    root: torch.Tensor | None,
+    relu: bool,
+) -> torch.Tensor:
+    """Return GraphSAGE's layer of sparse rows: the products, then their reduction."""
+    arrays, x = block.arrays, source_rows(block, x)
+    if (
+        op in ("sum", "mean")
+        and arrays.mean_weights is None
+        and ops.has_kernels(weight)
+    ):
+        layer = SparseLayer(x, block.num_dst, arrays.rows, op == "mean", relu)
+        return SparseSageLayer.apply(weight, bias, root, layer)
+    out = reduce(block, x.linear(weight), op)
+    if bias is not None:
+        out = out + bias
+    if root is not None:
+        out = out + x[: block.num_dst].linear(root)
+    return out.relu() if relu else out

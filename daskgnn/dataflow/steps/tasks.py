@@ -11,8 +11,12 @@ if TYPE_CHECKING:
 
 
 def add_task(
-    tasks: dict[Any, Any], key: Any, function: Callable[..., Any], *given: Any
+    tasks: dict[Any, Any],
+    key: Any,
+    function: Callable[..., Any],
+    *given: Any,
+    **named: Any,
 ) -> TaskRef:
     """Add a call to a graph under `key`; return the reference to its result."""
-    tasks[key] = Task(key, function, *given)
+    tasks[key] = Task(key, function, *given, **named)
     return TaskRef(key)

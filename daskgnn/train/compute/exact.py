@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from daskgnn.kernels.features import dense
+from daskgnn.kernels.features import SparseInput, dense
 from daskgnn.kernels.halo import StreamedPart, part_pieces
 from daskgnn.nn.block import Block
 from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparse import model_input
 from daskgnn.tasks.task import batch_of
 from daskgnn.train.compute.arithmetic import computing
 from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
@@ -43,9 +44,8 @@ def evaluate_layer(
     if isinstance(whole, StreamedPart):
         if own is None:
             return _first_layer_in_pieces(model, program.threads, block, halo, whole)
-        table, aggregated = np.concatenate([own, *received]), None
+        aggregated = None
     else:
-        table = dense(whole.x) if own is None else np.concatenate([own, *received])
         aggregated = whole.aggregated if first else None
     arrays = BlockArrays(
         starts=block.indptr[:-1],
@@ -63,7 +63,13 @@ def evaluate_layer(
         arrays=arrays,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
-    return _output(program.threads, model.layer, number, CPU.tensor(table), bipartite)
+    if own is not None:
+        h: Any = CPU.tensor(np.concatenate([own, *received]))
+    elif isinstance(whole.x, SparseInput):
+        h = model_input(whole.x)
+    else:
+        h = CPU.tensor(dense(whole.x))
+    return _output(program.threads, model.layer, number, h, bipartite)
 
 
 def _first_layer_in_pieces(
@@ -105,7 +111,7 @@ def evaluate_step(
     def outputs(*given: Any) -> torch.Tensor:
         return seed_outputs(model(*given), batch)
 
-    given = CPU.tensor(batch.x), layer_blocks(batch, model)
+    given = model_input(batch.x), layer_blocks(batch, model)
     return _output(program.threads, outputs, *given)
 
 
