@@ -133,13 +133,22 @@ def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseTable:
         return np.take(features, rows, axis=0)
     if isinstance(features, RowReader):
         return features.take(rows)
+    return rows_of_table(features, rows)
+
+
+def rows_of_table(features: Any, rows: np.ndarray) -> SparseTable:
+    """Return the given rows of CSR features."""
     counts = features.indptr[rows + 1].astype(np.int64) - features.indptr[rows]
     indptr = offsets(counts)
     indices = np.empty(indptr[-1], features.indices.dtype)
     data = np.empty(indptr[-1] if len(features.data) else 0, features.data.dtype)
-    given = (features.indptr, features.indices, features.data)
-    take_entries(tuple(map(frozen, given)), frozen(rows), indptr, indices, data)
+    take_entries(csr_arrays(features), frozen(rows), indptr, indices, data)
     return SparseTable(indptr, indices, data, (len(rows), features.shape[1]))
+
+
+def csr_arrays(features: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return indptr, indices and entries of CSR features, as kernels take them."""
+    return frozen(features.indptr), frozen(features.indices), frozen(features.data)
 
 
 def dense(features: Any) -> np.ndarray:
@@ -160,7 +169,8 @@ def table(features: Any) -> np.ndarray:
     out = np.zeros(features.shape, np.float32)
     rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
     # A table without entries has ones.
-    out[rows, features.indices] = features.data if len(features.data) else 1
+    entries = widen(features.data[:, None])[:, 0] if len(features.data) else 1
+    out[rows, features.indices] = entries
     return out
 
 

@@ -7,7 +7,7 @@ layer then works on a piece of the rows at a time, and reads what that piece nee
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -140,9 +140,10 @@ def whole_part(
             reader, nodes, owner, first_aggregation, ids, weighted_degree
         )
     if isinstance(features, SparseTable):
-        everything = SparseTable.joined([features, *(r.values for r in replies)])
-        rows = np.arange(len(everything), dtype=np.int32)
-        return WholePart(SparseInput(everything, rows), None, ids, weighted_degree)
+        pieces: list[Any] = [features, *(r.values for r in replies)]
+        rows = np.arange(len(ids), dtype=np.int32)
+        x = SparseInput(SparseTable.joined(pieces), rows)
+        return WholePart(x, None, ids, weighted_degree)
     own = table(features)
     received = np.concatenate([own[:0], *(table(r.values) for r in replies)])
     if not first_aggregation:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.features import SparseTable, some_rows, table
+from daskgnn.kernels.features import SparseTable, is_dense, some_rows, table
 from daskgnn.kernels.idset import IdSet, rank_of
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.record import ArrayRecord
@@ -51,6 +51,7 @@ class HaloCache(ArrayRecord):
 
         Sparse rows differ: see `daskgnn.kernels.sparsebatch.row_bytes`.
         """
+        assert is_dense(self.values)
         one = self.values.itemsize * self.values.shape[1] + self.ids.itemsize
         for array in (self.original_ids, self.weighted_degree):
             one += 0 if array is None else array.itemsize

@@ -77,8 +77,8 @@ def assemble_sparse(
         used = _used(cache, ids, book.num_nodes, [own for own, _ in pieces])
         pieces.append(used)
         cuts = np.searchsorted(used[0], book.bounds)
-        nbytes = row_bytes(used[1], used[0].itemsize)
-        saved = np.diff(np.concatenate([[0], np.cumsum(nbytes)])[cuts])
+        each = row_bytes(used[1], used[0].itemsize)
+        saved = np.diff(np.concatenate([[0], np.cumsum(each)])[cuts])
         traffic = traffic.used_cache(np.diff(cuts), saved)
     rows = Gathered(pieces, book.num_nodes)
     steps = tuple(
@@ -106,7 +106,8 @@ class Gathered:
         ids = np.concatenate([own for own, _ in pieces])
         self._known = IdSet.of([ids], 0, num_nodes)
         self._places = frozen(np.argsort(ids).astype(np.int32))
-        self.table = SparseTable.joined([found.values for _, found in pieces])
+        tables: list[Any] = [found.values for _, found in pieces]
+        self._table = SparseTable.joined(tables)
         self._original_ids = np.concatenate([f.original_ids for _, f in pieces])
         self._degrees = np.concatenate([f.weighted_degree for _, f in pieces])
 
@@ -128,7 +129,7 @@ class Gathered:
             original_ids=self._original_ids[rows],
             weighted_degree=self._degrees[rows],
         )
-        return SparseInput(self.table, rows), None, kept
+        return SparseInput(self._table, rows), None, kept
 
 
 def row_bytes(found: Any, id_bytes: int) -> Array:
@@ -149,6 +150,9 @@ def _used(
     """Return the ids and rows of a cache that a window uses."""
     wanted = IdSet.of(ids, 0, num_nodes, without=others)
     rows = np.flatnonzero(wanted.flags(cache.ids))
-    beside = (cache.original_ids, cache.weighted_degree)
-    known = (None if array is None else array[rows] for array in beside)
-    return cache.ids[rows], FeatureReply(some_rows(cache.values, rows), *known)
+    ids_there, degrees = (
+        None if array is None else array[rows]
+        for array in (cache.original_ids, cache.weighted_degree)
+    )
+    found = FeatureReply(some_rows(cache.values, rows), ids_there, degrees)
+    return cache.ids[rows], found

@@ -15,7 +15,9 @@ from dask.utils import format_bytes
 from torch.nn import functional
 
 from daskgnn.errors import ModelError
+from daskgnn.kernels import dropout
 from daskgnn.kernels import features as tables
+from daskgnn.kernels import sparserows as kernels
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.nn import sparseops
 from daskgnn.nn.device import CPU
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike
+
+    from daskgnn.kernels.aggregate import Rows
 
 
 class DenseRowsNeeded(ModelError):
@@ -103,12 +107,9 @@ class SparseRows:
         SparseRows
             The rows.
         """
-        bounds = np.asarray(indptr, np.int64)
+        bounds, columns = np.asarray(indptr, np.int64), np.asarray(indices, np.int32)
         data = np.empty(0) if values is None else np.asarray(values)
-        given = np.asarray(indices, np.int32), data.astype(np.float32)
-        count = len(bounds) - 1
-        table = tables.SparseTable(bounds, *given, (count, num_columns))
-        return cls(table, np.arange(count, dtype=np.int32))
+        return _whole(bounds, columns, data.astype(np.float32), num_columns)
 
     @property
     def shape(self) -> torch.Size:
@@ -198,7 +199,64 @@ class SparseRows:
                 f"{self.shape[1]} columns"
             )
         out = Differentiable.apply(partial(sparseops.product, self), weight)
-        return out if bias is None else out + bias
+        out = out if bias is None else out + bias
+        return sparseops.in_precision(out)
+
+    def reduced(
+        self, near: Rows, weight: np.ndarray | None, loop: np.ndarray | None = None
+    ) -> SparseRows:
+        """Return the weighted sums of rows' neighbours, or the maxima: for `Block`.
+
+        Parameters
+        ----------
+        near : Rows
+            Of each of r destinations, the numbers of its neighbours among these rows.
+        weight : numpy.ndarray or None
+            float32, at the neighbours' places; None for the channel-wise maximum.
+        loop : numpy.ndarray, optional
+            float32 [r], what a destination's own row counts.
+
+        Returns
+        -------
+        SparseRows
+            r rows.
+        """
+        entries, columns = sparseops.Entries.of(self), self.shape[1]
+        given = *entries, near
+        most = kernels.most_entries(*given, loop is not None)
+        indptr = np.empty(len(near.starts) + 1, np.int64)
+        out = indptr, np.empty(most, np.int32), np.empty(most, np.float32)
+        if weight is None:
+            count = kernels.largest_entries(*given, columns, out)
+        else:
+            own = np.empty(0, np.float32) if loop is None else loop
+            count = kernels.reduce_entries(
+                *given, frozen(weight), frozen(own), columns, out
+            )
+        return _whole(indptr, out[1][:count], out[2][:count], columns)
+
+    def dropped(self, ids: np.ndarray, key: np.uint64, p: float) -> SparseRows:
+        """Return the rows after dropout: for `daskgnn.nn.Dropout`.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray
+            int64 [n], the rows' original ids.
+        key : numpy.uint64
+            Of the layer and the step.
+        p : float
+            Probability of dropping an entry.
+
+        Returns
+        -------
+        SparseRows
+            As many rows.
+        """
+        table = tables.rows_of_table(self.table, self.rows)
+        values = np.empty(len(table.indices), np.float32)
+        how = dropout.threshold_of(p), dropout.scale_of(p), values
+        kernels.drop_entries(tables.csr_arrays(table), ids, key, *how)
+        return _whole(table.indptr, table.indices, values, table.shape[1])
 
     def __matmul__(self, weight: torch.Tensor) -> torch.Tensor:
         return self.linear(weight.t())
@@ -219,7 +277,7 @@ class SparseRows:
         if function in products and isinstance(args[0], cls):
             return args[0] @ args[1]
         name = getattr(function, "__name__", str(function))
-        refuse(next(x for x in args if isinstance(x, cls)), name)
+        return refuse(_first(args, cls), name)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -234,6 +292,25 @@ class SparseRows:
 
     def __repr__(self) -> str:
         return f"SparseRows({len(self)} rows, {self.shape[1]} columns)"
+
+
+def _whole(
+    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, num_columns: int
+) -> SparseRows:
+    """Return all rows of CSR arrays."""
+    count = len(indptr) - 1
+    table = tables.SparseTable(indptr, indices, values, (count, num_columns))
+    return SparseRows(table, np.arange(count, dtype=np.int32))
+
+
+def _first(args: Any, kind: type[SparseRows]) -> SparseRows:
+    """Return the first sparse rows among arguments, in lists, too."""
+    for given in args:
+        inside = given if isinstance(given, list | tuple) else (given,)
+        for x in inside:
+            if isinstance(x, kind):
+                return x
+    raise ModelError("SparseRows can be given to torch as first arguments only")
 
 
 def refuse(x: SparseRows, what: str) -> NoReturn:

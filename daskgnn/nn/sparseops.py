@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from daskgnn.kernels import rectify, segment, sparse
 from daskgnn.kernels.aggregate import frozen
+from daskgnn.kernels.features import csr_arrays
 from daskgnn.kernels.threads import for_each
 from daskgnn.nn import ops
 from daskgnn.nn.device import CPU
@@ -37,8 +38,7 @@ class Entries(NamedTuple):
     @classmethod
     def of(cls, x: SparseRows) -> Entries:
         """Return the entries of rows."""
-        given = x.table.indptr, x.table.indices, x.table.data
-        return cls(tuple(map(frozen, given)), frozen(x.rows))  # type: ignore[arg-type]
+        return cls(csr_arrays(x.table), frozen(x.rows))
 
     def times(self, weight: Array, block: slice, out: Array, add: bool = False) -> None:
         """Write (or add) to `out` [n, w] the products with a block of [H, F]."""
@@ -88,7 +88,14 @@ def product(x: SparseRows, weight: torch.Tensor) -> ops.Kernel:
     return CPU.tensor(out), (), backward
 
 
-class SparseLayer(NamedTuple):
+def in_precision(out: torch.Tensor) -> torch.Tensor:
+    """Return a result in the type that products have here; they are float32 inside."""
+    if not torch.is_autocast_enabled("cpu") or out.dtype == torch.float64:
+        return out
+    return out.to(torch.get_autocast_dtype("cpu"))
+
+
+class Layer(NamedTuple):
     """What a layer does in addition to its products."""
 
     x: SparseRows
@@ -99,7 +106,7 @@ class SparseLayer(NamedTuple):
     relu: bool
 
 
-class SparseSageLayer(torch.autograd.Function):
+class SageLayer(torch.autograd.Function):
     """GraphSAGE's layer over sparse rows: see `daskgnn.nn.fused.SageLayer`."""
 
     @staticmethod
@@ -108,7 +115,7 @@ class SparseSageLayer(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         root: torch.Tensor | None,
-        layer: SparseLayer,
+        layer: Layer,
     ) -> torch.Tensor:
         """Multiply, reduce, add and rectify, block by block."""
         near = ops.values(weight)
@@ -140,7 +147,7 @@ class SparseSageLayer(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients by weights and bias, block by block."""
         weight, result = ctx.saved_tensors
-        layer: SparseLayer = ctx.layer
+        layer: Layer = ctx.layer
         given = ops.values(weight)
         by_out = ops.values(grad.to(weight.dtype))
         kept = None if result is None else ops.values(result)

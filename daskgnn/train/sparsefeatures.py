@@ -1,4 +1,4 @@
-"""Whether a run's features stay sparse: by the graph, the model, and what was before."""
+"""Whether a run's features stay sparse."""
 
 from __future__ import annotations
 

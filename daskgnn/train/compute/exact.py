@@ -40,13 +40,15 @@ def evaluate_layer(
 ) -> np.ndarray:
     """Return layer `number` of a part's rows, over all their neighbours."""
     model: Any = load_model(program).with_weights(weights).eval()
-    first = own is None
+    first, x = own is None, None
     if isinstance(whole, StreamedPart):
         if own is None:
             return _first_layer_in_pieces(model, program.threads, block, halo, whole)
         aggregated = None
     else:
         aggregated = whole.aggregated if first else None
+        if first:
+            x = whole.x if isinstance(whole.x, SparseInput) else dense(whole.x)
     arrays = BlockArrays(
         starts=block.indptr[:-1],
         ends=block.indptr[1:],
@@ -63,13 +65,8 @@ def evaluate_layer(
         arrays=arrays,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
-    if own is not None:
-        h: Any = CPU.tensor(np.concatenate([own, *received]))
-    elif isinstance(whole.x, SparseInput):
-        h = model_input(whole.x)
-    else:
-        h = CPU.tensor(dense(whole.x))
-    return _output(program.threads, model.layer, number, h, bipartite)
+    h = np.concatenate([own, *received]) if x is None else x
+    return _output(program.threads, model.layer, number, model_input(h), bipartite)
 
 
 def _first_layer_in_pieces(
