@@ -133,10 +133,8 @@ def _add_static(
         given = (plan.blocks.of(owner), ids, plan.book, owner)
         how = plan.inputs.first_aggregation
         replies.append(add_task(tasks, rows, serve_cache, *given, how))
-    sparse = plan.cache.sparse
-    add_task(
-        tasks, _key(plan.run, part), fill_cache, ids, List(*replies), sparse=sparse
-    )
+    given = (ids, List(*replies), plan.cache.sparse)
+    add_task(tasks, _key(plan.run, part), fill_cache, *given)
 
 
 def choose_cached_rows(blocks: PartBlocks, *given: Any) -> np.ndarray:
@@ -174,4 +172,4 @@ def add_update(
         return
     key = _key(plan.run, window, part)
     given = (plan.before(window, part), *exchanged, window, plan.capacity)
-    add_task(tasks, key, update_lru, *given, sparse=plan.sparse)
+    add_task(tasks, key, update_lru, *given, plan.sparse)

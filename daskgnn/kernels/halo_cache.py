@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.features import SparseTable, is_dense, some_rows, table
+from daskgnn.kernels.features import SparseTable, some_rows, table
 from daskgnn.kernels.idset import IdSet, rank_of
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.record import ArrayRecord
@@ -51,7 +51,7 @@ class HaloCache(ArrayRecord):
 
         Sparse rows differ: see `daskgnn.kernels.sparsebatch.row_bytes`.
         """
-        assert is_dense(self.values)
+        assert isinstance(self.values, np.ndarray)
         one = self.values.itemsize * self.values.shape[1] + self.ids.itemsize
         for array in (self.original_ids, self.weighted_degree):
             one += 0 if array is None else array.itemsize
@@ -151,7 +151,7 @@ def choose_static(
 
 
 def fill_cache(
-    ids: Array, answers: list[FeatureReply], *, sparse: bool = False
+    ids: Array, answers: list[FeatureReply], sparse: bool = False
 ) -> HaloCache:
     """Return the cache of some ids; `answers` are the owners', in part order.
 
@@ -159,13 +159,13 @@ def fill_cache(
     """
     return HaloCache(
         ids,
-        _rows_of(answers, sparse=sparse),
+        _rows_of(answers, sparse),
         _joined([a.original_ids for a in answers]),
         _joined([a.weighted_degree for a in answers]),
     )
 
 
-def _rows_of(answers: list[FeatureReply], *, sparse: bool) -> Any:
+def _rows_of(answers: list[FeatureReply], sparse: bool) -> Any:
     """Return the feature rows of all answers."""
     if sparse and answers:
         return SparseTable.joined([a.values for a in answers])  # type: ignore[misc]
@@ -200,7 +200,6 @@ def update_lru(
     answers: list[FeatureReply],
     number: int,
     capacity: int,
-    *,
     sparse: bool = False,
 ) -> HaloCache:
     """Return the cache after a window: the rows that were wanted last.
@@ -223,7 +222,7 @@ def update_lru(
         Whether rows stay so.
     """
     wanted = np.concatenate([request.ids for request in asked])
-    new = fill_cache(wanted, answers, sparse=sparse)
+    new = fill_cache(wanted, answers, sparse)
     held = [new] if before is None else [before, new]
     ids = np.concatenate([cache.ids for cache in held])
     wanting = _steps_wanting([graph.ids for graph in window.graphs], ids)

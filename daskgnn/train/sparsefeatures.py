@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.memory import entries_per_row
 from daskgnn.errors import CheckpointError, InputError, first_line
+from daskgnn.graph.memory.content import refuse_sparse
 from daskgnn.nn import GAT, GCN, GraphSAGE
 from daskgnn.nn.sparse import DenseRowsNeeded
 from daskgnn.train.compute.dryrun import takes_sparse_rows
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
     from daskgnn.train.options.options import TrainOptions
 
 _NAME = "sparse_features"
-COLUMNS_PER_ENTRY = 16
-"""Columns for each entry of a row, from which on sparse products are quicker: a dense
-product takes a number in a sixteenth of an entry's time or less."""
+LEAST_COLUMNS, COLUMNS_PER_ENTRY = 256, 16
+"""Columns, and columns for each entry of a row, from which on rows stay sparse: a
+dense product takes a number in about a sixteenth of the time of an entry."""
 
 
 def pays(graph: Graph) -> bool:
     """Return whether the features of a graph are worth keeping sparse."""
     if not graph.sparse_features:
         return False
-    return graph.num_features >= COLUMNS_PER_ENTRY * max(entries_per_row(graph), 1)
+    columns, entries = graph.num_features, entries_per_row(graph)
+    return columns >= max(LEAST_COLUMNS, COLUMNS_PER_ENTRY * entries)
 
 
 def chosen(
@@ -43,8 +45,19 @@ def chosen(
     Raises
     ------
     InputError, ModelError
-        If they are to, and are dense, or the model needs dense rows.
+        If they are to, and are dense, or the model needs dense rows; if rows that are
+        made dense are to be of half precision.
     """
+    stay = _stay(options, graph, model, num_layers)
+    kept_as = options["feature_dtype"]
+    if graph.sparse_features and not stay and kept_as not in (None, "float32"):
+        refuse_sparse(kept_as, graph.name)
+    return stay
+
+
+def _stay(
+    options: TrainOptions, graph: Graph, model: torch.nn.Module, num_layers: int
+) -> bool:
     given = options["sparse_features"]
     if given is False:
         return False

@@ -11,12 +11,8 @@ if TYPE_CHECKING:
 
 
 def add_task(
-    tasks: dict[Any, Any],
-    key: Any,
-    function: Callable[..., Any],
-    *given: Any,
-    **named: Any,
+    tasks: dict[Any, Any], key: Any, function: Callable[..., Any], *given: Any
 ) -> TaskRef:
     """Add a call to a graph under `key`; return the reference to its result."""
-    tasks[key] = Task(key, function, *given, **named)
+    tasks[key] = Task(key, function, *given)
     return TaskRef(key)
