@@ -47,11 +47,15 @@ CLUSTER = {
     "distributed.comm.timeouts.connect": "8s",
 }
 AT_ONCE = {
-    name: 0
-    for name in ("warmup_steps", "ramp_steps")
+    name: value
+    for name, value in {
+        "warmup_steps": 0,
+        "ramp_steps": 0,
+        "sparse_features": False,
+    }.items()
     if name in inspect.signature(daskgnn.Trainer).parameters
 }
-"""Trains as versions did that had no gentle start."""
+"""Trains as versions did that had no gentle start, and made all features dense."""
 PATIENCE = 150
 """Seconds that a command, or the start of a cluster, may take."""
 
@@ -201,7 +205,10 @@ class Side:
             words = [graph, *case.command.split(), "--epochs", str(case.epochs)]
             words += ["--out", str(out), "--workers", str(place.workers)]
             for name, value in AT_ONCE.items():
-                words += [f"--{name.replace('_', '-')}", str(value)]
+                flag = name.replace("_", "-")
+                words += (
+                    [f"--no-{flag}"] if value is False else [f"--{flag}", str(value)]
+                )
             train(words, out if place.event == "stop" else None)
             if place.event == "stop":
                 shutil.copytree(out, stopped_copy(out))

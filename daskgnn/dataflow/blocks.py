@@ -44,6 +44,7 @@ def load_blocks(
     normalize_features: bool = False,
     feature_dtype: str | None = None,
     share: bool = False,
+    sparse: bool = False,
 ) -> Blocks:
     """Load every part of `graph` on the worker it is placed on.
 
@@ -57,15 +58,18 @@ def load_blocks(
         What dense features are held and sent as; None is as they are stored.
     share : bool
         Whether to load into memory that other workers of a machine can read.
+    sparse : bool
+        Whether CSR features are used as they are.
     """
     kept_as = feature_dtype or graph.feature_dtype or "float32"
     book = [int(bound) for bound in graph.partition_book]
     kind = f"{kept_as}-{_kept_by(packed.sampler)}" + "-normalized" * normalize_features
     kind += "-shared" * share + "-disk" * (graph.features_in == "disk")
+    kind += "-sparse" * sparse
     tasks: dict[Any, Any] = {}
     given_source = pack(graph.source)
     for p in range(graph.num_parts):
-        how = (kept_as, normalize_features, packed, graph.features_in)
+        how = (kept_as, normalize_features, packed, graph.features_in, sparse)
         source = PartSource(given_source, book[p], book[p + 1], *how)
         given = cut_part(source) if graph.source.in_memory else source
         key = ("load-part", kind, graph.token, p)

@@ -15,9 +15,9 @@ import dask
 import numpy as np
 from dask.task_spec import List, TaskRef
 
+from daskgnn.dataflow.memory import feature_row_bytes
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.kernels.exchange import FeatureRequest, answer_rows, bytes_beside
-from daskgnn.kernels.half import TABLE_DTYPES
 from daskgnn.kernels.halo_cache import choose_static, fill_cache, update_lru
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class CachePlan:
     run: str
     reset: int
     """Windows after which a least-recently-used cache starts empty again."""
+    sparse: bool = False
+    """Whether rows are kept as sparse rows."""
 
     def before(self, window: int, part: int) -> TaskRef | None:
         """Refer to a part's cache as a window finds it; None if it is empty."""
@@ -68,6 +70,8 @@ def plan_cache(
     policy: str,
     nbytes: int,
     run: str,
+    *,
+    sparse: bool = False,
 ) -> CachePlan | None:
     """Return the plan of a run's caches, None where they would hold no row.
 
@@ -75,15 +79,17 @@ def plan_cache(
     ----------
     nbytes : int
         Of one part's cache.
+    sparse : bool
+        Whether its rows are sparse: as many as fit if they are as large as the mean.
     """
-    row = graph.num_features * np.dtype(TABLE_DTYPES[feature_dtype]).itemsize
+    row = feature_row_bytes(graph, feature_dtype, sparse=sparse)
     row += graph.index_dtype.itemsize + 8 * (policy == "lru")
     row += bytes_beside(first_aggregation)
     reset = max(int(dask.config.get("gnn.halo-cache-reset")), 1)
-    capacity = nbytes // row
+    capacity = int(nbytes / row)
     if capacity < 1 or graph.num_parts < 2:
         return None
-    return CachePlan(policy, capacity, run, reset)
+    return CachePlan(policy, capacity, run, reset, sparse)
 
 
 def load_static(
@@ -127,7 +133,8 @@ def _add_static(
         given = (plan.blocks.of(owner), ids, plan.book, owner)
         how = plan.inputs.first_aggregation
         replies.append(add_task(tasks, rows, serve_cache, *given, how))
-    add_task(tasks, _key(plan.run, part), fill_cache, ids, List(*replies))
+    given = (ids, List(*replies), plan.cache.sparse)
+    add_task(tasks, _key(plan.run, part), fill_cache, *given)
 
 
 def choose_cached_rows(blocks: PartBlocks, *given: Any) -> np.ndarray:
@@ -165,4 +172,4 @@ def add_update(
         return
     key = _key(plan.run, window, part)
     given = (plan.before(window, part), *exchanged, window, plan.capacity)
-    add_task(tasks, key, update_lru, *given)
+    add_task(tasks, key, update_lru, *given, plan.sparse)

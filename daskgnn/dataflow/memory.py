@@ -46,42 +46,71 @@ class StepSize:
     """Bytes that the sampler keeps beside the rows of a part, whatever the steps."""
 
 
+def feature_row_bytes(
+    graph: Graph, feature_dtype: str = "float32", *, sparse: bool = False
+) -> float:
+    """Return the bytes of a feature row in memory; of sparse rows, the mean."""
+    element = 4 if feature_dtype == "float32" else 2
+    if not sparse:
+        return graph.num_features * element
+    return entries_per_row(graph) * (4 + element) + 8
+
+
+def entries_per_row(graph: Graph) -> float:
+    """Return how many entries a row of CSR features has; F where nothing tells."""
+    nbytes = graph.schema.feature_row_bytes
+    return graph.num_features if nbytes is None else max(nbytes - 8, 0) / 8
+
+
 def estimate_step(
-    graph: Graph, sampler: Sampler, batch_size: int, first_aggregation: str | None
+    graph: Graph,
+    sampler: Sampler,
+    batch_size: int,
+    first_aggregation: str | None,
+    *,
+    sparse: bool = False,
 ) -> StepSize:
     """Estimate a prepared step of one part from what its sampler expects."""
     stats = GraphStats(graph.num_nodes, graph.num_edges, graph.num_parts)
     size = sampler.estimate(stats, -(-batch_size // graph.num_parts))
     rows = 2 * size.computed if first_aggregation else size.nodes
-    nbytes = rows * graph.num_features * 4 + size.edges * 12 + size.nodes * 24
+    nbytes = (
+        rows * feature_row_bytes(graph, sparse=sparse)
+        + size.edges * 12
+        + size.nodes * 24
+    )
     return StepSize(int(size.nodes), int(size.edges), int(nbytes), int(size.kept))
 
 
-def estimate_blocks(graph: Graph, feature_dtype: str = "float32") -> int:
+def estimate_blocks(
+    graph: Graph, feature_dtype: str = "float32", *, sparse: bool = False
+) -> int:
     """Estimate the bytes of one part's blocks, and of its halo for evaluation.
 
     Evaluation has its own columns, and a copy of the features unless they stay on the
     disk; of a vertex-cut, or on demand, it reads the part's rows whole once.
     """
     evaluated = bool({"val", "test"} & graph.splits.keys())
-    return int(_all_blocks(graph, feature_dtype, int(evaluated)) / graph.num_parts)
+    row = feature_row_bytes(graph, feature_dtype, sparse=sparse)
+    return int(_all_blocks(graph, row, int(evaluated)) / graph.num_parts)
 
 
-def estimate_mapped(graph: Graph, feature_dtype: str = "float32") -> int:
+def estimate_mapped(
+    graph: Graph, feature_dtype: str = "float32", *, sparse: bool = False
+) -> int:
     """Estimate the bytes of all parts' blocks: what a worker that reads them maps."""
-    return _all_blocks(graph, feature_dtype, 0)
+    return _all_blocks(graph, feature_row_bytes(graph, feature_dtype, sparse=sparse), 0)
 
 
-def _all_blocks(graph: Graph, feature_dtype: str, evaluated: int) -> int:
+def _all_blocks(graph: Graph, row_bytes: float, evaluated: int) -> int:
     """Estimate the bytes of all blocks; 1 for `evaluated` counts the halos, too."""
     entry_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
     on_demand = graph.schema.on_demand
     edge_bytes = entry_bytes * (not on_demand) + evaluated * graph.index_dtype.itemsize
     if graph.held_book is not None or on_demand:
         edge_bytes += evaluated * entry_bytes
-    element = 4 if feature_dtype == "float32" else 2
     copies = (1 + evaluated) * (graph.features_in == "memory")
-    node_bytes = 8 * 3 + copies * graph.num_features * element
+    node_bytes = 8 * 3 + copies * row_bytes
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
     return int(total + graph.split_rows_bytes)
 
@@ -204,6 +233,7 @@ def plan_memory(
     feature_dtype: str = "float32",
     cache_bytes: int = 0,
     num_parameters: int = 0,
+    sparse: bool = False,
 ) -> MemoryPlan:
     """Plan a run's memory; `plan_window` has the rule.
 
@@ -213,6 +243,8 @@ def plan_memory(
         Of one part's halo cache.
     num_parameters
         Numbers in the model.
+    sparse
+        Whether features stay sparse.
 
     Raises
     ------
@@ -220,7 +252,8 @@ def plan_memory(
         If not even windows of one step fit, naming what to lower.
     """
     parts = parts_per_worker(graph.num_parts, num_workers)
-    blocks = estimate_blocks(graph, feature_dtype) + cache_bytes + step.kept
+    held = estimate_blocks(graph, feature_dtype, sparse=sparse)
+    blocks = held + cache_bytes + step.kept
     process = PROCESS_BYTES if num_workers else 0
     window = plan_window(step, budget, parts, blocks, process)
     return MemoryPlan(

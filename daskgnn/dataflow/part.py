@@ -12,6 +12,7 @@ from daskgnn.graph.sources.check import load_checked
 from daskgnn.graph.sources.packed import opened
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
+from daskgnn.kernels.features import SparseTable
 from daskgnn.kernels.record import array_bytes
 from daskgnn.kernels.shared import Handle, SharedValue
 
@@ -28,8 +29,8 @@ class PartContent:
 
     adjacency: AdjacencyBlock
     features: Any
-    """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, CSR `sparse.GCXS`, or a
-    `RowReader`."""
+    """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, CSR `sparse.GCXS`, a
+    `SparseTable` where it is used as it is, or a `RowReader`."""
     labels: np.ndarray
     """[n] or [n, C]"""
     data: dict[str, np.ndarray] = field(default_factory=dict)
@@ -49,6 +50,8 @@ class PartSource:
     """What says what is kept beside the rows."""
     features_in: str = "memory"
     """"memory", or "disk" for rows that are read when a step needs them."""
+    sparse: bool = False
+    """Whether CSR features are used as they are, and never made dense."""
 
     def load(self) -> PartContent:
         """Read the part.
@@ -77,6 +80,10 @@ class PartSource:
         how = (self.start, self.stop, self.feature_dtype, self.normalize_features)
         if self.features_in == "disk":
             return opened(self.graph).row_reader(*how)
+        if self.sparse:
+            how = (self.start, self.stop, "float32", self.normalize_features)
+            rows = opened(self.graph).load_features(*how)
+            return SparseTable.of(rows, self.feature_dtype)
         return opened(self.graph).load_features(*how)
 
     def load_whole_rows(self) -> AdjacencyBlock:

@@ -25,6 +25,7 @@ from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.kernels.batch import GatherPlan, StepMeta, assemble_minibatches
 from daskgnn.kernels.book import ColocatedParts
 from daskgnn.kernels.exchange import answer_rows, ask_rows
+from daskgnn.kernels.sparsebatch import assemble_sparse
 from daskgnn.kernels.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -242,4 +243,5 @@ class WindowGraph:
             add_update(self.tasks, plan.cache, self.window, part, (nodes, *exchanged))
         how = (self._blocks(near), GatherPlan(plan.book, meta, inputs), cache)
         name = ("gather", part)
-        return self._add(name, assemble_minibatches, nodes, near, *exchanged, *how).key
+        assemble = assemble_sparse if inputs.sparse else assemble_minibatches
+        return self._add(name, assemble, nodes, near, *exchanged, *how).key

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from daskgnn.kernels.book import ColocatedParts, PartitionBook
     from daskgnn.kernels.exchange import FeatureReply, HeldPart, InputPlan
+    from daskgnn.kernels.features import SparseInput
     from daskgnn.kernels.halo_cache import HaloCache
     from daskgnn.kernels.sampled import LayerRows, SampledGraph, SampledWindow
     from daskgnn.kernels.targets import TargetRows
@@ -49,9 +50,9 @@ class PreparedStep:
     the seeds, the first ``sizes[h]`` the nodes within *h* hops.
     """
 
-    x: np.ndarray
+    x: np.ndarray | SparseInput
     """float32, or uint16 for bfloat16 bits, [n, F]; n = ``sizes[-1]``, with
-    `aggregated` ``sizes[-2]``."""
+    `aggregated` ``sizes[-2]``. Sparse where features stay so."""
     aggregated: np.ndarray | None
     """[sizes[-2], F], the first layer's aggregation where it was asked. Its rows and
     those of `x` lie side by side: one product takes both."""
@@ -131,7 +132,7 @@ def assemble_minibatches(
     requests = dict(zip(near.far, asked, strict=True))
     answers = dict(zip(near.far, replies, strict=True))
     ids = [graph.ids for graph in graphs]
-    labels = _labels(graphs, here, answers, book)
+    labels = labels_of_steps(graphs, here, answers, book)
     others = set(here) - {near.part}
     for other in others:
         if not is_dense(here[other].features):
@@ -160,11 +161,13 @@ def assemble_minibatches(
             traffic = traffic.received(other, len(found.values), nbytes)
     traffic = traffic.without_messages(others)
     if cache is not None:
-        traffic = traffic.used_cache(tables.cache_hits(), cache.row_bytes)
+        traffic = traffic.used_cache(
+            hits := tables.cache_hits(), hits * cache.row_bytes
+        )
     return PreparedWindow(steps, traffic)
 
 
-def _labels(
+def labels_of_steps(
     graphs: tuple[SampledGraph, ...],
     here: dict[int, HeldPart],
     answers: dict[int, FeatureReply],

@@ -72,6 +72,11 @@ _WIDEN = {
 }
 
 
+def widened(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """Emit an element of numba type `kind` as a float32, or float64, number."""
+    return _WIDEN[kind](context, builder, None, (value,))
+
+
 def _read(_typing: Any, value: Any) -> Any:
     """Return an element of a row as a number, exactly.
 

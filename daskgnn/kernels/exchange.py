@@ -25,7 +25,7 @@ from daskgnn.kernels.coefficients import (
     row_scales,
     weights_or_empty,
 )
-from daskgnn.kernels.features import SparseRows, is_dense, some_rows
+from daskgnn.kernels.features import SparseTable, is_dense, some_rows
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.idset import IdSet
 from daskgnn.kernels.record import ArrayRecord
@@ -84,7 +84,7 @@ class FeatureRequest(ArrayRecord):
 class FeatureReply(ArrayRecord):
     """Feature rows of some nodes, with what belongs to the nodes."""
 
-    values: np.ndarray | SparseRows
+    values: np.ndarray | SparseTable
     """[m, F] of the features' own dtype; sparse where the features are stored so."""
     original_ids: np.ndarray | None
     """int64 [m], where the model's first layer may need them."""
@@ -108,6 +108,8 @@ class InputPlan:
     """Whether its inputs are rounded to bfloat16, as its products are."""
     remote_aggregation: bool = True
     """Whether owners reduce groups of neighbours where that takes fewer bytes."""
+    sparse: bool = False
+    """Whether features stay sparse; nothing is aggregated ahead then."""
 
 
 def needs_ids(first_aggregation: str | None) -> bool:

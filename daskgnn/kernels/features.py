@@ -12,22 +12,89 @@ from typing import Any
 
 import numpy as np
 
+from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.half import dtype_name, narrow, widen
 from daskgnn.kernels.record import ArrayRecord
+from daskgnn.kernels.sparse import take_entries
 
 
 @dataclass(frozen=True)
-class SparseRows(ArrayRecord):
-    """Some rows of sparse features, as CSR arrays."""
+class SparseTable(ArrayRecord):
+    """Rows of sparse features, as CSR arrays."""
 
     indptr: np.ndarray
+    """int64 [m + 1]"""
     indices: np.ndarray
+    """int32 [nnz], columns."""
     data: np.ndarray
+    """[nnz], float32 or the bits of half precision; [0] where all entries are 1."""
     shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, features: Any, dtype: str = "float32") -> SparseTable:
+        """Return CSR features as a table, whose entries are of a dtype.
+
+        Raises
+        ------
+        InputError
+            If a number is too large for the dtype.
+        """
+        if isinstance(features, cls):
+            return features
+        entries = features.data[:0]
+        if not (features.data == 1).all():
+            entries = narrow(features.data[:, None], dtype)[:, 0]
+        indptr = np.ascontiguousarray(features.indptr, np.int64)
+        indices = np.ascontiguousarray(features.indices, np.int32)
+        return cls(indptr, indices, entries, features.shape)
+
+    @classmethod
+    def joined(cls, tables: list[SparseTable]) -> SparseTable:
+        """Return the rows of some tables, one after the other; at least one."""
+        indptr = offsets(np.concatenate([np.diff(t.indptr) for t in tables]))
+        indices = np.concatenate([t.indices for t in tables])
+        known = [t.data for t in tables if len(t.data)]
+        data = tables[0].data[:0]
+        if known:
+            kind = known[0].dtype
+            pieces = [t.data if len(t.data) else one(t, kind) for t in tables]
+            data = np.concatenate(pieces)
+        shape = sum(t.shape[0] for t in tables), tables[0].shape[1]
+        return cls(indptr, indices, data, shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the entries, as they are or would be held."""
+        return self.data.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
+
+
+@dataclass(frozen=True)
+class SparseInput(ArrayRecord):
+    """Rows of a table in an order of their own: the input of a step."""
+
+    table: SparseTable
+    """Of a whole window: its steps share it."""
+    rows: np.ndarray
+    """int32 [n]"""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and F."""
+        return len(self.rows), self.table.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def one(table: SparseTable, kind: np.dtype) -> np.ndarray:
+    """Return the entries of a table that holds none: ones, of a dtype."""
+    name = dtype_name(np.empty(0, kind))
+    value = narrow(np.ones((1, 1), np.float32), name)[0, 0]
+    return np.full(len(table.indices), value, kind)
 
 
 class RowReader(ABC):
@@ -60,19 +127,28 @@ def is_dense(features: Any) -> bool:
     return isinstance(features, np.ndarray)
 
 
-def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseRows:
+def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseTable:
     """Return the given rows in the form and dtype that `features` has."""
     if is_dense(features):
         return np.take(features, rows, axis=0)
     if isinstance(features, RowReader):
         return features.take(rows)
-    first = features.indptr[rows].astype(np.int64)
-    counts = features.indptr[rows + 1].astype(np.int64) - first
+    return rows_of_table(features, rows)
+
+
+def rows_of_table(features: Any, rows: np.ndarray) -> SparseTable:
+    """Return the given rows of CSR features."""
+    counts = features.indptr[rows + 1].astype(np.int64) - features.indptr[rows]
     indptr = offsets(counts)
-    within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
-    slots = np.repeat(first, counts) + within
-    shape = (len(rows), features.shape[1])
-    return SparseRows(indptr, features.indices[slots], features.data[slots], shape)
+    indices = np.empty(indptr[-1], features.indices.dtype)
+    data = np.empty(indptr[-1] if len(features.data) else 0, features.data.dtype)
+    take_entries(csr_arrays(features), frozen(rows), indptr, indices, data)
+    return SparseTable(indptr, indices, data, (len(rows), features.shape[1]))
+
+
+def csr_arrays(features: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return indptr, indices and entries of CSR features, as kernels take them."""
+    return frozen(features.indptr), frozen(features.indices), frozen(features.data)
 
 
 def dense(features: Any) -> np.ndarray:
@@ -92,7 +168,9 @@ def table(features: Any) -> np.ndarray:
         return features.take(np.arange(len(features)))
     out = np.zeros(features.shape, np.float32)
     rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
-    out[rows, features.indices] = features.data
+    # A table without entries has ones.
+    entries = widen(features.data[:, None])[:, 0] if len(features.data) else 1
+    out[rows, features.indices] = entries
     return out
 
 

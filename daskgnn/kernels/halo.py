@@ -7,13 +7,13 @@ layer then works on a piece of the rows at a time, and reads what that piece nee
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.kernels.aggregate import Sources
 from daskgnn.kernels.batch import aggregate_first
-from daskgnn.kernels.features import RowReader, dense, table
+from daskgnn.kernels.features import RowReader, SparseInput, SparseTable, dense, table
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.sampled import LayerRows
 
@@ -50,9 +50,9 @@ class Halo(ArrayRecord):
 class WholePart(ArrayRecord):
     """The input of a model's first layer for all rows of a part."""
 
-    x: np.ndarray
+    x: np.ndarray | SparseInput
     """Feature table [own + halo, F], of half precision where the features are so;
-    only the own rows with `aggregated`."""
+    only the own rows with `aggregated`. Sparse where features stay so."""
     aggregated: np.ndarray | None
     """float32 [own, F], where the model declares a first aggregation."""
     original_ids: np.ndarray
@@ -139,6 +139,11 @@ def whole_part(
         return StreamedPart(
             reader, nodes, owner, first_aggregation, ids, weighted_degree
         )
+    if isinstance(features, SparseTable):
+        pieces: list[Any] = [features, *(r.values for r in replies)]
+        rows = np.arange(len(ids), dtype=np.int32)
+        x = SparseInput(SparseTable.joined(pieces), rows)
+        return WholePart(x, None, ids, weighted_degree)
     own = table(features)
     received = np.concatenate([own[:0], *(table(r.values) for r in replies)])
     if not first_aggregation:

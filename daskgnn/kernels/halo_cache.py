@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.kernels.features import table
+from daskgnn.kernels.features import SparseTable, some_rows, table
 from daskgnn.kernels.idset import IdSet, rank_of
 from daskgnn.kernels.jit import njit
 from daskgnn.kernels.record import ArrayRecord
@@ -35,8 +35,8 @@ class HaloCache(ArrayRecord):
 
     ids: np.ndarray
     """int [C], storage ids, ascending."""
-    values: np.ndarray
-    """[C, F] of the features' own dtype."""
+    values: np.ndarray | SparseTable
+    """[C, F] of the features' own dtype; sparse where features stay so."""
     original_ids: np.ndarray | None
     """int64 [C], where the model's first layer may need them."""
     weighted_degree: np.ndarray | None
@@ -47,7 +47,11 @@ class HaloCache(ArrayRecord):
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that a row takes on its way: with its id and what belongs to it."""
+        """Bytes that a row takes on its way: with its id and what belongs to it.
+
+        Sparse rows differ: see `daskgnn.kernels.sparsebatch.row_bytes`.
+        """
+        assert isinstance(self.values, np.ndarray)
         one = self.values.itemsize * self.values.shape[1] + self.ids.itemsize
         for array in (self.original_ids, self.weighted_degree):
             one += 0 if array is None else array.itemsize
@@ -146,14 +150,33 @@ def choose_static(
     return np.sort(ids[order[visits[order] > 0]])
 
 
-def fill_cache(ids: Array, answers: list[FeatureReply]) -> HaloCache:
-    """Return the cache of some ids; `answers` are the owners', in part order."""
+def fill_cache(
+    ids: Array, answers: list[FeatureReply], sparse: bool = False
+) -> HaloCache:
+    """Return the cache of some ids; `answers` are the owners', in part order.
+
+    Rows that stay `sparse` are kept so.
+    """
     return HaloCache(
         ids,
-        _joined([table(a.values) for a in answers]),
+        _rows_of(answers, sparse),
         _joined([a.original_ids for a in answers]),
         _joined([a.weighted_degree for a in answers]),
     )
+
+
+def _rows_of(answers: list[FeatureReply], sparse: bool) -> Any:
+    """Return the feature rows of all answers."""
+    if sparse and answers:
+        return SparseTable.joined([a.values for a in answers])  # type: ignore[misc]
+    return _joined([table(a.values) for a in answers])
+
+
+def _kept(values: list[Any], keep: Array) -> Any:
+    """Return some of the rows of several caches."""
+    if isinstance(values[0], SparseTable):
+        return some_rows(SparseTable.joined(values), keep)
+    return _joined(values, keep)
 
 
 def _joined(arrays: list[Any], places: Array | None = None) -> Any:
@@ -177,6 +200,7 @@ def update_lru(
     answers: list[FeatureReply],
     number: int,
     capacity: int,
+    sparse: bool = False,
 ) -> HaloCache:
     """Return the cache after a window: the rows that were wanted last.
 
@@ -194,9 +218,11 @@ def update_lru(
         The window's.
     capacity : int
         Rows that are kept, at most.
+    sparse : bool
+        Whether rows stay so.
     """
     wanted = np.concatenate([request.ids for request in asked])
-    new = fill_cache(wanted, answers)
+    new = fill_cache(wanted, answers, sparse)
     held = [new] if before is None else [before, new]
     ids = np.concatenate([cache.ids for cache in held])
     wanting = _steps_wanting([graph.ids for graph in window.graphs], ids)
@@ -208,7 +234,7 @@ def update_lru(
     keep = keep[np.argsort(ids[keep])]
     return HaloCache(
         ids[keep],
-        _joined([cache.values for cache in held], keep),
+        _kept([cache.values for cache in held], keep),
         _joined([cache.original_ids for cache in held], keep),
         _joined([cache.weighted_degree for cache in held], keep),
         used[keep],

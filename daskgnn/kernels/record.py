@@ -19,14 +19,24 @@ class ArrayRecord:
 
 
 def array_bytes(value: Any) -> int:
-    """Return the bytes of the arrays in (nested) dataclasses, tuples and dicts."""
+    """Return the bytes of the arrays in (nested) dataclasses, tuples and dicts.
+
+    A dataclass that is there several times counts once.
+    """
+    return _bytes(value, set())
+
+
+def _bytes(value: Any, seen: set[int]) -> int:
     if isinstance(value, np.ndarray):
         # A broadcast array holds one number.
         return int(value.nbytes) if value.base is None or any(value.strides) else 8
     if is_dataclass(value):
-        return 64 + sum(array_bytes(getattr(value, f.name)) for f in fields(value))
+        if id(value) in seen:
+            return 0
+        seen.add(id(value))
+        return 64 + sum(_bytes(getattr(value, f.name), seen) for f in fields(value))
     if isinstance(value, dict):
-        return sum(array_bytes(v) for v in value.values())
+        return sum(_bytes(v, seen) for v in value.values())
     if isinstance(value, tuple | list):
-        return sum(array_bytes(v) for v in value)
+        return sum(_bytes(v, seen) for v in value)
     return int(getattr(value, "nbytes", 32))  # of a sparse array, for instance

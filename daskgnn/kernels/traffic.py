@@ -50,10 +50,6 @@ class Traffic:
         messages[list(parts)] = 0
         return replace(self, messages=messages)
 
-    def used_cache(self, hits: np.ndarray, row_bytes: int) -> Traffic:
-        """Return the traffic with cached rows, by owner, counted."""
-        return replace(
-            self,
-            hits=self.hits + hits,
-            saved=self.saved + hits * row_bytes,
-        )
+    def used_cache(self, hits: np.ndarray, saved: np.ndarray) -> Traffic:
+        """Return the traffic with cached rows and their bytes, by owner, counted."""
+        return replace(self, hits=self.hits + hits, saved=self.saved + saved)

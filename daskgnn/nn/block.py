@@ -13,6 +13,7 @@ from daskgnn.errors import ModelError
 from daskgnn.nn import blockrows, fused, ops
 from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparse import SparseRows
 
 if TYPE_CHECKING:
     import torch
@@ -224,7 +225,7 @@ class Block:
         """
         return h[: self.num_dst]
 
-    def aggregate(self, h: torch.Tensor, op: str) -> torch.Tensor:
+    def aggregate(self, h: Any, op: str) -> Any:
         """Aggregate the neighbours of each destination; edge weights are not used.
 
         Where a sampler's neighbours do not count alike (`mean_weight`), a mean is the
@@ -232,14 +233,14 @@ class Block:
 
         Parameters
         ----------
-        h : torch.Tensor
+        h : torch.Tensor or SparseRows
             [num_src, D]; of the destinations only where the block has `aggregated`.
         op : {"sum", "mean", "max"}
             The aggregation.
 
         Returns
         -------
-        torch.Tensor
+        torch.Tensor or SparseRows
             [num_dst, D], zeros where there are no neighbours; differentiable in `h`.
 
         Raises
@@ -258,7 +259,7 @@ class Block:
 
     def sage(
         self,
-        h: torch.Tensor,
+        h: torch.Tensor | SparseRows,
         op: str,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
@@ -272,7 +273,7 @@ class Block:
 
         Parameters
         ----------
-        h : torch.Tensor
+        h : torch.Tensor or SparseRows
             [num_src, D], as in `aggregate`.
         op : {"sum", "mean", "max"}
             The aggregation.
@@ -295,6 +296,8 @@ class Block:
         ModelError
             As `aggregate`.
         """
+        if isinstance(h, SparseRows):
+            return blockrows.sparse_sage(self, h, op, weight, bias, root, relu)
         if not fused.can_fuse(h, weight):
             out = functional.linear(self.aggregate(h, op), weight, bias)
             if root is not None:
@@ -309,7 +312,7 @@ class Block:
         layer = fused.Layer(self.num_dst, reduction, relu)
         return fused.SageLayer.apply(h, near, weight, bias, root, layer)
 
-    def propagate_gcn(self, h: torch.Tensor) -> torch.Tensor:
+    def propagate_gcn(self, h: Any) -> Any:
         """Propagate features as a GCN does, with a self-loop of weight 1 at every node.
 
         Coefficients are those of the whole graph, ``w / sqrt((s_i + 1) (s_j + 1))``
@@ -319,12 +322,12 @@ class Block:
 
         Parameters
         ----------
-        h : torch.Tensor
+        h : torch.Tensor or SparseRows
             [num_src, D]; of the destinations only where the block has `aggregated`.
 
         Returns
         -------
-        torch.Tensor
+        torch.Tensor or SparseRows
             [num_dst, D], differentiable in `h`.
 
         Raises

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import edge_scales, gcn_coefficients
-from daskgnn.nn import ops
+from daskgnn.nn import ops, sparseops
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparse import SparseRows
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from daskgnn.nn.block import Block
     from daskgnn.nn.blockarrays import BlockArrays
 
+Some = TypeVar("Some", "torch.Tensor", SparseRows)
 
 INSTEAD = {
     "edge_attr": "blocks have edge_weight and no edge_attr: edge attributes are "
@@ -79,8 +81,10 @@ def gcn_weight(block: Block) -> np.ndarray:
     return gcn_coefficients(arrays.rows, *known, arrays.mean_weights)
 
 
-def reduce(block: Block, h: torch.Tensor, op: str) -> torch.Tensor:
+def reduce(block: Block, h: Some, op: str) -> Some:
     """Return the sum, mean or maximum of each destination's neighbours."""
+    if isinstance(h, SparseRows):
+        return sparse_reduced(block, h, op)
     arrays, x = block.arrays, source_rows(block, h)
     return ops.reduce(x, arrays.rows, op, factors(block, op))
 
@@ -91,13 +95,14 @@ def factors(block: Block, op: str) -> np.ndarray | None:
     return edge_scales(arrays.rows, arrays.mean_weights, arrays.degree, op)
 
 
-def propagated(block: Block, h: torch.Tensor, weight: np.ndarray) -> torch.Tensor:
+def propagated(block: Block, h: Some, weight: np.ndarray) -> Some:
     """Return the sum of each destination's neighbours by `weight`, and of its loop."""
+    if isinstance(h, SparseRows):
+        loops = _loops(block).astype(np.float32)
+        return source_rows(block, h).reduced(block.arrays.rows, weight, loops)
     arrays, x = block.arrays, source_rows(block, h).unsqueeze(1)
     near = ops.weighted_sum(x, as_weight(weight, h), arrays.rows).squeeze(1)
-    total = arrays.weighted_degree[: block.num_dst].astype(np.float64) + 1
-    loop = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
-    return near + block.dst(h) * as_weight(loop, h)
+    return near + block.dst(h) * as_weight(_loops(block), h)
 
 
 def by_share(block: Block, scores: torch.Tensor) -> torch.Tensor:
@@ -106,7 +111,7 @@ def by_share(block: Block, scores: torch.Tensor) -> torch.Tensor:
     return scores if means is None else scores + means.to(scores).log().unsqueeze(1)
 
 
-def source_rows(block: Block, h: torch.Tensor) -> torch.Tensor:
+def source_rows(block: Block, h: Some) -> Some:
     """Return the sources' rows of `h`, or say that there are too few."""
     if len(h) < block.num_src:
         raise ModelError(
@@ -138,3 +143,53 @@ def precomputed(block: Block, h: torch.Tensor, op: str) -> torch.Tensor:
 def as_weight(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """Return `array` [L] as a column [L, 1] of the type and device of `like`."""
     return CPU.tensor(array).to(like).unsqueeze(1)
+
+
+def sparse_sage(
+    block: Block,
+    x: SparseRows,
+    op: str,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    root: torch.Tensor | None,
+    relu: bool,
+) -> torch.Tensor:
+    """Return GraphSAGE's layer of sparse rows.
+
+    Sources are multiplied before they are reduced; a maximum comes before the product.
+    """
+    arrays, x = block.arrays, source_rows(block, x)
+    if op in ("sum", "mean") and arrays.mean_weights is None:
+        layer = sparseops.Layer(x, block.num_dst, arrays.rows, op == "mean", relu)
+        out = sparseops.SageLayer.apply(weight, bias, root, layer)
+        return sparseops.in_precision(out)
+    if op == "max":
+        out = sparse_reduced(block, x, op).linear(weight)
+    else:
+        out = reduce(block, x.linear(weight), op)
+    if bias is not None:
+        out = out + bias
+    if root is not None:
+        out = out + x[: block.num_dst].linear(root)
+    return out.relu() if relu else out
+
+
+def sparse_reduced(block: Block, x: SparseRows, op: str) -> SparseRows:
+    """Return the sum, mean or maximum of each destination's neighbours, sparse."""
+    arrays, x = block.arrays, source_rows(block, x)
+    rows, degree = arrays.rows, arrays.degree
+    if op == "max":
+        return x.reduced(rows, None)
+    scales = edge_scales(rows, arrays.mean_weights, degree, op)
+    if scales is None:
+        scales = np.ones(len(rows.indices), np.float32)
+        if op == "mean":
+            row, place = arrays.places
+            scales[place] = (1 / (rows.ends - rows.starts)[row]).astype(np.float32)
+    return x.reduced(rows, scales)
+
+
+def _loops(block: Block) -> np.ndarray:
+    """Return the GCN weights of the destinations' self-loops, float64 [num_dst]."""
+    total = block.arrays.weighted_degree[: block.num_dst].astype(np.float64) + 1
+    return np.divide(1, total, out=np.zeros_like(total), where=total > 0)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from daskgnn.errors import ModelError
 from daskgnn.nn.block import REDUCTIONS
 from daskgnn.nn.dropout import Dropout
+from daskgnn.nn.sparse import SparseRows
 
 if TYPE_CHECKING:
     from daskgnn.nn.block import Block
@@ -191,7 +192,8 @@ class GCNConv(torch.nn.Module):
         torch.Tensor
             float32 [num_dst, out_channels].
         """
-        if self.aggregate_first:
+        # Products of sparse rows are cheaper than those of what they sum up to.
+        if self.aggregate_first and not isinstance(h, SparseRows):
             out = self.lin(block.propagate_gcn(h))
         else:
             out = block.propagate_gcn(self.lin(h))

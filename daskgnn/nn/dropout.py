@@ -13,6 +13,7 @@ from daskgnn.kernels import dropout as kernels
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.nn.device import CPU
 from daskgnn.nn.ops import Differentiable, Kernel, has_kernels, values
+from daskgnn.nn.sparse import SparseRows
 
 if TYPE_CHECKING:
     from daskgnn.nn.block import Block
@@ -111,6 +112,10 @@ class Dropout(torch.nn.Module):
             raise ModelError(
                 f"dropout was given {len(h)} rows for a block of {known} nodes"
             )
+        if isinstance(h, SparseRows):
+            ids = frozen(block.arrays.ids[: len(h)], np.int64)
+            key = kernels.layer_key(block.dropout_key, self.number)
+            return h.dropped(ids, key, self.p)
         flat = h.flatten(1) if h.dim() > 1 else h.unsqueeze(1)
         ids = frozen(block.arrays.ids[: len(h)], np.int64)
         key = kernels.layer_key(block.dropout_key, self.number)

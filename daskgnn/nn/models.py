@@ -149,7 +149,9 @@ class Stack(torch.nn.Module):
             return self.dropouts[i](conv(h, block, relu=True), block)
         out = conv(h, block)
         if len(self.residuals):
-            out = out + self.residuals[i](block.dst(h))
+            before = self.residuals[i](block.dst(h))
+            # Sparse rows are added only where they are no wider than the output.
+            out = out + (before.to_dense() if before.is_sparse else before)
         if last:
             return out
         if len(self.norms):

@@ -10,7 +10,6 @@ import dask
 from daskgnn.errors import InputError, ModelError
 from daskgnn.graph.edges.assemble import limit_bytes
 from daskgnn.graph.graph import Graph
-from daskgnn.graph.memory.content import refuse_sparse
 from daskgnn.sampling import NeighborSampler
 from daskgnn.sampling.check import check_sampler
 from daskgnn.train.options.option import Option, taken
@@ -99,11 +98,7 @@ def check_count(name: str, value: Any) -> int:
 
 def check_feature_dtype(value: str | None, graph: Graph) -> str:
     """Return what feature blocks are held as; None is as they are stored."""
-    if value is None:
-        return graph.feature_dtype or "float32"
-    if value != "float32" and graph.sparse_features:
-        refuse_sparse(value, graph.name)
-    return value
+    return graph.feature_dtype or "float32" if value is None else value
 
 
 def remote_aggregation(*, several_hosts: bool) -> bool:

@@ -86,6 +86,7 @@ class Deployment:
             normalize_features=self.options["normalize_features"],
             feature_dtype=self.feature_dtype,
             share=self.shares_memory and self.executor.num_workers() > 0,
+            sparse=self._sparse,
         )
         summaries = gather_summaries(self.executor, packed, blocks, self.run)
         if summaries:
@@ -100,6 +101,7 @@ class Deployment:
                 self._first_aggregation,
                 self.program.precision == "bf16",
                 remote_aggregation(several_hosts=self.executor.num_hosts() > 1),
+                self._sparse,
             ),
             plan_cache(
                 self.graph,
@@ -107,6 +109,7 @@ class Deployment:
                 self._first_aggregation,
                 *self.halo_cache,
                 self.run,
+                sparse=self._sparse,
             ),
             self.shares_memory,
         )
@@ -193,7 +196,7 @@ class Deployment:
         if self.graph.source.in_memory and self.executor.num_workers():
             return False  # who could not open them would have nothing to read
         limit = self.executor.memory_limit()
-        mapped = estimate_mapped(self.graph, self.feature_dtype)
+        mapped = estimate_mapped(self.graph, self.feature_dtype, sparse=self._sparse)
         return share_memory(
             # Mapped memory counts for the worker that reads it, too.
             has_room=not limit or mapped < memory_share() * limit,
@@ -222,18 +225,26 @@ class Deployment:
             num_workers=self.executor.num_workers(),
             feature_dtype=self.feature_dtype,
             cache_bytes=estimate_cache(*self.halo_cache, budget.look_ahead),
+            sparse=self._sparse,
         )
         return plan.window
 
     @property
+    def _sparse(self) -> bool:
+        """Whether features stay sparse."""
+        return bool(self.options["sparse_features"])
+
+    @property
     def _first_aggregation(self) -> str | None:
-        return getattr(self.model, "first_aggregation", None)
+        # Sparse rows are multiplied before they are aggregated.
+        return None if self._sparse else getattr(self.model, "first_aggregation", None)
 
     @cached_property
     def step_size(self) -> StepSize:
         """What one step of one part is expected to take."""
         seeds = min(self.batch_size, len(self.targets.of("train")))
-        return estimate_step(self.graph, self.sampler, seeds, self._first_aggregation)
+        how = self.sampler, seeds, self._first_aggregation
+        return estimate_step(self.graph, *how, sparse=self._sparse)
 
 
 def find_workers(graph: Graph, options: TrainOptions) -> Executor:

@@ -172,7 +172,7 @@ class Minibatches:
         known, labels = step.graph.original_ids[step.seed_rows], step.labels
         pools = step.graph.pools
         return Minibatch(
-            x=CPU.tensor(step.x),
+            x=CPU.tensor(step.x),  # type: ignore[arg-type]  # dense
             blocks=layer_blocks(step),
             seeds=CPU.tensor(known.astype(np.int64)),
             labels=None if self._graph.labels is None else CPU.tensor(labels),

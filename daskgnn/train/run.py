@@ -139,6 +139,7 @@ def train(
         if step is not None:
             trainer.recorder.event("start_from", run=str(start), step=step)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
+        settings["sparse_features"] = trainer.options["sparse_features"]
         write_settings(out, settings)
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)

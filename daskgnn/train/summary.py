@@ -40,6 +40,7 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
         "steps_form": run_state.main_form,
         "train_loss": run_state.last_loss,
         "loss_reduction": reduction_of(trainer.task),
+        "sparse_features": trainer.options["sparse_features"],
         "warmup_steps": trainer.options["warmup_steps"],
         "ramp_steps": trainer.program.gradients.ramp_steps,
         "metric": metric,

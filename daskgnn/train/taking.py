@@ -65,7 +65,11 @@ class GivenModel:
             If it cannot be trained.
         """
         given = self.model, self.task, self.graph, self.few, self.num_layers
-        trial = try_both(*given, deterministic=self.options["deterministic"])
+        trial = try_both(
+            *given,
+            deterministic=self.options["deterministic"],
+            sparse_features=bool(self.options["sparse_features"]),
+        )
         if callable(self.options["optimizer"]):  # those of torch.optim are known
             try_optimizer(optimizer_of(self.options), self.model)
         return self._program(trial)

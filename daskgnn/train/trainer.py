@@ -40,6 +40,7 @@ from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
 from daskgnn.train.server import ServerLoop
 from daskgnn.train.signals import Signals
+from daskgnn.train.sparsefeatures import chosen
 from daskgnn.train.summary import as_table, one_line
 from daskgnn.train.taking import GivenModel
 from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
@@ -141,7 +142,9 @@ class Trainer(TrainResults):
         self._notice.give_if_not_compiled()
         few = targets.few(self.plan)
         check_readout(sampler, few, self.task)
-        seen = model, self.task, graph, few, sampler.num_layers
+        depth = sampler.num_layers
+        self.options["sparse_features"] = chosen(self.options, graph, model, depth)
+        seen = model, self.task, graph, few, depth
         self.given = GivenModel(*seen, self.options)
         program = self.given.tried()
         start = TrainState.begun(self.given.take())

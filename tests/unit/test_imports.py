@@ -54,13 +54,13 @@ import inspect
 import numpy as np
 import torch
 from dask.sizeof import sizeof
-from daskgnn.kernels.features import SparseRows
+from daskgnn.kernels.features import SparseTable
 from daskgnn.train.compute.schedule import check_optimizer
 made = check_optimizer(torch.optim.Adam, torch.nn.Linear(2, 1))
 assert [len(group["params"]) for group in made.param_groups] == [2]
 method = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 assert not vars(method).keys() - {"__wrapped__"}
-rows = SparseRows(np.zeros(1001), np.zeros(0), np.zeros(0), (1000, 2))
+rows = SparseTable(np.zeros(1001), np.zeros(0), np.zeros(0), (1000, 2))
 assert sizeof(rows) > 8000
 """
 

@@ -38,6 +38,7 @@ DEFAULTS = {
     "client": "auto",
     "normalize_features": False,
     "feature_dtype": None,
+    "sparse_features": None,
     "sample_by": "uniform",
     "threads_per_part": 1,
     "deterministic": True,
@@ -232,7 +233,9 @@ def test_checkpoints_agree_on_what_is_declared_so_and_nothing_else(path, name):
 def test_every_option_is_tried_in_these_tests():
     of_objects = {"client", "progress", "sampler", "task"}
     of_clusters = {"standby", "adapt", "out"}
-    assert set(TRAINER) == {*OTHERS, *TOGETHER} | of_objects | of_clusters
+    of_graphs = {"sparse_features"}  # see test_sparse_training.py
+    elsewhere = of_objects | of_clusters | of_graphs
+    assert set(TRAINER) == {*OTHERS, *TOGETHER} | elsewhere
 
 
 def test_facts_that_older_checkpoints_lack_stood_at_the_defaults(path):

@@ -13,6 +13,7 @@ from daskgnn.nn import Block, check_model, number_dropouts, pure_step
 from daskgnn.nn.batchnorm import BatchNorms
 from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparse import SparseRows
 from daskgnn.seams import failed
 from daskgnn.tasks.task import batch_of, twice
 from daskgnn.train.compute.program import Trial, copied
@@ -33,12 +34,14 @@ def try_both(
     num_layers: int,
     *,
     deterministic: bool,
+    sparse_features: bool = False,
 ) -> Trial:
     """Check model and task; return what `try_model` does."""
     check_model(model, deterministic=deterministic)
     number_dropouts(model)
     wanted = task.num_outputs(graph)
-    found = try_model(model, graph, num_layers, wanted, deterministic=deterministic)
+    how = {"deterministic": deterministic, "sparse_features": sparse_features}
+    found = try_model(model, graph, num_layers, wanted, **how)
     try_task(task, graph, targets, found.num_outputs)
     return found
 
@@ -50,6 +53,7 @@ def try_model(
     num_outputs: int | None,
     *,
     deterministic: bool,
+    sparse_features: bool = False,
 ) -> Trial:
     """Run a copy of `model` on two seeds and check what comes out.
 
@@ -57,6 +61,8 @@ def try_model(
     ----------
     num_outputs : int or None
         Columns that its output must have.
+    sparse_features
+        Whether it is given `daskgnn.nn.SparseRows`.
 
     Raises
     ------
@@ -65,7 +71,7 @@ def try_model(
         changes its input in place; changes a buffer that is no state; or (with
         `deterministic`) drew from torch's generator.
     """
-    x, blocks = _two_seeds(graph, num_layers)
+    x, blocks = _two_seeds(graph, num_layers, sparse=sparse_features)
     model = copied(model).train()
     norms = BatchNorms(model)
     norms.watch()
@@ -79,6 +85,20 @@ def try_model(
             expected = _call(model.eval(), "forward(x, blocks)", x, blocks)
             layered = _agrees_by_layers(model, x, blocks, expected)
     return Trial(layered, out.shape[1], calls, unused)
+
+
+def takes_sparse_rows(model: torch.nn.Module, graph: Graph, num_layers: int) -> None:
+    """Run a copy of `model` on sparse rows of two seeds.
+
+    Raises
+    ------
+    DenseRowsNeeded
+        If it needs dense ones.
+    """
+    x, blocks = _two_seeds(graph, num_layers, sparse=True)
+    number_dropouts(model)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        copied(model).train()(x, blocks)
 
 
 def _without_gradient(model: torch.nn.Module, out: torch.Tensor) -> tuple[int, ...]:
@@ -204,7 +224,7 @@ def _some_labels(graph: Graph, count: int) -> np.ndarray:
 
 def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) -> Any:
     """Call the model, and refuse it if it fails or writes into its input."""
-    before = x.detach().clone()
+    before = None if isinstance(x, SparseRows) else x.detach().clone()
     try:
         out = function(x, *rest)
     except ModelError:
@@ -214,7 +234,7 @@ def _call(function: Callable[..., Any], name: str, x: torch.Tensor, *rest: Any) 
             f"the model's {name} fails on x of shape {tuple(x.shape)}: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
-    if not torch.equal(x, before):
+    if before is not None and not torch.equal(x, before):
         raise ModelError(
             f"the model's {name} changes its input in place, which other tasks read: "
             "use h = h * 0.5 rather than h.mul_(0.5)"
@@ -314,10 +334,17 @@ def _fits(model: torch.nn.Module, graph: Graph, num_blocks: int, columns: int) -
     return isinstance(out, torch.Tensor) and out.shape == (2, columns)
 
 
-def _two_seeds(graph: Graph, num_layers: int) -> tuple[torch.Tensor, list[Block]]:
+def _two_seeds(
+    graph: Graph, num_layers: int, *, sparse: bool = False
+) -> tuple[Any, list[Block]]:
     """Return made-up rows and blocks of two seeds, and of one more node a hop."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2 + num_layers, graph.num_features, generator=generator)
+    rows, columns = 2 + num_layers, graph.num_features
+    x: Any = torch.randn(rows, columns, generator=generator)
+    if sparse:  # all numbers, in CSR
+        given = np.arange(rows + 1) * columns, np.tile(np.arange(columns), rows)
+        values = CPU.array(x.flatten())
+        x = SparseRows.from_csr(*given, values, num_columns=columns)
     sizes = range(1 + num_layers, 1, -1)
     return x, [_ring(num_dst, weighted=graph.weighted) for num_dst in sizes]
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from daskgnn.kernels.features import dense
+from daskgnn.kernels.features import SparseInput, dense
 from daskgnn.kernels.halo import StreamedPart, part_pieces
 from daskgnn.nn.block import Block
 from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparse import model_input
 from daskgnn.tasks.task import batch_of
 from daskgnn.train.compute.arithmetic import computing
 from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
@@ -39,14 +40,15 @@ def evaluate_layer(
 ) -> np.ndarray:
     """Return layer `number` of a part's rows, over all their neighbours."""
     model: Any = load_model(program).with_weights(weights).eval()
-    first = own is None
+    first, x = own is None, None
     if isinstance(whole, StreamedPart):
         if own is None:
             return _first_layer_in_pieces(model, program.threads, block, halo, whole)
-        table, aggregated = np.concatenate([own, *received]), None
+        aggregated = None
     else:
-        table = dense(whole.x) if own is None else np.concatenate([own, *received])
         aggregated = whole.aggregated if first else None
+        if first:
+            x = whole.x if isinstance(whole.x, SparseInput) else dense(whole.x)
     arrays = BlockArrays(
         starts=block.indptr[:-1],
         ends=block.indptr[1:],
@@ -63,7 +65,8 @@ def evaluate_layer(
         arrays=arrays,
         aggregated_op=getattr(model, "first_aggregation", None) if first else None,
     )
-    return _output(program.threads, model.layer, number, CPU.tensor(table), bipartite)
+    h = np.concatenate([own, *received]) if x is None else x
+    return _output(program.threads, model.layer, number, model_input(h), bipartite)
 
 
 def _first_layer_in_pieces(
@@ -105,7 +108,7 @@ def evaluate_step(
     def outputs(*given: Any) -> torch.Tensor:
         return seed_outputs(model(*given), batch)
 
-    given = CPU.tensor(batch.x), layer_blocks(batch, model)
+    given = model_input(batch.x), layer_blocks(batch, model)
     return _output(program.threads, outputs, *given)
 
 

@@ -29,9 +29,16 @@ SCHEDULED = ("lr", "momentum", "betas")
 
 
 def optimizer_factory(
-    optimizer: str | OptimizerFactory, lr: float, weight_decay: float
+    optimizer: str | OptimizerFactory,
+    lr: float,
+    weight_decay: float,
+    *,
+    fused: bool = False,
 ) -> OptimizerFactory:
     """Return a factory for a name ("adam", "adamw", "sgd", ...) or for a factory.
+
+    With `fused`, an optimizer that is named takes a step in one pass if torch has it:
+    results differ by rounding.
 
     Raises
     ------
@@ -60,13 +67,29 @@ def optimizer_factory(
                 "weight_decay=0 or another optimizer"
             )
         given["weight_decay"] = weight_decay
+    if fused and _is_fused(cls):
+        given["fused"] = True
     return partial(cls, **given)
+
+
+def _is_fused(cls: Any) -> bool:
+    """Return whether this torch can take an optimizer's step in one pass."""
+    if "fused" not in inspect.signature(cls).parameters:
+        return False
+    try:
+        with _without_compiler():
+            cls([torch.nn.Parameter(torch.zeros(1))], fused=True)
+    except (RuntimeError, ValueError):  # of torch before 2.4, on CPUs
+        return False
+    return True
 
 
 def optimizer_of(options: TrainOptions) -> OptimizerFactory:
     """Return the factory that a trainer's options mean."""
     named = options["optimizer"], options["lr"], options["weight_decay"]
-    return optimizer_factory(*named)
+    # Sparse features have many weights: several passes over them would take longer
+    # than the products.
+    return optimizer_factory(*named, fused=bool(options["sparse_features"]))
 
 
 def check_optimizer(

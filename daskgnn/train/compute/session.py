@@ -20,6 +20,7 @@ from daskgnn.dataflow.steps.gradients import (
 )
 from daskgnn.errors import TrainingError
 from daskgnn.nn.device import CPU
+from daskgnn.nn.sparse import model_input
 from daskgnn.tasks.task import target_batch, weight_of
 from daskgnn.train.compute.arithmetic import computing, half_precision
 from daskgnn.train.compute.gradients import clipped, delay_compensated
@@ -92,7 +93,7 @@ class TrainSession:
             with clock.phase("forward"):
                 with half_precision(self.program.precision):
                     blocks = layer_blocks(prepared, model)
-                    outputs, sums = loaded.outputs(CPU.tensor(prepared.x), blocks)
+                    outputs, sums = loaded.outputs(model_input(prepared.x), blocks)
                 task = loaded.task
                 targets = target_batch(prepared, task.tables).as_tensors(CPU.tensor)
                 outputs = seed_outputs(outputs, prepared)

@@ -44,6 +44,16 @@ class PlainOptions(TypedDict, total=False):
     None keeps the type of the store. Sums over features are computed in float32 in any
     case.
     """
+    sparse_features: Annotated[
+        bool | None,
+        Option(shown="where it pays", fact=True, before=False),
+    ]
+    """Keep features that are stored as CSR sparse in training: they are multiplied as
+    they are.
+
+    None decides by the graph alone: see docs/data.md. Results are equal up to rounding.
+    A model of one's own is given `daskgnn.nn.SparseRows`.
+    """
     num_neighbors: Annotated[
         Sequence[int] | None,
         Option(
