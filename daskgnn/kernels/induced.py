@@ -173,7 +173,7 @@ def _prefetch(values: Array, starts: Array, counts: Array, row: int) -> None:
 @njit(cache=True, nogil=True)
 def _keep_members(
     starts: Array, counts: Array, edges: Any, members: Array, marks: Any, out: Any
-) -> int:
+) -> Any:
     """Write the neighbours of rows that are in a set of nodes; return how many.
 
     Parameters

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.coefficients import weights_or_empty
 from daskgnn.kernels.frontier import offsets, take_rows
 from daskgnn.kernels.hops import frozen_all, look_up, pieces_of
@@ -118,9 +119,10 @@ class _Drawn:
         starts, counts = np.empty((2, len(order)), np.int64)
         starts[order], counts[order] = offsets(self.counts)[:-1], self.counts
         columns, weights = np.empty_like(self.columns), np.empty_like(self.weights)
-        take_rows(*frozen_all((self.columns, starts, counts)), columns)
+        starts, lengths = frozen_all((starts, counts))
+        take_rows(frozen(self.columns), starts, lengths, columns)
         if len(weights):
-            take_rows(*frozen_all((self.weights, starts, counts)), weights)
+            take_rows(frozen(self.weights), starts, lengths, weights)
         return _Drawn(counts, columns, weights, self.chances)
 
 
@@ -193,7 +195,8 @@ def _draw_uniform(
         steps = np.clip(begins - piece.start, 0, len(some.first))
         if len(part.names) > IN_CACHE:
             order = np.empty(len(some.first), np.int32)
-            order_by_place(*frozen_all((some.first, steps)), len(part.names), order)
+            first, steps = frozen_all((some.first, steps))
+            order_by_place(first, steps, len(part.names), order)
             some = some.some(order)
         counts = np.empty(len(some.first), np.int64)
         given = (

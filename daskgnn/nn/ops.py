@@ -99,7 +99,7 @@ def sum_rows_backward(
         scaled.scaled_sum_backward(values(grad), *edges, rooted, CPU.array(out))
         return out
     by_source = segment.transpose_rows(rows, num_src)
-    scale = np.ones(len(rows.starts), exact)
+    scale: Any = np.ones(len(rows.starts), exact)
     if mean:
         scale = np.divide(1, np.maximum(rows.ends - rows.starts, 1), dtype=exact)
     segment.segment_sum_backward(
