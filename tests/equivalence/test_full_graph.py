@@ -50,7 +50,6 @@ def test_gradient_equals_plain_torch(tmp_path, kind, num_parts, sampling):
     trainer = daskgnn.Trainer(
         model,
         opened,
-        batch_size=1000,
         optimizer="sgd",
         lr=rate,
         warmup_steps=0,

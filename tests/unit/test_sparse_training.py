@@ -103,6 +103,7 @@ def test_fifty_steps_in_float64_are_those_on_dense_rows(path):
     assert done == 50
 
 
+@pytest.mark.filterwarnings("ignore:batch_size=48 is ignored")
 @pytest.mark.parametrize("sampler", ["labor", "ladies:size=64", "cluster", "shadow"])
 def test_every_sampler_has_sparse_rows(path, sampler):
     found = []
