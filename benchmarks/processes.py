@@ -38,7 +38,10 @@ class SideFailedError(Exception):
 
 
 def run_side(
-    script: str, settings: dict[str, Any], malloc: str = "as shipped"
+    script: str,
+    settings: dict[str, Any],
+    malloc: str = "as shipped",
+    tree: str | None = None,
 ) -> dict[str, Any]:
     """Run ``script`` beside this file with `settings`; return what it found.
 
@@ -48,6 +51,8 @@ def run_side(
         It calls `give_result`.
     malloc
         A key of `MALLOC`.
+    tree
+        A checkout whose package is used.
 
     Raises
     ------
@@ -58,6 +63,9 @@ def run_side(
         for name, value in os.environ.items()
         if not name.startswith(_OF_MALLOC)
     }
+    if tree is not None:
+        paths = [tree, environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         process = subprocess.Popen(

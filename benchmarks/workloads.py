@@ -149,6 +149,11 @@ def _make(name: str, path: str, clusters: str) -> None:
     print(f"{name}: generated, ordered by {method}, stored in {took:.0f} s: {path}")
 
 
+def dense(features: Any) -> np.ndarray:
+    """Return features as the table that peers read."""
+    return features.toarray() if hasattr(features, "toarray") else features
+
+
 def _export(store: str, folder: str) -> None:
     """Write a store's graph as .npy files."""
     data = daskgnn.open_graph(store).to_data()
@@ -158,7 +163,7 @@ def _export(store: str, folder: str) -> None:
         "indptr": data.indptr.astype(np.int64),
         "indices": data.indices.astype(np.int64),
         "labels": data.labels.astype(np.int64),
-        "features": np.ascontiguousarray(data.features, np.float32),
+        "features": np.ascontiguousarray(dense(data.features), np.float32),
         "train": data.splits["train"].astype(np.int64),
     }
     for name, array in arrays.items():

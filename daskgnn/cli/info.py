@@ -99,7 +99,12 @@ def plan_training(
     """
     from distributed.system import MEMORY_LIMIT
 
-    from daskgnn.dataflow.memory import WindowBudget, estimate_step, plan_memory
+    from daskgnn.dataflow.memory import (
+        WindowBudget,
+        estimate_step,
+        plan_memory,
+        stays_sparse,
+    )
     from daskgnn.graph.edges.assemble import limit_bytes
     from daskgnn.sampling import NeighborSampler
 
@@ -109,13 +114,17 @@ def plan_training(
     hidden = [hidden_channels] * (len(num_neighbors) - 1)
     widths = [graph.num_features, *hidden, graph.num_classes]
     count = sum((2 * before + 1) * width for before, width in pairwise(widths))
+    sparse = stays_sparse(graph)
+    ahead = None if sparse else "mean"
+    how = NeighborSampler(num_neighbors), batch_size, ahead
     return plan_memory(
         graph,
-        estimate_step(graph, NeighborSampler(num_neighbors), batch_size, "mean"),
+        estimate_step(graph, *how, sparse=sparse),
         WindowBudget.configured(limit),
         num_workers=max(workers, 1),
         feature_dtype=feature_dtype or graph.feature_dtype or "float32",
         num_parameters=count,
+        sparse=sparse,
     )
 
 

@@ -28,6 +28,10 @@ data to the disk, and what is left is for what estimates leave out."""
 STATE_COPIES = 6
 """Parameters in the model and in a state, gradients, and Adam's two numbers."""
 
+LEAST_COLUMNS, COLUMNS_PER_ENTRY = 256, 16
+"""Columns, and columns for each entry of a row, from which on rows stay sparse: a
+dense product takes a number in about a sixteenth of the time of an entry."""
+
 FIRST_WINDOW = 4
 """Steps of a run's first windows, at most."""
 
@@ -60,6 +64,17 @@ def entries_per_row(graph: Graph) -> float:
     """Return how many entries a row of CSR features has; F where nothing tells."""
     nbytes = graph.schema.feature_row_bytes
     return graph.num_features if nbytes is None else max(nbytes - 8, 0) / 8
+
+
+def stays_sparse(graph: Graph) -> bool:
+    """Return whether the features of a graph are worth keeping sparse in training.
+
+    A function of the graph alone.
+    """
+    if not graph.sparse_features:
+        return False
+    columns, entries = graph.num_features, entries_per_row(graph)
+    return columns >= max(LEAST_COLUMNS, COLUMNS_PER_ENTRY * entries)
 
 
 def estimate_step(

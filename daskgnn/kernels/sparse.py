@@ -20,17 +20,16 @@ from daskgnn.kernels.prefetch import address_of
 from daskgnn.kernels.vectors import (
     LONG,
     SHORT,
-    add_one_to_rows,
-    add_one_to_rows_short,
     add_rows,
     add_rows_of_ones,
     add_rows_of_ones_short,
     add_rows_short,
-    add_to_rows,
-    add_to_rows_short,
 )
 
 Array = np.ndarray
+Table = tuple[Array, Array, Array, Array]
+"""int64 [m] where rows start, int64 [m] where they end, int32 columns [nnz], entries
+[nnz] or [0]."""
 
 BLOCK_BYTES = 1 << 20
 """Of the weights that a pass reads: half of a common L2 cache."""
@@ -71,55 +70,44 @@ def transpose_out(block: Array, first: int, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def multiply(
-    table: tuple[Array, Array, Array], rows: Array, weight: Array, add: bool, out: Array
-) -> None:
+def multiply(table: Table, rows: Array, weight: Array, add: bool, out: Array) -> None:
     """Write (or add) to `out` [n, w] the product of some rows with `weight` [F, w].
 
     Parameters
     ----------
-    table
-        indptr int64 [m + 1], indices int32 [nnz], entries [nnz] or [0].
     rows : int32 [n]
         Which rows of the table.
     """
-    indptr, indices, entries = table
+    starts, ends, indices, entries = table
     width = out.shape[1]
     kind, like = out.dtype.type, out.dtype.type(0)
     column, entry = indices.dtype.type(0), entries.dtype.type(0)
     item, pitch = out.itemsize, width * out.itemsize
-    columns_at, entries_at = address_of(indices), address_of(entries)
     weight_at, out_at = address_of(weight), address_of(out)
     weighted = len(entries) > 0
     for i in range(len(rows)):
-        begin = indptr[rows[i]]
-        count = indptr[rows[i] + 1] - begin
+        begin = starts[rows[i]]
+        count = ends[rows[i]] - begin
         if not add:
             out[i, :] = 0
-        columns = columns_at + begin * indices.itemsize
-        values = entries_at + begin * entries.itemsize
+        columns = address_of(indices) + begin * indices.itemsize
+        values = address_of(entries) + begin * entries.itemsize
         f = 0
         while f + LONGEST <= width:
-            at = weight_at + f * item
-            to = out_at + i * pitch + f * item
+            at, to = weight_at + f * item, out_at + i * pitch + f * item
+            given = (columns, values, count, at, pitch, to, like, column, entry)
             if weighted:
-                add_rows(columns, values, count, at, pitch, to, like, column, entry)
+                add_rows(*given)
             else:
-                add_rows_of_ones(
-                    columns, values, count, at, pitch, to, like, column, entry
-                )
+                add_rows_of_ones(*given)
             f += LONGEST
         while f + SHORTEST <= width:
-            at = weight_at + f * item
-            to = out_at + i * pitch + f * item
+            at, to = weight_at + f * item, out_at + i * pitch + f * item
+            given = (columns, values, count, at, pitch, to, like, column, entry)
             if weighted:
-                add_rows_short(
-                    columns, values, count, at, pitch, to, like, column, entry
-                )
+                add_rows_short(*given)
             else:
-                add_rows_of_ones_short(
-                    columns, values, count, at, pitch, to, like, column, entry
-                )
+                add_rows_of_ones_short(*given)
             f += SHORTEST
         while f < width:
             for k in range(begin, begin + count):
@@ -129,53 +117,50 @@ def multiply(
 
 
 @njit(cache=True, nogil=True)
-def add_outer(
-    table: tuple[Array, Array, Array], rows: Array, grad: Array, out: Array
-) -> None:
-    """Add to `out` [F, w] the gradient by the weights of `multiply`; grad is [n, w]."""
-    indptr, indices, entries = table
-    width = out.shape[1]
-    kind, like = out.dtype.type, out.dtype.type(0)
-    column, entry = indices.dtype.type(0), entries.dtype.type(0)
-    item, pitch = out.itemsize, width * out.itemsize
-    columns_at, entries_at = address_of(indices), address_of(entries)
-    grad_at, out_at = address_of(grad), address_of(out)
-    weighted = len(entries) > 0
+def transpose_entries(
+    table: Table, rows: Array, first: int, num_columns: int
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Return the entries of some rows column by column, as a table with a row a column.
+
+    In a column they are in the order of the rows. The product of that table with a
+    gradient [n, w] is the gradient by weights of `multiply`.
+
+    Parameters
+    ----------
+    rows : int32 [n]
+    first
+        How many of the rows come first.
+
+    Returns
+    -------
+    tuple
+        int64 [F], where each column begins; int64 [F], where the entries of the first
+        rows end in it; int64 [F], where it ends; the entries' rows, int32 [nnz]; their
+        values.
+    """
+    starts, ends, indices, entries = table
+    bounds = np.zeros(num_columns + 1, np.int64)
     for i in range(len(rows)):
-        begin = indptr[rows[i]]
-        count = indptr[rows[i] + 1] - begin
-        columns = columns_at + begin * indices.itemsize
-        values = entries_at + begin * entries.itemsize
-        f = 0
-        while f + LONGEST <= width:
-            given = grad_at + i * pitch + f * item
-            to = out_at + f * item
-            if weighted:
-                add_to_rows(
-                    columns, values, count, given, pitch, to, like, column, entry
-                )
-            else:
-                add_one_to_rows(
-                    columns, values, count, given, pitch, to, like, column, entry
-                )
-            f += LONGEST
-        while f + SHORTEST <= width:
-            given = grad_at + i * pitch + f * item
-            to = out_at + f * item
-            if weighted:
-                add_to_rows_short(
-                    columns, values, count, given, pitch, to, like, column, entry
-                )
-            else:
-                add_one_to_rows_short(
-                    columns, values, count, given, pitch, to, like, column, entry
-                )
-            f += SHORTEST
-        while f < width:
-            for k in range(begin, begin + count):
-                v = kind(read(entries[k])) if weighted else kind(1)
-                out[indices[k], f] += v * grad[i, f]
-            f += 1
+        for k in range(starts[rows[i]], ends[rows[i]]):
+            bounds[indices[k] + 1] += 1
+    for c in range(num_columns):
+        bounds[c + 1] += bounds[c]
+    place = bounds[:-1].copy()
+    own = np.empty(bounds[num_columns], np.int32)
+    values = np.empty(len(own) if len(entries) else 0, entries.dtype)
+    first_ends = place.copy()
+    for i in range(len(rows)):
+        if i == first:
+            first_ends[:] = place
+        for k in range(starts[rows[i]], ends[rows[i]]):
+            c = indices[k]
+            own[place[c]] = i
+            if len(entries):
+                values[place[c]] = entries[k]
+            place[c] += 1
+    if first >= len(rows):
+        first_ends[:] = place
+    return bounds[:-1], first_ends, place, own, values
 
 
 @njit(cache=True, nogil=True)

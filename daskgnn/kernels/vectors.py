@@ -118,34 +118,7 @@ def _emit_sum(span: Span, signature: Any, weighted: bool) -> Any:
     return generate
 
 
-def _emit_scatter(span: Span, signature: Any, weighted: bool) -> Any:
-    """Return what emits `add_to_rows`."""
-    like, column, entry = signature.args[-3:]
-
-    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        columns, entries, count, given, stride, table = args[:6]
-        run = _Run(builder, context.get_data_type(like), span)
-        vectors = run.load(given)
-        with cgutils.for_range(builder, count) as loop:
-            at = _item(builder, context, column, columns, loop.index)
-            offset = builder.mul(builder.sext(at, _INT64), stride)
-            place = builder.add(table, offset)
-            before = run.load(place)
-            if weighted:
-                number = _item(builder, context, entry, entries, loop.index)
-                factor = run.spread(_entry(context, builder, entry, like, number))
-                pairs = zip(vectors, before, strict=True)
-                after = [run.multiplied_add(factor, v, b) for v, b in pairs]
-            else:
-                pairs = zip(before, vectors, strict=True)
-                after = [builder.fadd(b, v) for b, v in pairs]
-            run.store(after, place)
-        return context.get_dummy_value()
-
-    return generate
-
-
-def _made(emit: Any, span: Span, weighted: bool, name: str) -> Any:
+def _made(span: Span, weighted: bool, name: str) -> Any:
     """Return an intrinsic for runs of a span, of entries or of ones."""
 
     def typed(
@@ -162,7 +135,7 @@ def _made(emit: Any, span: Span, weighted: bool, name: str) -> Any:
     ) -> Any:
         given = (columns, entries, count, one, stride, other)
         signature = types.void(*(types.int64 for _ in given), like, column, entry)
-        return signature, emit(span, signature, weighted)
+        return signature, _emit_sum(span, signature, weighted)
 
     typed.__name__ = name
     return intrinsic(typed)
@@ -171,13 +144,7 @@ def _made(emit: Any, span: Span, weighted: bool, name: str) -> Any:
 # Of (columns, entries, count, table, stride, out, like, column, entry): the addresses
 # of a row's columns and entries, their number, where the table is and the bytes between
 # its rows, where the sums are; numbers of the types of sums, columns and entries.
-add_rows: Any = _made(_emit_sum, LONG, True, "add_rows")
-add_rows_of_ones: Any = _made(_emit_sum, LONG, False, "add_rows_of_ones")
-add_rows_short: Any = _made(_emit_sum, SHORT, True, "add_rows_short")
-add_rows_of_ones_short: Any = _made(_emit_sum, SHORT, False, "add_rows_of_ones_short")
-
-# The same with what is added in the table's place, and the table in that of the sums.
-add_to_rows: Any = _made(_emit_scatter, LONG, True, "add_to_rows")
-add_one_to_rows: Any = _made(_emit_scatter, LONG, False, "add_one_to_rows")
-add_to_rows_short: Any = _made(_emit_scatter, SHORT, True, "add_to_rows_short")
-add_one_to_rows_short: Any = _made(_emit_scatter, SHORT, False, "add_one_to_rows_short")
+add_rows: Any = _made(LONG, True, "add_rows")
+add_rows_of_ones: Any = _made(LONG, False, "add_rows_of_ones")
+add_rows_short: Any = _made(SHORT, True, "add_rows_short")
+add_rows_of_ones_short: Any = _made(SHORT, False, "add_rows_of_ones_short")

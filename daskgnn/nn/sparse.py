@@ -221,8 +221,8 @@ class SparseRows:
         SparseRows
             r rows.
         """
-        entries, columns = sparseops.Entries.of(self), self.shape[1]
-        given = *entries, near
+        columns = self.shape[1]
+        given = tables.csr_arrays(self.table), frozen(self.rows), near
         most = kernels.most_entries(*given, loop is not None)
         indptr = np.empty(len(near.starts) + 1, np.int64)
         out = indptr, np.empty(most, np.int32), np.empty(most, np.float32)

@@ -32,13 +32,16 @@ Array = np.ndarray
 class Entries(NamedTuple):
     """Some sparse rows as kernels take them."""
 
-    table: tuple[Array, Array, Array]
+    table: sparse.Table
     rows: Array
+    num_columns: int
 
     @classmethod
     def of(cls, x: SparseRows) -> Entries:
         """Return the entries of rows."""
-        return cls(csr_arrays(x.table), frozen(x.rows))
+        indptr, indices, data = csr_arrays(x.table)
+        table = frozen(indptr[:-1]), frozen(indptr[1:]), indices, data
+        return cls(table, frozen(x.rows), x.shape[1])
 
     def times(self, weight: Array, block: slice, out: Array, add: bool = False) -> None:
         """Write (or add) to `out` [n, w] the products with a block of [H, F]."""
@@ -46,10 +49,20 @@ class Entries(NamedTuple):
         sparse.transpose_in(weight, block.start, columns)
         sparse.multiply(self.table, self.rows, frozen(columns), add, out)
 
+    def by_column(self, first: int = 0) -> tuple[Entries, Entries]:
+        """Return the entries column by column: of the first rows, and of all."""
+        given = self.table, self.rows, first, self.num_columns
+        starts, some, ends, rows, data = map(frozen, sparse.transpose_entries(*given))
+        columns = frozen(np.arange(self.num_columns, dtype=np.int32))
+        return (
+            Entries((starts, some, rows, data), columns, first),
+            Entries((starts, ends, rows, data), columns, len(self.rows)),
+        )
+
     def outer(self, grad: Array, block: slice, out: Array) -> None:
-        """Write to a block of `out` [H, F] the gradient by its weights."""
-        columns = np.zeros((out.shape[1], grad.shape[1]), out.dtype)
-        sparse.add_outer(self.table, self.rows, frozen(grad), columns)
+        """Write to a block of `out` [H, F] the gradient by weights, of `by_column`."""
+        columns = np.empty((out.shape[1], grad.shape[1]), out.dtype)
+        sparse.multiply(self.table, self.rows, frozen(grad), False, columns)
         sparse.transpose_out(frozen(columns), block.start, out)
 
 
@@ -77,10 +90,11 @@ def product(x: SparseRows, weight: torch.Tensor) -> ops.Kernel:
     def backward(grad: torch.Tensor) -> tuple[torch.Tensor]:
         by_weight = np.empty_like(given)
         by_out = ops.values(grad)
+        _, columns = entries.by_column()
 
         def of(block: slice) -> None:
             some = np.ascontiguousarray(by_out[:, block], by_weight.dtype)
-            entries.outer(some, block, by_weight)
+            columns.outer(some, block, by_weight)
 
         for_each(of, blocks(given), threads)
         return (CPU.tensor(by_weight),)
@@ -154,7 +168,7 @@ class SageLayer(torch.autograd.Function):
         by_near = np.empty_like(given)
         by_root = np.empty_like(given) if ctx.rooted else None
         by_bias = np.zeros(len(given), given.dtype)
-        sources, targets = Entries.of(layer.x), Entries.of(layer.x[: layer.num_dst])
+        targets, sources = Entries.of(layer.x).by_column(layer.num_dst)
         transposed = segment.transpose_rows(layer.rows, len(layer.x))
         counts = np.maximum(layer.rows.ends - layer.rows.starts, 1)
         scale = np.divide(1, counts if layer.mean else 1, dtype=given.dtype)

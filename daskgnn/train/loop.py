@@ -14,6 +14,7 @@ from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.steps.chain import chain_window
 from daskgnn.dataflow.steps.method import WindowSteps
 from daskgnn.dataflow.timing import report_of, transfers
+from daskgnn.kernels.record import array_bytes
 from daskgnn.train.compute.methods import method_of
 from daskgnn.train.plan import some_windows
 from daskgnn.train.profile.stepprofile import StepProfile
@@ -48,8 +49,11 @@ TASK_SECONDS = 0.00125
 """Processor time of a task of preparation beside its kernel: measured in
 docs/measurements/scaling.md."""
 
+STATE_SECONDS = 5e-9
+"""Of a byte of the state, which goes to the workers and comes back once a window."""
+
 LARGEST_OVERHEAD = 0.1
-"""Of those tasks, as a share of the time of the window's steps."""
+"""Of those tasks and the state, as a share of the time of the window's steps."""
 
 LONG_STEP = 2.0
 """Seconds of a step from which on the chain of tasks costs under 1 % beside it."""
@@ -79,6 +83,7 @@ class TrainLoop:
     recoveries: Recoveries
     advisor: Advisor
     _step_seconds: float = 0.0
+    _state_bytes: int = 0
     _events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -102,6 +107,7 @@ class TrainLoop:
                     first = False
                 self.step_profile.enter()
                 before = self._step_seconds
+                self._state_bytes = array_bytes(state)
                 result = self._train_through(ahead, state, schedule)
                 self.step_profile.leave(result.window_profile)
                 self._settle(result, state, before)
@@ -134,8 +140,10 @@ class TrainLoop:
         """Return how many steps the next window is to have: not a bit depends on it."""
         if not self._step_seconds:
             return min(most, self.deployment.first_window)
-        tasks = self.lookahead.num_tasks * TASK_SECONDS
-        seconds = max(WINDOW_SECONDS, tasks / LARGEST_OVERHEAD)
+        overhead = self.lookahead.num_tasks * TASK_SECONDS
+        if self.executor.num_workers():
+            overhead += self._state_bytes * STATE_SECONDS
+        seconds = max(WINDOW_SECONDS, overhead / LARGEST_OVERHEAD)
         return min(most, max(1, round(seconds / self._step_seconds)))
 
     def _train_through(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.dataflow.memory import entries_per_row
+from daskgnn.dataflow.memory import stays_sparse
 from daskgnn.errors import CheckpointError, InputError, first_line
 from daskgnn.graph.memory.content import refuse_sparse
 from daskgnn.nn import GAT, GCN, GraphSAGE
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from daskgnn.train.options.options import TrainOptions
 
 _NAME = "sparse_features"
-LEAST_COLUMNS, COLUMNS_PER_ENTRY = 256, 16
-"""Columns, and columns for each entry of a row, from which on rows stay sparse: a
-dense product takes a number in about a sixteenth of the time of an entry."""
-
-
-def pays(graph: Graph) -> bool:
-    """Return whether the features of a graph are worth keeping sparse."""
-    if not graph.sparse_features:
-        return False
-    columns, entries = graph.num_features, entries_per_row(graph)
-    return columns >= max(LEAST_COLUMNS, COLUMNS_PER_ENTRY * entries)
 
 
 def chosen(
@@ -68,7 +57,7 @@ def _stay(
         )
     if given is None:
         before = _before(options["out"])
-        if before is False or (before is None and not pays(graph)):
+        if before is False or (before is None and not stays_sparse(graph)):
             return False
     if type(model) in (GraphSAGE, GCN, GAT):
         return True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from daskgnn.nn import Block, GATConv, GCNConv, SAGEConv
+from daskgnn.nn import Block, GATConv, GCNConv, SAGEConv, SparseRows
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it uses torch.jit.script when imported
@@ -114,3 +114,31 @@ def test_a_pyg_layer_runs_on_a_block(graph):
     block = Block.from_csr(indptr, src)
     out = layer((x, block.dst(x)), block.edge_index)
     torch.testing.assert_close(out, layer(x, edge_index))
+
+
+SPARSE = {
+    "mean": (SAGEConv(D_IN, D_OUT), pyg.SAGEConv(D_IN, D_OUT)),
+    "sum": (SAGEConv(D_IN, D_OUT, "sum"), pyg.SAGEConv(D_IN, D_OUT, aggr="sum")),
+    "max": (SAGEConv(D_IN, D_OUT, "max"), pyg.SAGEConv(D_IN, D_OUT, aggr="max")),
+    "gcn": (GCNConv(D_IN, D_OUT), pyg.GCNConv(D_IN, D_OUT)),
+    "gat": (GATConv(D_IN, D_OUT, 3), pyg.GATConv(D_IN, D_OUT, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_layers_of_sparse_rows(graph, name):
+    indptr, src, edge_index, _, x = graph
+    x = torch.where(x.abs() > 1, x, 0)
+    rows = x.to_sparse_csr()
+    given = rows.crow_indices(), rows.col_indices(), rows.values()
+    sparse = SparseRows.from_csr(*given, num_columns=D_IN)
+    ours, theirs = SPARSE[name]
+    theirs.load_state_dict(ours.state_dict())
+    block = Block.from_csr(indptr, src)
+    results = []
+    for layer, out in ((ours, ours(sparse, block)), (theirs, theirs(x, edge_index))):
+        layer.zero_grad()
+        out.sin().sum().backward()
+        results.append([out, *(p.grad for p in layer.parameters())])
+    for mine, others in zip(*results, strict=True):
+        torch.testing.assert_close(mine, others, rtol=1e-5, atol=1e-5)

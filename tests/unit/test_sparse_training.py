@@ -10,9 +10,9 @@ from training import hub_graph, mostly_slow, planted_graph, stored, trainer
 
 import daskgnn
 from daskgnn import nn
+from daskgnn.dataflow.memory import stays_sparse
 from daskgnn.errors import CheckpointError, InputError, ModelError
 from daskgnn.nn import SparseRows
-from daskgnn.train.sparsefeatures import pays
 
 F = 300
 SGD = {"optimizer": "sgd", "lr": 0.05}
@@ -203,7 +203,7 @@ def graph_of(columns, entries):
     [(256, 16, True), (256, 17, False), (200, 1, False), (1600, 100, True)],
 )
 def test_rows_stay_sparse_by_width_and_density(columns, entries, wanted):
-    assert pays(graph_of(columns, entries)) is wanted
+    assert stays_sparse(graph_of(columns, entries)) is wanted
 
 
 def test_dense_features_are_not_made_sparse(small_path):
@@ -289,3 +289,11 @@ def test_a_run_of_before_stays_dense(path, tmp_path, monkeypatch):
     again.fit(2, resume=True)
     assert again.options["sparse_features"] is False
     assert again.params_sha256 == whole.params_sha256
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_is_refused(bad):
+    rows = sp.csr_array(words())
+    rows.data[7] = bad
+    with pytest.raises(InputError, match="features"):
+        planted_graph(features=rows).partition()
