@@ -3,6 +3,7 @@
 from daskgnn.nn.block import Block
 from daskgnn.nn.check import check_model, pure_step
 from daskgnn.nn.conv import GATConv, GCNConv, SAGEConv
+from daskgnn.nn.counted import DropPath, SampleDropout, number_draws, set_draws
 from daskgnn.nn.dropout import Dropout, number_dropouts
 from daskgnn.nn.models import GAT, GCN, GraphSAGE
 
@@ -10,12 +11,16 @@ __all__ = [
     "GAT",
     "GCN",
     "Block",
+    "DropPath",
     "Dropout",
     "GATConv",
     "GCNConv",
     "GraphSAGE",
     "SAGEConv",
+    "SampleDropout",
     "check_model",
+    "number_draws",
     "number_dropouts",
     "pure_step",
+    "set_draws",
 ]
