@@ -3,7 +3,7 @@
 from daskgnn.nn.block import Block
 from daskgnn.nn.check import check_model, pure_step
 from daskgnn.nn.conv import GATConv, GCNConv, SAGEConv
-from daskgnn.nn.counted import DropPath, SampleDropout, number_draws, set_draws
+from daskgnn.nn.counted import Draws, DropPath, SampleDropout, number_draws
 from daskgnn.nn.dropout import Dropout, number_dropouts
 from daskgnn.nn.models import GAT, GCN, GraphSAGE
 
@@ -11,6 +11,7 @@ __all__ = [
     "GAT",
     "GCN",
     "Block",
+    "Draws",
     "DropPath",
     "Dropout",
     "GATConv",
@@ -22,5 +23,4 @@ __all__ = [
     "number_draws",
     "number_dropouts",
     "pure_step",
-    "set_draws",
 ]

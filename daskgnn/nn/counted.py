@@ -8,6 +8,8 @@ micro-batch or its size.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -17,11 +19,28 @@ from daskgnn.kernels.aggregate import frozen
 from daskgnn.nn.device import CPU
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Of which step and samples the rows of a batch are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn.nn import Draws
+    >>> Draws(key=7, ids=np.array([10, 11])).key
+    7
+    """
+
+    key: int
+    """The step's key: a number of 64 bits."""
+    ids: np.ndarray
+    """int64 [n], of the samples, in the order of the batch."""
+
+
 class SampleDropout(torch.nn.Module):
     """Dropout of the channels of samples.
 
-    `set_draws` tells it before each call of which step and samples the rows are. `p` is
-    rounded to a multiple of 1/65536, and what is kept is scaled accordingly.
+    `p` is rounded to a multiple of 1/65536, and what is kept is scaled accordingly.
 
     Parameters
     ----------
@@ -35,14 +54,13 @@ class SampleDropout(torch.nn.Module):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import torch
-    >>> from daskgnn.nn import SampleDropout, set_draws
-    >>> dropout = SampleDropout(0.5)
-    >>> x = torch.ones(2, 64)
-    >>> set_draws(dropout, key=7, ids=[10, 11])
-    >>> first = dropout(x)
-    >>> set_draws(dropout, key=7, ids=[11, 10])  # the same samples, in another order
-    >>> torch.equal(dropout(x), first.flip(0))
+    >>> from daskgnn.nn import Draws, SampleDropout
+    >>> dropout, x = SampleDropout(0.5), torch.ones(2, 64)
+    >>> first = dropout(x, Draws(key=7, ids=np.array([10, 11])))
+    >>> other = dropout(x, Draws(key=7, ids=np.array([11, 10])))  # in another order
+    >>> torch.equal(other, first.flip(0))
     True
     """
 
@@ -56,16 +74,16 @@ class SampleDropout(torch.nn.Module):
             raise ModelError(f"dropout is {p!r}, expected 0 to 1, as in {name}(0.5)")
         self.p = float(p)
         self.number = 0
-        self._key = 0
-        self._ids: np.ndarray | None = None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """Drop channels, in training.
 
         Parameters
         ----------
         x : torch.Tensor
             [n, C, ...], a row for each sample.
+        draws : Draws, optional
+            Whose they are; needed in training, unless `p` is 0.
 
         Returns
         -------
@@ -75,20 +93,21 @@ class SampleDropout(torch.nn.Module):
         Raises
         ------
         ModelError
-            If `set_draws` was not called, or for another number of samples.
+            If `draws` is missing, or of another number of samples.
         """
         if not self.training or self.p == 0:
             return x
-        if self._ids is None or len(self._ids) != len(x):
-            known = 0 if self._ids is None else len(self._ids)
+        if draws is None or len(draws.ids) != len(x):
+            known = 0 if draws is None else len(draws.ids)
             raise ModelError(
-                f"{type(self).__name__} has {len(x)} samples and was told the ids of "
-                f"{known}: call set_draws(model, key, ids) before the model"
+                f"{type(self).__name__} has {len(x)} samples and was given the ids of "
+                f"{known}: call the model with draws=Draws(key, ids) in training"
             )
         channels = self._channels(x)
         mask = np.empty((len(x), channels), np.uint8)
-        key = kernels.layer_key(self._key, self.number)
-        kernels.node_mask(self._ids, key, kernels.threshold_of(self.p), mask)
+        key = kernels.layer_key(draws.key, self.number)
+        ids = frozen(draws.ids, np.int64)
+        kernels.node_mask(ids, key, kernels.threshold_of(self.p), mask)
         kept = CPU.tensor(mask).to(x.device, x.dtype) * kernels.scale_of(self.p)
         return x * kept.view(len(x), channels, *[1] * (x.dim() - 2))
 
@@ -125,11 +144,11 @@ class DropPath(SampleDropout):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import torch
-    >>> from daskgnn.nn import DropPath, set_draws
-    >>> path = DropPath(0.5)
-    >>> set_draws(path, key=7, ids=range(4))
-    >>> rows = path(torch.ones(4, 8))
+    >>> from daskgnn.nn import DropPath, Draws
+    >>> path, draws = DropPath(0.5), Draws(key=7, ids=np.arange(4))
+    >>> rows = path(torch.ones(4, 8), draws)
     >>> [len(set(row.tolist())) for row in rows]  # all of a sample, or nothing
     [1, 1, 1, 1]
     """
@@ -167,30 +186,3 @@ def number_draws(model: torch.nn.Module) -> int:
     for number, module in enumerate(found):
         module.number = number
     return len(found)
-
-
-def set_draws(model: torch.nn.Module, key: int, ids: object) -> None:
-    """Tell a model of which step and samples the next batch is.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        A model, or a part of one.
-    key : int
-        The step's key: a number of 64 bits.
-    ids : sequence of int
-        Of the samples, int64 [n], in the order of the batch.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from daskgnn.nn import DropPath, set_draws
-    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 4), DropPath(0.1))
-    >>> set_draws(model, key=1, ids=[5, 6])
-    >>> model(torch.zeros(2, 4)).shape
-    torch.Size([2, 4])
-    """
-    rows = frozen(np.asarray(ids), np.int64)
-    for module in model.modules():
-        if isinstance(module, SampleDropout):
-            module._key, module._ids = int(key), rows

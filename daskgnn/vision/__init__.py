@@ -6,6 +6,7 @@ from daskgnn.vision.models.neighbors import kneighbors
 from daskgnn.vision.models.pixels import PixelViG
 from daskgnn.vision.models.published import make_model
 from daskgnn.vision.models.vig import PyramidViG, ViG
+from daskgnn.vision.run import evaluate, resume, train
 
 __all__ = [
     "ArrayPixels",
@@ -14,7 +15,10 @@ __all__ = [
     "Pixels",
     "PyramidViG",
     "ViG",
+    "evaluate",
     "kneighbors",
     "load_images",
     "make_model",
+    "resume",
+    "train",
 ]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from daskgnn.errors import ModelError
-from daskgnn.nn import DropPath, SampleDropout, set_draws
+from daskgnn.nn import Draws, DropPath, SampleDropout
 from daskgnn.vision import PixelViG, PyramidViG, ViG, kneighbors, make_model
 from daskgnn.vision.models.layers import (
     FFN,
@@ -312,13 +312,11 @@ def test_layers_one_by_one_are_the_model(model):
     torch.manual_seed(0)
     made = model()
     x = torch.randn(4, 1, *[made.arguments["image_size"]] * 2)
-    set_draws(made, 5, range(4))
-    h = x
+    draws, h = Draws(5, np.arange(4)), x
     for i in range(made.num_layers):
-        h = made.layer(i, h)
+        h = made[i](h, *made.beside(draws).get(i, ()))
         assert h.is_contiguous()
-    set_draws(made, 5, range(4))
-    assert torch.equal(made(x), h)
+    assert torch.equal(made(x, draws), h)
     assert h.shape == (4, 10)
     h.sum().backward()
     assert all(p.grad is not None for p in made.parameters())
@@ -330,8 +328,7 @@ def test_draws_belong_to_images_and_steps():
     x = torch.randn(8, 1, 8, 8)
 
     def outputs(key, ids):
-        set_draws(model, key, ids)
-        return model(x[list(ids)])
+        return model(x[list(ids)], Draws(key, np.array(ids)))
 
     whole = outputs(3, range(8))
     halves = torch.cat([outputs(3, range(4)), outputs(3, range(4, 8))])
@@ -339,12 +336,12 @@ def test_draws_belong_to_images_and_steps():
     assert not torch.allclose(whole, outputs(4, range(8)), atol=1e-3)
     numbers = [m.number for m in model.modules() if isinstance(m, SampleDropout)]
     assert numbers == list(range(len(numbers)))
+    assert model.drawing == (3, 4)  # the first block drops nothing
 
 
 def test_as_many_branches_are_dropped_as_asked():
     path = DropPath(0.25)
-    set_draws(path, 1, range(20_000))
-    kept = path(torch.ones(20_000, 1)).squeeze(1)
+    kept = path(torch.ones(20_000, 1), Draws(1, np.arange(20_000))).squeeze(1)
     assert abs((kept == 0).float().mean() - 0.25) < 0.02
     assert torch.allclose(kept[kept > 0], torch.tensor(4 / 3), atol=1e-4)
     assert torch.equal(path.eval()(torch.ones(3, 1)), torch.ones(3, 1))
@@ -363,7 +360,10 @@ def test_as_many_branches_are_dropped_as_asked():
         (lambda: make_model("vig-t"), "model='vig-t' is unknown: did you mean 'vig-"),
         (lambda: make_model("pixel-vig", k=3), "model 'pixel-vig' takes no k: it has"),
         (lambda: ViG(1, 2, 8)(torch.zeros(2, 1, 9, 9)), "9 x 9 pixels give 81 nodes"),
-        (lambda: DropPath(0.5)(torch.ones(2, 1)), "call set_draws"),
+        (
+            lambda: DropPath(0.5)(torch.ones(2, 1)),
+            "2 samples and was given the ids of 0",
+        ),
         (lambda: SampleDropout(2), r"dropout is 2, expected 0 to 1"),
     ],
 )

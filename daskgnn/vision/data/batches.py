@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MicroBatch:
+class ImageBatch:
     """A few images, ready for a model."""
 
     x: np.ndarray
@@ -35,7 +35,7 @@ class MicroBatch:
     ids: np.ndarray
     """int64 [n], the images' ids."""
     key: int
-    """What is dropped in the step is drawn with this: see `daskgnn.nn.set_draws`."""
+    """What is dropped in the step is drawn with this: see `daskgnn.nn.Draws`."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -112,7 +112,7 @@ def read_batch(
     labels: np.ndarray,
     ids: np.ndarray,
     how: tuple[int, np.uint64, Changes] = (0, np.uint64(0), NOTHING),
-) -> MicroBatch:
+) -> ImageBatch:
     """Read images, and change them as their ids say.
 
     Parameters
@@ -128,7 +128,7 @@ def read_batch(
     """
     key, epoch, changes = how
     x = image_values(pixels.read(ids), ids, epoch, changes)
-    return MicroBatch(x, labels, ids, key)
+    return ImageBatch(x, labels, ids, key)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Batches:
     images: ImageSet
     plan: BatchPlan
 
-    def read(self, epoch: int, step: int) -> list[MicroBatch]:
+    def read(self, epoch: int, step: int) -> list[ImageBatch]:
         """Read the micro-batches of a step in this process."""
         return [
             read_batch(self.images.pixels, self.images.labels[ids], ids, how)

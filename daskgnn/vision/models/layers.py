@@ -16,7 +16,7 @@ from torch.nn import functional
 from daskgnn.errors import ModelError
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.kernels.maxrelative import max_relative, max_relative_backward
-from daskgnn.nn.counted import DropPath
+from daskgnn.nn.counted import DropPath, SampleDropout
 from daskgnn.nn.device import CPU
 from daskgnn.nn.ops import Differentiable, Kernel, has_kernels, values
 from daskgnn.vision.models.neighbors import check_neighbors, kneighbors
@@ -24,6 +24,8 @@ from daskgnn.vision.models.position import relative_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from daskgnn.nn.counted import Draws
 
 NORMS = ("batch", "group")
 """How activations are normalised: over the rows of a micro-batch, or of each image."""
@@ -104,11 +106,11 @@ class FFN(torch.nn.Module):
         width = 4 * channels if width is None else width
         self.fc1 = NormLinear(channels, width, norm)
         self.fc2 = NormLinear(width, channels, norm)
-        self.drop_path = branch(drop_path)
+        self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """Return rows like `x`."""
-        return self.drop_path(self.fc2(functional.gelu(self.fc1(x)))) + x
+        return self.drop_path(self.fc2(functional.gelu(self.fc1(x))), draws) + x
 
 
 class MaxRelative(torch.nn.Module):
@@ -188,15 +190,16 @@ class Grapher(torch.nn.Module):
         self.fc1 = NormLinear(channels, channels, norm)
         self.conv = MaxRelative(channels, norm)
         self.fc2 = NormLinear(2 * channels, channels, norm)
-        self.drop_path = branch(drop_path)
+        self.drop_path = DropPath(drop_path)
         near = relative_position(channels, side, reduction) if position else None
         self.register_buffer("near", near, persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """Return rows like `x`."""
         h = self.fc1(x)
         y = h if self.reduction == 1 else self._reduced(h)
-        return self.drop_path(self.fc2(self.conv(h, y, self.neighbors(h, y)))) + x
+        out = self.fc2(self.conv(h, y, self.neighbors(h, y)))
+        return self.drop_path(out, draws) + x
 
     def neighbors(self, h: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return the neighbours, int64 [B, N, k], by the directions of the rows."""
@@ -211,11 +214,6 @@ class Grapher(torch.nn.Module):
         """Return the averages of squares of nodes."""
         grid = h.view(len(h), self.side, self.side, -1).permute(0, 3, 1, 2)
         return rows_of(functional.avg_pool2d(grid, self.reduction))
-
-
-def branch(p: float) -> torch.nn.Module:
-    """Return what drops a branch with some probability."""
-    return DropPath(p) if p else torch.nn.Identity()
 
 
 def rows_of(grid: torch.Tensor) -> torch.Tensor:
@@ -342,13 +340,14 @@ class Head(torch.nn.Module):
         hidden: int,
         num_classes: int,
         norm: str,
-        dropout: torch.nn.Module,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.fc1 = NormLinear(channels, hidden, norm)
-        self.dropout = dropout
+        self.dropout = SampleDropout(dropout)
         self.fc2 = torch.nn.Linear(hidden, num_classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """Return [B, classes] for rows [B, N, C]."""
-        return self.fc2(self.dropout(functional.gelu(self.fc1(x.mean(1)))))
+        h = functional.gelu(self.fc1(x.mean(1)))
+        return self.fc2(self.dropout(h, draws))

@@ -13,6 +13,8 @@ from daskgnn.vision.models.layers import FFN, Downsample, Grapher, Head, Stem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from daskgnn.nn.counted import Draws
+
 _REDUCTIONS = (4, 2, 1, 1)
 """Of the grids that neighbours are taken from, in the stages of a pyramid."""
 
@@ -32,7 +34,48 @@ class ImageModel(torch.nn.Sequential):
         """Number of layers."""
         return len(self)
 
-    def layer(self, i: int, x: torch.Tensor) -> torch.Tensor:
+    @property
+    def drawing(self) -> tuple[int, ...]:
+        """Numbers of the layers that drop channels or branches."""
+        return tuple(i for i, layer in enumerate(self) if _draws(layer))
+
+    def beside(self, draws: Draws) -> dict[int, tuple[Draws]]:
+        """Return what layers take beside their input, by their numbers.
+
+        Parameters
+        ----------
+        draws : Draws
+            Of which step and images a batch is.
+
+        Returns
+        -------
+        dict
+            Of the layers that draw; nothing of the others.
+        """
+        return dict.fromkeys(self.drawing, (draws,))
+
+    def forward(self, x: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
+        """Compute all layers.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Images, float32 [B, in_channels, H, W].
+        draws : Draws, optional
+            Of which step and images they are; needed in training if layers draw.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, num_classes].
+        """
+        for i in range(len(self)):
+            x = self.layer(i, x, draws)
+        return x
+
+    def layer(
+        self, i: int, x: torch.Tensor, draws: Draws | None = None
+    ) -> torch.Tensor:
         """Compute one layer.
 
         Parameters
@@ -42,13 +85,15 @@ class ImageModel(torch.nn.Sequential):
         x : torch.Tensor
             Images float32 [B, in_channels, H, W] for the first layer, else what the
             layer before returned.
+        draws : Draws, optional
+            Of which step and images the batch is.
 
         Returns
         -------
         torch.Tensor
             [B, N, C]; of the last layer, [B, num_classes].
         """
-        return self[i](x)
+        return self[i](x, draws) if i in self.drawing else self[i](x)
 
 
 class ViG(ImageModel):
@@ -129,8 +174,7 @@ class ViG(ImageModel):
                 Grapher(channels, near, spread, side, norm=norm, drop_path=drop)
             )
             layers.append(FFN(channels, norm, drop))
-        last = SampleDropout(dropout) if dropout else torch.nn.Identity()
-        layers.append(Head(channels, hidden_channels, num_classes, norm, last))
+        layers.append(Head(channels, hidden_channels, num_classes, norm, dropout))
         super().__init__(*layers)
         self.arguments = {
             "in_channels": in_channels,
@@ -215,11 +259,10 @@ class PyramidViG(ImageModel):
         if image_size % 32:
             raise ModelError(f"image_size={image_size}, expected a multiple of 32")
         drops = _spaced(0, drop_path, sum(blocks))
-        last = SampleDropout(dropout) if dropout else torch.nn.Identity()
         super().__init__(
             Stem(in_channels, channels[0], 4, image_size // 4, norm),
             *_stages(image_size // 4, channels, blocks, k, norm, drops),
-            Head(channels[-1], hidden_channels, num_classes, norm, last),
+            Head(channels[-1], hidden_channels, num_classes, norm, dropout),
         )
         self.arguments = {
             "in_channels": in_channels,
@@ -266,6 +309,11 @@ def _stages(
             )
             yield FFN(width, norm, drops[number])
             number += 1
+
+
+def _draws(layer: torch.nn.Module) -> bool:
+    """Return whether a layer drops anything in training."""
+    return any(isinstance(m, SampleDropout) and m.p for m in layer.modules())
 
 
 def _spaced(first: float, last: float, count: int) -> list[float]:
