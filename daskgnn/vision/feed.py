@@ -6,11 +6,12 @@ from collections import deque
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import dask
-from distributed.client import Future
+from dask.base import annotate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from distributed.client import Future
 
     from daskgnn.vision.data.batches import Batches, ImageBatch
 
@@ -60,7 +61,7 @@ class Feed:
             graph, keys = self.batches.graph(self.run, epoch, steps)
             flat = [key for step in keys for key in step]
             try:
-                with dask.annotate(priority=_PRIORITY):
+                with annotate(priority=_PRIORITY):
                     found = iter(self.client.get(graph, flat, sync=False))
             except Exception:  # a closed client raises what it will
                 found = iter(())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import CheckpointError, DatasetError, InputError
-from daskgnn.train.options.visionoptions import RESULT
+from daskgnn.train.options.visionoptions import RESULT, VISION
 from daskgnn.train.persist.storage import METRICS, open_storage
 from daskgnn.train.rundirectory import SETTINGS
 from daskgnn.vision.data.batches import find_damaged, in_batches
@@ -70,9 +70,10 @@ def load_run_images(settings: Mapping[str, Any]) -> ImageSet:
     images = load_images(settings["data"], settings.get("data_dir"), **how)
     if "train" not in images.splits:
         raise DatasetError(f"{images.name} has no images to train on")
-    images = images.with_validation(
-        settings.get("validation", 0.1), settings.get("seed", 0)
+    held_out, seed = (
+        settings.get(name, VISION[name].default) for name in ("validation", "seed")
     )
+    images = images.with_validation(held_out, seed)
     if settings.get("damaged") != "skip":
         return images
     pieces = in_batches(np.arange(len(images.pixels)), _CHECKED_TOGETHER)

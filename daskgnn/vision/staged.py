@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from daskgnn.vision.data.batches import ImageBatch
     from daskgnn.vision.modelspec import ModelSpec
 
-_OF_PIPELINE = ("stages", "balance", "micro_batches", "schedule", "copies", "optimizer")
-_OF_PIPELINE += ("lr", "weight_decay", "seed", "form", "recompute", "boundary")
-_OF_PIPELINE += ("threads",)
+_OF_PIPELINE = (
+    *("stages", "balance", "micro_batches", "schedule", "copies", "optimizer", "lr"),
+    *("weight_decay", "seed", "form", "recompute", "boundary", "threads"),
+)
 
 
 class StagedModel:

@@ -146,14 +146,7 @@ VISION: dict[str, Option] = declared(VisionOptions) | {
 RESULT = (
     *("data", "image_size", "augment", "validation", "damaged", "model", "channels"),
     *("depth", "k", "norm", "drop_path", "dropout", "lr", "lr_decay"),
-    *(
-        "label_smoothing",
-        "copies",
-        "micro_batches",
-        "threads",
-        "boundary",
-        "batch_size",
-    ),
-    *("optimizer", "weight_decay", "warmup_steps", "seed"),
+    *("label_smoothing", "copies", "micro_batches", "threads", "boundary"),
+    *("batch_size", "optimizer", "weight_decay", "warmup_steps", "seed"),
 )
 """Settings that decide a run's result."""

@@ -19,7 +19,7 @@ from daskgnn.kernels.images import NOTHING, Changes, epoch_key, image_values
 from daskgnn.kernels.seeds import cut_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from daskgnn.vision.data.images import ImageSet, Pixels
 
@@ -208,6 +208,6 @@ def parse_changes(text: str) -> Changes:
     return Changes(**found)
 
 
-def find_damaged(pixels: Pixels, ids: Sequence[int]) -> list[tuple[int, str]]:
+def find_damaged(pixels: Pixels, ids: np.ndarray) -> list[tuple[int, str]]:
     """Return which of some images cannot be read, and why: a task's function."""
-    return pixels.damaged(np.asarray(ids, np.int64))
+    return pixels.damaged(ids)
