@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from daskgnn.errors import InputError
 from daskgnn.train.compute.state import Weights
 from daskgnn.train.options.visionoptions import RESULT
 from daskgnn.train.persist.checkpoint import load_checkpoint
@@ -50,6 +51,7 @@ def prepared(
     changes = parse_changes(settings["augment"])
     cut = settings["batch_size"], count, settings["seed"], changes
     batches = Batches(images, BatchPlan(images.splits["train"], *cut))
+    _check_norm(settings, batches.plan)
     rates = Rates.of(
         settings["lr"],
         settings["lr_decay"],
@@ -58,6 +60,19 @@ def prepared(
         settings["epochs"],
     )
     return spec, batches, rates
+
+
+def _check_norm(settings: Mapping[str, Any], plan: BatchPlan) -> None:
+    """Refuse micro-batches of one image where their rows are normalised together."""
+    # The head of these models normalises a row an image; the pixel model has no norm
+    # there.
+    together = settings["norm"] == "batch" and settings["model"] != "pixel-vig"
+    if together and plan.smallest // plan.micro_batches < 2:
+        raise InputError(
+            f"a batch of {plan.smallest} images in {plan.micro_batches} micro-batches "
+            "leaves one image, which norm='batch' cannot normalise: give norm='group', "
+            "another batch_size=, or fewer micro_batches= or copies="
+        )
 
 
 def run_to_end(

@@ -16,7 +16,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": "vig-mini",
         "channels": 48,
         "depth": 4,
-        "k": 6,
+        "k": 4,
+        "stride": 2,
         "batch_size": 64,
         "epochs": 15,
         "augment": "shift:1",
@@ -37,6 +38,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "drop_path": 0.1,
     },
 }
+SHAPE = ("channels", "depth", "k", "stride")
+"""Settings of a model that are its own where they are not given."""
 _SMALL = 64
 """Rows of images for which a small model is taken, where there is no recipe."""
 
@@ -61,7 +64,7 @@ def with_recipe(name: str, rows: int, given: Mapping[str, Any]) -> dict[str, Any
     said = {n: value for n, value in given.items() if value is not None}
     usual = RECIPES.get(name, {"model": "vig-mini"} if rows <= _SMALL else {})
     if "model" in said and said["model"] != usual.get("model"):
-        usual = {n: v for n, v in usual.items() if n not in ("channels", "depth", "k")}
+        usual = {n: v for n, v in usual.items() if n not in SHAPE}
     found = taken(VISION, usual | said, "a run over images")
     found["augment"] = found["augment"] or "none"
     return found
@@ -75,8 +78,7 @@ def model_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         If a setting is not of this kind of model.
     """
-    names = ["channels", "depth", "k"]
-    found = {n: settings[n] for n in names if settings[n] is not None}
+    found = {n: settings[n] for n in SHAPE if settings.get(n) is not None}
     if settings["model"].startswith("pvig") and found.keys() - {"k"}:
         name = next(n for n in found if n != "k")
         raise InputError(

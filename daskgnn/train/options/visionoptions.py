@@ -53,8 +53,10 @@ class VisionOptions(TypedDict, total=False):
     """Width of a node of an isotropic model."""
     depth: Annotated[int | None, Option(least=1, shown="the model's")]
     """Number of blocks of an isotropic model."""
-    k: Annotated[int | None, Option(least=1, shown="the model's", flag="--k")]
+    k: Annotated[int | None, Option(least=1, shown="the model's")]
     """Nearest neighbours of a node, in the first block."""
+    stride: Annotated[int | None, Option(least=1, shown="such that 7 x 7 nodes stay")]
+    """Pixels each way for a node of an isotropic model, a power of 2."""
     norm: Annotated[Literal["batch", "group"], Option("batch")]
     """Normalisation: over the rows of a micro-batch, or of each image.
 
@@ -124,7 +126,7 @@ _OF_GRAPHS = {
     "seed": {
         "help": "Seed of weights, shuffling, augmentation and dropout.",
     },
-    "workers": {},
+    "workers": {"shown": "as many as stages of all copies, 8 at most"},
     "memory_limit": {},
     "scheduler": {},
     "tls": {},
@@ -145,7 +147,7 @@ VISION: dict[str, Option] = declared(VisionOptions) | {
 
 RESULT = (
     *("data", "image_size", "augment", "validation", "damaged", "model", "channels"),
-    *("depth", "k", "norm", "drop_path", "dropout", "lr", "lr_decay"),
+    *("depth", "k", "stride", "norm", "drop_path", "dropout", "lr", "lr_decay"),
     *("label_smoothing", "copies", "micro_batches", "threads", "boundary"),
     *("batch_size", "optimizer", "weight_decay", "warmup_steps", "seed"),
 )

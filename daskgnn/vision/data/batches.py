@@ -62,14 +62,18 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if not len(self.ids):
             raise InputError("there are no images to train on")
-        smallest = len(self.ids) % self.batch_size or self.batch_size
-        if min(smallest, self.batch_size) < self.micro_batches:
+        if self.smallest < self.micro_batches:
             raise InputError(
-                f"a batch of {smallest} images cannot be cut into {self.micro_batches} "
+                f"a batch of {self.smallest} images cannot be cut into {self.micro_batches} "
                 f"micro-batches: the {len(self.ids)} images are taken in batches of "
                 f"batch_size={self.batch_size}; give another batch_size=, or fewer "
                 "micro_batches= or copies="
             )
+
+    @property
+    def smallest(self) -> int:
+        """Number of images of the smallest batch, the last of an epoch."""
+        return len(self.ids) % self.batch_size or self.batch_size
 
     @property
     def steps_per_epoch(self) -> int:
