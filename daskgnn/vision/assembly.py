@@ -8,6 +8,7 @@ from uuid import uuid4
 import numpy as np
 
 from daskgnn.errors import InputError
+from daskgnn.pipeline.cuts import check_stages
 from daskgnn.train.compute.state import Weights
 from daskgnn.train.options.visionoptions import RESULT
 from daskgnn.train.persist.checkpoint import load_checkpoint
@@ -52,6 +53,7 @@ def prepared(
     cut = settings["batch_size"], count, settings["seed"], changes
     batches = Batches(images, BatchPlan(images.splits["train"], *cut))
     _check_norm(settings, batches.plan)
+    check_stages(settings["stages"], spec.num_layers())
     rates = Rates.of(
         settings["lr"],
         settings["lr_decay"],

