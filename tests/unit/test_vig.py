@@ -105,6 +105,13 @@ def test_memory_for_distances_is_bounded():
     assert sorted(sizes)[-20] <= 1 << 16
 
 
+def test_of_equal_distances_the_first_counts_as_smaller():
+    x = torch.tensor([[[0.0], [1.0], [1.0], [0.0], [1.0]]])
+    assert kneighbors(x, 4).tolist() == [
+        [[0, 3, 1, 2], [1, 2, 4, 0], [1, 2, 4, 0], [0, 3, 1, 2], [1, 2, 4, 0]]
+    ]
+
+
 @pytest.mark.parametrize("k", [0, 4])
 def test_more_neighbours_than_nodes_are_refused(k):
     with pytest.raises(ModelError, match=f"k={k} .*an image has 3"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 
 from daskgnn.errors import ModelError
+from daskgnn.kernels.nearest import nearest
+from daskgnn.nn.device import CPU
+from daskgnn.nn.ops import has_kernels, values
 
 MOST_BYTES = 64 << 20
 """Memory for distances at a time."""
@@ -76,8 +79,7 @@ def kneighbors(
                 near = torch.baddbmm(own + squares, starts, ends.mT, alpha=-2)
                 if bias is not None:
                     near += bias[i : i + rows]
-                index = near.topk(k * dilation, largest=False, sorted=True).indices
-                out[b : b + images, i : i + rows] = index[..., ::dilation]
+                out[b : b + images, i : i + rows] = _smallest(near, k, dilation)
     return out
 
 
@@ -94,6 +96,16 @@ def check_neighbors(k: int, dilation: int, nodes: int) -> None:
             f"k={k}{spread} needs {k * dilation} nodes and an image has {nodes}: give "
             "a smaller k=, or larger images"
         )
+
+
+def _smallest(near: torch.Tensor, k: int, dilation: int) -> torch.Tensor:
+    """Return the places of the smallest distances, int64 [B, N, k]."""
+    if not has_kernels(near):
+        order = near.topk(k * dilation, largest=False, sorted=True).indices
+        return order[..., ::dilation]
+    index = near.new_empty(*near.shape[:2], k, dtype=torch.int64)
+    nearest(values(near.flatten(0, 1)), dilation, CPU.array(index.view(-1, k)))
+    return index
 
 
 def _block(x: torch.Tensor, y: torch.Tensor, max_bytes: int) -> tuple[int, int]:
