@@ -39,7 +39,9 @@ def backward(
     leaves = [*parameters] if source is None else [source, *parameters]
     if not leaves or not out.requires_grad:
         return None, [None] * len(parameters)
-    found = list(torch.autograd.grad(out, leaves, gradient, allow_unused=True))
+    found: list[torch.Tensor | None] = list(
+        torch.autograd.grad(out, leaves, gradient, allow_unused=True)
+    )
     return (found.pop(0) if source is not None else None), found
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from distributed import wait
+from distributed import Client, get_client, wait
 
 from daskgnn.cluster.connection import (
     RECONNECT_SECONDS,
@@ -23,6 +23,7 @@ from daskgnn.cluster.workers import Workers
 from daskgnn.dataflow.steps.gang import install
 from daskgnn.dataflow.steps.peers import Gang, PeerLost
 from daskgnn.dataflow.steps.tasks import add_task
+from daskgnn.errors import InputError
 from daskgnn.pipeline.operations import OperationGraph
 from daskgnn.pipeline.plan import assignments, loaded_with
 from daskgnn.pipeline.run import forget_run, run_worker_step, states_here
@@ -244,3 +245,26 @@ class PipelineCluster:
     def close(self) -> None:
         """Have workers forget the run."""
         self.drop()
+
+
+def cluster_of(client: Any, run: str) -> PipelineCluster | None:
+    """Return the cluster of a client, of the current one ("auto"), or none (None).
+
+    Raises
+    ------
+    InputError
+        If `client` is anything else.
+    """
+    if isinstance(client, str) and client == "auto":
+        try:
+            client = get_client()
+        except ValueError:
+            client = None
+    if client is None:
+        return None
+    if not isinstance(client, Client):
+        raise InputError(
+            f"client={client!r} is not a Dask client: give distributed.Client(...), or "
+            "None to train in this process"
+        )
+    return PipelineCluster(client, run)

@@ -156,7 +156,8 @@ def cut_by_map(names: Sequence[str], own: Sequence[str], given: Any) -> Cut:
         raise InputError(
             f"device_map uses the devices {kinds}, expected all numbers from 0 on"
         )
-    starts = [0, *(i + 1 for i, pair in enumerate(pairwise(devices)) if pair[0] != pair[1])]
+    changes = [i + 1 for i, (a, b) in enumerate(pairwise(devices)) if a != b]
+    starts = [0, *changes]
     return Cut((*starts, len(devices)), tuple(devices[i] for i in starts))
 
 

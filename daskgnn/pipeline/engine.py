@@ -7,7 +7,7 @@ or where it is large that of some steps before, and the batches since.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from daskgnn.errors import TrainingError
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from daskgnn.pipeline.build import Built
     from daskgnn.pipeline.cluster import PipelineCluster
-    from daskgnn.pipeline.cuts import Cut
     from daskgnn.pipeline.plan import MicroBatch, WorkerOutcome
-    from daskgnn.pipeline.program import LayerState, PipelineProgram
+    from daskgnn.pipeline.program import LayerState
     from daskgnn.pipeline.settings import PipelineSettings
 
 SMALL_STATE = 8_000_000
@@ -71,26 +71,17 @@ class Engine:
     Parameters
     ----------
     settings : PipelineSettings
-    cut : Cut
-    program : PipelineProgram
-    states : list of LayerState
-        Of all layers, after `step` steps.
+    built : Built
     run : str
+        Names the run.
     """
 
-    def __init__(
-        self,
-        settings: PipelineSettings,
-        cut: Cut,
-        program: PipelineProgram,
-        run: str,
-        states: list[LayerState],
-        step: int = 0,
-    ) -> None:
-        self.settings, self.cut, self.program, self.run = settings, cut, program, run
-        self.done = step
+    def __init__(self, settings: PipelineSettings, built: Built, run: str) -> None:
+        self.settings, self.run = settings, run
+        self.cut, self.program = built.cut, built.program
+        self.done = 0
         """Steps done."""
-        self.restore(step, states)
+        self.restore(0, built.states)
 
     def restore(self, step: int, states: list[LayerState]) -> None:
         """Go on from another state."""
@@ -168,9 +159,15 @@ class ClusterEngine(Engine):
     cluster : PipelineCluster
     """
 
-    def __init__(self, cluster: PipelineCluster, *given: Any) -> None:
+    def __init__(
+        self,
+        cluster: PipelineCluster,
+        settings: PipelineSettings,
+        built: Built,
+        run: str,
+    ) -> None:
         self.cluster = cluster
-        super().__init__(*given)
+        super().__init__(settings, built, run)
 
     def restore(self, step: int, states: list[LayerState]) -> None:
         """Go on from another state."""
@@ -195,9 +192,7 @@ class ClusterEngine(Engine):
             self._forget()
             raise
 
-    def _catch_up(
-        self, *, returns_state: bool
-    ) -> tuple[list[WorkerOutcome], int]:
+    def _catch_up(self, *, returns_state: bool) -> tuple[list[WorkerOutcome], int]:
         """Do all steps that were asked for; return the last one's outcomes.
 
         Parameters

@@ -142,17 +142,13 @@ class LayerModel:
         return LayerState(parameters, optimizer, self._statistics)
 
 
-def initial_states(
-    layers: Layers, program: PipelineProgram
-) -> list[LayerState]:
+def initial_states(layers: Layers, program: PipelineProgram) -> list[LayerState]:
     """Return the states of a model's layers before any step."""
     parameters = list(layers.model.parameters())
     norms = norms_of(layers.model)
     found = []
     for facts in program.layers:
-        flat = [
-            CPU.array(parameters[k].detach().reshape(-1)) for k in facts.parameters
-        ]
+        flat = [CPU.array(parameters[k].detach().reshape(-1)) for k in facts.parameters]
         values = np.concatenate(flat) if flat else np.empty(0, np.float32)
         mine = torch.nn.ModuleList(norms[k] for k in facts.norms)
         found.append(LayerState(values, {}, BatchNorms(mine).read()))

@@ -65,7 +65,8 @@ class Layers:
                 "torch.nn.Sequential, give it num_layers and layer(i, x), or name the "
                 "modules that layers begin with, as in cut_at=['blocks.3', 'blocks.6']"
             )
-        count = len(self.pieces) if self.pieces is not None else model.num_layers
+        given: Any = model
+        count = len(self.pieces) if self.pieces is not None else given.num_layers
         self.names = tuple(f"layer.{i}" for i in range(count))
         if not cut_at and self.pieces is None:
             self.own_names = self.names
@@ -107,9 +108,7 @@ class Layers:
         return self.model if self.pieces is None else self.pieces[number]
 
 
-def _cut(
-    model: torch.nn.Module, cut_at: Sequence[str]
-) -> dict[str, torch.nn.Module]:
+def _cut(model: torch.nn.Module, cut_at: Sequence[str]) -> dict[str, torch.nn.Module]:
     """Return a model's pieces by the names of the modules that they begin with."""
     known = dict(model.named_modules())
     for name in cut_at:

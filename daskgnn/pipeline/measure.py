@@ -6,7 +6,6 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from daskgnn.nn.device import CPU
@@ -15,6 +14,8 @@ from daskgnn.train.compute.arithmetic import computing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from daskgnn.pipeline.layers import Layers
 

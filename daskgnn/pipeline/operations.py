@@ -14,7 +14,6 @@ from dask.task_spec import List, TaskRef
 from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.dataflow.steps.tree import reduce_known, reduction_tree
-from daskgnn.pipeline.plan import MicroBatch
 from daskgnn.pipeline.run import begin_step, end_step, running_step, without_batches
 from daskgnn.pipeline.schedules import BACKWARD, FORWARD, WEIGHTS
 from daskgnn.train.compute.arithmetic import computing
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from daskgnn.pipeline.plan import Assignment, StepPlan, WorkerOutcome
+    from daskgnn.pipeline.plan import Assignment, MicroBatch, StepPlan, WorkerOutcome
     from daskgnn.pipeline.schedules import Operation
 
 _WORDS = {FORWARD: "forward", BACKWARD: "backward", WEIGHTS: "weights"}

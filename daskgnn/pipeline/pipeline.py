@@ -2,76 +2,43 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
-from distributed import Client, get_client
 
 from daskgnn.errors import CheckpointError, InputError
-from daskgnn.pipeline.cluster import PipelineCluster
-from daskgnn.pipeline.cuts import (
-    Costs,
-    Cut,
-    check_stages,
-    cut_by_map,
-    cut_evenly,
-    described,
-    time_costs,
-)
+from daskgnn.pipeline.build import arrays_of, build, states_in
+from daskgnn.pipeline.cluster import cluster_of
+from daskgnn.pipeline.cuts import check_stages, cut_by_map
 from daskgnn.pipeline.engine import ClusterEngine, Engine
-from daskgnn.pipeline.layermodel import initial_states, write_states
+from daskgnn.pipeline.fit import fit
+from daskgnn.pipeline.layermodel import write_states
 from daskgnn.pipeline.layers import Layers
-from daskgnn.pipeline.measure import measure
-from daskgnn.pipeline.plan import MicroBatch, Span, as_array, in_micro_batches
-from daskgnn.pipeline.program import (
-    TRIAL_ROWS,
-    LayerState,
-    check_batch,
-    examine,
-    make_program,
+from daskgnn.pipeline.plan import (
+    MicroBatch,
+    Span,
+    StepResult,
+    as_array,
+    in_micro_batches,
 )
+from daskgnn.pipeline.program import check_batch
 from daskgnn.pipeline.settings import PipelineSettings
 from daskgnn.train.compute.program import copied
 from daskgnn.train.compute.schedule import optimizer_factory
-from daskgnn.train.compute.state import flatten, hash_parameters, named
+from daskgnn.train.compute.state import flatten, hash_parameters
 from daskgnn.train.persist.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     import torch
 
+    from daskgnn.pipeline.cuts import Cut
     from daskgnn.train.options.option import OptimizerFactory
-
-_logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What is told of a step.
-
-    Examples
-    --------
-    >>> from daskgnn.pipeline import StepResult
-    >>> StepResult(step=0, loss=2.3, seconds=0.1, redone=0, spans=(), held={}).loss
-    2.3
-    """
-
-    step: int
-    """Its number, from 0."""
-    loss: float
-    seconds: float
-    """From the call to the answer."""
-    redone: int
-    """Steps that were done again, because a worker was lost."""
-    spans: tuple[Span, ...]
-    """Each operation: where and when."""
-    held: dict[tuple[int, int], int]
-    """By copy and stage, the most micro-batches held at a time."""
+    from daskgnn.train.persist.recorder import Progress
 
 
 class Pipeline:
@@ -248,6 +215,50 @@ class Pipeline:
         seconds = time.perf_counter() - began
         return StepResult(engine.done - 1, loss, seconds, redone, self.spans, held)
 
+    def fit(
+        self,
+        batch_of: Callable[[int], tuple[Any, ...]],
+        steps: int,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        checkpoint_every: int = 50,
+        progress: Progress | None = None,
+    ) -> list[float]:
+        """Train until so many steps are done.
+
+        Ctrl-C and SIGTERM end it after the step in progress, with a checkpoint.
+
+        Parameters
+        ----------
+        batch_of : callable
+            What `step` is given, by the number of the step: ``(x, y)`` or ``(x, y,
+            lr)``. The same at every call, so that a run can be resumed.
+        steps : int
+            Of the whole run, those before a resume included.
+        out : path or URL, optional
+            Where to write ``metrics.jsonl``, ``summary.json`` and checkpoints.
+        resume : bool, default False
+            Go on from the newest checkpoint in `out`, with any number of stages and
+            workers.
+        checkpoint_every : int, default 50
+            Steps.
+        progress : Progress, optional
+            Is told of every step.
+
+        Returns
+        -------
+        list of float
+            The loss of each step that this call has done.
+
+        Raises
+        ------
+        InputError
+            If `out` holds a run already, or none to resume.
+        """
+        how: dict[str, Any] = {"out": out, "resume": resume, "progress": progress}
+        return fit(self, batch_of, steps, checkpoint_every=checkpoint_every, **how)
+
     def predict(self, x: Any, micro_batches: int | None = None) -> np.ndarray:
         """Return the model's outputs in evaluation, [n, ...].
 
@@ -311,13 +322,7 @@ class Pipeline:
             if self._restored is None:
                 raise CheckpointError("nothing to keep before the first step")
             return self._restored
-        states = self._engine.states()
-        arrays = {"parameters": np.concatenate([s.parameters for s in states])}
-        for i, state in enumerate(states):
-            for name, array in state.optimizer.items():
-                arrays[f"optimizer/{i}/{name}"] = array
-            if state.statistics is not None:
-                arrays[f"statistics/{i}"] = state.statistics
+        arrays = arrays_of(self._engine.states())
         mine = {"step": self._engine.done, "pipeline": self._facts(), **facts}
         return Checkpoint(arrays, mine)
 
@@ -340,7 +345,7 @@ class Pipeline:
                 )
         self._restored = checkpoint
         if self._engine is not None:
-            states = _states_in(checkpoint, self._engine)
+            states = states_in(checkpoint, self._engine.program)
             self._engine.restore(checkpoint.step, states)
 
     def _facts(self) -> dict[str, Any]:
@@ -371,83 +376,17 @@ class Pipeline:
 
     def _ready(self, batch: MicroBatch) -> Engine:
         """Return the engine, which is made for the first micro-batch."""
-        if self._engine is not None:
-            return self._engine
-        beside = [batch.beside.get(i, ()) for i in range(len(self._layers))]
-        few = batch.x if batch.beside else batch.x[:TRIAL_ROWS]
-        trial = Layers(copied(self._model), self.settings.cut_at)
-        facts = examine(trial, few, beside)
-        program = make_program(
-            self._layers,
-            facts,
-            self.settings.cut_at,
-            self._loss,
-            self._optimizer,
-            self.settings.threads,
-        )
-        counts = [float(sum(program.sizes(i))) for i in range(len(facts))]
-        told = {"parameters": counts}
-        costs = Costs(tuple(count + 1 for count in counts))
-        if self.settings.balance == "time" and self.settings.device_map is None:
-            given = batch.x, beside, self.settings.threads
-            seconds, sizes = measure(trial, *given)
-            costs, told["seconds"] = time_costs(seconds, sizes), seconds
-        cut = self._cut_by(costs)
-        self.cut_lines = described(cut, self._layers.names, told)
-        for line in self.cut_lines:
-            _logger.info(line)
-        states = initial_states(self._layers, program)
-        given = self.settings, cut, program, self.run, states
-        if self._cluster is None:
-            self._engine = Engine(*given)
-        else:
-            self._engine = ClusterEngine(self._cluster, *given)
-        if self._restored is not None:
-            states = _states_in(self._restored, self._engine)
-            self._engine.restore(self._restored.step, states)
+        if self._engine is None:
+            given = self._layers, self.settings, self._loss, self._optimizer
+            built = build(*given, batch)
+            self.cut_lines = built.lines
+            if self._cluster is None:
+                self._engine = Engine(self.settings, built, self.run)
+            else:
+                self._engine = ClusterEngine(
+                    self._cluster, self.settings, built, self.run
+                )
+            if self._restored is not None:
+                states = states_in(self._restored, built.program)
+                self._engine.restore(self._restored.step, states)
         return self._engine
-
-    def _cut_by(self, costs: Costs) -> Cut:
-        how, layers = self.settings, self._layers
-        if how.device_map is not None:
-            return cut_by_map(layers.names, layers.own_names, how.device_map)
-        return cut_evenly(costs, how.stages or 1)
-
-
-def _states_in(checkpoint: Checkpoint, engine: Engine) -> list[LayerState]:
-    """Return the states of all layers in a checkpoint."""
-    arrays, place, found = checkpoint.arrays, 0, []
-    for i in range(len(engine.program.layers)):
-        size = sum(engine.program.sizes(i))
-        found.append(
-            LayerState(
-                arrays["parameters"][place : place + size],
-                named(arrays, f"optimizer/{i}/"),
-                arrays.get(f"statistics/{i}"),
-            )
-        )
-        place += size
-    return found
-
-
-def cluster_of(client: Any, run: str) -> PipelineCluster | None:
-    """Return the cluster of a client, of the current one ("auto"), or none (None).
-
-    Raises
-    ------
-    InputError
-        If `client` is anything else.
-    """
-    if isinstance(client, str) and client == "auto":
-        try:
-            client = get_client()
-        except ValueError:
-            client = None
-    if client is None:
-        return None
-    if not isinstance(client, Client):
-        raise InputError(
-            f"client={client!r} is not a Dask client: give distributed.Client(...), or "
-            "None to train in this process"
-        )
-    return PipelineCluster(client, run)

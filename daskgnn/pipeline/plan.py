@@ -179,6 +179,30 @@ class WorkerOutcome:
     """In evaluation, by copy and micro-batch."""
 
 
+@dataclass(frozen=True)
+class StepResult:
+    """What is told of a step.
+
+    Examples
+    --------
+    >>> from daskgnn.pipeline import StepResult
+    >>> StepResult(step=0, loss=2.3, seconds=0.1, redone=0, spans=(), held={}).loss
+    2.3
+    """
+
+    step: int
+    """Its number, from 0."""
+    loss: float
+    seconds: float
+    """From the call to the answer."""
+    redone: int
+    """Steps that were done again, because a worker was lost."""
+    spans: tuple[Span, ...]
+    """Each operation: where and when."""
+    held: dict[tuple[int, int], int]
+    """By copy and stage, the most micro-batches held at a time."""
+
+
 def assignments(
     plan: StepPlan,
     lists: Sequence[Sequence[Operation]],

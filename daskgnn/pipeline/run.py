@@ -111,9 +111,7 @@ class StepRun:
         )
 
 
-def run_here(
-    loaded: LoadedStages, plan: StepPlan, given: Assignment
-) -> WorkerOutcome:
+def run_here(loaded: LoadedStages, plan: StepPlan, given: Assignment) -> WorkerOutcome:
     """Run a step whose stages are all of this process."""
     with computing(loaded.program.threads):
         return _Peers(StepRun(loaded, plan, 0), alone(plan.copies)).run(given)
@@ -241,9 +239,10 @@ def begin_step(plan: StepPlan, given: Assignment) -> StepRun:
         loaded = LoadedStages(given.load.program, given.load.states)
         kept_of_runs[plan.run] = kept = Kept(loaded)
     else:
-        kept = kept_of_runs.get(plan.run)
-        if kept is None or kept.holds != given.holds:
+        found: Kept | None = kept_of_runs.get(plan.run)
+        if found is None or found.holds != given.holds:
             raise PeerLost("this worker has other layers")
+        kept = found
     kept.holds = ""
     kept.running = StepRun(kept.loaded, plan, given.worker)
     return kept.running

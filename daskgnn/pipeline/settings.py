@@ -40,7 +40,9 @@ class PipelineSettings:
         ):
             value = getattr(self, name)
             if value not in words:
-                raise InputError(f"{name}={value!r}, expected one of {', '.join(words)}")
+                raise InputError(
+                    f"{name}={value!r}, expected one of {', '.join(words)}"
+                )
         for name in ("micro_batches", "copies", "threads"):
             value = getattr(self, name)
             if not is_whole(value) or value < 1:

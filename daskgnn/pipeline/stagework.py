@@ -197,7 +197,7 @@ class StageWork:
     # -- the end of the step
 
     def share(self) -> PartGradient:
-        """Return the gradient of all the copy's micro-batches, and what goes with it."""
+        """Return the gradient of all the copy's micro-batches, loss and sums."""
         flat = [
             np.zeros(size, self._dtype)
             if gradient is None

@@ -31,6 +31,7 @@ FOLDERS = [
     "train.compute",
     "train.profile",
     "train",
+    "pipeline",
     "cli",
 ]
 """A folder may import itself and those before it: when it is loaded, inside a function

@@ -237,9 +237,7 @@ def run_member(
     return run_among_peers(gang, me, lambda exchange: run_in_order(mine, exchange))
 
 
-def run_among_peers(
-    gang: Gang, me: int, work: Callable[[Exchange], T]
-) -> T | None:
+def run_among_peers(gang: Gang, me: int, work: Callable[[Exchange], T]) -> T | None:
     """Do a member's work; None if the gang did not form or lost a member.
 
     Parameters
