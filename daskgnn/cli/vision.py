@@ -56,9 +56,16 @@ def vision() -> None:
 @click.option(
     "--resume", type=PATH, metavar="DIR", help="Continue the run in DIR.", default=None
 )
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Draw schedule.png: what each worker did when, in a step.",
+)
 @debug_option
 @click.pass_context
-def train_images(ctx: click.Context, /, resume: str | None, **words: Any) -> None:
+def train_images(
+    ctx: click.Context, /, resume: str | None, profile: bool, **words: Any
+) -> None:
     """Train a model on DATA and write it all to a directory.
 
     What is not given comes from the set's recipe, then from defaults. With --stages,
@@ -75,9 +82,9 @@ def train_images(ctx: click.Context, /, resume: str | None, **words: Any) -> Non
         with Signals():
             if resume is not None:
                 _refuse_beside_resume(ctx)
-                summary = _resume(resume, given, progress)
+                summary = _resume(resume, given, progress, profile)
             else:
-                summary = _train(ctx, given, progress)
+                summary = _train(ctx, given, progress, profile)
     except KeyboardInterrupt:
         raise FailedRun(_advice("interrupted", progress.info), INTERRUPTED) from None
     except Terminated:
@@ -113,7 +120,9 @@ def evaluate_images(
     click.echo(json.dumps(runs.evaluate(run, split, data_dir=data_dir, **where)))
 
 
-def _train(ctx: click.Context, given: dict[str, Any], progress: Shown) -> Any:
+def _train(
+    ctx: click.Context, given: dict[str, Any], progress: Shown, profile: bool
+) -> Any:
     """Start a fresh run."""
     if "data" not in given:
         raise click.MissingParameter(
@@ -122,17 +131,21 @@ def _train(ctx: click.Context, given: dict[str, Any], progress: Shown) -> Any:
     given.setdefault("out", str(free_directory(given["data"])))
     from daskgnn.vision import run as runs
 
-    return runs.train(given, progress=progress)
+    return runs.train(given, progress=progress, profile=profile)
 
 
-def _resume(directory: str, given: dict[str, Any], progress: Shown) -> Any:
+def _resume(
+    directory: str, given: dict[str, Any], progress: Shown, profile: bool
+) -> Any:
     """Continue the run in a directory."""
     from daskgnn.cluster.tls import Encryption
     from daskgnn.vision import run as runs
 
     encryption = Encryption.of(given)
     given = {n: v for n, v in given.items() if not n.startswith("tls")}
-    return runs.resume(directory, encryption=encryption, progress=progress, **given)
+    return runs.resume(
+        directory, encryption=encryption, progress=progress, profile=profile, **given
+    )
 
 
 def _refuse_beside_resume(ctx: click.Context) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
-
 from daskgnn.errors import InputError
 from daskgnn.pipeline.cuts import check_stages
-from daskgnn.train.compute.state import Weights
 from daskgnn.train.options.visionoptions import RESULT
 from daskgnn.train.persist.checkpoint import load_checkpoint
 from daskgnn.train.persist.recorder import Recorder
@@ -22,16 +19,21 @@ from daskgnn.vision.modelspec import ModelSpec
 from daskgnn.vision.rates import Rates
 from daskgnn.vision.recipes import model_options
 from daskgnn.vision.rundir import check_same_run
-from daskgnn.vision.staged import StagedModel
+from daskgnn.vision.staged import StagedModel, weights_in
 from daskgnn.vision.trainer import Reached, VisionTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from daskgnn.train.compute.state import Weights
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Progress
     from daskgnn.train.persist.storage import Storage
     from daskgnn.vision.data.images import ImageSet
+
+
+PICTURE = "schedule.png"
+"""In a run's directory, with ``--profile``: what each worker did when, in a step."""
 
 
 def prepared(
@@ -83,8 +85,13 @@ def run_to_end(
     client: Any,
     progress: Progress,
     checkpoint: Checkpoint | None,
+    *,
+    profile: bool = False,
 ) -> dict[str, Any]:
-    """Train from a checkpoint or the begin, write and return the summary."""
+    """Train from a checkpoint or the begin, write and return the summary.
+
+    With `profile`, a picture of a step is drawn.
+    """
     trainer = _trainer(settings, images, client, progress, checkpoint)
     recorder = trainer.recorder
     try:
@@ -92,6 +99,8 @@ def run_to_end(
         with recorder.written():
             trainer.fit()
         summary = _summary(trainer, settings, images)
+        if profile and trainer.spans:
+            summary |= _profile(trainer, settings["schedule"])
     finally:
         trainer.close()
     recorder.summary(summary)
@@ -184,6 +193,17 @@ def _summary(
     return found
 
 
+def _profile(trainer: VisionTrainer, schedule: str) -> dict[str, Any]:
+    """Draw the last step of a whole batch; return what the summary tells of it."""
+    from daskgnn.pipeline.gantt import bubble_share, draw_schedule
+
+    storage, spans = trainer.recorder.storage, trainer.spans
+    assert storage is not None
+    assert spans is not None
+    storage.write(PICTURE, draw_schedule(spans, schedule).to_png())
+    return {"schedule_picture": PICTURE, "bubble_share": round(bubble_share(spans), 4)}
+
+
 def best_weights(folder: Storage, newest: Checkpoint) -> Weights:
     """Return the weights of the best epoch; the newest of a run without validation.
 
@@ -198,12 +218,3 @@ def best_weights(folder: Storage, newest: Checkpoint) -> Weights:
     if best is None or best == newest.step:
         return weights_in(newest)
     return weights_in(load_checkpoint(folder.path_of(f"step-{best:08d}")))
-
-
-def weights_in(checkpoint: Checkpoint) -> Weights:
-    """Return what a model computes with, from the state of its layers in order."""
-    arrays, prefix = checkpoint.arrays, "statistics/"
-    names = [name for name in arrays if name.startswith(prefix)]
-    names.sort(key=lambda name: int(name.removeprefix(prefix)))
-    statistics = np.concatenate([arrays[n] for n in names]) if names else None
-    return Weights(arrays["parameters"], statistics)

@@ -39,7 +39,10 @@ _MOST_WORKERS = 8
 
 
 def train(
-    given: VisionOptions | Mapping[str, Any], *, progress: Progress | None = None
+    given: VisionOptions | Mapping[str, Any],
+    *,
+    progress: Progress | None = None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Train a model on images and write the run to the directory ``given["out"]``.
 
@@ -51,6 +54,8 @@ def train(
         default.
     progress : Progress, optional
         Receives the events of the run.
+    profile : bool, default False
+        Whether to draw ``schedule.png``: what each worker did when, in a step.
 
     Returns
     -------
@@ -93,7 +98,8 @@ def train(
     with _opened(settings) as client, nothing_left(out):
         plain = json.loads(json.dumps(settings, default=str))
         write_settings(out, {"kind": KIND, **plain})
-        return run_to_end(settings, images, client, progress or Silent(), None)
+        whole = settings, images, client, progress or Silent(), None
+        return run_to_end(*whole, profile=profile)
 
 
 def resume(
@@ -104,6 +110,7 @@ def resume(
     encryption: Encryption | None = None,
     memory_limit: str | None = None,
     progress: Progress | None = None,
+    profile: bool = False,
     **changes: Any,
 ) -> dict[str, Any]:
     """Continue the run in a directory, at the very step of its newest checkpoint.
@@ -122,6 +129,8 @@ def resume(
         Memory of each worker of the local cluster, for instance "2 GiB".
     progress : Progress, optional
         Receives the events of the run.
+    profile : bool, default False
+        Whether to draw ``schedule.png``.
     **changes : dict
         Settings that may be others than before: "stages", "schedule", "filename", ...
         and "epochs" of a run whose learning rate does not fall.
@@ -162,7 +171,8 @@ def resume(
     folder = open_storage(directory).inside(CHECKPOINTS)
     checkpoint = newest_checkpoint(folder) if folder.names() else None
     with _opened(settings) as client:
-        return run_to_end(settings, images, client, progress or Silent(), checkpoint)
+        whole = settings, images, client, progress or Silent(), checkpoint
+        return run_to_end(*whole, profile=profile)
 
 
 def evaluate(

@@ -102,6 +102,12 @@ def check_changes(settings: Mapping[str, Any], said: Mapping[str, Any]) -> None:
                 f"{name}={value} cannot be given to a resumed run, which has "
                 f"{name}={settings.get(name)}: its result depends on it"
             )
+    cut = said.get("stages", settings["stages"])
+    if settings["boundary"] == "bf16" and cut != settings["stages"]:
+        raise InputError(
+            f"stages={cut}: with boundary='bf16' the result depends on where a model "
+            f"is cut, and this run has stages={settings['stages']}"
+        )
     epochs = said.get("epochs", settings["epochs"])
     if settings["lr_decay"] == "cosine" and epochs != settings["epochs"]:
         raise InputError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch.nn import functional
 
 from daskgnn.nn.counted import Draws
 from daskgnn.pipeline import MicroBatch, Pipeline
-from daskgnn.train.compute.state import Weights, weights_of
+from daskgnn.train.compute.state import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class StagedModel:
 
     def weights(self) -> Weights:
         """Return what the model computes with now."""
-        return weights_of(self.pipeline.module())
+        return weights_in(self.pipeline.checkpoint())
 
     def checkpoint(self, **facts: Any) -> Checkpoint:
         """Return the state after the last step."""
@@ -81,3 +82,12 @@ class StagedModel:
     def close(self) -> None:
         """Free what workers hold."""
         self.pipeline.close()
+
+
+def weights_in(checkpoint: Checkpoint) -> Weights:
+    """Return what a model computes with, from the state of its layers in order."""
+    arrays, prefix = checkpoint.arrays, "statistics/"
+    names = [name for name in arrays if name.startswith(prefix)]
+    names.sort(key=lambda name: int(name.removeprefix(prefix)))
+    statistics = np.concatenate([arrays[n] for n in names]) if names else None
+    return Weights(arrays["parameters"], statistics)

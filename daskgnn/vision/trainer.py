@@ -15,6 +15,7 @@ from daskgnn.vision.csvlog import TRAIN, VALIDATION
 from daskgnn.vision.evaluation import Trained, score_split, total
 
 if TYPE_CHECKING:
+    from daskgnn.pipeline import Span
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Recorder
     from daskgnn.vision.csvlog import BatchLog
@@ -68,6 +69,8 @@ class VisionTrainer:
     """What a checkpoint must agree with to be continued."""
     checkpoint_every: int | None
     reached: Reached
+    spans: tuple[Span, ...] | None = None
+    """Each operation of the last step of a whole batch: where and when."""
 
     def fit(self) -> None:
         """Train to the last epoch; a signal that stops it is raised again.
@@ -89,7 +92,8 @@ class VisionTrainer:
                 raise
 
     def _run(self, signals: Signals) -> None:
-        steps, reached = self.feed.batches.plan.steps_per_epoch, self.reached
+        plan, reached = self.feed.batches.plan, self.reached
+        steps = plan.steps_per_epoch
         first = reached.epoch * steps + reached.step
         places = [divmod(i, steps) for i in range(first, self.epochs * steps)]
         batches = self.feed.read(places)
@@ -98,6 +102,8 @@ class VisionTrainer:
             with signals.released():
                 _, micro = next(batches)
             loss, redone = self.staged.step(micro, self.rates.at(reached.steps))
+            if self.spans is None or sum(map(len, micro)) == plan.batch_size:
+                self.spans = self.staged.spans
             now = time.perf_counter()
             self._after_step(place, sum(map(len, micro)), loss, now - began)
             began = now

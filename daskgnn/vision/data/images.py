@@ -26,7 +26,27 @@ def raw(array: np.ndarray) -> memoryview:
 class Pixels:
     """Where pixels are read from: it travels to workers, which open it there.
 
-    Image *i* of all has id *i*.
+    Image *i* of all has id *i*. Your own class reads whatever you have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn.vision import Pixels
+    >>> class Grey(Pixels):
+    ...     shape = (1, 4, 4)
+    ...
+    ...     def __len__(self):
+    ...         return 10
+    ...
+    ...     def read(self, ids):
+    ...         return np.full((len(ids), *self.shape), 128, np.uint8)
+    ...
+    ...     def digest(self):
+    ...         return "ten grey images"
+    >>> Grey().read(np.array([3, 7])).shape
+    (2, 1, 4, 4)
+    >>> Grey().damaged(np.array([3, 7]))
+    []
     """
 
     shape: tuple[int, int, int]
@@ -37,7 +57,17 @@ class Pixels:
         raise NotImplementedError
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """Return the images with the ids, uint8 [n, C, H, W].
+        """Return some of the images.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray
+            int64 [n], which ones.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 [n, C, H, W].
 
         Raises
         ------
@@ -47,16 +77,51 @@ class Pixels:
         raise NotImplementedError
 
     def digest(self) -> str:
-        """Return a hash of what it reads: the same for the same images."""
+        """Return a hash of what it reads, by which a resumed run knows the data.
+
+        Returns
+        -------
+        str
+            The same for the same images.
+        """
         raise NotImplementedError
 
     def damaged(self, ids: np.ndarray) -> list[tuple[int, str]]:
-        """Return the ids of images that cannot be read, and why."""
+        """Read images and say which cannot be.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray
+            int64 [n], which ones.
+
+        Returns
+        -------
+        list of (int, str)
+            The ids of those that cannot be read, and why.
+        """
         return []
 
 
 class ArrayPixels(Pixels):
-    """Pixels in memory, for small sets: they travel with whatever needs them."""
+    """Pixels in memory, for small sets: they travel with whatever needs them.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        uint8 [n, C, H, W].
+
+    Raises
+    ------
+    DatasetError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn.vision import ArrayPixels
+    >>> len(ArrayPixels(np.zeros((10, 3, 32, 32), np.uint8)))
+    10
+    """
 
     def __init__(self, pixels: np.ndarray) -> None:
         if pixels.ndim != 4 or pixels.dtype != np.uint8:
@@ -84,13 +149,39 @@ class ArrayPixels(Pixels):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with a label each, and which of them are for what."""
+    """Images with a label each, and which of them are for what.
+
+    Raises
+    ------
+    DatasetError
+        If labels do not fit images or classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgnn.vision import ArrayPixels, ImageSet
+    >>> pixels = ArrayPixels(np.zeros((10, 1, 8, 8), np.uint8))
+    >>> splits = {"train": np.arange(8), "test": np.arange(8, 10)}
+    >>> images = ImageSet("mine", pixels, np.arange(10) % 2, ("a", "b"), splits)
+    >>> images
+    ImageSet('mine', 10 images of 1 x 8 x 8, 2 classes, 8 train, 2 test)
+    >>> held = images.with_validation(0.25, seed=0)
+    >>> len(held.splits["val"]), held.num_classes
+    (2, 2)
+    >>> len(images.without([(3, "it is torn")]).splits["train"])
+    7
+    >>> held.fingerprint == images.fingerprint
+    False
+    """
 
     name: str
+    """What it is called."""
     pixels: Pixels
+    """Where they are read from."""
     labels: np.ndarray
     """int64 [n], a class of each image."""
     class_names: tuple[str, ...]
+    """Of all classes, by number."""
     splits: dict[str, np.ndarray] = field(default_factory=dict)
     """Sorted ids, int64, of "train", "val" and "test"; some may be missing."""
     skipped: tuple[str, ...] = ()
@@ -141,10 +232,15 @@ class ImageSet:
 
         Parameters
         ----------
-        share
+        share : float
             Of the training images, 0 for none.
-        seed
+        seed : int
             Of the choice.
+
+        Returns
+        -------
+        ImageSet
+            With a split "val".
         """
         train = self.splits["train"]
         if "val" in self.splits or not round(share * len(train)):
@@ -160,7 +256,18 @@ class ImageSet:
         return self._with(splits=splits)
 
     def without(self, damaged: Sequence[tuple[int, str]]) -> ImageSet:
-        """Return the set without images that cannot be read."""
+        """Return the set without images that cannot be read.
+
+        Parameters
+        ----------
+        damaged : sequence of (int, str)
+            Their ids, and why they cannot be read.
+
+        Returns
+        -------
+        ImageSet
+            Whose splits do not have them.
+        """
         ids = np.array([i for i, _ in damaged], np.int64)
         splits = {
             name: np.setdiff1d(kept, ids, assume_unique=True)

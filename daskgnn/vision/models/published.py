@@ -57,7 +57,7 @@ def make_model(name: str, **options: Any) -> ImageModel:
     >>> from daskgnn.vision import make_model
     >>> model = make_model("vig-mini", in_channels=1, num_classes=10, image_size=28)
     >>> sum(p.numel() for p in model.parameters())
-    393418
+    384202
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, 1)

@@ -24,6 +24,24 @@ class ImageModel(torch.nn.Sequential):
 
     Between layers there is one tensor, [B, N, C]: N nodes of each of B images. So the
     model can be cut between any two layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from daskgnn.nn import Draws
+    >>> from daskgnn.vision import ViG
+    >>> model = ViG(1, 10, image_size=28, channels=8, depth=2, drop_path=0.1)
+    >>> model.drawing  # the layers of the second block drop branches
+    (3, 4)
+    >>> x, draws = torch.zeros(2, 1, 28, 28), Draws(key=7, ids=np.array([5, 6]))
+    >>> h = x
+    >>> for i in range(model.num_layers):
+    ...     h = model.layer(i, h, draws)
+    >>> torch.equal(h, model(x, draws))
+    True
+    >>> sorted(model.beside(draws))
+    [3, 4]
     """
 
     arguments: dict[str, Any]
