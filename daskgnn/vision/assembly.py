@@ -155,7 +155,7 @@ def _tell_start(trainer: VisionTrainer, epochs: int) -> None:
         }
     )
     if trainer.reached.steps:
-        recorder.event("resume", step=trainer.reached.steps)
+        recorder.begin(None, trainer.reached.steps)
     if plan.remainder:
         recorder.event(
             "unequal_micro_batches",

@@ -7,6 +7,7 @@ added in their order: the result does not depend on where they are scored.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,14 +105,16 @@ def score_split(
         Scores batches as tasks; None does so in this process.
     """
     batches = in_batches(images.splits[split], BATCH)
-    if client is None:
-        labels = images.labels
-        return [score_batch(trained, images.pixels, labels[i], i) for i in batches]
     found: list[BatchScore] = []
     for first in range(0, len(batches), _AHEAD):
-        graph = _graph(trained, images, batches[first : first + _AHEAD])
-        keys = [key for key in graph if key[0] == "score"]
-        found += client.get(graph, keys)
+        piece = batches[first : first + _AHEAD]
+        if client is not None:
+            with suppress(Exception):  # lost with its cluster, or raised here again
+                graph = _graph(trained, images, piece)
+                found += client.get(graph, [k for k in graph if k[0] == "score"])
+                continue
+        for ids in piece:
+            found.append(score_batch(trained, images.pixels, images.labels[ids], ids))
     return found
 
 

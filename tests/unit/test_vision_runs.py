@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from itertools import pairwise
 
 import numpy as np
@@ -205,6 +207,26 @@ def test_a_resumed_run_ends_with_the_same_bits(whole, tmp_path, stop_at, every):
         [r[n] for n in same] for r in rows_of(log)
     ]
     assert again["stages"] == 2
+
+
+class Interrupting(Progress):
+    """Sends this process a signal after some steps."""
+
+    def step(self, record):
+        if record["step"] + 1 == self.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(whole, tmp_path):
+    _, log, summary = whole
+    out, other = tmp_path / "run", tmp_path / "log.csv"
+    progress = Interrupting(stop_at=4)
+    with pytest.raises(KeyboardInterrupt):
+        train({**SMALL, "out": str(out), "filename": str(other)}, progress=progress)
+    assert {"event": "stopped", "signal": "SIGINT", "step": 4} in progress.events
+    assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-00000004"]
+    assert resume(out)["params_sha256"] == summary["params_sha256"]
+    assert len(rows_of(other)) == len(rows_of(log))
 
 
 def test_a_run_that_never_had_a_checkpoint_begins_again(whole, tmp_path):
