@@ -16,11 +16,9 @@ import argparse
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +31,9 @@ from daskgnn.pipeline import Pipeline
 from daskgnn.pipeline.gantt import bubble_share, plot_schedule
 from daskgnn.pipeline.schedules import Shape, assign, make_schedule
 from daskgnn.pipeline.simulate import simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORMS = ("workers", "operations")
 BOUNDARY = 75_000
@@ -72,11 +73,11 @@ def simulated_row(
     client: Any, how: tuple[str, int, int, str], repeats: int, pictures: Path | None
 ) -> dict[str, Any]:
     schedule, stages, micro_batches, form = how
-    model, durations = sleeping_model(stages, BOUNDARY, FORWARD_SECONDS * 4 / stages)
+    model, where, durations = sleeping_model(stages, 4, FORWARD_SECONDS * 4 / stages)
     pipeline = Pipeline(
         model,
         lambda out, target: (out * 0).sum(),
-        stages=stages,
+        device_map=where,
         micro_batches=micro_batches,
         schedule=schedule,
         form=form,
@@ -89,7 +90,9 @@ def simulated_row(
     expected = simulate(shape, make_schedule(shape), sleeping_seconds(shape, durations))
     if pictures is not None and form == "workers":
         name = f"{schedule}, {stages} stages, {micro_batches} micro-batches"
-        plot_schedule(pipeline.spans, pictures / f"{schedule}-{micro_batches}.svg", name)
+        plot_schedule(
+            pipeline.spans, pictures / f"{schedule}-{micro_batches}.svg", name
+        )
     row = {
         "schedule": schedule,
         "stages": stages,

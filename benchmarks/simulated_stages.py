@@ -43,13 +43,21 @@ class SleepingLayer(torch.nn.Module):
 
 
 def sleeping_model(
-    stages: int, width: int, seconds: float
-) -> tuple[torch.nn.Sequential, dict[str, float]]:
-    """Return as many layers as stages, and the durations of their operations.
+    stages: int, workers: int, seconds: float
+) -> tuple[torch.nn.Sequential, dict[str, int], dict[str, float]]:
+    """Return a model of so many stages, its device map, and durations by kind.
 
+    The first stage has a layer more, which does nothing: else nobody would need the
+    gradient by its input.
     """
-    model = torch.nn.Sequential(*(SleepingLayer(seconds) for _ in range(stages)))
-    return model, {"F": seconds, "B": seconds, "W": seconds}
+    sleeping = [SleepingLayer(seconds) for _ in range(stages)]
+    devices = [
+        i * workers // stages if stages < workers else i % workers
+        for i in range(stages)
+    ]
+    where = {f"layer.{i}": d for i, d in enumerate([devices[0], *devices])}
+    model = torch.nn.Sequential(SleepingLayer(0.0), *sleeping)
+    return model, where, {"F": seconds, "B": seconds, "W": seconds}
 
 
 def sleeping_seconds(shape: Shape, durations: dict[str, float]) -> dict[str, float]:

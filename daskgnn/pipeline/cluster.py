@@ -29,7 +29,7 @@ from daskgnn.pipeline.plan import assignments, loaded_with
 from daskgnn.pipeline.run import forget_run, run_worker_step, states_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from daskgnn.pipeline.plan import Assignment, MicroBatch, StepPlan, WorkerOutcome
     from daskgnn.pipeline.program import LayerState, PipelineProgram
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.25
 """How often it is looked whether the workers of a step are still there."""
-_PINNED = {"allow_other_workers": False, "priority": 200}
+_PINNED: dict[str, Any] = {"allow_other_workers": False, "priority": 200}
+_FORM_SECONDS = 120.0
+"""How long workers wait for each other at first: they load layers meanwhile."""
+_STEP_SECONDS = 600.0
+"""How long one waits for an operation of another."""
 _SENT_APART = 256_000
 """Bytes of a batch from which on it goes to its worker directly."""
 _GONE = (*LOST, PeerLost, OSError, TimeoutError)
@@ -139,7 +143,7 @@ class PipelineCluster:
     def drop(self) -> None:
         """Have all workers forget what they hold; they load it for the next step."""
         self._held_by, self._holds = [], ""
-        with suppress(Exception):
+        with suppress(*_GONE):
             self.client.run(forget_run, self.run, on_error="ignore")
 
     def states(self) -> dict[int, LayerState] | None:
@@ -164,19 +168,30 @@ class PipelineCluster:
     def _gang(self, plan: StepPlan, given: list[Assignment]) -> list[Any]:
         """Submit one task a worker."""
         members = tuple((address, ()) for address in self.addresses)
-        gang = Gang(plan.attempt, members, form_seconds=30, step_seconds=600)
+        gang = Gang(plan.attempt, members, _FORM_SECONDS, _STEP_SECONDS)
         tasks: dict[Any, Any] = {}
         keys = []
         for each in given:
             key = ("pipeline", plan.run, plan.step, plan.attempt, each.worker)
             add_task(tasks, key, run_worker_step, plan, gang, self._apart(each))
             keys.append(key)
-        return self._send(tasks, keys, lambda key: key[-1])
+        addresses = list(self.addresses)
+        return send(self.client, tasks, keys, lambda key: addresses[key[-1]], **_PINNED)
 
     def _operations(self, plan: StepPlan, given: list[Assignment]) -> list[Any]:
         """Submit one task an operation."""
-        graph = OperationGraph(plan, given)
-        return self._send(graph.tasks, graph.outcomes, graph.home.__getitem__)
+        graph = OperationGraph(plan, given, [self._apart(each) for each in given])
+        addresses, home, order = list(self.addresses), graph.home, graph.order
+        # Of two that are ready on a worker, the one that comes first in its list.
+        first = _PINNED["priority"] + len(order)
+        how = {**_PINNED, "priority": lambda key: first - order[key]}
+        return send(
+            self.client,
+            graph.tasks,
+            graph.outcomes,
+            lambda key: addresses[home[key]],
+            **how,
+        )
 
     def _apart(self, given: Assignment) -> Any:
         """Send much data to its worker directly; return what stands for it."""
@@ -189,14 +204,6 @@ class PipelineCluster:
         future = self.client.scatter(given, workers=where, direct=True, hash=False)
         self._scattered.append(future)
         return future
-
-    def _send(
-        self, tasks: dict[Any, Any], keys: list[Any], worker: Callable[[Any], int]
-    ) -> list[Any]:
-        addresses = list(self.addresses)
-        return send(
-            self.client, tasks, keys, lambda key: addresses[worker(key)], **_PINNED
-        )
 
     def _results(self, futures: list[Any]) -> list[Any] | None:
         """Wait for all results; None if one is lost or was not computed.

@@ -14,7 +14,7 @@ from dask.task_spec import List, TaskRef
 from daskgnn.dataflow.steps.gradients import PartGradient, add_gradients
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.dataflow.steps.tree import reduce_known, reduction_tree
-from daskgnn.pipeline.run import begin_step, end_step, running_step, without_batches
+from daskgnn.pipeline.run import begin_step, end_step, running_step
 from daskgnn.pipeline.schedules import BACKWARD, FORWARD, WEIGHTS
 from daskgnn.train.compute.arithmetic import computing
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from daskgnn.pipeline.plan import Assignment, MicroBatch, StepPlan, WorkerOutcome
+    from daskgnn.pipeline.plan import Assignment, StepPlan, WorkerOutcome
     from daskgnn.pipeline.schedules import Operation
 
 _WORDS = {FORWARD: "forward", BACKWARD: "backward", WEIGHTS: "weights"}
@@ -38,18 +38,23 @@ class OperationGraph:
     plan : StepPlan
     given : sequence of Assignment
         By worker.
+    sent : sequence
+        The same, or futures of them.
     """
 
-    def __init__(self, plan: StepPlan, given: Sequence[Assignment]) -> None:
+    def __init__(
+        self, plan: StepPlan, given: Sequence[Assignment], sent: Sequence[Any]
+    ) -> None:
         self.plan = plan
         self.tasks: dict[Any, Any] = {}
         self.home: dict[Any, int] = {}
         """The worker of each task, by key."""
-        last: list[TaskRef] = []
-        for each in given:
-            begun = self._add(
-                each.worker, "begin", (each.worker,), begin, plan, without_batches(each)
-            )
+        self.order: dict[Any, int] = {}
+        """The place of each task among those that are added."""
+        last: list[List] = []
+        for each, there in zip(given, sent, strict=True):
+            name = (each.worker,)
+            begun = self._add(each.worker, "begin", name, begin, plan, there)
             last.append(self._operations(each, begun))
         totals = self._totals(last) if plan.training else {}
         self.outcomes = []
@@ -61,19 +66,27 @@ class OperationGraph:
             done = self._add(each.worker, "update", name, finish, *work)
             self.outcomes.append(done.key)
 
-    def _operations(self, given: Assignment, begun: TaskRef) -> TaskRef:
-        """Add a worker's operations, each after the one before; return the last."""
-        before = begun
-        for operation in given.operations:
+    def _operations(self, given: Assignment, begun: TaskRef) -> List:
+        """Add a worker's operations; return the last two.
+
+        Each may be sent to the worker while the one before still runs there, so that
+        the way through the scheduler takes no time of its own. Once it is there, so is
+        what the one before needs: it does not have the worker's only thread for itself
+        while that one waits.
+        """
+        added, sources = [begun], list[TaskRef | None]([None])
+        for turn, operation in enumerate(given.operations):
             kind, copy, stage, m = operation
-            batch = given.batches[copy, stage, m]
             source = self.plan.shape.source_of(operation)
             received = None if source is None else TaskRef(self._key(source))
-            work = self.plan, operation, batch, received, before
-            before = self._add(given.worker, _WORDS[kind], (copy, stage, m), do, *work)
-        return before
+            after = List(*added[max(turn - 1, 0) : turn or 1], *_given(sources[-1]))
+            work = self.plan, turn, operation, received, after
+            name = (copy, stage, m)
+            added.append(self._add(given.worker, _WORDS[kind], name, do, *work))
+            sources.append(received)
+        return List(*added[-2:])
 
-    def _totals(self, last: list[TaskRef]) -> dict[int, list[TaskRef]]:
+    def _totals(self, last: list[List]) -> dict[int, list[TaskRef]]:
         """Add the sums over copies; return, by stage, the last one or two."""
         found = {}
         for stage in range(self.plan.cut.stages):
@@ -106,8 +119,12 @@ class OperationGraph:
         self, worker: int, word: str, name: tuple[int, ...], *call: Any
     ) -> TaskRef:
         key = self._named(word, name)
-        self.home[key] = worker
+        self.home[key], self.order[key] = worker, len(self.order)
         return add_task(self.tasks, key, *call)
+
+
+def _given(ref: TaskRef | None) -> list[TaskRef]:
+    return [] if ref is None else [ref]
 
 
 # -- the tasks
@@ -120,15 +137,16 @@ def begin(plan: StepPlan, given: Assignment) -> None:
 
 def do(
     plan: StepPlan,
+    turn: int,
     operation: Operation,
-    batch: MicroBatch,
     received: np.ndarray | None,
     after: Any,
 ) -> np.ndarray | None:
-    """Do one operation, after the worker's operation before."""
+    """Do one operation when it is its turn on this worker."""
     run = running_step(plan)
+    run.wait_for(turn)
     with computing(run.loaded.program.threads):
-        return run.do(operation, received, batch)
+        return run.do(operation, received)
 
 
 def share_of(plan: StepPlan, copy: int, stage: int, after: Any) -> PartGradient:

@@ -139,7 +139,7 @@ class Pipeline:
         self._model = copied(module)
         self._layers = Layers(self._model, self.settings.cut_at)
         if device_map is None:
-            check_stages(stages or 1, len(self._layers))
+            check_stages(1 if stages is None else stages, len(self._layers))
         else:
             cut_by_map(self._layers.names, self._layers.own_names, device_map)
         self._loss = loss

@@ -8,8 +8,8 @@ neighbouring stages as messages.
 from __future__ import annotations
 
 import math
+import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.steps.clock import Clock
@@ -20,7 +20,7 @@ from daskgnn.dataflow.steps.peers import HELLO, PeerLost
 from daskgnn.dataflow.steps.sums import TreeSum
 from daskgnn.errors import TrainingError
 from daskgnn.pipeline.layermodel import LoadedStages
-from daskgnn.pipeline.plan import MicroBatch, Span, WorkerOutcome
+from daskgnn.pipeline.plan import Span, WorkerOutcome
 from daskgnn.pipeline.schedules import BACKWARD, FORWARD
 from daskgnn.pipeline.stagework import StageWork
 from daskgnn.train.compute.arithmetic import computing
@@ -43,17 +43,19 @@ class StepRun:
     ----------
     loaded : LoadedStages
     plan : StepPlan
-    worker : int
-        This worker's number in the plan.
+    given : Assignment
     """
 
-    def __init__(self, loaded: LoadedStages, plan: StepPlan, worker: int) -> None:
-        self.loaded, self.plan, self.worker = loaded, plan, worker
+    def __init__(self, loaded: LoadedStages, plan: StepPlan, given: Assignment) -> None:
+        self.loaded, self.plan, self.worker = loaded, plan, given.worker
+        self._batches = given.batches
         self.work: dict[Slot, StageWork] = {
             (copy, stage): StageWork(loaded, plan, copy, stage)
-            for copy, stage in plan.shape.slots_of(worker)
+            for copy, stage in plan.shape.slots_of(given.worker)
         }
         self.spans: list[Span] = []
+        self._dropped = False
+        self._changed = threading.Condition()
         self.outputs: dict[tuple[int, int], np.ndarray] = {}
 
     @property
@@ -62,11 +64,12 @@ class StepRun:
         return sorted({stage for _, stage in self.work})
 
     def do(
-        self, operation: Operation, received: np.ndarray | None, batch: MicroBatch
+        self, operation: Operation, received: np.ndarray | None
     ) -> np.ndarray | None:
         """Do one operation; return what goes to another stage, if anything does."""
         kind, copy, stage, m = operation
         began, work = time.time(), self.work[copy, stage]
+        batch = self._batches[copy, stage, m]
         out = None
         if not self.plan.training:
             out = work.evaluate(received, batch)
@@ -79,8 +82,31 @@ class StepRun:
             out = work.backward(m, received, batch)
         else:
             work.weights(m)
-        self.spans.append(Span(self.worker, operation, began, time.time()))
+        with self._changed:
+            self.spans.append(Span(self.worker, operation, began, time.time()))
+            self._changed.notify_all()
         return out
+
+    def wait_for(self, turn: int) -> None:
+        """Wait until so many operations are done, which other threads do.
+
+        Raises
+        ------
+        PeerLost
+            If the step is dropped.
+        """
+        with self._changed:
+            while len(self.spans) < turn and not self._dropped:
+                self._changed.wait()
+            if self._dropped:
+                raise PeerLost("the step was dropped")
+
+    def drop(self) -> int:
+        """Free what is held, and end all waiting; return what was held."""
+        with self._changed:
+            self._dropped = True
+            self._changed.notify_all()
+        return sum(len(work.passed) for work in self.work.values())
 
     def finish(self, totals: Mapping[int, PartGradient]) -> WorkerOutcome:
         """Update this worker's layers and return what it has then.
@@ -114,7 +140,7 @@ class StepRun:
 def run_here(loaded: LoadedStages, plan: StepPlan, given: Assignment) -> WorkerOutcome:
     """Run a step whose stages are all of this process."""
     with computing(loaded.program.threads):
-        return _Peers(StepRun(loaded, plan, 0), alone(plan.copies)).run(given)
+        return _Peers(StepRun(loaded, plan, given), alone(plan.copies)).run(given)
 
 
 class _Peers:
@@ -137,10 +163,8 @@ class _Peers:
     def run(self, given: Assignment) -> WorkerOutcome:
         """Run all operations, add the copies' gradients, and update."""
         for operation in given.operations:
-            _, copy, stage, m = operation
-            batch = given.batches[copy, stage, m]
             received = self._received(operation)
-            self._pass_on(operation, self.step.do(operation, received, batch))
+            self._pass_on(operation, self.step.do(operation, received))
         totals = self._totals()
         self.exchange.wait_for_posted()
         return self.step.finish(totals)
@@ -207,7 +231,7 @@ def run_worker_step(
                 exchange.all_gather(HELLO, None, exchange.gang.form_seconds)
                 outcome = _Peers(run, exchange).run(given)
         except BaseException:
-            forget_run(plan.run)
+            forget_run(plan.run, plan.attempt)
             raise
         end_step(plan)
         return outcome
@@ -244,7 +268,7 @@ def begin_step(plan: StepPlan, given: Assignment) -> StepRun:
             raise PeerLost("this worker has other layers")
         kept = found
     kept.holds = ""
-    kept.running = StepRun(kept.loaded, plan, given.worker)
+    kept.running = StepRun(kept.loaded, plan, given)
     return kept.running
 
 
@@ -286,20 +310,29 @@ def states_here(run: str, holds: str) -> dict[int, Any] | None:
     return {i: model.state() for i, model in kept.loaded.models.items()}
 
 
-def forget_run(run: str) -> int:
-    """Drop all that this worker keeps of a run; return how much was in a step."""
-    kept = kept_here().pop(run, None)
-    if kept is None or kept.running is None:
+def forget_run(run: str, attempt: str | None = None, dask_worker: Any = None) -> int:
+    """Drop all that this worker keeps of a run; return how much was in a step.
+
+    Parameters
+    ----------
+    attempt : str, optional
+        Drop it only if it is in this one: another may have begun meanwhile.
+    dask_worker : distributed.Worker, optional
+        Given by `distributed.Client.run`.
+    """
+    kept_of_runs = kept_here(dask_worker)
+    kept: Kept | None = kept_of_runs.get(run)
+    if kept is None:
         return 0
-    return sum(len(work.passed) for work in kept.running.work.values())
+    running = kept.running
+    if attempt is not None and (running is None or running.plan.attempt != attempt):
+        return 0
+    kept_of_runs.pop(run, None)
+    return 0 if running is None else running.drop()
 
 
-def held_here() -> int:
+def held_here(dask_worker: Any = None) -> int:
     """Return how many micro-batches this worker holds of all runs."""
-    running = [kept.running for kept in kept_here().values() if kept.running]
+    found = kept_here(dask_worker).values()
+    running = [kept.running for kept in found if kept.running]
     return sum(len(work.passed) for run in running for work in run.work.values())
-
-
-def without_batches(given: Assignment) -> Assignment:
-    """Return an assignment without what operations are given one by one."""
-    return replace(given, batches={}, operations=())

@@ -264,15 +264,21 @@ def run_among_peers(gang: Gang, me: int, work: Callable[[Exchange], T]) -> T | N
         exchange.close()
 
 
-def kept_here() -> dict[str, Any]:
+def kept_here(worker: Any = None) -> dict[str, Any]:
     """Return what tasks keep on this worker from one to the next, by run.
+
+    Parameters
+    ----------
+    worker : distributed.Worker, optional
+        Where it is not a task that asks.
 
     Raises
     ------
     PeerLost
         If the worker does not take part in gangs.
     """
-    plugin: Any = get_worker().plugins.get(PLUGIN)
+    worker = get_worker() if worker is None else worker
+    plugin: Any = worker.plugins.get(PLUGIN)
     if plugin is None:
-        raise PeerLost(get_worker().address)
+        raise PeerLost(worker.address)
     return plugin.kept
