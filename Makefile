@@ -16,7 +16,7 @@ PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-full bench-scale options docs lint format type check clean base-given
+.PHONY: help env install demo demo-vision test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-full bench-scale options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -33,6 +33,15 @@ demo: $(VENV)/.run  ## Partition digits and train GraphSAGE on two local workers
 		while [ -e "$$out" ]; do n=$$((n + 1)); out=runs/demo-$$n; done; \
 	fi; \
 	set -x; $(BIN)/daskgnn train digits --workers 2 --out "$$out"
+
+demo-vision: $(VENV)/.run  ## Train a Vision GNN on digits, two stages on two local workers
+	@out="$(DEMO_OUT)"; n=1; \
+	if [ -z "$$out" ]; then \
+		out=runs/demo-vision; \
+		while [ -e "$$out" ]; do n=$$((n + 1)); out=runs/demo-vision-$$n; done; \
+	fi; \
+	set -x; $(BIN)/daskgnn vision train digits --stages 2 --workers 2 --profile \
+		--filename "$$out/log.csv" --out "$$out"
 
 test: $(VENV)/.test  ## Run the tests, but for those marked slow or chaos
 	$(BIN)/python -m pytest -m "not slow and not chaos"

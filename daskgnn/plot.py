@@ -62,13 +62,13 @@ def draw_curves(steps: list[Record], epochs: list[Record]) -> ShownFigure:
     steps, epochs : list of dict
         A run's records as in `History`, in order, each once.
     """
-    figure = _new_figure(10, 4)
+    figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
     _draw_loss(left, steps, epochs)
     _draw_scores(right, epochs)
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _tidy(axes, "y", 0.02)
+        tidy(axes, "y", 0.02)
     return figure
 
 
@@ -92,7 +92,7 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     parts = range(min(figures.get("parts", 0), _MOST_ROWS))
     ahead = {} if figures.get("inline") else figures.get("ahead", {}).get("lines", {})
     rows = len(workers) + (len(parts) + 0.4 if ahead else 0)
-    figure = _new_figure(11, 2.1 + 0.5 * rows)
+    figure = new_figure(11, 2.1 + 0.5 * rows)
     axes = figure.subplots()
     names: list[tuple[float, str]] = []
     for number, worker in enumerate(workers):
@@ -137,13 +137,13 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
     Path
         ``out``.
     """
-    figure = _new_figure(11, 2 * (1.3 + 0.3 * len(rows)))
+    figure = new_figure(11, 2 * (1.3 + 0.3 * len(rows)))
     names = [row["method"] for row in rows]
     for place, (name, title, unit) in enumerate(_PANELS):
         axes = figure.add_subplot(2, 3, place + 1)
         bars = axes.barh(names, [row[name] * unit for row in rows], color=_BLUE)
         axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8, color=_INK)
-        _title(axes, title, 10)
+        write_title(axes, title, 10)
         axes.invert_yaxis()
         axes.margins(x=0.18)
         axes.spines[["top", "right"]].set_visible(False)
@@ -153,7 +153,7 @@ def plot_comparison(rows: list[Record], out: str | Path) -> Path:
     return out
 
 
-def _new_figure(width: float, height: float) -> ShownFigure:
+def new_figure(width: float, height: float) -> ShownFigure:
     """Return a figure without pyplot, which would choose a backend for all."""
     return ShownFigure(figsize=(width, height), dpi=150, layout="constrained")
 
@@ -185,7 +185,7 @@ def _finish_profile(
         + ("; ahead: in other threads, narrow: processor time" if ahead else "")
     )
     title = f"Where a step's time goes: {figures.get('wall_ms', 0.0):.1f} ms"
-    _title(axes, title + (f", {len(figures['workers'])} workers" if ahead else ""))
+    write_title(axes, title + (f", {len(figures['workers'])} workers" if ahead else ""))
     prepared = figures.get("ahead", {}).get("lines", {}) if ahead else {}
     shown = [n for n, line in lines.items() if line["share"] >= 0.0005]
     labels = {n: f"{lines[n]['label']} {lines[n]['ms']:.1f}" for n in shown}
@@ -198,7 +198,7 @@ def _finish_profile(
         frameon=False,
         fontsize=9,
     )
-    _tidy(axes, "x", 0.01)
+    tidy(axes, "x", 0.01)
 
 
 def _draw_loss(axes: Any, steps: list[Record], epochs: list[Record]) -> None:
@@ -270,7 +270,7 @@ def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
 
 def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:
     """Write what an axes shows, or that it shows nothing."""
-    _title(axes, title)
+    write_title(axes, title)
     axes.set_xlabel("epochs done")
     axes.set_ylabel(measure)
     if drawn:
@@ -279,12 +279,12 @@ def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
 
 
-def _title(axes: Any, text: str, size: int = 12) -> None:
+def write_title(axes: Any, text: str, size: int = 12) -> None:
     """Write what an axes shows above it."""
     axes.set_title(text, loc="left", fontsize=size, fontweight="bold", color=_INK)
 
 
-def _tidy(axes: Any, across: str, margin: float) -> None:
+def tidy(axes: Any, across: str, margin: float) -> None:
     """Leave only the lines that help to read: those `across` an axis."""
     axes.grid(axis=across, color=_QUIET, linewidth=0.6)
     axes.set_axisbelow(True)

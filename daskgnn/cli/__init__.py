@@ -38,6 +38,7 @@ _COMMANDS = {
         "List the samplers: what each draws, when to use it, and its options.",
     ),
     "train": ("train", "Train a model on GRAPH and write it all to a directory."),
+    "vision": ("vision", "Train a Vision GNN on images, its layers on workers."),
 }
 """By command: the module that has it, and the first sentence of its help."""
 

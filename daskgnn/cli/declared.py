@@ -135,6 +135,13 @@ class EvaluateOptions(TypedDict):
     """Add precision, recall and F1 of each class."""
 
 
+class VisionEvaluateOptions(TypedDict):
+    """Of ``vision evaluate``."""
+
+    split: Annotated[Split, Option("test")]
+    """Images to score."""
+
+
 class PredictOptions(TypedDict):
     """Of ``predict``."""
 

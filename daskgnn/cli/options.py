@@ -93,10 +93,19 @@ class Setting(click.Option):
 
 def settings_options(command: Command) -> Command:
     """Add every setting of a run to a command: None where it is not given."""
-    for name, option in reversed(RUN.items()):
-        if option.flag:
-            command = _setting(name, option)(command)
-    return command
+    return settings_of(RUN)(command)
+
+
+def settings_of(options: dict[str, Option]) -> Callable[[Command], Command]:
+    """Return what adds the settings of a kind of run: None where they are not given."""
+
+    def add(command: Command) -> Command:
+        for name, option in reversed(options.items()):
+            if option.flag:
+                command = _setting(name, option)(command)
+        return command
+
+    return add
 
 
 def _setting(name: str, option: Option) -> Callable[[Command], Command]:

@@ -66,6 +66,7 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
         "checkpoints": CHECKPOINTS,
         "curves": CURVES,
         "profile": profile.get("picture"),
+        "schedule": summary.get("schedule_picture"),
     }
     for name, file in places.items():
         if file is not None:

@@ -34,6 +34,8 @@ SPLITTING = 5
 """Purpose of a key: which nodes are for training, validation and test."""
 PRESAMPLING = 8
 """Purpose of a key: draws before training, which tell how often nodes are drawn."""
+AUGMENTATION = 11
+"""Purpose of a key: how images are changed in training."""
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -127,7 +127,12 @@ def check_options(command: click.Command, words: list[str]) -> None:
 
 
 def check_own(words: list[str]) -> None:
-    check_options(command_of(words[0]), words[1:])
+    command, *rest = command_of(words[0]), *words[1:]
+    if isinstance(command, click.Group):
+        inner = command.get_command(click.Context(command), rest[0])
+        assert inner is not None, f"there is no command {' '.join(words[:2])}"
+        command, rest = inner, rest[1:]
+    check_options(command, rest)
 
 
 def check_dask(words: list[str]) -> None:
@@ -187,8 +192,9 @@ def test_commands_exist_with_their_options(page):
 
 
 def test_options_named_in_the_text_exist():
-    ours = map(command_of, gnn.list_commands(click.Context(gnn)))
-    commands = [*ours, dask_scheduler.main, dask_worker.main]
+    ours = [command_of(name) for name in gnn.list_commands(click.Context(gnn))]
+    inner = [c for group in ours for c in getattr(group, "commands", {}).values()]
+    commands = [*ours, *inner, dask_scheduler.main, dask_worker.main]
     known = options_of_scripts().union(*map(options_of, commands))
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", prose_of(page)):
@@ -225,7 +231,7 @@ def test_links_and_anchors_lead_somewhere(page):
 
 def public_names() -> list[str]:
     modules = {"daskgnn": daskgnn.__all__}
-    for name in ("daskgnn.nn", "daskgnn.sampling", "daskgnn.tasks"):
+    for name in ("daskgnn.nn", "daskgnn.sampling", "daskgnn.tasks", "daskgnn.vision"):
         modules[name] = import_module(name).__all__
     return [
         f"{module}.{name}"

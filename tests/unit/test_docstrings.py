@@ -25,6 +25,7 @@ MODULES = [
     "daskgnn.sampling",
     "daskgnn.tasks",
     "daskgnn.partition",
+    "daskgnn.vision",
 ]
 ERRORS = {name for name in vars(errors) if name[0].isupper()}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS

@@ -31,6 +31,10 @@ FOLDERS = [
     "train.compute",
     "train.profile",
     "train",
+    "pipeline",
+    "vision.models",
+    "vision.data",
+    "vision",
     "cli",
 ]
 """A folder may import itself and those before it: when it is loaded, inside a function

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "daskgnn"
 FUNCTION_LINES, PARAMETERS, ATTRIBUTES, FILE_LINES = 60, 8, 15, 400
 
 PUBLIC_MODULES = ("__init__.py", "nn/__init__.py", "sampling/__init__.py")
-PUBLIC_MODULES += ("tasks/__init__.py",)
+PUBLIC_MODULES += ("pipeline/__init__.py", "tasks/__init__.py", "vision/__init__.py")
 DOCUMENTED = {"planted_partition", "rmat", "prepare"}
 """Public functions that the docs tell to import from where they are."""
 

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
 from distributed import get_worker
@@ -30,11 +30,13 @@ from daskgnn.dataflow.steps.peers import GIVE_UP, CopiesDiffer, Exchange, PeerLo
 from daskgnn.kernels.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from daskgnn.dataflow.steps.member import Outcome
     from daskgnn.dataflow.steps.method import WindowSteps
     from daskgnn.dataflow.steps.peers import Gang
+
+T = TypeVar("T")
 
 PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
@@ -111,6 +113,8 @@ class GangWorkerPlugin(WorkerPlugin):
         self.worker = worker
         self.mailbox = Mailbox()
         self.links: dict[str, _Link] = {}
+        self.kept: dict[str, Any] = {}
+        """What tasks keep from one to the next, by run: see `kept_here`."""
         worker.handlers["gnn_listen"] = self.listen
         worker.stream_handlers["gnn_lost"] = self.lost
         worker.executors[AHEAD] = ThreadPoolExecutor(
@@ -229,13 +233,24 @@ def run_member(
     Outcome or None
         None if the gang did not form or lost a member.
     """
+    mine = replace(steps, programs=programs, batches=batches)
+    return run_among_peers(gang, me, lambda exchange: run_in_order(mine, exchange))
+
+
+def run_among_peers(gang: Gang, me: int, work: Callable[[Exchange], T]) -> T | None:
+    """Do a member's work; None if the gang did not form or lost a member.
+
+    Parameters
+    ----------
+    work : callable
+        Is given this member's end of the gang; raises `PeerLost` if a peer is.
+    """
     plugin: Any = get_worker().plugins.get(PLUGIN)
     if plugin is None:
         return None
     exchange = Exchange(plugin, gang, me)
     try:
-        mine = replace(steps, programs=programs, batches=batches)
-        return run_in_order(mine, exchange)
+        return work(exchange)
     except PeerLost:
         exchange.give_up()
         return None
@@ -246,4 +261,24 @@ def run_member(
         exchange.give_up()
         raise
     finally:
-        plugin.mailbox.close(gang.attempt)
+        exchange.close()
+
+
+def kept_here(worker: Any = None) -> dict[str, Any]:
+    """Return what tasks keep on this worker from one to the next, by run.
+
+    Parameters
+    ----------
+    worker : distributed.Worker, optional
+        Where it is not a task that asks.
+
+    Raises
+    ------
+    PeerLost
+        If the worker does not take part in gangs.
+    """
+    worker = get_worker() if worker is None else worker
+    plugin: Any = worker.plugins.get(PLUGIN)
+    if plugin is None:
+        raise PeerLost(worker.address)
+    return plugin.kept

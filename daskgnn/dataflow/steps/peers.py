@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from distributed.protocol.serialize import to_serialize
@@ -85,6 +85,24 @@ class Exchange:
         self._meetings: list[tuple[float, float]] = []
         self._sent_bytes = self._messages = 0
         self._sent: dict[tuple[int, int], list[Future[None]]] = {}
+        self._posted: list[Future[None]] = []
+        self._inner: list[Exchange] = []
+
+    def among(self, name: Any, members: Mapping[str, tuple[int, ...]]) -> Exchange:
+        """Return an exchange of some members, which ends with this one.
+
+        Parameters
+        ----------
+        name : object
+            Tells it from others of the same gang.
+        members : mapping
+            The parts of each member, by address; this one is among them.
+        """
+        attempt = f"{self.gang.attempt}/{name}"
+        gang = replace(self.gang, attempt=attempt, members=tuple(members.items()))
+        inner = Exchange(self._plugin, gang, list(members).index(self.address))
+        self._inner.append(inner)
+        return inner
 
     def owners(self) -> list[int]:
         """Return the member of each part."""
@@ -104,6 +122,29 @@ class Exchange:
         self._messages += len(shares)
         for known in shares.values():
             self._sent_bytes += sum(share.nbytes for share in known.values())
+
+    def post(self, peer: str, number: int, content: Any) -> None:
+        """Send one peer something, under a number of the caller's, from 0."""
+        self._posted.append(self._send(peer, number, content))
+
+    def collect(self, peer: str, number: int) -> Any:
+        """Return what one peer has posted under a number.
+
+        Raises
+        ------
+        PeerLost
+        """
+        return self._take(number, [peer], [], self.gang.step_seconds)[0]
+
+    def wait_for_posted(self) -> None:
+        """Return when all that was posted is sent.
+
+        Raises
+        ------
+        PeerLost
+        """
+        sent, self._posted = self._posted, []
+        self._take(0, [], sent, self.gang.step_seconds)
 
     def count(self, nbytes: int, messages: int) -> None:
         """Count what was sent beside shares."""
@@ -170,6 +211,14 @@ class Exchange:
         """Tell the peers not to wait."""
         for peer in self.peers:
             self._send(peer, GIVE_UP, None)
+        for inner in self._inner:
+            inner.give_up()
+
+    def close(self) -> None:
+        """Forget what has come and was not taken."""
+        self._plugin.mailbox.close(self.gang.attempt)
+        for inner in self._inner:
+            inner.close()
 
     def _number(self, step: int, turn: int) -> int:
         """Return what a letter of a turn of a step is called."""

@@ -97,7 +97,7 @@ def make_program(
         p.grad = None
     whose = "the model, its loss or its optimizer"
     given = skeleton, task, optimizer
-    payload = _pickled(given, whose, "them", ModelError)
+    payload = pickled(given, whose, "them", ModelError)
     how = threads, precision, gradients, trial or Trial()
     return Program(payload, _content_of(given), shapes, *how)
 
@@ -138,7 +138,7 @@ def with_task(program: Program, task: Task) -> Program:
     """Return a program whose outputs another task scores."""
     model, _, optimizer = unpickled(program)
     given = model, task, optimizer
-    payload = _pickled(given, "the task", "it", InputError)
+    payload = pickled(given, "the task", "it", InputError)
     return replace(program, payload=payload, content=_content_of(given))
 
 
@@ -150,10 +150,10 @@ def packed_sampler(sampler: Sampler) -> PackedSampler:
     InputError
         If it cannot be pickled.
     """
-    return PackedSampler(_pickled(sampler, "the sampler", "it", InputError))
+    return PackedSampler(pickled(sampler, "the sampler", "it", InputError))
 
 
-def _pickled(given: Any, whose: str, them: str, refusal: type[InputError]) -> bytes:
+def pickled(given: Any, whose: str, them: str, refusal: type[InputError]) -> bytes:
     """Pickle what workers have no code of, or say that it cannot be."""
     try:
         with user_code_by_value():

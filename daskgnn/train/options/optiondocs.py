@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
 from daskgnn.train.options.options import RUN, TRAINER
 from daskgnn.train.options.plainoptions import GROUPS
+from daskgnn.train.options.visionoptions import RESULT, VISION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +34,15 @@ no effect any more. It accepts only `epochs`, `patience`, and, under *Cluster*, 
 `standby` and `adapt`.
 
 The options under *Gradients* are explained in [combining gradients](gradients.md).
+Those of `daskgnn vision train` are [below](#vision).
 
 This page is generated from the declaration of the options by `make options`.
+"""
+
+_VISION = """## Vision
+
+Settings of `daskgnn vision train DATA --model vig-mini ...` and of
+`daskgnn.vision.train({"data": ..., "model": ..., ...})`.
 """
 
 Class = TypeVar("Class", bound=type)
@@ -90,7 +99,17 @@ def page() -> str:
         head = "| option | type | default | where | fixed | what it is |\n"
         head += "| --- " * 6 + "|"
         parts.append("\n".join([f"## {group}\n", head, *rows]) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, _vision()])
+
+
+def _vision() -> str:
+    """Return the section about runs over images."""
+    head = "| option | type | default | fixed | what it is |\n" + "| --- " * 5 + "|"
+    rows = [
+        _row(name, replace(option, fact=name in RESULT), None)
+        for name, option in VISION.items()
+    ]
+    return "\n".join([_VISION, head, *rows]) + "\n"
 
 
 def _places() -> list[tuple[dict[str, Option], str]]:
@@ -101,12 +120,12 @@ def _places() -> list[tuple[dict[str, Option], str]]:
     return [(both, "both"), (runs, "command"), (python, "Python")]
 
 
-def _row(name: str, option: Option, where: str) -> str:
+def _row(name: str, option: Option, where: str | None) -> str:
     cells: list[Any] = [
         f"`{name}`",
         option.type_name.replace('"', "`"),
         option.shown or ("none" if option.default is None else f"`{option.default}`"),
-        where,
+        *([] if where is None else [where]),
         "yes" if option.fact else "",
         f"{option.help} {option.notes}".strip().replace("``", "`"),
     ]

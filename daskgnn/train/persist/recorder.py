@@ -128,10 +128,16 @@ class Recorder:
     progress : Progress
     keep : int
         Checkpoints to keep, beside the best one.
+    command : str
+        What continues the run, with ``--resume``.
     """
 
     def __init__(
-        self, place: str | os.PathLike[str] | None, progress: Progress, keep: int = 2
+        self,
+        place: str | os.PathLike[str] | None,
+        progress: Progress,
+        keep: int = 2,
+        command: str = "daskgnn train",
     ) -> None:
         self.storage = None if place is None else open_storage(place)
         self.progress = progress
@@ -139,7 +145,7 @@ class Recorder:
         self.last_summary: dict[str, Any] | None = None
         self.durable: int | None = None
         """The step of the newest checkpoint that this recorder knows to be whole."""
-        self._keep = keep
+        self._keep, self._command = keep, command
         self._pending: list[dict[str, Any]] = []
         self._checkpoints = Background(self._write, spares=_is_best)
 
@@ -311,8 +317,8 @@ class Recorder:
             return "there is no checkpoint yet: train again"
         return (
             f"the checkpoint of step {self.durable} is in "
-            f"{self.storage.path_of(CHECKPOINTS)}: daskgnn train --resume "
-            f"{self.place}{IN_PYTHON}"
+            f"{self.storage.path_of(CHECKPOINTS)}: {self._command} "
+            f"--resume {self.place}{IN_PYTHON}"
         )
 
     def _write(self, checkpoint: Checkpoint) -> tuple[int, float]:

@@ -1,0 +1,392 @@
+"""`Pipeline`: a model whose layers are on different workers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from daskgnn.errors import CheckpointError, InputError
+from daskgnn.pipeline.build import arrays_of, build, states_in
+from daskgnn.pipeline.cluster import cluster_of
+from daskgnn.pipeline.cuts import check_stages, cut_by_map
+from daskgnn.pipeline.engine import ClusterEngine, Engine
+from daskgnn.pipeline.fit import fit
+from daskgnn.pipeline.layermodel import write_states
+from daskgnn.pipeline.layers import Layers
+from daskgnn.pipeline.plan import (
+    MicroBatch,
+    Span,
+    StepResult,
+    as_array,
+    in_micro_batches,
+)
+from daskgnn.pipeline.program import check_batch
+from daskgnn.pipeline.settings import PipelineSettings
+from daskgnn.train.compute.program import copied
+from daskgnn.train.compute.schedule import optimizer_factory
+from daskgnn.train.compute.state import flatten, hash_parameters
+from daskgnn.train.persist.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import torch
+
+    from daskgnn.pipeline.cuts import Cut
+    from daskgnn.train.options.option import OptimizerFactory
+    from daskgnn.train.persist.recorder import Progress
+
+
+class Pipeline:
+    """A model cut into stages, which Dask workers train in a pipeline.
+
+    A batch is cut into micro-batches. While one worker has the first layers compute one
+    of them, the next worker has the following layers compute the one before. The result
+    is that of the model trained in this process with the same micro-batches, bit for
+    bit: whatever the schedule, the form and the number of workers.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A `torch.nn.Sequential`; or a module with ``num_layers`` and ``layer(i, x)``; or
+        any other, with `cut_at`. It is left as it is.
+    loss : callable
+        ``loss(output, target)``, a mean over rows.
+    stages : int, optional
+        How many stages to cut the model into; 1 by default.
+    device_map : dict, optional
+        Instead: the device of each layer, as ``{"layer.0": 0, "layer.1": 1}``. Devices
+        are workers, numbered from 0.
+    balance : {"parameters", "time"}, default "parameters"
+        What stages are to have equally much of. "time" measures each layer at the first
+        batch.
+    cut_at : sequence of str
+        Names of modules that layers begin with, where the module is no `Sequential`.
+    micro_batches : int, default 1
+        Of each copy. Rows that are left over go to the first ones.
+    schedule : {"1f1b", "gpipe", "interleaved", "zero-bubble"}
+        See ``docs/pipelines.md``.
+    copies : int, default 1
+        Copies of the model, which train on other micro-batches of the same batch.
+    optimizer : str or callable, default "adam"
+        A name from `torch.optim`, or a function of a list of parameters. Each layer has
+        one of its own.
+    lr, weight_decay : float
+    seed : int, default 0
+        Of what layers draw in training.
+    form : {"auto", "workers", "operations"}
+        One task a worker and step, or one task an operation. "auto" is the first.
+    recompute : bool, default False
+        Whether stages keep the input of a micro-batch alone and compute activations
+        again for the backward pass.
+    boundary : {"float32", "bf16"}
+        What goes between stages.
+    threads : int, default 1
+        Of an operation.
+    client : distributed.Client, "auto" or None
+        None trains in this process; "auto" takes the current client, if there is one.
+
+    Raises
+    ------
+    InputError, ModelError
+        In one line, if the model cannot be cut so.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from daskgnn.pipeline import Pipeline
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3))
+    >>> loss = torch.nn.functional.cross_entropy
+    >>> how = {"micro_batches": 4, "lr": 0.05, "client": None}
+    >>> pipeline = Pipeline(model, loss, stages=2, **how)
+    >>> rows, classes = np.eye(16, 4, dtype=np.float32), np.arange(16) % 3
+    >>> first, *_, last = [pipeline.step(rows, classes).loss for _ in range(20)]
+    >>> last < first
+    True
+    >>> pipeline.predict(rows).shape
+    (16, 3)
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        loss: Callable[..., torch.Tensor],
+        *,
+        stages: int | None = None,
+        device_map: dict[str, int] | None = None,
+        balance: str = "parameters",
+        cut_at: Sequence[str] = (),
+        micro_batches: int = 1,
+        schedule: str = "1f1b",
+        copies: int = 1,
+        optimizer: str | OptimizerFactory = "adam",
+        lr: float = 0.001,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        form: str = "auto",
+        recompute: bool = False,
+        boundary: str = "float32",
+        threads: int = 1,
+        client: Any = "auto",
+    ) -> None:
+        how = stages, device_map, balance, tuple(cut_at), micro_batches, schedule
+        more = copies, seed, form, recompute, boundary, threads
+        self.settings = PipelineSettings(*how, *more)
+        self._model = copied(module)
+        self._layers = Layers(self._model, self.settings.cut_at)
+        if device_map is None:
+            check_stages(1 if stages is None else stages, len(self._layers))
+        else:
+            cut_by_map(self._layers.names, self._layers.own_names, device_map)
+        self._loss = loss
+        self._optimizer = optimizer_factory(optimizer, lr, weight_decay)
+        self.run = uuid4().hex[:8]
+        self._cluster = cluster_of(client, self.run)
+        self._engine: Engine | None = None
+        self._restored: Checkpoint | None = None
+        self.spans: tuple[Span, ...] = ()
+        """Each operation of the last step."""
+        self.cut_lines: list[str] = []
+        """What each stage has, a line each; known from the first batch on."""
+
+    # -- training
+
+    def step(self, x: Any, y: Any, lr: float | None = None) -> StepResult:
+        """Train on one batch.
+
+        Parameters
+        ----------
+        x : array or torch.Tensor
+            [n, ...], the model's input.
+        y : array, torch.Tensor or tuple of them
+            [n, ...], what the loss is given as target.
+        lr : float, optional
+            The learning rate from now on.
+
+        Returns
+        -------
+        StepResult
+
+        Raises
+        ------
+        InputError
+            If the batch has fewer rows than there are micro-batches.
+        TrainingError
+            If the loss is not finite, or workers are lost again and again. The state is
+            then that before the step.
+        """
+        check_batch(x)
+        count = self.settings.copies * self.settings.micro_batches
+        return self.step_on(in_micro_batches(as_array(x), as_array(y), count), lr)
+
+    def step_on(
+        self, batches: Sequence[MicroBatch], lr: float | None = None
+    ) -> StepResult:
+        """Train on micro-batches that are cut already, those of one copy after another.
+
+        Parameters
+        ----------
+        batches : sequence of MicroBatch
+            As many as `micro_batches` times `copies`.
+        lr : float, optional
+            The learning rate from now on.
+
+        Returns
+        -------
+        StepResult
+        """
+        how = self.settings
+        if len(batches) != how.copies * how.micro_batches:
+            raise InputError(
+                f"{len(batches)} micro-batches, expected "
+                f"{how.copies * how.micro_batches}: micro_batches={how.micro_batches} "
+                f"of copies={how.copies}"
+            )
+        began = time.perf_counter()
+        engine = self._ready(batches[0])
+        outcomes, redone = engine.advance(list(batches), lr)
+        self.spans = tuple(span for each in outcomes for span in each.spans)
+        (loss, *_) = (each.loss for each in outcomes if each.loss is not None)
+        held = {slot: n for each in outcomes for slot, n in each.held.items()}
+        seconds = time.perf_counter() - began
+        return StepResult(engine.done - 1, loss, seconds, redone, self.spans, held)
+
+    def fit(
+        self,
+        batch_of: Callable[[int], tuple[Any, ...]],
+        steps: int,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        checkpoint_every: int = 50,
+        progress: Progress | None = None,
+    ) -> list[float]:
+        """Train until so many steps are done.
+
+        Ctrl-C and SIGTERM end it after the step in progress, with a checkpoint.
+
+        Parameters
+        ----------
+        batch_of : callable
+            What `step` is given, by the number of the step: ``(x, y)`` or ``(x, y,
+            lr)``. The same at every call, so that a run can be resumed.
+        steps : int
+            Of the whole run, those before a resume included.
+        out : path or URL, optional
+            Where to write ``metrics.jsonl``, ``summary.json`` and checkpoints.
+        resume : bool, default False
+            Go on from the newest checkpoint in `out`, with any number of stages and
+            workers.
+        checkpoint_every : int, default 50
+            Steps.
+        progress : Progress, optional
+            Is told of every step.
+
+        Returns
+        -------
+        list of float
+            The loss of each step that this call has done.
+
+        Raises
+        ------
+        InputError
+            If `out` holds a run already, or none to resume.
+        """
+        how: dict[str, Any] = {"out": out, "resume": resume, "progress": progress}
+        return fit(self, batch_of, steps, checkpoint_every=checkpoint_every, **how)
+
+    def predict(self, x: Any, micro_batches: int | None = None) -> np.ndarray:
+        """Return the model's outputs in evaluation, [n, ...].
+
+        Parameters
+        ----------
+        x : array or torch.Tensor
+            [n, ...]
+        micro_batches : int, optional
+            In how many pieces they go through the stages; as in training by default.
+        """
+        check_batch(x)
+        count = micro_batches or self.settings.micro_batches
+        batches = in_micro_batches(as_array(x), None, min(count, len(x)))
+        return np.concatenate(self._ready(batches[0]).outputs(batches))
+
+    # -- state
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done so far."""
+        if self._engine is not None:
+            return self._engine.done
+        return 0 if self._restored is None else self._restored.step
+
+    def module(self) -> torch.nn.Module:
+        """Return the model with what was trained, a copy.
+
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation.
+        """
+        return copied(self._written()).eval()
+
+    @property
+    def params_sha256(self) -> str:
+        """SHA-256 of the float32 bytes of all parameters, in the model's order."""
+        return hash_parameters(flatten(list(self._written().parameters())))
+
+    def _written(self) -> torch.nn.Module:
+        """Return this process's model, with the present state."""
+        if self._engine is not None:
+            program, states = self._engine.program, self._engine.states()
+            write_states(self._layers, program, states)
+        return self._model
+
+    def checkpoint(self, **facts: Any) -> Checkpoint:
+        """Return what `restore` goes on from.
+
+        Parameters
+        ----------
+        facts
+            What else is to be kept, as JSON has it.
+
+        Raises
+        ------
+        CheckpointError
+            Before the first step.
+        """
+        if self._engine is None:
+            if self._restored is None:
+                raise CheckpointError("nothing to keep before the first step")
+            return self._restored
+        arrays = arrays_of(self._engine.states())
+        mine = {"step": self._engine.done, "pipeline": self._facts(), **facts}
+        return Checkpoint(arrays, mine)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint, whatever number of stages or workers it is of.
+
+        Raises
+        ------
+        CheckpointError
+            If it is of another model, or of a run with other results.
+        """
+        theirs = checkpoint.facts.get("pipeline")
+        if not isinstance(theirs, dict):
+            raise CheckpointError("the checkpoint is not one of a pipeline")
+        for name, mine in self._facts().items():
+            if theirs.get(name) != mine:
+                raise CheckpointError(
+                    f"the checkpoint is of a run with {name}={theirs.get(name)!r}, "
+                    f"this one has {mine!r}"
+                )
+        self._restored = checkpoint
+        if self._engine is not None:
+            states = states_in(checkpoint, self._engine.program)
+            self._engine.restore(checkpoint.step, states)
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree with."""
+        shapes = [list(p.shape) for p in self._model.parameters()]
+        return {**self.settings.facts(), "shapes": shapes}
+
+    def close(self) -> None:
+        """Free what workers hold of this pipeline."""
+        if self._engine is not None:
+            self._engine.states()
+            self._engine.close()
+
+    # -- the first batch
+
+    @property
+    def cut(self) -> Cut:
+        """Which layers each stage has.
+
+        Raises
+        ------
+        InputError
+            Before the first batch.
+        """
+        if self._engine is None:
+            raise InputError("where a model is cut is known from the first batch on")
+        return self._engine.cut
+
+    def _ready(self, batch: MicroBatch) -> Engine:
+        """Return the engine, which is made for the first micro-batch."""
+        if self._engine is None:
+            given = self._layers, self.settings, self._loss, self._optimizer
+            built = build(*given, batch)
+            self.cut_lines = built.lines
+            if self._cluster is None:
+                self._engine = Engine(self.settings, built, self.run)
+            else:
+                self._engine = ClusterEngine(
+                    self._cluster, self.settings, built, self.run
+                )
+            if self._restored is not None:
+                states = states_in(self._restored, built.program)
+                self._engine.restore(self._restored.step, states)
+        return self._engine

@@ -1,0 +1,1 @@
+"""Vision GNN models: plain torch over images."""
