@@ -1,7 +1,7 @@
 """Settings of a run over images: ``daskgnn vision train``."""
 
 from dataclasses import replace
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from daskgnn.train.options.option import Option, declared
 from daskgnn.train.options.options import RUN
@@ -109,7 +109,7 @@ class VisionOptions(TypedDict, total=False):
     """CSV log of batches: epoch, batch, seconds, loss, and phase (0 train, 1 val)."""
 
 
-_OF_GRAPHS = {
+_OF_GRAPHS: dict[str, dict[str, Any]] = {
     "data_dir": {},
     "epochs": {"default": 10, "help": "Epochs to train."},
     "batch_size": {"default": 128, "help": "Images per step, over all copies."},
@@ -139,9 +139,14 @@ _OF_GRAPHS = {
 }
 """Settings that runs over graphs have as well, and what differs."""
 
+
+def _changed(option: Option, changes: dict[str, Any]) -> Option:
+    """Return an option with other words; its notes are about graphs."""
+    return replace(option, **{"notes": "", **changes}) if changes else option
+
+
 VISION: dict[str, Option] = declared(VisionOptions) | {
-    name: replace(RUN[name], **{"notes": "", **changes} if changes else {})
-    for name, changes in _OF_GRAPHS.items()
+    name: _changed(RUN[name], changes) for name, changes in _OF_GRAPHS.items()
 }
 """What a run over images can be given."""
 
