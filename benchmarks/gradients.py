@@ -10,7 +10,8 @@
 - straggler: seeds/s where one of two workers is four times as slow;
 - precision: step time in bfloat16 against float32;
 - accuracy: test accuracy of each way at the same number of updates, on six
-  graphs (DASKGNN_DATA_DIR), means of some seeds (hours; not done unless asked for).
+  graphs (DASKGNN_DATA_DIR), means of some seeds (an hour; not done unless asked for);
+- short: the same of a training of 108 updates.
 
 What is compared runs in turns, after a turn that does not count.
 """
@@ -34,6 +35,7 @@ from ways import (
     ACCURACY,
     MODES,
     PARTS,
+    SHORT,
     SPEED,
     Setup,
     path_of,
@@ -360,6 +362,10 @@ def main() -> None:
                     *kept,
                     args.results,
                 ),
+            ),
+            "short": (
+                f"test accuracy of a short training, {args.seeds} seeds",
+                lambda: measure_accuracy(SHORT, modes, args.seeds, *kept, args.results),
             ),
         }
         for name in args.only.split(","):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from ways import MODES, PARTS, stores, trainer_of, updates_of
 
 from daskgnn.cluster.clusters import own_cluster
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 ON_WORKERS = ("server 8",)
 """What has bits of its own there; all others have the same ones in this process."""
+SAME = {"ring": "tree"}
+"""Of two parts there is one sum: one seed shows it, and is not repeated."""
+POINT = 1.0
+"""Per cent that a way may be behind the tree, or two standard errors."""
 
 
 def measure_accuracy(
@@ -39,6 +44,7 @@ def measure_accuracy(
     results: str,
 ) -> list[dict[str, Any]]:
     """Do the runs that `results` does not have; return a row a mode."""
+    torch.set_num_threads(1)
     found = list(stores(list(setups), folder, cache))
     file = Path(results)
     done = _read(file)
@@ -51,6 +57,7 @@ def measure_accuracy(
                 for name, path in found
                 for mode in modes
                 if (mode in ON_WORKERS) == on_workers
+                and (seed == 0 or mode not in SAME)
                 and (name, mode, seed, _text(setups[name])) not in done
             ]
             if todo and on_workers:
@@ -82,11 +89,19 @@ def _train(
     """Train once; return what is kept of the run."""
     began = time.perf_counter()
     trainer = trainer_of(
-        replace(setup, batch=_batch(setup, mode)), path, client, mode, seed, window=8
+        replace(setup, batch=_batch(setup, mode)),
+        path,
+        client,
+        mode,
+        seed,
+        window=16,
+        progress=None,
     )
-    trainer.options["eval_every"] = setup.epochs // setup.evaluations
     each = updates_of(trainer, mode)
-    history = trainer.fit(setup.epochs)
+    one_a_step = -(-len(trainer.plan.targets) // setup.batch)
+    epochs = setup.epochs * one_a_step // each
+    trainer.options["eval_every"] = epochs // setup.evaluations
+    history = trainer.fit(epochs)
     curve = [
         [each * (e["epoch"] + 1), e["val_accuracy"]]
         for e in history.epochs
@@ -98,10 +113,11 @@ def _train(
         "seed": seed,
         "setup": _text(setup),
         "accuracy": trainer.evaluate("test")["accuracy"],
-        "updates": each * setup.epochs,
+        "updates": each * epochs,
         "validation": curve,
         "staleness": trainer.run_state.total.staleness,
         "forms": trainer.run_state.forms,
+        "params_sha256": trainer.params_sha256,
         "seconds": round(time.perf_counter() - began, 1),
     }
 
@@ -119,33 +135,42 @@ def _table(
     modes: Sequence[str],
     seeds: int,
 ) -> list[dict[str, Any]]:
-    """Return a row a mode: means in per cent, and how far from the tree."""
+    """Return a row a mode: what `_cell` says of each graph."""
     rows: list[dict[str, Any]] = [{"mode": mode} for mode in modes]
     for name, setup in setups.items():
         text = _text(setup)
-        for row in rows:
-            lines = [runs[name, row["mode"], seed, text] for seed in range(seeds)]
-            found = [100 * line["accuracy"] for line in lines]
-            curves = 100 * np.array([[v for _, v in x["validation"]] for x in lines])
-            row[name] = f"{np.mean(found):.2f}"
-            base = runs.get((name, "tree", 0, text)) and [
-                100 * runs[name, "tree", seed, text]["accuracy"]
+        of_mode = {
+            mode: [
+                runs[name, SAME[mode] if seed and mode in SAME else mode, seed, text]
                 for seed in range(seeds)
-                if (name, "tree", seed, text) in runs
             ]
-            if base:
-                row[f"{name} off tree"] = f"{np.mean(found) - np.mean(base):+.2f}"
-            row[f"{name} std"] = f"{np.std(found):.2f}"
-            row[f"{name} updates"] = lines[0]["updates"]
-            row[f"{name} still rising"] = f"{_rise(curves):+.2f}"
+            for mode in modes
+        }
+        for mode, other in SAME.items():
+            bits = {
+                runs[name, which, 0, text]["params_sha256"]
+                for which in (mode, other)
+                if which in modes
+            }
+            assert len(bits) <= 1, f"{mode} and {other} differ"
+        tree = of_mode.get("tree", of_mode[modes[0]])
+        for row in rows:
+            row[name] = _cell(of_mode[row["mode"]], tree)
+            last = [100 * x["validation"][-1][1] for x in of_mode[row["mode"]]]
+            base = [100 * x["validation"][-1][1] for x in tree]
+            row[f"{name}, last"] = f"{np.mean(last) - np.mean(base):+.1f}"
     return rows
 
 
-def _rise(curves: np.ndarray) -> float:
-    """Return how much higher the last quarter of evaluations is than the one before.
+def _cell(lines: list[dict[str, Any]], tree: list[dict[str, Any]]) -> str:
+    """Return the mean, and the difference from the tree with its standard error.
 
-    `curves` are validation scores [seeds, evaluations].
+    An exclamation mark stands where it is further behind than it may be.
     """
-    quarter = max(1, curves.shape[1] // 4)
-    last, before = curves[:, -quarter:], curves[:, -2 * quarter : -quarter]
-    return float(last.mean() - before.mean())
+    found, base = (np.array([100 * x["accuracy"] for x in r]) for r in (lines, tree))
+    if lines is tree:
+        return f"{found.mean():.1f}"
+    off = found.mean() - base.mean()
+    error = float(np.hypot(found.std(ddof=1), base.std(ddof=1)) / np.sqrt(len(found)))
+    behind = " !" if -off > max(POINT, 2 * error) else ""
+    return f"{found.mean():.1f} ({off:+.2f} ± {error:.2f}){behind}"

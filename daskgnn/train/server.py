@@ -171,7 +171,7 @@ class _Updates:
         planned = self.options[number]
         options = planned.slowed(planned.groups, way.rate(late))
         # The mean over a part's seeds, if all parts have equally many.
-        options = replace(options, weight=float(self.num_parts))
+        options = replace(options, weight=float(self.num_parts), late=late)
         step = Step(number, 0, options, self.num_parts)
         whole = replace(share, gradient=gradient), None, None
         after = update(self.method, self.program, self.state, step, *whole)

@@ -15,7 +15,7 @@ from daskgnn.kernels.counter import DROPOUT, derive_key
 EPOCHS, STEPS = 6, 10
 """Steps of an epoch."""
 WAYS = [
-    {"compress": "topk:0.05"},
+    {"compress": "topk:0.05", "ramp_steps": 3},
     {"compress": "powersgd:2", "gradients": "async", "staleness": 2},
     {"local_steps": 3},
     {"gradients": "ring", "accumulate": 3},

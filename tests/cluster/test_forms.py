@@ -23,7 +23,7 @@ SHAPES = {1: [3], 2: [3], 3: [5, 8]}
 
 WAYS = [
     {"accumulate": 2, "clip_norm": 0.1},
-    {"compress": "topk:0.1", "gradients": "async", "staleness": 1},
+    {"compress": "topk:0.1", "gradients": "async", "staleness": 1, "ramp_steps": 2},
     {"gradients": "ring", "checksum_every": 2},
     {"local_steps": 2, "checksum_every": 2},
     {"local_steps": 4, "gradients": "ring"},

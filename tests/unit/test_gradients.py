@@ -23,12 +23,14 @@ from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.dataflow.steps.ring import add_ring
 from daskgnn.errors import InputError, TrainingError
 from daskgnn.train.compute import methods
+from daskgnn.train.compute.damping import Damping, stable_rate
 from daskgnn.train.compute.gradients import (
     Gradients,
     clipped,
     compression,
     step_weights,
 )
+from daskgnn.train.compute.masking import updating_only
 from daskgnn.train.compute.schedule import optimizer_factory
 from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState
@@ -138,10 +140,9 @@ def prepared(path, model=plain_sage):
 def delayed(path, staleness, compensation="none", ramp=0):
     """Train one epoch with late gradients in a plain loop; return the parameters."""
     planned, batches, size = prepared(path)
-    versions = [planned.run_state.state.parameters]
+    versions, factor, usual = [planned.run_state.state.parameters], 0.0, None
     for step in range(size):
-        most = staleness if step >= ramp else staleness * step // ramp
-        late = min(step, most)
+        late = min(step, staleness if step >= ramp else 0)
         then = versions[step - late]
         session = TrainSession(planned.program, TrainState(then, {}))
         total = add_gradients(*(session.gradient(batch, step) for batch in batches))
@@ -150,6 +151,15 @@ def delayed(path, staleness, compensation="none", ramp=0):
             rate /= 1 + 0.1 * late
         if compensation == "inverse":
             rate /= max(1, late)
+        if compensation == "adaptive" or (compensation == "dc-asgd" and ramp):
+            usual = total.loss if usual is None else usual
+            highest = 1.5 * usual
+            if late:
+                factor = max(factor, 1 / (1 + late))  # SGD without momentum
+                factor *= 0.5 if total.loss > highest else 1.05
+                factor = min(max(factor, 1 / (1 + late)), 1)
+                rate *= factor
+            usual = 0.9 * usual + 0.1 * min(total.loss, highest)
         if compensation == "dc-asgd":
             gradient = gradient + 0.04 * gradient**2 * (versions[-1] - then)
         versions.append(versions[-1] - np.float32(rate) * gradient)
@@ -160,9 +170,10 @@ def delayed(path, staleness, compensation="none", ramp=0):
 LATE = [
     (staleness, ramp, compensation)
     for staleness, ramp in [(1, 0), (2, 0), (2, 4)]
-    for compensation in ("none", "linear", "inverse", "dc-asgd")
+    for compensation in ("none", "linear", "inverse", "adaptive", "dc-asgd")
 ]
 QUICK = [(1, 0, "none"), (2, 0, "linear"), (2, 0, "inverse"), (2, 4, "dc-asgd")]
+QUICK += [(1, 0, "adaptive")]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +186,61 @@ def test_late_gradients_equal_a_plain_loop(path, staleness, ramp, compensation):
     np.testing.assert_allclose(parameters(fitted), wanted, atol=2e-7)
     on_time = run(path, 1, **ALL)
     assert not np.allclose(parameters(on_time), wanted, atol=1e-5)
+
+
+def test_late_gradients_are_damped_only_where_there_is_a_ramp(path):
+    late = {"gradients": "async", "staleness": 2, "ramp_steps": 2, **ALL}
+    bits = {
+        how: run(path, 1, compensation=how, **late).params_sha256
+        for how in ("auto", "adaptive", "none")
+    }
+    assert bits["auto"] == bits["adaptive"] != bits["none"]
+    late |= {"ramp_steps": 0}
+    bits = {how: run(path, 1, compensation=how, **late).params_sha256 for how in bits}
+    assert bits["auto"] == bits["none"] != bits["adaptive"]
+
+
+def test_rates_rise_while_the_loss_does_not():
+    groups = [{"betas": (0.9, 0.999), "lr": 1.0}, {"lr": 1.0}]
+    damping, factors = Damping(), []
+    for late, loss in [(0, 2.0), *[(1, 1.0)] * 9, *[(1, 9.0)] * 5, *[(1, -1.0)] * 90]:
+        damping = Damping.of(damping.after(loss, late, groups).to_array())
+        factors.append(damping.rate(late))
+    assert factors[0] == 1.0
+    np.testing.assert_allclose(factors[1:10], 0.05 * 1.05 ** np.arange(1, 10))
+    assert factors[10] == pytest.approx(0.05)  # at most halved, and stable at least
+    assert factors[14] == pytest.approx(0.05)
+    assert factors[-1] == 1.0
+
+
+def largest_stable_curvature(late, momentum):
+    """Return how curved a parabola may be for descent with rate 1, by its roots.
+
+    x' = x + b (x - y) - (1 - b) c x[late], where y is the x before and c the curvature.
+    """
+
+    def grows(curvature):
+        roots = np.zeros(late + 3)
+        roots[:3] = 1, -1 - momentum, momentum
+        roots[1 + late] += (1 - momentum) * curvature
+        return np.abs(np.roots(roots)).max() >= 1
+
+    below, above = 0.0, 1000.0
+    for _ in range(40):
+        middle = (below + above) / 2
+        below, above = (below, middle) if grows(middle) else (middle, above)
+    return below
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("late", [1, 2, 4, 8])
+def test_damped_rates_stand_half_the_curvature_that_synchronous_ones_do(late, momentum):
+    for group in ({"momentum": momentum}, {"betas": (momentum, 0.999)}):
+        rate = stable_rate(late, group)
+        stands = largest_stable_curvature(late, momentum) / rate
+        assert 0.45 < stands / largest_stable_curvature(0, momentum) < 1.1
+    assert stable_rate(0, group) == 1.0
+    assert stable_rate(late, {}) == 1 / (1 + late)
 
 
 def test_no_staleness_is_synchronous_to_the_bit(path):
@@ -191,12 +257,12 @@ def test_staleness_is_counted_in_the_epochs_records(path):
     assert "staleness" not in run(path, 1, **ALL).recorder.history.epochs[0]
 
 
-def test_staleness_rises_over_the_first_steps(path):
+def test_no_gradient_is_late_in_the_first_steps(path):
     options = {"gradients": "async", "staleness": 2, "ramp_steps": 6, **ALL}
     epochs = run(path, **options).recorder.history.epochs
     assert [epoch["staleness"] for epoch in epochs] == [
-        {"0": 3, "1": 2},
-        {"1": 1, "2": 4},
+        {"0": 5},
+        {"0": 1, "2": 4},
     ]
 
 
@@ -209,6 +275,47 @@ def test_what_is_sent_of_the_largest_entries_falls_over_the_first_steps(path):
     # Two parts; 8 bytes an entry, or 4 for each of all entries.
     wanted = sum(2 * 8 * round(s * length) // (2 if s == 1 else 1) for s in shares)
     assert fitted.run_state.total.sent_gradient_bytes == wanted
+
+
+def parameter_and(make, values, **options):
+    """Return a parameter, and an optimizer of it."""
+    p = torch.nn.Parameter(torch.from_numpy(values.copy()))
+    return p, make([p], **options)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_only_what_is_sent_is_updated_as_in_a_sparse_adam(amsgrad):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=30).astype(np.float32)
+    p, adam = parameter_and(torch.optim.Adam, values, lr=LR, amsgrad=amsgrad)
+    q, sparse = parameter_and(torch.optim.SparseAdam, values, lr=LR)
+    for share in (1.0, 0.3, 0.3, 0.1, 0.3):
+        sent = rng.random(30) < share
+        gradient = np.where(sent, rng.normal(size=30), 0).astype(np.float32)
+        p.grad = torch.from_numpy(gradient)
+        (places,) = np.nonzero(sent)
+        parts = torch.from_numpy(places[None]), torch.from_numpy(gradient[sent])
+        q.grad = torch.sparse_coo_tensor(*parts, (30,), check_invariants=True)
+        before = p.detach().clone().numpy()
+        with updating_only(sent, [p], adam):
+            adam.step()
+        sparse.step()
+        np.testing.assert_array_equal(p.detach().numpy()[~sent], before[~sent])
+        if not amsgrad:
+            np.testing.assert_allclose(p.detach(), q.detach(), atol=1e-5)
+
+
+def test_the_largest_entries_alone_are_updated_after_the_ramp(path):
+    """With momentum, all would move; without a ramp, they do."""
+    changed = {}
+    for ramp in (0, 1):
+        options = {"compress": "topk:0.05", "ramp_steps": ramp, "optimizer": "adam"}
+        fitted = trainer(path, 2, None, plain_sage, batch_size=120, **options)
+        fitted.fit(1)  # of one step
+        before = parameters(fitted)
+        fitted.fit(2)
+        changed[ramp] = np.mean(parameters(fitted) != before)
+    assert changed[1] <= 0.101 < changed[0]
 
 
 def test_warm_up_is_a_schedule_of_torch(path):

@@ -54,7 +54,7 @@ DEFAULTS = {
     "gradients": "tree",
     "staleness": None,
     "ramp_steps": 100,
-    "compensation": "none",
+    "compensation": "auto",
     "accumulate": 1,
     "clip_norm": None,
     "compress": None,
@@ -145,7 +145,10 @@ def test_a_type_checker_knows_the_options(tmp_path):
         ({"staleness": -1}, "staleness=-1, expected a whole number of at least 0"),
         ({"precision": "fp8"}, "precision='fp8', expected one of 'float32', 'medium'"),
         ({"gradients": "gloo"}, "gradients='gloo', expected one of 'tree'"),
-        ({"compensation": "x"}, "compensation='x', expected one of 'none', 'linear'"),
+        (
+            {"compensation": "x"},
+            "compensation='x', expected one of 'auto', 'none', 'linear'",
+        ),
         ({"normalize_features": "no"}, "normalize_features='no', expected True or Fal"),
         (
             {"halo_cache": "much"},

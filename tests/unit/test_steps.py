@@ -35,6 +35,7 @@ WAYS = {
     "local 4": {"local_steps": 4, "model": scaled_sage},
     "half products": {"precision": "bf16"},
     "half": {"precision": "fp16", "accumulate": 2},
+    "topk, only what is sent": {"compress": "topk:0.1", "ramp_steps": 1},
 }
 
 

@@ -53,8 +53,9 @@ class Gradients:
     """Updates that gradients do not wait for."""
     compensation: str = "none"
     """What is done about staleness t: "linear" divides the learning rate by 1 + 0.1 t,
-    "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al.,
-    "Asynchronous Stochastic Gradient Descent with Delay Compensation", ICML 2017)."""
+    "inverse" by max(1, t), "adaptive" as `Damping` says; "dc-asgd" corrects the
+    gradient (Zheng et al., "Asynchronous Stochastic Gradient Descent with Delay
+    Compensation", ICML 2017), and divides as "adaptive" does if there is a ramp."""
     sums: str = "tree"
     """The order in which parts' gradients are added: "tree" or "ring"."""
     compress: str | None = None
@@ -65,7 +66,8 @@ class Gradients:
     """Largest staleness of gradients that are applied as they come; None: they are
     not."""
     ramp_steps: int = 0
-    """Steps over which staleness and sparsity rise to what is asked."""
+    """First steps, in which no gradient is late and the sparsity rises to what is
+    asked; 0 leaves out all that makes such gradients gentle."""
     checksum_every: int | None = None
     """Steps between comparisons of all copies of the parameters: not a bit depends on
     it."""
@@ -95,14 +97,19 @@ class Gradients:
             "local_steps": options["local_steps"] or 0,
         }
         gradients = cls(**found)
-        gradients._check(options["precision"])
         if not gradients._ramps:
             gradients = replace(gradients, ramp_steps=0)
+        if gradients.compensation == "auto":
+            damped = gradients._late and gradients.ramp_steps
+            gradients = replace(
+                gradients, compensation="adaptive" if damped else "none"
+            )
+        gradients._check(options["precision"])
         return gradients
 
     def _check(self, precision: str) -> None:
         """Refuse what cannot go together."""
-        if self.compensation != "none" and not (self.staleness or self.bound):
+        if self.compensation != "none" and not self._late:
             raise InputError(
                 f"compensation={self.compensation!r} is for staleness: give "
                 "staleness=1 or more, too"
@@ -134,26 +141,43 @@ class Gradients:
         return {name: text for name, (is_used, text) in given.items() if is_used}
 
     @property
+    def _late(self) -> int:
+        """Largest staleness after the first steps."""
+        return self.staleness if self.bound is None else self.bound
+
+    @property
+    def _sparse(self) -> bool:
+        return self.compress is not None and self.compress.startswith("topk")
+
+    @property
     def _ramps(self) -> bool:
-        """Whether there is anything that rises over the first steps."""
-        topk = self.compress is not None and self.compress.startswith("topk")
-        return bool(self.staleness or self.bound or topk)
+        """Whether there is anything that is gentler in the first steps."""
+        return bool(self._late) or self._sparse
 
     def ramp(self, step: int) -> float:
-        """Return how far ramps have come in a step of the run, above 0 and up to 1."""
+        """Return how far sparsity has risen in a step of the run, up to 1."""
         return min(1.0, (step + 1) / (self.ramp_steps + 1))
 
     def limit(self, step: int) -> int:
-        """Return the largest staleness from a step of the run on, which rises."""
-        most = self.staleness if self.bound is None else self.bound
-        return most if step >= self.ramp_steps else most * step // self.ramp_steps
+        """Return the largest staleness from a step of the run on."""
+        return self._late if step >= self.ramp_steps else 0
 
     def steps_alike(self, step: int) -> int | None:
         """Return for how many steps from one on `limit` stays; None: forever."""
-        later = range(step + 1, self.ramp_steps + 1)
-        rises = (s for s in later if self.limit(s) != self.limit(step))
-        first = next(rises, None)
-        return None if first is None else first - step
+        left = self.ramp_steps - step
+        return left if self._late and left > 0 else None
+
+    @property
+    def damps(self) -> bool:
+        """Whether learning rates of late gradients follow the loss: see `Damping`."""
+        ramped = self.compensation == "dc-asgd" and self.ramp_steps > 0
+        return self.compensation == "adaptive" or ramped
+
+    def masks(self, ramp: float) -> bool:
+        """Return whether only what was sent is updated: see `updating_only`."""
+        if not self._sparse or not self.ramp_steps:
+            return False
+        return compression(str(self.compress)).ramped(ramp).amount < 1
 
     def staleness_of(self, step: int) -> int:
         """Return how late a step's gradient is, if that is planned."""

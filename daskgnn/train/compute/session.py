@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,10 @@ from daskgnn.nn.device import CPU
 from daskgnn.nn.sparse import model_input
 from daskgnn.tasks.task import target_batch, weight_of
 from daskgnn.train.compute.arithmetic import computing, half_precision
+from daskgnn.train.compute.damping import Damping
 from daskgnn.train.compute.gradients import clipped, delay_compensated
 from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
+from daskgnn.train.compute.masking import updating_only
 from daskgnn.train.compute.scaling import LossScale
 from daskgnn.train.compute.state import (
     StepReport,
@@ -60,6 +63,8 @@ class TrainSession:
         self._accumulated, self._given = state.accumulated, state.given
         half = program.precision == "fp16"
         self._scale = LossScale.of(state.scaling) if half else None
+        damps = program.gradients.damps
+        self._damping = Damping.of(state.damping) if damps else None
         self._past = deque(state.past_weights(), maxlen=program.gradients.staleness)
 
     def gradient(
@@ -140,7 +145,7 @@ class TrainSession:
         with clock.phase("update"), computing(self.program.threads):
             gradient, given = self._with_accumulated(share, options.weight)
             if options.applies:
-                self._apply(gradient, given, options)
+                self._apply(gradient, given, options, share.loss)
             else:
                 self._accumulated, self._given = gradient, given
             self._statistics = loaded.pooled(self._statistics, share.statistics)
@@ -166,10 +171,14 @@ class TrainSession:
         return gradient, given
 
     def _apply(
-        self, gradient: np.ndarray, given: np.ndarray | None, options: UpdateOptions
+        self,
+        gradient: np.ndarray,
+        given: np.ndarray | None,
+        options: UpdateOptions,
+        loss: float,
     ) -> None:
         way, loaded = self.program.gradients, self._loaded
-        if way.compensation == "dc-asgd" and options.late:
+        if way.compensation == "dc-asgd" and options.late and way.staleness:
             now = CPU.array(loaded.flat)
             then = self._past[-options.late].parameters
             gradient = delay_compensated(gradient, now, then)
@@ -182,10 +191,15 @@ class TrainSession:
             if not finite:
                 return
         optimizer = self._ready_optimizer()
+        if self._damping is not None:
+            self._damping = self._damping.after(loss, options.late, options.groups)
+            options = options.slowed(options.groups, self._damping.rate(options.late))
         for group, values in zip(optimizer.param_groups, options.groups, strict=True):
             group.update(values)
         loaded.give_gradient(clipped(gradient, way.clip_norm), given)
-        optimizer.step()
+        masked = gradient != 0, loaded.parameters, optimizer
+        with updating_only(*masked) if way.masks(options.ramp) else nullcontext():
+            optimizer.step()
 
     def _ready_optimizer(self) -> torch.optim.Optimizer:
         if self._optimizer is None:
@@ -219,5 +233,6 @@ class TrainSession:
             given=self._given,
             statistics=self._statistics,
             scaling=None if self._scale is None else self._scale.to_array(),
+            damping=None if self._damping is None else self._damping.to_array(),
             reports=(*before.reports, *self._reports),
         ).with_past(self._past)

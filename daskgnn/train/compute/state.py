@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BY_PART = "by_part/"
 _CARRIED = (
     "accumulated",
+    "damping",
     "given",
     "past",
     "past_statistics",
@@ -91,6 +92,9 @@ class TrainState:
     """[P, ...] by name: what parts keep for themselves between steps."""
     scaling: np.ndarray | None = None
     """float64 [2], in float16: what losses are multiplied by, and for how long."""
+    damping: np.ndarray | None = None
+    """float64 [2], where late gradients' learning rates follow the loss: see `Damping`.
+    """
     reports: tuple[StepReport, ...] = ()
     """Of the steps done since the window began."""
     late: tuple[int, ...] = ()

@@ -162,21 +162,26 @@ class PlainOptions(TypedDict, total=False):
     at most so many, by default 8.
     """
     ramp_steps: Annotated[int, Option(100, least=0, fact="gradients", before=0)]
-    """Steps over which staleness and the sparsity of ``topk`` rise to what is asked.
+    """First steps, in which gradients are neither late nor, at once, sparse.
 
     A model that is far from where it is going is hurt most by gradients that are late
-    or incomplete. Staleness rises by one at a time, the share that is sent falls by
-    the same factor in each step (Lin et al., "Deep Gradient Compression", ICLR 2018).
-    Other gradients are not affected. 0: no ramp.
+    or incomplete. In these steps no gradient is late, and the share that ``topk`` sends
+    falls by the same factor in each (Lin et al., "Deep Gradient Compression", ICLR
+    2018). Where ``topk`` sends few entries, only these are updated. Other gradients are
+    not affected. 0: none of this, nor what "auto" means for late gradients.
     """
     compensation: Annotated[
-        Literal["none", "linear", "inverse", "dc-asgd"],
-        Option("none", fact="gradients"),
+        Literal["auto", "none", "linear", "inverse", "adaptive", "dc-asgd"],
+        Option("auto", fact="gradients", before="none"),
     ]
     """Correction of late gradients.
 
     For a gradient that is t updates late, "linear" divides the learning rate by 1 + 0.1
-    t and "inverse" by max(1, t); "dc-asgd" corrects the gradient (Zheng et al., 2017).
+    t, "inverse" by max(1, t). "adaptive" begins with a division by 1 + t (1 + b) / (1 -
+    b), where b is the optimizer's momentum (0.9 in Adam), and lets the learning rate
+    rise while the loss does not. "dc-asgd" does so, too, and corrects the gradient
+    (Zheng et al., 2017). "auto" means "adaptive". With ramp_steps=0 "auto" means
+    "none", and "dc-asgd" leaves the learning rate as it is.
     """
     accumulate: Annotated[int, Option(1, least=1, fact="gradients")]
     """Steps whose gradients are accumulated for one update.
