@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "k": 4,
         "stride": 2,
         "batch_size": 64,
-        "epochs": 15,
+        "epochs": 10,
         "augment": "shift:1",
     },
     "fashion-mnist": {

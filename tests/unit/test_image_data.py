@@ -323,6 +323,18 @@ def test_a_folder_without_images_is_refused(tmp_path):
         load_images("digits", image_size=16)
 
 
+@pytest.mark.data
+def test_the_published_fashion_mnist(data_dir):
+    found = load_images("fashion-mnist", data_dir)
+    assert [len(found.splits[n]) for n in ("train", "test")] == [60_000, 10_000]
+    for ids in found.splits.values():
+        counts = np.bincount(found.labels[ids])
+        assert (counts == len(ids) // 10).all()
+    ids = np.array([69_999, 0, 60_000])
+    assert found.class_names[found.labels[0]] == "boot"
+    assert found.pixels.read(ids).shape == (3, 1, 28, 28)
+
+
 def small_set(count=20):
     pixels = ArrayPixels(drawn(count, 2, 5, 5))
     labels = np.arange(count) % 3

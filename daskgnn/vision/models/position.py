@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
+@lru_cache(maxsize=8)  # blocks of a stage share one table
 def relative_position(channels: int, side: int, reduction: int = 1) -> torch.Tensor:
     """Return what is added to the distances of nodes of a square grid.
 
