@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CURVES = "curves.png"
 _FIRST_STEPS = {
     "warmup": "the learning rate rose",
-    "ramp": "no gradient was late, and sparsity rose,",
+    "ramp": "gradients were not late, and sparsity rose,",
 }
 """What was gentle in the first steps of a run."""
 

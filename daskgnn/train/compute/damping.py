@@ -1,11 +1,10 @@
 """Learning rates of late gradients, which follow the loss.
 
 Where the curvature is L, gradient descent with rate r and momentum b (as an average:
-Adam's) is stable while r L < 2 (1 + b) / (1 - b). If gradients are one update late,
-it is stable only while r L < 1, and if they are t updates late, below about 1 / t.
-Training finds places that are as curved as it can stand, or does not come near them:
-that depends on the graph. So rates begin at what is stable in any case and rise while
-the loss does not.
+Adam's) is stable while r L < 2 (1 + b) / (1 - b), but while r L < 1 if gradients are
+one update late, and about 1 / t if t updates. Training finds places that are as curved
+as it can stand, or does not come near them: that depends on the graph. So rates begin
+at what is stable in any case, and rise while the loss does not.
 """
 
 from __future__ import annotations
