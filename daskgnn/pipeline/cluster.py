@@ -25,7 +25,7 @@ from daskgnn.dataflow.steps.peers import Gang, PeerLost
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
 from daskgnn.pipeline.operations import OperationGraph
-from daskgnn.pipeline.plan import assignments, loaded_with
+from daskgnn.pipeline.plan import assignments, bytes_of, loaded_with
 from daskgnn.pipeline.run import forget_run, run_worker_step, states_here
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class PipelineCluster:
 
     def _apart(self, given: Assignment) -> Any:
         """Send much data to its worker directly; return what stands for it."""
-        size = sum(batch.nbytes for batch in given.batches.values())
+        size = sum(map(bytes_of, given.batches.values()))
         if given.load is not None:
             size += sum(state.nbytes for state in given.load.states.values())
         if size < _SENT_APART:

@@ -31,6 +31,11 @@ class MicroBatch:
     >>> from daskgnn.pipeline import MicroBatch
     >>> MicroBatch(np.zeros((8, 4), np.float32), np.zeros(8, np.int64)).rows
     8
+    >>> import daskgnn
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> found = MicroBatch.of(next(iter(graph.minibatches([5, 5], batch_size=2))))
+    >>> found.rows, sorted(found.beside)
+    (2, [0, 1])
     """
 
     x: Any = None
@@ -50,6 +55,11 @@ class MicroBatch:
         ----------
         minibatch : Minibatch
             What `daskgnn.Minibatches` yields.
+
+        Returns
+        -------
+        MicroBatch
+            Which counts by its seeds.
         """
         blocks = {i: (block,) for i, block in enumerate(minibatch.blocks)}
         x, y = as_array(minibatch.x), as_array(minibatch.labels)
@@ -57,23 +67,29 @@ class MicroBatch:
 
     @property
     def rows(self) -> int:
-        """How much it counts among micro-batches."""
+        """How much it counts among micro-batches.
+
+        Returns
+        -------
+        int
+        """
         return len(self.x) if self.targets is None else self.targets
 
-    def of_stage(self, cut: Cut, stage: int) -> MicroBatch:
-        """Return what a stage needs of it."""
-        return MicroBatch(
-            self.x if stage == 0 else None,
-            self.y if stage == cut.stages - 1 else None,
-            {i: self.beside[i] for i in cut.layers(stage) if i in self.beside},
-            self.rows,
-        )
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its arrays, about."""
-        arrays = [self.x, *(self.y if isinstance(self.y, tuple) else (self.y,))]
-        return sum(getattr(array, "nbytes", 0) for array in arrays)
+def of_stage(batch: MicroBatch, cut: Cut, stage: int) -> MicroBatch:
+    """Return what a stage needs of a micro-batch."""
+    return MicroBatch(
+        batch.x if stage == 0 else None,
+        batch.y if stage == cut.stages - 1 else None,
+        {i: batch.beside[i] for i in cut.layers(stage) if i in batch.beside},
+        batch.rows,
+    )
+
+
+def bytes_of(batch: MicroBatch) -> int:
+    """Return the bytes of a micro-batch's arrays, about."""
+    arrays = [batch.x, *(batch.y if isinstance(batch.y, tuple) else (batch.y,))]
+    return sum(getattr(array, "nbytes", 0) for array in arrays)
 
 
 def in_micro_batches(x: Any, y: Any, count: int) -> list[MicroBatch]:
@@ -169,11 +185,23 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Span:
-    """One operation, and when it was done."""
+    """One operation, and when it was done.
+
+    Examples
+    --------
+    >>> from daskgnn.pipeline import Span
+    >>> from daskgnn.pipeline.schedules import Operation
+    >>> span = Span(0, Operation("F", copy=0, stage=1, micro_batch=2), 10.0, 10.5)
+    >>> span.ended - span.began
+    0.5
+    """
 
     worker: int
+    """Its number in the step."""
     operation: Operation
+    """Which: kind ("F", "B" or "W"), copy, stage, micro-batch."""
     began: float
+    """Seconds since the epoch, by the worker's clock."""
     ended: float
     """Seconds since the epoch, by the worker's clock."""
 
@@ -207,6 +235,7 @@ class StepResult:
     step: int
     """Its number, from 0."""
     loss: float
+    """The mean over all rows of the batch."""
     seconds: float
     """From the call to the answer."""
     redone: int
@@ -229,7 +258,7 @@ def assignments(
         for copy, stage in plan.shape.slots_of(worker):
             for m in range(plan.shape.micro_batches):
                 batch = micro_batches[plan.number(copy, m)]
-                needed[copy, stage, m] = batch.of_stage(plan.cut, stage)
+                needed[copy, stage, m] = of_stage(batch, plan.cut, stage)
         found.append(Assignment(worker, tuple(operations), needed))
     return found
 
