@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -40,6 +42,8 @@ _POLL_SECONDS = 0.25
 _PINNED: dict[str, Any] = {"allow_other_workers": False, "priority": 200}
 _FORM_SECONDS = 120.0
 """How long workers wait for each other at first: they load layers meanwhile."""
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether there are more workers."""
 _STEP_SECONDS = 600.0
 """How long one waits for an operation of another."""
 _SENT_APART = 256_000
@@ -68,7 +72,9 @@ class PipelineCluster:
         """Those that have layers loaded, by their number in the last plan."""
         self._holds = ""
         """The attempt whose outcome these are."""
-        self._scattered: list[Any] = []
+        self._direct = True
+        """Whether workers can be reached from here."""
+        self._placed = -math.inf
 
     def _connect(self, client: Any) -> None:
         self.client, self.address = client, client.scheduler.address
@@ -90,7 +96,10 @@ class PipelineCluster:
         NoWorkerError
             If there is none in time.
         """
+        if self.has_layers() and time.monotonic() - self._placed < _LOOK_SECONDS:
+            return len(self.addresses)
         self.watch.wait()
+        self._placed = time.monotonic()
         usable = self.workers.usable
         kept = [address for address in self.addresses if address in usable]
         others = [address for address in usable if address not in kept]
@@ -129,7 +138,6 @@ class PipelineCluster:
             outcomes = self._results(submit(plan, given))
         except _GONE:
             outcomes = None
-        self._scattered = []
         if outcomes is None:
             self.drop()
             return None
@@ -171,16 +179,16 @@ class PipelineCluster:
         gang = Gang(plan.attempt, members, _FORM_SECONDS, _STEP_SECONDS)
         tasks: dict[Any, Any] = {}
         keys = []
-        for each in given:
+        for each, there in zip(given, self._sent(given), strict=True):
             key = ("pipeline", plan.run, plan.step, plan.attempt, each.worker)
-            add_task(tasks, key, run_worker_step, plan, gang, self._apart(each))
+            add_task(tasks, key, run_worker_step, plan, gang, there)
             keys.append(key)
         addresses = list(self.addresses)
         return send(self.client, tasks, keys, lambda key: addresses[key[-1]], **_PINNED)
 
     def _operations(self, plan: StepPlan, given: list[Assignment]) -> list[Any]:
         """Submit one task an operation."""
-        graph = OperationGraph(plan, given, [self._apart(each) for each in given])
+        graph = OperationGraph(plan, given, self._sent(given))
         addresses, home, order = list(self.addresses), graph.home, graph.order
         # Of two that are ready on a worker, the one that comes first in its list.
         first = _PINNED["priority"] + len(order)
@@ -193,17 +201,31 @@ class PipelineCluster:
             **how,
         )
 
-    def _apart(self, given: Assignment) -> Any:
-        """Send much data to its worker directly; return what stands for it."""
-        size = sum(map(bytes_of, given.batches.values()))
-        if given.load is not None:
-            size += sum(state.nbytes for state in given.load.states.values())
-        if size < _SENT_APART:
-            return given
-        where = [self.addresses[given.worker]]
-        future = self.client.scatter(given, workers=where, direct=True, hash=False)
-        self._scattered.append(future)
-        return future
+    def _sent(self, given: list[Assignment]) -> list[Any]:
+        """Send what is large to its worker directly; return what stands for each."""
+        large = [each for each in given if _size(each) >= _SENT_APART]
+        if not large or not self._direct:
+            return list(given)
+
+        async def scatter() -> list[Any]:
+            how = {"direct": True, "hash": False, "asynchronous": True}
+            return await asyncio.gather(
+                *(
+                    self.client.scatter(
+                        each, workers=[self.addresses[each.worker]], **how
+                    )
+                    for each in large
+                )
+            )
+
+        try:
+            futures = self.client.sync(scatter)
+        except (OSError, TimeoutError):
+            if not self._lost_one():
+                self._direct = False  # from here they cannot be reached
+            raise
+        found = dict(zip((each.worker for each in large), futures, strict=True))
+        return [found.get(each.worker, each) for each in given]
 
     def _results(self, futures: list[Any]) -> list[Any] | None:
         """Wait for all results; None if one is lost or was not computed.
@@ -222,7 +244,7 @@ class PipelineCluster:
                 return None
             if not done and self._lost_one():
                 return None
-        coming = begin_gather(self.client, futures)
+        coming = begin_gather(self.client, futures, direct=self._direct)
         while not concurrent.futures.wait([coming], _POLL_SECONDS).done:
             if self._lost_one():
                 return None
@@ -252,6 +274,14 @@ class PipelineCluster:
     def close(self) -> None:
         """Have workers forget the run."""
         self.drop()
+
+
+def _size(given: Assignment) -> int:
+    """Return the bytes of an assignment's arrays, about."""
+    size = sum(map(bytes_of, given.batches.values()))
+    if given.load is not None:
+        size += sum(state.nbytes for state in given.load.states.values())
+    return size
 
 
 def cluster_of(client: Any, run: str) -> PipelineCluster | None:

@@ -81,6 +81,7 @@ class Engine:
         self.cut, self.program = built.cut, built.program
         self.done = 0
         """Steps done."""
+        self._schedules: dict[int, tuple[Shape, list[list[Operation]]]] = {}
         self.restore(0, built.states)
 
     def restore(self, step: int, states: list[LayerState]) -> None:
@@ -120,8 +121,11 @@ class Engine:
     ) -> tuple[StepPlan, list[list[Operation]]]:
         """Return a step's plan, and what each of so many workers does."""
         how, cut = self.settings, self.cut
-        where = assign(how.schedule, cut.stages, how.copies, workers, cut.devices)
-        shape = Shape(how.schedule, cut.stages, how.micro_batches, where)
+        if workers not in self._schedules:
+            where = assign(how.schedule, cut.stages, how.copies, workers, cut.devices)
+            shape = Shape(how.schedule, cut.stages, how.micro_batches, where)
+            self._schedules[workers] = shape, make_schedule(shape)
+        shape, lists = self._schedules[workers]
         plan = StepPlan(
             self.run,
             step,
@@ -134,7 +138,7 @@ class Engine:
             how.recompute,
             how.half,
         )
-        return plan, make_schedule(shape)
+        return plan, lists
 
     def forward_plan(
         self, batches: Sequence[MicroBatch], workers: int
