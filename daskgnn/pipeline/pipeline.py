@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from daskgnn.pipeline.plan import Following
     from daskgnn.train.options.option import OptimizerFactory
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Progress
@@ -114,6 +115,8 @@ class Pipeline(PipelineResults):
     >>> pipeline.restore(kept)
     >>> pipeline.step_on([MicroBatch(rows[:4], classes[:4])] * 4).step
     20
+    >>> pipeline.step_on(pipeline.cut_batch(rows, classes)).step
+    21
     >>> trained = pipeline.module()
     >>> pipeline.close()
     """
@@ -186,12 +189,32 @@ class Pipeline(PipelineResults):
             If the loss is not finite, or workers are lost again and again. The state is
             then that before the step.
         """
+        return self.step_on(self.cut_batch(x, y), lr)
+
+    def cut_batch(self, x: Any, y: Any) -> list[MicroBatch]:
+        """Return the micro-batches of a batch, for `step_on`.
+
+        Parameters
+        ----------
+        x : array or torch.Tensor
+            [n, ...], the model's input.
+        y : array, torch.Tensor or tuple of them
+            [n, ...], what the loss is given as target.
+
+        Returns
+        -------
+        list of MicroBatch
+            Those of one copy after another.
+        """
         check_batch(x)
         count = self.settings.copies * self.settings.micro_batches
-        return self.step_on(in_micro_batches(as_array(x), as_array(y), count), lr)
+        return in_micro_batches(as_array(x), as_array(y), count)
 
     def step_on(
-        self, batches: Sequence[MicroBatch], lr: float | None = None
+        self,
+        batches: Sequence[MicroBatch],
+        lr: float | None = None,
+        following: Following = None,
     ) -> StepResult:
         """Train on micro-batches that are cut already, those of one copy after another.
 
@@ -201,6 +224,9 @@ class Pipeline(PipelineResults):
             As many as `micro_batches` times `copies`.
         lr : float, optional
             The learning rate from now on.
+        following : sequence of MicroBatch or callable, optional
+            What the next call will be given, the same object, or a function that
+            returns it: called, and sent to workers, while this step runs.
 
         Returns
         -------
@@ -220,7 +246,7 @@ class Pipeline(PipelineResults):
             )
         began = time.perf_counter()
         engine = self._ready(batches[0])
-        outcomes, redone = engine.advance(list(batches), lr)
+        outcomes, redone = engine.advance(batches, lr, following)
         self.spans = tuple(span for each in outcomes for span in each.spans)
         (loss, *_) = (each.loss for each in outcomes if each.loss is not None)
         held = {slot: n for each in outcomes for slot, n in each.held.items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from daskgnn.errors import InputError
 from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from daskgnn.pipeline.cuts import Cut
     from daskgnn.pipeline.program import LayerState, PipelineProgram
@@ -86,9 +86,11 @@ def of_stage(batch: MicroBatch, cut: Cut, stage: int) -> MicroBatch:
     )
 
 
-def bytes_of(batch: MicroBatch) -> int:
-    """Return the bytes of a micro-batch's arrays, about."""
-    arrays = [batch.x, *(batch.y if isinstance(batch.y, tuple) else (batch.y,))]
+def bytes_of(pieces: Pieces) -> int:
+    """Return the bytes of the arrays that a worker is given, about."""
+    arrays: list[Any] = []
+    for batch in pieces.values():
+        arrays += [batch.x, *(batch.y if isinstance(batch.y, tuple) else (batch.y,))]
     return sum(getattr(array, "nbytes", 0) for array in arrays)
 
 
@@ -168,17 +170,24 @@ class Load:
     states: Mapping[int, LayerState]
 
 
+Following: TypeAlias = (
+    "Sequence[MicroBatch] | Callable[[], Sequence[MicroBatch]] | None"
+)
+"""The micro-batches of the next step, or what returns them."""
+Pieces = dict[tuple[int, int, int], MicroBatch]
+"""What a worker is given of a batch, by copy, stage and micro-batch."""
+
+
 @dataclass(frozen=True)
 class Assignment:
-    """What one worker has to do in a step, and what it is given for it."""
+    """What one worker has to do in a step, and what it begins with."""
 
     worker: int
     """Its number in the plan."""
     operations: tuple[Operation, ...]
-    batches: Mapping[tuple[int, int, int], MicroBatch]
-    """By copy, stage and micro-batch: of those that need something of it."""
-    load: Load | None = None
-    """None where the worker has its layers from the step before."""
+    load: Any = None
+    """A `Load` or a future of one; None where the worker has its layers from the step
+    before."""
     holds: str = ""
     """The attempt whose outcome it has then."""
 
@@ -246,33 +255,26 @@ class StepResult:
     """By copy and stage, the most micro-batches held at a time."""
 
 
-def assignments(
-    plan: StepPlan,
-    lists: Sequence[Sequence[Operation]],
-    micro_batches: Sequence[MicroBatch],
-) -> list[Assignment]:
-    """Return what each worker has to do."""
+def pieces_of(
+    plan: StepPlan, micro_batches: Sequence[MicroBatch], workers: int
+) -> list[Pieces]:
+    """Return what each of so many workers needs of a batch."""
     found = []
-    for worker, operations in enumerate(lists):
+    for worker in range(workers):
         needed = {}
         for copy, stage in plan.shape.slots_of(worker):
             for m in range(plan.shape.micro_batches):
                 batch = micro_batches[plan.number(copy, m)]
                 needed[copy, stage, m] = of_stage(batch, plan.cut, stage)
-        found.append(Assignment(worker, tuple(operations), needed))
+        found.append(needed)
     return found
 
 
-def loaded_with(
-    given: Assignment,
-    plan: StepPlan,
-    program: PipelineProgram,
-    states: Sequence[LayerState],
-) -> Assignment:
-    """Return an assignment that begins with the states of a worker's layers."""
-    stages = {stage for _, stage in plan.shape.slots_of(given.worker)}
+def load_of(plan: StepPlan, load: Load, worker: int) -> Load:
+    """Return what a worker needs of a model: the states of its layers."""
+    stages = {stage for _, stage in plan.shape.slots_of(worker)}
     numbers = [i for stage in sorted(stages) for i in plan.cut.layers(stage)]
-    return replace(given, load=Load(program, {i: states[i] for i in numbers}))
+    return Load(load.program, {i: load.states[i] for i in numbers})
 
 
 def as_array(value: Any) -> Any:
