@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from daskgnn.pipeline.cuts import Cut
     from daskgnn.pipeline.program import LayerState, PipelineProgram
     from daskgnn.pipeline.schedules import Operation, Shape
+    from daskgnn.train.minibatches import Minibatch
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ class MicroBatch:
     """What layers take besides, by their number: a graph's blocks, for instance."""
     targets: int | None = None
     """Rows that the loss is a mean of, where they are not those of `x`."""
+
+    @classmethod
+    def of(cls, minibatch: Minibatch) -> MicroBatch:
+        """Return a minibatch of a graph as a micro-batch: each layer has its block.
+
+        Parameters
+        ----------
+        minibatch : Minibatch
+            What `daskgnn.Minibatches` yields.
+        """
+        blocks = {i: (block,) for i, block in enumerate(minibatch.blocks)}
+        x, y = as_array(minibatch.x), as_array(minibatch.labels)
+        return cls(x, y, blocks, len(minibatch.seeds))
 
     @property
     def rows(self) -> int:

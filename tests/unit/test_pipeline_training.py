@@ -1,6 +1,7 @@
 """A pipeline in this process: gradients, schedules, checkpoints."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from pipelines import batch, model, pipeline, trained
 from torch import nn
 from torch.nn import functional
 
+import daskgnn
 from daskgnn import nn as gnn
 from daskgnn.errors import CheckpointError, InputError, ModelError, TrainingError
 from daskgnn.pipeline import MicroBatch, Pipeline
@@ -172,6 +174,22 @@ def test_graph_layers_take_their_blocks():
     loss(model(x, [block, block]), y).backward()
     for p, q in zip(model.parameters(), run.module().parameters(), strict=True):
         assert torch.allclose(p - p.grad, q, atol=1e-6)
+
+
+def test_minibatches_of_a_graph_are_micro_batches(small_path):
+    graph = daskgnn.open_graph(small_path, 1)
+    torch.manual_seed(0)
+    model = gnn.GraphSAGE(graph.num_features, 8, graph.num_classes, 2, dropout=0.5)
+    found = []
+    for way in ({"stages": 1}, {"device_map": {"layer.0": 0, "layer.1": 1}}):
+        batches = iter(graph.minibatches([5, 5], batch_size=16))
+        loss, how = functional.cross_entropy, {"micro_batches": 2, "client": None}
+        run = Pipeline(model, loss, **how, **way)
+        for _ in range(2):
+            run.step_on([MicroBatch.of(next(batches)) for _ in range(2)])
+        found.append(run.params_sha256)
+    assert found[0] == found[1]
+    pickle.loads(pickle.dumps(MicroBatch.of(next(batches))))
 
 
 def test_a_loss_that_is_not_finite_stops_it():
