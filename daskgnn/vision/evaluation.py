@@ -75,7 +75,10 @@ class Trained:
 def score_batch(
     trained: Trained, pixels: Pixels, labels: np.ndarray, ids: np.ndarray
 ) -> BatchScore:
-    """Read images and score them."""
+    """Read images and score them: a task's function.
+
+    `pixels` reads these images alone, in order.
+    """
     began = time.perf_counter()
     batch = read_batch(pixels, labels, ids)
     with LOCK, computing(trained.threads), torch.no_grad():
@@ -114,7 +117,7 @@ def score_split(
                 found += client.get(graph, [k for k in graph if k[0] == "score"])
                 continue
         for ids in piece:
-            found.append(score_batch(trained, images.pixels, images.labels[ids], ids))
+            found.append(score_batch(trained, *_asked(images, ids)))
     return found
 
 
@@ -122,16 +125,17 @@ def _graph(
     trained: Trained, images: ImageSet, batches: list[np.ndarray]
 ) -> dict[Any, Any]:
     """Return tasks that score batches."""
-    model, source = ("trained",), ("pixels",)
-    nodes: dict[Any, Any] = {
-        model: DataNode(model, trained),
-        source: DataNode(source, images.pixels),
-    }
+    model = ("trained",)
+    nodes: dict[Any, Any] = {model: DataNode(model, trained)}
     for number, ids in enumerate(batches):
         key = ("score", trained.weights.digest()[:16], number, int(ids[0]))
-        given = TaskRef(model), TaskRef(source), images.labels[ids], ids
-        nodes[key] = Task(key, score_batch, *given)
+        nodes[key] = Task(key, score_batch, TaskRef(model), *_asked(images, ids))
     return nodes
+
+
+def _asked(images: ImageSet, ids: np.ndarray) -> tuple[Pixels, np.ndarray, np.ndarray]:
+    """Return what `score_batch` is given of a set."""
+    return images.pixels.only(ids), images.labels[ids], ids
 
 
 def total(scores: Iterator[BatchScore] | list[BatchScore]) -> BatchScore:

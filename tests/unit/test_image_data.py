@@ -238,6 +238,9 @@ def test_folders_of_images(photos):
     assert pixels.shape == (3, 3, 16, 16)
     assert pixels[0, :, 5, 5].tolist() == [1, 2, 3]
     assert np.abs(pixels[1].astype(int) - [[[200]], [[0]], [[0]]]).max() < 12  # JPEG
+    some = pickle.loads(pickle.dumps(found.pixels.only(np.array([4, 0, 2]))))
+    assert np.array_equal(some.read(np.arange(3)), pixels)
+    assert len(some) == len(some.names) == 3
     assert load_images(photos).pixels.shape == (3, 224, 224)
     flat = load_images(photos / "train", image_size=16)
     assert flat.splits.keys() == {"train"}

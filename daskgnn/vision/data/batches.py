@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask.task_spec import DataNode, Task, TaskRef
+from dask.task_spec import Task
 
 from daskgnn.errors import InputError
 from daskgnn.kernels.counter import DROPOUT, PERMUTATION, derive_key, keys_below
@@ -118,12 +118,12 @@ def read_batch(
     ids: np.ndarray,
     how: tuple[int, np.uint64, Changes] = (0, np.uint64(0), NOTHING),
 ) -> ImageBatch:
-    """Read images, and change them as their ids say.
+    """Read images, and change them as their ids say: a task's function.
 
     Parameters
     ----------
     pixels
-        Where they are read.
+        Reads these images alone, in order.
     labels
         Theirs.
     ids
@@ -132,7 +132,7 @@ def read_batch(
         The step's key, the epoch's key, and what may be done to an image.
     """
     key, epoch, changes = how
-    x = image_values(pixels.read(ids), ids, epoch, changes)
+    x = image_values(pixels.read(np.arange(len(ids))), ids, epoch, changes)
     return ImageBatch(x, labels, ids, key)
 
 
@@ -145,10 +145,7 @@ class Batches:
 
     def read(self, epoch: int, step: int) -> list[ImageBatch]:
         """Read the micro-batches of a step in this process."""
-        return [
-            read_batch(self.images.pixels, self.images.labels[ids], ids, how)
-            for ids, how in self._asked(epoch, step)
-        ]
+        return [read_batch(*given) for given in self._asked(epoch, step)]
 
     def graph(
         self, name: str, epoch: int, steps: Iterable[int]
@@ -163,24 +160,24 @@ class Batches:
         steps
             Numbers of steps, counted from the epoch's begin.
         """
-        source = (f"pixels-{name}",)
-        graph: dict[Any, Any] = {source: DataNode(source, self.images.pixels)}
+        graph: dict[Any, Any] = {}
         keys: list[list[Any]] = []
         for step in steps:
             keys.append([])
-            for m, (ids, how) in enumerate(self._asked(epoch, step)):
+            for m, given in enumerate(self._asked(epoch, step)):
                 key = (f"images-{name}", epoch, step, m)
-                labels = self.images.labels[ids]
-                graph[key] = Task(key, read_batch, TaskRef(source), labels, ids, how)
+                graph[key] = Task(key, read_batch, *given)
                 keys[-1].append(key)
         return graph, keys
 
-    def _asked(
-        self, epoch: int, step: int
-    ) -> list[tuple[np.ndarray, tuple[int, np.uint64, Changes]]]:
-        plan = self.plan
+    def _asked(self, epoch: int, step: int) -> list[tuple[Any, ...]]:
+        """Return what `read_batch` is given for each micro-batch of a step."""
+        plan, images = self.plan, self.images
         how = plan.key(epoch, step), epoch_key(plan.seed, epoch), plan.changes
-        return [(ids, how) for ids in plan.micro(epoch, step)]
+        return [
+            (images.pixels.only(ids), images.labels[ids], ids, how)
+            for ids in plan.micro(epoch, step)
+        ]
 
 
 def in_batches(ids: np.ndarray, size: int) -> list[np.ndarray]:

@@ -56,6 +56,11 @@ class FilePixels(Pixels):
             out[place] = self._image(int(i))
         return out
 
+    def only(self, ids: np.ndarray) -> Pixels:
+        """Return what reads some of the files."""
+        names, grey = [self.names[i] for i in ids], self.shape[0] == 1
+        return FilePixels(self.root, names, self.size, grey=grey)
+
     def damaged(self, ids: np.ndarray) -> list[tuple[int, str]]:
         """Read the images with the ids; return those that cannot be."""
         found = []

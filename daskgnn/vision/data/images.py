@@ -47,6 +47,8 @@ class Pixels:
     (2, 1, 4, 4)
     >>> Grey().damaged(np.array([3, 7]))
     []
+    >>> len(Grey().only(np.array([3, 7])))
+    2
     """
 
     shape: tuple[int, int, int]
@@ -101,9 +103,38 @@ class Pixels:
         """
         return []
 
+    def only(self, ids: np.ndarray) -> Pixels:
+        """Return what reads some of the images alone: what a task is given.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray
+            int64 [n], which ones.
+
+        Returns
+        -------
+        Pixels
+            Whose image *i* is that of ``ids[i]``.
+        """
+        return _Chosen(self, ids)
+
+
+class _Chosen(Pixels):
+    """Some of the images of a source that is small itself."""
+
+    def __init__(self, source: Pixels, ids: np.ndarray) -> None:
+        self.source, self.ids, self.shape = source, ids, source.shape
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Return images by their places among those chosen."""
+        return self.source.read(self.ids[ids])
+
 
 class ArrayPixels(Pixels):
-    """Pixels in memory, for small sets: they travel with whatever needs them.
+    """Pixels in memory; those of a batch travel to the task that needs them.
 
     Parameters
     ----------
@@ -139,6 +170,10 @@ class ArrayPixels(Pixels):
     def read(self, ids: np.ndarray) -> np.ndarray:
         """Return the images with the ids."""
         return self.pixels[ids]
+
+    def only(self, ids: np.ndarray) -> Pixels:
+        """Return some of the images."""
+        return ArrayPixels(self.pixels[ids])
 
     def digest(self) -> str:
         """Return a hash of the pixels."""

@@ -1,0 +1,17 @@
+"""A small Vision GNN on Fashion-MNIST, in two stages on two workers."""
+
+import pytest
+
+from daskgnn.vision import evaluate, train
+
+pytestmark = [pytest.mark.slow, pytest.mark.data]
+
+
+@pytest.mark.timeout(5400)
+def test_a_small_model_in_two_stages_is_right_nine_times_in_ten(data_dir, tmp_path):
+    given = {"data": "fashion-mnist", "data_dir": str(data_dir), "stages": 2}
+    summary = train({**given, "workers": 2, "out": str(tmp_path / "run")})
+    assert summary["num_parameters"] <= 1_000_000
+    assert summary["test_accuracy"] >= 0.90
+    found = evaluate(tmp_path / "run", data_dir=str(data_dir))
+    assert found["accuracy"] == summary["test_accuracy"]
