@@ -57,6 +57,8 @@ class SparseRows:
     >>> x = SparseRows.from_csr([0, 2, 3], [0, 3, 1], [1.0, 2.0, 3.0], num_columns=4)
     >>> x.shape, len(x), x.dtype
     (torch.Size([2, 4]), 2, torch.float32)
+    >>> x.ndim, x.dim(), x.size(1)
+    (2, 2, 4)
     >>> x.to_dense()
     tensor([[1., 0., 0., 2.],
             [0., 3., 0., 0.]])
@@ -67,10 +69,12 @@ class SparseRows:
     (torch.Size([2, 8]), torch.Size([1, 4]))
     >>> x.dense_nbytes
     32
+    >>> x.linear(torch.ones(8, 4)).shape
+    torch.Size([2, 8])
     >>> x.relu()
     Traceback (most recent call last):
         ...
-    daskgnn.errors.ModelError: the features are sparse, and SparseRows has no relu: ...
+    daskgnn.nn.sparse.DenseRowsNeeded: the features are sparse, and SparseRows has no relu: ...
     """
 
     device = torch.device("cpu")
@@ -123,7 +127,7 @@ class SparseRows:
 
     @property
     def ndim(self) -> int:
-        """Always 2."""
+        """Number of dimensions, 2."""
         return 2
 
     @property
@@ -132,12 +136,12 @@ class SparseRows:
         return 4 * len(self.rows) * self.table.shape[1]
 
     def dim(self) -> int:
-        """Return 2.
+        """Return the number of dimensions.
 
         Returns
         -------
         int
-            As `ndim`.
+            2.
         """
         return 2
 
@@ -192,6 +196,11 @@ class SparseRows:
         -------
         torch.Tensor
             [n, H], differentiable in both.
+
+        Raises
+        ------
+        ModelError
+            If the weights are for another number of columns.
         """
         if weight.dim() != 2 or weight.shape[1] != self.shape[1]:
             raise ModelError(
