@@ -52,7 +52,7 @@ def run_side(
     malloc
         A key of `MALLOC`.
     tree
-        A checkout whose package is used.
+        A checkout whose package and script are used; by default this one.
 
     Raises
     ------
@@ -63,13 +63,15 @@ def run_side(
         for name, value in os.environ.items()
         if not name.startswith(_OF_MALLOC)
     }
+    path = Path(__file__).with_name(script)
     if tree is not None:
+        path = Path(tree, "benchmarks", script)
         paths = [tree, environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name(script))],
+            [sys.executable, str(path)],
             env={
                 **environment,
                 **MALLOC[malloc],
