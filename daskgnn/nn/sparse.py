@@ -289,7 +289,7 @@ class SparseRows:
         return refuse(_first(args, cls), name)
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
+        if name.startswith("__") or name in ("table", "rows"):
             raise AttributeError(name)
         refuse(self, name)
 

@@ -66,7 +66,7 @@ def _stay(
     except DenseRowsNeeded as error:
         if given:
             raise
-        warnings.warn(f"{first_line(error)}; rows are made dense now", stacklevel=3)
+        warnings.warn(f"{first_line(error)}; rows are made dense now", stacklevel=4)
         return False
     except Exception:
         # It fails on dense rows, too, with the message that is meant for it.
