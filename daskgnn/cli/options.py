@@ -110,7 +110,7 @@ def settings_of(options: dict[str, Option]) -> Callable[[Command], Command]:
 
 def _setting(name: str, option: Option) -> Callable[[Command], Command]:
     flag = option.flag if isinstance(option.flag, str) else _flag(name)
-    if option.kind == "switch" and not option.optional:
+    if option.kind == "switch":
         flag = f"{flag}/--no-{flag[2:]}"
     attrs: dict[str, Any] = {"default": None}
     if name == "data_dir":
