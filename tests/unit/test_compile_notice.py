@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from training import planted_graph, run_forked, small_sage, stored, trainer
 
-from daskgnn.train import warmup
+from daskgnn.train import deployment, warmup
 from daskgnn.train.persist.recorder import Silent
 
 RUN = """
@@ -125,7 +125,7 @@ def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
     for skip in (False, True):
         with monkeypatch.context() as patch:
             if skip:
-                patch.setattr(warmup, "_tiny_window", None)
+                patch.setattr(deployment, "warm_up_everywhere", lambda *_: None)
             own = trainer(path, 2, None, batch_size=25)
             own.fit(1)
             shas.append(own.params_sha256)
