@@ -61,7 +61,10 @@ def test_any_workers_and_both_forms_have_the_same_bits(small_path, cluster, text
     assert bits(small_path, text, cluster(1), steps="tasks") == expected
 
 
-@pytest.mark.parametrize("text", ["neighbor", *NAMED, *OTHER_KINDS])
+WARMED = ["neighbor", *NAMED, *OTHER_KINDS]
+
+
+@pytest.mark.parametrize("text", mostly_slow(WARMED, "labor", TEXTS["cluster"]))
 def test_kernels_are_warmed_up_with_what_the_run_samples(small_path, text):
     """A step on the made-up graph has arrays of the kinds that the run's have."""
     run = sampled(small_path, text)

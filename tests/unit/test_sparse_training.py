@@ -56,7 +56,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", mostly_slow(MODELS, "mean", "gat"))
 def test_a_run_is_that_on_dense_rows(path, name):
     runs = []
     for sparse in (True, False):
