@@ -69,31 +69,44 @@ def trainer_of(
 def measure_labor(
     work: Workload, path: str, repeats: int, steps: int
 ) -> list[dict[str, Any]]:
-    """Return a row a sampler."""
-    rows: dict[str, dict[str, Any]] = {}
+    """Return a row for each thing that is measured of both samplers."""
+    names = ("neighbor", "labor")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with own_cluster(PARTS) as client:
-        names = ("neighbor", "labor")
         runs = {n: trainer_of(work, path, client, n, FAN_OUT) for n in names}
-        found: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(repeats):
             for name, run in runs.items():
-                step = run.profile(steps).to_dict()["wall_ms"]
-                found[name].append(1000 * BATCH / step)
-    for name in names:
-        local = trainer_of(work, path, None, name, FAN_OUT)
-        told = of_steps(local, 4)
-        rows[name] = {
-            "sampler": name,
-            "seeds/s": float(np.median(found[name])),
-            "input nodes a step": told["input_nodes"],
-            "remote MB a step": told["remote_bytes"] / 1e6,
-            "remote rows a step": told["remote_rows"],
+                found[name].append(_times(run.profile(steps).to_dict()))
+    told = {n: of_steps(trainer_of(work, path, None, n, FAN_OUT), 4) for n in names}
+    sides = {
+        name: {
+            **{
+                k: float(np.median([t[k] for t in found[name]])) for k in found[name][0]
+            },
+            "input nodes a step": told[name]["input_nodes"],
+            "remote rows a step": told[name]["remote_rows"],
+            "remote MB a step": told[name]["remote_bytes"] / 1e6,
         }
-    base = rows["neighbor"]
-    for row in rows.values():
-        for name in [n for n in row if n != "sampler" and "ratio" not in n]:
-            row[f"ratio of {name}"] = row[name] / base[name] if base[name] else 0.0
-    return list(rows.values())
+        for name in names
+    }
+    base, labor = (sides[name] for name in names)
+    return [
+        {"": what, "neighbor": base[what], "labor": labor[what]}
+        | {"ratio": labor[what] / base[what] if base[what] else 0.0}
+        for what in base
+    ]
+
+
+def _times(profile: dict[str, Any]) -> dict[str, float]:
+    """Return seeds a second, and what a part's step takes, in CPU ms."""
+    ahead, lines = profile["ahead"]["lines"], profile["lines"]
+    return {
+        "seeds/s": 1000 * BATCH / profile["wall_ms"],
+        "sample CPU ms": ahead["sample"]["cpu_ms"],
+        "gather CPU ms": ahead["gather"]["cpu_ms"],
+        "forward CPU ms": lines["forward"]["cpu_ms"],
+        "backward CPU ms": lines["backward"]["cpu_ms"],
+    }
 
 
 def test_batches(path: str) -> daskgnn.Minibatches:

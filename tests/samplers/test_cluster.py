@@ -15,6 +15,7 @@ from training import hub_graph, hub_weights, planted_graph, stored
 
 import daskgnn
 from daskgnn.errors import InputError
+from daskgnn.kernels.induced import member_words, nodes_between
 from daskgnn.kernels.targets import Targets
 from daskgnn.nn import Block
 from daskgnn.sampling import GraphStats
@@ -219,3 +220,21 @@ def test_targets_must_be_the_training_nodes():
     some = graph.splits["train"][1:]
     with pytest.raises(InputError, match="the graph's training split"):
         sampler.steps(Targets(some, some[:, None]), 0, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_sets_of_nodes_are_those_of_plain_numpy(dtype):
+    bounds = np.array([0, 3, 3, 70, 200])
+    for members in ([], [1], [0, 3], [0, 1, 2]):
+        runs = [np.arange(bounds[m], bounds[m + 1]) for m in members]
+        expected = np.concatenate([np.empty(0, np.int64), *runs])
+        found = nodes_between(bounds, np.array(members, np.int64), np.dtype(dtype))
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, expected)
+        words = member_words(found, 200)
+        bits = np.unpackbits(
+            words[:, 0].copy().view(np.uint8), bitorder="little", count=200
+        )
+        np.testing.assert_array_equal(np.flatnonzero(bits), expected)
+        before = np.searchsorted(expected, 64 * np.arange(4))
+        np.testing.assert_array_equal(words[:, 1], before)
