@@ -192,19 +192,24 @@ def scheduler_id(address: str, security: Any = None) -> str | None:
         return None
 
 
-def begin_gather(client: Any, futures: Any) -> ConcurrentFuture[Any]:
+def begin_gather(
+    client: Any, futures: Any, *, direct: bool | None = None
+) -> ConcurrentFuture[Any]:
     """Have results brought here; who stops waiting for them does not cancel that.
 
     Parameters
     ----------
     futures
         One, or a list of them.
+    direct : bool, optional
+        Whether they come from workers without a way through the scheduler; by default
+        what the client does.
 
     `distributed.Future.result` with a timeout cancels. If that comes before the gather
     has begun, all later ones of the same client are cancelled too (distributed 2026.8):
     a busy machine is enough.
     """
-    coming = client.gather(futures, asynchronous=True)
+    coming = client.gather(futures, direct=direct, asynchronous=True)
     return asyncio.run_coroutine_threadsafe(coming, client.loop.asyncio_loop)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -25,14 +27,20 @@ from daskgnn.dataflow.steps.peers import Gang, PeerLost
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
 from daskgnn.pipeline.operations import OperationGraph
-from daskgnn.pipeline.plan import assignments, loaded_with
+from daskgnn.pipeline.plan import Assignment, bytes_of, load_of, pieces_of
 from daskgnn.pipeline.run import forget_run, run_worker_step, states_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daskgnn.pipeline.plan import Assignment, MicroBatch, StepPlan, WorkerOutcome
-    from daskgnn.pipeline.program import LayerState, PipelineProgram
+    from daskgnn.pipeline.plan import (
+        Following,
+        Load,
+        MicroBatch,
+        StepPlan,
+        WorkerOutcome,
+    )
+    from daskgnn.pipeline.program import LayerState
     from daskgnn.pipeline.schedules import Operation
 
 _POLL_SECONDS = 0.25
@@ -40,6 +48,8 @@ _POLL_SECONDS = 0.25
 _PINNED: dict[str, Any] = {"allow_other_workers": False, "priority": 200}
 _FORM_SECONDS = 120.0
 """How long workers wait for each other at first: they load layers meanwhile."""
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether there are more workers."""
 _STEP_SECONDS = 600.0
 """How long one waits for an operation of another."""
 _SENT_APART = 256_000
@@ -68,7 +78,11 @@ class PipelineCluster:
         """Those that have layers loaded, by their number in the last plan."""
         self._holds = ""
         """The attempt whose outcome these are."""
-        self._scattered: list[Any] = []
+        self._direct = True
+        """Whether workers can be reached from here."""
+        self._placed = -math.inf
+        self._ahead: tuple[Any, list[str], list[Any]] | None = None
+        """A batch that was sent before its step: to whom, and what stands for it."""
 
     def _connect(self, client: Any) -> None:
         self.client, self.address = client, client.scheduler.address
@@ -90,7 +104,10 @@ class PipelineCluster:
         NoWorkerError
             If there is none in time.
         """
+        if self.has_layers() and time.monotonic() - self._placed < _LOOK_SECONDS:
+            return len(self.addresses)
         self.watch.wait()
+        self._placed = time.monotonic()
         usable = self.workers.usable
         kept = [address for address in self.addresses if address in usable]
         others = [address for address in usable if address not in kept]
@@ -102,9 +119,9 @@ class PipelineCluster:
         plan: StepPlan,
         lists: Sequence[Sequence[Operation]],
         batches: Sequence[MicroBatch],
-        program: PipelineProgram,
-        states: Sequence[LayerState] | None,
+        load: Load | None,
         *,
+        following: Following,
         by_operation: bool,
     ) -> list[WorkerOutcome] | None:
         """Run a step; None if it was dropped, and workers have to load layers again.
@@ -114,27 +131,58 @@ class PipelineCluster:
         plan : StepPlan
         lists : sequence
             The operations of each worker.
-        states : sequence or None
-            Of all layers before the step; None where workers have them.
+        load : Load or None
+            All layers before the step; None where workers have them.
+        following : sequence of MicroBatch or callable, optional
+            What the next step is to be given: sent while this one runs.
         by_operation : bool
             Whether each operation is a task.
         """
-        given = assignments(plan, lists, batches)
-        if states is None:
-            given = [replace(each, holds=self._holds) for each in given]
-        else:
-            given = [loaded_with(each, plan, program, states) for each in given]
         submit = self._operations if by_operation else self._gang
         try:
-            outcomes = self._results(submit(plan, given))
+            pieces = self._sent_before(batches) or self._sent(plan, batches)
+            given = self._given(plan, lists, load)
+            futures = submit(plan, given, pieces)
+            if following is not None:
+                then = following() if callable(following) else following
+                sent = self._sent(plan, then)
+                self._ahead = then, list(self.addresses), sent
+            outcomes = self._results(futures)
         except _GONE:
             outcomes = None
-        self._scattered = []
         if outcomes is None:
             self.drop()
             return None
         self._held_by, self._holds = list(self.addresses), plan.attempt
         return outcomes
+
+    def _given(
+        self,
+        plan: StepPlan,
+        lists: Sequence[Sequence[Operation]],
+        load: Load | None,
+    ) -> list[Assignment]:
+        """Return what each worker has to do, and begins with."""
+        if load is None:
+            pairs = enumerate(lists)
+            return [Assignment(i, tuple(o), holds=self._holds) for i, o in pairs]
+        loads = [load_of(plan, load, i) for i in range(len(lists))]
+        large = sum(s.nbytes for each in loads for s in each.states.values())
+        sent = self._scattered(loads) if large >= _SENT_APART else loads
+        return [Assignment(i, tuple(o), sent[i]) for i, o in enumerate(lists)]
+
+    def _sent_before(self, batches: Sequence[MicroBatch]) -> list[Any] | None:
+        """Return what stands for a batch that was sent ahead, if it is there."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead[0] is not batches or ahead[1] != self.addresses:
+            return None
+        return ahead[2]
+
+    def _sent(self, plan: StepPlan, batches: Sequence[MicroBatch]) -> list[Any]:
+        """Send what is large of a batch; return what stands for each worker's."""
+        pieces = pieces_of(plan, batches, len(self.addresses))
+        large = sum(map(bytes_of, pieces)) >= _SENT_APART
+        return self._scattered(pieces) if large else list(pieces)
 
     def has_layers(self) -> bool:
         """Return whether the workers that were placed have their layers loaded."""
@@ -165,22 +213,27 @@ class PipelineCluster:
             return None
         return {i: state for each in found for i, state in each.items()}
 
-    def _gang(self, plan: StepPlan, given: list[Assignment]) -> list[Any]:
+    def _gang(
+        self, plan: StepPlan, given: list[Assignment], pieces: list[Any]
+    ) -> list[Any]:
         """Submit one task a worker."""
         members = tuple((address, ()) for address in self.addresses)
         gang = Gang(plan.attempt, members, _FORM_SECONDS, _STEP_SECONDS)
         tasks: dict[Any, Any] = {}
         keys = []
-        for each in given:
+        for each, mine in zip(given, pieces, strict=True):
             key = ("pipeline", plan.run, plan.step, plan.attempt, each.worker)
-            add_task(tasks, key, run_worker_step, plan, gang, self._apart(each))
+            work = plan, gang, replace(each, load=None), mine, each.load
+            add_task(tasks, key, run_worker_step, *work)
             keys.append(key)
         addresses = list(self.addresses)
         return send(self.client, tasks, keys, lambda key: addresses[key[-1]], **_PINNED)
 
-    def _operations(self, plan: StepPlan, given: list[Assignment]) -> list[Any]:
+    def _operations(
+        self, plan: StepPlan, given: list[Assignment], pieces: list[Any]
+    ) -> list[Any]:
         """Submit one task an operation."""
-        graph = OperationGraph(plan, given, [self._apart(each) for each in given])
+        graph = OperationGraph(plan, given, pieces)
         addresses, home, order = list(self.addresses), graph.home, graph.order
         # Of two that are ready on a worker, the one that comes first in its list.
         first = _PINNED["priority"] + len(order)
@@ -193,17 +246,25 @@ class PipelineCluster:
             **how,
         )
 
-    def _apart(self, given: Assignment) -> Any:
-        """Send much data to its worker directly; return what stands for it."""
-        size = sum(batch.nbytes for batch in given.batches.values())
-        if given.load is not None:
-            size += sum(state.nbytes for state in given.load.states.values())
-        if size < _SENT_APART:
-            return given
-        where = [self.addresses[given.worker]]
-        future = self.client.scatter(given, workers=where, direct=True, hash=False)
-        self._scattered.append(future)
-        return future
+    def _scattered(self, values: list[Any]) -> list[Any]:
+        """Send each worker a value directly; return what stands for each."""
+        if not self._direct:
+            return values
+
+        async def scatter() -> list[Any]:
+            how = {"direct": True, "hash": False, "asynchronous": True}
+            pairs = zip(values, self.addresses, strict=True)
+            return await asyncio.gather(
+                *(self.client.scatter(v, workers=[a], **how) for v, a in pairs)
+            )
+
+        try:
+            found: list[Any] = self.client.sync(scatter)
+        except (OSError, TimeoutError):
+            if not self._lost_one():
+                self._direct = False  # from here they cannot be reached
+            raise
+        return found
 
     def _results(self, futures: list[Any]) -> list[Any] | None:
         """Wait for all results; None if one is lost or was not computed.
@@ -222,7 +283,7 @@ class PipelineCluster:
                 return None
             if not done and self._lost_one():
                 return None
-        coming = begin_gather(self.client, futures)
+        coming = begin_gather(self.client, futures, direct=self._direct)
         while not concurrent.futures.wait([coming], _POLL_SECONDS).done:
             if self._lost_one():
                 return None

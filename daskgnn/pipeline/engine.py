@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from daskgnn.errors import TrainingError
 from daskgnn.pipeline.layermodel import LoadedStages
-from daskgnn.pipeline.plan import StepPlan, assignments
+from daskgnn.pipeline.plan import Assignment, Load, StepPlan, pieces_of
 from daskgnn.pipeline.run import run_here
 from daskgnn.pipeline.schedules import (
     FORWARD,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from daskgnn.pipeline.build import Built
     from daskgnn.pipeline.cluster import PipelineCluster
-    from daskgnn.pipeline.plan import MicroBatch, WorkerOutcome
+    from daskgnn.pipeline.plan import Following, MicroBatch, WorkerOutcome
     from daskgnn.pipeline.program import LayerState
     from daskgnn.pipeline.settings import PipelineSettings
 
@@ -45,7 +45,7 @@ _TRIES = 10
 class _Later:
     """A step after the state that is kept."""
 
-    batches: list[MicroBatch]
+    batches: Sequence[MicroBatch]
     lr: float | None
 
 
@@ -81,6 +81,7 @@ class Engine:
         self.cut, self.program = built.cut, built.program
         self.done = 0
         """Steps done."""
+        self._schedules: dict[int, tuple[Shape, list[list[Operation]]]] = {}
         self.restore(0, built.states)
 
     def restore(self, step: int, states: list[LayerState]) -> None:
@@ -89,9 +90,17 @@ class Engine:
         self._loaded = LoadedStages(self.program, dict(enumerate(states)))
 
     def advance(
-        self, batches: list[MicroBatch], lr: float | None
+        self,
+        batches: Sequence[MicroBatch],
+        lr: float | None,
+        following: Following = None,
     ) -> tuple[list[WorkerOutcome], int]:
         """Do the next step; return its outcomes, and how many were done again.
+
+        Parameters
+        ----------
+        following : sequence of MicroBatch or callable, optional
+            What the step after it is to be given.
 
         Raises
         ------
@@ -99,16 +108,24 @@ class Engine:
             If the loss is not finite. The state is that before the step.
         """
         plan, lists = self.plan(self.done, batches, 1, lr)
-        (given,) = assignments(plan, lists, batches)
-        outcome = run_here(self._loaded, plan, given)
+        outcome = self._run_here(plan, lists, batches)
         self.done += 1
         return [outcome], 0
 
-    def outputs(self, batches: list[MicroBatch]) -> list[np.ndarray]:
+    def _run_here(
+        self,
+        plan: StepPlan,
+        lists: list[list[Operation]],
+        batches: Sequence[MicroBatch],
+    ) -> WorkerOutcome:
+        (operations,), (pieces,) = lists, pieces_of(plan, batches, 1)
+        given = Assignment(0, tuple(operations))
+        return run_here(self._loaded, plan, given, pieces)
+
+    def outputs(self, batches: Sequence[MicroBatch]) -> list[np.ndarray]:
         """Return the outputs of micro-batches in evaluation."""
         plan, lists = self.forward_plan(batches, 1)
-        (given,) = assignments(plan, lists, batches)
-        return _in_order([run_here(self._loaded, plan, given)])
+        return _in_order([self._run_here(plan, lists, batches)])
 
     def states(self) -> list[LayerState]:
         """Return the states of all layers as they are now."""
@@ -120,8 +137,11 @@ class Engine:
     ) -> tuple[StepPlan, list[list[Operation]]]:
         """Return a step's plan, and what each of so many workers does."""
         how, cut = self.settings, self.cut
-        where = assign(how.schedule, cut.stages, how.copies, workers, cut.devices)
-        shape = Shape(how.schedule, cut.stages, how.micro_batches, where)
+        if workers not in self._schedules:
+            where = assign(how.schedule, cut.stages, how.copies, workers, cut.devices)
+            shape = Shape(how.schedule, cut.stages, how.micro_batches, where)
+            self._schedules[workers] = shape, make_schedule(shape)
+        shape, lists = self._schedules[workers]
         plan = StepPlan(
             self.run,
             step,
@@ -134,7 +154,7 @@ class Engine:
             how.recompute,
             how.half,
         )
-        return plan, make_schedule(shape)
+        return plan, lists
 
     def forward_plan(
         self, batches: Sequence[MicroBatch], workers: int
@@ -167,6 +187,7 @@ class ClusterEngine(Engine):
         run: str,
     ) -> None:
         self.cluster = cluster
+        self._following: Following = None
         super().__init__(settings, built, run)
 
     def restore(self, step: int, states: list[LayerState]) -> None:
@@ -180,9 +201,13 @@ class ClusterEngine(Engine):
         self.cluster.drop()
 
     def advance(
-        self, batches: list[MicroBatch], lr: float | None
+        self,
+        batches: Sequence[MicroBatch],
+        lr: float | None,
+        following: Following = None,
     ) -> tuple[list[WorkerOutcome], int]:
         """Do the next step, and those again whose outcome is lost."""
+        self._following = following
         self.kept.later.append(_Later(batches, lr))
         try:
             return self._catch_up(returns_state=False)
@@ -258,15 +283,21 @@ class ClusterEngine(Engine):
         self,
         plan: StepPlan,
         lists: list[list[Operation]],
-        batches: list[MicroBatch],
+        batches: Sequence[MicroBatch],
         *,
         returns_state: bool = False,
     ) -> list[WorkerOutcome] | None:
         plan = replace(plan, returns_state=returns_state)
-        states = None if self.cluster.has_layers() else self.kept.states
-        by_operation = self.settings.form == "operations"
+        load = None
+        if not self.cluster.has_layers():
+            load = Load(self.program, dict(enumerate(self.kept.states)))
         return self.cluster.run_step(
-            plan, lists, batches, self.program, states, by_operation=by_operation
+            plan,
+            lists,
+            batches,
+            load,
+            following=self._following,
+            by_operation=self.settings.form == "operations",
         )
 
     def _place(self) -> int:
@@ -291,8 +322,9 @@ class ClusterEngine(Engine):
         self._forget()
         self.cluster.reconnect()
 
-    def outputs(self, batches: list[MicroBatch]) -> list[np.ndarray]:
+    def outputs(self, batches: Sequence[MicroBatch]) -> list[np.ndarray]:
         """Return the outputs of micro-batches in evaluation."""
+        self._following = None
         for losses in range(_TRIES):
             self._catch_up(returns_state=False)
             workers = self._place()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.pipeline.pipeline import Pipeline
+    from daskgnn.pipeline.plan import MicroBatch
     from daskgnn.train.persist.recorder import Progress
 
 
@@ -36,9 +37,10 @@ def fit(
     losses: list[float] = []
     with Signals() as signals, recorder.written():
         try:
+            source = _Source(pipeline, batch_of, steps)
             for step in range(first, steps):
                 with signals.held():
-                    losses.append(_step(pipeline, recorder, batch_of(step)))
+                    losses.append(_step(pipeline, recorder, source, step))
                     if (step + 1) % checkpoint_every == 0:
                         recorder.save(pipeline.checkpoint())
         except (KeyboardInterrupt, SystemExit):
@@ -66,9 +68,31 @@ def _begun(pipeline: Pipeline, recorder: Recorder, *, resume: bool) -> int:
     return pipeline.steps_done
 
 
-def _step(pipeline: Pipeline, recorder: Recorder, batch: tuple[Any, ...]) -> float:
+class _Source:
+    """The micro-batches of steps, made once each."""
+
+    def __init__(
+        self, pipeline: Pipeline, batch_of: Callable[[int], tuple[Any, ...]], steps: int
+    ) -> None:
+        self._pipeline, self._batch_of, self._steps = pipeline, batch_of, steps
+        self._made: dict[int, tuple[list[MicroBatch], float | None]] = {}
+
+    def given(self, step: int) -> tuple[list[MicroBatch], float | None]:
+        """Return what a step is given, and its learning rate."""
+        if step not in self._made:
+            x, y, *lr = self._batch_of(step)
+            made = self._pipeline.cut_batch(x, y), lr[0] if lr else None
+            self._made = {step - 1: self._made.get(step - 1, made), step: made}
+        return self._made[step]
+
+    def after(self, step: int) -> Callable[[], list[MicroBatch]] | None:
+        """Return what makes the next step's, if there is one."""
+        return None if step + 1 >= self._steps else lambda: self.given(step + 1)[0]
+
+
+def _step(pipeline: Pipeline, recorder: Recorder, source: _Source, step: int) -> float:
     """Do a step and record it; return its loss."""
-    result = pipeline.step(*batch)
+    result = pipeline.step_on(*source.given(step), following=source.after(step))
     if result.redone:
         recorder.event("recovered", step=result.step, steps_redone=result.redone)
     told = {"step": result.step, "loss": result.loss}

@@ -27,6 +27,19 @@ def bubble_share(spans: Sequence[Span]) -> float:
     ----------
     spans : sequence of Span
         Of one step, from its first operation to its last.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from daskgnn.pipeline import Span
+    >>> from daskgnn.pipeline.gantt import bubble_share
+    >>> from daskgnn.pipeline.schedules import Operation
+    >>> first, second = Operation("F", 0, 0, 0), Operation("F", 0, 1, 0)
+    >>> bubble_share([Span(0, first, 0.0, 1.0), Span(1, second, 1.0, 2.0)])
+    0.5
     """
     workers = {span.worker for span in spans}
     first, last = min(s.began for s in spans), max(s.ended for s in spans)
@@ -48,6 +61,15 @@ def draw_schedule(spans: Sequence[Span], name: str = "") -> ShownFigure:
     -------
     ShownFigure
         Micro-batches are numbered; where a worker has several stages, so are these.
+
+    Examples
+    --------
+    >>> from daskgnn.pipeline import Span
+    >>> from daskgnn.pipeline.gantt import draw_schedule
+    >>> from daskgnn.pipeline.schedules import Operation
+    >>> span = Span(0, Operation("F", 0, 0, 0), 0.0, 1.0)
+    >>> len(draw_schedule([span], "1f1b").to_png()) > 1000
+    True
     """
     workers = sorted({span.worker for span in spans})
     start = min(span.began for span in spans)
@@ -91,7 +113,33 @@ def _row_name(worker: int, stages: set[int]) -> str:
 
 
 def plot_schedule(spans: Sequence[Span], out: str | Path, name: str = "") -> Path:
-    """Write the picture of `draw_schedule` to a file; return its path."""
+    """Write the picture of `draw_schedule` to a file.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        `Pipeline.spans`.
+    out : str or Path
+        What its name ends in says which kind of picture.
+    name : str
+        What to call it in the title.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from daskgnn.pipeline import Span
+    >>> from daskgnn.pipeline.gantt import plot_schedule
+    >>> from daskgnn.pipeline.schedules import Operation
+    >>> span = Span(0, Operation("F", 0, 0, 0), 0.0, 1.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_schedule([span], f"{folder}/step.svg").name
+    'step.svg'
+    """
     path = Path(given_path(out))
     draw_schedule(spans, name).savefig(path)
     return path

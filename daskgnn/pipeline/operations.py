@@ -7,6 +7,7 @@ that loses one is dropped whole.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dask.task_spec import List, TaskRef
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from daskgnn.pipeline.plan import Assignment, StepPlan, WorkerOutcome
+    from daskgnn.pipeline.plan import (
+        Assignment,
+        Load,
+        Pieces,
+        StepPlan,
+        WorkerOutcome,
+    )
     from daskgnn.pipeline.schedules import Operation
 
 _WORDS = {FORWARD: "forward", BACKWARD: "backward", WEIGHTS: "weights"}
@@ -38,12 +45,12 @@ class OperationGraph:
     plan : StepPlan
     given : sequence of Assignment
         By worker.
-    sent : sequence
-        The same, or futures of them.
+    pieces : sequence
+        What each worker is given of the batch, or futures of that.
     """
 
     def __init__(
-        self, plan: StepPlan, given: Sequence[Assignment], sent: Sequence[Any]
+        self, plan: StepPlan, given: Sequence[Assignment], pieces: Sequence[Any]
     ) -> None:
         self.plan = plan
         self.tasks: dict[Any, Any] = {}
@@ -52,9 +59,10 @@ class OperationGraph:
         self.order: dict[Any, int] = {}
         """The place of each task among those that are added."""
         last: list[List] = []
-        for each, there in zip(given, sent, strict=True):
-            name = (each.worker,)
-            begun = self._add(each.worker, "begin", name, begin, plan, there)
+        for each, mine in zip(given, pieces, strict=True):
+            bare = replace(each, operations=(), load=None)
+            with_what = begin, plan, bare, mine, each.load
+            begun = self._add(each.worker, "begin", (each.worker,), *with_what)
             last.append(self._operations(each, begun))
         totals = self._totals(last) if plan.training else {}
         self.outcomes = []
@@ -130,9 +138,9 @@ def _given(ref: TaskRef | None) -> list[TaskRef]:
 # -- the tasks
 
 
-def begin(plan: StepPlan, given: Assignment) -> None:
+def begin(plan: StepPlan, given: Assignment, pieces: Pieces, load: Load | None) -> None:
     """Have a worker begin a step."""
-    begin_step(plan, given)
+    begin_step(plan, given, pieces, load)
 
 
 def do(

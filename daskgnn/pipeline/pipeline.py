@@ -8,13 +8,12 @@ from uuid import uuid4
 
 import numpy as np
 
-from daskgnn.errors import CheckpointError, InputError
-from daskgnn.pipeline.build import arrays_of, build, states_in
+from daskgnn.errors import InputError
+from daskgnn.pipeline.build import build, states_in
 from daskgnn.pipeline.cluster import cluster_of
 from daskgnn.pipeline.cuts import check_stages, cut_by_map
 from daskgnn.pipeline.engine import ClusterEngine, Engine
 from daskgnn.pipeline.fit import fit
-from daskgnn.pipeline.layermodel import write_states
 from daskgnn.pipeline.layers import Layers
 from daskgnn.pipeline.plan import (
     MicroBatch,
@@ -24,11 +23,10 @@ from daskgnn.pipeline.plan import (
     in_micro_batches,
 )
 from daskgnn.pipeline.program import check_batch
+from daskgnn.pipeline.results import PipelineResults
 from daskgnn.pipeline.settings import PipelineSettings
 from daskgnn.train.compute.program import copied
 from daskgnn.train.compute.schedule import optimizer_factory
-from daskgnn.train.compute.state import flatten, hash_parameters
-from daskgnn.train.persist.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import os
@@ -36,12 +34,13 @@ if TYPE_CHECKING:
 
     import torch
 
-    from daskgnn.pipeline.cuts import Cut
+    from daskgnn.pipeline.plan import Following
     from daskgnn.train.options.option import OptimizerFactory
+    from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Progress
 
 
-class Pipeline:
+class Pipeline(PipelineResults):
     """A model cut into stages, which Dask workers train in a pipeline.
 
     A batch is cut into micro-batches. While one worker has the first layers compute one
@@ -98,7 +97,7 @@ class Pipeline:
     Examples
     --------
     >>> import numpy as np, torch
-    >>> from daskgnn.pipeline import Pipeline
+    >>> from daskgnn.pipeline import MicroBatch, Pipeline
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3))
     >>> loss = torch.nn.functional.cross_entropy
     >>> how = {"micro_batches": 4, "lr": 0.05, "client": None}
@@ -109,6 +108,17 @@ class Pipeline:
     True
     >>> pipeline.predict(rows).shape
     (16, 3)
+    >>> pipeline.cut.stages, pipeline.steps_done, len(pipeline.params_sha256)
+    (2, 20, 64)
+    >>> kept = pipeline.checkpoint()
+    >>> losses = pipeline.fit(lambda step: (rows, classes), steps=22)
+    >>> pipeline.restore(kept)
+    >>> pipeline.step_on([MicroBatch(rows[:4], classes[:4])] * 4).step
+    20
+    >>> pipeline.step_on(pipeline.cut_batch(rows, classes)).step
+    21
+    >>> trained = pipeline.module()
+    >>> pipeline.close()
     """
 
     def __init__(
@@ -179,12 +189,32 @@ class Pipeline:
             If the loss is not finite, or workers are lost again and again. The state is
             then that before the step.
         """
+        return self.step_on(self.cut_batch(x, y), lr)
+
+    def cut_batch(self, x: Any, y: Any) -> list[MicroBatch]:
+        """Return the micro-batches of a batch, for `step_on`.
+
+        Parameters
+        ----------
+        x : array or torch.Tensor
+            [n, ...], the model's input.
+        y : array, torch.Tensor or tuple of them
+            [n, ...], what the loss is given as target.
+
+        Returns
+        -------
+        list of MicroBatch
+            Those of one copy after another.
+        """
         check_batch(x)
         count = self.settings.copies * self.settings.micro_batches
-        return self.step_on(in_micro_batches(as_array(x), as_array(y), count), lr)
+        return in_micro_batches(as_array(x), as_array(y), count)
 
     def step_on(
-        self, batches: Sequence[MicroBatch], lr: float | None = None
+        self,
+        batches: Sequence[MicroBatch],
+        lr: float | None = None,
+        following: Following = None,
     ) -> StepResult:
         """Train on micro-batches that are cut already, those of one copy after another.
 
@@ -194,10 +224,18 @@ class Pipeline:
             As many as `micro_batches` times `copies`.
         lr : float, optional
             The learning rate from now on.
+        following : sequence of MicroBatch or callable, optional
+            What the next call will be given, the same object, or a function that
+            returns it: called, and sent to workers, while this step runs.
 
         Returns
         -------
         StepResult
+
+        Raises
+        ------
+        InputError
+            If there are more or fewer.
         """
         how = self.settings
         if len(batches) != how.copies * how.micro_batches:
@@ -208,7 +246,7 @@ class Pipeline:
             )
         began = time.perf_counter()
         engine = self._ready(batches[0])
-        outcomes, redone = engine.advance(list(batches), lr)
+        outcomes, redone = engine.advance(batches, lr, following)
         self.spans = tuple(span for each in outcomes for span in each.spans)
         (loss, *_) = (each.loss for each in outcomes if each.loss is not None)
         held = {slot: n for each in outcomes for slot, n in each.held.items()}
@@ -268,111 +306,15 @@ class Pipeline:
             [n, ...]
         micro_batches : int, optional
             In how many pieces they go through the stages; as in training by default.
+
+        Returns
+        -------
+        numpy.ndarray
         """
         check_batch(x)
         count = micro_batches or self.settings.micro_batches
         batches = in_micro_batches(as_array(x), None, min(count, len(x)))
         return np.concatenate(self._ready(batches[0]).outputs(batches))
-
-    # -- state
-
-    @property
-    def steps_done(self) -> int:
-        """Steps done so far."""
-        if self._engine is not None:
-            return self._engine.done
-        return 0 if self._restored is None else self._restored.step
-
-    def module(self) -> torch.nn.Module:
-        """Return the model with what was trained, a copy.
-
-        Returns
-        -------
-        torch.nn.Module
-            In evaluation.
-        """
-        return copied(self._written()).eval()
-
-    @property
-    def params_sha256(self) -> str:
-        """SHA-256 of the float32 bytes of all parameters, in the model's order."""
-        return hash_parameters(flatten(list(self._written().parameters())))
-
-    def _written(self) -> torch.nn.Module:
-        """Return this process's model, with the present state."""
-        if self._engine is not None:
-            program, states = self._engine.program, self._engine.states()
-            write_states(self._layers, program, states)
-        return self._model
-
-    def checkpoint(self, **facts: Any) -> Checkpoint:
-        """Return what `restore` goes on from.
-
-        Parameters
-        ----------
-        facts
-            What else is to be kept, as JSON has it.
-
-        Raises
-        ------
-        CheckpointError
-            Before the first step.
-        """
-        if self._engine is None:
-            if self._restored is None:
-                raise CheckpointError("nothing to keep before the first step")
-            return self._restored
-        arrays = arrays_of(self._engine.states())
-        mine = {"step": self._engine.done, "pipeline": self._facts(), **facts}
-        return Checkpoint(arrays, mine)
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint, whatever number of stages or workers it is of.
-
-        Raises
-        ------
-        CheckpointError
-            If it is of another model, or of a run with other results.
-        """
-        theirs = checkpoint.facts.get("pipeline")
-        if not isinstance(theirs, dict):
-            raise CheckpointError("the checkpoint is not one of a pipeline")
-        for name, mine in self._facts().items():
-            if theirs.get(name) != mine:
-                raise CheckpointError(
-                    f"the checkpoint is of a run with {name}={theirs.get(name)!r}, "
-                    f"this one has {mine!r}"
-                )
-        self._restored = checkpoint
-        if self._engine is not None:
-            states = states_in(checkpoint, self._engine.program)
-            self._engine.restore(checkpoint.step, states)
-
-    def _facts(self) -> dict[str, Any]:
-        """Return what a checkpoint must agree with."""
-        shapes = [list(p.shape) for p in self._model.parameters()]
-        return {**self.settings.facts(), "shapes": shapes}
-
-    def close(self) -> None:
-        """Free what workers hold of this pipeline."""
-        if self._engine is not None:
-            self._engine.states()
-            self._engine.close()
-
-    # -- the first batch
-
-    @property
-    def cut(self) -> Cut:
-        """Which layers each stage has.
-
-        Raises
-        ------
-        InputError
-            Before the first batch.
-        """
-        if self._engine is None:
-            raise InputError("where a model is cut is known from the first batch on")
-        return self._engine.cut
 
     def _ready(self, batch: MicroBatch) -> Engine:
         """Return the engine, which is made for the first micro-batch."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from daskgnn.errors import InputError
 from daskgnn.nn.device import CPU
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from daskgnn.pipeline.cuts import Cut
     from daskgnn.pipeline.program import LayerState, PipelineProgram
@@ -31,6 +31,11 @@ class MicroBatch:
     >>> from daskgnn.pipeline import MicroBatch
     >>> MicroBatch(np.zeros((8, 4), np.float32), np.zeros(8, np.int64)).rows
     8
+    >>> import daskgnn
+    >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
+    >>> found = MicroBatch.of(next(iter(graph.minibatches([5, 5], batch_size=2))))
+    >>> found.rows, sorted(found.beside)
+    (2, [0, 1])
     """
 
     x: Any = None
@@ -50,6 +55,11 @@ class MicroBatch:
         ----------
         minibatch : Minibatch
             What `daskgnn.Minibatches` yields.
+
+        Returns
+        -------
+        MicroBatch
+            Which counts by its seeds.
         """
         blocks = {i: (block,) for i, block in enumerate(minibatch.blocks)}
         x, y = as_array(minibatch.x), as_array(minibatch.labels)
@@ -57,23 +67,31 @@ class MicroBatch:
 
     @property
     def rows(self) -> int:
-        """How much it counts among micro-batches."""
+        """How much it counts among micro-batches.
+
+        Returns
+        -------
+        int
+        """
         return len(self.x) if self.targets is None else self.targets
 
-    def of_stage(self, cut: Cut, stage: int) -> MicroBatch:
-        """Return what a stage needs of it."""
-        return MicroBatch(
-            self.x if stage == 0 else None,
-            self.y if stage == cut.stages - 1 else None,
-            {i: self.beside[i] for i in cut.layers(stage) if i in self.beside},
-            self.rows,
-        )
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its arrays, about."""
-        arrays = [self.x, *(self.y if isinstance(self.y, tuple) else (self.y,))]
-        return sum(getattr(array, "nbytes", 0) for array in arrays)
+def of_stage(batch: MicroBatch, cut: Cut, stage: int) -> MicroBatch:
+    """Return what a stage needs of a micro-batch."""
+    return MicroBatch(
+        batch.x if stage == 0 else None,
+        batch.y if stage == cut.stages - 1 else None,
+        {i: batch.beside[i] for i in cut.layers(stage) if i in batch.beside},
+        batch.rows,
+    )
+
+
+def bytes_of(pieces: Pieces) -> int:
+    """Return the bytes of the arrays that a worker is given, about."""
+    arrays: list[Any] = []
+    for batch in pieces.values():
+        arrays += [batch.x, *(batch.y if isinstance(batch.y, tuple) else (batch.y,))]
+    return sum(getattr(array, "nbytes", 0) for array in arrays)
 
 
 def in_micro_batches(x: Any, y: Any, count: int) -> list[MicroBatch]:
@@ -152,28 +170,47 @@ class Load:
     states: Mapping[int, LayerState]
 
 
+Following: TypeAlias = (
+    "Sequence[MicroBatch] | Callable[[], Sequence[MicroBatch]] | None"
+)
+"""The micro-batches of the next step, or what returns them."""
+Pieces = dict[tuple[int, int, int], MicroBatch]
+"""What a worker is given of a batch, by copy, stage and micro-batch."""
+
+
 @dataclass(frozen=True)
 class Assignment:
-    """What one worker has to do in a step, and what it is given for it."""
+    """What one worker has to do in a step, and what it begins with."""
 
     worker: int
     """Its number in the plan."""
     operations: tuple[Operation, ...]
-    batches: Mapping[tuple[int, int, int], MicroBatch]
-    """By copy, stage and micro-batch: of those that need something of it."""
-    load: Load | None = None
-    """None where the worker has its layers from the step before."""
+    load: Any = None
+    """A `Load` or a future of one; None where the worker has its layers from the step
+    before."""
     holds: str = ""
     """The attempt whose outcome it has then."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One operation, and when it was done."""
+    """One operation, and when it was done.
+
+    Examples
+    --------
+    >>> from daskgnn.pipeline import Span
+    >>> from daskgnn.pipeline.schedules import Operation
+    >>> span = Span(0, Operation("F", copy=0, stage=1, micro_batch=2), 10.0, 10.5)
+    >>> span.ended - span.began
+    0.5
+    """
 
     worker: int
+    """Its number in the step."""
     operation: Operation
+    """Which: kind ("F", "B" or "W"), copy, stage, micro-batch."""
     began: float
+    """Seconds since the epoch, by the worker's clock."""
     ended: float
     """Seconds since the epoch, by the worker's clock."""
 
@@ -207,6 +244,7 @@ class StepResult:
     step: int
     """Its number, from 0."""
     loss: float
+    """The mean over all rows of the batch."""
     seconds: float
     """From the call to the answer."""
     redone: int
@@ -217,33 +255,26 @@ class StepResult:
     """By copy and stage, the most micro-batches held at a time."""
 
 
-def assignments(
-    plan: StepPlan,
-    lists: Sequence[Sequence[Operation]],
-    micro_batches: Sequence[MicroBatch],
-) -> list[Assignment]:
-    """Return what each worker has to do."""
+def pieces_of(
+    plan: StepPlan, micro_batches: Sequence[MicroBatch], workers: int
+) -> list[Pieces]:
+    """Return what each of so many workers needs of a batch."""
     found = []
-    for worker, operations in enumerate(lists):
+    for worker in range(workers):
         needed = {}
         for copy, stage in plan.shape.slots_of(worker):
             for m in range(plan.shape.micro_batches):
                 batch = micro_batches[plan.number(copy, m)]
-                needed[copy, stage, m] = batch.of_stage(plan.cut, stage)
-        found.append(Assignment(worker, tuple(operations), needed))
+                needed[copy, stage, m] = of_stage(batch, plan.cut, stage)
+        found.append(needed)
     return found
 
 
-def loaded_with(
-    given: Assignment,
-    plan: StepPlan,
-    program: PipelineProgram,
-    states: Sequence[LayerState],
-) -> Assignment:
-    """Return an assignment that begins with the states of a worker's layers."""
-    stages = {stage for _, stage in plan.shape.slots_of(given.worker)}
+def load_of(plan: StepPlan, load: Load, worker: int) -> Load:
+    """Return what a worker needs of a model: the states of its layers."""
+    stages = {stage for _, stage in plan.shape.slots_of(worker)}
     numbers = [i for stage in sorted(stages) for i in plan.cut.layers(stage)]
-    return replace(given, load=Load(program, {i: states[i] for i in numbers}))
+    return Load(load.program, {i: load.states[i] for i in numbers})
 
 
 def as_array(value: Any) -> Any:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from daskgnn.dataflow.steps.gradients import PartGradient
     from daskgnn.dataflow.steps.peers import Exchange, Gang
-    from daskgnn.pipeline.plan import Assignment, StepPlan
+    from daskgnn.pipeline.plan import Assignment, Load, Pieces, StepPlan
     from daskgnn.pipeline.schedules import Operation, Slot
 
 
@@ -43,15 +43,20 @@ class StepRun:
     ----------
     loaded : LoadedStages
     plan : StepPlan
-    given : Assignment
+    worker : int
+        This worker's number in the plan.
+    pieces : dict
+        What it is given of the batch.
     """
 
-    def __init__(self, loaded: LoadedStages, plan: StepPlan, given: Assignment) -> None:
-        self.loaded, self.plan, self.worker = loaded, plan, given.worker
-        self._batches = given.batches
+    def __init__(
+        self, loaded: LoadedStages, plan: StepPlan, worker: int, pieces: Pieces
+    ) -> None:
+        self.loaded, self.plan, self.worker = loaded, plan, worker
+        self._pieces = pieces
         self.work: dict[Slot, StageWork] = {
             (copy, stage): StageWork(loaded, plan, copy, stage)
-            for copy, stage in plan.shape.slots_of(given.worker)
+            for copy, stage in plan.shape.slots_of(worker)
         }
         self.spans: list[Span] = []
         self._dropped = False
@@ -69,7 +74,7 @@ class StepRun:
         """Do one operation; return what goes to another stage, if anything does."""
         kind, copy, stage, m = operation
         began, work = time.time(), self.work[copy, stage]
-        batch = self._batches[copy, stage, m]
+        batch = self._pieces[copy, stage, m]
         out = None
         if not self.plan.training:
             out = work.evaluate(received, batch)
@@ -137,10 +142,13 @@ class StepRun:
         )
 
 
-def run_here(loaded: LoadedStages, plan: StepPlan, given: Assignment) -> WorkerOutcome:
+def run_here(
+    loaded: LoadedStages, plan: StepPlan, given: Assignment, pieces: Pieces
+) -> WorkerOutcome:
     """Run a step whose stages are all of this process."""
     with computing(loaded.program.threads):
-        return _Peers(StepRun(loaded, plan, given), alone(plan.copies)).run(given)
+        step = StepRun(loaded, plan, given.worker, pieces)
+        return _Peers(step, alone(plan.copies)).run(given)
 
 
 class _Peers:
@@ -220,12 +228,12 @@ class _Peers:
 
 
 def run_worker_step(
-    plan: StepPlan, gang: Gang, given: Assignment
+    plan: StepPlan, gang: Gang, given: Assignment, pieces: Pieces, load: Load | None
 ) -> WorkerOutcome | None:
     """Run a worker's share of a step, as one task; None if the step is dropped."""
 
     def work(exchange: Exchange) -> WorkerOutcome:
-        run = begin_step(plan, given)
+        run = begin_step(plan, given, pieces, load)
         try:
             with computing(run.loaded.program.threads):
                 exchange.all_gather(HELLO, None, exchange.gang.form_seconds)
@@ -249,7 +257,9 @@ class Kept:
         self.running: StepRun | None = None
 
 
-def begin_step(plan: StepPlan, given: Assignment) -> StepRun:
+def begin_step(
+    plan: StepPlan, given: Assignment, pieces: Pieces, load: Load | None
+) -> StepRun:
     """Return what a worker holds of a step; load layers if they are given.
 
     Raises
@@ -258,9 +268,9 @@ def begin_step(plan: StepPlan, given: Assignment) -> StepRun:
         If the worker has not the layers that it is thought to have.
     """
     kept_of_runs = kept_here()
-    if given.load is not None:
+    if load is not None:
         kept_of_runs.pop(plan.run, None)
-        loaded = LoadedStages(given.load.program, given.load.states)
+        loaded = LoadedStages(load.program, load.states)
         kept_of_runs[plan.run] = kept = Kept(loaded)
     else:
         found: Kept | None = kept_of_runs.get(plan.run)
@@ -268,7 +278,7 @@ def begin_step(plan: StepPlan, given: Assignment) -> StepRun:
             raise PeerLost("this worker has other layers")
         kept = found
     kept.holds = ""
-    kept.running = StepRun(kept.loaded, plan, given)
+    kept.running = StepRun(kept.loaded, plan, given.worker, pieces)
     return kept.running
 
 

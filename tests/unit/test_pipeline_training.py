@@ -1,7 +1,9 @@
 """A pipeline in this process: gradients, schedules, checkpoints."""
 
 import json
+import os
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -268,14 +270,14 @@ def test_a_checkpoint_of_another_run_is_refused():
 def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path):
     def interrupted(step):
         if step == 2:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         return batch(step)
 
     run = pipeline(stages=2)
     with pytest.raises(KeyboardInterrupt):
         run.fit(interrupted, 5, out=tmp_path)
     again = pipeline(stages=2)
-    assert len(again.fit(batch, 5, out=tmp_path, resume=True)) == 3
+    assert len(again.fit(batch, 5, out=tmp_path, resume=True)) == 2
     whole = pipeline()
     whole.fit(batch, 5)
     assert again.params_sha256 == whole.params_sha256
