@@ -15,7 +15,7 @@ from daskgnn.train.compute.state import Weights
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from daskgnn.pipeline.plan import Span
+    from daskgnn.pipeline.plan import Following, Span
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.vision.data.batches import ImageBatch
     from daskgnn.vision.modelspec import ModelSpec
@@ -48,13 +48,28 @@ class StagedModel:
         self.pipeline = Pipeline(self.model, loss, client=client, **how)
         self.threads: int = settings["threads"]
 
-    def step(self, batches: Sequence[ImageBatch], lr: float) -> tuple[float, int]:
-        """Train on micro-batches; return the loss, and how many steps were redone."""
-        given = [
+    def given(self, batches: Sequence[ImageBatch]) -> list[MicroBatch]:
+        """Return what layers are given of images."""
+        return [
             MicroBatch(b.x, b.labels, self.model.beside(Draws(b.key, b.ids)))
             for b in batches
         ]
-        result = self.pipeline.step_on(given, lr)
+
+    def step(
+        self, given: Sequence[MicroBatch], lr: float, following: Following
+    ) -> tuple[float, int]:
+        """Train on micro-batches; return the loss, and how many steps were redone.
+
+        Parameters
+        ----------
+        given
+            The micro-batches.
+        lr
+            The learning rate.
+        following
+            Returns those of the next step: called while workers compute.
+        """
+        result = self.pipeline.step_on(given, lr, following)
         return result.loss, result.redone
 
     def weights(self) -> Weights:

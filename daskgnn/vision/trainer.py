@@ -15,7 +15,9 @@ from daskgnn.vision.csvlog import TRAIN, VALIDATION
 from daskgnn.vision.evaluation import Trained, score_split, total
 
 if TYPE_CHECKING:
-    from daskgnn.pipeline import Span
+    from collections.abc import Iterator
+
+    from daskgnn.pipeline import MicroBatch, Span
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Recorder
     from daskgnn.vision.csvlog import BatchLog
@@ -52,6 +54,25 @@ class Reached:
     best_epoch: int | None = None
     best_score: float = -1.0
     best_step: int | None = None
+
+
+class _Ahead:
+    """Gives out batches in order; the next one can be had before its turn."""
+
+    def __init__(self, batches: Iterator[list[MicroBatch]]) -> None:
+        self._batches = batches
+        self._following: list[MicroBatch] | None = None
+
+    def take(self) -> list[MicroBatch]:
+        """Return the next batch."""
+        found, self._following = self.following(), None
+        return found
+
+    def following(self) -> list[MicroBatch]:
+        """Return the batch that `take` is going to return."""
+        if self._following is None:
+            self._following = next(self._batches)
+        return self._following
 
 
 @dataclass
@@ -96,16 +117,19 @@ class VisionTrainer:
         steps = plan.steps_per_epoch
         first = reached.epoch * steps + reached.step
         places = [divmod(i, steps) for i in range(first, self.epochs * steps)]
-        batches = self.feed.read(places)
+        ahead = _Ahead(self.staged.given(m) for _, m in self.feed.read(places))
         began = time.perf_counter()
         for place in places:
             with signals.released():
-                _, micro = next(batches)
-            loss, redone = self.staged.step(micro, self.rates.at(reached.steps))
-            if self.spans is None or sum(map(len, micro)) == plan.batch_size:
+                given = ahead.take()
+            rate = self.rates.at(reached.steps)
+            following = None if place == places[-1] else ahead.following
+            loss, redone = self.staged.step(given, rate, following)
+            count = sum(batch.rows for batch in given)
+            if self.spans is None or count == plan.batch_size:
                 self.spans = self.staged.spans
             now = time.perf_counter()
-            self._after_step(place, sum(map(len, micro)), loss, now - began)
+            self._after_step(place, count, loss, now - began)
             began = now
             if redone:
                 reached.redone += redone
