@@ -25,8 +25,6 @@ from report import show
 from training import is_present
 from workloads import CLUSTERS, arrays_of
 
-import daskgnn
-
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = ("sparse", "dense", "base", "dgl")
 
@@ -50,13 +48,26 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def store_of(args: argparse.Namespace) -> str:
-    """Return the path of the graph's store; make it on first need."""
-    file = Path(args.data_dir, args.graph).expanduser()
-    path = Path(args.cache).expanduser().absolute() / f"{file.stem}.zarr"
+MAKE = """
+import sys
+import daskgnn
+daskgnn.read_npz(sys.argv[1]).partition(int(sys.argv[2])).save(sys.argv[3])
+"""
+
+
+def store_of(args: argparse.Namespace, tree: str) -> str:
+    """Return the path of the graph's store; make it on first need.
+
+    By the package of a checkout: older ones cannot read what newer ones write.
+    """
+    file = Path(args.data_dir, args.graph).expanduser().absolute()
+    folder = Path(args.cache).expanduser().absolute()
+    path = folder / f"{file.stem}-{Path(tree).name}.zarr"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        daskgnn.read_npz(file).partition(CLUSTERS).save(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [sys.executable, "-c", MAKE, str(file), str(CLUSTERS), str(path)]
+        environment = {**os.environ, "PYTHONPATH": tree}
+        subprocess.run(words, check=True, env=environment)
     return str(path)
 
 
@@ -71,7 +82,10 @@ def checkout(commit: str) -> str:
 
 def sides_of(args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
     """Return what `run_side` is given for each side."""
-    store, wanted = store_of(args), args.sides.split(",")
+    wanted, tree = args.sides.split(","), str(ROOT)
+    if args.base:
+        tree = args.base if Path(args.base).is_dir() else checkout(args.base)
+    store = store_of(args, tree)
     base = {
         "fan_out": [10, 10],
         "hidden": args.hidden,
@@ -86,8 +100,7 @@ def sides_of(args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
         "sparse": ("side_daskgnn.py", {**ours, **profiled}),
         "dense": ("side_daskgnn.py", {**ours, "options": {"sparse_features": False}}),
     }
-    if args.base and "base" in wanted:
-        tree = args.base if Path(args.base).is_dir() else checkout(args.base)
+    if args.base:
         found["base"] = "side_daskgnn.py", ours, "as shipped", tree
     if "dgl" in wanted and is_present("dgl", ["dgl"]):
         arrays = {"arrays": arrays_of(store, args.cache), "precision": "float32"}
