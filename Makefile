@@ -16,7 +16,7 @@ PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo demo-vision test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-full bench-scale options docs lint format type check clean base-given
+.PHONY: help env install demo demo-vision test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-full bench-scale options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -87,6 +87,11 @@ bench-accuracy: $(VENV)/.test  ## Measure test accuracy of these options, 5 seed
 bench-samplers: $(VENV)/.test  ## Measure samplers against fan-out sampling and peers (under 10 minutes)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/samplers.py --json $(BENCH_OUT)
+
+bench-pipelines: $(VENV)/.test  ## Measure pipelines of stages against their bound and torch's own (5 minutes)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/pipelines.py --json $(BENCH_OUT)/pipelines.json \
+		--pictures $(BENCH_OUT)
 
 bench-scale: $(VENV)/.test  ## Generate, prepare, train a graph larger than its workers' memory: NODES, ENTRIES
 	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)

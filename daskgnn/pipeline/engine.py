@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from daskgnn.cluster.ready import LOST
 from daskgnn.errors import TrainingError
 from daskgnn.pipeline.layermodel import LoadedStages
 from daskgnn.pipeline.plan import Assignment, Load, StepPlan, pieces_of
@@ -260,8 +261,11 @@ class ClusterEngine(Engine):
 
     def _try_step(self, *, wants: bool) -> list[WorkerOutcome] | None:
         """Do the next step; None if it was dropped."""
-        workers = self._place()
-        if not self.cluster.has_layers() and not self._fetch():
+        try:
+            workers = self._place()
+            if not self.cluster.has_layers() and not self._fetch():
+                return None
+        except LOST:
             return None
         later = self.kept.later[self.done - self.kept.step]
         plan, lists = self.plan(self.done, later.batches, workers, later.lr)
@@ -327,16 +331,22 @@ class ClusterEngine(Engine):
         self._following = None
         for losses in range(_TRIES):
             self._catch_up(returns_state=False)
-            workers = self._place()
-            if not self.cluster.has_layers() and not self._fetch():
-                self._recover(losses)
-                continue
-            plan, lists = self.forward_plan(batches, workers)
-            found = self._run(plan, lists, batches)
+            found = self._try_outputs(batches)
             if found is not None:
                 return _in_order(found)
             self._recover(losses)
         raise TrainingError("an evaluation has lost a worker each time")
+
+    def _try_outputs(self, batches: Sequence[MicroBatch]) -> list[WorkerOutcome] | None:
+        """Evaluate; None if that lost a worker."""
+        try:
+            workers = self._place()
+            if not self.cluster.has_layers() and not self._fetch():
+                return None
+        except LOST:
+            return None
+        plan, lists = self.forward_plan(batches, workers)
+        return self._run(plan, lists, batches)
 
     def states(self) -> list[LayerState]:
         """Return the states of all layers after the last step."""

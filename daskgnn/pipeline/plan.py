@@ -89,7 +89,7 @@ def of_stage(batch: MicroBatch, cut: Cut, stage: int) -> MicroBatch:
 def bytes_of(pieces: Pieces) -> int:
     """Return the bytes of the arrays that a worker is given, about."""
     arrays: list[Any] = []
-    for batch in pieces.values():
+    for batch in pieces.found.values():
         arrays += [batch.x, *(batch.y if isinstance(batch.y, tuple) else (batch.y,))]
     return sum(getattr(array, "nbytes", 0) for array in arrays)
 
@@ -174,8 +174,14 @@ Following: TypeAlias = (
     "Sequence[MicroBatch] | Callable[[], Sequence[MicroBatch]] | None"
 )
 """The micro-batches of the next step, or what returns them."""
-Pieces = dict[tuple[int, int, int], MicroBatch]
-"""What a worker is given of a batch, by copy, stage and micro-batch."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a worker is given of a batch."""
+
+    found: dict[tuple[int, int, int], MicroBatch]
+    """By copy, stage and micro-batch. (Dask would scatter a mere dict in pieces.)"""
 
 
 @dataclass(frozen=True)
@@ -266,7 +272,7 @@ def pieces_of(
             for m in range(plan.shape.micro_batches):
                 batch = micro_batches[plan.number(copy, m)]
                 needed[copy, stage, m] = of_stage(batch, plan.cut, stage)
-        found.append(needed)
+        found.append(Pieces(needed))
     return found
 
 

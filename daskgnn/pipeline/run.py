@@ -45,7 +45,7 @@ class StepRun:
     plan : StepPlan
     worker : int
         This worker's number in the plan.
-    pieces : dict
+    pieces : Pieces
         What it is given of the batch.
     """
 
@@ -53,7 +53,7 @@ class StepRun:
         self, loaded: LoadedStages, plan: StepPlan, worker: int, pieces: Pieces
     ) -> None:
         self.loaded, self.plan, self.worker = loaded, plan, worker
-        self._pieces = pieces
+        self._pieces = pieces.found
         self.work: dict[Slot, StageWork] = {
             (copy, stage): StageWork(loaded, plan, copy, stage)
             for copy, stage in plan.shape.slots_of(worker)

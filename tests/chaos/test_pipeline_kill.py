@@ -4,26 +4,28 @@ import random
 import threading
 
 import pytest
-from faults import kill_one, trials
+from faults import kill_one, kill_scheduler, trials
 from pipelines import batch, pipeline, trained
 
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.pipeline import engine
 from daskgnn.pipeline.run import held_here
 
 STEPS, SECONDS = 6, 0.03
 
 
-def disturbed(client, trial, form):
-    """Train, with a worker killed at a random moment; return facts and the steps."""
+def disturbed(client, trial, form, kill=kill_one):
+    """Train, with a process killed at a random moment; return facts and the steps."""
     rng = random.Random(trial)
     run = pipeline(client, stages=3, form=form, slow=SECONDS)
     results = [run.step(*batch(0))]
-    timer = threading.Timer(rng.uniform(0, 3) * 8 * SECONDS, kill_one, (client, rng))
+    timer = threading.Timer(rng.uniform(0, 3) * 8 * SECONDS, kill, (client, rng))
     timer.start()
     results += [run.step(*batch(step)) for step in range(1, STEPS)]
     timer.join()
     facts = run.params_sha256, [result.loss for result in results]
-    assert set(client.run(held_here, on_error="ignore").values()) <= {0}
+    held = run._cluster.client.run(held_here, on_error="ignore")
+    assert set(held.values()) <= {0}
     run.close()
     return facts, results
 
@@ -51,3 +53,11 @@ def test_a_large_state_is_redone_from_the_last_that_came_back(killable, monkeypa
     facts, results = disturbed(killable, 3, "workers")
     assert same(facts)
     assert max(result.redone for result in results) <= 4
+
+
+@pytest.mark.chaos
+def test_another_scheduler_goes_on_where_one_is_killed():
+    with own_cluster(2) as client:
+        facts, results = disturbed(client, 1, "workers", kill_scheduler)
+    assert same(facts)
+    assert max(result.redone for result in results) == 1

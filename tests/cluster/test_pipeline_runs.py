@@ -10,6 +10,7 @@ from torch import nn
 
 from daskgnn.dataflow.steps.gang import PLUGIN
 from daskgnn.pipeline import Pipeline, engine
+from daskgnn.pipeline import cluster as pipeline_cluster
 from daskgnn.pipeline.run import held_here
 
 FORMS = ("workers", "operations")
@@ -68,6 +69,15 @@ def test_a_large_state_stays_on_workers(cluster, monkeypatch):
     assert run._engine.kept.step == 0
     assert (run.params_sha256, losses) == expected(0)[:2]
     assert run._engine.kept.step == 3
+    run.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_large_batches_are_sent_ahead_and_directly(form, cluster, monkeypatch):
+    monkeypatch.setattr(pipeline_cluster, "_SENT_APART", 0)
+    alone, run = pipeline(), pipeline(cluster(2), stages=2, form=form)
+    assert run.fit(batch, 4) == alone.fit(batch, 4)
+    assert run.params_sha256 == alone.params_sha256
     run.close()
 
 
