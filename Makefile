@@ -20,7 +20,7 @@ CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
-		awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
+		awk -F'|' '{printf "  %-15s %s\n", $$1, $$2}'
 
 env: $(VENV)/.dev  ## Make .venv with everything a developer needs
 
