@@ -208,13 +208,14 @@ def chosen_progress(given: Any) -> Progress:
 
 
 @contextmanager
-def closing(progress: Progress) -> Iterator[None]:
+def closing(progress: Any) -> Iterator[None]:
     """Leave a bar as it stands in the end, whatever happened."""
     try:
         yield
     finally:
-        if isinstance(progress, Planned):
-            progress.close()
+        close = getattr(progress, "close", None)
+        if close is not None:
+            close()
 
 
 def plan(info: Record) -> str:

@@ -1,0 +1,76 @@
+"""Metrics of a run at a port of the driver, where there is no cluster."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import dask
+
+from daskgnn.errors import InputError
+from daskgnn.monitor.history import RunHistory
+from daskgnn.monitor.teller import Record, Teller
+
+_PORTS = 20
+"""How many are tried, from the one that was asked for on."""
+
+
+class MetricsServer(Teller):
+    """Keeps a history of the run, and serves its metrics until the process ends.
+
+    Parameters
+    ----------
+    port : int
+        The first to try; the next free one is taken where it is in use.
+    name : str
+        What the run is called.
+
+    Raises
+    ------
+    InputError
+        If ``prometheus_client`` is missing, or no port is free.
+    """
+
+    def __init__(self, port: int, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.history = RunHistory()
+        self.port = _serve(port, self.history)
+
+    def put(self, kind: str, record: Record) -> None:
+        """Keep a record."""
+        self.history.take({"run": self.name, "items": [(kind, record, time.time())]})
+
+
+def _serve(port: int, history: RunHistory) -> int:
+    try:
+        from prometheus_client import CollectorRegistry, start_http_server
+
+        from daskgnn.monitor.metrics import RunCollector
+    except ImportError as error:
+        raise InputError(
+            f"metrics_port={port} needs prometheus_client: pip install "
+            "prometheus_client"
+        ) from error
+    registry = CollectorRegistry()
+    registry.register(RunCollector(history))
+    host = dask.config.get("gnn.metrics-host")
+    said: Any = None
+    for candidate in range(port, min(port + _PORTS, 65536)):
+        try:
+            start_http_server(candidate, host, registry)
+        except OSError as error:
+            said = said or error
+            continue
+        if candidate != port:
+            warnings.warn(
+                f"metrics_port={port} is in use: metrics are at "
+                f"http://{host}:{candidate}/metrics",
+                stacklevel=2,
+            )
+        return candidate
+    raise InputError(
+        f"metrics_port={port}: no port from there on is free at {host} ({said}), "
+        f"give another one, metrics_port={port + 100}"
+    ) from said
