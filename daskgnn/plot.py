@@ -72,6 +72,35 @@ def draw_curves(steps: list[Record], epochs: list[Record]) -> ShownFigure:
     return figure
 
 
+def draw_runs(runs: dict[str, list[Record]]) -> ShownFigure:
+    """Draw the loss and the main validation score of several runs.
+
+    Parameters
+    ----------
+    runs : dict
+        By name, the records of a run's epochs, in order, each once.
+    """
+    figure = new_figure(10, 4)
+    for axes, measure in zip(figure.subplots(1, 2), ("loss", "score"), strict=True):
+        for name, epochs in runs.items():
+            points = [(r["epoch"] + 1, _measured(r, measure)) for r in epochs]
+            points = [(x, y) for x, y in points if is_finite(y)]
+            if points:
+                axes.plot(*zip(*points, strict=True), linewidth=1.6, label=name)
+        title = "Training loss" if measure == "loss" else "Validation score"
+        _label(axes, title, measure, bool(axes.lines))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        tidy(axes, "y", 0.02)
+    return figure
+
+
+def _measured(record: Record, measure: str) -> Any:
+    """Return an epoch's loss, or the validation score that chose the best epoch."""
+    if measure == "loss":
+        return record.get("loss")
+    return record.get("val_metric", record.get("val_accuracy"))
+
+
 def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     """Draw where a step's time went into a PNG.
 

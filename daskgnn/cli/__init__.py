@@ -32,7 +32,10 @@ _COMMANDS = {
         "data",
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",
     ),
+    "plot": ("looking", "Draw loss and scores of each RUN into one picture."),
     "predict": ("runs", "Predict all nodes, or some, with the best parameters of RUN."),
+    "report": ("looking", "Write RUN/report.html, one page about a run."),
+    "runs": ("looking", "List the runs in FOLDER, and how far each has come."),
     "samplers": (
         "samplers",
         "List the samplers: what each draws, when to use it, and its options.",

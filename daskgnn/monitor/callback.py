@@ -66,7 +66,8 @@ class Callback:
             "seeds", "form", "lines" (seconds of the window by what they went to, mean
             over workers), "ahead" (the same for its preparation), "wait" (seconds
             without minibatches), "parts" (worker and seconds a step of each), "pairs"
-            (receiver, sender, bytes, messages), "gradient_bytes", "halo_cache_hits",
+            (receiver, sender, bytes, messages), "sums" (worker, when, seconds and bytes
+            of the exchange of gradients), "gradient_bytes", "halo_cache_hits",
             "halo_cache_misses", "in_flight" (windows), "staleness" (updates).
         """
 

@@ -132,7 +132,10 @@ class Run:
     def _event(self, record: Record, when: float) -> None:
         name = str(record.get("event"))
         kind = _KIND_OF.get(name, "other")
-        for counted, event in (("recoveries", "recovered"), ("workers_lost", "worker_lost")):
+        for counted, event in (
+            ("recoveries", "recovered"),
+            ("workers_lost", "worker_lost"),
+        ):
             self.counts[counted] += name == event
         if name == "checkpoint":
             self.checkpoint_seconds.add(float(record.get("seconds", 0.0)))

@@ -44,7 +44,7 @@ _HISTOGRAMS = {
     ),
 }
 _WORKER = {
-    "steps": "Steps that this worker has computed, also those that were lost.",
+    "gradients": "Gradients of a part that this worker has computed, also in vain.",
     "busy_seconds": "Time of this worker by what it went to.",
     "received_bytes": "Bytes that other parts answered this worker's parts.",
     "sent_gradient_bytes": "Bytes of sums of gradients that this worker sent.",

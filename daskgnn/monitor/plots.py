@@ -262,7 +262,7 @@ class Plots:
         plot = self._figure(
             "Events",
             "events",
-            y_range=FactorRange(*reversed(KINDS)),
+            y_range=FactorRange(factors=list(reversed(KINDS))),
             x_axis_type="datetime",
         )
         plot.scatter(

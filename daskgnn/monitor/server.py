@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from importlib.util import find_spec
 from typing import Any
 
 import dask
@@ -29,30 +30,33 @@ class MetricsServer(Teller):
     Raises
     ------
     InputError
-        If ``prometheus_client`` is missing, or no port is free.
+        If ``prometheus_client`` is missing; later, if no port is free.
     """
 
     def __init__(self, port: int, name: str) -> None:
         super().__init__()
         self.name = name
         self.history = RunHistory()
-        self.port = _serve(port, self.history)
+        self.port = port
+        self._serves = False
+        if find_spec("prometheus_client") is None:
+            raise InputError(
+                f"metrics_port={port} needs prometheus_client: pip install "
+                "prometheus_client"
+            )
 
     def put(self, kind: str, record: Record) -> None:
-        """Keep a record."""
+        """Keep a record; serve them all from the first on."""
+        if not self._serves:
+            self.port, self._serves = _serve(self.port, self.history), True
         self.history.take({"run": self.name, "items": [(kind, record, time.time())]})
 
 
 def _serve(port: int, history: RunHistory) -> int:
-    try:
-        from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import CollectorRegistry, start_http_server
 
-        from daskgnn.monitor.metrics import RunCollector
-    except ImportError as error:
-        raise InputError(
-            f"metrics_port={port} needs prometheus_client: pip install "
-            "prometheus_client"
-        ) from error
+    from daskgnn.monitor.metrics import RunCollector
+
     registry = CollectorRegistry()
     registry.register(RunCollector(history))
     host = dask.config.get("gnn.metrics-host")

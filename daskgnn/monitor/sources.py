@@ -28,7 +28,9 @@ def phases_of(window: Record) -> dict[str, float]:
     return {name: found[name] * 1000 / size for name in PHASES}
 
 
-def fill(sources: dict[str, Any], run: Run, scheduler: Any, *, everything: bool) -> None:
+def fill(
+    sources: dict[str, Any], run: Run, scheduler: Any, *, everything: bool
+) -> None:
     """Fill the sources; memory alone unless the run told something new."""
     labels = worker_labels(run, scheduler)
     _memory(sources, run, scheduler, labels)

@@ -20,7 +20,9 @@ def published(record: Record) -> Record:
     >>> published({"event": "checkpoint", "step": 3, "out": "/data", "seconds": 0.5})
     {'event': 'checkpoint', 'step': 3, 'seconds': 0.5}
     """
-    return {n: v for n, v in record.items() if n in _WORDS or isinstance(v, int | float)}
+    return {
+        n: v for n, v in record.items() if n in _WORDS or isinstance(v, int | float)
+    }
 
 
 class Teller(Callback):

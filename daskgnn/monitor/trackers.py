@@ -6,6 +6,7 @@ All write to a local directory; nothing is sent anywhere.
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def check_trackers(name: str, words: list[str]) -> list[str]:
 
 
 def new_tracker(word: str, run: str, out: str | None, settings: Record) -> Callback:
-    """Return the tracker that a word names.
+    """Return the tracker that a word names; it writes nothing before a run begins.
 
     Parameters
     ----------
@@ -63,27 +64,37 @@ def new_tracker(word: str, run: str, out: str | None, settings: Record) -> Callb
                 f"track={tracker!r} needs a directory: give track='{tracker}:DIR'"
             )
         place = os.path.join(out, tracker)
-    try:
-        return _CLASSES[tracker](Path(absolute_path(place)), run, settings)
-    except ImportError as error:
+    if find_spec(_PACKAGES[tracker]) is None:
         raise InputError(
             f"track={tracker!r} needs a package that is not installed: pip install "
             f"{_PACKAGES[tracker]}"
-        ) from error
+        )
+    return _CLASSES[tracker](Path(absolute_path(place)), run, settings)
 
 
 class _Tracker(Callback):
     """Writes numbers by name and step; subclasses say where."""
 
-    steps_per_epoch = 1
+    def __init__(self, place: Path, run: str, settings: Record) -> None:
+        self.place, self.run, self.settings = place, run, settings
+        self.steps_per_epoch = 1
+        self.is_open = False
+
+    def open(self) -> None:
+        """Begin to write."""
+        raise NotImplementedError
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         """Write some numbers of a step."""
         raise NotImplementedError
 
     def started(self, info: Record) -> None:
-        """Take note of how long an epoch is."""
+        """Begin to write, unless that was done before."""
         self.steps_per_epoch = int(info["steps_per_epoch"])
+        if not self.is_open:
+            self.place.mkdir(parents=True, exist_ok=True)
+            self.open()
+            self.is_open = True
 
     def window(self, record: Record) -> None:
         """Write the losses of a window, and its speed."""
@@ -108,10 +119,11 @@ class _Tracker(Callback):
 class TensorBoard(_Tracker):
     """Writes event files of TensorBoard."""
 
-    def __init__(self, place: Path, _run: str, _settings: Record) -> None:
+    def open(self) -> None:
+        """Open a file of events."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(place))
+        self.writer = SummaryWriter(str(self.place))
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         """Add scalars."""
@@ -120,64 +132,73 @@ class TensorBoard(_Tracker):
 
     def close(self) -> None:
         """Write what is left."""
-        self.writer.flush()
+        if self.is_open:
+            self.writer.flush()
 
 
 class MLflow(_Tracker):
     """Writes a run of MLflow to a database in a directory."""
 
-    def __init__(self, place: Path, run: str, settings: Record) -> None:
+    def open(self) -> None:
+        """Begin a run."""
         from mlflow.tracking import MlflowClient
 
-        place.mkdir(parents=True, exist_ok=True)
-        self.client = MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+        self.client = MlflowClient(f"sqlite:///{self.place / 'mlflow.db'}")
         found = self.client.get_experiment_by_name("daskgnn")
-        name = found.experiment_id if found else self._experiment(place)
-        self.run = self.client.create_run(name, run_name=run).info.run_id
-        for key, value in settings.items():
-            self.client.log_param(self.run, key, value)
+        name = found.experiment_id if found else self._experiment()
+        self.id = self.client.create_run(name, run_name=self.run).info.run_id
+        for key, value in self.settings.items():
+            self.client.log_param(self.id, key, value)
 
-    def _experiment(self, place: Path) -> Any:
-        uri = (place / "artifacts").as_uri()
+    def _experiment(self) -> Any:
+        uri = (self.place / "artifacts").as_uri()
         return self.client.create_experiment("daskgnn", uri)
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         """Log metrics."""
         for name, value in values.items():
-            self.client.log_metric(self.run, name, value, step=step)
+            self.client.log_metric(self.id, name, value, step=step)
 
     def finished(self, summary: Record) -> None:
         """Log the scores; the run has ended well."""
         for name, value in summary.items():
             if name.startswith("test_") and isinstance(value, int | float):
-                self.client.log_metric(self.run, name, value)
-        self.client.set_terminated(self.run, "FINISHED")
-        self.run = ""
+                self.client.log_metric(self.id, name, value)
+        self.client.set_terminated(self.id, "FINISHED")
+        self.is_open = False
 
     def close(self) -> None:
         """Take note that the run has ended otherwise."""
-        if self.run:
-            self.client.set_terminated(self.run, "FAILED")
+        if self.is_open:
+            self.client.set_terminated(self.id, "FAILED")
+            self.is_open = False
 
 
 class Wandb(_Tracker):
     """Writes an offline run of Weights & Biases."""
 
-    def __init__(self, place: Path, run: str, settings: Record) -> None:
+    def open(self) -> None:
+        """Begin an offline run."""
         import wandb
 
-        place.mkdir(parents=True, exist_ok=True)
-        self.run = wandb.init(
-            project="daskgnn", name=run, dir=str(place), config=settings, mode="offline"
+        self.writer = wandb.init(
+            project="daskgnn",
+            name=self.run,
+            dir=str(self.place),
+            config=self.settings,
+            mode="offline",
+            settings=wandb.Settings(silent=True),
         )
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         """Log numbers of a step."""
-        self.run.log(dict(values), step=step)
+        self.writer.log(dict(values), step=step)
 
     def close(self) -> None:
         """End the run."""
-        self.run.finish(quiet=True)
+        if self.is_open:
+            self.writer.finish()
+            self.is_open = False
 
 
 _CLASSES: dict[str, Callable[[Path, str, Record], Callback]] = {

@@ -47,6 +47,7 @@ def tell_start(trainer: Trainer, epochs: int, *, resume: bool) -> None:
             "planned_bytes": trainer.deployment.memory_plan(trainer.window).peak,
             "out": recorder.place,
             "dashboard": trainer.executor.dashboard(),
+            "page": trainer.executor.page(),
         }
     )
     size = trainer.options["batch_size"]
@@ -195,10 +196,10 @@ class Fit:
                 sums.sent_gradient_bytes += told.sent_bytes
             self.recorder.step(record)
             self._first_losses.look(run_state.state.step + i, told.loss)
-        told = window_record(result, run_state.state.step, seconds, whole)
-        told["seeds"] = run_state.total.seeds - seeds_before
-        told["in_flight"] = self.loop.lookahead.in_flight
-        self.recorder.window(told)
+        record = window_record(result, run_state.state.step, seconds, whole)
+        record["seeds"] = run_state.total.seeds - seeds_before
+        record["in_flight"] = self.loop.lookahead.in_flight
+        self.recorder.window(record)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)

@@ -233,6 +233,8 @@ def plan(info: Record) -> str:
 def happening(record: Record) -> str:
     """Return an event in one line: ``worker lost: step=7 worker=tcp://...``."""
     name = str(record.get("event", "event")).replace("_", " ")
+    if name == "live page":
+        return f"{name}: {record['at']}"
     rest = [f"{key}={value}" for key, value in record.items() if key != "event"]
     return f"{name}: {' '.join(rest)}" if rest else name
 

@@ -1,4 +1,4 @@
-"""What is told of a window to those who watch a run: numbers, and workers' addresses."""
+"""What is told of a window to those who watch a run: numbers, and addresses."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def window_record(
             zip(profile.places, profile.part_seconds(profile.places), strict=True)
         ),
         "pairs": _pairs(profile),
+        "sums": _sums(profile),
         "gradient_bytes": sum(told.sent_bytes for told in state.reports),
         "halo_cache_hits": crossed["cache_hits"],
         "halo_cache_misses": crossed["cache_misses"],
@@ -74,6 +75,19 @@ def _ahead(profile: WindowProfile) -> Seconds:
         for word, (spent, _) in report.spent.items():
             found["gather" if word in _GATHERING else "sample"] += spent / workers
     return found
+
+
+def _sums(profile: WindowProfile) -> list[tuple[str, float, float, int]]:
+    """Return (worker, when, seconds, bytes sent) of the exchange of sums."""
+    return [
+        (
+            member.address,
+            member.meetings[0][0] if member.meetings else member.work.began,
+            sum(left - came for came, left in member.meetings),
+            member.sent_bytes,
+        )
+        for member in profile.members
+    ]
 
 
 def _pairs(profile: WindowProfile) -> list[tuple[str, str, int, int]]:

@@ -21,6 +21,7 @@ FOLDERS = [
     "graph.datasets",
     "graph",
     "cluster",
+    "monitor",
     "prepare",
     "nn",
     "tasks",

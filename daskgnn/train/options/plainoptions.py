@@ -25,8 +25,17 @@ STEPS = "Steps and memory"
 CLUSTER = "Cluster"
 FILES = "Files and checkpoints"
 MONITORING = "Monitoring"
-GROUPS = (GRAPH, MODEL, SAMPLING, TRAINING, GRADIENTS, STEPS, CLUSTER, FILES)
-GROUPS += (MONITORING,)
+GROUPS = (
+    GRAPH,
+    MODEL,
+    SAMPLING,
+    TRAINING,
+    GRADIENTS,
+    STEPS,
+    CLUSTER,
+    FILES,
+    MONITORING,
+)
 """The headings, in their order."""
 
 WARMUP_STEPS = 20

@@ -1,0 +1,65 @@
+"""Commands that look at what runs have written: ``runs``, ``report`` and ``plot``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from daskgnn.cli.comparison import table
+from daskgnn.cli.declared import PlotOptions
+from daskgnn.cli.errors import debug_option
+from daskgnn.cli.options import PATH, options_of
+from daskgnn.cli.report import near
+
+
+@click.command()
+@click.argument("folder", type=PATH, default="runs")
+@debug_option
+def runs(folder: str) -> None:
+    """List the runs in FOLDER (runs): how far each has come, and its score."""
+    from daskgnn.train.runlist import list_runs
+
+    rows = list_runs(folder)
+    if not rows:
+        click.echo(f"no run in {folder}: daskgnn train GRAPH makes one")
+        return
+    click.echo(table([{name: _word(row[name]) for name in row} for row in rows]))
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@debug_option
+def report(run: str) -> None:
+    """Write RUN/report.html: settings, curves, profile, partition and events.
+
+    RUN is the directory that "train --out" wrote. The file needs no other one.
+    """
+    from daskgnn.train.htmlreport import write_report
+
+    click.echo(near(write_report(run)))
+
+
+@click.command()
+@click.argument("run", nargs=-1, required=True, type=PATH)
+@options_of(PlotOptions)
+@debug_option
+def plot(run: tuple[str, ...], out: str) -> None:
+    """Draw loss and scores of each RUN into one picture, to compare them.
+
+    RUN is a directory that "train --out" wrote.
+    """
+    from pathlib import Path
+
+    from daskgnn.plot import draw_runs
+    from daskgnn.train.persist.history import History
+
+    found = {Path(place).name: History.read(place).epochs for place in run}
+    draw_runs(found).savefig(out)
+    click.echo(near(str(Path(out).absolute())))
