@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -190,7 +190,13 @@ def _begin_workers(given: dict[str, Any]) -> None:
 def _begin_drawing(given: dict[str, Any]) -> None:
     """Have what draws the curves imported while this process waits for its workers."""
     if _starts_workers(given):
-        Thread(target=import_module, args=["daskgnn.plot"]).start()
+        Thread(target=_import_drawing).start()
+
+
+def _import_drawing() -> None:
+    """Import what draws, where it is installed."""
+    with suppress(ImportError):
+        import_module("daskgnn.plot")
 
 
 def _starts_workers(given: dict[str, Any]) -> bool:

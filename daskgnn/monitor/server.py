@@ -38,7 +38,7 @@ class MetricsServer(Teller):
         self.name = name
         self.history = RunHistory()
         self.port = port
-        self._serves = False
+        self._served: Any = None
         if find_spec("prometheus_client") is None:
             raise InputError(
                 f"metrics_port={port} needs prometheus_client: pip install "
@@ -47,12 +47,22 @@ class MetricsServer(Teller):
 
     def put(self, kind: str, record: Record) -> None:
         """Keep a record; serve them all from the first on."""
-        if not self._serves:
-            self.port, self._serves = _serve(self.port, self.history), True
+        if self._served is None:
+            self.port, self._served = _serve(self.port, self.history)
         self.history.take({"run": self.name, "items": [(kind, record, time.time())]})
 
+    def stop(self) -> None:
+        """Serve no more."""
+        if self._served is not None:
+            server, thread = self._served
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._served = None
 
-def _serve(port: int, history: RunHistory) -> int:
+
+def _serve(port: int, history: RunHistory) -> tuple[int, Any]:
+    """Serve a history's metrics; return the port, and the server with its thread."""
     from prometheus_client import CollectorRegistry, start_http_server
 
     from daskgnn.monitor.metrics import RunCollector
@@ -63,7 +73,7 @@ def _serve(port: int, history: RunHistory) -> int:
     said: Any = None
     for candidate in range(port, min(port + _PORTS, 65536)):
         try:
-            start_http_server(candidate, host, registry)
+            served = start_http_server(candidate, host, registry)
         except OSError as error:
             said = said or error
             continue
@@ -73,7 +83,7 @@ def _serve(port: int, history: RunHistory) -> int:
                 f"http://{host}:{candidate}/metrics",
                 stacklevel=2,
             )
-        return candidate
+        return candidate, served
     raise InputError(
         f"metrics_port={port}: no port from there on is free at {host} ({said}), "
         f"give another one, metrics_port={port + 100}"

@@ -26,7 +26,7 @@ import daskgnn.dataflow.timing
 import daskgnn.graph.opening
 import daskgnn.nn
 import daskgnn.train.compute.exact
-import daskgnn.train.deployment
+import daskgnn.train.deployment  # noqa: F401
 
 # Without their libraries there is no dashboard, and there are no metrics.
 for name in (
