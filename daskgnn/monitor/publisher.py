@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN = 0.25
 """Messages of shorter windows are sent together."""
+_SENT_AT_ONCE = {"started", "window", "stopped"}
+"""Other records go with the next of these."""
 _MOST_WAITING = 2000
 """Records that wait for a scheduler that does not answer; older ones are dropped."""
 _LAST_SECONDS = 2.0
@@ -92,7 +94,8 @@ class Publisher(Teller):
         if not self._installed or client.status != "running":
             return
         self._queue.append((kind, record, time.time()))
-        self._begin_sending()
+        if kind in _SENT_AT_ONCE:
+            self._begin_sending()
 
     def _begin_sending(self) -> None:
         """Have the client's loop send what waits, unless it is at it."""

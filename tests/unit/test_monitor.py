@@ -272,9 +272,9 @@ def test_json_records_have_the_fields():
 def test_levels_and_text():
     lines = lines_of("text", "warning", *CALLS)
     assert len(lines) == 1
-    assert lines[0].endswith(
-        "warning worker_lost run=r-1 worker=tcp://a:1 step=1"
-    ), lines
+    assert lines[0].endswith("warning worker_lost run=r-1 worker=tcp://a:1 step=1"), (
+        lines
+    )
     assert [line.split()[2] for line in lines_of("text", "info", *CALLS)] == [
         "started",
         "worker_lost",
@@ -301,7 +301,9 @@ def test_buckets_add_up():
     registry = CollectorRegistry()
     registry.register(RunCollector(told(("window", window(2)))))
     text = generate_latest(registry).decode()
-    found = [line for line in text.splitlines() if "step_duration_seconds_bucket" in line]
+    found = [
+        line for line in text.splitlines() if "step_duration_seconds_bucket" in line
+    ]
     counts = [float(line.split()[-1]) for line in found]
     assert len(counts) == len(BUCKETS) + 1
     assert counts == sorted(counts)
