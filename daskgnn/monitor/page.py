@@ -10,7 +10,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from bokeh.layouts import column, gridplot, row
+from bokeh.layouts import column, row
 from bokeh.models import Div, Select
 
 from daskgnn.monitor.plots import DARK, LIGHT, Plots, theme_of
@@ -71,17 +71,19 @@ class View:
         self._seen: tuple[int, str] = (-1, "")
         self.plots = Plots(look)
         self.head = Div(sizing_mode="stretch_width", name="head")
-        self.choice = Select(options=[_NEWEST], value=_NEWEST, width=220, name="run")
+        style = f"background-color: {look.background}; color: {look.ink}"
+        self.choice = Select(
+            options=[_NEWEST],
+            value=_NEWEST,
+            width=220,
+            name="run",
+            stylesheets=[f".bk-input {{ {style}; border-color: {look.grid} }}"],
+        )
         other = "light" if look is DARK else "dark"
         switch = f'<a href="?theme={other}" style="color: {look.ink}">{other}</a>'
         self.layout = column(
             row(self.choice, self.head, Div(text=switch), sizing_mode="stretch_width"),
-            gridplot(
-                self.plots.grid(),
-                sizing_mode="stretch_width",
-                toolbar_location=None,
-                merge_tools=False,
-            ),
+            *(row(*plots, sizing_mode="stretch_width") for plots in self.plots.grid()),
             sizing_mode="stretch_width",
         )
 

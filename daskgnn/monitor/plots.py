@@ -100,6 +100,7 @@ class Plots:
         self.sources: dict[str, Any] = {
             "loss": _source("step", "loss"),
             "scores": _source("xs", "ys", "name", "colour"),
+            "score points": _source("epoch", "score", "colour"),
             "rate": _source("step", "seeds"),
             "phases": _source("step", *PHASES),
             "parts": _source("part", "ms", "worker", "moves", "colour"),
@@ -147,7 +148,7 @@ class Plots:
         return plot
 
     def _scores(self) -> Any:
-        plot = self._figure("Scores", "scores", x_axis_label="epoch")
+        plot = self._figure("Scores", "scores", x_axis_label="epochs done")
         plot.multi_line(
             "xs",
             "ys",
@@ -156,11 +157,13 @@ class Plots:
             line_width=1.5,
             legend_field="name",
         )
+        points = self.sources["score points"]
+        plot.scatter("epoch", "score", source=points, color="colour", size=4)
         plot.legend.location = "bottom_right"
         return plot
 
     def _phases(self) -> Any:
-        title = "A step's time, ms (sample and gather run ahead, beside the others)"
+        title = "A step's time, ms (sample and gather: ahead)"
         plot = self._figure(title, "phases", x_axis_label="step")
         plot.varea_stack(
             list(PHASES),
@@ -169,7 +172,7 @@ class Plots:
             color=list(PHASES.values()),
             legend_label=list(PHASES),
         )
-        plot.legend.location = "center_left"
+        plot.add_layout(plot.legend[0], "right")
         plot.y_range.start = 0
         return plot
 
@@ -238,7 +241,7 @@ class Plots:
                 legend_label=name,
                 mode="after",
             )
-        plot.y_range.start = 0
+        plot.y_range.start, plot.y_range.range_padding = 0, 0.3
         plot.legend.location = "bottom_left"
         return plot
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dask.utils import format_bytes
+
 from daskgnn.monitor.plots import PHASES, SCORE_COLOURS, event_colour
 
 if TYPE_CHECKING:
@@ -53,18 +55,25 @@ def worker_labels(run: Run, scheduler: Any) -> dict[str, str]:
     labels = {}
     for number, address in enumerate(sorted(known)):
         state = scheduler.workers.get(address)
-        labels[address] = f"gone {number}" if state is None else str(state.name)[-24:]
+        name = f"gone {number}" if state is None else str(state.name)[-24:]
+        labels[address] = f"worker {name}" if name.isdecimal() else name
     return labels
 
 
 def _scores(sources: dict[str, Any], run: Run) -> None:
     names = list(run.scores)[: len(SCORE_COLOURS)]
-    points = [list(run.scores[name]) for name in names]
+    points = [[(e + 1, score) for e, score in run.scores[name]] for name in names]
+    colours = SCORE_COLOURS[: len(names)]
     sources["scores"].data = {
         "xs": [[epoch for epoch, _ in found] for found in points],
         "ys": [[score for _, score in found] for found in points],
         "name": names,
-        "colour": list(SCORE_COLOURS[: len(names)]),
+        "colour": list(colours),
+    }
+    sources["score points"].data = {
+        "epoch": [epoch for found in points for epoch, _ in found],
+        "score": [score for found in points for _, score in found],
+        "colour": [c for c, found in zip(colours, points, strict=True) for _ in found],
     }
 
 
@@ -95,7 +104,7 @@ def _windows(sources: dict[str, Any], run: Run) -> None:
 def _parts(sources: dict[str, Any], run: Run, labels: dict[str, str]) -> None:
     workers = sorted(labels)
     names = [
-        f"part {number} on {labels[part['worker']]}"
+        f"part {number}, {labels[part['worker']]}"
         + (f", moved {part['moves']}×" if part["moves"] else "")
         for number, part in enumerate(run.parts)
     ]
@@ -123,7 +132,7 @@ def _pairs(sources: dict[str, Any], run: Run, labels: dict[str, str]) -> None:
         "from": [labels[sender] for (_, sender), _ in pairs],
         "bytes": [nbytes for _, (nbytes, _) in pairs],
         "messages": [messages for _, (_, messages) in pairs],
-        "shown": [f"{nbytes / 1e6:.1f} MB" for _, (nbytes, _) in pairs],
+        "shown": [format_bytes(int(nbytes)) for _, (nbytes, _) in pairs],
     }
 
 
