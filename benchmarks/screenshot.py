@@ -9,22 +9,23 @@ import argparse
 import sys
 import threading
 from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from browser import chromium, column, errors, wait_for, why_no_browser
+from tempfile import TemporaryDirectory
 
 import daskgnn
 from daskgnn.cluster.clusters import own_cluster
 from daskgnn.monitor.plugin import page_link
 from daskgnn.nn import GraphSAGE
 
+ROOT = Path(__file__).parents[1]
+
 
 def main() -> None:
+    sys.path.insert(0, str(ROOT / "tests"))
+    from browser import chromium, column, errors, wait_for, why_no_browser
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default=ROOT / "docs" / "images" / "live-page.png")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--theme", choices=["light", "dark"], default="light")
     given = parser.parse_args()
     if why_no_browser():
@@ -33,10 +34,10 @@ def main() -> None:
     graph = daskgnn.load_dataset("digits").partition(32)
     graph = daskgnn.open_graph(graph, num_parts=4)
     model = GraphSAGE(graph.num_features, 64, graph.num_classes)
-    with own_cluster(2) as client, chromium() as browser:
+    with own_cluster(2) as client, chromium() as browser, TemporaryDirectory() as out:
         options = {"num_neighbors": [15, 10], "batch_size": 64, "client": client}
         # A cache is used between workers that do not read each other's memory.
-        options |= {"halo_cache": "1 MB", "progress": None, "window": 8}
+        options |= {"halo_cache": "1 MB", "progress": None, "window": 8, "out": out}
         trainer = daskgnn.Trainer(model, graph, **options)
         thread = threading.Thread(target=trainer.fit, args=[given.epochs])
         thread.start()

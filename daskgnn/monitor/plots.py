@@ -11,6 +11,7 @@ from bokeh.models import (
     HoverTool,
     LinearColorMapper,
     NumeralTickFormatter,
+    Range1d,
 )
 from bokeh.plotting import figure
 from bokeh.themes import Theme
@@ -143,7 +144,7 @@ class Plots:
 
     def _rate(self) -> Any:
         plot = self._line("rate", "Seeds a second", "seeds", GREEN)
-        plot.yaxis.formatter = NumeralTickFormatter(format="0a")
+        plot.yaxis.formatter = NumeralTickFormatter(format="0.[0]a")
         plot.y_range.start = 0
         return plot
 
@@ -265,6 +266,7 @@ class Plots:
         plot = self._figure(
             "Events",
             "events",
+            x_range=Range1d(),
             y_range=FactorRange(factors=list(reversed(KINDS))),
             x_axis_type="datetime",
         )
@@ -272,6 +274,7 @@ class Plots:
             "time", "kind", source=self.sources["events"], size=9, color="colour"
         )
         plot.add_tools(HoverTool(tooltips=[("", "@name"), ("", "@told")]))
+        self.sources["time range"] = plot.x_range
         return plot
 
 

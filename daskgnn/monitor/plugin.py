@@ -21,7 +21,7 @@ _LOG = logging.getLogger("daskgnn.monitor")
 
 
 class MonitorPlugin(SchedulerPlugin):
-    """Keeps a history of runs; adds a page to the dashboard, metrics to ``/metrics``."""
+    """Keeps a history of runs; adds a page to the dashboard, and metrics."""
 
     name = PLUGIN
     idempotent = True

@@ -152,6 +152,8 @@ def _memory(
 
 def _events(sources: dict[str, Any], run: Run) -> None:
     events = list(run.events)
+    first = min([run.began, *(event["time"] for event in events)])
+    sources["time range"].update(start=first * 1000, end=run.changed * 1000 + 1000)
     sources["events"].data = {
         "time": [event["time"] * 1000 for event in events],
         "kind": [event["kind"] for event in events],

@@ -88,7 +88,7 @@ class Lookahead:
 
     @property
     def in_flight(self) -> int:
-        """Windows on their way: those that are prepared, and the one whose turn it is."""
+        """Windows on their way: those prepared, and the one whose turn it is."""
         return len(self._prepared) + 1
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from urllib.request import urlopen
 
 import dask
@@ -211,7 +212,7 @@ def test_totals_never_fall_while_workers_are_killed(killable, path):
     history = trainer.fit(epochs=4)
     found = series(fetched(killable, "metrics"))
     totals.append({k: v for k, v in found.items() if "_total{" in k})
-    for before, after in zip(totals, totals[1:], strict=False):
+    for before, after in pairwise(totals):
         assert all(after[name] >= value for name, value in before.items())
     (steps,) = (
         value
