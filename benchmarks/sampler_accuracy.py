@@ -3,8 +3,8 @@
     python benchmarks/sampler_accuracy.py --results FILE [--seeds 5] [--json FILE]
 
 GraphSAGE on PubMed, Amazon Photo and Coauthor CS, in two parts, with as many updates
-for all samplers: those that choose the seeds themselves have fewer in an epoch. A run is
-a line of FILE; runs that are in it are not done again. Bytes are those that parts on
+for all samplers: those that choose the seeds themselves have fewer in an epoch. A run
+is a line of FILE; runs that are in it are not done again. Bytes are those that parts on
 different machines would send.
 """
 
