@@ -66,8 +66,8 @@ class SaintSampler(PresampledSampler):
         to ``1/d_u + 1/d_v``, with both ends. "walk": random walks from uniform roots.
         All with replacement.
     size : int, optional
-        Nodes or edges that are drawn in a step, over all parts; by default 8000 nodes or
-        2000 edges, or as many as find 32 training nodes (of a large graph, at most
+        Nodes or edges that are drawn in a step, over all parts; by default 8000 nodes
+        or 2000 edges, or as many as find 32 training nodes (of a large graph, at most
         32,768 nodes).
     roots : int, optional
         Walks of a step, over all parts; by default 1000, or more as for `size`.

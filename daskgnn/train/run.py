@@ -148,6 +148,7 @@ def train(
             trainer.recorder.event("no_cluster", reason=WHY)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
         settings["sparse_features"] = trainer.options["sparse_features"]
+        settings["precision"] = trainer.options["precision"]
         write_settings(out, settings)
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)
