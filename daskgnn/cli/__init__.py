@@ -32,9 +32,12 @@ _COMMANDS = {
         "data",
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",
     ),
-    "plot": ("looking", "Draw loss and scores of each RUN into one picture."),
+    "plot": (
+        "looking",
+        "Draw loss and scores of each RUN into one picture, to compare them.",
+    ),
     "predict": ("runs", "Predict all nodes, or some, with the best parameters of RUN."),
-    "report": ("looking", "Write RUN/report.html, one page about a run."),
+    "report": ("looking", "Write one page of HTML about RUN into its directory."),
     "runs": ("looking", "List the runs in FOLDER, and how far each has come."),
     "samplers": (
         "samplers",

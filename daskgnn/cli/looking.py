@@ -17,7 +17,10 @@ from daskgnn.cli.report import near
 @click.argument("folder", type=PATH, default="runs")
 @debug_option
 def runs(folder: str) -> None:
-    """List the runs in FOLDER (runs): how far each has come, and its score."""
+    """List the runs in FOLDER, and how far each has come.
+
+    By default in the folder runs, where "train" puts them.
+    """
     from daskgnn.train.runlist import list_runs
 
     rows = list_runs(folder)
@@ -37,9 +40,10 @@ def _word(value: Any) -> str:
 @click.argument("run", type=PATH)
 @debug_option
 def report(run: str) -> None:
-    """Write RUN/report.html: settings, curves, profile, partition and events.
+    """Write one page of HTML about RUN into its directory.
 
-    RUN is the directory that "train --out" wrote. The file needs no other one.
+    RUN/report.html has settings, curves, profile, partition and events, and needs no
+    other file. RUN is the directory that "train --out" wrote.
     """
     from daskgnn.train.htmlreport import write_report
 

@@ -51,14 +51,15 @@ def configure(
 
     Examples
     --------
-    >>> import io
+    >>> import io, json
     >>> from daskgnn.monitor.logs import RunLog, configure
     >>> stream = io.StringIO()
     >>> stop = configure("json", "info", stream)
     >>> RunLog("cora-1").event({"event": "recovered", "seconds": 0.5})
     >>> stop()
-    >>> print(stream.getvalue()[46:].strip())
-    "level": "info", "event": "recovered", "run": "cora-1", "seconds": 0.5}
+    >>> record = json.loads(stream.getvalue())
+    >>> record["level"], record["event"], record["run"], record["seconds"]
+    ('info', 'recovered', 'cora-1', 0.5)
     """
     writer = logging.StreamHandler(stream or sys.stderr)
     writer.setFormatter(JsonLines() if form == "json" else TextLines())
