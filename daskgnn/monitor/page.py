@@ -19,7 +19,7 @@ from daskgnn.monitor.sources import fill
 if TYPE_CHECKING:
     from daskgnn.monitor.history import Run, RunHistory
 
-_UPDATE_MS = 500
+_UPDATE_MS = 1000
 _NEWEST = "newest run"
 _TEMPLATE = """
 {% block postamble %}

@@ -71,6 +71,8 @@ class Publisher(Teller):
         self._queue: deque[tuple[str, Record, float]] = deque(maxlen=_MOST_WAITING)
         self._sending: Any = None
         self._sent = 0.0
+        self._done: dict[str, int] = {}
+        """Steps and seeds so far, with which another scheduler begins."""
 
     def close(self) -> None:
         """Tell that the fit is over, and wait a moment for that to arrive."""
@@ -84,13 +86,20 @@ class Publisher(Teller):
 
     def put(self, kind: str, record: Record) -> None:
         """Put a record in the queue; where the client is another one, begin there."""
+        if kind == "started":
+            self._done = {}
         client = self._find_client()
         if client is not self._client:
             self._client = client
             self._installed = client is not None and self._install(client)
             if kind != "started":
-                step = {"first_step": record.get("step", 0)}
-                self._queue.append(("started", self.info | step, time.time()))
+                self._queue.append(("started", self.info | self._done, time.time()))
+        if kind == "window":
+            seeds = self._done.get("first_seeds", self.info["first_seeds"])
+            self._done = {
+                "first_step": record["step"],
+                "first_seeds": seeds + record["seeds"],
+            }
         if not self._installed or client.status != "running":
             return
         self._queue.append((kind, record, time.time()))

@@ -14,6 +14,7 @@ import dask
 import pytest
 
 import daskgnn
+from daskgnn.cluster.clusters import own_cluster
 from daskgnn.monitor import plugin, publisher
 from daskgnn.monitor.plugin import page_link
 from daskgnn.nn import GraphSAGE
@@ -222,3 +223,29 @@ def test_totals_never_fall_while_workers_are_killed(killable, path):
     assert steps == trainer.run_state.state.step
     lost = sum(v for k, v in totals[-1].items() if "workers_lost" in k)
     assert lost >= 2
+
+
+@pytest.mark.slow
+def test_a_new_scheduler_goes_on_from_the_steps_done(path):
+    pytest.importorskip("prometheus_client", reason="no prometheus_client")
+
+    class Killer(daskgnn.Callback):
+        """Ends the scheduler once."""
+
+        done = False
+
+        def window(self, record):
+            if record["step"] >= 4 and not self.done:
+                self.done = True
+                os.kill(client.run_on_scheduler(os.getpid), signal.SIGKILL)
+
+    with own_cluster(2) as client:
+        trainer = trainer_of(client, path, window=2, callbacks=[Killer()])
+        history = trainer.fit(epochs=6)
+        now = trainer.executor.client
+        assert now is not client
+        found = series(fetched(now, "metrics"))
+    (steps,) = (v for name, v in found.items() if "daskgnn_steps_total" in name)
+    (seeds,) = (v for name, v in found.items() if "daskgnn_seeds_total" in name)
+    assert steps == len(history.steps)
+    assert seeds == trainer.run_state.total.seeds

@@ -221,6 +221,7 @@ def test_tensorboard_reads_what_was_tracked(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of MLflow and what it needs
 def test_mlflow_reads_what_was_tracked(tmp_path):
     mlflow = pytest.importorskip("mlflow", reason="no mlflow: pip install mlflow")
     place = tmp_path / "tracked"
