@@ -25,15 +25,28 @@ class Callback:
     --------
     >>> import daskgnn
     >>> from daskgnn.nn import GraphSAGE
-    >>> class Losses(daskgnn.Callback):
+    >>> class Printer(daskgnn.Callback):
+    ...     def started(self, info):
+    ...         print("epochs:", info["epochs"])
+    ...     def step(self, record):
+    ...         self.loss = record["loss"]
     ...     def window(self, record):
     ...         print("step", record["step"], record["seeds"], "seeds")
+    ...     def epoch(self, record):
+    ...         print("epoch", record["epoch"], "is done")
+    ...     def event(self, record):
+    ...         self.last_event = record["event"]
+    ...     def finished(self, summary):
+    ...         print("accuracy", summary["test_accuracy"])
     >>> graph = daskgnn.open_graph(daskgnn.load_dataset("karate").partition())
     >>> model = GraphSAGE(graph.num_features, 16, graph.num_classes)
-    >>> options = {"num_neighbors": [10, 5], "client": None, "callbacks": [Losses()]}
+    >>> options = {"num_neighbors": [10, 5], "client": None, "callbacks": [Printer()]}
     >>> _ = daskgnn.Trainer(model, graph, **options).fit(epochs=2)
+    epochs: 2
     step 1 4 seeds
+    epoch 0 is done
     step 2 4 seeds
+    epoch 1 is done
     """
 
     def started(self, info: Record) -> None:
@@ -90,7 +103,7 @@ class Callback:
         """
 
     def finished(self, summary: Record) -> None:
-        """Called when training has ended well.
+        """Called when training has ended well, if the run has a directory.
 
         Parameters
         ----------

@@ -36,7 +36,7 @@ td { font-variant-numeric: tabular-nums; } pre { overflow-x: auto; }
 
 
 def write_report(directory: str | os.PathLike[str]) -> str:
-    """Write ``report.html`` beside a run's records, and return its path.
+    """Write ``report.html`` beside a run's records.
 
     Settings, curves, profile, partition, events and the environment are in the one
     file, even while the run goes on.
@@ -45,6 +45,11 @@ def write_report(directory: str | os.PathLike[str]) -> str:
     ----------
     directory : str, path or URL
         What ``Trainer(out=...)`` or ``daskgnn train --out`` named.
+
+    Returns
+    -------
+    str
+        Its path.
 
     Raises
     ------

@@ -160,7 +160,7 @@ def test_a_wrong_option_is_told_the_nearest(wrong, right):
 
 
 def test_a_wrong_command_is_told_the_nearest():
-    result = call("trian")
+    result = call("trains")
     assert result.exit_code == 2
     assert "train" in result.stderr
 
