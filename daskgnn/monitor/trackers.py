@@ -17,9 +17,6 @@ from daskgnn.paths import absolute_path, is_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
-"""By tracker, what pip installs for it."""
-
 
 def check_trackers(name: str, words: list[str]) -> list[str]:
     """Return trackers' names; refuse others.
@@ -30,7 +27,7 @@ def check_trackers(name: str, words: list[str]) -> list[str]:
     """
     for word in words:
         tracker, colon, place = word.partition(":")
-        if tracker not in _PACKAGES or (colon and not place.strip()):
+        if tracker not in _CLASSES or (colon and not place.strip()):
             raise InputError(
                 f"{name}={word!r}, expected tensorboard, mlflow or wandb, with a "
                 f"directory or without, as in {name}='tensorboard:logs'"
@@ -64,10 +61,10 @@ def new_tracker(word: str, run: str, out: str | None, settings: Record) -> Callb
                 f"track={tracker!r} needs a directory: give track='{tracker}:DIR'"
             )
         place = os.path.join(out, tracker)
-    if find_spec(_PACKAGES[tracker]) is None:
+    if find_spec(tracker) is None:
         raise InputError(
             f"track={tracker!r} needs a package that is not installed: pip install "
-            f"{_PACKAGES[tracker]}"
+            f"{tracker}"
         )
     return _CLASSES[tracker](Path(absolute_path(place)), run, settings)
 
@@ -206,3 +203,4 @@ _CLASSES: dict[str, Callable[[Path, str, Record], Callback]] = {
     "mlflow": MLflow,
     "wandb": Wandb,
 }
+"""By name, which is the package's, too."""
