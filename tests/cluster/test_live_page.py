@@ -176,6 +176,7 @@ main(["train", "karate", "--workers", "2", "--epochs", "2", "--out", sys.argv[1]
 """
 
 
+@pytest.mark.slow
 def test_a_pipe_is_told_the_address_at_once(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(tmp_path / "run")],
@@ -191,6 +192,7 @@ def test_a_pipe_is_told_the_address_at_once(tmp_path):
     assert "epoch 2/2" in rest
 
 
+@pytest.mark.slow
 def test_totals_never_fall_while_workers_are_killed(killable, path):
     pytest.importorskip("prometheus_client", reason="no prometheus_client")
     totals = []
