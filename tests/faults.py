@@ -24,7 +24,8 @@ import torch
 from training import small_sage, trainer
 
 from daskgnn import nn
-from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
+from daskgnn.cluster.clusters import own_cluster
+from daskgnn.cluster.settings import setting_variables
 
 EPOCHS, STEPS, PARTS, WINDOW = 6, 10, 4, 4
 """STEPS are those of an epoch."""
@@ -269,11 +270,7 @@ class Supervised:
 
     def __init__(self, host="127.0.0.1"):
         self.host = host
-        self.settings = {
-            "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
-            for name, value in OWN_CLUSTER.items()
-            if not name.endswith("multiprocessing-method")
-        }
+        self.settings = setting_variables()
         self.processes = []
         self.scheduler = self.address = None
         self.port = 0

@@ -24,6 +24,9 @@ _INSTRUCTIONS = {
 }
 """Flags of processors that multiply in a precision, as Linux names them."""
 
+PRECISIONS = tuple(_INSTRUCTIONS)
+"""Those lower than float32."""
+
 _CPUINFO = Path("/proc/cpuinfo")
 _ROWS, _WIDTH, _TIMES = 4096, 256, 3
 """Of the product that is measured: a tenth of a second in all."""
@@ -55,11 +58,16 @@ def slowdown(precision: str, threads: int) -> float | None:
 
     None where the processor's flags say that it has the instructions.
     """
-    if _INSTRUCTIONS[precision] & processor_flags():
+    if has_instructions(precision):
         return None
     return seconds_of_product(precision, threads) / seconds_of_product(
         "float32", threads
     )
+
+
+def has_instructions(precision: str) -> bool:
+    """Return whether the processor's flags name instructions for a precision."""
+    return bool(_INSTRUCTIONS[precision] & processor_flags())
 
 
 @cache
