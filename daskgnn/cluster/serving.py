@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import dask
 from dask.utils import parse_timedelta
 
 from daskgnn.cluster.clusters import THREADS_PER_WORKER, await_scheduler
@@ -65,7 +66,9 @@ def serve(
     for name, file in files.items():
         given += [f"--{name.replace('_', '-')}", file] if file else []
     options = parsed(kind, given)
-    address = options.get("scheduler")
+    address = None
+    if kind == "worker":
+        address = options["scheduler"] or dask.config.get("scheduler-address", None)
     with encryption.configured(address):
         if address is not None:
             await_scheduler(address, parse_timedelta(options["death_timeout"]))
