@@ -47,7 +47,7 @@ def events(out):
 
 
 def wait_for_step(out, step):
-    for _ in range(1200):
+    for _ in range(3600):
         if any(e["event"] == "step" and e["step"] >= step for e in events(out)):
             return
         time.sleep(0.05)
