@@ -274,6 +274,8 @@ class Supervised:
         self.processes = []
         self.scheduler = self.address = None
         self.port = 0
+        self.more = ()
+        """What workers are told besides."""
 
     def start(self):
         """Start both, at the same address again if they were started before."""
@@ -289,7 +291,7 @@ class Supervised:
     def start_worker(self, host, *prefix):
         """Start a worker that listens at `host`, by a command if one is given."""
         options = ["--nthreads", "2", "--no-dashboard", "--host", host]
-        return self._run("worker", self.address, *options, prefix=prefix)
+        return self._run("worker", self.address, *options, *self.more, prefix=prefix)
 
     def _run(self, *words, prefix=()):
         process = subprocess.Popen(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.errors import InputError
 from daskgnn.paths import is_url
 from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
@@ -59,12 +60,12 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
         if steps:
             told = f"{what} in the first {steps} steps: see --{name}-steps"
             click.echo(f"{name:14} {told}")
-    _draw(out)
+    drawn = _draw(out)
     places = {
         "metrics": METRICS,
         "summary": "summary.json",
         "checkpoints": CHECKPOINTS,
-        "curves": CURVES,
+        "curves": CURVES if drawn else None,
         "profile": profile.get("picture"),
         "schedule": summary.get("schedule_picture"),
     }
@@ -83,6 +84,11 @@ def near(place: str) -> str:
     return str(Path(place).relative_to(here))
 
 
-def _draw(out: Storage) -> None:
-    """Draw the curves of a run beside its metrics."""
-    out.write(CURVES, History.read(out.place).plot().to_png())
+def _draw(out: Storage) -> bool:
+    """Draw the curves of a run beside its metrics; say so where that cannot be."""
+    try:
+        out.write(CURVES, History.read(out.place).plot().to_png())
+    except InputError as error:
+        click.echo(f"daskgnn: no {CURVES}: {error}", err=True)
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.report import free_directory, near, report
+from daskgnn.errors import InputError
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import CLUSTER
 from daskgnn.train.signals import Signals, Terminated
@@ -170,7 +172,12 @@ def _begin_workers(given: dict[str, Any]) -> None:
 def _begin_drawing(given: dict[str, Any]) -> None:
     """Have what draws the curves imported while this process waits for its workers."""
     if _starts_workers(given):
-        Thread(target=import_module, args=["daskgnn.plot"]).start()
+        Thread(target=_import_drawing).start()
+
+
+def _import_drawing() -> None:
+    with suppress(InputError):  # said at the end
+        import_module("daskgnn.plot")
 
 
 def _starts_workers(given: dict[str, Any]) -> bool:
