@@ -172,6 +172,6 @@ def _missing(client: Any, limit: float) -> NoWorkerError:
     start = f"start one with 'daskgnn worker {address}', or wait longer with"
     return NoWorkerError(
         f"no worker came to the cluster at {address} within {limit:g} s",
-        python=f"{start} dask.config.set({{{NO_WORKERS!r}: '5 min'}})",
-        shell=f"{start} {variable_of(NO_WORKERS)}=5min in the environment",
+        python=f"{start} dask.config.set({{{NO_WORKERS!r}: '5 minutes'}})",
+        shell=f"{start} {variable_of(NO_WORKERS)}=5minutes in the environment",
     )
