@@ -71,7 +71,7 @@ SHAPES = {
 
 
 class Seen:
-    """A progress that keeps when each step was reported, and what had crossed by then."""
+    """A progress that keeps when a step was reported, and what had crossed by then."""
 
     def __init__(self) -> None:
         self.stamps: list[tuple[float, int]] = []
