@@ -16,7 +16,7 @@ PAIRS ?= 5
 PYTHONS ?= python3.11,python3.12,python3.13
 TORCHES ?= 2.5,2.9,2.13
 INDEX ?=
-CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
+CHECKED := daskgnn deploy tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help env install demo demo-vision test test-cpu test-all test-hosts test-torch chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-hosts bench-full bench-scale options docs lint format type check clean base-given

@@ -31,8 +31,15 @@ class FailedError(Exception):
 
 
 def call(*words: Any, **how: Any) -> str:
+    # A checkout on this path would count as installed.
+    clean = {n: v for n, v in os.environ.items() if n != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, words)), capture_output=True, text=True, check=False, **how
+        list(map(str, words)),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean,
+        **how,
     )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
@@ -64,12 +71,10 @@ def tried(python: str, torch: str, wheel: Path, index: str | None) -> dict[str, 
             call(program, "-m", "venv", inside.parent)
             pip = (inside / "python", "-m", "pip", "install", "-q")
             call(*pip, *more, wheel, f"torch=={torch}.*")
-            clean = {n: v for n, v in os.environ.items() if n != "PYTHONPATH"}
             words = ("train", "digits", "--workers", "2", "--num-parts", "2")
             call(
                 *(inside / "daskgnn", *words, "--epochs", "2", "--out", "run"),
                 cwd=folder,
-                env=clean,
             )
         except FailedError as error:
             return row | {"why": str(error)}

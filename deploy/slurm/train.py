@@ -5,7 +5,7 @@ Run it again with the same --out to continue a run. All other options are those 
 
     python train.py GRAPH --out DIR [--jobs 2] [--walltime 60] [more options]
 
-It needs dask-jobqueue: pip install dask-jobqueue
+It needs dask-jobqueue: pip install 'daskgnn[slurm]'
 """
 
 import argparse
