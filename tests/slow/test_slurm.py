@@ -110,9 +110,11 @@ class Slurm:
         return done.stdout
 
     def stop(self):
-        self.call("scancel", "--user=root", "--full", "--signal=KILL", check=False)
         self.call("scancel", "--user=root", check=False)
-        time.sleep(1)
+        for _ in range(150):  # daemons that end first would leave jobs behind
+            if not self.call("squeue", "--noheader", check=False).strip():
+                break
+            time.sleep(0.2)
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
