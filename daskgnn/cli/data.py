@@ -30,7 +30,7 @@ from daskgnn.cli.options import (
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster, tell_stored
 from daskgnn.display import words
 from daskgnn.errors import GraphFormatError
-from daskgnn.paths import target_path
+from daskgnn.paths import is_url, store_target
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -85,6 +85,12 @@ def partition(
                 "--compare"
             )
         _refuse_drawn(drawn)
+        if is_url(store_target(out)):
+            raise click.UsageError(
+                f"--out-of-core writes files, and {out} is an address: give a path, "
+                "then copy what is written (aws s3 cp --recursive graph.zarr "
+                "s3://bucket/graph.zarr)"
+            )
         _prepare(graph, out, force, resume, cluster, options)
         return
     refuse_cluster(cluster)
@@ -207,7 +213,12 @@ def _refuse_missing(
 
 def refuse_existing(out: str, force: bool) -> None:
     """Say early, before any work, that OUT is there."""
-    if not force and Path(target_path(out)).exists():
+    target = store_target(out)
+    if is_url(target):
+        from daskgnn.graph.store.writer import check_target
+
+        check_target(target, force)
+    elif not force and Path(target).exists():
         raise click.UsageError(
             f"{out} exists: choose another OUT, or replace it with --force"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskgnn.paths import is_url
+from daskgnn.paths import is_store_name, is_url
 from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
 from daskgnn.train.profile.text import table
@@ -37,7 +37,8 @@ def free_directory(graph: str) -> Path:
     Path
         A path at which nothing exists.
     """
-    name = Path(graph.partition(":")[0]).stem or "run"
+    name = Path(graph if is_store_name(graph) else graph.partition(":")[0]).stem
+    name = name or "run"
     path, number = Path("runs", name), 1
     while path.exists():
         number += 1

@@ -29,8 +29,9 @@ def open_graph(
     Parameters
     ----------
     graph : str, path, PartitionedGraph or GraphSource
-        The path of a store that ``data.partition(...).save(path)`` has written; what
-        ``data.partition(...)`` returns; or a source of your own.
+        The path of a store that ``data.partition(...).save(path)`` has written, or its
+        address in an object store (``s3://bucket/graph.zarr``, or any that fsspec
+        knows); what ``data.partition(...)`` returns; or a source of your own.
     num_parts : int, default 1
         Number of parts, P: runs of whole clusters, balanced by training nodes and
         edges.

@@ -11,6 +11,7 @@ from daskgnn.errors import InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock, EntryReader
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
+from daskgnn.paths import is_url
 from daskgnn.seams import is_array, shown
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def check_feature_place(where: str, source: GraphSource) -> str:
     Raises
     ------
     InputError
-        If it is no such place, or features are CSR, or in memory.
+        If it is no such place, or features are CSR, in memory, or at an address.
     """
     if where not in FEATURES:
         words = ", ".join(map(repr, FEATURES))
@@ -126,6 +127,8 @@ def check_feature_place(where: str, source: GraphSource) -> str:
     if where == "memory":
         return where
     lack = "are in this process's memory" if source.in_memory else ""
+    if is_url(source.path):
+        lack = "are at an address, a request away"
     if schema.sparse_features:
         lack = "are stored as CSR"
     elif "features" not in schema.tables:
@@ -133,7 +136,7 @@ def check_feature_place(where: str, source: GraphSource) -> str:
     if lack:
         raise InputError(
             f"features='disk': those of {source.path or schema.name!r} {lack}, and "
-            "only dense rows elsewhere can be read one by one: leave features='disk' "
+            "only dense rows of files can be read one by one: leave features='disk' "
             "out"
         )
     return where

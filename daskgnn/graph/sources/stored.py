@@ -28,7 +28,7 @@ from daskgnn.graph.store.store import Arrays, Store, open_store, read_stored_row
 from daskgnn.graph.store.writer import ArraySource, chunk_rows
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.paths import absolute_path
+from daskgnn.paths import is_url, store_place
 
 if TYPE_CHECKING:
     import os
@@ -194,7 +194,7 @@ class ZarrSource(StoredSource):
     Parameters
     ----------
     path
-        Of the store.
+        Of the store, or its address.
     checksum
         The store that is expected there, if it matters; the one that is there now.
     """
@@ -202,7 +202,7 @@ class ZarrSource(StoredSource):
     def __init__(
         self, path: str | os.PathLike[str], checksum: str | None = None
     ) -> None:
-        self.path = absolute_path(path)
+        self.path = store_place(path)
         self.checksum = checksum or open_store(self.path).checksum
 
     def __reduce__(self) -> Any:
@@ -229,7 +229,7 @@ class ZarrSource(StoredSource):
 
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
         """Return the rows of some nodes in a table; features of ascending ids."""
-        if table == "features":
+        if table == "features" and not is_url(self.path):
             return read_stored_rows(self.arrays, ids)
         return super().rows(table, ids)
 
