@@ -112,6 +112,64 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     return out
 
 
+def draw_runs(runs: dict[str, tuple[list[Record], list[Record]]]) -> ShownFigure:
+    """Draw the throughput, memory and latency of several runs over time.
+
+    Parameters
+    ----------
+    runs : dict
+        By the name of a run, its records of steps and of epochs: see `History`.
+    """
+    figure = new_figure(11, 9)
+    axes = figure.subplots(3, 1, sharex=True)
+    for number, (name, (steps, epochs)) in enumerate(runs.items()):
+        look = {"color": f"C{number}", "label": name, "linewidth": 1.5}
+        _draw_run(axes, steps, epochs, look)
+    labels = ("seeds a second", "largest worker, MB", "a step, ms")
+    titles = ("Throughput", "Memory", "Latency of steps: median, and 5 to 95 %")
+    for one, title, label in zip(axes, titles, labels, strict=True):
+        write_title(one, title)
+        one.set_ylabel(label)
+        one.set_ylim(bottom=0)
+        tidy(one, "y", 0.02)
+        if not one.get_lines():
+            one.text(0.5, 0.5, "not recorded", transform=one.transAxes, ha="center")
+    axes[-1].set_xlabel("seconds of training")
+    handles, names = axes[-1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_run(
+    axes: Any, steps: list[Record], epochs: list[Record], look: dict[str, Any]
+) -> None:
+    """Draw one run: a point an epoch, at its end."""
+    marker = "o" if len(epochs) <= 40 else None
+    seconds = np.array([record["seconds"] for record in epochs], float)
+    ends = np.cumsum(seconds)
+    counted = [i for i, record in enumerate(epochs) if record.get("seeds")]
+    seeds = np.array([epochs[i]["seeds"] for i in counted])
+    known = [i for i, record in enumerate(epochs) if record.get("worker_bytes")]
+    memory = np.array([epochs[i]["worker_bytes"] for i in known]) / 1e6
+    for one, at, values in (
+        (axes[0], counted, seeds / np.maximum(seconds[counted], 1e-9)),
+        (axes[1], known, memory),
+    ):
+        if at:
+            one.plot(ends[at], values, marker=marker, ms=3, **look)
+    taken: dict[int, list[float]] = {}
+    for record in steps:
+        taken.setdefault(record["epoch"], []).append(1e3 * record["seconds"])
+    timed = [i for i, record in enumerate(epochs) if record["epoch"] in taken]
+    if timed:
+        shares = [np.percentile(taken[epochs[i]["epoch"]], [5, 50, 95]) for i in timed]
+        low, middle, high = np.array(shares).T
+        axes[2].plot(ends[timed], middle, marker=marker, ms=3, **look)
+        axes[2].fill_between(
+            ends[timed], low, high, color=look["color"], alpha=0.2, linewidth=0
+        )
+
+
 _PANELS = (
     ("edge_cut", "Share of edges cut", 1.0),
     ("replication_factor", "Replication factor", 1.0),

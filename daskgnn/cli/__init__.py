@@ -32,6 +32,10 @@ _COMMANDS = {
         "data",
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",
     ),
+    "plot": (
+        "plots",
+        "Draw throughput, memory and latency of RUNs over time as one picture.",
+    ),
     "predict": ("runs", "Predict all nodes, or some, with the best parameters of RUN."),
     "samplers": (
         "samplers",

@@ -76,6 +76,8 @@ def partition(
     drawn = {name: options.pop(name) for name in ("split", "per_class")}
     _refuse_missing(out, estimate, compare, files[0] or files[1])
     if out is not None:
+        if out_of_core or resume:
+            _refuse_address(out)
         refuse_existing(out, force or resume)
     cluster = {name: options.pop(name) for name in CLUSTER}
     if out_of_core or resume:
@@ -85,12 +87,6 @@ def partition(
                 "--compare"
             )
         _refuse_drawn(drawn)
-        if is_url(store_target(out)):
-            raise click.UsageError(
-                f"--out-of-core writes files, and {out} is an address: give a path, "
-                "then copy what is written (aws s3 cp --recursive graph.zarr "
-                "s3://bucket/graph.zarr)"
-            )
         _prepare(graph, out, force, resume, cluster, options)
         return
     refuse_cluster(cluster)
@@ -125,6 +121,16 @@ def _refuse_drawn(drawn: dict[str, Any]) -> None:
                 f"--{name.replace('_', '-')} {value} needs the graph in memory: leave "
                 "--out-of-core out, or give splits in the table of --nodes"
             )
+
+
+def _refuse_address(out: str) -> None:
+    """Refuse an address for a store that workers write as files."""
+    if is_url(store_target(out)):
+        raise click.UsageError(
+            f"--out-of-core writes files, and {out} is an address: give a path, then "
+            "copy what is written (aws s3 cp --recursive graph.zarr "
+            "s3://bucket/graph.zarr)"
+        )
 
 
 def _prepare(
