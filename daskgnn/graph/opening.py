@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
+from daskgnn.graph.databases.schemes import open_source, scheme_of
 from daskgnn.graph.graph import Graph
 from daskgnn.graph.sources.check import check_source
 from daskgnn.graph.sources.rows import check_feature_place
@@ -70,6 +71,8 @@ def _source_of(graph: Any) -> GraphSource:
     if issubclass(kind, GraphSource):  # of a class `check_source` says what is wrong
         return graph
     if isinstance(graph, str | os.PathLike):
+        if scheme_of(graph):
+            return open_source(os.fspath(graph))
         return ZarrSource(graph)
     if hasattr(graph, "stored_arrays"):
         return MemorySource(graph)
