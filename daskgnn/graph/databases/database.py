@@ -139,6 +139,14 @@ def import_extra(package: str, extra: str) -> Any:
         ) from error
 
 
+def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column of a result as one array."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    found = column.combine_chunks()
+    return found.chunk(0) if hasattr(found, "num_chunks") else found
+
+
 @contextmanager
 def told_of(place: str, what: str) -> Iterator[None]:
     """Turn what a database raises into a `StoreError` of one line."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from dask.utils import parse_bytes
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.graph.databases.database import KEYS, told_of
+from daskgnn.graph.databases.database import KEYS, in_one_piece, told_of
 from daskgnn.graph.databases.embedded import EmbeddedDatabase
 from daskgnn.graph.databases.source import DatabaseSource
 
@@ -105,11 +105,8 @@ def _returned(columns: Sequence[str]) -> str:
 
 
 def _arrays(found: pa.Table, columns: Sequence[str]) -> list[pa.Array]:
-    """Return the columns of a result, each in one piece."""
-    pieces = [found[f"c{i}"] for i in range(len(columns))]
-    return [
-        p.chunk(0) if p.num_chunks == 1 else pa.concat_arrays(p.chunks) for p in pieces
-    ]
+    """Return the columns of a result."""
+    return [in_one_piece(found[f"c{i}"]) for i in range(len(columns))]
 
 
 def open_source(place: str) -> GraphSource:
