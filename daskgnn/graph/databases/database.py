@@ -114,7 +114,7 @@ class Database(ABC):
 
     @abstractmethod
     def remove(self) -> None:
-        """Remove everything that was written, and be empty."""
+        """Remove what loading has written, tables included."""
 
 
 def import_extra(package: str, extra: str) -> Any:

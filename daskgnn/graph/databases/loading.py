@@ -97,7 +97,7 @@ class _Loading:
             found = self.database.read("Array", ["data"], key)[0].to_pylist()
             if found == [said.encode()]:
                 return
-            self.database.remove()
+        self.database.remove()
         columns = {"id": "int", **self._plain_kinds()}
         for column in self.columns:
             columns |= {column.name: column.kind, column.check: "int"}
