@@ -110,6 +110,6 @@ def open_source(place: str) -> GraphSource:
     return DatabaseSource(DuckDatabase, place)
 
 
-def new_database(place: str) -> DuckDatabase:
+def new_database(place: str, overwrite: bool) -> DuckDatabase:
     """Return an empty database, or one that was begun."""
-    return DuckDatabase(place, write=True)
+    return DuckDatabase(place, write=True, overwrite=overwrite)

@@ -26,16 +26,27 @@ class EmbeddedDatabase(Database):
         one, otherwise what is found.
     write
         Whether it is written: to a hidden file, which `finish` puts in its place.
+    overwrite
+        Whether a file that is there may be replaced.
     """
 
     scheme: str
     package: str
 
-    def __init__(self, place: str, sha256: str = "", *, write: bool = False) -> None:
+    def __init__(
+        self,
+        place: str,
+        sha256: str = "",
+        *,
+        write: bool = False,
+        overwrite: bool = False,
+    ) -> None:
         path = place.partition(":")[2]
         self.module = import_extra(self.package, self.scheme)
         self.path = target_path(path) if write else absolute_path(path)
         self.place = f"{self.scheme}:{self.path}"
+        if write and not overwrite:
+            self._refuse_existing()
         self.sha256 = "" if write else self._checked(sha256)
         self.write = write
         folder, name = os.path.split(self.path)
@@ -80,6 +91,14 @@ class EmbeddedDatabase(Database):
                 "again"
             )
         return found
+
+    def _refuse_existing(self) -> None:
+        if os.path.lexists(self.path):
+            raise StoreError(
+                f"{self.path} exists already",
+                python="give another place, or copy_graph(..., overwrite=True)",
+                shell="give another place, or replace it with --force",
+            )
 
     def finish(self) -> None:
         """Write everything to the file, put it in its place, and tell its SHA-256."""

@@ -114,6 +114,6 @@ def open_source(place: str) -> GraphSource:
     return DatabaseSource(KuzuDatabase, place)
 
 
-def new_database(place: str) -> KuzuDatabase:
+def new_database(place: str, overwrite: bool) -> KuzuDatabase:
     """Return an empty database, or one that was begun."""
-    return KuzuDatabase(place, write=True)
+    return KuzuDatabase(place, write=True, overwrite=overwrite)

@@ -22,6 +22,6 @@ def open_source(place: str) -> GraphSource:
     return DatabaseSource(LadybugDatabase, place)
 
 
-def new_database(place: str) -> LadybugDatabase:
+def new_database(place: str, overwrite: bool) -> LadybugDatabase:
     """Return an empty database, or one that was begun."""
-    return LadybugDatabase(place, write=True)
+    return LadybugDatabase(place, write=True, overwrite=overwrite)

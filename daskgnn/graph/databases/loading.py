@@ -34,7 +34,7 @@ BATCH_BYTES = 1 << 25
 """About what is written at once."""
 _BEGUN = "begun"
 """Key of the first row, which says what is loaded."""
-_OWN = ("format", "format_version", "manifest", "checksum")
+OWN = ("format", "format_version", "manifest", "checksum", "content")
 """Attributes of a store that are not the graph's."""
 
 
@@ -214,7 +214,7 @@ class _Loading:
     def end(self, told: Told) -> None:
         """Say what the graph is, compare all of it, and finish."""
         said = self.arrays.attributes
-        attributes = {name: said[name] for name in said if name not in _OWN}
+        attributes = {name: said[name] for name in said if name not in OWN}
         attributes["checksum"] = self.arrays.checksum
         attributes["content"] = content_digest(self.arrays)
         facts = {n: [f.shape, f.dtype.str] for n, f in self.facts.items()}

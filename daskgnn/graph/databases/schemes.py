@@ -19,8 +19,8 @@ SCHEMES = {
     "duckdb": f"{_HERE}.duckdb",
 }
 """By scheme, the module that knows such places. It has ``open_source(place)``, which
-returns a `GraphSource`; one that graphs are loaded into has ``new_database(place)``,
-too, which returns a `Database` to write to."""
+returns a `GraphSource`; one that graphs are loaded into has
+``new_database(place, overwrite)``, too, which returns a `Database` to write to."""
 
 
 def scheme_of(place: str | os.PathLike[str]) -> str | None:
@@ -40,13 +40,18 @@ def open_source(place: str) -> GraphSource:
     return _module(place).open_source(place)
 
 
-def new_database(place: str) -> Database:
-    """Return a database at a place that a graph can be loaded into.
+def new_database(place: str, overwrite: bool = False) -> Database:
+    """Return a database at a place that a graph can be loaded into."""
+    check_database(place)
+    return _module(place).new_database(place, overwrite)
+
+
+def check_database(place: str) -> None:
+    """Refuse a place that is none of a database that graphs are loaded into.
 
     Raises
     ------
     InputError
-        If the place is none that can be.
     """
     scheme = scheme_of(place)
     if scheme is None or not hasattr(_module(place), "new_database"):
@@ -55,7 +60,6 @@ def new_database(place: str) -> Database:
             f"{place!r} names no database, expected one of {words} and where it is to "
             "be, as in ladybug:cora.lbug"
         )
-    return _module(place).new_database(place)
 
 
 def _module(place: str) -> Any:
