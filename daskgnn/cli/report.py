@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.graph.databases.schemes import scheme_of
 from daskgnn.paths import is_url
 from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
@@ -37,7 +38,8 @@ def free_directory(graph: str) -> Path:
     Path
         A path at which nothing exists.
     """
-    name = Path(graph.partition(":")[0]).stem or "run"
+    scheme, _, rest = graph.partition(":")
+    name = Path(rest if scheme_of(graph) else scheme).stem or "run"
     path, number = Path("runs", name), 1
     while path.exists():
         number += 1

@@ -191,9 +191,10 @@ class DatabaseArrays(Arrays):
             bounds.append(starts[1:] + bounds[-1][-1])
             values.append(flat.astype(column.dtype, copy=False))
         flat = values[1] if len(values) == 2 else np.concatenate(values)
+        found = flat.reshape(-1, *column.shape)
         if column.pointers:
-            return np.concatenate(bounds), flat
-        return np.arange(len(ids) + 1), flat.reshape(len(ids), *column.shape)
+            return np.concatenate(bounds) // int(np.prod(column.shape, dtype=int)), found
+        return np.arange(len(ids) + 1), found
 
     def _row_bytes(self, column: Column) -> int:
         """Return about how many bytes a row of a column has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -40,7 +41,14 @@ class KuzuDatabase(EmbeddedDatabase):
             buffer_pool_size=room,
             max_num_threads=1,
             read_only=not self.write,
+            max_db_size=self._most_bytes(),
         )
+
+    def _most_bytes(self) -> int:
+        """Return what addresses are reserved for: 8 TiB would fit a few times only."""
+        if self.write:
+            return 1 << 40
+        return 1 << max(2 * os.path.getsize(self.file), 1 << 30).bit_length()
 
     def _session(self) -> Any:
         return self.module.Connection(self._database)
