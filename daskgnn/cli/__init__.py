@@ -26,8 +26,13 @@ _COMMANDS = {
     ),
     "datasets": ("data", "List the data sets that are known by name."),
     "evaluate": ("runs", "Score the best parameters of RUN, as one JSON object."),
+    "export": ("databases", "Write the graph of the database SOURCE to the store OUT."),
     "generate": ("generate", "Draw a graph of KIND and store it as OUT, partitioned."),
     "info": ("info", "Describe STORE and the quality of its partition."),
+    "load": (
+        "databases",
+        "Load GRAPH into the database TARGET, from which it can be trained.",
+    ),
     "partition": (
         "data",
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",

@@ -91,7 +91,7 @@ def partition(
         return
     refuse_cluster(cluster)
     data = load_graph(graph, **place, **taken_reader_options(options))
-    data = _split(data, seed=options["seed"], **drawn)
+    data = split_as_asked(data, seed=options["seed"], **drawn)
     if estimate:
         from daskgnn.partition import choose_method
         from daskgnn.partition.estimate import COSTS
@@ -106,7 +106,7 @@ def partition(
         store_graph(data, out, force, estimate=estimate, **options)
 
 
-def _split(data: GraphData, **asked: Any) -> GraphData:
+def split_as_asked(data: GraphData, **asked: Any) -> GraphData:
     """Return a graph with the splits that are asked for."""
     from daskgnn.graph.memory.splitting import split_by_words
 
@@ -256,17 +256,16 @@ def load_graph(
     DatasetError
         If there is no such data set or file.
     """
-    from daskgnn.graph.datasets.datasets import is_graph_file, is_store, resolve
+    from daskgnn.graph.datasets.datasets import is_graph_file, resolve
+    from daskgnn.graph.opening import is_stored, source_of
 
-    if is_store(graph):
-        from daskgnn.graph.sources.stored import ZarrSource
-
+    if is_stored(graph):
         if options:
             raise GraphFormatError(
                 f"{graph} is a store, which has no option {next(iter(options))!r}: its "
                 "rows are finished"
             )
-        return ZarrSource(graph).to_data()
+        return source_of(graph).to_data()
     if sys.stderr.isatty() and is_graph_file(graph):
         options["progress"] = True
     return resolve(graph, data_dir=data_dir, yes=yes, **options)

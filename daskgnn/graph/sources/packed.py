@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from daskgnn.errors import ClusterError, InputError, first_line
-from daskgnn.paths import is_url
 
 if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSource
@@ -93,7 +92,7 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
     """
     if client is None or source.in_memory:
         return
-    if source.path and not is_url(source.path):
+    if os.path.isabs(source.path):  # others are opened below
         check_path_everywhere(client, source.path)
     answers = client.run(_problem, pack(source), on_error="ignore")
     for address, problem in answers.items():

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 16
 """Rows whose weights are summed at once."""
-FEATURES = ("memory", "disk")
-"""Where a run has feature rows."""
+FEATURES = ("auto", "memory", "disk")
+"""Where a run has feature rows: "auto" is on demand where edges are, too."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def in_dtype(
 
 
 def check_feature_place(where: str, source: GraphSource) -> str:
-    """Return `where` if features can be left there.
+    """Return where features are, "memory" or "disk", if they can be left there.
 
     Raises
     ------
@@ -124,10 +124,13 @@ def check_feature_place(where: str, source: GraphSource) -> str:
         words = ", ".join(map(repr, FEATURES))
         raise InputError(f"features={where!r}, expected one of {words}")
     schema = source.schema
+    if where == "auto":
+        dense = "features" in schema.tables and not schema.sparse_features
+        return "disk" if schema.on_demand and dense else "memory"
     if where == "memory":
         return where
     lack = "are in this process's memory" if source.in_memory else ""
-    if is_url(source.path):
+    if is_url(source.path) and not schema.on_demand:
         lack = "are at an address, a request away"
     if schema.sparse_features:
         lack = "are stored as CSR"

@@ -78,8 +78,7 @@ class StoredSource(GraphSource):
         if is_vertex_cut(arrays):
             return read_whole_rows(arrays, start, stop)
         indptr = arrays.read("indptr", start, stop + 1)
-        first, last = int(indptr[0]), int(indptr[-1])
-        entries = partial(arrays.read, start=first, stop=last)
+        entries = partial(arrays.read_entries, start=start, indptr=indptr)
         return stored_block(arrays, start, indptr, entries)
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
@@ -154,11 +153,10 @@ class StoredSource(GraphSource):
         self._require("features_indptr", "features")
         arrays = self.arrays
         indptr = arrays.read("features_indptr", start, stop + 1)
-        first, last = int(indptr[0]), int(indptr[-1])
         return csr_block(
-            indptr - first,
-            arrays.read("features_indices", first, last),
-            arrays.read("features_data", first, last),
+            indptr - indptr[0],
+            arrays.read_entries("features_indices", start, indptr),
+            arrays.read_entries("features_data", start, indptr),
             (stop - start, int(arrays.attributes["num_features"])),
         )
 

@@ -41,6 +41,18 @@ class Arrays(ABC):
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start`` to ``stop - 1`` of an array, whole if not given."""
 
+    def read_entries(self, name: str, start: int, indptr: np.ndarray) -> np.ndarray:
+        """Return the entries of adjacent rows of an array.
+
+        Parameters
+        ----------
+        start
+            The first row.
+        indptr
+            int64 [m + 1], where these rows and the one after them begin.
+        """
+        return self.read(name, int(indptr[0]), int(indptr[-1]))
+
     @property
     @abstractmethod
     def checksum(self) -> str:

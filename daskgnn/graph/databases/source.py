@@ -1,0 +1,115 @@
+"""The source of a graph that daskgnn has loaded into a database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskgnn.graph.databases.arrays import DatabaseArrays
+from daskgnn.graph.sources.rows import degrees_only
+from daskgnn.graph.sources.stored import StoredSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from daskgnn.graph.databases.database import Database
+    from daskgnn.graph.sources.schema import GraphSchema
+    from daskgnn.kernels.adjacency import AdjacencyBlock
+
+_OPENING = Lock()
+
+
+class DatabaseSource(StoredSource):
+    """A graph whose edges and dense features stay in a database.
+
+    Workers hold degrees and original ids. What is drawn is asked for once per part,
+    round and window.
+
+    Parameters
+    ----------
+    kind
+        Class of the database.
+    place
+        Scheme and place.
+    sha256
+        The content that is expected, where it can be told; what is there now.
+    """
+
+    def __init__(
+        self, kind: Callable[..., Database], place: str, sha256: str = ""
+    ) -> None:
+        self.kind = kind
+        database = _opened(kind, place, sha256).database
+        self.path = database.place
+        self.sha256 = sha256 or getattr(database, "sha256", "")
+
+    def __reduce__(self) -> Any:
+        return _lazy, (type(self), self.kind, self.path, self.sha256)
+
+    @property
+    def arrays(self) -> DatabaseArrays:
+        """What is in the database, which each process opens once."""
+        return _opened(self.kind, self.path, self.sha256)
+
+    @cached_property
+    def schema(self) -> GraphSchema:  # type: ignore[override]
+        """What there is."""
+        return replace(super().schema, on_demand=True)
+
+    def open(self) -> None:
+        """Open the database in this process."""
+        self.arrays  # noqa: B018
+
+    def load_part(self, start: int, stop: int) -> AdjacencyBlock:
+        """Return what a part holds of its rows: their degrees."""
+        return degrees_only(self, start, stop)
+
+    def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
+        """Return the rows of some nodes in a table; features of ascending ids."""
+        arrays = self.arrays
+        if table in arrays.columns:
+            return arrays.rows_of(arrays.columns[table], ids)[1]
+        return super().rows(table, ids)
+
+    def entries(
+        self,
+        ids: np.ndarray,
+        slots: np.ndarray,
+        columns: Sequence[str] = ("source", "weight"),
+    ) -> dict[str, np.ndarray]:
+        """Return single edges: see `GraphSource.entries`."""
+        arrays, found = self.arrays, {}
+        # Most ids come in runs: only the first of each run is sorted.
+        first = np.flatnonzero(np.diff(ids, prepend=-1))
+        nodes, place = np.unique(ids[first], return_inverse=True)
+        place = np.repeat(place, np.diff(first, append=len(ids)))
+        for name in columns:
+            column = arrays.columns[_ENTRIES[name]]
+            bounds, values = arrays.rows_of(column, nodes)
+            found[name] = values[bounds[place] + slots]
+        return found
+
+
+_ENTRIES = {"source": "indices", "weight": "edge_weight"}
+
+
+def _lazy(cls: type, kind: Any, place: str, sha256: str) -> DatabaseSource:
+    """Return a source in another process, where it is opened when it reads first."""
+    source: DatabaseSource = cls.__new__(cls)
+    source.kind, source.path, source.sha256 = kind, place, sha256
+    return source
+
+
+def _opened(kind: Callable[..., Database], place: str, sha256: str) -> DatabaseArrays:
+    """Return a database, opened once a process: two threads wait for each other."""
+    with _OPENING:
+        return _kept(kind, place, sha256)
+
+
+@lru_cache(maxsize=8)
+def _kept(kind: Callable[..., Database], place: str, sha256: str) -> DatabaseArrays:
+    return DatabaseArrays(kind(place, sha256))
