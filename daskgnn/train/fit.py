@@ -224,7 +224,7 @@ class Fit:
             "seconds": round(sums.seconds, 6),
             "lr": self._rate(epoch),
             "seeds": sums.seeds,
-            "worker_bytes": self.executor.memory_used(),
+            "worker_bytes": self.loop.executor.memory_used(),
             **sums.traffic(),
         }
         gradients = self.loop.gradients

@@ -17,6 +17,8 @@ SCHEMES = {
     "ladybug": f"{_HERE}.ladybug",
     "kuzu": f"{_HERE}.kuzu",
     "duckdb": f"{_HERE}.duckdb",
+    **dict.fromkeys(("bolt", "bolt+s", "bolt+ssc"), f"{_HERE}.bolt"),
+    **dict.fromkeys(("neo4j", "neo4j+s", "neo4j+ssc"), f"{_HERE}.bolt"),
 }
 """By scheme, the module that knows such places. It has ``open_source(place)``, which
 returns a `GraphSource`; one that graphs are loaded into has
