@@ -18,7 +18,13 @@ import pyarrow as pa
 from dask.utils import parse_timedelta
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.errors import DaskGNNError, InputError, StoreError, first_line
+from daskgnn.errors import (
+    DaskGNNError,
+    InputError,
+    SourceAwayError,
+    StoreError,
+    first_line,
+)
 from daskgnn.graph.databases.arrays import ABOUT
 from daskgnn.graph.databases.database import KEYS, Database, import_extra
 from daskgnn.graph.databases.source import DatabaseSource
@@ -209,19 +215,22 @@ class BoltDatabase(Database):
         except DaskGNNError:
             raise
         except Exception as error:
-            raise StoreError(f"{self.place}: {self._why(error)}") from error
+            raise self._error(error) from error
 
-    def _why(self, error: Exception) -> str:
-        exceptions = self.neo4j.exceptions
-        if isinstance(error, exceptions.AuthError):
-            user = os.environ.get(USER)
-            return (
-                f"the server does not let {user!r} in: set {USER} and {PASSWORD} in "
-                "the environment of every process"
+    def _error(self, error: Exception) -> StoreError:
+        known = self.neo4j.exceptions
+        if isinstance(error, known.ServiceUnavailable | known.SessionExpired):
+            return SourceAwayError(
+                f"{self.place}: no server answers at {self.address}: start it, or "
+                "correct the address"
             )
-        if isinstance(error, exceptions.ServiceUnavailable | exceptions.SessionExpired):
-            return f"no server answers at {self.address}: start it, or correct the address"
-        return first_line(getattr(error, "message", None) or error)
+        said = first_line(getattr(error, "message", None) or error)
+        if isinstance(error, known.AuthError):
+            said = (
+                f"the server does not let {os.environ.get(USER)!r} in: set {USER} and "
+                f"{PASSWORD} in the environment of every process"
+            )
+        return StoreError(f"{self.place}: {said}")
 
 
 def _rows(transaction: Any, query: str, given: dict[str, Any]) -> list[list[Any]]:

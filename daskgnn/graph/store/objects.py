@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from daskgnn.errors import StoreError, first_line
+from daskgnn.errors import SourceAwayError, StoreError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -137,7 +137,8 @@ class Objects:
             raise self._unwritable(error) from error
 
     def _unreadable(self, error: Exception) -> StoreError:
-        return StoreError(f"{self.url!r} cannot be read ({_told(error)})")
+        kind = StoreError if isinstance(error, _PERMANENT) else SourceAwayError
+        return kind(f"{self.url!r} cannot be read ({_told(error)})")
 
     def _unwritable(self, error: Exception) -> StoreError:
         return StoreError(f"{self.url!r} cannot be written ({_told(error)})")
