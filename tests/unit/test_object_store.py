@@ -241,7 +241,8 @@ def everything_in(folder):
 _SEEN = """
 import os, sys, urllib.request
 from distributed import Client
-import daskgnn, torch
+import daskgnn
+from daskgnn.train.run import train
 
 def seen(dask_scheduler):
     tasks = [(t.key, t.run_spec, t.annotations) for t in dask_scheduler.tasks.values()]
@@ -251,13 +252,13 @@ def seen(dask_scheduler):
 if __name__ == "__main__":
     url, out, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if not workers:
-        daskgnn.train.run.train(
+        train(
             {"graph": url, "out": out, "workers": 0, "num_parts": 2, "epochs": 2}
         )
         sys.exit()
     with Client(n_workers=workers, threads_per_worker=2) as client:
         graph = daskgnn.open_graph(url, num_parts=2)
-        trainer = daskgnn.train.run.train(
+        trainer = train(
             {"graph": url, "out": out, "scheduler": client.scheduler.address,
              "num_parts": 2, "epochs": 2}
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
 
 _OPENING = Lock()
+_MOST_OPEN = 8
+_kept: dict[tuple[str, str], DatabaseArrays] = {}
+"""Open databases, by place and content."""
 
 
 class DatabaseSource(StoredSource):
@@ -105,11 +108,20 @@ def _lazy(cls: type, kind: Any, place: str, sha256: str) -> DatabaseSource:
 
 
 def _opened(kind: Callable[..., Database], place: str, sha256: str) -> DatabaseArrays:
-    """Return a database, opened once a process: two threads wait for each other."""
+    """Return a database, opened once a process: two threads wait for each other.
+
+    Where no content is expected, what is there now is looked at.
+    """
     with _OPENING:
-        return _kept(kind, place, sha256)
-
-
-@lru_cache(maxsize=8)
-def _kept(kind: Callable[..., Database], place: str, sha256: str) -> DatabaseArrays:
-    return DatabaseArrays(kind(place, sha256))
+        found = _kept.get((place, sha256)) if sha256 else None
+        if found is not None:
+            return found
+        database = kind(place, sha256)
+        name = database.place, str(getattr(database, "sha256", ""))
+        if name in _kept:
+            database.close()
+        else:
+            _kept[name] = DatabaseArrays(database)
+            if len(_kept) > _MOST_OPEN:
+                del _kept[next(iter(_kept))]
+        return _kept[name]
