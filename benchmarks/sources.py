@@ -81,7 +81,7 @@ class Relationships:
         """Return how many nodes a batch has, and the sum of their features."""
         nodes = seeds
         for fan_out in FAN_OUTS:
-            found = self.database._arrow(
+            found = self.database.query(
                 "MATCH (b:Node)-[:Link]->(a:Node) WHERE a.id IN $seeds "
                 "WITH a.id AS i, b.id AS d, hash(hash(a.id*1000003+b.id)+$key) AS h "
                 "ORDER BY h LIMIT 100000000 "
@@ -91,7 +91,7 @@ class Relationships:
             )
             near = found["near"].combine_chunks().flatten().to_numpy()
             nodes = np.unique(np.concatenate([nodes, near]))
-        found = self.database._arrow(
+        found = self.database.query(
             "LOAD FROM $asked MATCH (n:Node {id: k}) RETURN n.features AS f",
             asked=pa.table({"k": nodes}),
         )
