@@ -144,7 +144,5 @@ def test_kuzu_gives_the_same_bits(tmp_path):
     import sys
 
     store = planted_graph().partition(8).save(tmp_path / "g.zarr")
-    one, other = in_own_process(
-        OWN_PROCESS, store, ":".join(sys.path), str(tmp_path)
-    )
+    one, other = in_own_process(OWN_PROCESS, store, ":".join(sys.path), str(tmp_path))
     assert one == other

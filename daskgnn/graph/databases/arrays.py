@@ -147,9 +147,7 @@ class DatabaseArrays(Arrays):
 
         return self._checked(column, np.arange(start, stop), query)
 
-    def rows_of(
-        self, column: Column, ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def rows_of(self, column: Column, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of some nodes in a column.
 
         Parameters
@@ -193,7 +191,9 @@ class DatabaseArrays(Arrays):
         flat = values[1] if len(values) == 2 else np.concatenate(values)
         found = flat.reshape(-1, *column.shape)
         if column.pointers:
-            return np.concatenate(bounds) // int(np.prod(column.shape, dtype=int)), found
+            return np.concatenate(bounds) // int(
+                np.prod(column.shape, dtype=int)
+            ), found
         return np.arange(len(ids) + 1), found
 
     def _row_bytes(self, column: Column) -> int:

@@ -36,9 +36,7 @@ class DuckDatabase(EmbeddedDatabase):
         """Open the file; its buffers are bounded, as workers have many processes."""
         room = dask.config.get("gnn.database-memory")
         settings = {"threads": 1, "memory_limit": str(room)}
-        return self.module.connect(
-            self.file, read_only=not self.write, config=settings
-        )
+        return self.module.connect(self.file, read_only=not self.write, config=settings)
 
     def _session(self) -> Any:
         return self._database.cursor()

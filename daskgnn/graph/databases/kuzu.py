@@ -53,9 +53,14 @@ class KuzuDatabase(EmbeddedDatabase):
     def _session(self) -> Any:
         return self.module.Connection(self._database)
 
-    def query(self, words: str, **given: Any) -> pa.Table:
-        """Return the result of a query, whose ``$name`` are arguments."""
-        with told_of(self.place, "cannot be read"), self.sessions.lent() as session:
+    def query(self, words: str, *, fresh: bool = False, **given: Any) -> pa.Table:
+        """Return the result of a query, whose ``$name`` are arguments.
+
+        A session keeps the memory of joins with relationships until it ends: such
+        queries have a `fresh` one.
+        """
+        lent = self.sessions.lent(fresh=fresh)
+        with told_of(self.place, "cannot be read"), lent as session:
             result = session.execute(words, given)
             found = result.get_as_arrow()
             result.close()

@@ -141,7 +141,10 @@ class _Loading:
         split = np.full(self.num_nodes, None, object)
         for name, ids in self.arrays.group("splits").items():
             split[ids] = name
-        found = {"original_id": pa.array(original), "split": pa.array(split, pa.string())}
+        found = {
+            "original_id": pa.array(original),
+            "split": pa.array(split, pa.string()),
+        }
         if "label" in kinds:
             found["label"] = pa.array(self.arrays.read("labels"))
         if "name" in kinds:

@@ -60,7 +60,9 @@ class MappedSource(GraphSource):
         found = [graph.rows_of(ids[i : i + QUERY_ROWS]) for i in _steps(len(ids))]
         indptr = graph.side.indptr[start : stop + 1]
         none = np.empty(0, graph.schema.index_dtype), np.empty(0, np.float32)
-        columns = [np.concatenate([e, *c]) for e, c in zip(none, zip(*found), strict=True)]
+        columns = [
+            np.concatenate([e, *c]) for e, c in zip(none, zip(*found), strict=True)
+        ]
         weights = columns[1] if graph.schema.weighted else None
         original = graph.side.original_ids[start:stop]
         return AdjacencyBlock(start, indptr - indptr[0], columns[0], original, weights)
@@ -149,8 +151,8 @@ class MappedGraph:
     def rows_of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the neighbours and weights of nodes, row after row."""
         side = self.side
-        keys = side.keys[side.original_ids[ids]]
-        counts, near, weights = self.tables.rows(keys, side.keys)
+        own = side.original_ids[ids]
+        counts, near, weights = self.tables.rows(own, side.keys[own], side.by_place)
         if not np.array_equal(counts, np.diff(side.indptr)[ids]):
             raise StoreError(
                 f"{self.mapping.database} has other edges than when "

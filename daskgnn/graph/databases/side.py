@@ -37,6 +37,8 @@ class Side:
 
     keys: np.ndarray
     """[N], int64 or text, sorted: by original id."""
+    by_place: np.ndarray
+    """int32, original ids by place in the database's own table."""
     original_ids: np.ndarray
     """int64 [N], by storage id."""
     indptr: np.ndarray
@@ -77,8 +79,9 @@ def build_side(tables: Relationships, digest: str) -> Side:
 
     Only a partitioner that needs edges has all of them in memory.
     """
-    mapping, keys = tables.mapping, tables.keys()
-    degree, indices = _edges(tables, keys, mapping.method not in _WITHOUT_EDGES)
+    mapping, (keys, by_place) = tables.mapping, tables.keys()
+    kept = mapping.method not in _WITHOUT_EDGES
+    degree, indices = _edges(tables, keys, by_place, kept)
     split, labels = _node_facts(tables, keys)
     parts = {n: np.flatnonzero(split == i) for i, n in enumerate(SPLITS)}
     parts = {name: ids for name, ids in parts.items() if len(ids)}
@@ -92,6 +95,7 @@ def build_side(tables: Relationships, digest: str) -> Side:
     first = tables.properties(mapping.features, keys[:1])
     side = Side(
         keys,
+        by_place,
         order,
         offsets(degree[order]),
         np.concatenate([[0], starts, [len(order)]]).astype(np.int64),
@@ -112,12 +116,13 @@ def _clusters(tables: Relationships, structure: CSRStructure) -> np.ndarray:
 
 
 def _edges(
-    tables: Relationships, keys: np.ndarray, kept: bool
+    tables: Relationships, keys: np.ndarray, by_place: np.ndarray, kept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the degrees of all nodes, and their neighbours if these are `kept`."""
     degrees, indices = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for start in range(0, len(keys), QUERY_ROWS):
-        counts, near, _ = tables.rows(keys[start : start + QUERY_ROWS], keys)
+        ids = np.arange(start, min(start + QUERY_ROWS, len(keys)))
+        counts, near, _ = tables.rows(ids, keys[ids], by_place)
         degrees.append(counts)
         if kept:
             indices.append(near.astype(np.int32))
@@ -156,7 +161,8 @@ def _write(path: str, side: Side, digest: str) -> None:
     """Write a side file whole, or not at all."""
     facts = ("num_features", "num_classes", "classes")
     said: dict[str, Any] = {name: getattr(side, name) for name in facts}
-    arrays = {n: getattr(side, n) for n in ("keys", "original_ids", "indptr", "bounds")}
+    names = ("keys", "by_place", "original_ids", "indptr", "bounds")
+    arrays = {name: getattr(side, name) for name in names}
     arrays |= {f"split_{name}": ids for name, ids in side.splits.items()}
     other = f"{path}.{os.getpid()}.npz"
     np.savez(other, said=np.array(json.dumps({**said, "digest": digest})), **arrays)
