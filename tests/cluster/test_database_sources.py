@@ -133,7 +133,8 @@ OWN_PROCESS = dedent(
     from test_database_sources import fitted, loaded
 
     store, _, folder = sys.argv[1:]
-    print(fitted(store).params_sha256, fitted(loaded(store, folder, "kuzu")).params_sha256)
+    for place in (store, loaded(store, folder, "kuzu")):
+        print(fitted(place).params_sha256)
     """
 )
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.databases.mapping import Mapping, read_mapping
-from daskgnn.graph.databases.relationships import Relationships
 from daskgnn.graph.databases.properties import feature_rows, label_numbers
+from daskgnn.graph.databases.relationships import Relationships
 from daskgnn.graph.databases.schemes import read_database
 from daskgnn.graph.databases.side import QUERY_ROWS, Side, build_side, read_side
 from daskgnn.graph.sources.rows import degrees_only
@@ -57,15 +57,11 @@ class MappedSource(GraphSource):
     def load_rows(self, start: int, stop: int) -> AdjacencyBlock:
         """Return the in-neighbours of a run of nodes."""
         graph, ids = self._graph, np.arange(start, stop)
-        found = [graph.rows_of(ids[i : i + QUERY_ROWS]) for i in _steps(len(ids))]
         indptr = graph.side.indptr[start : stop + 1]
-        none = np.empty(0, graph.schema.index_dtype), np.empty(0, np.float32)
-        columns = [
-            np.concatenate([e, *c]) for e, c in zip(none, zip(*found), strict=True)
-        ]
-        weights = columns[1] if graph.schema.weighted else None
+        near, weights = graph.rows_of(ids)
+        kept = weights if graph.schema.weighted else None
         original = graph.side.original_ids[start:stop]
-        return AdjacencyBlock(start, indptr - indptr[0], columns[0], original, weights)
+        return AdjacencyBlock(start, indptr - indptr[0], near, original, kept)
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
         """Return what a part holds of its rows: their degrees."""
@@ -73,8 +69,7 @@ class MappedSource(GraphSource):
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
         """Return the numbers of in-neighbours of nodes, int64 [m]."""
-        indptr = self._graph.side.indptr
-        return indptr[ids + 1] - indptr[ids]
+        return self._graph.degrees[ids]
 
     def entries(
         self,
@@ -85,8 +80,7 @@ class MappedSource(GraphSource):
         """Return single edges: see `GraphSource.entries`."""
         graph = self._graph
         nodes, place = np.unique(ids, return_inverse=True)
-        found = [graph.rows_of(nodes[i : i + QUERY_ROWS]) for i in _steps(len(nodes))]
-        near, weights = (np.concatenate(c) for c in zip(*found, strict=True))
+        near, weights = graph.rows_of(nodes)
         at = offsets(self.degrees(nodes))[place] + slots
         known = {"source": near, "weight": weights}
         return {name: known[name][at] for name in columns}
@@ -96,17 +90,11 @@ class MappedSource(GraphSource):
         graph = self._graph
         if table == "original_ids":
             return graph.side.original_ids[ids]
-        read = graph.features if table == "features" else graph.labels
-        pieces = [read(ids[i : i + QUERY_ROWS]) for i in _steps(len(ids))]
-        return np.concatenate(pieces) if pieces else read(ids)
+        return graph.features(ids) if table == "features" else graph.labels(ids)
 
     def node_ids(self) -> np.ndarray | None:
         """Return the keys of the nodes, by original id."""
         return self._graph.side.keys
-
-
-def _steps(count: int) -> range:
-    return range(0, max(count, 1), QUERY_ROWS)
 
 
 @dataclass
@@ -142,6 +130,11 @@ class MappedGraph:
         )
 
     @cached_property
+    def degrees(self) -> np.ndarray:
+        """Of each node, int64 [N]."""
+        return np.diff(self.side.indptr)
+
+    @cached_property
     def storage_ids(self) -> np.ndarray:
         """By original id, int32 [N]."""
         found = np.empty(len(self.side.keys), np.int32)
@@ -150,27 +143,43 @@ class MappedGraph:
 
     def rows_of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the neighbours and weights of nodes, row after row."""
-        side = self.side
-        own = side.original_ids[ids]
-        counts, near, weights = self.tables.rows(own, side.keys[own], side.by_place)
-        if not np.array_equal(counts, np.diff(side.indptr)[ids]):
-            raise StoreError(
-                f"{self.mapping.database} has other edges than when "
-                f"{self.mapping.side_file} was made: remove that file, and start again"
-            )
-        return self.storage_ids[near], weights.astype(np.float32)
+        near, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+        for asked in _pieces(ids):
+            own = self.side.original_ids[asked]
+            keys, by_place = self.side.keys[own], self.side.by_place
+            counts, found, weight = self.tables.rows(own, keys, by_place)
+            if not np.array_equal(counts, self.degrees[asked]):
+                raise StoreError(
+                    f"{self.mapping.database} has other edges than when "
+                    f"{self.mapping.side_file} was made: remove that file, and start "
+                    "again"
+                )
+            near.append(self.storage_ids[found])
+            weights.append(weight.astype(np.float32))
+        return np.concatenate(near), np.concatenate(weights)
 
     def features(self, ids: np.ndarray) -> np.ndarray:
         """Return feature rows, float32 [m, F]."""
-        keys = self.side.keys[self.side.original_ids[ids]]
-        found = self.tables.properties(self.mapping.features, keys)
-        return feature_rows(found, self.mapping.features, keys, self.side.num_features)
+        width, names = self.side.num_features, self.mapping.features
+        rows = [np.empty((0, width), np.float32)]
+        for keys in _pieces(self.side.keys[self.side.original_ids[ids]]):
+            found = self.tables.properties(names, keys)
+            rows.append(feature_rows(found, names, keys, width))
+        return np.concatenate(rows)
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
         """Return labels, int64 [m], -1 where there is none."""
-        keys = self.side.keys[self.side.original_ids[ids]]
-        (found,) = self.tables.properties([self.mapping.label], keys)
-        return label_numbers(found, self.side.classes)
+        found = [np.empty(0, np.int64)]
+        for keys in _pieces(self.side.keys[self.side.original_ids[ids]]):
+            (column,) = self.tables.properties([self.mapping.label], keys)
+            found.append(label_numbers(column, self.side.classes))
+        return np.concatenate(found)
+
+
+def _pieces(values: np.ndarray) -> list[np.ndarray]:
+    """Cut what is asked for into what a query asks for."""
+    starts = range(0, len(values), QUERY_ROWS)
+    return [values[start : start + QUERY_ROWS] for start in starts]
 
 
 def open_source(place: str) -> GraphSource:

@@ -45,8 +45,8 @@ def _numbers(column: pa.Array, name: str, keys: np.ndarray) -> np.ndarray:
     if column.null_count:
         key = keys[int(np.flatnonzero(column.is_null().to_numpy(False))[0])]
         raise GraphFormatError(
-            f"node {key} has no {name!r}, which is a feature: give it a number, or leave "
-            "the property out"
+            f"node {key} has no {name!r}, which is a feature: give it a number, or "
+            "leave the property out"
         )
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):

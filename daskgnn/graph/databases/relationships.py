@@ -125,8 +125,8 @@ class Relationships:
         place = found["place"].to_numpy()
         if len(place) != len(keys):
             raise InputError(
-                f"{self.database.place} has {len(place)} of {len(keys)} nodes that were "
-                f"asked for: it was changed, or '{self.key}' is there twice"
+                f"{self.database.place} has {len(place)} of {len(keys)} nodes that "
+                f"were asked for: it was changed, or '{self.key}' is there twice"
             )
         if (np.diff(place) < 0).any():
             found = found.take(np.argsort(place))
