@@ -35,9 +35,7 @@ _QUIET_SECONDS = 10.0
 @data_dir_option
 @yes_option
 @debug_option
-def load(
-    graph: str, target: str, no_links: bool, force: bool, **options: Any
-) -> None:
+def load(graph: str, target: str, no_links: bool, force: bool, **options: Any) -> None:
     """Load GRAPH into the database TARGET, from which it can be trained.
 
     TARGET is ladybug:FILE, kuzu:FILE or duckdb:FILE. A store keeps its order; any other
@@ -124,7 +122,9 @@ class _Told:
         self.last = now
         left = (now - self.begun) / max(done, 1) * (total - done)
         line = f"{stage}: {done:,} of {total:,}, {left:.0f} s left"
-        click.echo(f"\r{line:60}" if self.terminal else line, err=True, nl=not self.terminal)
+        click.echo(
+            f"\r{line:60}" if self.terminal else line, err=True, nl=not self.terminal
+        )
 
     def end(self) -> None:
         """End the line of a stage."""

@@ -73,7 +73,7 @@ def open_graph(
 
 def is_stored(place: str | os.PathLike[str]) -> bool:
     """Return whether a command line's GRAPH is a store or a database."""
-    return scheme_of(place) is not None or is_store(place)
+    return scheme_of(place) is not None or is_store(os.fspath(place))
 
 
 def source_of(graph: Any) -> GraphSource:

@@ -125,7 +125,7 @@ def test_another_graph_begins_anew(store, scheme, tmp_path):
     other = hub_graph(100).partition(4)
     daskgnn.copy_graph(other, place)
     assert daskgnn.open_graph(place).num_nodes == 100
-    with pytest.raises(StoreError, match="exists already.*overwrite=True"):
+    with pytest.raises(StoreError, match=r"exists already.*overwrite=True"):
         daskgnn.copy_graph(other, place)
 
 
@@ -149,7 +149,7 @@ def test_damage_of_any_page_is_told_by_checksums_of_rows(scheme, tmp_path):
     expected = daskgnn.open_graph(store)
     rows = expected.source.load_rows(0, expected.num_nodes).indices
     features = expected.features.compute()
-    whole = Path(path).read_bytes()
+    whole, refusals = Path(path).read_bytes(), []
     for number, start in enumerate(range(0, len(whole), max(len(whole) // 12, 1))):
         other = tmp_path / f"{number}.db"
         flipped = bytes(255 - b for b in whole[start : start + 4096])
@@ -160,7 +160,8 @@ def test_damage_of_any_page_is_told_by_checksums_of_rows(scheme, tmp_path):
             np.testing.assert_array_equal(found, rows)
             np.testing.assert_array_equal(graph.features.compute(), features)
         except StoreError as error:
-            assert "\n" not in str(error)
+            refusals.append(str(error))
+    assert not any("\n" in line for line in refusals)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ class DatabaseArrays(Arrays):
         asked = pa.array(keys, pa.string())
         data, checks = self.database.read("Array", ["data", "check"], asked)
         found: list[bytes] = data.to_pylist()
-        right = [zlib.crc32(f"{k}:".encode() + d) for k, d in zip(keys, found)]
+        pairs = zip(keys, found, strict=False)  # there may be fewer
+        right = [zlib.crc32(f"{key}:".encode() + piece) for key, piece in pairs]
         if len(found) < len(keys) or checks.to_pylist() != right:
             raise self.damaged(f"'Array' {keys[0]!r}")
         return found
@@ -147,9 +148,7 @@ class DatabaseArrays(Arrays):
 
         return self._checked(column, np.arange(start, stop), query)
 
-    def rows_of(
-        self, column: Column, ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def rows_of(self, column: Column, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of some nodes in a column.
 
         Parameters
@@ -193,7 +192,9 @@ class DatabaseArrays(Arrays):
         flat = values[1] if len(values) == 2 else np.concatenate(values)
         found = flat.reshape(-1, *column.shape)
         if column.pointers:
-            return np.concatenate(bounds) // int(np.prod(column.shape, dtype=int)), found
+            return np.concatenate(bounds) // int(
+                np.prod(column.shape, dtype=int)
+            ), found
         return np.arange(len(ids) + 1), found
 
     def _row_bytes(self, column: Column) -> int:

@@ -100,4 +100,3 @@ def _binary(values: np.ndarray, bounds: np.ndarray) -> pa.Array:
     ends = pa.py_buffer((bounds * width).astype(np.int32))
     content = pa.py_buffer(values.reshape(-1).view(np.uint8))
     return pa.Array.from_buffers(pa.binary(), len(bounds) - 1, [None, ends, content])
-

@@ -36,14 +36,13 @@ class DuckDatabase(EmbeddedDatabase):
         """Open the file; its buffers are bounded, as workers have many processes."""
         room = dask.config.get("gnn.database-memory")
         settings = {"threads": 1, "memory_limit": str(room)}
-        return self.module.connect(
-            self.file, read_only=not self.write, config=settings
-        )
+        return self.module.connect(self.file, read_only=not self.write, config=settings)
 
     def _session(self) -> Any:
         return self._database.cursor()
 
-    def _arrow(self, words: str, asked: pa.Table | None = None) -> pa.Table:
+    def query(self, words: str, asked: pa.Table | None = None) -> pa.Table:
+        """Return the result of a query, which may join the table ``asked``."""
         with told_of(self.place, "cannot be read"), self.sessions.lent() as session:
             if asked is not None:
                 session.register("asked", asked)
@@ -60,7 +59,7 @@ class DuckDatabase(EmbeddedDatabase):
     ) -> list[pa.Array]:
         """Return columns of the rows with some keys."""
         places = pa.array(range(len(keys)), pa.int64())
-        found = self._arrow(
+        found = self.query(
             f'SELECT place, {_listed(columns)} FROM asked JOIN "{table}" '
             f"ON {KEYS[table]} = k",
             pa.table({"k": keys, "place": places}),
@@ -72,7 +71,7 @@ class DuckDatabase(EmbeddedDatabase):
 
     def scan(self, columns: Sequence[str], start: int, stop: int) -> list[pa.Array]:
         """Return columns of a run of nodes."""
-        found = self._arrow(
+        found = self.query(
             f"SELECT id, {_listed(columns)} FROM Node WHERE id >= {int(start)} "
             f"AND id < {int(stop)} ORDER BY id"
         )
@@ -80,10 +79,10 @@ class DuckDatabase(EmbeddedDatabase):
 
     def count(self, table: str) -> int:
         """Return how many rows a table has."""
-        found = self._arrow("SELECT table_name FROM duckdb_tables()")
+        found = self.query("SELECT table_name FROM duckdb_tables()")
         if table not in found["table_name"].to_pylist():
             return 0
-        found = self._arrow(f'SELECT count(*) AS count FROM "{table}"')
+        found = self.query(f'SELECT count(*) AS count FROM "{table}"')
         return int(found["count"][0].as_py())
 
     def create(self, table: str, columns: Mapping[str, str]) -> None:

@@ -13,7 +13,6 @@ from daskgnn.graph.databases.database import Database, Sessions, import_extra, t
 from daskgnn.paths import absolute_path, target_path
 
 
-
 class EmbeddedDatabase(Database):
     """A database in a file, opened by this process.
 

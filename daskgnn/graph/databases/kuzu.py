@@ -53,8 +53,14 @@ class KuzuDatabase(EmbeddedDatabase):
     def _session(self) -> Any:
         return self.module.Connection(self._database)
 
-    def _arrow(self, words: str, **given: Any) -> pa.Table:
-        with told_of(self.place, "cannot be read"), self.sessions.lent() as session:
+    def query(self, words: str, *, fresh: bool = False, **given: Any) -> pa.Table:
+        """Return the result of a query, whose ``$name`` are arguments.
+
+        A session keeps the memory of joins with relationships until it ends: such
+        queries have a `fresh` one.
+        """
+        lent = self.sessions.lent(fresh=fresh)
+        with told_of(self.place, "cannot be read"), lent as session:
             result = session.execute(words, given)
             found = result.get_as_arrow()
             result.close()
@@ -70,7 +76,7 @@ class KuzuDatabase(EmbeddedDatabase):
         """Return columns of the rows with some keys."""
         key, wanted = KEYS[table], _returned(columns)
         words = f"LOAD FROM $asked MATCH (n:{table} {{{key}: k}}) RETURN {wanted}"
-        return _arrays(self._arrow(words, asked=pa.table({"k": keys})), columns)
+        return _arrays(self.query(words, asked=pa.table({"k": keys})), columns)
 
     def scan(self, columns: Sequence[str], start: int, stop: int) -> list[pa.Array]:
         """Return columns of a run of nodes."""
@@ -78,15 +84,15 @@ class KuzuDatabase(EmbeddedDatabase):
             "MATCH (n:Node) WHERE n.id >= $start AND n.id < $stop "
             f"RETURN n.id AS id, {_returned(columns)} ORDER BY id"
         )
-        return _arrays(self._arrow(words, start=start, stop=stop), columns)
+        return _arrays(self.query(words, start=start, stop=stop), columns)
 
     def count(self, table: str) -> int:
         """Return how many rows a table has."""
-        found = self._arrow("CALL show_tables() RETURN name")["name"].to_pylist()
+        found = self.query("CALL show_tables() RETURN name")["name"].to_pylist()
         if table not in found:
             return 0
         matched = "()-[n:Link]->()" if table == "Link" else f"(n:{table})"
-        found = self._arrow(f"MATCH {matched} RETURN count(*) AS count")
+        found = self.query(f"MATCH {matched} RETURN count(*) AS count")
         return int(found["count"][0].as_py())
 
     def create(self, table: str, columns: Mapping[str, str]) -> None:
@@ -125,3 +131,8 @@ def open_source(place: str) -> GraphSource:
 def new_database(place: str, overwrite: bool) -> KuzuDatabase:
     """Return an empty database, or one that was begun."""
     return KuzuDatabase(place, write=True, overwrite=overwrite)
+
+
+def read_database(place: str) -> KuzuDatabase:
+    """Return a database that somebody else has filled."""
+    return KuzuDatabase(place)

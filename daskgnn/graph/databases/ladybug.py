@@ -25,3 +25,8 @@ def open_source(place: str) -> GraphSource:
 def new_database(place: str, overwrite: bool) -> LadybugDatabase:
     """Return an empty database, or one that was begun."""
     return LadybugDatabase(place, write=True, overwrite=overwrite)
+
+
+def read_database(place: str) -> LadybugDatabase:
+    """Return a database that somebody else has filled."""
+    return LadybugDatabase(place)

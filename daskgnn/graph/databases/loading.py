@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,7 +142,10 @@ class _Loading:
         split = np.full(self.num_nodes, None, object)
         for name, ids in self.arrays.group("splits").items():
             split[ids] = name
-        found = {"original_id": pa.array(original), "split": pa.array(split, pa.string())}
+        found = {
+            "original_id": pa.array(original),
+            "split": pa.array(split, pa.string()),
+        }
         if "label" in kinds:
             found["label"] = pa.array(self.arrays.read("labels"))
         if "name" in kinds:
@@ -172,7 +176,7 @@ class _Loading:
         size = self.indptr * 16 + np.arange(self.num_nodes + 1) * row
         cuts = np.searchsorted(size, np.arange(size[start], size[-1], BATCH_BYTES))
         bounds = np.unique([start, *cuts.tolist(), self.num_nodes]).tolist()
-        yield from zip(bounds, bounds[1:], strict=False)
+        yield from pairwise(bounds)
 
     def write_pieces(self, told: Told) -> None:
         """Write the arrays that are no columns of nodes."""
@@ -230,10 +234,10 @@ class _Loading:
         place, edges = self.database.place, int(self.indptr[-1]) * self.links
         counts = {"Node": self.num_nodes, "Link": edges}
         for table, count in counts.items():
-            found = self.database.count(table)
-            if found != count:
+            there = self.database.count(table)
+            if there != count:
                 raise StoreError(
-                    f"{place} has {found} rows of {table} after loading, expected "
+                    f"{place} has {there} rows of {table} after loading, expected "
                     f"{count}: load the graph again"
                 )
         found = content_digest(DatabaseArrays(self.database), told)

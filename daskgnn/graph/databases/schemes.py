@@ -17,12 +17,14 @@ SCHEMES = {
     "ladybug": f"{_HERE}.ladybug",
     "kuzu": f"{_HERE}.kuzu",
     "duckdb": f"{_HERE}.duckdb",
+    "mapped": f"{_HERE}.mapped",
     **dict.fromkeys(("bolt", "bolt+s", "bolt+ssc"), f"{_HERE}.bolt"),
     **dict.fromkeys(("neo4j", "neo4j+s", "neo4j+ssc"), f"{_HERE}.bolt"),
 }
 """By scheme, the module that knows such places. It has ``open_source(place)``, which
 returns a `GraphSource`; one that graphs are loaded into has
-``new_database(place, overwrite)``, too, which returns a `Database` to write to."""
+``new_database(place, overwrite)``, too, which returns a `Database` to write to; one
+whose graphs may be of others has ``read_database(place)``."""
 
 
 def scheme_of(place: str | os.PathLike[str]) -> str | None:
@@ -48,6 +50,22 @@ def new_database(place: str, overwrite: bool = False) -> Database:
     return _module(place).new_database(place, overwrite)
 
 
+def read_database(place: str) -> Any:
+    """Return a database that somebody else has filled, to read from.
+
+    Raises
+    ------
+    InputError
+        If a mapping cannot be of such a database.
+    """
+    if scheme_of(place) is None or not hasattr(_module(place), "read_database"):
+        raise InputError(
+            f"{place!r} is no database that a mapping can be of: give ladybug:FILE or "
+            "kuzu:FILE"
+        )
+    return _module(place).read_database(place)
+
+
 def check_database(place: str) -> None:
     """Refuse a place that is none of a database that graphs are loaded into.
 
@@ -57,7 +75,8 @@ def check_database(place: str) -> None:
     """
     scheme = scheme_of(place)
     if scheme is None or not hasattr(_module(place), "new_database"):
-        words = ", ".join(f"{name}:" for name in SCHEMES)
+        names = [name for name in SCHEMES if hasattr(_module(name), "new_database")]
+        words = ", ".join(f"{name}:" for name in names)
         raise InputError(
             f"{place!r} names no database, expected one of {words} and where it is to "
             "be, as in ladybug:cora.lbug"

@@ -100,9 +100,11 @@ class DatabaseSource(StoredSource):
 _ENTRIES = {"source": "indices", "weight": "edge_weight"}
 
 
-def _lazy(cls: type, kind: Any, place: str, sha256: str) -> DatabaseSource:
+def _lazy(
+    cls: type[DatabaseSource], kind: Any, place: str, sha256: str
+) -> DatabaseSource:
     """Return a source in another process, where it is opened when it reads first."""
-    source: DatabaseSource = cls.__new__(cls)
+    source = cls.__new__(cls)
     source.kind, source.path, source.sha256 = kind, place, sha256
     return source
 
