@@ -74,8 +74,9 @@ def test_any_file_system_holds_a_store(tmp_path):
 def test_s3_holds_the_graph_of_a_path(url, tmp_path):
     path = planted_graph().partition(num_clusters=16).save(tmp_path / "g.zarr")
     same(daskgnn.open_graph(url, 4), daskgnn.open_graph(path, 4))
-    assert str(daskgnn.validate(url)).splitlines()[1:] == (
-        str(daskgnn.validate(path)).splitlines()[1:]
+    assert (
+        str(daskgnn.validate(url)).splitlines()[1:]
+        == (str(daskgnn.validate(path)).splitlines()[1:])
     )
 
 
@@ -279,7 +280,9 @@ def test_workers_fetch_their_own_parts(url, tmp_path):
     path = planted_graph().partition(num_clusters=16).save(tmp_path / "g.zarr")
     script, hashes = tmp_path / "script.py", []
     script.write_text(_SEEN)
-    for number, (place, workers) in enumerate([(path, 0), *((url, w) for w in range(3))]):
+    for number, (place, workers) in enumerate(
+        [(path, 0), *((url, w) for w in range(3))]
+    ):
         out = tmp_path / f"run{number}"
         words = [sys.executable, script, place, out, str(workers)]
         environment = {**os.environ, "DASK_GNN__WINDOW": "8"}

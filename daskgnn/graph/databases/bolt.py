@@ -279,7 +279,9 @@ def _column(name: str, values: list[Any]) -> pa.Array:
     """Return the values of a column as an array."""
     if name == "neighbors":
         lengths = np.array([len(v) // 8 for v in values], np.int32)
-        ends = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+        ends = np.concatenate(
+            [np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)]
+        )
         return pa.ListArray.from_arrays(ends, np.frombuffer(b"".join(values), np.int64))
     if values and isinstance(values[0], bytes | bytearray):
         return pa.array(values, pa.binary())

@@ -210,9 +210,7 @@ def check_remote_target(url: str, overwrite: bool) -> set[str]:
     return {METADATA_FILE} | chunks | metadata
 
 
-def write_remote(
-    url: str, overwrite: bool, write: Callable[[str, bool], str]
-) -> str:
+def write_remote(url: str, overwrite: bool, write: Callable[[str, bool], str]) -> str:
     """Write a store at an address: what vouches for all else comes last.
 
     It is made in a folder for temporary files first. An old store is none any more
