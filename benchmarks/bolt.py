@@ -1,7 +1,7 @@
 """A graph on a Bolt server: what a batch costs, by our rows and by queries.
 
-``python benchmarks/bolt.py`` starts a server, draws a graph and loads it, and measures in
-turns, in this one process:
+``python benchmarks/bolt.py`` starts a server, draws a graph and loads it, and measures
+in turns, in this one process:
 
 - a hop: 10 neighbours of each of 512 seeds, by the rows that ``daskgnn load`` wrote and
   by the best query of relationships that we know (drawn by the server, per seed);

@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -27,7 +28,7 @@ import daskgnn
 def load_parts(graph: daskgnn.Graph) -> int:
     """Load what workers would, a part after the other; return the bytes."""
     total = 0
-    for start, stop in zip(graph.book, graph.book[1:], strict=False):
+    for start, stop in pairwise(graph.partition_book):
         block = graph.source.load_part(int(start), int(stop))
         features = graph.source.load_features(int(start), int(stop))
         total += block.indices.nbytes + features.nbytes

@@ -17,14 +17,11 @@ REAL = os.environ.get("DASKGNN_NEO4J_URI")
 class RealServer:
     """Someone's Neo4j: its graph of daskgnn is replaced, nothing else in it is."""
 
-    url = REAL
-    environment = {
-        name: os.environ.get(name, "") for name in ("NEO4J_USERNAME", "NEO4J_PASSWORD")
-    }
-
-    @property
-    def password(self):
-        return self.environment["NEO4J_PASSWORD"]
+    def __init__(self):
+        names = "NEO4J_USERNAME", "NEO4J_PASSWORD"
+        self.url = REAL
+        self.environment = {name: os.environ.get(name, "") for name in names}
+        self.password = self.environment["NEO4J_PASSWORD"]
 
     def close(self):
         """Leave it as it is."""

@@ -28,20 +28,22 @@ class ObjectServer:
     def __init__(self, folder):
         self.port, self.log = free_port(), folder / "requests.log"
         self.url = f"http://127.0.0.1:{self.port}"
-        words = "-m moto.server -H 127.0.0.1 -p".split()
+        words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1"]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *words, str(self.port)], stdout=log, stderr=log
+                [*words, "-p", str(self.port)], stdout=log, stderr=log
             )
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/moto-api/").close()
-                return
-            except OSError:
-                assert self.process.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        while not self._answers():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def _answers(self):
+        with suppress(OSError):
+            urllib.request.urlopen(f"{self.url}/moto-api/").close()
+            return True
+        return False
 
     @property
     def environment(self):

@@ -170,7 +170,7 @@ def test_interrupted_loading_is_continued(server, store, monkeypatch):
             daskgnn.open_graph(server.url)
     daskgnn.copy_graph(store, server.url, told=stop_in("none"))
     assert nodes == sorted(set(nodes))  # none of them was written twice
-    with pytest.raises(StoreError, match="holds a graph already.*overwrite=True"):
+    with pytest.raises(StoreError, match=r"holds a graph already.*overwrite=True"):
         daskgnn.copy_graph(store, server.url)
 
 

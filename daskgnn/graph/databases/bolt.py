@@ -9,6 +9,7 @@ import hashlib
 import os
 import weakref
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -125,20 +126,19 @@ class BoltDatabase(Database):
     ) -> list[pa.Array]:
         """Return columns of the rows with some keys."""
         key = KEYS[table]
+        # Lists in one record: records cost the driver more than what is in them.
+        listed = ", ".join(f"collect(n.{_quoted(name)})" for name in columns)
         query = (
             f"UNWIND $keys AS k MATCH (n:{LABELS[table]} {{{key}: k}}) "
-            f"RETURN k, {_returned(columns)}"
+            f"RETURN collect(k), {listed}"
         )
         asked = keys.to_pylist()
-        rows = self._read(query, keys=asked)
-        found = [row[0] for row in rows]
+        found, *values = self._read(query, keys=asked)[0]
         if found != asked[: len(found)]:
             place = {key: number for number, key in enumerate(asked)}
-            rows.sort(key=lambda row: place[row[0]])
-        return [
-            _column(name, [row[i] for row in rows])
-            for i, name in enumerate(columns, start=1)
-        ]
+            order = sorted(range(len(found)), key=lambda i: place[found[i]])
+            values = [[column[i] for i in order] for column in values]
+        return [_column(*pair) for pair in zip(columns, values, strict=True)]
 
     def scan(self, columns: Sequence[str], start: int, stop: int) -> list[pa.Array]:
         """Return columns of a run of nodes."""
@@ -257,10 +257,6 @@ def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _returned(columns: Sequence[str]) -> str:
-    return ", ".join(f"n.{_quoted(name)} AS c{i}" for i, name in enumerate(columns))
-
-
 def _mapping(values: Mapping[str, str]) -> str:
     """Return properties by name as queries have them."""
     return "{" + ", ".join(f"{_quoted(n)}: {v}" for n, v in values.items()) + "}"
@@ -272,7 +268,7 @@ def _plain(column: pa.ChunkedArray) -> list[Any]:
         return column.to_pylist()
     flat = column.combine_chunks()
     ends, values = flat.offsets.to_numpy(), flat.values.to_numpy()
-    return [values[a:b].tobytes() for a, b in zip(ends, ends[1:], strict=False)]
+    return [values[a:b].tobytes() for a, b in pairwise(ends)]
 
 
 def _column(name: str, values: list[Any]) -> pa.Array:
