@@ -72,6 +72,8 @@ class Database(ABC):
 
     place: str
     """Scheme and place, absolute: what `open_graph` opens."""
+    sha256: str = ""
+    """Identifies what is there, where that can be told."""
 
     @abstractmethod
     def read(

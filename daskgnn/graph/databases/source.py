@@ -43,9 +43,9 @@ class DatabaseSource(StoredSource):
         self, kind: Callable[..., Database], place: str, sha256: str = ""
     ) -> None:
         self.kind = kind
-        database = _opened(kind, place, sha256).database
-        self.path = database.place
-        self.sha256 = sha256 or getattr(database, "sha256", "")
+        database = kind(place, sha256)
+        self.path, self.sha256 = database.place, database.sha256
+        database.close()
 
     def __reduce__(self) -> Any:
         return _lazy, (type(self), self.kind, self.path, self.sha256)
