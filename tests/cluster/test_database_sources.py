@@ -25,8 +25,8 @@ SAMPLERS = [
     {"sample_by": "degree", "num_neighbors": [4, 3]},
     {"sampler": "fastgcn:size=64"},
     {"sampler": "ladies:size=64"},
-    {"sampler": "cluster"},
-    {"sampler": "saint"},
+    {"sampler": "cluster", "batch_size": None},
+    {"sampler": "saint", "batch_size": None},
     {"sampler": "shadow:hops=2,fanout=3"},
 ]
 FAN_OUTS = {"num_neighbors": [4, 3]}
@@ -35,6 +35,7 @@ FAN_OUTS = {"num_neighbors": [4, 3]}
 def fitted(place, client=None, features="auto", **options):
     graph = daskgnn.open_graph(place, 2, features)
     given = {"batch_size": 48, "window": 3, **(options or FAN_OUTS)}
+    given = {name: value for name, value in given.items() if value is not None}
     run = daskgnn.Trainer(small_sage(graph), graph, client=client, **given)
     run.fit(EPOCHS)
     return run
