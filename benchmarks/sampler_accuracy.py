@@ -2,9 +2,10 @@
 
     python benchmarks/sampler_accuracy.py --results FILE [--seeds 5] [--json FILE]
 
-GraphSAGE on PubMed, Amazon Photo and Coauthor CS, in two parts, as many epochs for all
-samplers. A run is a line of FILE; runs that are in it are not done again. Bytes are
-those that parts on different machines would send.
+GraphSAGE on PubMed, Amazon Photo and Coauthor CS, in two parts, with as many updates
+for all samplers: those that choose the seeds themselves have fewer in an epoch. A run
+is a line of FILE; runs that are in it are not done again. Bytes are those that parts on
+different machines would send.
 """
 
 from __future__ import annotations
@@ -57,7 +58,6 @@ def trainer_of(setup: Setup, path: str, text: str, seed: int) -> daskgnn.Trainer
         normalize_features=setup.normalize,
         weight_decay=setup.weight_decay,
         seed=seed,
-        eval_every=setup.epochs // setup.evaluations,
         client=None,
         progress=None,
         window=4,
@@ -89,8 +89,11 @@ def of_steps(trainer: daskgnn.Trainer, count: int = 4) -> dict[str, float]:
 def train(name: str, setup: Setup, path: str, text: str, seed: int) -> dict[str, Any]:
     """Train once; return what is kept of the run."""
     trainer = trainer_of(setup, path, text, seed)
+    updates = setup.epochs * -(-len(trainer.graph.splits["train"]) // setup.batch)
+    epochs = -(-updates // trainer.plan.steps_per_epoch)
+    trainer.options["eval_every"] = max(epochs // setup.evaluations, 1)
     began = time.perf_counter()
-    trainer.fit(setup.epochs)
+    trainer.fit(epochs)
     total, steps = trainer.run_state.total, trainer.run_state.state.step
     seconds = time.perf_counter() - began - total.eval_seconds
     return {

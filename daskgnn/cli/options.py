@@ -77,6 +77,24 @@ _IN_PYTHON = {"feature_columns": "features"}
 """Options that readers call otherwise in Python."""
 
 
+class WholeOrWord(click.ParamType):
+    """A whole number, or the word for leaving the choice to the command."""
+
+    name = "integer"
+
+    def __init__(self, word: str, least: float | None) -> None:
+        self._word = word
+        self._number = click.IntRange(min=None if least is None else int(least))
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the number, or the word."""
+        if value == self._word:
+            return value
+        return self._number.convert(value, param, ctx)
+
+
 class Setting(click.Option):
     """An option that stands under a heading."""
 
@@ -173,6 +191,8 @@ def _click_type(option: Option) -> click.ParamType:
     if option.kind == "choice":
         return click.Choice(option.words)
     low, high = option.least, option.below
+    if option.none:
+        return WholeOrWord(option.none, low)
     if option.kind == "whole":
         return click.INT if low is None else click.IntRange(min=int(low))
     if option.kind == "number":
@@ -249,7 +269,7 @@ _READ: dict[str, Callable[[str], Any]] = {
 def preparing_options(command: Command) -> Command:
     """Add --out-of-core, --resume and a cluster to a command that makes a store."""
     shared = "With --out-of-core: work on a local cluster of N workers."
-    workers = replace(RUN["workers"], help=shared, shown="none")
+    workers = replace(WORKERS, help=shared, shown="none")
     return options_of(PreparingOptions)(cluster_options(command, workers))
 
 
@@ -262,7 +282,15 @@ def taken_reader_options(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def cluster_options(command: Command, workers: Option = RUN["workers"]) -> Command:
+WORKERS = replace(
+    RUN["workers"],
+    none="",
+    shown="2",
+    help="Start a local cluster of N workers; 0 = no cluster.",
+)
+
+
+def cluster_options(command: Command, workers: Option = WORKERS) -> Command:
     """Add --workers, --scheduler and the options of TLS to a command.
 
     `workers` is what the help says of the first.
@@ -272,7 +300,7 @@ def cluster_options(command: Command, workers: Option = RUN["workers"]) -> Comma
     return _setting("workers", workers)(command)
 
 
-def check_cluster(workers: int | None, scheduler: str | None) -> None:
+def check_cluster(workers: int | str | None, scheduler: str | None) -> None:
     """Refuse --workers together with --scheduler."""
     if workers is not None and scheduler is not None:
         raise click.UsageError(

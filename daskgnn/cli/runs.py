@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +14,7 @@ from daskgnn.cli.declared import EvaluateOptions, PredictOptions, Split
 from daskgnn.cli.errors import debug_option
 from daskgnn.cli.options import (
     PATH,
+    WORKERS,
     check_cluster,
     cluster_options,
     options_of,
@@ -23,11 +26,13 @@ from daskgnn.paths import given_path
 FILE = "@"
 """How the name of a file with ids begins."""
 
+_WORKERS = replace(WORKERS, shown="0 for a small graph, else 2")
+
 
 @click.command()
 @click.argument("run", type=PATH)
 @options_of(EvaluateOptions)
-@cluster_options
+@partial(cluster_options, workers=_WORKERS)
 @debug_option
 @click.pass_context
 def evaluate(
@@ -55,7 +60,7 @@ def evaluate(
 @click.command()
 @click.argument("run", type=PATH)
 @options_of(PredictOptions)
-@cluster_options
+@partial(cluster_options, workers=_WORKERS)
 @debug_option
 @click.pass_context
 def predict(

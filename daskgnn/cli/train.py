@@ -174,7 +174,11 @@ def _begin_drawing(given: dict[str, Any]) -> None:
 
 
 def _starts_workers(given: dict[str, Any]) -> bool:
-    return given.get("scheduler") is None and given.get("workers") != 0
+    """Return whether it is said that there are workers, before the graph is read."""
+    workers = given.get("workers")
+    told = workers if workers != "auto" else None
+    others = given.get("standby") or given.get("adapt")
+    return given.get("scheduler") is None and bool(told or others)
 
 
 def _advice(what: str, info: dict[str, Any]) -> str:

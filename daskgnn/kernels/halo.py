@@ -14,6 +14,7 @@ import numpy as np
 from daskgnn.kernels.aggregate import Sources
 from daskgnn.kernels.batch import aggregate_first
 from daskgnn.kernels.features import RowReader, SparseInput, SparseTable, dense, table
+from daskgnn.kernels.pieces import pieces
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.sampled import LayerRows
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.book import PartitionBook
     from daskgnn.kernels.exchange import FeatureReply, HeldPart
+    from daskgnn.kernels.pieces import Piece
 
 
 PIECE_BYTES = 32 << 20
@@ -76,26 +78,6 @@ class StreamedPart(ArrayRecord):
     """int64 [own + halo]"""
     weighted_degree: np.ndarray
     """float32 [own + halo]"""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The first layer's input for a run of a part's rows."""
-
-    first: int
-    last: int
-    sources: np.ndarray
-    """int64 [n], numbers among the part's rows and halo: the run's rows come first."""
-    indptr: np.ndarray
-    """int64 [last - first + 1]"""
-    indices: np.ndarray
-    """int32, numbers among `sources`."""
-    edge_weight: np.ndarray | None
-    """float32, one for each entry of `indices`."""
-    x: np.ndarray
-    """float32 [n, F]; only the run's rows with `aggregated`."""
-    aggregated: np.ndarray | None
-    """float32 [last - first, F], where the model declares a first aggregation."""
 
 
 def find_halo(block: AdjacencyBlock) -> Halo:
@@ -167,51 +149,38 @@ def whole_part(
     return WholePart(own, aggregated, ids, weighted_degree)
 
 
-def part_pieces(
+def streamed_pieces(
     block: AdjacencyBlock, halo: Halo, whole: StreamedPart
-) -> Iterator[Piece]:
-    """Yield the first layer's input of all rows, as much at once as is to be held."""
+) -> Iterator[tuple[Piece, np.ndarray, np.ndarray | None]]:
+    """Yield all rows of a part, in runs, and the first layer's input for each.
+
+    The input is float32 [n, F], for the piece's sources; where the model declares a
+    first aggregation for the run's rows alone, and beside it the aggregates.
+    """
     width = 4 * whole.reader.shape[1]
-    most = max(PIECE_BYTES // max(width, 1), 1)
-    # As if no two rows had a neighbour in common.
-    rows_before = block.indptr + np.arange(len(block.indptr))
-    first = 0
-    while first < block.num_rows:
-        fits = np.searchsorted(rows_before, rows_before[first] + most, side="right")
-        last = min(max(int(fits) - 1, first + 1), block.num_rows)
-        yield _piece(block, halo, whole, first, last)
-        first = last
+    for piece in pieces(block, halo, max(PIECE_BYTES // max(width, 1), 1)):
+        yield piece, *_first_input(piece, whole)
 
 
-def _piece(
-    block: AdjacencyBlock, halo: Halo, whole: StreamedPart, first: int, last: int
-) -> Piece:
-    """Return the first layer's input of rows `first` to ``last - 1``."""
-    entries = slice(int(block.indptr[first]), int(block.indptr[last]))
-    columns, count = halo.indices[entries], last - first
-    inside = (columns >= first) & (columns < last)
-    others = np.unique(columns[~inside])
-    indices = np.where(
-        inside, columns - first, count + np.searchsorted(others, columns)
-    )
-    sources = np.concatenate([np.arange(first, last), others.astype(np.int64)])
-    indptr = block.indptr[first : last + 1] - block.indptr[first]
-    weights = halo.weights_of(block)
-    if weights is not None:
-        weights = weights[entries]
+def _first_input(
+    piece: Piece, whole: StreamedPart
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the first layer's input for a run of rows."""
+    sources, count = piece.sources, piece.last - piece.first
     held = whole.reader.take(whole.nodes[sources])
-    aggregated = None
-    if whole.first_aggregation:
-        owner = whole.owner[sources]
-        aggregated = aggregate_first(
-            whole.first_aggregation,
-            LayerRows(indptr[:-1], indptr[1:], indices, weights),
-            Sources.in_two_tables(owner, np.arange(len(sources)), -1, held, held),
-            np.diff(indptr),
-            whole.weighted_degree[sources],
-            held,
-            np.empty((count, held.shape[1]), np.float32),
-        )
-        held = held[:count]
-    x = dense(held)
-    return Piece(first, last, sources, indptr, indices, weights, x, aggregated)
+    if not whole.first_aggregation:
+        return dense(held), None
+    aggregated = aggregate_first(
+        whole.first_aggregation,
+        LayerRows(
+            piece.indptr[:-1], piece.indptr[1:], piece.indices, piece.edge_weight
+        ),
+        Sources.in_two_tables(
+            whole.owner[sources], np.arange(len(sources)), -1, held, held
+        ),
+        np.diff(piece.indptr),
+        whole.weighted_degree[sources],
+        held,
+        np.empty((count, held.shape[1]), np.float32),
+    )
+    return dense(held[:count]), aggregated

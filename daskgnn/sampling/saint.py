@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 OPTIONS = {"node": ("size",), "edge": ("size",), "walk": ("roots", "length")}
 """Which sizes each kind has."""
 DEFAULTS = {"size": 2000, "roots": 1000, "length": 2}
+NODES = 8000
+"""Default size of kind "node", as published: two nodes that are drawn independently are
+seldom neighbours, so that fewer leave few edges, which then count for very much."""
 
 
 class SaintSampler(PresampledSampler):
@@ -63,8 +66,9 @@ class SaintSampler(PresampledSampler):
         to ``1/d_u + 1/d_v``, with both ends. "walk": random walks from uniform roots.
         All with replacement.
     size : int, optional
-        Nodes or edges that are drawn in a step, over all parts; by default 2000, or as
-        many as find 32 training nodes (of a large graph, at most 32,768 nodes).
+        Nodes or edges that are drawn in a step, over all parts; by default 8000 nodes
+        or 2000 edges, or as many as find 32 training nodes (of a large graph, at most
+        32,768 nodes).
     roots : int, optional
         Walks of a step, over all parts; by default 1000, or more as for `size`.
     length : int, default 2
@@ -140,7 +144,9 @@ class SaintSampler(PresampledSampler):
     def _of(self, option: str) -> int:
         """Return a size, or its default."""
         given = getattr(self, option)
-        return int(DEFAULTS[option] if given is None else given)
+        if given is None:
+            given = NODES if self.kind == "node" else DEFAULTS[option]
+        return int(given)
 
     def for_graph(self, graph: Any, num_layers: int) -> Self:
         """Return the sampler as it is used with a graph and a model.

@@ -121,6 +121,8 @@ def chaos(
         for name in ("undisturbed", "disturbed")
     )
     progress = progress or Silent()
+    if given.get("workers") is None and given.get("scheduler") is None:
+        given = {**given, "workers": 2}
     watch = Watch(progress)
     first = train({**given, "out": undisturbed}, progress=watch)
     killer = Killer(kill_every, seed, progress, kill)

@@ -7,15 +7,19 @@ import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.train.compute.arithmetic import computing, half_precision
+from daskgnn.train.persist.checkpoint import plan_before
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daskgnn.dataflow.executor import Executor
+    from daskgnn.train.options.options import TrainOptions
 
 _INSTRUCTIONS = {
     "bf16": {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"},
@@ -27,6 +31,29 @@ _INSTRUCTIONS = {
 _CPUINFO = Path("/proc/cpuinfo")
 _ROWS, _WIDTH, _TIMES = 4096, 256, 3
 """Of the product that is measured: a tenth of a second in all."""
+
+
+def chosen_precision(options: TrainOptions, find: Callable[[], Executor]) -> Any:
+    """Return the precision of a run's products, where the choice is left to it, too.
+
+    `find` returns what carries out its tasks. A run that is there keeps its precision.
+    """
+    if options["precision"] != "auto":
+        return options["precision"]
+    before = plan_before(options["out"])
+    if before is not None:
+        return before["precision"]
+    executor = find()
+    if isinstance(executor, ClusterExecutor):
+        all_have = all(executor.client.run(has_instructions, "bf16").values())
+    else:
+        all_have = has_instructions("bf16")
+    return "bf16" if all_have else "float32"
+
+
+def has_instructions(precision: str) -> bool:
+    """Return whether this machine's processor multiplies in a precision."""
+    return bool(_INSTRUCTIONS[precision] & processor_flags())
 
 
 def warn_of_slow_products(executor: Executor, precision: str, threads: int) -> None:
@@ -55,7 +82,7 @@ def slowdown(precision: str, threads: int) -> float | None:
 
     None where the processor's flags say that it has the instructions.
     """
-    if _INSTRUCTIONS[precision] & processor_flags():
+    if has_instructions(precision):
         return None
     return seconds_of_product(precision, threads) / seconds_of_product(
         "float32", threads

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from daskgnn.cluster.clusters import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
+from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
 from daskgnn.tasks.node import check_labelled
+from daskgnn.train.automatic import WHY, needs_no_cluster
 from daskgnn.train.checks import check_worker_limit, require_features
 from daskgnn.train.finetune import starting_from, take_weights
 from daskgnn.train.modelsettings import build_model
@@ -111,6 +113,7 @@ def train(
     progress = progress or Silent()
     wanted = starting_from({**given})
     asked = check_run(wanted)
+    wanted["workers"] = asked["workers"]
     out = free_directory(asked["out"])
     encryption = Encryption.of(asked).absolute()
     encryption.check(asked["scheduler"])
@@ -118,8 +121,11 @@ def train(
     store, name, data = find_graph(asked, yes)
     settings = with_recipe(name, wanted, use_recipe=asked["recipe"])
     asked_parts = settings["num_parts"] is not None
-    workers = count_workers(settings)
-    workers += settings["standby"]
+    known = open_graph(store, 1) if data is None else data
+    short = needs_no_cluster(known, settings)
+    workers = count_workers(settings) + settings["standby"]
+    if short:
+        workers = settings["workers"] = 0
     scheduler, limit = settings["scheduler"], settings["memory_limit"]
     with (
         encryption.configured(scheduler),
@@ -138,8 +144,11 @@ def train(
         trainer = new_trainer(settings, model, graph, client, out, progress)
         if step is not None:
             trainer.recorder.event("start_from", run=str(start), step=step)
+        if short:
+            trainer.recorder.event("no_cluster", reason=WHY)
         settings |= {"store": graph.path, "out": out.place, **asdict(encryption)}
         settings["sparse_features"] = trainer.options["sparse_features"]
+        settings["precision"] = trainer.options["precision"]
         write_settings(out, settings)
         trainer.fit(settings["epochs"])
         return _summary(trainer, profile)

@@ -6,14 +6,13 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.memory import stays_sparse
-from daskgnn.errors import CheckpointError, InputError, first_line
+from daskgnn.errors import InputError, first_line
 from daskgnn.graph.memory.content import refuse_sparse
 from daskgnn.nn import GAT, GCN, GraphSAGE
 from daskgnn.nn.sparse import DenseRowsNeeded
 from daskgnn.train.compute.dryrun import takes_sparse_rows
 from daskgnn.train.options.options import TRAINER
-from daskgnn.train.persist.checkpoint import newest_checkpoint
-from daskgnn.train.persist.storage import CHECKPOINTS, open_storage
+from daskgnn.train.persist.checkpoint import plan_before
 
 if TYPE_CHECKING:
     import torch
@@ -76,11 +75,5 @@ def _stay(
 
 def _before(out: Any) -> bool | None:
     """Return what the run in a directory does, None if there is none."""
-    if out is None:
-        return None
-    storage = open_storage(out)
-    try:
-        plan = newest_checkpoint(storage.inside(CHECKPOINTS)).facts["plan"]
-    except (CheckpointError, OSError):
-        return None
-    return bool(plan.get(_NAME, TRAINER[_NAME].before))
+    plan = plan_before(out)
+    return None if plan is None else bool(plan.get(_NAME, TRAINER[_NAME].before))

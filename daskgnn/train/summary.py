@@ -41,6 +41,7 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
         "train_loss": run_state.last_loss,
         "loss_reduction": reduction_of(trainer.task),
         "sparse_features": trainer.options["sparse_features"],
+        "precision": trainer.options["precision"],
         "warmup_steps": trainer.options["warmup_steps"],
         "ramp_steps": trainer.program.gradients.ramp_steps,
         "metric": metric,

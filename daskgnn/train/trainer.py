@@ -29,6 +29,7 @@ from daskgnn.train.persist.output import (
     write_predictions,
 )
 from daskgnn.train.persist.recorder import Recorder
+from daskgnn.train.precision import chosen_precision
 from daskgnn.train.predictions import predictions
 from daskgnn.train.presampling import ensure_presampled
 from daskgnn.train.profile.advice import advisor_of
@@ -142,6 +143,9 @@ class Trainer(TrainResults):
         self._notice.give_if_not_compiled()
         few = targets.few(self.plan)
         check_readout(sampler, few, self.task)
+        self.options["precision"] = chosen_precision(
+            self.options, lambda: find_workers(graph, self.options)
+        )
         depth = sampler.num_layers
         self.options["sparse_features"] = chosen(self.options, graph, model, depth)
         seen = model, self.task, graph, few, depth

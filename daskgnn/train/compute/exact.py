@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from daskgnn.kernels.features import SparseInput, dense
-from daskgnn.kernels.halo import StreamedPart, part_pieces
+from daskgnn.kernels.halo import StreamedPart, WholePart, streamed_pieces
+from daskgnn.kernels.pieces import pieces
 from daskgnn.nn.block import Block
 from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
@@ -18,14 +20,24 @@ from daskgnn.train.compute.arithmetic import computing
 from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from daskgnn.kernels.adjacency import AdjacencyBlock
     from daskgnn.kernels.batch import PreparedWindow
-    from daskgnn.kernels.halo import Halo, WholePart
+    from daskgnn.kernels.halo import Halo
+    from daskgnn.kernels.pieces import Piece
     from daskgnn.kernels.targets import PartTargets
     from daskgnn.train.compute.program import Program
     from daskgnn.train.compute.state import Weights
+
+    PieceInput = tuple[Piece, np.ndarray | SparseInput, np.ndarray | None]
+
+MOST_ROWS = 1 << 18
+"""Rows of a part from which on a layer is computed a run of rows at a time: what torch
+holds between the operations of a layer is then small beside the rows themselves."""
+HELD_BYTES = 512 << 20
+"""Rows that a run reads, in float32, if no two have a neighbour in common: usually a
+fraction of that."""
 
 
 def evaluate_layer(
@@ -40,15 +52,17 @@ def evaluate_layer(
 ) -> np.ndarray:
     """Return layer `number` of a part's rows, over all their neighbours."""
     model: Any = load_model(program).with_weights(weights).eval()
-    first, x = own is None, None
-    if isinstance(whole, StreamedPart):
-        if own is None:
-            return _first_layer_in_pieces(model, program.threads, block, halo, whole)
-        aggregated = None
-    else:
-        aggregated = whole.aggregated if first else None
-        if first:
-            x = whole.x if isinstance(whole.x, SparseInput) else dense(whole.x)
+    how = model, program.threads, number, block.num_rows
+    if own is None and isinstance(whole, StreamedPart):
+        streamed = streamed_pieces(block, halo, whole)
+        return _in_pieces(*how, whole, streamed)
+    if block.num_rows > MOST_ROWS:
+        held = _held_pieces(block, halo, whole, own, received)
+        return _in_pieces(*how, whole, held)
+    first, x, aggregated = own is None, None, None
+    if isinstance(whole, WholePart) and first:
+        aggregated = whole.aggregated
+        x = whole.x if isinstance(whole.x, SparseInput) else dense(whole.x)
     arrays = BlockArrays(
         starts=block.indptr[:-1],
         ends=block.indptr[1:],
@@ -69,12 +83,58 @@ def evaluate_layer(
     return _output(program.threads, model.layer, number, model_input(h), bipartite)
 
 
-def _first_layer_in_pieces(
-    model: Any, threads: int, block: AdjacencyBlock, halo: Halo, whole: StreamedPart
+def _held_pieces(
+    block: AdjacencyBlock,
+    halo: Halo,
+    whole: WholePart | StreamedPart,
+    own: np.ndarray | None,
+    received: list[np.ndarray],
+) -> Iterator[PieceInput]:
+    """Yield the rows of a part in runs, and the layer's input for each."""
+    h: Any = whole.x if isinstance(whole, WholePart) else None
+    aggregated = whole.aggregated if isinstance(whole, WholePart) else None
+    if own is not None:
+        h, aggregated = _Joined([own, *received]), None
+    width = 4 * max(h.shape[1], 1)
+    for piece in pieces(block, halo, max(HELD_BYTES // width, 1)):
+        if aggregated is not None:
+            run = slice(piece.first, piece.last)
+            yield piece, dense(h[run]), aggregated[run]
+        elif isinstance(h, SparseInput):
+            yield piece, replace(h, rows=h.rows[piece.sources]), None
+        else:
+            yield piece, dense(h[piece.sources]), None
+
+
+class _Joined:
+    """Arrays one after another, without a copy of them."""
+
+    def __init__(self, arrays: list[np.ndarray]) -> None:
+        self._arrays = arrays
+        self._ends = np.cumsum([len(array) for array in arrays])
+        self.shape = int(self._ends[-1]), arrays[0].shape[1]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        out = np.empty((len(rows), self.shape[1]), self._arrays[0].dtype)
+        before = 0
+        for array, end in zip(self._arrays, self._ends, strict=True):
+            mine = (rows >= before) & (rows < end)
+            out[mine] = array[rows[mine] - before]
+            before = end
+        return out
+
+
+def _in_pieces(
+    model: Any,
+    threads: int,
+    number: int,
+    num_rows: int,
+    whole: WholePart | StreamedPart,
+    given: Iterable[PieceInput],
 ) -> np.ndarray:
-    """Return the first layer of a part's rows, whose features are read in pieces."""
-    out = []
-    for piece in part_pieces(block, halo, whole):
+    """Return a layer of a part's rows, a run of them at a time."""
+    out = np.empty((0, 0), np.float32)
+    for piece, x, aggregated in given:
         arrays = BlockArrays(
             starts=piece.indptr[:-1],
             ends=piece.indptr[1:],
@@ -83,16 +143,19 @@ def _first_layer_in_pieces(
             degree=np.diff(piece.indptr),
             weighted_degree=whole.weighted_degree[piece.sources],
             weights=piece.edge_weight,
-            aggregated=piece.aggregated,
+            aggregated=aggregated,
         )
         bipartite = Block(
             num_src=len(piece.sources),
             num_dst=piece.last - piece.first,
             arrays=arrays,
-            aggregated_op=whole.first_aggregation,
+            aggregated_op=None if number else getattr(model, "first_aggregation", None),
         )
-        out.append(_output(threads, model.layer, 0, CPU.tensor(piece.x), bipartite))
-    return np.concatenate(out)
+        found = _output(threads, model.layer, number, model_input(x), bipartite)
+        if not piece.first:
+            out = np.empty((num_rows, found.shape[1]), np.float32)
+        out[piece.first : piece.last] = found
+    return out
 
 
 def evaluate_step(

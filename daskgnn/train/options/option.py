@@ -62,6 +62,8 @@ class Option:
     """Of a choice; by the type."""
     optional: bool = False
     """Whether None can be given; by the type."""
+    none: str = ""
+    """A word that stands for None."""
     flag: bool | str = True
     """Whether the command line has it, or how it is written there."""
     metavar: str | None = None
@@ -83,7 +85,7 @@ class Option:
         InputError
             In one line: what was given, and what is expected.
         """
-        if value is None and self.optional:
+        if self.optional and (value is None or (self.none and value == self.none)):
             return None
         if not _KINDS[self.kind][1](self, value):
             raise InputError(f"{name}={value!r}, expected {self.expected}")

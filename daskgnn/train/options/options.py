@@ -103,7 +103,7 @@ class RunOptions(PlainOptions, total=False):
 
     Results depend on it, by rounding. By default one for each worker that is started
     (with `adapt`, for the most there can be); 1 with ``workers=0``, which starts none;
-    2 with `scheduler`.
+    2 with ``workers="auto"`` or `scheduler`.
     """
     num_clusters: Annotated[int | None, Option(least=1, shown="64")]
     """Number of clusters of nodes to partition into.
@@ -165,11 +165,13 @@ class RunOptions(PlainOptions, total=False):
     recipe: Annotated[bool, Option(True)]
     """Use the tested settings of this data set for options that are not given."""
     workers: Annotated[
-        int | None, Option(group=CLUSTER, shown="2", least=0, metavar="N")
+        int | None,
+        Option(group=CLUSTER, shown="auto", least=0, metavar="N", none="auto"),
     ]
-    """Start a local cluster of N workers; 0 = no cluster.
+    """Start a local cluster of N workers; 0 = no cluster, auto = one of 2 if it pays.
 
-    Not together with `scheduler`.
+    It does where training is expected to take more than 12 s in one process. Not
+    together with `scheduler`.
     """
     memory_limit: Annotated[
         int | str | None, Option(shown="an equal share of the machine", metavar="SIZE")

@@ -130,7 +130,8 @@ class PlainOptions(TypedDict, total=False):
     for them. `daskgnn train` sets them from it.
     """
     precision: Annotated[
-        Literal["float32", "medium", "bf16", "fp16"], Option("float32", fact=True)
+        Literal["float32", "medium", "bf16", "fp16", "auto"],
+        Option("float32", fact=True),
     ]
     """Precision of matrix products in training.
 
@@ -138,7 +139,9 @@ class PlainOptions(TypedDict, total=False):
     keeps hidden rows in bfloat16. Both are faster where the processor has bfloat16
     instructions. "fp16" uses float16 for the products that torch's autocast handles,
     scales the loss, and skips updates whose gradient is not finite. Parameters, their
-    gradients, sums over neighbours and evaluation are float32 in any case.
+    gradients, sums over neighbours and evaluation are float32 in any case. "auto" is
+    "bf16" where the processors of all workers have instructions for it, "float32"
+    elsewhere; a run that is continued keeps what it began with.
     """
     gradients: Annotated[
         Literal["tree", "ring", "async", "server"],

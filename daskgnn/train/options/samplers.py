@@ -87,7 +87,7 @@ SAMPLERS: dict[str, KnownSampler] = {
         "order of the partition, subgraphs",
         chooses_seeds=True,
         absent={
-            "size": "2000 (kind=node, edge), more where few nodes are for training",
+            "size": "8000 (kind=node), 2000 (edge), more where few nodes train",
             "roots": "1000 (kind=walk), likewise",
             "length": "2 (kind=walk)",
             "subgraphs": "num_parts",

@@ -126,7 +126,7 @@ _OF_GRAPHS: dict[str, dict[str, Any]] = {
     "seed": {
         "help": "Seed of weights, shuffling, augmentation and dropout.",
     },
-    "workers": {"shown": "as many as stages of all copies, 8 at most"},
+    "workers": {"none": "", "shown": "as many as stages of all copies, 8 at most"},
     "memory_limit": {},
     "scheduler": {},
     "tls": {},

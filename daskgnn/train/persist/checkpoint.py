@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from daskgnn.errors import CheckpointError, first_line
-from daskgnn.train.persist.storage import Storage, open_storage
+from daskgnn.train.persist.storage import CHECKPOINTS, Storage, open_storage
 
 if TYPE_CHECKING:
     import os
@@ -119,6 +119,21 @@ def newest_checkpoint(place: str | os.PathLike[str] | Storage) -> Checkpoint:
             errors.append(str(error))
     detail = f" ({errors[0]})" if errors else ""
     raise CheckpointError(f"no usable checkpoint in {storage.place}{detail}")
+
+
+def plan_before(out: str | os.PathLike[str] | None) -> dict[str, Any] | None:
+    """Return the settings of the run in a directory, as its newest checkpoint has them.
+
+    None if there is no run, or no usable checkpoint of it.
+    """
+    if out is None:
+        return None
+    try:
+        checkpoint = newest_checkpoint(open_storage(out).inside(CHECKPOINTS))
+    except (CheckpointError, OSError):
+        return None
+    found: dict[str, Any] = checkpoint.facts["plan"]
+    return found
 
 
 def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> str:
