@@ -135,6 +135,47 @@ def measure(sources: list, train: np.ndarray, repeats: int) -> list[dict]:
     ]
 
 
+def train_in_turns(places: list[str], folder: Path, turns: int) -> list[dict]:
+    """Train three layers of 256 from each place in turns; the first epoch warms up."""
+    from daskgnn.train.run import train
+
+    given = {"workers": 2, "num_parts": 2, "hidden_channels": 256, "num_layers": 3}
+    given |= {"num_neighbors": [10, 10, 5], "batch_size": 1024, "epochs": 3}
+    found: dict[str, list[float]] = {place: [] for place in places}
+    hashes = set()
+    for turn in range(turns):
+        for number, place in enumerate(places):
+            out = folder / f"run-{os.getpid()}-{turn}-{number}"
+            summary = train({**given, "graph": place, "out": str(out), "eval_every": 3})
+            hashes.add(summary["params_sha256"])
+            lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+            epochs = [x["seconds"] for x in lines if x["event"] == "epoch"]
+            found[place].append(min(epochs[1:]))
+    assert len(hashes) == 1, "sources gave different parameters"
+    return [
+        {"source": place.partition(":")[0], "epoch_s": round(min(seconds), 2)}
+        for place, seconds in found.items()
+    ]
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has held."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def tell_held(place: str) -> None:
+    """Print what a process takes that draws 20 batches from a place."""
+    np.zeros(1)
+    before = peak_memory()
+    source = Stored(place)
+    train = source.graph.splits["train"]
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        source.batch(np.sort(rng.choice(train, SEEDS, replace=False)), number)
+    print(f"{place}: {(peak_memory() - before) / 2**20:.0f} MiB beside imports")
+
+
 def main() -> None:
     """Draw a graph, load it, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -145,7 +186,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder")
     parser.add_argument("--json")
+    parser.add_argument("--train", type=int, default=0, help="turns of training")
+    parser.add_argument("--held", help="print the memory that this place takes")
     given = parser.parse_args()
+    if given.held:
+        tell_held(given.held)
+        return
     folder = Path(given.folder or tempfile.mkdtemp())
     store = folder / "g.zarr"
     if not store.exists():
@@ -164,6 +210,9 @@ def main() -> None:
             sources += [Stored(mapped(place, folder)), Relationships(place)]
     train = daskgnn.open_graph(store).splits["train"]
     rows = measure(sources, train, given.repeats)
+    if given.train:
+        places = [str(store), *(source.graph.path for source in sources[1:2])]
+        rows += train_in_turns(places, folder, given.train)
     for row in rows:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
     if given.json:

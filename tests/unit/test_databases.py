@@ -196,6 +196,7 @@ def test_the_commands_load_and_export(scheme, tmp_path):
     place = f"{scheme}:{tmp_path}/k.db"
     assert "34 nodes" in inside("load", "karate", place)
     assert "exists already" in refused("load", "karate", place)
+    assert "valid, content" in inside("info", place, "--validate")
     out = str(tmp_path / "back.zarr")
     assert "verified" in inside("export", place, out)
     expected = daskgnn.load_dataset("karate").partition().save(tmp_path / "k.zarr")

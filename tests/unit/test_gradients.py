@@ -306,16 +306,18 @@ def test_only_what_is_sent_is_updated_as_in_a_sparse_adam(amsgrad):
 
 
 def test_the_largest_entries_alone_are_updated_after_the_ramp(path):
-    """With momentum, all would move; without a ramp, they do."""
+    """With momentum, all would move; without a ramp and with weight decay, they do."""
     changed = {}
-    for ramp in (0, 1):
+    for ramp, decay in ((0, 0.0), (1, 0.0), (1, 0.01)):
         options = {"compress": "topk:0.05", "ramp_steps": ramp, "optimizer": "adam"}
+        options["weight_decay"] = decay
         fitted = trainer(path, 2, None, plain_sage, batch_size=120, **options)
         fitted.fit(1)  # of one step
         before = parameters(fitted)
         fitted.fit(2)
-        changed[ramp] = np.mean(parameters(fitted) != before)
-    assert changed[1] <= 0.101 < changed[0]
+        changed[ramp, decay] = np.mean(parameters(fitted) != before)
+    assert changed[1, 0.0] <= 0.101 < changed[0, 0.0]
+    assert changed[1, 0.01] == 1
 
 
 def test_warm_up_is_a_schedule_of_torch(path):

@@ -117,7 +117,7 @@ def test_the_side_file_is_made_once_and_again_if_the_database_changes(
     [
         ({"nodes": "Author"}, f"has no label 'Author', it has '{LABEL}'"),
         ({"edges": "WROTE"}, "has no relationship type 'WROTE', it has 'CITES'"),
-        ({"label": "topic"}, "has no property of .* 'topic', it has 'num', 'x'"),
+        ({"label": "topic"}, "'topic', it has 'num', 'x'"),
         ({"features": "x`) DELETE n //"}, "has no property of"),
         ({"colour": "red"}, "'colour' is unknown, expected one of database"),
         ({"nodes": None}, "'nodes' is missing"),
@@ -127,8 +127,9 @@ def test_the_side_file_is_made_once_and_again_if_the_database_changes(
     ],
 )
 def test_wrong_mappings_get_one_line(folder, changed, said):
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError) as caught:
         daskgnn.open_graph(mapped(folder, **changed))
+    assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -137,8 +138,7 @@ def test_features_of_unequal_length_name_the_node(tmp_path, data):
     rows[7] = rows[7][:5]
     fill(tmp_path / "own.lbug", data, rows)
     with pytest.raises(DaskGNNError, match="'x' of node 22 has length 5, expected 12"):
-        graph = daskgnn.open_graph(mapped(tmp_path))
-        graph.features.compute()
+        daskgnn.open_graph(mapped(tmp_path))
 
 
 def test_a_missing_database_is_named(tmp_path):

@@ -36,25 +36,14 @@ class Sessions:
         self._idle: list[Any] = []
 
     @contextmanager
-    def lent(self, *, fresh: bool = False) -> Iterator[Any]:
-        """Lend a session; one in which something failed is not lent again.
-
-        A `fresh` one is for this time only.
-        """
-        session = None if fresh else self._taken()
-        if session is None:
+    def lent(self) -> Iterator[Any]:
+        """Lend a session; one in which something failed is not lent again."""
+        try:
+            session = self._idle.pop()
+        except IndexError:
             session = self._start()
         yield session
-        if fresh:
-            session.close()
-        else:
-            self._idle.append(session)
-
-    def _taken(self) -> Any:
-        try:
-            return self._idle.pop()  # another thread may be faster
-        except IndexError:
-            return None
+        self._idle.append(session)
 
     def ended(self) -> list[Any]:
         """Return the sessions that are not lent, which are to be closed."""
@@ -72,6 +61,8 @@ class Database(ABC):
 
     place: str
     """Scheme and place, absolute: what `open_graph` opens."""
+    sha256: str = ""
+    """Identifies what is there, where that can be told."""
 
     @abstractmethod
     def read(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
-from daskgnn.graph.databases.database import KEYS, in_one_piece, told_of
+from daskgnn.graph.databases.database import KEYS, Sessions, in_one_piece, told_of
 from daskgnn.graph.databases.embedded import EmbeddedDatabase
 from daskgnn.graph.databases.source import DatabaseSource
 
@@ -36,6 +36,7 @@ class DuckDatabase(EmbeddedDatabase):
         """Open the file; its buffers are bounded, as workers have many processes."""
         room = dask.config.get("gnn.database-memory")
         settings = {"threads": 1, "memory_limit": str(room)}
+        self.sessions = Sessions(self._session)
         return self.module.connect(self.file, read_only=not self.write, config=settings)
 
     def _session(self) -> Any:
@@ -96,8 +97,15 @@ class DuckDatabase(EmbeddedDatabase):
         """Add rows in one transaction."""
         self._run(f'INSERT INTO "{table}" SELECT * FROM given', rows)
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
+        """Bring everything that was written into the file."""
         self._run("CHECKPOINT")
+
+    def close(self) -> None:
+        """Close the file, and the sessions that keep it open."""
+        for session in self.sessions.ended():
+            session.close()
+        super().close()
 
 
 def _listed(columns: Sequence[str]) -> str:

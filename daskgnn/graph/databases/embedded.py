@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from daskgnn.errors import StoreError
-from daskgnn.graph.databases.database import Database, Sessions, import_extra, told_of
+from daskgnn.graph.databases.database import Database, import_extra, told_of
 from daskgnn.paths import absolute_path, target_path
 
 
@@ -50,7 +50,6 @@ class EmbeddedDatabase(Database):
         self.write = write
         folder, name = os.path.split(self.path)
         self.file = os.path.join(folder, f".{name}.loading") if write else self.path
-        self.sessions = Sessions(self._session)
         self._database = self._opened()
 
     @abstractmethod
@@ -58,11 +57,7 @@ class EmbeddedDatabase(Database):
         """Open `file`, to write if `write`."""
 
     @abstractmethod
-    def _session(self) -> Any:
-        """Begin a session for one thread."""
-
-    @abstractmethod
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
         """Bring everything that was written into the file."""
 
     def _opened(self) -> Any:
@@ -102,7 +97,7 @@ class EmbeddedDatabase(Database):
     def finish(self) -> None:
         """Write everything to the file, put it in its place, and tell its SHA-256."""
         with told_of(self.place, "cannot be finished"):
-            self._checkpoint()
+            self.checkpoint()
         self.close()
         digest = file_digest(self.file)
         with open(f"{self.path}.sha256", "w") as beside:
@@ -117,8 +112,6 @@ class EmbeddedDatabase(Database):
 
     def close(self) -> None:
         """Close the file."""
-        for session in self.sessions.ended():
-            session.close()
         self._database.close()
 
 

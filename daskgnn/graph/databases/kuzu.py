@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -15,7 +16,7 @@ from daskgnn.graph.databases.embedded import EmbeddedDatabase
 from daskgnn.graph.databases.source import DatabaseSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from daskgnn.graph.sources.source import GraphSource
 
@@ -50,24 +51,25 @@ class KuzuDatabase(EmbeddedDatabase):
             return 1 << 40
         return 1 << max(2 * os.path.getsize(self.file), 1 << 30).bit_length()
 
-    def _session(self) -> Any:
-        return self.module.Connection(self._database)
-
-    def query(self, words: str, *, fresh: bool = False, **given: Any) -> pa.Table:
-        """Return the result of a query, whose ``$name`` are arguments.
-
-        A session keeps the memory of joins with relationships until it ends: such
-        queries have a `fresh` one.
-        """
-        lent = self.sessions.lent(fresh=fresh)
-        with told_of(self.place, "cannot be read"), lent as session:
+    def query(self, words: str, **given: Any) -> pa.Table:
+        """Return the result of a query, whose ``$name`` are arguments."""
+        with told_of(self.place, "cannot be read"), self._session() as session:
             result = session.execute(words, given)
             found = result.get_as_arrow()
             result.close()
         return found
 
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        """Yield a session of one query: it keeps buffers of its joins until it ends."""
+        session = self.module.Connection(self._database)
+        try:
+            yield session
+        finally:
+            session.close()
+
     def _run(self, words: str, **given: Any) -> None:
-        with told_of(self.place, "cannot be written"), self.sessions.lent() as session:
+        with told_of(self.place, "cannot be written"), self._session() as session:
             session.execute(words, given).close()
 
     def read(
@@ -109,7 +111,8 @@ class KuzuDatabase(EmbeddedDatabase):
         """Add rows in one transaction."""
         self._run(f"COPY {table} FROM $rows", rows=rows)
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
+        """Bring everything that was written into the file."""
         self._run("CHECKPOINT")
 
 

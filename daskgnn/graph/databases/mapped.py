@@ -39,7 +39,7 @@ class MappedSource(GraphSource):
     """
 
     def __init__(self, path: str, digest: str = "") -> None:
-        opened = _opened(path, digest)
+        opened = _open(path, digest)
         self.path, self.digest = f"mapped:{opened.mapping.path}", opened.digest
 
     def __reduce__(self) -> Any:
@@ -202,11 +202,15 @@ def _opened(path: str, digest: str) -> MappedGraph:
 
 @lru_cache(maxsize=8)
 def _kept(path: str, digest: str) -> MappedGraph:
+    return _open(path, digest)
+
+
+def _open(path: str, digest: str) -> MappedGraph:
     """Open a database and its side file, which the driver makes if need be."""
     mapping = read_mapping(path)
     database = read_database(mapping.database)
     tables = Relationships(database, mapping)
-    found = mapping.digest(getattr(database, "sha256", ""))
+    found = mapping.digest(database.sha256)
     if digest and digest != found:
         raise StoreError(
             f"{mapping.path} or its database was changed since the graph was opened: "

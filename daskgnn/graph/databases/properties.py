@@ -24,7 +24,7 @@ def feature_rows(
     Parameters
     ----------
     keys
-        [m], whose rows they are.
+        [m], whose rows they are; at least one.
     width
         F, if it is known.
 
@@ -33,14 +33,13 @@ def feature_rows(
     GraphFormatError
         If a node has no number, or another count of them, naming it.
     """
-    found = [_numbers(c, n, keys) for c, n in zip(columns, names, strict=True)]
-    rows = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-    if width and len(keys) and rows.shape[1] != width:
-        raise _unequal(names[0], keys[0], rows.shape[1], width)
-    return np.ascontiguousarray(rows.reshape(len(keys), -1 if len(keys) else width))
+    each = width if len(columns) == 1 else 0
+    pairs = zip(columns, names, strict=True)
+    rows = [_numbers(column, name, keys, each) for column, name in pairs]
+    return np.ascontiguousarray(np.concatenate(rows, axis=1))
 
 
-def _numbers(column: pa.Array, name: str, keys: np.ndarray) -> np.ndarray:
+def _numbers(column: pa.Array, name: str, keys: np.ndarray, width: int) -> np.ndarray:
     """Return a property as float32 [m, k]."""
     if column.null_count:
         key = keys[int(np.flatnonzero(column.is_null().to_numpy(False))[0])]
@@ -57,12 +56,11 @@ def _numbers(column: pa.Array, name: str, keys: np.ndarray) -> np.ndarray:
     if pa.types.is_binary(kind):
         lengths = pc.binary_length(column).to_numpy(zero_copy_only=False)
         values = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
-        rows = _table(values, lengths, name, keys)
-        return rows.view(np.float32)
+        return _table(values.view(np.float32), lengths // 4, name, keys, width)
     if pa.types.is_list(kind):
         lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
         values = column.flatten().to_numpy(zero_copy_only=False)
-        return _table(values.astype(np.float32), lengths, name, keys)
+        return _table(values.astype(np.float32), lengths, name, keys, width)
     raise GraphFormatError(
         f"{name!r} is of type {kind}, expected numbers, lists of numbers, or float32 "
         "numbers as bytes"
@@ -70,20 +68,17 @@ def _numbers(column: pa.Array, name: str, keys: np.ndarray) -> np.ndarray:
 
 
 def _table(
-    values: np.ndarray, lengths: np.ndarray, name: str, keys: np.ndarray
+    values: np.ndarray, lengths: np.ndarray, name: str, keys: np.ndarray, width: int
 ) -> np.ndarray:
     """Return rows of one length, or refuse the first that has another one."""
-    if len(lengths) and (lengths != lengths[0]).any():
-        place = int(np.argmax(lengths != lengths[0]))
-        raise _unequal(name, keys[place], lengths[place], lengths[0])
-    return values.reshape(len(lengths), -1)
-
-
-def _unequal(name: str, key: object, found: int, expected: int) -> GraphFormatError:
-    return GraphFormatError(
-        f"{name!r} of node {key} has length {found}, expected {expected}, as others "
-        "have: features are of one length"
-    )
+    expected = width or int(lengths[0])
+    if (lengths != expected).any():
+        place = int(np.argmax(lengths != expected))
+        raise GraphFormatError(
+            f"{name!r} of node {keys[place]} has length {lengths[place]}, expected "
+            f"{expected}, as others have: features are of one length"
+        )
+    return values.reshape(len(lengths), expected)
 
 
 def label_numbers(column: pa.Array, classes: Sequence[str] | None) -> np.ndarray:

@@ -76,7 +76,6 @@ class Relationships:
             found = self.database.query(
                 f"LOAD FROM $asked MATCH (n:{self.node}){edge} "
                 f"RETURN place, {_PLACE}{weight}",
-                fresh=True,
                 asked=self._asked(keys),
             )
         columns = [in_one_piece(c).to_numpy(zero_copy_only=False) for c in found]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.graph.databases.arrays import DatabaseArrays
+from daskgnn.graph.databases.content import content_digest
 from daskgnn.graph.sources.rows import degrees_only
 from daskgnn.graph.sources.stored import StoredSource
 
@@ -46,9 +47,9 @@ class DatabaseSource(StoredSource):
         self, kind: Callable[..., Database], place: str, sha256: str = ""
     ) -> None:
         self.kind = kind
-        database = _opened(kind, place, sha256).database
-        self.path = database.place
-        self.sha256 = sha256 or getattr(database, "sha256", "")
+        database = kind(place, sha256)
+        self.path, self.sha256 = database.place, database.sha256
+        database.close()
 
     def __reduce__(self) -> Any:
         return _lazy, (type(self), self.kind, self.path, self.sha256)
@@ -62,6 +63,19 @@ class DatabaseSource(StoredSource):
     def schema(self) -> GraphSchema:  # type: ignore[override]
         """What there is."""
         return replace(super().schema, on_demand=True)
+
+    def prove(self) -> str:
+        """Read everything, and return the hash of the content.
+
+        Raises
+        ------
+        StoreError
+            If it is not what was loaded.
+        """
+        found, arrays = content_digest(self.arrays), self.arrays
+        if found != arrays.attributes["content"]:
+            raise arrays.damaged("some table")
+        return found
 
     def open(self) -> None:
         """Open the database in this process."""

@@ -27,7 +27,7 @@ from daskgnn.train.compute.arithmetic import computing, half_precision
 from daskgnn.train.compute.damping import Damping
 from daskgnn.train.compute.gradients import clipped, delay_compensated
 from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
-from daskgnn.train.compute.masking import updating_only
+from daskgnn.train.compute.masking import decays, updating_only
 from daskgnn.train.compute.scaling import LossScale
 from daskgnn.train.compute.state import (
     StepReport,
@@ -198,7 +198,8 @@ class TrainSession:
             group.update(values)
         loaded.give_gradient(clipped(gradient, way.clip_norm), given)
         masked = gradient != 0, loaded.parameters, optimizer
-        with updating_only(*masked) if way.masks(options.ramp) else nullcontext():
+        masks = way.masks(options.ramp) and not decays(optimizer)
+        with updating_only(*masked) if masks else nullcontext():
             optimizer.step()
 
     def _ready_optimizer(self) -> torch.optim.Optimizer:
