@@ -28,7 +28,7 @@ def main(name):
             print("loaded", daskgnn.open_graph(server.url))
             found = {}
             for place in (server.url, f"{folder}/graph.zarr"):
-                options = {"graph": place, "num_parts": 2, "workers": 2, "epochs": 5}
+                options = {"graph": place, "num_parts": 2, "workers": 2, "epochs": 20}
                 out = f"{folder}/run-{len(found)}"
                 summary = train({**options, "out": out})
                 found[place] = summary["params_sha256"]

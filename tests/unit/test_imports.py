@@ -15,8 +15,8 @@ from daskgnn.cli import gnn
 ROOT = Path(__file__).parents[2]
 HEAVY = ("numpy", "torch", "dask", "distributed", "numba", "scipy", "zarr", "pandas")
 HEAVY += ("matplotlib", "fsspec", "yaml", "sparse", "pyarrow", "sklearn")
-COMMANDS = ["chaos", "datasets", "evaluate", "generate", "info", "partition"]
-COMMANDS += ["predict", "samplers", "train", "vision"]
+COMMANDS = ["chaos", "datasets", "evaluate", "export", "generate", "info", "load"]
+COMMANDS += ["partition", "plot", "predict", "samplers", "train", "vision"]
 CALL = "from click.testing import CliRunner; from daskgnn.cli import gnn; "
 CALL += "result = CliRunner().invoke(gnn, {}, catch_exceptions=False); "
 CALL += "assert result.exit_code == 0 and result.output"
