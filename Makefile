@@ -16,7 +16,7 @@ PAIRS ?= 5
 CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo demo-bolt demo-vision test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-full bench-scale options docs lint format type check clean base-given
+.PHONY: help env install demo demo-bolt demo-vision test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-full bench-scale screenshot options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -113,6 +113,9 @@ bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, parti
 	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
 	$(BIN)/python benchmarks/partitioners.py --sizes 10000,100000,1000000 \
 		--json $(BENCH_OUT)/partitioners.json
+
+screenshot: $(VENV)/.test  ## Take docs/images/live-page.png from a run (needs Chromium)
+	$(BIN)/python benchmarks/screenshot.py
 
 options: $(VENV)/.run  ## Write docs/options.md from the declaration of options
 	$(BIN)/python -m daskgnn.train.options.options > docs/options.md

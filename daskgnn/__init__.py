@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.sources.source import GraphSource
     from daskgnn.graph.validate import validate
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.monitor.callback import Callback
     from daskgnn.train.minibatches import Minibatch, Minibatches
     from daskgnn.train.persist.history import History
     from daskgnn.train.savedmodel import load_model
@@ -60,6 +61,7 @@ _NAMES = {
     "graph.sources.source": "GraphSource",
     "graph.validate": "validate",
     "kernels.adjacency": "AdjacencyBlock",
+    "monitor.callback": "Callback",
     "train.minibatches": "Minibatch Minibatches",
     "train.persist.history": "History",
     "train.savedmodel": "load_model",
@@ -69,6 +71,7 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()
 
 __all__ = [
     "AdjacencyBlock",
+    "Callback",
     "DaskGNNError",
     "Graph",
     "GraphData",

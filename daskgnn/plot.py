@@ -72,6 +72,53 @@ def draw_curves(steps: list[Record], epochs: list[Record]) -> ShownFigure:
     return figure
 
 
+def draw_runs(runs: dict[str, tuple[list[Record], list[Record]]]) -> ShownFigure:
+    """Draw several runs: loss and validation score, and what they cost over time.
+
+    Parameters
+    ----------
+    runs : dict
+        By name, a run's records of steps and of epochs, in order, each once.
+    """
+    figure = new_figure(11, 12)
+    grid = figure.add_gridspec(4, 2)
+    for place, measure in enumerate(("loss", "score")):
+        axes = figure.add_subplot(grid[0, place])
+        _draw_measure(axes, {n: epochs for n, (_, epochs) in runs.items()}, measure)
+    rows = [figure.add_subplot(grid[1 + number, :]) for number in range(3)]
+    for number, (name, (steps, epochs)) in enumerate(runs.items()):
+        look = {"color": f"C{number}", "label": name, "linewidth": 1.5}
+        _draw_run(rows, steps, epochs, look)
+    labels = ("seeds a second", "largest worker, MB", "a step, ms")
+    titles = ("Throughput", "Memory", "Latency of steps: median, and 5 to 95 %")
+    for axes, title, label in zip(rows, titles, labels, strict=True):
+        _label(axes, title, label, bool(axes.get_lines()))
+        axes.set_xlabel("seconds of training")
+        axes.set_ylim(bottom=0)
+        tidy(axes, "y", 0.02)
+    return figure
+
+
+def _draw_measure(axes: Any, runs: dict[str, list[Record]], measure: str) -> None:
+    """Draw the loss, or the main validation score, of several runs' epochs."""
+    for name, epochs in runs.items():
+        points = [(r["epoch"] + 1, _measured(r, measure)) for r in epochs]
+        points = [(x, y) for x, y in points if is_finite(y)]
+        if points:
+            axes.plot(*zip(*points, strict=True), linewidth=1.6, label=name)
+    title = "Training loss" if measure == "loss" else "Validation score"
+    _label(axes, title, measure, bool(axes.lines))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(axes, "y", 0.02)
+
+
+def _measured(record: Record, measure: str) -> Any:
+    """Return an epoch's loss, or the validation score that chose the best epoch."""
+    if measure == "loss":
+        return record.get("loss")
+    return record.get("val_metric", record.get("val_accuracy"))
+
+
 def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     """Draw where a step's time went into a PNG.
 
@@ -110,34 +157,6 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     out = Path(given_path(out))
     figure.savefig(out)
     return out
-
-
-def draw_runs(runs: dict[str, tuple[list[Record], list[Record]]]) -> ShownFigure:
-    """Draw the throughput, memory and latency of several runs over time.
-
-    Parameters
-    ----------
-    runs : dict
-        By the name of a run, its records of steps and of epochs: see `History`.
-    """
-    figure = new_figure(11, 9)
-    axes = figure.subplots(3, 1, sharex=True)
-    for number, (name, (steps, epochs)) in enumerate(runs.items()):
-        look = {"color": f"C{number}", "label": name, "linewidth": 1.5}
-        _draw_run(axes, steps, epochs, look)
-    labels = ("seeds a second", "largest worker, MB", "a step, ms")
-    titles = ("Throughput", "Memory", "Latency of steps: median, and 5 to 95 %")
-    for one, title, label in zip(axes, titles, labels, strict=True):
-        write_title(one, title)
-        one.set_ylabel(label)
-        one.set_ylim(bottom=0)
-        tidy(one, "y", 0.02)
-        if not one.get_lines():
-            one.text(0.5, 0.5, "not recorded", transform=one.transAxes, ha="center")
-    axes[-1].set_xlabel("seconds of training")
-    handles, names = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    return figure
 
 
 def _draw_run(

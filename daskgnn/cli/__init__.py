@@ -38,10 +38,12 @@ _COMMANDS = {
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",
     ),
     "plot": (
-        "plots",
-        "Draw throughput, memory and latency of RUNs over time as one picture.",
+        "looking",
+        "Draw scores, throughput, memory and latency of each RUN into one picture.",
     ),
     "predict": ("runs", "Predict all nodes, or some, with the best parameters of RUN."),
+    "report": ("looking", "Write one page of HTML about RUN into its directory."),
+    "runs": ("looking", "List the runs in FOLDER, and how far each has come."),
     "samplers": (
         "samplers",
         "List the samplers: what each draws, when to use it, and its options.",

@@ -179,6 +179,13 @@ class PredictOptions(TypedDict):
     line."""
 
 
+class PlotOptions(TypedDict):
+    """Of ``plot``."""
+
+    out: Annotated[str, Option("runs.png", kind="path")]
+    """PNG, SVG or PDF to write."""
+
+
 class CommandOptions(TypedDict):
     """Of ``train``: how it is called, which is no setting of a run."""
 
@@ -192,6 +199,15 @@ class CommandOptions(TypedDict):
         float | None, Option(least=0.0, metavar="SECONDS", shown="60")
     ]
     """How long to wait if the scheduler is lost."""
+    log_format: Annotated[
+        Literal["text", "json"] | None, Option(shown="text, with --log-level")
+    ]
+    """Write a record for every event of the run to standard error."""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        Option(shown="info, with --log-format"),
+    ]
+    """The least that is written; debug has every exchange, batch and update."""
 
 
 class ReaderOptions(TypedDict):

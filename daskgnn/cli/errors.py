@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import traceback
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -145,6 +146,21 @@ class OneLineGroup(click.Group):
             raise
         except click.ClickException as error:
             raise explain(error) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was named; of a wrong name, name the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], self.list_commands(ctx), 1)
+            if near:
+                said = error.message.rstrip(".")
+                raise click.UsageError(
+                    f"{said}: did you mean {near[0]}?", ctx
+                ) from None
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command that was named."""

@@ -62,12 +62,12 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
         if steps:
             told = f"{what} in the first {steps} steps: see --{name}-steps"
             click.echo(f"{name:14} {told}")
-    _draw(out)
+    drawn = _draw(out)
     places = {
         "metrics": METRICS,
         "summary": "summary.json",
         "checkpoints": CHECKPOINTS,
-        "curves": CURVES,
+        "curves": CURVES if drawn else None,
         "profile": profile.get("picture"),
         "schedule": summary.get("schedule_picture"),
     }
@@ -86,6 +86,11 @@ def near(place: str) -> str:
     return str(Path(place).relative_to(here))
 
 
-def _draw(out: Storage) -> None:
-    """Draw the curves of a run beside its metrics."""
-    out.write(CURVES, History.read(out.place).plot().to_png())
+def _draw(out: Storage) -> bool:
+    """Draw the curves of a run beside its metrics; return whether that can be done."""
+    try:
+        out.write(CURVES, History.read(out.place).plot().to_png())
+    except ImportError:
+        click.echo(f"{'curves':14} not drawn: pip install matplotlib")
+        return False
+    return True

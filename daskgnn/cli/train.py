@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from daskgnn.train.options.plainoptions import CLUSTER
 from daskgnn.train.signals import Signals, Terminated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daskgnn.cli.progress import LineProgress
     from daskgnn.train.progress import TerminalProgress
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 _WITH_RESUME = {name for name, option in RUN.items() if option.group == CLUSTER}
 _WITH_RESUME -= {"standby", "adapt"}
 _WITH_RESUME |= {"resume", "data_dir", "profile", "reconnect_timeout"}
-_WITH_RESUME |= {"epochs", "patience"}
+_WITH_RESUME |= {"epochs", "patience", "log_format", "log_level"}
 
 
 @click.command(cls=HeadedCommand)
@@ -52,6 +55,8 @@ def train(
     yes: bool,
     profile: bool,
     reconnect_timeout: float | None,
+    log_format: str | None,
+    log_level: str | None,
     **words: Any,
 ) -> None:
     """Train a model on GRAPH and write it all to a directory.
@@ -71,7 +76,7 @@ def train(
 
         dask.config.set({"gnn.reconnect-timeout": reconnect_timeout})
     try:
-        with Signals():
+        with Signals(), _logging(log_format, log_level):
             if resume is not None:
                 _refuse_beside_resume(ctx)
                 summary = _resume(resume, given, progress, profile)
@@ -84,6 +89,21 @@ def train(
     finally:
         progress.close()
     report(summary, progress.info)
+
+
+@contextmanager
+def _logging(form: str | None, level: str | None) -> Iterator[None]:
+    """Write the run's records to standard error, if that is asked for."""
+    if form is None and level is None:
+        yield
+        return
+    from daskgnn.monitor.logs import configure
+
+    stop = configure(form or "text", level or "info")
+    try:
+        yield
+    finally:
+        stop()
 
 
 def _refuse_beside_resume(ctx: click.Context) -> None:
@@ -170,7 +190,13 @@ def _begin_workers(given: dict[str, Any]) -> None:
 def _begin_drawing(given: dict[str, Any]) -> None:
     """Have what draws the curves imported while this process waits for its workers."""
     if _starts_workers(given):
-        Thread(target=import_module, args=["daskgnn.plot"]).start()
+        Thread(target=_import_drawing).start()
+
+
+def _import_drawing() -> None:
+    """Import what draws, where it is installed."""
+    with suppress(ImportError):
+        import_module("daskgnn.plot")
 
 
 def _starts_workers(given: dict[str, Any]) -> bool:

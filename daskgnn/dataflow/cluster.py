@@ -28,6 +28,7 @@ from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
 from daskgnn.dataflow.steps.peers import Gang
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
+from daskgnn.monitor.plugin import page_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -342,6 +343,10 @@ class ClusterExecutor(Executor):
         """Return the address of the dashboard."""
         link = self.client.dashboard_link
         return str(link) if link else None
+
+    def page(self) -> str | None:
+        """Return the address of the live page."""
+        return page_link(self.client)
 
 
 def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:

@@ -124,6 +124,10 @@ class Executor(Protocol):
         """Return the address of the dashboard."""
         return None
 
+    def page(self) -> str | None:
+        """Return the address of the live page."""
+        return None
+
 
 class PartsLost(Exception):
     """Submitted tasks lack parts that standbys can take over at once."""

@@ -15,6 +15,7 @@ from dask.task_spec import Task
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.steps.clock import Clock, Spent
 from daskgnn.kernels.batch import PreparedWindow
+from daskgnn.monitor.counters import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,10 +79,14 @@ def _run(
         return given.value
 
     values = [opened(given) for given in args]
-    with clock.phase(key[0]):
+    mine = Clock()
+    with mine.phase(key[0]):
         found = function(*values)
+    count("busy_seconds", key[0], mine.spent[key[0]][0])
+    clock.include(mine.spent)
     if not last:
         return Timed(found, clock.spent, counted_by)
+    count("received_bytes", amount=int(found.traffic.nbytes.sum()))
     return TimedWindow(found.steps, found.traffic, clock.spent, time.time())
 
 

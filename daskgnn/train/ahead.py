@@ -86,6 +86,11 @@ class Lookahead:
             self._prepared.append(self._prepare(window))
         return self._prepared.popleft() if self._prepared else None
 
+    @property
+    def in_flight(self) -> int:
+        """Windows on their way: those prepared, and the one whose turn it is."""
+        return len(self._prepared) + 1
+
     def close(self) -> None:
         """Discard prepared windows that have not been used."""
         for ahead in self._prepared:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.dataflow.executor import Executor
-    from daskgnn.dataflow.memory import StepSize
+    from daskgnn.dataflow.memory import MemoryPlan, StepSize
     from daskgnn.graph.graph import Graph
     from daskgnn.sampling import Sampler
     from daskgnn.tasks.task import Task
@@ -215,10 +215,20 @@ class Deployment:
         Raises
         ------
         InputError
+            As `memory_plan`.
+        """
+        return self.memory_plan(wanted).window
+
+    def memory_plan(self, wanted: int | None) -> MemoryPlan:
+        """Return what a worker is expected to hold.
+
+        Raises
+        ------
+        InputError
             If not even windows of one step fit into the workers' memory.
         """
         budget = WindowBudget.configured(self.executor.memory_limit(), wanted)
-        plan = plan_memory(
+        return plan_memory(
             self.graph,
             self.step_size,
             budget,
@@ -227,7 +237,6 @@ class Deployment:
             cache_bytes=estimate_cache(*self.halo_cache, budget.look_ahead),
             sparse=self._sparse,
         )
-        return plan.window
 
     @property
     def _sparse(self) -> bool:

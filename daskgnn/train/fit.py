@@ -15,6 +15,7 @@ from daskgnn.train.plan import Position, windows
 from daskgnn.train.runstate import Best, RunState, Sums
 from daskgnn.train.signals import Terminated
 from daskgnn.train.summary import further_scores
+from daskgnn.train.windowrecord import window_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,11 @@ def tell_start(trainer: Trainer, epochs: int, *, resume: bool) -> None:
             "first_step": run_state.state.step,
             "epochs": epochs,
             "steps_per_epoch": plan.steps_per_epoch,
+            "first_seeds": run_state.total.seeds,
+            "planned_bytes": trainer.deployment.memory_plan(trainer.window).peak,
             "out": recorder.place,
             "dashboard": trainer.executor.dashboard(),
+            "page": trainer.executor.page(),
         }
     )
     size = trainer.options["batch_size"]
@@ -168,12 +172,13 @@ class Fit:
         """Take the state, record the steps, add up."""
         window, run_state = result.window, self.run_state
         profile = result.window_profile
-        ran = run_state.forms.get(profile.form, 0)
+        ran, seeds_before = run_state.forms.get(profile.form, 0), run_state.total.seeds
         run_state.forms[profile.form] = ran + window.size
         state = result.state
         now = time.perf_counter()
         finished = [told.finished for told in state.reports]
-        seconds = shared_seconds(profile.began, finished, now - self._since)
+        whole = now - self._since
+        seconds = shared_seconds(profile.began, finished, whole)
         self._since = now
         for i, (told, took) in enumerate(zip(state.reports, seconds, strict=True)):
             record = {
@@ -191,6 +196,10 @@ class Fit:
                 sums.sent_gradient_bytes += told.sent_bytes
             self.recorder.step(record)
             self._first_losses.look(run_state.state.step + i, told.loss)
+        record = window_record(result, run_state.state.step, seconds, whole)
+        record["seeds"] = run_state.total.seeds - seeds_before
+        record["in_flight"] = self.loop.lookahead.in_flight
+        self.recorder.window(record)
         for event in self.loop.take_events():
             facts = {name: value for name, value in event.items() if name != "event"}
             self.recorder.event(event["event"], **facts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
 
 if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
     # Signals to the driver's process group are meant for the driver:
@@ -13,7 +15,6 @@ if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
     # What is imported stays: to look for garbage in it would take half a second.
     gc.disable()
 
-import distributed.dashboard.scheduler  # noqa: F401
 import numcodecs.blosc  # noqa: F401  (its semaphore: a killed worker would leave one)
 import torch
 from numba.core.registry import cpu_target
@@ -26,6 +27,15 @@ import daskgnn.graph.opening
 import daskgnn.nn
 import daskgnn.train.compute.exact
 import daskgnn.train.deployment  # noqa: F401
+
+# Without their libraries there is no dashboard, and there are no metrics.
+for name in (
+    "distributed.dashboard.scheduler",
+    "daskgnn.monitor.page",
+    "daskgnn.monitor.metrics",
+):
+    with suppress(ImportError):
+        import_module(name)
 
 # The first optimizer of a process imports half of torch's compiler.
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])

@@ -204,6 +204,7 @@ class TrainLoop:
             members,
             tuple(step.work for step in after.reports),
             self._count([report.traffic for report in reports]),
+            tuple(self.executor.worker_of(p) for p in range(len(self.programs))),
         )
         return WindowResult(window, after, window_profile)
 

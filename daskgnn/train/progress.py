@@ -208,13 +208,14 @@ def chosen_progress(given: Any) -> Progress:
 
 
 @contextmanager
-def closing(progress: Progress) -> Iterator[None]:
+def closing(progress: Any) -> Iterator[None]:
     """Leave a bar as it stands in the end, whatever happened."""
     try:
         yield
     finally:
-        if isinstance(progress, Planned):
-            progress.close()
+        close = getattr(progress, "close", None)
+        if close is not None:
+            close()
 
 
 def plan(info: Record) -> str:
@@ -232,6 +233,8 @@ def plan(info: Record) -> str:
 def happening(record: Record) -> str:
     """Return an event in one line: ``worker lost: step=7 worker=tcp://...``."""
     name = str(record.get("event", "event")).replace("_", " ")
+    if name == "live page":
+        return f"{name}: {record['at']}"
     rest = [f"{key}={value}" for key, value in record.items() if key != "event"]
     return f"{name}: {' '.join(rest)}" if rest else name
 

@@ -22,6 +22,7 @@ from daskgnn.train.runsettings import (
 )
 from daskgnn.train.runstate import is_done
 from daskgnn.train.trainer import Trainer
+from daskgnn.train.watching import tell_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +74,8 @@ def reopened(
         where.encryption.configured(scheduler),
         open_client(workers, scheduler, where.memory_limit) as client,
     ):
+        if trains:
+            tell_page(client, progress)
         check_source_everywhere(client, graph.source)
         model = build_model(settings, graph)
         yield new_trainer(settings, model, graph, client, out, progress), settings

@@ -33,6 +33,7 @@ from daskgnn.train.rundirectory import (
     store_graph,
     write_settings,
 )
+from daskgnn.train.watching import tell_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -132,6 +133,7 @@ def train(
         open_client(workers, scheduler, limit) as client,
         nothing_left(out),
     ):
+        tell_page(client, progress)
         if data is not None:
             store = out.path_of(STORE)
             store_graph(data, settings, store, asked=asked_parts)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
+from html import escape
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from daskgnn.display import html_table
 from daskgnn.tasks.task import reduction_of
 from daskgnn.train.compute.state import hash_parameters
 from daskgnn.train.options.samplers import text_of
 from daskgnn.train.renewal import exact_scores
+from daskgnn.version import __version__
 
 if TYPE_CHECKING:
     from daskgnn.train.results import TrainResults
@@ -56,6 +63,7 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
         "seeds_per_second": total.seconds and round(total.seeds / total.seconds, 1),
         **total.traffic(),
     }
+    out["environment"] = environment()
     for split in ("val", "test"):
         found = scores.get(split, {})
         if split not in scores or "accuracy" in found:
@@ -64,6 +72,17 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
             out[f"{split}_metric"] = found.get(metric)
         out.update(further_scores(split, found, metric))
     return out
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that the driver runs with."""
+    return {
+        "daskgnn": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "dask", "distributed", "numpy")},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def further_scores(split: str, scores: dict[str, Any], metric: str) -> dict[str, float]:
@@ -102,7 +121,9 @@ def as_table(trainer: Trainer) -> str:
         "best epoch": run_state.best and run_state.best.epoch,
         "out": trainer.recorder.place,
     }
-    return html_table("Trainer", facts.items())
+    table, page = html_table("Trainer", facts.items()), trainer.executor.page()
+    link = f'<a href="{escape(page)}" target="_blank">live page</a>' if page else ""
+    return f"{table}{link}"
 
 
 def _drawn(trainer: Trainer) -> dict[str, Any]:

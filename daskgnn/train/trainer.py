@@ -34,7 +34,7 @@ from daskgnn.train.predictions import predictions
 from daskgnn.train.presampling import ensure_presampled
 from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
-from daskgnn.train.progress import chosen_progress, closing
+from daskgnn.train.progress import closing
 from daskgnn.train.renewal import on_cluster, present_weights
 from daskgnn.train.results import TrainResults
 from daskgnn.train.runsettings import keep_settings
@@ -46,6 +46,7 @@ from daskgnn.train.summary import as_table, one_line
 from daskgnn.train.taking import GivenModel
 from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
 from daskgnn.train.warmup import CompileNotice
+from daskgnn.train.watching import watchers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +137,7 @@ class Trainer(TrainResults):
         plan = targets.plan(self.options["batch_size"])
         sampler = choose_sampler(self.options, graph, model)
         self.plan = planned(sampler, plan, graph.num_parts, self.task)
-        progress = chosen_progress(self.options["progress"])
+        progress = watchers_of(self)
         kept = self.options["keep_checkpoints"]
         self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("numpy", "torch", "dask", "distributed", "numba", "scipy", "zarr", "pandas")
 HEAVY += ("matplotlib", "fsspec", "yaml", "sparse", "pyarrow", "sklearn")
 COMMANDS = ["chaos", "datasets", "evaluate", "export", "generate", "info", "load"]
-COMMANDS += ["partition", "plot", "predict", "samplers", "train", "vision"]
+COMMANDS += ["partition", "plot", "predict", "report", "runs", "samplers", "train"]
+COMMANDS += ["vision"]
 CALL = "from click.testing import CliRunner; from daskgnn.cli import gnn; "
 CALL += "result = CliRunner().invoke(gnn, {}, catch_exceptions=False); "
 CALL += "assert result.exit_code == 0 and result.output"

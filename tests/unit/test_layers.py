@@ -22,6 +22,7 @@ FOLDERS = [
     "graph.databases",
     "graph",
     "cluster",
+    "monitor",
     "prepare",
     "nn",
     "tasks",

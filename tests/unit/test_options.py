@@ -64,6 +64,9 @@ DEFAULTS = {
     "halo_cache_policy": "static",
     "standby": 0,
     "adapt": None,
+    "metrics_port": None,
+    "track": None,
+    "callbacks": (),
     "progress": "auto",
     "sampler": None,
     "task": None,
@@ -237,7 +240,8 @@ def test_every_option_is_tried_in_these_tests():
     of_objects = {"client", "progress", "sampler", "task"}
     of_clusters = {"standby", "adapt", "out"}
     of_graphs = {"sparse_features"}  # see test_sparse_training.py
-    elsewhere = of_objects | of_clusters | of_graphs
+    of_watching = {"callbacks", "metrics_port", "track"}  # see test_monitor.py
+    elsewhere = of_objects | of_clusters | of_graphs | of_watching
     assert set(TRAINER) == {*OTHERS, *TOGETHER} | elsewhere
 
 

@@ -129,14 +129,14 @@ def test_draws_several_runs_over_time(tmp_path: Path) -> None:
         write(tmp_path / name / "metrics.jsonl", records)
     runs = {name: History.read(tmp_path / name) for name in ("slow", "fast", "old")}
     figure = draw_runs({name: (r.steps, r.epochs) for name, r in runs.items()})
-    throughput, memory, latency = map(lines_of, figure.axes)
+    throughput, memory, latency = map(lines_of, figure.axes[2:])
     assert throughput == {
         "slow": pytest.approx([500.0] * 3),
         "fast": pytest.approx([1000.0] * 3),
     }
     assert memory == {"slow": [300.0] * 3, "fast": [300.0] * 3}
     assert latency["old"] == latency["fast"] == pytest.approx([100.0] * 3)
-    ends = figure.axes[2].get_lines()[0].get_xdata()
+    ends = figure.axes[-1].get_lines()[0].get_xdata()
     assert list(ends) == pytest.approx([0.8, 1.6, 2.4])
     out = tmp_path / "runs.png"
     inside("plot", str(tmp_path / "slow"), str(tmp_path / "fast"), f"--out={out}")

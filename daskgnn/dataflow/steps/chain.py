@@ -19,6 +19,7 @@ from daskgnn.dataflow.steps.peers import check_copies
 from daskgnn.dataflow.steps.ring import add_ring
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.dataflow.steps.tree import reduce_known, reduction_tree
+from daskgnn.monitor.counters import count
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.steps.method import Step, StepMethod, WindowSteps
@@ -136,6 +137,9 @@ def part_step(
     carried = None if before is None else before.carried
     found = method.part_step(session, step, part, batch, carried)
     clock.include(session.clock.take())
+    count("gradients")
+    for phase, (seconds, _) in clock.spent.items():
+        count("busy_seconds", phase, seconds)
     share = found.share
     if share is not None and not share.work:
         share = replace(share, work={here(): Work(clock.spent, began, time.time())})

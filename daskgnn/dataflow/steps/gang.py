@@ -28,6 +28,7 @@ from daskgnn.config import HUGE_PAGES  # and the defaults, on workers too
 from daskgnn.dataflow.steps.member import run_in_order
 from daskgnn.dataflow.steps.peers import GIVE_UP, CopiesDiffer, Exchange, PeerLost
 from daskgnn.kernels.allocator import keep_freed_memory
+from daskgnn.monitor.counters import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -234,7 +235,21 @@ def run_member(
         None if the gang did not form or lost a member.
     """
     mine = replace(steps, programs=programs, batches=batches)
-    return run_among_peers(gang, me, lambda exchange: run_in_order(mine, exchange))
+    outcome = run_among_peers(gang, me, lambda exchange: run_in_order(mine, exchange))
+    if outcome is not None:
+        _count(outcome, me, len(batches))
+    return outcome
+
+
+def _count(outcome: Outcome, me: int, parts: int) -> None:
+    """Count what this worker has done, for its metrics."""
+    address = get_worker().address
+    count("gradients", amount=parts * len(outcome.state.reports))
+    for report in outcome.reports:
+        if report.address == address:
+            count("sent_gradient_bytes", amount=report.sent_bytes)
+            for phase, (seconds, _) in report.work.spent.items():
+                count("busy_seconds", phase, seconds)
 
 
 def run_among_peers(gang: Gang, me: int, work: Callable[[Exchange], T]) -> T | None:

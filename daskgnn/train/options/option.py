@@ -190,6 +190,20 @@ def cache_bytes(name: str, value: Any) -> Any:
     return value
 
 
+def callbacks(name: str, value: Any) -> list[Any]:
+    """Return callbacks as a list."""
+    from daskgnn.monitor.callback import check_callbacks
+
+    return check_callbacks(name, value)
+
+
+def trackers(name: str, value: Any) -> list[str]:
+    """Return trackers as a list of words, each NAME or NAME:DIR."""
+    from daskgnn.monitor.trackers import check_trackers
+
+    return check_trackers(name, one_or_more(name, value))
+
+
 _BY_TYPE: dict[frozenset[Any], tuple[str, str]] = {
     frozenset([int]): ("whole", "int"),
     frozenset([float]): ("number", "float"),

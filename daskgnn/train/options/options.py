@@ -10,13 +10,14 @@ Nothing heavy is imported here: ``--help`` does not wait for torch.
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from daskgnn.train.options.option import Option, declared
+from daskgnn.train.options.option import Option, callbacks, declared
 from daskgnn.train.options.plainoptions import (
     CLUSTER,
     FILES,
     GRAPH,
     GROUPS,
     MODEL,
+    MONITORING,
     SAMPLING,
     TRAINING,
     PlainOptions,
@@ -77,6 +78,11 @@ class TrainOptions(PlainOptions, total=False):
     ]
     """A Dask client. "auto" takes the current one, if there is one; None trains in this
     process."""
+    callbacks: Annotated[
+        Any,
+        Option((), group=MONITORING, type_name="list of Callback", check=callbacks),
+    ]
+    """Objects that are told what the run does: see `daskgnn.Callback`."""
     progress: Annotated[
         Any, Option("auto", group=FILES, type_name='Progress, None or "auto"')
     ]

@@ -9,6 +9,7 @@ from daskgnn.train.options.option import (
     cache_bytes,
     fewest_and_most,
     one_or_more,
+    trackers,
 )
 from daskgnn.values import fan_outs
 
@@ -23,7 +24,18 @@ GRADIENTS = "Gradients"
 STEPS = "Steps and memory"
 CLUSTER = "Cluster"
 FILES = "Files and checkpoints"
-GROUPS = (GRAPH, MODEL, SAMPLING, TRAINING, GRADIENTS, STEPS, CLUSTER, FILES)
+MONITORING = "Monitoring"
+GROUPS = (
+    GRAPH,
+    MODEL,
+    SAMPLING,
+    TRAINING,
+    GRADIENTS,
+    STEPS,
+    CLUSTER,
+    FILES,
+    MONITORING,
+)
 """The headings, in their order."""
 
 WARMUP_STEPS = 20
@@ -274,3 +286,25 @@ class PlainOptions(TypedDict, total=False):
     """Seconds between checkpoints, in addition to the others."""
     keep_checkpoints: Annotated[int, Option(2, least=1, metavar="N")]
     """Keep the newest N checkpoints, and the best epoch's."""
+    metrics_port: Annotated[
+        int | None,
+        Option(group=MONITORING, least=1, below=65536, metavar="PORT"),
+    ]
+    """Serve Prometheus metrics of the run at this port of this machine.
+
+    For runs without a cluster; on one, they are at the dashboard's /metrics, too. The
+    next free port is taken where it is in use.
+    """
+    track: Annotated[
+        str | Sequence[str] | None,
+        Option(
+            kind="names",
+            type_name="str or sequence of str",
+            check=trackers,
+            metavar="NAME:DIR,...",
+        ),
+    ]
+    """Write records for tensorboard, mlflow or wandb, as in tensorboard:logs.
+
+    By default to a directory of that name in `out`. Nothing is sent anywhere.
+    """

@@ -210,6 +210,12 @@ class Recorder:
         self._pending = [record for record in self._pending if stays(record)]
         self.history.steps = [r for r in self.history.steps if stays(r)]
 
+    def window(self, record: dict[str, Any]) -> None:
+        """Tell those who watch of a window; its steps are recorded one by one."""
+        window = getattr(self.progress, "window", None)
+        if window is not None:
+            window(record)
+
     def epoch(self, record: dict[str, Any]) -> None:
         """Record an epoch's end."""
         self.history.epochs.append(record)

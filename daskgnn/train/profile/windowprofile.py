@@ -72,6 +72,8 @@ class WindowProfile:
     """By step, where they did."""
     crossed: dict[str, int]
     """What crossed between parts and workers, and what caches saved: see `CROSSED`."""
+    places: tuple[str, ...] = ()
+    """Each part's worker."""
 
     @property
     def ready_after(self) -> float:
