@@ -100,7 +100,7 @@ def _train(
     each = updates_of(trainer, mode)
     one_a_step = -(-len(trainer.plan.targets) // setup.batch)
     epochs = setup.epochs * one_a_step // each
-    trainer.options["eval_every"] = epochs // setup.evaluations
+    trainer.options["eval_every"] = max(epochs // setup.evaluations, 1)
     history = trainer.fit(epochs)
     curve = [
         [each * (e["epoch"] + 1), e["val_accuracy"]]
