@@ -7,10 +7,14 @@ import zlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import pyarrow as pa
+from dask.utils import parse_bytes
 
+from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import StoreError
+from daskgnn.graph.databases.cache import RowCache
 from daskgnn.graph.databases.columns import Column, columns_of
 from daskgnn.graph.store.store import Arrays
 from daskgnn.kernels.rowcheck import row_checks
@@ -63,6 +67,14 @@ class DatabaseArrays(Arrays):
     def checksum(self) -> str:
         """Names the content and its order."""
         return str(self.attributes["checksum"])
+
+    @cached_property
+    def cache(self) -> RowCache:
+        """Feature rows that were read lately."""
+        column = self.columns["features"]
+        most = parse_bytes(dask.config.get("gnn.database-cache"))
+        needed = self.num_nodes * (self._row_bytes(column) + 8)
+        return RowCache(min(most, needed), column.shape, column.dtype)
 
     @property
     def num_nodes(self) -> int:

@@ -89,7 +89,8 @@ class DatabaseSource(StoredSource):
         """Return the rows of some nodes in a table; features of ascending ids."""
         arrays = self.arrays
         if table in arrays.columns:
-            return arrays.rows_of(arrays.columns[table], ids)[1]
+            column = arrays.columns[table]
+            return arrays.cache.take(ids, lambda new: arrays.rows_of(column, new)[1])
         return super().rows(table, ids)
 
     def entries(
