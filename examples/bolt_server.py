@@ -20,7 +20,7 @@ class BoltServer:
     """A server in a process of its own, with a random password."""
 
     def __init__(self, folder, port=None, password=None):
-        self.folder = str(folder)
+        self.folder = os.path.abspath(folder)
         self.port = port or free_port()
         self.password = password or secrets.token_urlsafe(16)
         self.url = f"bolt://127.0.0.1:{self.port}/graph"
@@ -33,12 +33,15 @@ class BoltServer:
 
     def start(self):
         """Start the process, and wait until it answers."""
-        words = [sys.executable, __file__, self.folder, str(self.port)]
+        script = os.path.abspath(__file__)
+        words = [sys.executable, script, self.folder, str(self.port)]
+        os.makedirs(self.folder, exist_ok=True)
         self.process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=self.folder,  # it keeps a log where it is started
             env=os.environ | self.environment,
         )
         for line in self.process.stdout:
