@@ -13,10 +13,13 @@ ENTRIES ?= 1000000
 TRIALS ?= 50
 BASE ?=
 PAIRS ?= 5
-CHECKED := daskgnn tests examples $(wildcard benchmarks/*.py)
+PYTHONS ?= python3.11,python3.12,python3.13
+TORCHES ?= 2.5,2.9,2.13
+INDEX ?=
+CHECKED := daskgnn deploy tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo demo-bolt demo-vision test test-cpu test-all chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-full bench-scale screenshot options docs lint format type check clean base-given
+.PHONY: help env install demo demo-bolt demo-vision test test-cpu test-all test-hosts test-torch chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-hosts bench-full bench-scale screenshot options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -54,6 +57,13 @@ test-cpu: $(VENV)/.test  ## Run them, and show the CPU seconds of each (Linux)
 
 test-all: $(VENV)/.test  ## Run every test
 	$(BIN)/python -m pytest --hypothesis-profile=thorough
+
+test-hosts: $(VENV)/.test  ## Train on three hosts, network namespaces of this machine (root)
+	$(BIN)/python -m pytest tests/slow/test_hosts.py
+
+test-torch: $(VENV)/.test  ## Install and train with each Python and torch minor: PYTHONS, TORCHES, INDEX
+	$(BIN)/python benchmarks/torch_versions.py --python $(PYTHONS) --torch $(TORCHES) \
+		$(if $(INDEX),--index $(INDEX))
 
 chaos: $(VENV)/.test  ## Kill processes, at most TRIALS=50 times for each fault; print a table (an hour)
 	$(BIN)/python -m pytest tests/cluster -m chaos
@@ -95,6 +105,10 @@ bench-pipelines: $(VENV)/.test  ## Measure pipelines of stages against their bou
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/pipelines.py --json $(BENCH_OUT)/pipelines.json \
 		--pictures $(BENCH_OUT)
+
+bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit/s (root; 10 minutes)
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/hosts.py --json $(BENCH_OUT)/hosts.json
 
 bench-scale: $(VENV)/.test  ## Generate, prepare, train a graph larger than its workers' memory: NODES, ENTRIES
 	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)

@@ -99,7 +99,7 @@ def _train(
     )
     each = updates_of(trainer, mode)
     one_a_step = -(-len(trainer.plan.targets) // setup.batch)
-    epochs = setup.epochs * one_a_step // each
+    epochs = max(round(setup.epochs * one_a_step / each), 1)
     trainer.options["eval_every"] = max(epochs // setup.evaluations, 1)
     history = trainer.fit(epochs)
     curve = [

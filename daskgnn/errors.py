@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 IN_PYTHON = ", or fit(epochs, resume=True)"
 """What a message says of a run that can be continued, but not in a shell."""
 
@@ -190,3 +196,32 @@ class NoWorkerError(TrainingError):
     >>> issubclass(NoWorkerError, TrainingError)
     True
     """
+
+
+@contextmanager
+def needing(package: str, what: str) -> Iterator[None]:
+    """Say how to install a package if what is inside finds that it is missing.
+
+    Parameters
+    ----------
+    package : str
+        As pip knows it.
+    what : str
+        What needs it, as the beginning of a sentence.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> with needing("nonesuch", "this line"):
+    ...     import nonesuch
+    Traceback (most recent call last):
+        ...
+    daskgnn.errors.InputError: this line needs nonesuch: pip install nonesuch
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{what} needs {package}: pip install {package}") from error

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
+from daskgnn.errors import needing
 from daskgnn.paths import given_path
 from daskgnn.values import is_finite
+
+with needing("matplotlib", "a picture"):
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
 
 Record = dict[str, Any]
 _INK, _QUIET, _BLUE = "#222222", "#d9d9d9", "#1f5fa8"

@@ -2,8 +2,8 @@
 
 On one machine of the cluster, and on each of the others:
 
-    dask scheduler
-    dask worker tcp://SCHEDULER:8786 --nthreads 2
+    daskgnn scheduler
+    daskgnn worker tcp://SCHEDULER:8786
 
 Every machine needs daskgnn installed and must see the store under the same path.
 Then, from anywhere that reaches the scheduler:

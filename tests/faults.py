@@ -24,7 +24,8 @@ import torch
 from training import small_sage, trainer
 
 from daskgnn import nn
-from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
+from daskgnn.cluster.clusters import own_cluster
+from daskgnn.cluster.settings import setting_variables
 
 EPOCHS, STEPS, PARTS, WINDOW = 6, 10, 4, 4
 """STEPS are those of an epoch."""
@@ -269,14 +270,12 @@ class Supervised:
 
     def __init__(self, host="127.0.0.1"):
         self.host = host
-        self.settings = {
-            "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
-            for name, value in OWN_CLUSTER.items()
-            if not name.endswith("multiprocessing-method")
-        }
+        self.settings = setting_variables()
         self.processes = []
         self.scheduler = self.address = None
         self.port = 0
+        self.more = ()
+        """What workers are told besides."""
 
     def start(self):
         """Start both, at the same address again if they were started before."""
@@ -292,7 +291,7 @@ class Supervised:
     def start_worker(self, host, *prefix):
         """Start a worker that listens at `host`, by a command if one is given."""
         options = ["--nthreads", "2", "--no-dashboard", "--host", host]
-        return self._run("worker", self.address, *options, prefix=prefix)
+        return self._run("worker", self.address, *options, *self.more, prefix=prefix)
 
     def _run(self, *words, prefix=()):
         process = subprocess.Popen(

@@ -25,6 +25,10 @@ _COMMANDS = {
         "Train on GRAPH twice, once with processes killed all along, and compare.",
     ),
     "datasets": ("data", "List the data sets that are known by name."),
+    "doctor": (
+        "doctor",
+        "Check this machine, or a running cluster, and say what to mend.",
+    ),
     "evaluate": ("runs", "Score the best parameters of RUN, as one JSON object."),
     "export": ("databases", "Write the graph of the database SOURCE to the store OUT."),
     "generate": ("generate", "Draw a graph of KIND and store it as OUT, partitioned."),
@@ -48,8 +52,16 @@ _COMMANDS = {
         "samplers",
         "List the samplers: what each draws, when to use it, and its options.",
     ),
+    "scheduler": (
+        "serve",
+        "Start a Dask scheduler with the settings that suit training.",
+    ),
     "train": ("train", "Train a model on GRAPH and write it all to a directory."),
     "vision": ("vision", "Train a Vision GNN on images, its layers on workers."),
+    "worker": (
+        "serve",
+        "Start a Dask worker with the settings that suit training.",
+    ),
 }
 """By command: the module that has it, and the first sentence of its help."""
 

@@ -151,6 +151,17 @@ class OutputOptions(TypedDict):
     """Print one JSON object."""
 
 
+class DoctorOptions(TypedDict):
+    """Of ``doctor``."""
+
+    scheduler: Annotated[str | None, Option(shown="this machine alone")]
+    """Address of the cluster to check, as in tcp://HOST:8786."""
+    store: Annotated[str | None, Option(kind="path")]
+    """A store, or another path, that every worker has to see."""
+    as_json: Annotated[bool, Option(False)]
+    """Print one JSON object."""
+
+
 class EvaluateOptions(TypedDict):
     """Of ``evaluate``."""
 

@@ -295,9 +295,16 @@ def cluster_options(command: Command, workers: Option = WORKERS) -> Command:
 
     `workers` is what the help says of the first.
     """
-    for name in ("tls_key", "tls_cert", "tls_ca_file", "tls", "scheduler"):
-        command = _setting(name, RUN[name])(command)
+    command = _setting("tls", RUN["tls"])(certificate_options(command))
+    command = _setting("scheduler", RUN["scheduler"])(command)
     return _setting("workers", workers)(command)
+
+
+def certificate_options(command: Command) -> Command:
+    """Add the three files of TLS to a command."""
+    for name in ("tls_key", "tls_cert", "tls_ca_file"):
+        command = _setting(name, RUN[name])(command)
+    return command
 
 
 def check_cluster(workers: int | str | None, scheduler: str | None) -> None:

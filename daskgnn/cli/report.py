@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskgnn.errors import InputError
 from daskgnn.graph.databases.schemes import scheme_of
 from daskgnn.paths import is_store_name, is_url
 from daskgnn.train.persist.history import History
@@ -87,10 +88,10 @@ def near(place: str) -> str:
 
 
 def _draw(out: Storage) -> bool:
-    """Draw the curves of a run beside its metrics; return whether that can be done."""
+    """Draw the curves of a run beside its metrics; say so where that cannot be."""
     try:
         out.write(CURVES, History.read(out.place).plot().to_png())
-    except ImportError:
-        click.echo(f"{'curves':14} not drawn: pip install matplotlib")
+    except InputError as error:
+        click.echo(f"daskgnn: no {CURVES}: {error}", err=True)
         return False
     return True

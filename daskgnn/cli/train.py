@@ -21,6 +21,7 @@ from daskgnn.cli.options import (
     yes_option,
 )
 from daskgnn.cli.report import free_directory, near, report
+from daskgnn.errors import InputError
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import CLUSTER
 from daskgnn.train.signals import Signals, Terminated
@@ -194,8 +195,7 @@ def _begin_drawing(given: dict[str, Any]) -> None:
 
 
 def _import_drawing() -> None:
-    """Import what draws, where it is installed."""
-    with suppress(ImportError):
+    with suppress(InputError):  # said at the end
         import_module("daskgnn.plot")
 
 

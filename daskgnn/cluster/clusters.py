@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,9 @@ WORKER_START_SECONDS = 60
 
 THREADS_PER_WORKER = 2
 """One computes steps while the other prepares the next window."""
+
+_POLL_SECONDS = 0.5
+_REMEDY = "start one with 'daskgnn scheduler', and give scheduler='tcp://HOST:8786'"
 
 
 @contextmanager
@@ -146,9 +150,33 @@ def _connected(address: str) -> Iterator[Any]:
         except NoWorkerError as error:
             raise ClusterError(
                 f"the scheduler at {address} has no worker: start some with "
-                f"'dask worker {address} --nthreads 2'"
+                f"'daskgnn worker {address}'"
             ) from error
         yield client
+
+
+def await_scheduler(address: str, seconds: float) -> None:
+    """Return when a Dask scheduler answers at an address.
+
+    Parameters
+    ----------
+    seconds : float
+        How long to wait until something listens there.
+
+    Raises
+    ------
+    ClusterError
+        Naming what was found instead.
+    """
+    timeout = parse_timedelta(dask.config.get("gnn.connect-timeout"))
+    place, end = _host_and_port(address), time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(place, timeout).close()
+            break
+        except OSError:
+            time.sleep(_POLL_SECONDS)
+    _ask_scheduler(address, timeout)
 
 
 def _ask_scheduler(address: str, timeout: float) -> None:
@@ -156,27 +184,36 @@ def _ask_scheduler(address: str, timeout: float) -> None:
 
     A client would wait for ever for the greeting of something else that listens.
     """
-    remedy = "start one with 'dask scheduler', and give scheduler='tcp://HOST:8786'"
     known = connection_args(address)
     try:
-        host, port = get_address_host_port(address, strict=True)
-    except (TypeError, ValueError) as error:
-        raise ClusterError(f"{address!r} is not an address: {remedy}") from error
-    try:
-        socket.create_connection((host, port), timeout).close()
+        socket.create_connection(_host_and_port(address), timeout).close()
     except OSError as error:
         raise ClusterError(
-            f"nothing listens at {address} ({error.strerror or error}): {remedy}"
+            f"nothing listens at {address} ({error.strerror or error}): {_REMEDY}"
         ) from error
     try:
         kind = identity(address, known, timeout)["type"]
     except Exception as error:
         raise ClusterError(
             f"what listens at {address} does not answer as a Dask scheduler within "
-            f"{timeout:g} s: {remedy}"
+            f"{timeout:g} s: {_REMEDY}"
         ) from error
     if kind != "Scheduler":
-        raise ClusterError(f"a {kind} answers at {address}, not a scheduler: {remedy}")
+        raise ClusterError(f"a {kind} answers at {address}, not a scheduler: {_REMEDY}")
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Return what an address names.
+
+    Raises
+    ------
+    ClusterError
+        If it is none.
+    """
+    try:
+        return get_address_host_port(address, strict=True)
+    except (TypeError, ValueError) as error:
+        raise ClusterError(f"{address!r} is not an address: {_REMEDY}") from error
 
 
 @contextmanager

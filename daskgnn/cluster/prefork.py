@@ -44,13 +44,18 @@ _QUIET = {"PYTHONWARNINGS": "ignore:resource_tracker"}
 """The keeper of semaphores would complain at the end about those of killed workers."""
 
 
+def worker_environment() -> dict[str, str]:
+    """Return the environment variables that suit a process that trains."""
+    keep = dask.config.get("gnn.keep-freed-memory")
+    return _ONE_THREAD | (_KEPT_MEMORY if keep else {})
+
+
 def start_importing() -> None:
     """Start the process that workers are forked from; again is harmless."""
     if METHOD != "forkserver":
         return
     forkserver.set_forkserver_preload([_INHERITED])
-    keep = dask.config.get("gnn.keep-freed-memory")
-    with _environment(_ONE_THREAD | _QUIET | (_KEPT_MEMORY if keep else {})):
+    with _environment(worker_environment() | _QUIET):
         # Starting it unblocks interrupts at its end, so it comes first.
         resource_tracker.ensure_running()
         with block_sigint():

@@ -21,6 +21,7 @@ from distributed.scheduler import KilledWorker, NoValidWorkerError
 from distributed.scheduler import NoWorkerError as NoWorkerInTime
 
 from daskgnn.cluster.connection import asking_for_worker, is_own, scheduler_id
+from daskgnn.config import variable_of
 from daskgnn.errors import ClusterError, NoWorkerError
 
 if TYPE_CHECKING:
@@ -168,10 +169,9 @@ class WorkerWatch:
 def _missing(client: Any, limit: float) -> NoWorkerError:
     """Return what is raised where no worker came in time."""
     address = client.scheduler.address
-    start = f"start one with 'dask worker {address} --nthreads 2', or wait longer with"
-    name = "DASK_" + NO_WORKERS.replace(".", "__").replace("-", "_").upper()
+    start = f"start one with 'daskgnn worker {address}', or wait longer with"
     return NoWorkerError(
         f"no worker came to the cluster at {address} within {limit:g} s",
-        python=f"{start} dask.config.set({{{NO_WORKERS!r}: '5 min'}})",
-        shell=f"{start} {name}=5min in the environment",
+        python=f"{start} dask.config.set({{{NO_WORKERS!r}: '5 minutes'}})",
+        shell=f"{start} {variable_of(NO_WORKERS)}=5minutes in the environment",
     )

@@ -13,6 +13,7 @@ from dask.utils import parse_timedelta
 from distributed import LocalCluster
 
 from daskgnn.cluster.prefork import METHOD
+from daskgnn.config import variable_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +50,8 @@ _SCHEDULER, _TIMEOUTS = "distributed.scheduler.", "distributed.comm.timeouts."
 def recommended_config() -> dict[str, Any]:
     """Return the settings of Dask that suit training, for clusters of your own.
 
-    Set them before the cluster is made. Scheduler and workers in processes that you
-    start by hand take them from the environment: see docs/failure.md.
+    Set them before the cluster is made. The commands ``daskgnn scheduler`` and
+    ``daskgnn worker`` set them themselves.
 
     Returns
     -------
@@ -68,16 +69,25 @@ def recommended_config() -> dict[str, Any]:
     return {n: value for n, value in OWN_CLUSTER.items() if n not in _OWN_ALONE}
 
 
+def setting_variables() -> dict[str, str]:
+    """Return these settings as environment variables, but for those a user has set."""
+    return {
+        variable_of(name): str(value)
+        for name, value in recommended_config().items()
+        if not _is_given(name)
+    }
+
+
 def suit_settings(client: Any) -> None:
     """Set what makes the loss of a worker cheap, or warn of it in one line.
 
     It is set in a `LocalCluster` of this process, as far as its user has not set it and
     Dask can change it in a running cluster. Others belong to others, too.
     """
-    wrong = _unsuitable(client)
+    wrong = unsuitable(client)
     if wrong and isinstance(client.cluster, LocalCluster):
         _set(client, [name for name in wrong if not _is_given(name)])
-        wrong = _unsuitable(client)
+        wrong = unsuitable(client)
     if wrong:
         short = ", ".join(name.rpartition("distributed.")[2] for name in wrong)
         warnings.warn(
@@ -87,8 +97,8 @@ def suit_settings(client: Any) -> None:
         )
 
 
-def _unsuitable(client: Any) -> list[str]:
-    """Return the names of settings that do not suit training."""
+def unsuitable(client: Any) -> list[str]:
+    """Return the names of the scheduler's settings that do not suit training."""
     found = client.run_on_scheduler(_settings)
     return [name for name, is_bad in _WORSE.items() if is_bad(found.get(name))]
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _ROLES = ("client", "scheduler", "worker")
-_FILES = ("tls_ca_file", "tls_cert", "tls_key")
+FILES = ("tls_ca_file", "tls_cert", "tls_key")
+"""Of TLS between processes, in the words of the command line."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Encryption:
         ------
         InputError
         """
-        files = {name: getattr(self, name) for name in _FILES}
+        files = {name: getattr(self, name) for name in FILES}
         missing = [name for name, file in files.items() if file is None]
         if self.tls and (scheduler is not None or len(missing) < len(files)):
             raise InputError(
@@ -140,7 +141,7 @@ def connection_args(address: str) -> dict[str, Any]:
     found = Security().get_connection_args("client")
     if address.startswith("tls://") and found.get("ssl_context") is None:
         raise ClusterError(
-            f"{address} asks for a certificate: give {_written(_FILES)}, or "
+            f"{address} asks for a certificate: give {_written(FILES)}, or "
             "distributed.comm.tls in Dask's configuration"
         )
     return found

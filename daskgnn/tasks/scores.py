@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from daskgnn.errors import InputError
+from daskgnn.errors import InputError, needing
 
 MOST_SCORES = 1 << 20
 """Distinct scores that a `Ranking` keeps; from there on they are rounded."""
@@ -136,7 +136,8 @@ class Ranking:
         float
             0 to 1.
         """
-        from sklearn.metrics import average_precision_score, roc_auc_score
+        with needing("scikit-learn", f"the score {name}"):
+            from sklearn.metrics import average_precision_score, roc_auc_score
 
         function = roc_auc_score if name == "rocauc" else average_precision_score
         counts = np.concatenate([self.negatives, self.positives])

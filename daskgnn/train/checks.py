@@ -221,7 +221,7 @@ def check_worker_limit(
     if scheduler is not None:
         raise InputError(
             f"memory_limit={memory_limit!r} is for workers that are started here, and "
-            f"those at {scheduler} have their own: start them with 'dask worker "
+            f"those at {scheduler} have their own: start them with 'daskgnn worker "
             f"{scheduler} --memory-limit {str(memory_limit).replace(' ', '')}'"
         )
     if workers == 0:

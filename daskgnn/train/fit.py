@@ -13,7 +13,7 @@ from daskgnn.train.firstlosses import FirstLosses
 from daskgnn.train.options.options import TRAINER
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.runstate import Best, RunState, Sums
-from daskgnn.train.signals import Terminated
+from daskgnn.train.signals import Terminated, name_of
 from daskgnn.train.summary import further_scores
 from daskgnn.train.windowrecord import window_record
 
@@ -299,11 +299,10 @@ class Fit:
 
     def _save_last(self, stop: BaseException) -> None:
         """Write where the run stands; of a window under way nothing is kept."""
-        name = "SIGTERM" if isinstance(stop, Terminated) else "SIGINT"
         step = self._snapshot.step
         self.run_state.restore(self._snapshot, self.plan_fingerprint)
         self.recorder.forget_steps(step)
         if step > self._saved:
             self._checkpoint()
-        self.recorder.event("stopped", signal=name, step=step)
+        self.recorder.event("stopped", signal=name_of(stop), step=step)
         self.recorder.wait_until_written()

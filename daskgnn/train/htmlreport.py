@@ -8,7 +8,7 @@ from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.errors import DaskGNNError
+from daskgnn.errors import DaskGNNError, InputError
 from daskgnn.graph.opening import open_graph
 from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import METRICS, open_storage
@@ -114,8 +114,8 @@ def _curves(history: History) -> str:
     """Return loss and scores as a picture, where it can be drawn."""
     try:
         picture = history.plot().to_png()
-    except ImportError:
-        return "<p>Not drawn: pip install matplotlib.</p>"
+    except InputError as error:
+        return f"<p>Not drawn: {error}.</p>"
     return _picture(picture, "loss and scores")
 
 

@@ -145,14 +145,21 @@ class WindowPlanner:
         return self._cut(self._targets(step, key))
 
     def _cut(self, targets: Targets) -> Iterator[tuple[np.ndarray, TargetRows | None]]:
-        """Yield each part's run of a step's targets: nodes, and which has which."""
-        runs = list(pairwise(cut_runs(len(targets), self.num_parts)))
+        """Yield each part's share of a step's targets: nodes, and which has which."""
+        parts = range(self.num_parts)
+        if self.gradients.bound is None:
+            runs = pairwise(cut_runs(len(targets), self.num_parts))
+            shares = [slice(first, last) for first, last in runs]
+        else:
+            # Each share is an update of its own, so it must be like the others: targets
+            # of one part of the graph alone have other classes than those of another.
+            shares = [slice(part, None, self.num_parts) for part in parts]
         if targets.are_nodes():
             nodes = targets.nodes[:, 0].astype(self.dtype)
-            yield from ((nodes[first:last], None) for first, last in runs)
+            yield from ((nodes[share], None) for share in shares)
             return
-        for first, last in runs:
-            nodes, which = distinct_nodes(targets.take(slice(first, last)))
+        for share in shares:
+            nodes, which = distinct_nodes(targets.take(share))
             yield nodes.astype(self.dtype), which
 
     def _targets(self, step: int, key: int) -> Targets:

@@ -28,6 +28,9 @@ _INSTRUCTIONS = {
 }
 """Flags of processors that multiply in a precision, as Linux names them."""
 
+PRECISIONS = tuple(_INSTRUCTIONS)
+"""Those lower than float32."""
+
 _CPUINFO = Path("/proc/cpuinfo")
 _ROWS, _WIDTH, _TIMES = 4096, 256, 3
 """Of the product that is measured: a tenth of a second in all."""

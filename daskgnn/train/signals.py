@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: stop a run, and write a checkpoint first."""
+"""Ctrl-C, SIGTERM and SIGUSR1: stop a run, and write a checkpoint first.
+
+Batch systems send SIGUSR1 where they are asked for a warning before time is up.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_DEFAULTS = {signal.SIGINT: signal.default_int_handler} | {
+    getattr(signal, name): signal.SIG_DFL
+    for name in ("SIGTERM", "SIGUSR1")
+    if hasattr(signal, name)
+}
 
 
 class Terminated(SystemExit):
-    """SIGTERM was received: the process ends, with the status a shell would give."""
+    """SIGTERM or SIGUSR1 was received: the process ends, with the status of SIGTERM.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__(128 + signal.SIGTERM)
+        self.signal = signal.Signals(number).name
+
+
+def name_of(stop: BaseException) -> str:
+    """Return the name of the signal that stopped a run."""
+    return stop.signal if isinstance(stop, Terminated) else "SIGINT"
 
 
 class Signals:
-    """Context manager that handles SIGINT and SIGTERM.
+    """Context manager that handles SIGINT, SIGTERM and SIGUSR1.
 
-    SIGINT raises ``KeyboardInterrupt`` and SIGTERM `Terminated`, in the main thread;
+    SIGINT raises ``KeyboardInterrupt``, the others `Terminated`, in the main thread;
     inside `held`, a first one waits until `released` or the end. Handlers that a
     program has set itself stay.
     """
@@ -79,5 +98,5 @@ class Signals:
         number, self._waiting = self._waiting, None
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        if number == signal.SIGTERM:
-            raise Terminated
+        if number is not None:
+            raise Terminated(number)

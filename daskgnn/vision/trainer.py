@@ -10,7 +10,7 @@ import numpy as np
 
 from daskgnn.train.compute.state import hash_parameters
 from daskgnn.train.runstate import versions
-from daskgnn.train.signals import Signals, Terminated
+from daskgnn.train.signals import Signals, Terminated, name_of
 from daskgnn.vision.csvlog import TRAIN, VALIDATION
 from daskgnn.vision.evaluation import Trained, score_split, total
 
@@ -104,11 +104,10 @@ class VisionTrainer:
                 with signals.held():
                     self._run(signals)
             except (KeyboardInterrupt, Terminated) as stop:
-                name = "SIGTERM" if isinstance(stop, Terminated) else "SIGINT"
                 step = self.reached.steps
                 if step:
                     self.recorder.save(self.checkpoint())
-                self.recorder.event("stopped", signal=name, step=step)
+                self.recorder.event("stopped", signal=name_of(stop), step=step)
                 self.recorder.wait_until_written()
                 raise
 

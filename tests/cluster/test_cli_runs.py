@@ -320,7 +320,7 @@ def test_what_is_no_scheduler_is_said_so(tmp_path: Path, answer: bytes) -> None:
         finally:
             stop.set()
             thread.join()
-    assert_one_line(done, 2, address, "dask scheduler")
+    assert_one_line(done, 2, address, "daskgnn scheduler")
     assert not list(tmp_path.iterdir())
 
 

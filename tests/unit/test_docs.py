@@ -104,9 +104,10 @@ def options_of(command: click.Command) -> dict[str, click.Parameter]:
 
 
 def options_of_scripts() -> set[str]:
-    """Return the options that benchmarks and test configurations name."""
+    """Return the options that benchmarks, deployed scripts and tests' settings name."""
     scripts = [
         *(ROOT / "benchmarks").glob("*.py"),
+        *(ROOT / "deploy").rglob("*.py"),
         *(ROOT / "tests").rglob("conftest.py"),
     ]
     text = "\n".join(script.read_text() for script in scripts)
@@ -127,6 +128,9 @@ def check_options(command: click.Command, words: list[str]) -> None:
 
 
 def check_own(words: list[str]) -> None:
+    if words[0] in ("scheduler", "worker"):
+        check_dask(words)
+        return
     command, *rest = command_of(words[0]), *words[1:]
     if isinstance(command, click.Group):
         inner = command.get_command(click.Context(command), rest[0])

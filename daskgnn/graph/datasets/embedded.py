@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daskgnn.errors import needing
 from daskgnn.graph.readers.memory import from_edge_index
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def load_digits() -> GraphData:
     numbers, so distances are exact and the graph is the same on every machine; of
     equally near images the lower numbers are taken. The split is 60/20/20.
     """
-    from sklearn.datasets import load_digits as load_images
+    with needing("scikit-learn", "the data set digits"):
+        from sklearn.datasets import load_digits as load_images
 
     pixels, labels = load_images(return_X_y=True)
     num_nodes = len(labels)

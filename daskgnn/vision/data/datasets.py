@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskgnn.errors import DatasetError
+from daskgnn.errors import DatasetError, needing
 from daskgnn.graph.datasets.download import cache_folder, check_file, data_folder, fetch
 from daskgnn.paths import given_path
 from daskgnn.vision.data.cifar import FOLDER, from_cifar, is_cifar, unpack
@@ -127,7 +127,8 @@ def _unknown(text: str) -> str:
 
 def _digits(_data_dir: object) -> ImageSet:
     """Return scikit-learn's digits, split as the graph of that name is."""
-    from sklearn.datasets import load_digits
+    with needing("scikit-learn", "the data set digits"):
+        from sklearn.datasets import load_digits
 
     found = load_digits()
     pixels = (found.images * (255 / 16)).round().astype(np.uint8)[:, None]
