@@ -370,5 +370,5 @@ def test_training_needs_no_bokeh_matplotlib_or_prometheus(tmp_path, workers):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-        assert "no curves.png: a picture needs matplotlib" in done.stderr
+    assert "no curves.png: a picture needs matplotlib" in done.stderr
     assert ("no live page" in done.stderr) == (workers != "0")
