@@ -19,7 +19,7 @@ INDEX ?=
 CHECKED := daskgnn deploy tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo demo-vision test test-cpu test-all test-hosts test-torch chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-hosts bench-full bench-scale screenshot options docs lint format type check clean base-given
+.PHONY: help env install demo demo-bolt demo-vision test test-cpu test-all test-hosts test-torch chaos golden bench-env bench before-after bench-gradients bench-accuracy bench-samplers bench-pipelines bench-hosts bench-full bench-scale screenshot options docs lint format type check clean base-given
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
@@ -45,6 +45,9 @@ demo-vision: $(VENV)/.run  ## Train a Vision GNN on digits, two stages on two lo
 	fi; \
 	set -x; $(BIN)/daskgnn vision train digits --stages 2 --workers 2 --profile \
 		--filename "$$out/log.csv" --out "$$out"
+
+demo-bolt: $(VENV)/.test  ## Load Cora into a Bolt server of its own, train from it, compare with a store
+	$(BIN)/python examples/bolt.py
 
 test: $(VENV)/.test  ## Run the tests, but for those marked slow or chaos
 	$(BIN)/python -m pytest -m "not slow and not chaos"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from daskgnn import errors, nn
     from daskgnn.cluster.settings import recommended_config
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
+    from daskgnn.graph.copying import copy_graph
     from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
     from daskgnn.graph.datasets.ogb import from_ogb
     from daskgnn.graph.graph import Graph
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "cluster.settings": "recommended_config",
     "errors": "DaskGNNError InputError TrainingError",
+    "graph.copying": "copy_graph",
     "graph.datasets.datasets": "list_datasets load_dataset",
     "graph.datasets.ogb": "from_ogb",
     "graph.graph": "Graph",
@@ -81,6 +83,7 @@ __all__ = [
     "Minibatches",
     "Trainer",
     "TrainingError",
+    "copy_graph",
     "errors",
     "from_dask",
     "from_edge_index",

@@ -117,6 +117,20 @@ class StoreError(InputError):
     """
 
 
+class SourceAwayError(StoreError):
+    """A server that holds a graph and does not answer.
+
+    In a run it becomes a `TrainingError` that says how to resume.
+
+    Examples
+    --------
+    >>> import daskgnn
+    >>> from daskgnn.errors import SourceAwayError
+    >>> issubclass(SourceAwayError, daskgnn.InputError)
+    True
+    """
+
+
 class ModelError(InputError):
     """A model that cannot be trained as it is.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from daskgnn.errors import InputError
 
 # pathlib makes one slash of two.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _FILE = re.compile(r"file:(//(localhost)?)?(?=/)", re.IGNORECASE)
+_STORE = "zarr:"
+"""May stand before the place of a store, as names of databases do."""
 
 
 def url_of(place: str | os.PathLike[str]) -> str | None:
@@ -25,6 +27,49 @@ def url_of(place: str | os.PathLike[str]) -> str | None:
 def is_url(place: str | os.PathLike[str]) -> bool:
     """Return whether a place is an address."""
     return url_of(place) is not None
+
+
+def is_store_name(place: str | os.PathLike[str]) -> bool:
+    """Return whether a place can only be a store: an address, or "zarr:" before it."""
+    return os.fspath(place).startswith(_STORE) or is_url(place)
+
+
+def check_no_password(url: str) -> None:
+    """Refuse an address that holds a password: it would be written down with a run.
+
+    Raises
+    ------
+    InputError
+    """
+    if urlsplit(url).password is not None:
+        scheme, _, rest = url.partition("://")
+        raise InputError(
+            f"the address {scheme}://...@{rest.rpartition('@')[2]} holds a password, "
+            "and addresses are written down: leave it out, and set it in the "
+            "environment of every worker"
+        )
+
+
+def store_place(place: str | os.PathLike[str]) -> str:
+    """Return where a store is: an address, or an absolute path; "zarr:" may precede.
+
+    Raises
+    ------
+    InputError
+        If it is empty, or an address with a password.
+    """
+    text = os.fspath(place).removeprefix(_STORE)
+    url = url_of(text)
+    if url is None:
+        return absolute_path(text)
+    check_no_password(url)
+    return url.rstrip("/")
+
+
+def store_target(place: str | os.PathLike[str]) -> str:
+    """Return where a store is written: an address, or `target_path`."""
+    found = store_place(place)
+    return found if is_url(found) else target_path(found)
 
 
 def given_path(path: str | os.PathLike[str]) -> str:

@@ -75,26 +75,44 @@ def draw_curves(steps: list[Record], epochs: list[Record]) -> ShownFigure:
     return figure
 
 
-def draw_runs(runs: dict[str, list[Record]]) -> ShownFigure:
-    """Draw the loss and the main validation score of several runs.
+def draw_runs(runs: dict[str, tuple[list[Record], list[Record]]]) -> ShownFigure:
+    """Draw several runs: loss and validation score, and what they cost over time.
 
     Parameters
     ----------
     runs : dict
-        By name, the records of a run's epochs, in order, each once.
+        By name, a run's records of steps and of epochs, in order, each once.
     """
-    figure = new_figure(10, 4)
-    for axes, measure in zip(figure.subplots(1, 2), ("loss", "score"), strict=True):
-        for name, epochs in runs.items():
-            points = [(r["epoch"] + 1, _measured(r, measure)) for r in epochs]
-            points = [(x, y) for x, y in points if is_finite(y)]
-            if points:
-                axes.plot(*zip(*points, strict=True), linewidth=1.6, label=name)
-        title = "Training loss" if measure == "loss" else "Validation score"
-        _label(axes, title, measure, bool(axes.lines))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure = new_figure(11, 12)
+    grid = figure.add_gridspec(4, 2)
+    for place, measure in enumerate(("loss", "score")):
+        axes = figure.add_subplot(grid[0, place])
+        _draw_measure(axes, {n: epochs for n, (_, epochs) in runs.items()}, measure)
+    rows = [figure.add_subplot(grid[1 + number, :]) for number in range(3)]
+    for number, (name, (steps, epochs)) in enumerate(runs.items()):
+        look = {"color": f"C{number}", "label": name, "linewidth": 1.5}
+        _draw_run(rows, steps, epochs, look)
+    labels = ("seeds a second", "largest worker, MB", "a step, ms")
+    titles = ("Throughput", "Memory", "Latency of steps: median, and 5 to 95 %")
+    for axes, title, label in zip(rows, titles, labels, strict=True):
+        _label(axes, title, label, bool(axes.get_lines()))
+        axes.set_xlabel("seconds of training")
+        axes.set_ylim(bottom=0)
         tidy(axes, "y", 0.02)
     return figure
+
+
+def _draw_measure(axes: Any, runs: dict[str, list[Record]], measure: str) -> None:
+    """Draw the loss, or the main validation score, of several runs' epochs."""
+    for name, epochs in runs.items():
+        points = [(r["epoch"] + 1, _measured(r, measure)) for r in epochs]
+        points = [(x, y) for x, y in points if is_finite(y)]
+        if points:
+            axes.plot(*zip(*points, strict=True), linewidth=1.6, label=name)
+    title = "Training loss" if measure == "loss" else "Validation score"
+    _label(axes, title, measure, bool(axes.lines))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(axes, "y", 0.02)
 
 
 def _measured(record: Record, measure: str) -> Any:
@@ -142,6 +160,36 @@ def plot_profile(figures: dict[str, Any], out: str | Path) -> Path:
     out = Path(given_path(out))
     figure.savefig(out)
     return out
+
+
+def _draw_run(
+    axes: Any, steps: list[Record], epochs: list[Record], look: dict[str, Any]
+) -> None:
+    """Draw one run: a point an epoch, at its end."""
+    marker = "o" if len(epochs) <= 40 else None
+    seconds = np.array([record["seconds"] for record in epochs], float)
+    ends = np.cumsum(seconds)
+    counted = [i for i, record in enumerate(epochs) if record.get("seeds")]
+    seeds = np.array([epochs[i]["seeds"] for i in counted])
+    known = [i for i, record in enumerate(epochs) if record.get("worker_bytes")]
+    memory = np.array([epochs[i]["worker_bytes"] for i in known]) / 1e6
+    for one, at, values in (
+        (axes[0], counted, seeds / np.maximum(seconds[counted], 1e-9)),
+        (axes[1], known, memory),
+    ):
+        if at:
+            one.plot(ends[at], values, marker=marker, ms=3, **look)
+    taken: dict[int, list[float]] = {}
+    for record in steps:
+        taken.setdefault(record["epoch"], []).append(1e3 * record["seconds"])
+    timed = [i for i, record in enumerate(epochs) if record["epoch"] in taken]
+    if timed:
+        shares = [np.percentile(taken[epochs[i]["epoch"]], [5, 50, 95]) for i in timed]
+        low, middle, high = np.array(shares).T
+        axes[2].plot(ends[timed], middle, marker=marker, ms=3, **look)
+        axes[2].fill_between(
+            ends[timed], low, high, color=look["color"], alpha=0.2, linewidth=0
+        )
 
 
 _PANELS = (

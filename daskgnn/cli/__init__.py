@@ -30,15 +30,20 @@ _COMMANDS = {
         "Check this machine, or a running cluster, and say what to mend.",
     ),
     "evaluate": ("runs", "Score the best parameters of RUN, as one JSON object."),
+    "export": ("databases", "Write the graph of the database SOURCE to the store OUT."),
     "generate": ("generate", "Draw a graph of KIND and store it as OUT, partitioned."),
     "info": ("info", "Describe STORE and the quality of its partition."),
+    "load": (
+        "databases",
+        "Load GRAPH into the database TARGET, from which it can be trained.",
+    ),
     "partition": (
         "data",
         "Order GRAPH by clusters and store it as OUT, a Zarr group.",
     ),
     "plot": (
         "looking",
-        "Draw loss and scores of each RUN into one picture, to compare them.",
+        "Draw scores, throughput, memory and latency of each RUN into one picture.",
     ),
     "predict": ("runs", "Predict all nodes, or some, with the best parameters of RUN."),
     "report": ("looking", "Write one page of HTML about RUN into its directory."),

@@ -30,7 +30,7 @@ from daskgnn.cli.options import (
 from daskgnn.cli.preparing import CLUSTER, prepare_store, refuse_cluster, tell_stored
 from daskgnn.display import words
 from daskgnn.errors import GraphFormatError
-from daskgnn.paths import target_path
+from daskgnn.paths import is_url, store_target
 
 if TYPE_CHECKING:
     from daskgnn.graph.memory.data import GraphData
@@ -76,6 +76,8 @@ def partition(
     drawn = {name: options.pop(name) for name in ("split", "per_class")}
     _refuse_missing(out, estimate, compare, files[0] or files[1])
     if out is not None:
+        if out_of_core or resume:
+            _refuse_address(out)
         refuse_existing(out, force or resume)
     cluster = {name: options.pop(name) for name in CLUSTER}
     if out_of_core or resume:
@@ -89,7 +91,7 @@ def partition(
         return
     refuse_cluster(cluster)
     data = load_graph(graph, **place, **taken_reader_options(options))
-    data = _split(data, seed=options["seed"], **drawn)
+    data = split_as_asked(data, seed=options["seed"], **drawn)
     if estimate:
         from daskgnn.partition import choose_method
         from daskgnn.partition.estimate import COSTS
@@ -104,7 +106,7 @@ def partition(
         store_graph(data, out, force, estimate=estimate, **options)
 
 
-def _split(data: GraphData, **asked: Any) -> GraphData:
+def split_as_asked(data: GraphData, **asked: Any) -> GraphData:
     """Return a graph with the splits that are asked for."""
     from daskgnn.graph.memory.splitting import split_by_words
 
@@ -119,6 +121,16 @@ def _refuse_drawn(drawn: dict[str, Any]) -> None:
                 f"--{name.replace('_', '-')} {value} needs the graph in memory: leave "
                 "--out-of-core out, or give splits in the table of --nodes"
             )
+
+
+def _refuse_address(out: str) -> None:
+    """Refuse an address for a store that workers write as files."""
+    if is_url(store_target(out)):
+        raise click.UsageError(
+            f"--out-of-core writes files, and {out} is an address: give a path, then "
+            "copy what is written (aws s3 cp --recursive graph.zarr "
+            "s3://bucket/graph.zarr)"
+        )
 
 
 def _prepare(
@@ -207,7 +219,12 @@ def _refuse_missing(
 
 def refuse_existing(out: str, force: bool) -> None:
     """Say early, before any work, that OUT is there."""
-    if not force and Path(target_path(out)).exists():
+    target = store_target(out)
+    if is_url(target):
+        from daskgnn.graph.store.writer import check_target
+
+        check_target(target, force)
+    elif not force and Path(target).exists():
         raise click.UsageError(
             f"{out} exists: choose another OUT, or replace it with --force"
         )
@@ -239,17 +256,16 @@ def load_graph(
     DatasetError
         If there is no such data set or file.
     """
-    from daskgnn.graph.datasets.datasets import is_graph_file, is_store, resolve
+    from daskgnn.graph.datasets.datasets import is_graph_file, resolve
+    from daskgnn.graph.opening import is_stored, source_of
 
-    if is_store(graph):
-        from daskgnn.graph.sources.stored import ZarrSource
-
+    if is_stored(graph):
         if options:
             raise GraphFormatError(
                 f"{graph} is a store, which has no option {next(iter(options))!r}: its "
                 "rows are finished"
             )
-        return ZarrSource(graph).to_data()
+        return source_of(graph).to_data()
     if sys.stderr.isatty() and is_graph_file(graph):
         options["progress"] = True
     return resolve(graph, data_dir=data_dir, yes=yes, **options)

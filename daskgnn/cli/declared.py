@@ -49,6 +49,33 @@ class PartitionOptions(TypedDict):
     """Replace OUT if it exists."""
 
 
+class LoadOptions(TypedDict):
+    """Of ``load``."""
+
+    method: Annotated[str, Option("auto")]
+    """The partitioner, for instance metis or hash, of a graph that is no store."""
+    num_clusters: Annotated[int | None, Option(shown="64", least=1)]
+    """Clusters of nodes, which are joined to parts later."""
+    seed: Annotated[int, Option(0, least=0)]
+    """Of the partitioner, and of --split and --per-class."""
+    split: Annotated[str | None, Option(metavar="TRAIN/VAL/TEST")]
+    """Draw the splits: shares of the nodes with a label, as in 60/20/20."""
+    per_class: Annotated[int | None, Option(least=1, metavar="N")]
+    """Draw N training nodes of each class; validate with half of the others, test with
+    the rest."""
+    no_links: Annotated[bool, Option(False)]
+    """Leave out the relationships, which only people's own queries use."""
+    force: Annotated[bool, Option(False)]
+    """Replace TARGET if it exists."""
+
+
+class ExportOptions(TypedDict):
+    """Of ``export``."""
+
+    force: Annotated[bool, Option(False)]
+    """Replace OUT if it exists."""
+
+
 class GenerateOptions(TypedDict):
     """Of ``generate``."""
 
@@ -92,7 +119,7 @@ class InfoOptions(TypedDict):
     """Fan-outs for that plan, and for the estimate of traffic."""
     batch_size: Annotated[int, Option(1024, least=1)]
     hidden_channels: Annotated[int, Option(128, least=1)]
-    features: Annotated[Literal["memory", "disk"], Option("memory")]
+    features: Annotated[Literal["auto", "memory", "disk"], Option("auto")]
     """Where feature rows are kept in that plan."""
     feature_dtype: Annotated[FeatureType | None, Option(shown="as stored")]
     """Type of features in that plan."""

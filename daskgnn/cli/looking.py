@@ -55,7 +55,7 @@ def report(run: str) -> None:
 @options_of(PlotOptions)
 @debug_option
 def plot(run: tuple[str, ...], out: str) -> None:
-    """Draw loss and scores of each RUN into one picture, to compare them.
+    """Draw scores, throughput, memory and latency of each RUN into one picture.
 
     RUN is a directory that "train --out" wrote.
     """
@@ -64,6 +64,11 @@ def plot(run: tuple[str, ...], out: str) -> None:
     from daskgnn.plot import draw_runs
     from daskgnn.train.persist.history import History
 
-    found = {Path(place).name: History.read(place).epochs for place in run}
+    if Path(out).suffix not in (".png", ".svg", ".pdf"):
+        raise click.UsageError(f"--out {out}: give a name that ends in .png")
+    if not Path(out).absolute().parent.is_dir():
+        raise click.UsageError(f"--out {out}: its directory does not exist")
+    read = {Path(place).name: History.read(place) for place in run}
+    found = {name: (history.steps, history.epochs) for name, history in read.items()}
     draw_runs(found).savefig(out)
     click.echo(near(str(Path(out).absolute())))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskgnn.errors import InputError
-from daskgnn.paths import is_url
+from daskgnn.graph.databases.schemes import scheme_of
+from daskgnn.paths import is_store_name, is_url
 from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
 from daskgnn.train.profile.text import table
@@ -38,7 +39,9 @@ def free_directory(graph: str) -> Path:
     Path
         A path at which nothing exists.
     """
-    name = Path(graph.partition(":")[0]).stem or "run"
+    scheme, _, rest = graph.partition(":")
+    named = rest if scheme_of(graph) or is_store_name(graph) else scheme
+    name = Path(named).stem or "run"
     path, number = Path("runs", name), 1
     while path.exists():
         number += 1

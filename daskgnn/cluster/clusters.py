@@ -24,6 +24,7 @@ from daskgnn.cluster.tls import connection_args
 from daskgnn.errors import (
     ClusterError,
     NoWorkerError,
+    SourceAwayError,
     TrainingError,
     continued,
     first_line,
@@ -230,7 +231,7 @@ def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except NoWorkerError as error:
+    except (NoWorkerError, SourceAwayError) as error:
         raise continued(error, TrainingError, where()) from error
     except LOST as error:
         raise TrainingError(

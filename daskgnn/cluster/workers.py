@@ -81,6 +81,7 @@ class WorkersPlugin(SchedulerPlugin):
                 address: {
                     "usable": state.status in (Status.running, Status.paused),
                     "memory_limit": state.memory_limit,
+                    "memory": int(state.metrics.get("memory", 0)),
                     "nanny": state.nanny,
                     "name": str(state.name),
                 }

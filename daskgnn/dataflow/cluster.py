@@ -334,6 +334,11 @@ class ClusterExecutor(Executor):
         ]
         return min((limit for limit in limits if limit), default=0)
 
+    def memory_used(self) -> int:
+        """Return the bytes that the largest worker has told of last."""
+        known = self.placement.workers.known.values()
+        return max((int(facts["memory"]) for facts in known), default=0)
+
     def dashboard(self) -> str | None:
         """Return the address of the dashboard."""
         link = self.client.dashboard_link

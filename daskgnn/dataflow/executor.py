@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import psutil
 from dask.local import get_sync
 from dask.task_spec import DataNode
 
@@ -114,6 +115,10 @@ class Executor(Protocol):
     def memory_limit(self) -> int:
         """Return the smallest worker's memory limit in bytes (0: none)."""
         return 0
+
+    def memory_used(self) -> int:
+        """Return the resident memory of the largest worker in bytes."""
+        return int(psutil.Process().memory_info().rss)
 
     def dashboard(self) -> str | None:
         """Return the address of the dashboard."""

@@ -94,7 +94,15 @@ def estimate_step(
         + size.edges * 12
         + size.nodes * 24
     )
-    return StepSize(int(size.nodes), int(size.edges), int(nbytes), int(size.kept))
+    kept = size.kept
+    if graph.schema.on_demand and sampler.needs_whole_rows:
+        kept += graph.num_edges * _entry_bytes(graph) / graph.num_parts
+    return StepSize(int(size.nodes), int(size.edges), int(nbytes), int(kept))
+
+
+def _entry_bytes(graph: Graph) -> int:
+    """Return the bytes of a directed edge in a part's rows."""
+    return graph.index_dtype.itemsize + 4 * graph.weighted
 
 
 def estimate_blocks(
@@ -119,7 +127,7 @@ def estimate_mapped(
 
 def _all_blocks(graph: Graph, row_bytes: float, evaluated: int) -> int:
     """Estimate the bytes of all blocks; 1 for `evaluated` counts the halos, too."""
-    entry_bytes = graph.index_dtype.itemsize + 4 * graph.weighted
+    entry_bytes = _entry_bytes(graph)
     on_demand = graph.schema.on_demand
     edge_bytes = entry_bytes * (not on_demand) + evaluated * graph.index_dtype.itemsize
     if graph.held_book is not None or on_demand:

@@ -64,7 +64,9 @@ class PartSource:
             If the sampler cannot draw from the part's rows.
         """
         graph = opened(self.graph)
-        block = load_checked(graph, self.start, self.stop)
+        sampler = self.packed.sampler
+        whole = sampler.needs_whole_rows
+        block = load_checked(graph, self.start, self.stop, whole=whole)
         labels = np.empty((self.stop - self.start, 0), np.float32)
         if "labels" in graph.schema.tables:
             labels = graph.load_table("labels", self.start, self.stop)
@@ -72,7 +74,7 @@ class PartSource:
             block,
             self.load_features(),
             labels,
-            self.packed.sampler.part_data(block, graph),
+            sampler.part_data(block, graph),
         )
 
     def load_features(self) -> Any:

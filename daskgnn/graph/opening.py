@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
+from daskgnn.graph.databases.schemes import open_source, scheme_of
+from daskgnn.graph.datasets.datasets import is_store
 from daskgnn.graph.graph import Graph
 from daskgnn.graph.sources.check import check_source
 from daskgnn.graph.sources.rows import check_feature_place
@@ -19,24 +21,29 @@ if TYPE_CHECKING:
 def open_graph(
     graph: str | os.PathLike[str] | GraphSource | PartitionedGraph,
     num_parts: int = 1,
-    features: str = "memory",
+    features: str = "auto",
 ) -> Graph:
     """Open a stored graph, or a graph from another source, with any number of parts.
 
     Of a store, only metadata are read, and every chunk is checked to be there with its
-    size. Arrays are read, and their checksums compared, when they are computed.
+    size. Arrays are read, and their checksums compared, when they are computed. Edges
+    and dense features of a database are read when training draws them.
 
     Parameters
     ----------
     graph : str, path, PartitionedGraph or GraphSource
-        The path of a store that ``data.partition(...).save(path)`` has written; what
-        ``data.partition(...)`` returns; or a source of your own.
+        The path of a store that ``data.partition(...).save(path)`` has written, or its
+        address in an object store (``s3://bucket/graph.zarr``, or any that fsspec
+        knows); a database that ``daskgnn load`` has filled, such as
+        "ladybug:cora.lbug"; what ``data.partition(...)`` returns; or a source of your
+        own.
     num_parts : int, default 1
         Number of parts, P: runs of whole clusters, balanced by training nodes and
         edges.
-    features : {"memory", "disk"}, default "memory"
+    features : {"auto", "memory", "disk"}, default "auto"
         Where training reads feature rows: from the workers' memory, or from the store's
-        files when a step needs them. Results are the same.
+        files, or the database, when a step needs them. "auto" is "disk" for a source
+        whose edges are read on demand, and "memory" for others. Results are the same.
 
     Returns
     -------
@@ -58,18 +65,25 @@ def open_graph(
     >>> daskgnn.open_graph(daskgnn.load_dataset("karate").partition(8), num_parts=2)
     Graph('karate', 34 nodes, 156 edges, 34 features, 2 classes, 2 of at most 8 parts)
     """
-    source = _source_of(graph)
+    source = source_of(graph)
     check_source(source)
     source.check()
     return Graph(source, num_parts, check_feature_place(features, source))
 
 
-def _source_of(graph: Any) -> GraphSource:
+def is_stored(place: str | os.PathLike[str]) -> bool:
+    """Return whether a command line's GRAPH is a store or a database."""
+    return scheme_of(place) is not None or is_store(os.fspath(place))
+
+
+def source_of(graph: Any) -> GraphSource:
     """Return the source that is meant."""
     kind = graph if isinstance(graph, type) else type(graph)
     if issubclass(kind, GraphSource):  # of a class `check_source` says what is wrong
         return graph
     if isinstance(graph, str | os.PathLike):
+        if scheme_of(graph):
+            return open_source(os.fspath(graph))
         return ZarrSource(graph)
     if hasattr(graph, "stored_arrays"):
         return MemorySource(graph)

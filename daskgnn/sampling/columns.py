@@ -107,24 +107,6 @@ def check_undivided_rows(
         )
 
 
-def check_whole_rows(
-    graph: Any, what: str, instead: str = "use sampler='neighbor'"
-) -> None:
-    """Refuse a graph whose parts do not hold whole rows in memory: see above.
-
-    Raises
-    ------
-    InputError
-        In one line.
-    """
-    check_undivided_rows(graph, what, instead)
-    if graph.schema.on_demand:
-        raise InputError(
-            f"{what} needs whole rows in memory, and those of graph {graph.name!r} are "
-            f"read on demand: {instead}, or on_demand=False in its schema"
-        )
-
-
 def draw_weights(
     block: AdjacencyBlock, source: Any, sample_by: str | np.ndarray
 ) -> np.ndarray | None:

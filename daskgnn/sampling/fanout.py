@@ -43,7 +43,7 @@ class FanOutSampler(Sampler):
     def __init__(self, fan_out: FanOut, sample_by: str | np.ndarray) -> None:
         self.fan_out = fan_out
         self.sample_by = checked_sample_by(sample_by)
-        self.needs_summaries = self._weighted
+        self.needs_summaries = self.needs_whole_rows = self._weighted
         self.num_layers = self.rounds = fan_out.num_hops
 
     @property

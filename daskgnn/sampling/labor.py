@@ -13,7 +13,7 @@ from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.variaterows import LaborPart, LaborRule, answer_by_variates
 from daskgnn.sampling.columns import (
     check_drawable,
-    check_whole_rows,
+    check_undivided_rows,
     column_names,
     draw_weights,
     named_sample_by,
@@ -113,6 +113,7 @@ class LaborSampler(FanOutSampler):
     ) -> None:
         given = tuple(fan_outs("num_neighbors", num_neighbors))
         super().__init__(FanOut(given), sample_by)
+        self.needs_whole_rows = True
         self.variant = word("labor", "variant", str(variant), VARIANTS)
         self.estimator = word("labor", "estimator", estimator, ESTIMATORS)
         self.iterations = iterations
@@ -127,7 +128,7 @@ class LaborSampler(FanOutSampler):
         InputError
             If it has not.
         """
-        check_whole_rows(graph, "sampler 'labor'")
+        check_undivided_rows(graph, "sampler 'labor'")
         check_drawable(graph, self.sample_by)
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:

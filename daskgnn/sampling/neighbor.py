@@ -12,7 +12,7 @@ from daskgnn.kernels.neighbor import FanOut
 from daskgnn.kernels.sampled import LocalRows, SampledGraph
 from daskgnn.sampling.columns import (
     check_drawable,
-    check_whole_rows,
+    check_undivided_rows,
     draw_weights,
     drawable_of,
     named_sample_by,
@@ -125,7 +125,7 @@ class NeighborSampler(FanOutSampler):
         """
         if self._weighted:
             what = f"sample_by={named_sample_by(self.sample_by)!r}"
-            check_whole_rows(graph, what, "use sample_by='uniform'")
+            check_undivided_rows(graph, what, "use sample_by='uniform'")
             check_drawable(graph, self.sample_by)
 
     def part_data(self, block: AdjacencyBlock, source: Any) -> dict[str, np.ndarray]:

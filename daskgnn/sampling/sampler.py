@@ -115,6 +115,8 @@ class Sampler:
     needs_summaries: bool = True
     """Whether `summarize` is called at all, where it has been overridden: the parts are
     waited for then before anything is sampled."""
+    needs_whole_rows: bool = False
+    """Whether parts are to hold whole rows, even of a source that is read on demand."""
     evaluates: bool = False
     """Whether a model's output is defined by what is sampled, so that evaluation
     samples, too; else it takes all neighbours."""

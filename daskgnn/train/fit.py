@@ -232,6 +232,8 @@ class Fit:
             "loss": sums.loss / sums.seeds,
             "seconds": round(sums.seconds, 6),
             "lr": self._rate(epoch),
+            "seeds": sums.seeds,
+            "worker_bytes": self.loop.executor.memory_used(),
             **sums.traffic(),
         }
         gradients = self.loop.gradients

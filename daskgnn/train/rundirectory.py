@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError, PartitionError, TrainingError
-from daskgnn.graph.datasets.datasets import is_store, resolve
+from daskgnn.graph.datasets.datasets import resolve
 from daskgnn.graph.memory.splitting import split_by_words
-from daskgnn.graph.opening import open_graph
+from daskgnn.graph.opening import is_stored, open_graph
 from daskgnn.paths import is_url
 from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import require_features
@@ -160,7 +160,7 @@ def nothing_left(out: Storage) -> Iterator[None]:
 def find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
     """Return (store or "", name, graph in memory or None)."""
     place = asked["graph"]
-    if is_store(place):
+    if is_stored(place):
         for option in ("method", "num_clusters", "split", "per_class"):
             if asked[option] != RUN[option].default:
                 raise InputError(

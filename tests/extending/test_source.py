@@ -224,10 +224,17 @@ def test_a_part_on_demand_holds_no_entries(file):
     for blocks in run.executor.result(run.deployment.preparation.blocks.keys):
         assert not len(blocks.adjacency.indices)
         assert len(blocks.whole_rows().indices) == blocks.adjacency.indptr[-1]
-    graph = daskgnn.open_graph(PendingSample(file), 2)
-    with pytest.raises(InputError, match="read on demand: use sample_by='uniform'"):
-        trainer(PendingSample(file), sample_by="degree")
-    assert graph.schema.on_demand
+
+
+@pytest.mark.parametrize(
+    "options",
+    mostly_slow([{"sample_by": "degree"}, {"sampler": "labor"}], {"sampler": "labor"}),
+)
+def test_samplers_that_need_whole_rows_hold_them(file, store, options):
+    run = fitted(PendingSample(file), **options)
+    assert run.params_sha256 == fitted(store, **options).params_sha256
+    (blocks, _) = run.executor.result(run.deployment.preparation.blocks.keys)
+    assert len(blocks.adjacency.indices) == blocks.adjacency.indptr[-1]
 
 
 @pytest.mark.parametrize("source", mostly_slow([Rows, PendingSample], PendingSample))

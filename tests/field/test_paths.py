@@ -69,9 +69,6 @@ def test_home_is_home_for_what_is_read(home):
 
 
 ENTRANCES = {
-    "save": KARATE.partition(4).save,
-    "open_graph": daskgnn.open_graph,
-    "validate": daskgnn.validate,
     "read_edge_list": daskgnn.read_edge_list,
     "read_graphml": daskgnn.read_graphml,
     "read_parquet": daskgnn.read_parquet,
@@ -99,10 +96,8 @@ def test_addresses_are_refused_in_one_line(name, kind, home):
 @pytest.mark.parametrize(
     "words",
     [
-        ("partition", "karate", "s3://b/x.zarr"),
+        ("partition", "karate", "s3://b/x.zarr", "--out-of-core"),
         ("partition", "karate", "x.zarr", "--method=s3://b/x.npy"),
-        ("info", "s3://b/x.zarr"),
-        ("train", "s3://b/x.zarr"),
         ("train", "karate", "--data-dir=s3://b", "--config=s3://b/c.yaml"),
     ],
 )

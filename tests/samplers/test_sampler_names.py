@@ -1,13 +1,11 @@
 """Samplers by name: what the command lists, and what is said of wrong texts."""
 
 import inspect
-from types import SimpleNamespace
 
 import pytest
 from training import hub_graph, inside, stored
 
 import daskgnn
-from daskgnn import GraphSchema
 from daskgnn.errors import InputError
 from daskgnn.train.options.samplers import SAMPLERS, make_sampler
 
@@ -55,10 +53,3 @@ def test_samplers_that_need_whole_rows_say_so(tmp_path, text):
     with pytest.raises(InputError, match=f"{text}.* needs .* is a vertex-cut") as said:
         sampler.check(graph)
     assert "\n" not in str(said.value)
-
-
-def test_labor_needs_rows_in_memory():
-    schema = GraphSchema(num_nodes=9, num_edges=9, version="1", on_demand=True)
-    read = SimpleNamespace(held_book=None, schema=schema, name="g")
-    with pytest.raises(InputError, match="those of graph 'g' are read on demand"):
-        make_sampler("labor", [2, 2]).check(read)

@@ -15,9 +15,9 @@ from daskgnn.cli import gnn
 ROOT = Path(__file__).parents[2]
 HEAVY = ("numpy", "torch", "dask", "distributed", "numba", "scipy", "zarr", "pandas")
 HEAVY += ("matplotlib", "fsspec", "yaml", "sparse", "pyarrow", "sklearn")
-COMMANDS = ["chaos", "datasets", "doctor", "evaluate", "generate", "info", "partition"]
-COMMANDS += ["plot", "predict", "report", "runs", "samplers", "scheduler", "train"]
-COMMANDS += ["vision", "worker"]
+COMMANDS = ["chaos", "datasets", "doctor", "evaluate", "export", "generate", "info"]
+COMMANDS += ["load", "partition", "plot", "predict", "report", "runs", "samplers"]
+COMMANDS += ["scheduler", "train", "vision", "worker"]
 CALL = "from click.testing import CliRunner; from daskgnn.cli import gnn; "
 CALL += "result = CliRunner().invoke(gnn, {}, catch_exceptions=False); "
 CALL += "assert result.exit_code == 0 and result.output"

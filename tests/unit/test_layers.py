@@ -19,6 +19,7 @@ FOLDERS = [
     "graph.sources",
     "graph.readers",
     "graph.datasets",
+    "graph.databases",
     "graph",
     "cluster",
     "monitor",

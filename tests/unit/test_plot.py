@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from training import mostly_slow
+from training import inside, invoked, mostly_slow, trainer
 
 from daskgnn import History, InputError
+from daskgnn.plot import draw_runs
 
 
 def write(path: Path, records: list[dict]) -> Path:
@@ -113,3 +114,48 @@ def test_a_directory_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"metrics\.jsonl") as error:
         History.read(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in str(error.value)
+
+
+def test_draws_several_runs_over_time(tmp_path: Path) -> None:
+    """Throughput and memory of those that recorded them, and latency of all."""
+    for name, pace in (("slow", 0.2), ("fast", 0.1), ("old", 0.1)):
+        records = run(3, 4)
+        for record in records:
+            steps = 4 if record["event"] == "epoch" else 1
+            record["seconds"] = steps * pace
+            if steps == 4 and name != "old":
+                record |= {"seeds": 400, "worker_bytes": 3e8}
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "metrics.jsonl", records)
+    runs = {name: History.read(tmp_path / name) for name in ("slow", "fast", "old")}
+    figure = draw_runs({name: (r.steps, r.epochs) for name, r in runs.items()})
+    throughput, memory, latency = map(lines_of, figure.axes[2:])
+    assert throughput == {
+        "slow": pytest.approx([500.0] * 3),
+        "fast": pytest.approx([1000.0] * 3),
+    }
+    assert memory == {"slow": [300.0] * 3, "fast": [300.0] * 3}
+    assert latency["old"] == latency["fast"] == pytest.approx([100.0] * 3)
+    ends = figure.axes[-1].get_lines()[0].get_xdata()
+    assert list(ends) == pytest.approx([0.8, 1.6, 2.4])
+    out = tmp_path / "runs.png"
+    inside("plot", str(tmp_path / "slow"), str(tmp_path / "fast"), f"--out={out}")
+    assert imread(out).ndim == 3
+
+
+def test_plot_names_what_is_no_run(tmp_path: Path) -> None:
+    for words, match in (
+        ([str(tmp_path)], "holds no metrics.jsonl"),
+        ([str(tmp_path), "--out=x.txt"], "ends in .png"),
+        ([str(tmp_path), f"--out={tmp_path}/no/x.png"], "does not exist"),
+    ):
+        done = invoked("plot", *words)
+        assert done.returncode == 2
+        assert match in done.stderr
+
+
+def test_a_run_records_what_is_drawn(path: str, tmp_path: Path) -> None:
+    done = trainer(path, 1, None, out=tmp_path / "run")
+    epoch = done.fit(1).epochs[0]
+    assert epoch["seeds"] == 200
+    assert epoch["worker_bytes"] > 1e7

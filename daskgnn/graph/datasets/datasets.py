@@ -19,7 +19,7 @@ from daskgnn.graph.datasets.planetoid import CHECKSUMS, load_planetoid
 from daskgnn.graph.edges.inputfiles import plain_suffix
 from daskgnn.graph.readers.memory import read_npz
 from daskgnn.graph.readers.open_file import READERS, read_graph
-from daskgnn.paths import given_path
+from daskgnn.paths import given_path, is_store_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,8 +155,11 @@ def load_dataset(
 def is_store(text: str | Path) -> bool:
     """Return whether a command line's GRAPH is the path of a store.
 
-    A directory that holds no Zarr group and is called like a data set is none.
+    A directory that holds no Zarr group and is called like a data set is none. An
+    address is.
     """
+    if is_store_name(text):
+        return True
     path = Path(given_path(text))
     named = str(text).lower() in {info.name.lower() for info in _INFO}
     return path.is_dir() and ((path / "zarr.json").exists() or not named)

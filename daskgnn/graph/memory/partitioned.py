@@ -28,7 +28,7 @@ from daskgnn.partition.quality import (
     feature_row_bytes,
     measure,
 )
-from daskgnn.paths import target_path
+from daskgnn.paths import store_target
 
 if TYPE_CHECKING:
     import os
@@ -180,7 +180,8 @@ class PartitionedGraph:
         Parameters
         ----------
         path : str or path
-            Directory of the store.
+            Directory of the store, or its address in an object store
+            (``s3://bucket/graph.zarr``, or any that fsspec knows).
         overwrite : bool, default False
             Whether to replace a store that exists.
         feature_dtype : {"float32", "float16", "bfloat16"}, default "float32"
@@ -196,7 +197,7 @@ class PartitionedGraph:
         Returns
         -------
         str
-            The absolute path of the store.
+            The absolute path of the store, or its address.
 
         Raises
         ------
@@ -215,7 +216,7 @@ class PartitionedGraph:
         >>> print(daskgnn.validate(path).num_nodes)
         34
         """
-        check_target(target_path(path), overwrite)
+        check_target(store_target(path), overwrite)
         sources, attributes = self.stored_arrays(feature_dtype)
         return write_store(path, sources, attributes, overwrite, temporary, told, fill)
 

@@ -53,17 +53,23 @@ def check_source(source: Any) -> None:
         _try_rows(source, start, stop)
 
 
-def load_checked(source: GraphSource, start: int, stop: int) -> AdjacencyBlock:
+def load_checked(
+    source: GraphSource, start: int, stop: int, *, whole: bool = False
+) -> AdjacencyBlock:
     """Return what a part holds of its rows, checked unless a store vouches for it.
+
+    With `whole`, it holds its edges even if the source is read on demand.
 
     Raises
     ------
     InputError
         If a user's source returns something else, naming it.
     """
-    block = source.load_part(start, stop)
+    on_demand = source.schema.on_demand
+    whole = whole and on_demand
+    block = source.load_rows(start, stop) if whole else source.load_part(start, stop)
     if not isinstance(source, StoredSource):
-        method = "degrees" if source.schema.on_demand else "load_rows"
+        method = "degrees" if on_demand and not whole else "load_rows"
         _check_block(source, block, start, stop, method)
     return block
 

@@ -92,7 +92,7 @@ def check_source_everywhere(client: Any, source: GraphSource) -> None:
     """
     if client is None or source.in_memory:
         return
-    if source.path:
+    if os.path.isabs(source.path):  # others are opened below
         check_path_everywhere(client, source.path)
     answers = client.run(_problem, pack(source), on_error="ignore")
     for address, problem in answers.items():

@@ -11,6 +11,7 @@ from daskgnn.errors import InputError
 from daskgnn.kernels.adjacency import AdjacencyBlock, EntryReader
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
+from daskgnn.paths import is_url
 from daskgnn.seams import is_array, shown
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 16
 """Rows whose weights are summed at once."""
-FEATURES = ("memory", "disk")
-"""Where a run has feature rows."""
+FEATURES = ("auto", "memory", "disk")
+"""Where a run has feature rows: "auto" is on demand where edges are, too."""
 
 
 @dataclass(frozen=True)
@@ -112,20 +113,25 @@ def in_dtype(
 
 
 def check_feature_place(where: str, source: GraphSource) -> str:
-    """Return `where` if features can be left there.
+    """Return where features are, "memory" or "disk", if they can be left there.
 
     Raises
     ------
     InputError
-        If it is no such place, or features are CSR, or in memory.
+        If it is no such place, or features are CSR, in memory, or at an address.
     """
     if where not in FEATURES:
         words = ", ".join(map(repr, FEATURES))
         raise InputError(f"features={where!r}, expected one of {words}")
     schema = source.schema
+    if where == "auto":
+        dense = "features" in schema.tables and not schema.sparse_features
+        return "disk" if schema.on_demand and dense else "memory"
     if where == "memory":
         return where
     lack = "are in this process's memory" if source.in_memory else ""
+    if is_url(source.path) and not schema.on_demand:
+        lack = "are at an address, a request away"
     if schema.sparse_features:
         lack = "are stored as CSR"
     elif "features" not in schema.tables:
@@ -133,7 +139,7 @@ def check_feature_place(where: str, source: GraphSource) -> str:
     if lack:
         raise InputError(
             f"features='disk': those of {source.path or schema.name!r} {lack}, and "
-            "only dense rows elsewhere can be read one by one: leave features='disk' "
+            "only dense rows of files can be read one by one: leave features='disk' "
             "out"
         )
     return where

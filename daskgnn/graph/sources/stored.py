@@ -28,7 +28,7 @@ from daskgnn.graph.store.store import Arrays, Store, open_store, read_stored_row
 from daskgnn.graph.store.writer import ArraySource, chunk_rows
 from daskgnn.kernels.features import RowReader, normalize_rows
 from daskgnn.kernels.half import TABLE_DTYPES
-from daskgnn.paths import absolute_path
+from daskgnn.paths import is_url, store_place
 
 if TYPE_CHECKING:
     import os
@@ -78,8 +78,7 @@ class StoredSource(GraphSource):
         if is_vertex_cut(arrays):
             return read_whole_rows(arrays, start, stop)
         indptr = arrays.read("indptr", start, stop + 1)
-        first, last = int(indptr[0]), int(indptr[-1])
-        entries = partial(arrays.read, start=first, stop=last)
+        entries = partial(arrays.read_entries, start=start, indptr=indptr)
         return stored_block(arrays, start, indptr, entries)
 
     def load_part(self, start: int, stop: int) -> AdjacencyBlock:
@@ -154,11 +153,10 @@ class StoredSource(GraphSource):
         self._require("features_indptr", "features")
         arrays = self.arrays
         indptr = arrays.read("features_indptr", start, stop + 1)
-        first, last = int(indptr[0]), int(indptr[-1])
         return csr_block(
-            indptr - first,
-            arrays.read("features_indices", first, last),
-            arrays.read("features_data", first, last),
+            indptr - indptr[0],
+            arrays.read_entries("features_indices", start, indptr),
+            arrays.read_entries("features_data", start, indptr),
             (stop - start, int(arrays.attributes["num_features"])),
         )
 
@@ -194,7 +192,7 @@ class ZarrSource(StoredSource):
     Parameters
     ----------
     path
-        Of the store.
+        Of the store, or its address.
     checksum
         The store that is expected there, if it matters; the one that is there now.
     """
@@ -202,7 +200,7 @@ class ZarrSource(StoredSource):
     def __init__(
         self, path: str | os.PathLike[str], checksum: str | None = None
     ) -> None:
-        self.path = absolute_path(path)
+        self.path = store_place(path)
         self.checksum = checksum or open_store(self.path).checksum
 
     def __reduce__(self) -> Any:
@@ -229,7 +227,7 @@ class ZarrSource(StoredSource):
 
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
         """Return the rows of some nodes in a table; features of ascending ids."""
-        if table == "features":
+        if table == "features" and not is_url(self.path):
             return read_stored_rows(self.arrays, ids)
         return super().rows(table, ids)
 

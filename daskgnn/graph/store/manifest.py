@@ -78,12 +78,28 @@ def build_manifest(root: str) -> Manifest:
 def check_chunk(root: str, array: str, chunk: str, expected: Sequence[Any]) -> None:
     """Raise `StoreError` unless a chunk file has the size and CRC it was given."""
     try:
-        size, crc = _size_and_crc(os.path.join(root, array, chunk))
+        found = _size_and_crc(os.path.join(root, array, chunk))
     except FileNotFoundError:
-        raise _wrong(array, chunk, f"is missing in {root!r}") from None
+        raise missing(root, array, chunk) from None
     except OSError as error:
         raise _wrong(array, chunk, f"in {root!r} cannot be read ({error})") from error
-    _check_size(root, array, chunk, size, expected[0])
+    compare_chunk(root, array, chunk, found, expected)
+
+
+def check_content(
+    root: str, array: str, chunk: str, content: bytes, expected: Sequence[Any]
+) -> None:
+    """Raise `StoreError` unless the content of a chunk has its size and CRC."""
+    found = len(content), content[-CRC_BYTES:].hex()
+    compare_chunk(root, array, chunk, found, expected)
+
+
+def compare_chunk(
+    root: str, array: str, chunk: str, found: Sequence[Any], expected: Sequence[Any]
+) -> None:
+    """Raise `StoreError` unless a chunk's size and CRC are those expected."""
+    size, crc = found
+    check_size(root, array, chunk, size, expected[0])
     if crc != expected[1]:
         said = f"(checksum {crc}, expected {expected[1]})"
         what = f"in {root!r} is not the one that was saved {said}"
@@ -97,24 +113,33 @@ def check_files(root: str, manifest: Manifest) -> None:
             try:
                 found = os.stat(os.path.join(root, array, chunk)).st_size
             except OSError:
-                raise _wrong(array, chunk, f"is missing in {root!r}") from None
-            _check_size(root, array, chunk, found, size)
+                raise missing(root, array, chunk) from None
+            check_size(root, array, chunk, found, size)
 
 
 def check_metadata(root: str, manifest: Manifest) -> None:
     """Raise `StoreError` unless every array's metadata is as it was saved."""
-    for array, expected in manifest.metadata.items():
+    for array in manifest.metadata:
         try:
             content = Path(root, array, METADATA_FILE).read_bytes()
         except OSError:
-            raise StoreError(
-                f"the metadata of array {array!r} is missing in {root!r}: {REMEDY}"
-            ) from None
-        if digest(content) != expected:
-            raise StoreError(
-                f"the metadata of array {array!r} in {root!r} was changed or damaged: "
-                f"{REMEDY}"
-            )
+            content = None
+        check_array(root, manifest, array, content)
+
+
+def check_array(
+    root: str, manifest: Manifest, array: str, content: bytes | None
+) -> None:
+    """Raise `StoreError` unless metadata of an array, None if missing, are as saved."""
+    if content is None:
+        raise StoreError(
+            f"the metadata of array {array!r} is missing in {root!r}: {REMEDY}"
+        )
+    if digest(content) != manifest.metadata[array]:
+        raise StoreError(
+            f"the metadata of array {array!r} in {root!r} was changed or damaged: "
+            f"{REMEDY}"
+        )
 
 
 def _size_and_crc(file: str) -> tuple[int, str]:
@@ -125,11 +150,16 @@ def _size_and_crc(file: str) -> tuple[int, str]:
     return size, crc.hex()
 
 
-def _check_size(root: str, array: str, chunk: str, found: int, expected: int) -> None:
+def check_size(root: str, array: str, chunk: str, found: int, expected: int) -> None:
     """Raise `StoreError` if a chunk was cut short or grew."""
     if found != expected:
         what = f"in {root!r} has {found} bytes, expected {expected}"
         raise _wrong(array, chunk, what)
+
+
+def missing(root: str, array: str, chunk: str) -> StoreError:
+    """Make the error for a chunk that is not there."""
+    return _wrong(array, chunk, f"is missing in {root!r}")
 
 
 def _wrong(array: str, chunk: str, what: str) -> StoreError:

@@ -27,7 +27,7 @@ from daskgnn.graph.store.manifest import (
 from daskgnn.graph.store.writer import FORMAT, FORMAT_VERSION
 from daskgnn.kernels.preads import read_rows
 from daskgnn.partition.book import Clusters
-from daskgnn.paths import absolute_path
+from daskgnn.paths import is_url, store_place
 
 
 class Arrays(ABC):
@@ -40,6 +40,18 @@ class Arrays(ABC):
     @abstractmethod
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start`` to ``stop - 1`` of an array, whole if not given."""
+
+    def read_entries(self, name: str, start: int, indptr: np.ndarray) -> np.ndarray:
+        """Return the entries of adjacent rows of an array.
+
+        Parameters
+        ----------
+        start
+            The first row.
+        indptr
+            int64 [m + 1], where these rows and the one after them begin.
+        """
+        return self.read(name, int(indptr[0]), int(indptr[-1]))
 
     @property
     @abstractmethod
@@ -96,6 +108,8 @@ class Store(Arrays):
         self.check_chunks(name, start, stop)
         try:
             return np.asarray(array[start:stop])
+        except StoreError:
+            raise
         except Exception as error:
             raise self._damage(name, start, stop, error) from error
 
@@ -157,46 +171,80 @@ def open_store(path: str | os.PathLike[str], checksum: str | None = None) -> Sto
     StoreError
         If there is no store, one of a newer format, a damaged one or another one.
     """
-    absolute = absolute_path(path)
+    absolute = store_place(path)
+    if is_url(absolute):
+        from daskgnn.graph.store.remote import open_remote
+
+        return open_remote(absolute, checksum)
     try:
         root = Path(absolute, METADATA_FILE).read_bytes()
     except OSError:
-        raise StoreError(_no_store(absolute)) from None
+        raise StoreError(no_store(absolute, _lack(absolute))) from None
     store = _open(absolute, root)
-    if checksum is not None and store.checksum != checksum:
-        raise StoreError(
-            f"the store {absolute!r} was replaced since it was opened: "
-            "open it again with open_graph"
-        )
+    check_same(store, checksum)
     return store
 
 
-def _no_store(path: str) -> str:
-    """Say what is wrong with a path that holds no store."""
-    if not os.path.lexists(path):
-        what = "does not exist"
-    elif not os.path.isdir(path):
-        what = "is a file"
-    else:
-        what = f"holds no {METADATA_FILE!r}"
+def check_same(store: Store, checksum: str | None) -> None:
+    """Raise `StoreError` if a store is not the one that was expected, if any was."""
+    if checksum is not None and store.checksum != checksum:
+        raise StoreError(
+            f"the store {store.path!r} was replaced since it was opened: "
+            "open it again with open_graph"
+        )
+
+
+def no_store(path: str, lack: str) -> str:
+    """Say what is wrong with a place that holds no store."""
     return (
-        f"{path!r} is not a stored graph: it {what}; "
+        f"{path!r} is not a stored graph: {lack}; "
         "write one with graph.partition(...).save(path)"
     )
+
+
+def _lack(path: str) -> str:
+    """Say what is at a path where no store is."""
+    if not os.path.lexists(path):
+        return "it does not exist"
+    if not os.path.isdir(path):
+        return "it is a file"
+    return f"it holds no {METADATA_FILE!r}"
 
 
 @lru_cache(maxsize=16)
 def _open(path: str, root: bytes) -> Store:
     """Open a store by the content of its root metadata."""
+    attributes, manifest = described(path, root)
+    check_metadata(path, manifest)
+    files = LocalStore(path, read_only=True)
+    return Store(path, attributes, manifest, open_arrays(path, files, manifest))
+
+
+def described(path: str, root: bytes) -> tuple[dict[str, Any], Manifest]:
+    """Return what the root metadata of a store say: attributes, and the manifest.
+
+    Raises
+    ------
+    StoreError
+        If they are damaged, or not a graph's.
+    """
     attributes = _root_attributes(path, root)
     if "manifest" not in attributes:
         raise StoreError(f"{METADATA_FILE!r} in {path!r} has no manifest: {REMEDY}")
-    manifest = Manifest(**attributes["manifest"])
-    check_metadata(path, manifest)
-    group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
+    return attributes, Manifest(**attributes["manifest"])
+
+
+def open_arrays(path: str, files: Any, manifest: Manifest) -> dict[str, zarr.Array]:
+    """Open the arrays in a `zarr.abc.store.Store` by their names.
+
+    Raises
+    ------
+    StoreError
+        If Zarr cannot read their metadata.
+    """
+    group = zarr.open_group(files, mode="r", zarr_format=3)
     members = {name: _member(path, group, name) for name in manifest.metadata}
-    arrays = {name: a for name, a in members.items() if isinstance(a, zarr.Array)}
-    return Store(path, attributes, manifest, arrays)
+    return {name: a for name, a in members.items() if isinstance(a, zarr.Array)}
 
 
 def _member(path: str, group: zarr.Group, name: str) -> Any:

@@ -17,7 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.store.manifest import METADATA_FILE, build_manifest, document_digest
-from daskgnn.paths import absolute_path, target_path
+from daskgnn.paths import absolute_path, is_url, store_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ def write_store(
     told: Callable[[int], Any] = int,
     fill: Fill | None = None,
 ) -> str:
-    """Write arrays and attributes as a store at `path`.
+    """Write arrays and attributes as a store at `path`, which may be an address.
 
     Everything goes to a temporary sibling directory, is flushed to the disk and
     renamed, so that no reader ever meets half a store.
@@ -81,7 +81,15 @@ def write_store(
         If something is at `path` (and `overwrite` is off, or it is no store of
         this library), or it cannot be written.
     """
-    target = target_path(path)
+    target = store_target(path)
+    if is_url(target):
+        from daskgnn.graph.store.remote import write_remote
+
+        def write(folder: str, overwrite: bool) -> str:
+            how = attributes, overwrite, temporary, told, fill
+            return write_store(folder, sources, *how)
+
+        return write_remote(target, overwrite, write)
     check_target(target, overwrite)
     if temporary is None:
         temporary = _beside(target, "tmp")
@@ -111,6 +119,11 @@ def _beside(target: str, suffix: str) -> str:
 
 def check_target(target: str, overwrite: bool) -> None:
     """Raise `StoreError` unless a store may be written at `target`."""
+    if is_url(target):
+        from daskgnn.graph.store.remote import check_remote_target
+
+        check_remote_target(target, overwrite)
+        return
     if not os.path.lexists(target):
         return
     if not overwrite:

@@ -124,8 +124,9 @@ class RunOptions(PlainOptions, total=False):
     per_class: Annotated[int | None, Option(least=1, metavar="N")]
     """Draw N training nodes of each class; validate with half of the others, test with
     the rest."""
-    features: Annotated[Literal["memory", "disk"], Option("memory")]
-    """Keep feature rows in the workers' memory, or read them from the store."""
+    features: Annotated[Literal["auto", "memory", "disk"], Option("auto")]
+    """Keep feature rows in the workers' memory, or read them from the store when they
+    are drawn; auto: read them from a database."""
     model: Annotated[
         Literal["sage", "gcn", "gat"], Option("sage", group=MODEL, fact="model")
     ]

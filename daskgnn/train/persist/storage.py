@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from daskgnn.errors import InputError
-from daskgnn.paths import absolute_path, target_path, url_of
+from daskgnn.paths import absolute_path, check_no_password, target_path, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,6 +155,7 @@ class ObjectStorage(Storage):
     def __init__(self, url: str, filesystem: Any = None) -> None:
         import fsspec
 
+        check_no_password(url)
         self.place = url.rstrip("/")
         try:
             found, root = fsspec.core.url_to_fs(self.place)

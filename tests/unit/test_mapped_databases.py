@@ -1,0 +1,146 @@
+"""A database that somebody else has filled, by a mapping."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from training import hub_graph, hub_weights, mostly_slow, small_sage
+
+import daskgnn
+from daskgnn.errors import DaskGNNError, InputError, StoreError
+
+ladybug = pytest.importorskip("ladybug")
+
+LABEL = "A paper; MATCH (n) DELETE n"
+MAPPING = {
+    "database": "ladybug:own.lbug",
+    "nodes": LABEL,
+    "edges": ["CITES"],
+    "features": "x",
+    "label": "venue",
+    "split": "fold",
+    "weight": "w",
+    "num_clusters": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return hub_graph(edge_weight=hub_weights())
+
+
+def fill(path, data, features=None):
+    """Fill a database as its owner would, in an order of its own."""
+    database = ladybug.Database(str(path), max_db_size=1 << 30)
+    session = ladybug.Connection(database)
+    session.execute(
+        f"CREATE NODE TABLE `{LABEL}`(num INT64, x FLOAT[], fold STRING, "
+        "venue STRING, PRIMARY KEY(num))"
+    )
+    session.execute(f"CREATE REL TABLE CITES(FROM `{LABEL}` TO `{LABEL}`, w DOUBLE)")
+    order = np.random.default_rng(0).permutation(data.num_nodes)
+    keys = 3 * np.arange(data.num_nodes) + 1
+    fold = np.full(data.num_nodes, None, object)
+    for name, ids in data.splits.items():
+        fold[ids] = name
+    rows = data.features.tolist() if features is None else features
+    nodes = {
+        "num": keys[order],
+        "x": pa.array([rows[i] for i in order], pa.list_(pa.float32())),
+        "fold": pa.array(fold[order], pa.string()),
+        "venue": [f"venue '{label}'" for label in data.labels[order]],
+    }
+    session.execute(f"COPY `{LABEL}` FROM $rows", {"rows": pa.table(nodes)})
+    row = np.repeat(np.arange(data.num_nodes), np.diff(data.indptr))
+    once = row < data.indices
+    edges = {
+        "source": keys[row[once]],
+        "target": keys[data.indices[once]],
+        "w": data.edge_weight[once].astype(float),
+    }
+    session.execute("COPY CITES FROM $rows", {"rows": pa.table(edges)})
+    session.execute("CHECKPOINT")
+    session.close()
+    database.close()
+
+
+def mapped(folder, **changed):
+    """Write a mapping and return its place."""
+    said = {k: v for k, v in {**MAPPING, **changed}.items() if v is not None}
+    (folder / "own.yaml").write_text(yaml.safe_dump(said))
+    return f"mapped:{folder}/own.yaml"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("own")
+    fill(folder / "own.lbug", data)
+    return folder
+
+
+def fitted(place, **options):
+    graph = daskgnn.open_graph(place, 2)
+    given = {"num_neighbors": [4, 3], "batch_size": 48, **options}
+    run = daskgnn.Trainer(small_sage(graph), graph, **given)
+    run.fit(1)
+    return run.params_sha256, run.evaluate("test")
+
+
+@pytest.mark.parametrize("method", mostly_slow(["hash", "range", "metis"], "hash"))
+@pytest.mark.parametrize(
+    "sample_by", mostly_slow(["uniform", "edge_weight"], "uniform")
+)
+def test_parameters_are_those_of_the_graph_in_memory(folder, data, method, sample_by):
+    found = fitted(mapped(folder, method=method), sample_by=sample_by)
+    assert found == fitted(data.partition(16, method=method), sample_by=sample_by)
+
+
+def test_the_side_file_is_made_once_and_again_if_the_database_changes(
+    folder, data, tmp_path
+):
+    fill(tmp_path / "own.lbug", data)
+    place = mapped(tmp_path)
+    source = daskgnn.open_graph(place).source
+    side = tmp_path / "own.yaml.npz"
+    written = side.stat().st_mtime_ns
+    assert daskgnn.open_graph(place).class_names[0] == "venue '0'"
+    assert side.stat().st_mtime_ns == written
+    (tmp_path / "own.lbug").unlink()
+    fill(tmp_path / "own.lbug", hub_graph(300, edge_weight=hub_weights(300)))
+    other = daskgnn.open_graph(mapped(tmp_path, name="other"))
+    assert other.num_nodes == 300
+    assert source.schema.num_nodes == 400  # what is open stays open
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"nodes": "Author"}, f"has no label 'Author', it has '{LABEL}'"),
+        ({"edges": "WROTE"}, "has no relationship type 'WROTE', it has 'CITES'"),
+        ({"label": "topic"}, "'topic', it has 'num', 'x'"),
+        ({"features": "x`) DELETE n //"}, "has no property of"),
+        ({"colour": "red"}, "'colour' is unknown, expected one of database"),
+        ({"nodes": None}, "'nodes' is missing"),
+        ({"directed": "no"}, "directed is 'no', expected bool"),
+        ({"database": "duckdb:own.lbug"}, "is no database that a mapping can be of"),
+        ({"method": "metiss"}, "unknown partition method 'metiss'"),
+    ],
+)
+def test_wrong_mappings_get_one_line(folder, changed, said):
+    with pytest.raises(InputError) as caught:
+        daskgnn.open_graph(mapped(folder, **changed))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_features_of_unequal_length_name_the_node(tmp_path, data):
+    rows = data.features.tolist()
+    rows[7] = rows[7][:5]
+    fill(tmp_path / "own.lbug", data, rows)
+    with pytest.raises(DaskGNNError, match="'x' of node 22 has length 5, expected 12"):
+        daskgnn.open_graph(mapped(tmp_path))
+
+
+def test_a_missing_database_is_named(tmp_path):
+    with pytest.raises(StoreError, match="there is no file"):
+        daskgnn.open_graph(mapped(tmp_path))
