@@ -81,7 +81,7 @@ def test_the_page_moves_and_shows_a_lost_worker(watched, killable, theme, tmp_pa
         assert (background == "rgb(255, 255, 255)") == (theme == "light")
         pid = next(iter(killable.run(os.getpid).values()))
         os.kill(pid, signal.SIGKILL)
-        wait_for(browser, f"{column('events', 'kind')}.includes('lost')", seconds=5)
+        wait_for(browser, f"{column('events', 'kind')}.includes('lost')")
         wait_for(browser, f"{column('events', 'kind')}.includes('recovered')")
         picture = tmp_path / "page.png"
         assert browser.save_screenshot(str(picture))
