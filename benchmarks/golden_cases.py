@@ -102,6 +102,7 @@ SAMPLING = (
         graph="hubs",
         method="hdrf",
         num_parts=4,
+        epochs=4,  # the loss of a worker is to be noticed before the end
         places=_places("0", "2 tasks", "2 window", "2 window kill"),
     ),
     Case("dbh", graph="hubs", method="dbh"),

@@ -39,7 +39,7 @@ class Members:
         self.loop, self.here = loop, threading.local()
         patch.setattr(
             "daskgnn.dataflow.steps.gang.get_worker",
-            lambda: SimpleNamespace(plugins={PLUGIN: self.here.plugin}),
+            lambda: SimpleNamespace(plugins={PLUGIN: self.here.plugin}, address=""),
         )
 
     def run(

@@ -38,8 +38,9 @@ _QUIET_SECONDS = 10.0
 def load(graph: str, target: str, no_links: bool, force: bool, **options: Any) -> None:
     """Load GRAPH into the database TARGET, from which it can be trained.
 
-    TARGET is ladybug:FILE, kuzu:FILE or duckdb:FILE. A store keeps its order; any other
-    graph is partitioned first. What was interrupted is continued by the same command.
+    TARGET is ladybug:FILE, kuzu:FILE, duckdb:FILE or bolt://HOST/DB. A store keeps its
+    order; any other graph is partitioned first. If loading is interrupted, the same
+    command continues it.
     """
     from daskgnn.graph.copying import copy_graph
     from daskgnn.graph.databases.schemes import check_database

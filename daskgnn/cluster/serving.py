@@ -92,7 +92,7 @@ def parsed(kind: str, words: Sequence[str]) -> dict[str, Any]:
         if name.startswith("--") and name not in known:
             near = get_close_matches(name, known, n=1)
             instead = f"did you mean {near[0]}? " if near else ""
-            raise InputError(f"no option {name}: {instead}(see dask {kind} --help)")
+            raise InputError(f"no option {name}: {instead}see the help of dask {kind}")
     return dict(command.make_context(f"dask {kind}", list(words)).params)
 
 

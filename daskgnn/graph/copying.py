@@ -36,8 +36,8 @@ def copy_graph(
     """Copy a graph to a store or into a database, a piece at a time.
 
     Order, clusters, splits and features are kept, so that training gives the same
-    parameters from either. What was written is read again and compared. Loading into a
-    database that was interrupted is continued by the same call.
+    parameters from either. What was written is read again and compared. If loading into
+    a database is interrupted, the same call continues it.
 
     Parameters
     ----------

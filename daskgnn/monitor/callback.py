@@ -179,11 +179,11 @@ class Watchers:
     def __init__(self, *watchers: Any) -> None:
         self.watchers = list(watchers)
 
-    def _tell(self, hook: str, *record: Record) -> None:
+    def _tell(self, hook: str, record: Record) -> None:
         for watcher in self.watchers:
             call = getattr(watcher, hook, None)
             if call is not None:
-                call(*record)
+                call(record)
 
     def started(self, info: Record) -> None:
         """Tell that training begins."""
@@ -211,7 +211,9 @@ class Watchers:
 
     def close(self) -> None:
         """Tell that the fit is over, well or not."""
-        self._tell("close")
+        for watcher in self.watchers:
+            if hasattr(type(watcher), "close"):
+                watcher.close()
 
 
 def check_callbacks(name: str, value: Iterable[Any]) -> list[Any]:

@@ -120,7 +120,7 @@ def plot_schedule(spans: Sequence[Span], out: str | Path, name: str = "") -> Pat
     spans : sequence of Span
         `Pipeline.spans`.
     out : str or Path
-        What its name ends in says which kind of picture.
+        The file; its suffix says the format of the picture.
     name : str
         What to call it in the title.
 

@@ -43,56 +43,59 @@ if TYPE_CHECKING:
 class Pipeline(PipelineResults):
     """A model cut into stages, which Dask workers train in a pipeline.
 
-    A batch is cut into micro-batches. While one worker has the first layers compute one
-    of them, the next worker has the following layers compute the one before. The result
-    is that of the model trained in this process with the same micro-batches, bit for
-    bit: whatever the schedule, the form and the number of workers.
+    A batch is cut into micro-batches. While one worker computes the first layers for
+    one of them, the next worker computes the following layers for the one before. The
+    result is identical, bit for bit, to that of the model trained in this process with
+    the same micro-batches, for any schedule, form and number of workers.
 
     Parameters
     ----------
     module : torch.nn.Module
         A `torch.nn.Sequential`; or a module with ``num_layers`` and ``layer(i, x)``; or
-        any other, with `cut_at`. It is left as it is.
+        any other, with `cut_at`. It is copied, not changed.
     loss : callable
         ``loss(output, target)``, a mean over rows.
     stages : int, optional
         How many stages to cut the model into; 1 by default.
     device_map : dict, optional
-        Instead: the device of each layer, as ``{"layer.0": 0, "layer.1": 1}``. Devices
-        are workers, numbered from 0.
+        Instead of `stages`: the device of each layer, as in
+        ``{"layer.0": 0, "layer.1": 1}``. Devices are workers, numbered from 0.
     balance : {"parameters", "time"}, default "parameters"
-        What stages are to have equally much of. "time" measures each layer at the first
-        batch.
+        What all stages should have about the same amount of. "time" measures each layer
+        on the first batch.
     cut_at : sequence of str
-        Names of modules that layers begin with, where the module is no `Sequential`.
+        Names of the modules that layers begin with, if the model is no `Sequential`.
     micro_batches : int, default 1
-        Of each copy. Rows that are left over go to the first ones.
+        Number of micro-batches of each copy. If rows are left over, the first
+        micro-batches get them.
     schedule : {"1f1b", "gpipe", "interleaved", "zero-bubble"}
-        See ``docs/pipelines.md``.
+        Order of the forward and backward passes: see ``docs/pipelines.md``.
     copies : int, default 1
         Copies of the model, which train on other micro-batches of the same batch.
     optimizer : str or callable, default "adam"
-        A name from `torch.optim`, or a function of a list of parameters. Each layer has
-        one of its own.
+        A name from `torch.optim`, or a function that takes a list of parameters and
+        returns an optimizer. Each layer has its own optimizer.
     lr, weight_decay : float
+        Learning rate and weight decay, if `optimizer` is a name.
     seed : int, default 0
-        Of what layers draw in training.
+        Seed of what layers draw in training, such as dropout.
     form : {"auto", "workers", "operations"}
-        One task a worker and step, or one task an operation. "auto" is the first.
+        One task per worker and step ("workers", which "auto" means), or one task per
+        operation.
     recompute : bool, default False
-        Whether stages keep the input of a micro-batch alone and compute activations
+        Whether stages keep only the input of a micro-batch and compute activations
         again for the backward pass.
     boundary : {"float32", "bf16"}
-        What goes between stages.
+        Type that activations and their gradients are rounded to between stages.
     threads : int, default 1
-        Of an operation.
+        Threads that compute an operation.
     client : distributed.Client, "auto" or None
         None trains in this process; "auto" takes the current client, if there is one.
 
     Raises
     ------
     InputError, ModelError
-        In one line, if the model cannot be cut so.
+        If the model cannot be cut in this way.
 
     Examples
     --------

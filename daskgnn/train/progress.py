@@ -213,9 +213,8 @@ def closing(progress: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        close = getattr(progress, "close", None)
-        if close is not None:
-            close()
+        if hasattr(type(progress), "close"):
+            progress.close()
 
 
 def plan(info: Record) -> str:

@@ -20,12 +20,12 @@ _TAIL = 65536
 
 
 def list_runs(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return a row for each run that lies in a folder, the newest first.
+    """Return a row for each run in a folder, the newest first.
 
     Parameters
     ----------
     folder : str or path
-        Whose directories are looked at, those directly in it.
+        Only the directories directly in it are looked at.
 
     Returns
     -------

@@ -142,7 +142,7 @@ def test_each_flag_has_one_meaning():
                 and parameter.opts[0] == "--features"
             ):
                 meanings[command.name] = tuple(parameter.type.choices)
-    assert meanings == dict.fromkeys(("train", "info"), ("memory", "disk"))
+    assert meanings == dict.fromkeys(("train", "info"), ("auto", "memory", "disk"))
 
 
 def test_the_learning_rate_has_a_scheduler_of_its_own_name():

@@ -13,7 +13,6 @@ from packaging.utils import canonicalize_name
 from training import ROOT
 
 UNIMPORTED = {
-    "bokeh": "Dask's dashboard",
     "ogb": "its tables are read as files",
 }
 """Declared, but imported by others or not at all."""

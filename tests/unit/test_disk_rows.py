@@ -90,7 +90,8 @@ def test_only_dense_rows_stay_on_the_disk(tmp_path):
     make_graph(features=None).partition(4).save(tmp_path / "none.zarr")
     with pytest.raises(InputError, match="are missing"):
         daskgnn.open_graph(tmp_path / "none.zarr", 2, features="disk")
-    with pytest.raises(InputError, match="features='tape', expected one of 'memory'"):
+    told = "features='tape', expected one of 'auto', 'memory'"
+    with pytest.raises(InputError, match=told):
         daskgnn.open_graph(tmp_path / "none.zarr", 2, features="tape")
 
 

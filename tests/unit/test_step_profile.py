@@ -22,6 +22,7 @@ from daskgnn.errors import InputError
 from daskgnn.kernels.batch import PreparedWindow
 from daskgnn.kernels.seeds import SeedPlan
 from daskgnn.kernels.targets import Targets
+from daskgnn.kernels.traffic import Traffic
 from daskgnn.train.plan import Position, some_windows
 from daskgnn.train.profile.stepprofile import StepProfile
 from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
@@ -278,7 +279,7 @@ def slow(*values):
 
 
 def last(value):
-    return PreparedWindow((value,), None)
+    return PreparedWindow((value,), Traffic.none(1))
 
 
 def test_timed_tasks_give_the_same_and_count_each_time_once():

@@ -237,14 +237,14 @@ def run_member(
     mine = replace(steps, programs=programs, batches=batches)
     outcome = run_among_peers(gang, me, lambda exchange: run_in_order(mine, exchange))
     if outcome is not None:
-        _count(outcome, me, len(batches))
+        _count(outcome, len(batches) * len(steps.options))
     return outcome
 
 
-def _count(outcome: Outcome, me: int, parts: int) -> None:
+def _count(outcome: Outcome, gradients: int) -> None:
     """Count what this worker has done, for its metrics."""
     address = get_worker().address
-    count("gradients", amount=parts * len(outcome.state.reports))
+    count("gradients", amount=gradients)
     for report in outcome.reports:
         if report.address == address:
             count("sent_gradient_bytes", amount=report.sent_bytes)

@@ -69,7 +69,7 @@ def load_arrays(
     if is_vertex_cut(arrays):
         raise InputError(
             "a vertex-cut cannot be loaded into a database, which has whole rows: "
-            "partition the graph with another method, as --method metis"
+            "partition the graph with another method, as method='metis'"
         )
     loading = _Loading(arrays, database, links)
     loading.begin()

@@ -99,7 +99,7 @@ class RunOptions(PlainOptions, total=False):
     graph: Annotated[
         str, Option(group=GRAPH, flag=False, shown="required", fact="graph_hash")
     ]
-    """A data set's name, or the path of a graph file or a store."""
+    """A data set's name, the path of a graph file or a store, or a database."""
     data_dir: Annotated[str | None, Option(kind="path", shown="$DASKGNN_DATA_DIR")]
     """Folder where data sets are looked for before a download."""
     num_parts: Annotated[
@@ -125,8 +125,8 @@ class RunOptions(PlainOptions, total=False):
     """Draw N training nodes of each class; validate with half of the others, test with
     the rest."""
     features: Annotated[Literal["auto", "memory", "disk"], Option("auto")]
-    """Keep feature rows in the workers' memory, or read them from the store when they
-    are drawn; auto: read them from a database."""
+    """Keep feature rows in the workers' memory, or read them when they are needed; auto
+    means disk for dense features of a database, otherwise memory."""
     model: Annotated[
         Literal["sage", "gcn", "gat"], Option("sage", group=MODEL, fact="model")
     ]

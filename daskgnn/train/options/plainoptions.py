@@ -64,7 +64,7 @@ class PlainOptions(TypedDict, total=False):
     they are.
 
     None decides by the graph alone: see docs/data.md. Results are equal up to rounding.
-    A model of one's own is given `daskgnn.nn.SparseRows`.
+    A model of your own is given `daskgnn.nn.SparseRows`.
     """
     num_neighbors: Annotated[
         Sequence[int] | None,
@@ -177,10 +177,10 @@ class PlainOptions(TypedDict, total=False):
     at most so many, by default 8.
     """
     ramp_steps: Annotated[int, Option(100, least=0, fact="gradients", before=0)]
-    """First steps, in which gradients are neither late nor, at once, sparse.
+    """Number of first steps in which gradients are not late and turn sparse gradually.
 
-    A model that is far from where it is going is hurt most by gradients that are late
-    or incomplete. In these steps no gradient is late, and the share that ``topk`` sends
+    Late or incomplete gradients hurt a model most while it is far from where it is
+    going. In these steps no gradient is late, and the share that ``topk`` sends
     falls by the same factor in each (Lin et al., "Deep Gradient Compression", ICLR
     2018). Where ``topk`` sends few entries, only these are updated. Other gradients are
     not affected. 0: none of this, nor what "auto" means for late gradients.
@@ -292,8 +292,8 @@ class PlainOptions(TypedDict, total=False):
     ]
     """Serve Prometheus metrics of the run at this port of this machine.
 
-    For runs without a cluster; on one, they are at the dashboard's /metrics, too. The
-    next free port is taken where it is in use.
+    For runs without a cluster; on one, they are at the dashboard's /metrics, too. If
+    the port is in use, the next free one is taken.
     """
     track: Annotated[
         str | Sequence[str] | None,

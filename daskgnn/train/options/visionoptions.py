@@ -27,10 +27,10 @@ class VisionOptions(TypedDict, total=False):
     of the seed, the epoch and the image, so results do not depend on workers.
     """
     validation: Annotated[float, Option(0.1, least=0, below=1)]
-    """Share of the training images that are held out, where a set has no validation
+    """Share of the training images that are held out if a set has no validation
     images."""
     damaged: Annotated[Literal["refuse", "skip"], Option("refuse")]
-    """What is done about image files that cannot be read: stop, or leave them out.
+    """What to do about image files that cannot be read: stop, or leave them out.
 
     "skip" reads all files before the first step.
     """
@@ -126,7 +126,11 @@ _OF_GRAPHS: dict[str, dict[str, Any]] = {
     "seed": {
         "help": "Seed of weights, shuffling, augmentation and dropout.",
     },
-    "workers": {"none": "", "shown": "as many as stages of all copies, 8 at most"},
+    "workers": {
+        "none": "",
+        "help": "Start a local cluster of N workers; 0 = no cluster.",
+        "shown": "as many as stages of all copies, 8 at most",
+    },
     "memory_limit": {},
     "scheduler": {},
     "tls": {},

@@ -184,7 +184,7 @@ class ArrayPixels(Pixels):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with a label each, and which of them are for what.
+    """Labelled images, and the splits that they belong to.
 
     Raises
     ------
