@@ -66,7 +66,7 @@ class PixelHead(torch.nn.Module):
 
 
 class PixelViG(ImageModel):
-    """The model of a published pipeline: each pixel is a node, linked to its neighbours.
+    """Model of a published pipeline: each pixel is a node, linked to its neighbours.
 
     Its graph is the same for all images and its nodes are as wide as a pixel, 3 for
     CIFAR-10. It is here for comparisons of pipelines; `ViG` is the model for images.
