@@ -140,7 +140,7 @@ def measure_cluster(work: Workload, path: str, epochs: int) -> list[dict[str, An
     """
     rows: list[dict[str, Any]] = []
     batches = test_batches(path)
-    texts = {"neighbor": FAN_OUT, f"cluster:clusters={CLUSTERS[work.name] // 64}": None}
+    texts = {"neighbor": FAN_OUT, f"cluster:clusters={CLUSTERS[work.name] // 16}": None}
     with own_cluster(PARTS) as client:
         for text, fan_out in texts.items():
             run = trainer_of(
