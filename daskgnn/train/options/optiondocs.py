@@ -30,8 +30,11 @@ Python you make the graph, the model and the client yourself; or only the traine
 the trainer with the same values for them; the others may be changed.
 `daskgnn train --resume` needs no options: it reads all of them from the run, and takes
 its graph as it was stored, so options such as `num_clusters`, `method` or `split` have
-no effect any more. It accepts only `epochs`, `patience`, and, under *Cluster*, all but
-`standby` and `adapt`.
+no effect any more. Of these options it accepts only `epochs`, `patience`, `data_dir`
+and, under *Cluster*, all but `standby` and `adapt`.
+
+`daskgnn train --help` also lists options that only say how the command behaves, such as
+`--profile`, `--log-format` and `--reconnect-timeout`. They are not on this page.
 
 The options under *Gradients* are explained in [combining gradients](gradients.md).
 Those of `daskgnn vision train` are [below](#vision).

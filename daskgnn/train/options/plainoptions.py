@@ -74,8 +74,9 @@ class PlainOptions(TypedDict, total=False):
     ]
     """Neighbours sampled at each hop, hop 1 first; -1 = all.
 
-    A number between 0 and 1 is a share of each node's neighbours. Of the default,
-    `daskgnn train` takes as many numbers as the model has layers; a `Trainer` has none.
+    A number between 0 and 1 is a share of each node's neighbours. The default is that
+    of `daskgnn train`, which takes as many of its numbers as the model has layers; a
+    `Trainer` has no default.
     """
     sample_by: Annotated[
         Literal["uniform", "edge_weight", "degree"], Option("uniform", fact=True)
@@ -179,11 +180,12 @@ class PlainOptions(TypedDict, total=False):
     ramp_steps: Annotated[int, Option(100, least=0, fact="gradients", before=0)]
     """Number of first steps in which gradients are not late and turn sparse gradually.
 
-    Late or incomplete gradients hurt a model most while it is far from where it is
-    going. In these steps no gradient is late, and the share that ``topk`` sends
-    falls by the same factor in each (Lin et al., "Deep Gradient Compression", ICLR
-    2018). Where ``topk`` sends few entries, only these are updated. Other gradients are
-    not affected. 0: none of this, nor what "auto" means for late gradients.
+    Late or incomplete gradients hurt a model most when it has just been initialised. In
+    these steps no gradient is late, and the share that ``topk`` sends falls by the same
+    factor in each (Lin et al., "Deep Gradient Compression", ICLR 2018). Once that share
+    is below one half, only the entries that are sent are updated. Only "async",
+    "server" and ``topk`` are affected. 0 turns all of this off; `compensation="auto"`
+    then means "none".
     """
     compensation: Annotated[
         Literal["auto", "none", "linear", "inverse", "adaptive", "dc-asgd"],
@@ -252,7 +254,7 @@ class PlainOptions(TypedDict, total=False):
 
     "static" keeps rows of the part's halo (direct neighbours of its nodes), those that
     are expected to be needed most often, chosen before the first step. "lru" keeps the
-    rows of other parts that were used last.
+    rows of other parts that were used most recently.
     """
     standby: Annotated[int, Option(0, group=CLUSTER, least=0, metavar="N")]
     """Spare workers that replace a lost one at once.
@@ -292,8 +294,8 @@ class PlainOptions(TypedDict, total=False):
     ]
     """Serve Prometheus metrics of the run at this port of this machine.
 
-    For runs without a cluster; on one, they are at the dashboard's /metrics, too. If
-    the port is in use, the next free one is taken.
+    This is for runs without a cluster; on a cluster, /metrics of the dashboard has them
+    without this option. If the port is in use, the next free one is taken.
     """
     track: Annotated[
         str | Sequence[str] | None,

@@ -17,7 +17,7 @@ class VisionOptions(TypedDict, total=False):
     data: Annotated[str, Option(group=IMAGES, flag=False)]
     """A set's name (digits, fashion-mnist, cifar10), or the path of a folder."""
     image_size: Annotated[int | None, Option(least=1, shown="224")]
-    """Rows and columns that images of a folder of image files are read with."""
+    """Height and width in pixels that a folder's image files are scaled and cut to."""
     augment: Annotated[
         str | None, Option(metavar="CHANGES", shown="the set's recipe, or none")
     ]
@@ -50,13 +50,15 @@ class VisionOptions(TypedDict, total=False):
     ]
     """The model: isotropic (vig) or pyramid (pvig) of Han et al. (2022)."""
     channels: Annotated[int | None, Option(least=4, shown="the model's")]
-    """Width of a node of an isotropic model."""
+    """Channels of a node of an isotropic model."""
     depth: Annotated[int | None, Option(least=1, shown="the model's")]
     """Number of blocks of an isotropic model."""
     k: Annotated[int | None, Option(least=1, shown="the model's")]
     """Nearest neighbours of a node, in the first block."""
-    stride: Annotated[int | None, Option(least=1, shown="such that 7 x 7 nodes stay")]
-    """Pixels each way for a node of an isotropic model, a power of 2."""
+    stride: Annotated[
+        int | None, Option(least=1, shown="such that 7 x 7 nodes are left")
+    ]
+    """Height and width in pixels of a node of an isotropic model, a power of 2."""
     norm: Annotated[Literal["batch", "group"], Option("batch")]
     """Normalisation: over the rows of a micro-batch, or of each image.
 
@@ -86,7 +88,7 @@ class VisionOptions(TypedDict, total=False):
     ]
     """Order of the forward and backward passes of micro-batches; results are equal."""
     balance: Annotated[Literal["time", "parameters"], Option("time")]
-    """What stages have equal amounts of.
+    """What is divided equally among the stages.
 
     "time" measures each layer first; results do not depend on where a model is cut.
     """
