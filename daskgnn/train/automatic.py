@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskgnn.dataflow.memory import (
-    COLUMNS_PER_ENTRY,
-    entries_per_row,
-    stays_sparse,
-)
+from daskgnn.dataflow.memory import COLUMNS_PER_ENTRY, entries_per_row, stays_sparse
 from daskgnn.graph.graph import Graph
 from daskgnn.sampling.size import GraphStats, grown
 
@@ -21,7 +17,8 @@ SHORT = 12.0
 """Seconds of training that two workers cannot shorten by what a cluster takes to start
 and to stop."""
 PRODUCTS = 4e10
-"""Floating-point operations a second of one core, measured: gathering rows included."""
+"""About how many floating-point operations of a step a core does in a second, gathering
+rows included: a scale for `SHORT`, no promise."""
 STEP = 0.005
 """Seconds of a step beside them."""
 WHY = "training takes less than a cluster to start"
