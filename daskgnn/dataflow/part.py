@@ -10,6 +10,7 @@ import numpy as np
 
 from daskgnn.graph.sources.check import load_checked
 from daskgnn.graph.sources.packed import opened
+from daskgnn.graph.sources.rows import SourceTable
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import SparseTable
@@ -31,8 +32,8 @@ class PartContent:
     features: Any
     """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, CSR `sparse.GCXS`, a
     `SparseTable` where it is used as it is, or a `RowReader`."""
-    labels: np.ndarray
-    """[n] or [n, C]"""
+    labels: Any
+    """[n] or [n, C], or a `SourceTable` of them."""
     data: dict[str, np.ndarray] = field(default_factory=dict)
     """What the sampler keeps beside the rows: see `Sampler.part_data`."""
 
@@ -67,15 +68,17 @@ class PartSource:
         sampler = self.packed.sampler
         whole = sampler.needs_whole_rows
         block = load_checked(graph, self.start, self.stop, whole=whole)
-        labels = np.empty((self.stop - self.start, 0), np.float32)
-        if "labels" in graph.schema.tables:
-            labels = graph.load_table("labels", self.start, self.stop)
-        return PartContent(
-            block,
-            self.load_features(),
-            labels,
-            sampler.part_data(block, graph),
-        )
+        data = sampler.part_data(block, graph)
+        return PartContent(block, self.load_features(), self.load_labels(), data)
+
+    def load_labels(self) -> Any:
+        """Read the part's labels, or return what reads those of seeds on demand."""
+        graph = opened(self.graph)
+        if "labels" not in graph.schema.tables:
+            return np.empty((self.stop - self.start, 0), np.float32)
+        if graph.schema.on_demand:
+            return SourceTable(graph, "labels", self.start)
+        return graph.load_table("labels", self.start, self.stop)
 
     def load_features(self) -> Any:
         """Read the part's feature rows, or open what reads them."""
@@ -150,8 +153,8 @@ class PartBlocks:
         return self.content.features
 
     @property
-    def labels(self) -> np.ndarray:
-        """[n] or [n, C]"""
+    def labels(self) -> Any:
+        """The labels of the part's nodes: see `PartContent`."""
         return self.content.labels
 
     @property
@@ -239,7 +242,8 @@ def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
 
 def _share(content: PartContent, source: PartSource) -> SharedValue | None:
     """Copy a part into memory that others can read, where there is such memory."""
-    _ = content.adjacency.weighted_degree  # others need not compute it again
+    if content.adjacency.reader is None:
+        _ = content.adjacency.weighted_degree  # others need not compute it again
     try:
         return SharedValue.of(content, known=opened(source.graph))
     except (OSError, AttributeError):

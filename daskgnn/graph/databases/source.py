@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.graph.databases.arrays import DatabaseArrays
+from daskgnn.graph.databases.cache import RowCache
 from daskgnn.graph.databases.content import content_digest
 from daskgnn.graph.sources.rows import degrees_only
 from daskgnn.graph.sources.stored import StoredSource
+from daskgnn.kernels.listcache import ListCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,12 +88,16 @@ class DatabaseSource(StoredSource):
         return degrees_only(self, start, stop)
 
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
-        """Return the rows of some nodes in a table; features of ascending ids."""
-        arrays = self.arrays
-        if table in arrays.columns:
-            column = arrays.columns[table]
-            return arrays.cache.take(ids, lambda new: arrays.rows_of(column, new)[1])
-        return super().rows(table, ids)
+        """Return the rows of some nodes in a table: see `GraphSource.rows`."""
+        arrays, column = self.arrays, self.arrays.columns.get(table)
+        if column is None:
+            return super().rows(table, ids)
+        if (ids[1:] <= ids[:-1]).any():
+            distinct, place = np.unique(ids, return_inverse=True)
+            return self.rows(table, distinct)[place]
+        cache = arrays.caches[table]
+        assert isinstance(cache, RowCache)
+        return cache.take(ids, lambda new: arrays.rows_of(column, new)[1])
 
     def entries(
         self,
@@ -106,9 +112,11 @@ class DatabaseSource(StoredSource):
         nodes, place = np.unique(ids[first], return_inverse=True)
         place = np.repeat(place, np.diff(first, append=len(ids)))
         for name in columns:
-            column = arrays.columns[_ENTRIES[name]]
-            bounds, values = arrays.rows_of(column, nodes)
-            found[name] = values[bounds[place] + slots]
+            array = _ENTRIES[name]
+            read = partial(arrays.rows_of, arrays.columns[array])
+            cache = arrays.caches[array]
+            assert isinstance(cache, ListCache)
+            found[name] = cache.entries(nodes, place, slots, read)
         return found
 
 

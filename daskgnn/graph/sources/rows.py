@@ -93,6 +93,21 @@ class SourceRows(RowReader):
         return replace(self, start=0, stop=num_nodes)
 
 
+@dataclass(frozen=True)
+class SourceTable:
+    """Rows of a part in a table, read when they are asked for."""
+
+    source: GraphSource
+    name: str
+    start: int
+    """Storage id of the part's first row."""
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows int [m], counted from the part's first."""
+        found = self.source.rows(self.name, np.asarray(rows, np.int64) + self.start)
+        return np.require(found, requirements=["C", "W"])
+
+
 def in_dtype(
     stored: np.ndarray, dtype: str, normalize: bool, name: Callable[[int], Any]
 ) -> np.ndarray:
