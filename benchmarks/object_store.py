@@ -23,15 +23,18 @@ import s3fs
 from objectstores import ObjectServer
 
 import daskgnn
+from daskgnn.dataflow.part import PartSource
+from daskgnn.sampling import NeighborSampler
+from daskgnn.train.compute.program import packed_sampler
 
 
 def load_parts(graph: daskgnn.Graph) -> int:
     """Load what workers would, a part after the other; return the bytes."""
     total = 0
-    for start, stop in pairwise(graph.partition_book):
-        block = graph.source.load_part(int(start), int(stop))
-        features = graph.source.load_features(int(start), int(stop))
-        total += block.indices.nbytes + features.nbytes
+    sampler = packed_sampler(NeighborSampler([10, 10]))
+    for start, stop in pairwise(graph.partition_book.tolist()):
+        part = PartSource(graph.source, start, stop, "float32", False, sampler).load()
+        total += part.adjacency.indices.nbytes + part.features.nbytes
     return total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import SparseTable
 from daskgnn.kernels.record import array_bytes
 from daskgnn.kernels.shared import Handle, SharedValue
+from daskgnn.paths import is_url
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.sampling import PackedSampler
@@ -67,9 +69,17 @@ class PartSource:
         graph = opened(self.graph)
         sampler = self.packed.sampler
         whole = sampler.needs_whole_rows
-        block = load_checked(graph, self.start, self.stop, whole=whole)
+        if is_url(graph.path) and not graph.schema.on_demand:
+            # Fetched beside the rows: neither waits for what the other decodes.
+            with ThreadPoolExecutor(1) as pool:
+                fetched = pool.submit(self.load_features)
+                block = load_checked(graph, self.start, self.stop, whole=whole)
+                features = fetched.result()
+        else:
+            block = load_checked(graph, self.start, self.stop, whole=whole)
+            features = self.load_features()
         data = sampler.part_data(block, graph)
-        return PartContent(block, self.load_features(), self.load_labels(), data)
+        return PartContent(block, features, self.load_labels(), data)
 
     def load_labels(self) -> Any:
         """Read the part's labels, or return what reads those of seeds on demand."""

@@ -13,11 +13,14 @@ from dask.utils import parse_bytes
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.graph.databases.database import KEYS, in_one_piece, told_of
 from daskgnn.graph.databases.embedded import EmbeddedDatabase
+from daskgnn.graph.databases.relationships import Relationships
 from daskgnn.graph.databases.source import DatabaseSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from daskgnn.graph.databases.mapping import Mapping as GraphMapping
+    from daskgnn.graph.databases.tables import MappedTables
     from daskgnn.graph.sources.source import GraphSource
 
 _TYPES = {
@@ -136,6 +139,6 @@ def new_database(place: str, overwrite: bool) -> KuzuDatabase:
     return KuzuDatabase(place, write=True, overwrite=overwrite)
 
 
-def read_database(place: str) -> KuzuDatabase:
-    """Return a database that somebody else has filled."""
-    return KuzuDatabase(place)
+def open_tables(mapping: GraphMapping) -> MappedTables:
+    """Return what a mapping names in a file of Kuzu."""
+    return Relationships(KuzuDatabase(mapping.database), mapping)
