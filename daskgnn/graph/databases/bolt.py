@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import weakref
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import pairwise
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,7 +34,7 @@ from daskgnn.graph.databases.source import DatabaseSource
 from daskgnn.paths import check_no_password
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from daskgnn.graph.databases.mapping import Mapping as GraphMapping
     from daskgnn.graph.databases.tables import MappedTables
@@ -202,9 +204,26 @@ class BoltDatabase(Database):
                 pass
 
     def records(self, query: str, **given: Any) -> list[list[Any]]:
-        """Run a query; one that a server cannot answer just now is tried again."""
-        with self._told(), self._session("READ") as session:
-            return session.execute_read(_rows, query, given)
+        """Run a query; one that a server cannot answer just now is tried again.
+
+        Raises
+        ------
+        SourceAwayError
+            If there is no answer for about `gnn.patience`, be it that the server has
+            stopped with its connections open, which the driver would wait for.
+        """
+
+        def run() -> list[list[Any]]:
+            with self._told(), self._session("READ") as session:
+                return session.execute_read(_rows, query, given)
+
+        found = _started(run)
+        try:
+            return found.result(1.5 * self.patience + _CONNECT_SECONDS)
+        except TimeoutError:
+            if found.done():
+                raise
+            raise self._away() from None
 
     def _write(self, query: str, **given: Any) -> list[list[Any]]:
         """Run a query that changes the database in a transaction of its own."""
@@ -224,13 +243,16 @@ class BoltDatabase(Database):
         except Exception as error:
             raise self._error(error) from error
 
+    def _away(self) -> SourceAwayError:
+        return SourceAwayError(
+            f"{self.place}: no server answers at {self.address}: start it, or "
+            "correct the address"
+        )
+
     def _error(self, error: Exception) -> StoreError:
         known = self.neo4j.exceptions
         if isinstance(error, known.ServiceUnavailable | known.SessionExpired):
-            return SourceAwayError(
-                f"{self.place}: no server answers at {self.address}: start it, or "
-                "correct the address"
-            )
+            return self._away()
         said = first_line(getattr(error, "message", None) or error)
         if isinstance(error, known.AuthError):
             said = (
@@ -238,6 +260,20 @@ class BoltDatabase(Database):
                 f"{PASSWORD} in the environment of every process"
             )
         return StoreError(f"{self.place}: {said}")
+
+
+def _started(call: Callable[[], Any]) -> Future[Any]:
+    """Start a call in a thread that no process waits for at its end."""
+    found: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(call())
+        except BaseException as error:
+            found.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return found
 
 
 def _rows(transaction: Any, query: str, given: dict[str, Any]) -> list[list[Any]]:

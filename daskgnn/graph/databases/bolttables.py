@@ -121,7 +121,7 @@ class BoltTables(MappedTables):
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
-    """Return values of a property; times as whole numbers, where they are such."""
+    """Return values of a property; the driver has classes of its own for times."""
     if values and isinstance(values[0], bytes | bytearray):
         return pa.array(list(map(bytes, values)), pa.binary())
-    return pa.array(values)
+    return pa.array([v.to_native() if hasattr(v, "to_native") else v for v in values])
