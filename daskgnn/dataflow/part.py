@@ -33,7 +33,8 @@ class PartContent:
     adjacency: AdjacencyBlock
     features: Any
     """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, CSR `sparse.GCXS`, a
-    `SparseTable` where it is used as it is, or a `RowReader`."""
+    `SparseTable` where it is used as it is, or what reads rows: `RowReader`,
+    `SparseReader`."""
     labels: Any
     """[n] or [n, C], or a `SourceTable` of them."""
     data: dict[str, np.ndarray] = field(default_factory=dict)
@@ -94,7 +95,8 @@ class PartSource:
         """Read the part's feature rows, or open what reads them."""
         how = (self.start, self.stop, self.feature_dtype, self.normalize_features)
         if self.features_in == "disk":
-            return opened(self.graph).row_reader(*how)
+            graph: Any = opened(self.graph)
+            return (graph.sparse_reader if self.sparse else graph.row_reader)(*how)
         if self.sparse:
             how = (self.start, self.stop, "float32", self.normalize_features)
             rows = opened(self.graph).load_features(*how)

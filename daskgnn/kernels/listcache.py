@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskgnn.kernels.frontier import offsets
 from daskgnn.kernels.jit import njit
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-_FACTS_BYTES = 16
-"""Of a list's id and place."""
+_FACTS_BYTES = 24
+"""Of a list's id, place and length."""
 
 
 def list_bytes(lists: int, numbers: int, dtype: np.dtype) -> int:
@@ -38,8 +39,8 @@ class ListCache:
 
     def __init__(self, nbytes: int, lists: int, numbers: int, dtype: np.dtype) -> None:
         share = min(nbytes / list_bytes(lists, numbers, dtype), 1.0) if lists else 0
-        self._facts = np.zeros((max(int(share * lists), 1), 2), np.int64)
-        """Of the list that each place has: its id + 1, and where it begins."""
+        self._facts = np.zeros((max(int(share * lists), 1), 3), np.int64)
+        """Of the list that each place has: its id + 1, where it begins, its length."""
         self._ring = np.empty(max(int(share * numbers), 1), dtype)
         self._written = 0
         """Numbers that were ever written: the last of them are in the ring."""
@@ -78,14 +79,41 @@ class ListCache:
             _take(self._ring, begins, which, slots, found)
         new = np.flatnonzero(begins < 0)
         if len(new):
-            bounds, values = read(ids[new])
+            bounds, values = self._read(ids[new], read)
             rest = np.full(len(ids), -1, np.int64)
             rest[new] = bounds[:-1]
             _take(values, rest, which, slots, found)
-            with self._lock:
-                given = (ids[new], bounds, values)
-                self._written = _keep(*given, self._facts, self._ring, self._written)
         return found
+
+    def lists(self, ids: np.ndarray, read: Read) -> tuple[np.ndarray, np.ndarray]:
+        """Return whole lists of distinct ids that ascend, as `read` does."""
+        with self._lock:
+            begins = _find(ids, self._facts, self._written, len(self._ring))
+            known, new = np.flatnonzero(begins >= 0), np.flatnonzero(begins < 0)
+            length = np.zeros(len(ids), np.int64)
+            length[known] = self._facts[ids[known] % len(self._facts), 2]
+            kept = offsets(length)
+            held = np.empty(kept[-1], self._ring.dtype)
+            _copy(self._ring, begins, kept, held)
+        if not len(new):
+            return kept, held
+        bounds, values = self._read(ids[new], read)
+        length[new] = np.diff(bounds)
+        all_bounds = offsets(length)
+        found = np.empty(all_bounds[-1], self._ring.dtype)
+        for some, where, numbers in ((known, kept[known], held), (new, bounds, values)):
+            starts = np.full(len(ids), -1, np.int64)
+            starts[some] = where[: len(some)]
+            _copy(numbers, starts, all_bounds, found)
+        return all_bounds, found
+
+    def _read(self, ids: np.ndarray, read: Read) -> tuple[np.ndarray, np.ndarray]:
+        """Read lists, and keep them."""
+        bounds, values = read(ids)
+        with self._lock:
+            facts = (self._facts, self._ring, self._written)
+            self._written = _keep(ids, bounds, values, *facts)
+        return bounds, values
 
 
 @njit(cache=True, nogil=True)
@@ -108,6 +136,15 @@ def _take(values: Any, begins: Any, which: Any, slots: Any, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _copy(values: Any, begins: Any, bounds: Any, out: Any) -> None:
+    """Write the lists that begin somewhere."""
+    for i in range(len(begins)):
+        if begins[i] >= 0:
+            for j in range(bounds[i + 1] - bounds[i]):
+                out[bounds[i] + j] = values[begins[i] + j]
+
+
+@njit(cache=True, nogil=True)
 def _keep(
     ids: Any, bounds: Any, values: Any, facts: Any, ring: Any, written: int
 ) -> int:
@@ -123,6 +160,6 @@ def _keep(
         for j in range(length):
             ring[begin + j] = values[bounds[i] + j]
         place = ids[i] % len(facts)
-        facts[place, 0], facts[place, 1] = ids[i] + 1, written
+        facts[place, 0], facts[place, 1], facts[place, 2] = ids[i] + 1, written, length
         written += length
     return written

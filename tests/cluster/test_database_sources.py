@@ -88,6 +88,40 @@ def test_every_sampler_draws_what_it_draws_of_the_store(places, options):
     assert losses(run) == losses(expected)
 
 
+@pytest.fixture(scope="module")
+def sparse_places(tmp_path_factory):
+    """A graph with bags of words, in a store and in a database."""
+    folder, rng = tmp_path_factory.mktemp("sparse"), np.random.default_rng(0)
+    words = (rng.random((400, 600)) < 0.02).astype(np.float32)
+    words[:, ::3] *= rng.random((400, 200), np.float32)
+    store = planted_graph(400, features=words).partition(16).save(folder / "g.zarr")
+    return store, loaded(store, folder, INSTALLED[0])
+
+
+@pytest.mark.parametrize(
+    ("workers", "options"),
+    mostly_slow(
+        [
+            (0, {}),
+            (0, {"normalize_features": True}),
+            (0, {"sparse_features": False, "normalize_features": True}),
+            (2, {"feature_dtype": "bfloat16"}),
+            (2, {"sparse_features": False}),
+            (2, {"halo_cache": "static", "halo_cache_bytes": "64kiB"}),
+        ],
+        (0, {"normalize_features": True}),
+    ),
+)
+def test_sparse_features_are_read_on_demand(sparse_places, cluster, workers, options):
+    client = cluster(workers) if workers else None
+    store, place = sparse_places
+    assert daskgnn.open_graph(place).features_in == "disk"
+    run = fitted(place, client, **FAN_OUTS, **options)
+    expected = fitted(store, **FAN_OUTS, **options)
+    assert run.params_sha256 == expected.params_sha256
+    assert run.evaluate("test") == expected.evaluate("test")
+
+
 @pytest.mark.slow
 def test_features_in_memory_give_the_same_bits(places, stored):
     run = fitted(places[1], features="memory")

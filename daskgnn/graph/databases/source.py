@@ -12,7 +12,7 @@ import numpy as np
 from daskgnn.graph.databases.arrays import DatabaseArrays
 from daskgnn.graph.databases.cache import RowCache
 from daskgnn.graph.databases.content import content_digest
-from daskgnn.graph.sources.rows import degrees_only
+from daskgnn.graph.sources.rows import DenseRows, SourceSparseRows, degrees_only
 from daskgnn.graph.sources.stored import StoredSource
 from daskgnn.kernels.listcache import ListCache
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.databases.database import Database
     from daskgnn.graph.sources.schema import GraphSchema
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.features import RowReader
 
 _OPENING = Lock()
 _MOST_OPEN = 8
@@ -30,7 +31,7 @@ _kept: dict[tuple[str, str], DatabaseArrays] = {}
 
 
 class DatabaseSource(StoredSource):
-    """A graph whose edges and dense features stay in a database.
+    """A graph whose edges, features and labels stay in a database.
 
     Workers hold degrees and original ids. What is drawn is asked for once per part,
     round and window.
@@ -44,6 +45,8 @@ class DatabaseSource(StoredSource):
     sha256
         The content that is expected, where it can be told; what is there now.
     """
+
+    reads_sparse_rows = True
 
     def __init__(
         self, kind: Callable[..., Database], place: str, sha256: str = ""
@@ -98,6 +101,32 @@ class DatabaseSource(StoredSource):
         cache = arrays.caches[table]
         assert isinstance(cache, RowCache)
         return cache.take(ids, lambda new: arrays.rows_of(column, new)[1])
+
+    def row_reader(
+        self, start: int, stop: int, dtype: str, normalize: bool
+    ) -> RowReader:
+        """Return what reads feature rows when wanted; sparse ones are made dense."""
+        if not self.schema.sparse_features:
+            return super().row_reader(start, stop, dtype, normalize)
+        return DenseRows(self.sparse_reader(start, stop, dtype, normalize))
+
+    def sparse_reader(
+        self, start: int, stop: int, dtype: str, normalize: bool
+    ) -> SourceSparseRows:
+        """Return what reads sparse feature rows of a part when wanted."""
+        columns = self.schema.num_features
+        return SourceSparseRows(self, start, stop, columns, dtype, normalize)
+
+    def sparse_rows(self, ids: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return CSR rows of ascending ids: indptr, columns and entries."""
+        arrays, found = self.arrays, []
+        for name in ("features_indices", "features_data"):
+            cache = arrays.caches[name]
+            assert isinstance(cache, ListCache)
+            read = partial(arrays.rows_of, arrays.columns[name])
+            bounds, values = cache.lists(ids, read)
+            found.append(values)
+        return bounds, *found
 
     def entries(
         self,
