@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from boltservers import REAL, bolt_server
+from databases import SAMPLERS, nasty_names
 from objectstores import in_environment
 from training import (
     AtStep,
@@ -69,9 +70,12 @@ def place(server, store):
     return server.url
 
 
-def fitted(place, epochs=2, **options):
-    graph = daskgnn.open_graph(place, 2)
+def fitted(place, epochs=2, features="auto", **options):
+    graph = daskgnn.open_graph(place, 2, features)
     given = {"client": None, **FAN_OUTS, **options}
+    if "num_neighbors" not in options and "sampler" in options:
+        del given["num_neighbors"]
+    given = {name: value for name, value in given.items() if value is not None or name == "client"}
     run = daskgnn.Trainer(small_sage(graph), graph, **given)
     run.fit(epochs)
     return run
@@ -101,14 +105,7 @@ def small_cache(client):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"sampler": "labor"},
-        {"sample_by": "edge_weight"},
-        {"sampler": "neighbor:replace=true"},
-    ],
-    ids=str,
+    "options", [{}, {"features": "memory"}, *SAMPLERS], ids=str
 )
 def test_the_bits_are_those_of_the_store(place, store, options):
     run, expected = (fitted(where, **options) for where in (place, store))
@@ -164,12 +161,12 @@ def test_names_are_data_and_what_else_is_there_stays(server, tmp_path):
     daskgnn.copy_graph(path, server.url, overwrite=True)
     back = daskgnn.copy_graph(server.url, tmp_path / "back.zarr")
     assert daskgnn.open_graph(back).checksum == daskgnn.open_graph(path).checksum
-    names = [f"{ODD}{i}" for i in range(30)]
+    names = [f"{ODD}{i}" for i in range(30)] + nasty_names(50)
     graph = daskgnn.from_networkx(nx.path_graph(names)).partition(4)
     daskgnn.copy_graph(graph, server.url, overwrite=True)
     assert daskgnn.open_graph(server.url).node_ids().tolist() == names
     database = new_database(server.url, overwrite=True)
-    there = database._read("MATCH (n:Person) RETURN n.name")
+    there = database.records("MATCH (n:Person) RETURN n.name")
     assert [ODD] in there
     database._write("MATCH (n:Person {name: $name}) DETACH DELETE n", name=ODD)
     assert database.count("Node") == 0
@@ -392,3 +389,20 @@ def test_wrong_mappings_of_a_server_get_one_line(own, server, tmp_path, changed,
         daskgnn.open_graph(f"mapped:{tmp_path}/own.yaml")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_names_in_mappings_are_data(own, server, tmp_path):
+    """Whatever they are: those that are not there are refused, and nothing changes."""
+    database = BoltDatabase(server.url)
+    everything = "MATCH (n) OPTIONAL MATCH (n)-[r]->() RETURN count(n), count(r)"
+    before = database.records(everything)
+    path = tmp_path / "own.yaml"
+    for name in nasty_names(8):
+        for place in ("nodes", "edges", "label", "features", "weight", "key", "time"):
+            given = {"database": server.url, **OWN, place: name}
+            path.write_text(yaml.safe_dump(given))
+            with pytest.raises(InputError) as caught:
+                daskgnn.open_graph(f"mapped:{path}")
+            assert "\n" not in str(caught.value)
+    assert database.records(everything) == before
+    database.close()

@@ -31,6 +31,8 @@ _PLACE = "offset(id(m)) AS near"
 class Relationships(MappedTables):
     """The nodes and relationships that a mapping names."""
 
+    unquotable = "`"
+
     def __init__(self, database: KuzuDatabase, mapping: Mapping) -> None:
         self.database, self.mapping = database, mapping
         self._check_tables()

@@ -70,6 +70,8 @@ class MappedTables(ABC):
     mapping: Mapping
     key: str
     """The property that nodes are found by."""
+    unquotable = ""
+    """Characters that names in queries cannot have."""
 
     @property
     def content(self) -> str:
@@ -142,7 +144,7 @@ class MappedTables(ABC):
     def require(self, what: str, asked: Sequence[str], there: Sequence[str]) -> None:
         """Refuse names that the database does not have, listing those it has."""
         for name in asked:
-            if name and (name not in there or "`" in name):
+            if name and (name not in there or set(name) & set(self.unquotable)):
                 words = ", ".join(map(repr, there)) or "none"
                 raise InputError(
                     f"{self.mapping.path}: {self.database.place} has no {what} "
