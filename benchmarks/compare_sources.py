@@ -28,7 +28,7 @@ def compare(given: argparse.Namespace, folder: Path) -> list[dict]:
         places["zarr on s3"] = stored_on_s3(store, folder, servers)
         for scheme in ("ladybug", "duckdb"):
             places[scheme] = sources.loaded(store, scheme, links=scheme == "ladybug")
-        server = servers.enter_context(sources.bolt_server(folder))
+        server = servers.enter_context(sources.bolt_server())
         daskgnn.copy_graph(store, server.url, links=False, overwrite=True)
         places["bolt"] = server.url
         rows = [measured(name, place, folder) for name, place in places.items()]

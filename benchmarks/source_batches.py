@@ -44,11 +44,8 @@ class Sampled:
 
     def __init__(self, graph, name: str = "") -> None:
         begun = time.perf_counter()
-        if isinstance(graph, str):
-            self.name = name or scheme_of(graph) or "zarr"
-            graph = daskgnn.open_graph(graph)
-        else:
-            self.name, graph = name, daskgnn.open_graph(graph)
+        self.name = name or scheme_of(graph)
+        graph = daskgnn.open_graph(graph)
         self.source, self.num_nodes = graph.source, graph.num_nodes
         self.on_demand = graph.schema.on_demand
         self.block = self.source.load_part(0, self.num_nodes)
@@ -58,8 +55,10 @@ class Sampled:
         else:
             self.rows = self.source.load_features(0, self.num_nodes).__getitem__
         self.start_up = time.perf_counter() - begun
-        beside = vars(self.source._graph.side) if scheme_of(graph.path) else {}
-        beside = beside if "mapped:" in graph.path else {}
+        beside = []
+        if self.name == "mapped":
+            side = self.source._graph.side
+            beside = [side.original_ids, side.indptr, *vars(side.nodes).values()]
         self.held = array_bytes([self.block, beside]) / self.num_nodes
         self.sampler = NeighborSampler(FAN_OUTS)
         self.train = graph.splits["train"]

@@ -27,6 +27,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def bolt(given: argparse.Namespace, folder: Path) -> list[dict]:
 
     small = spec(given, nodes=given.nodes // 5, edges=given.edges // 5)
     data = daskgnn.load_dataset(small)
-    with bolt_server(folder) as server:
+    with bolt_server() as server:
         daskgnn.copy_graph(data.partition(16, method="hash"), server.url)
         sampled = Sampled(server.url)
         ways = [BoltHop(sampled), BoltQuery(sampled), sampled, Published(sampled)]
@@ -122,16 +123,17 @@ def bolt(given: argparse.Namespace, folder: Path) -> list[dict]:
 
 
 @contextmanager
-def bolt_server(folder: Path):
+def bolt_server():
     """Have a server, whose credentials are in the environment."""
     from bolt_server import BoltServer
 
-    server = BoltServer(str(folder / "bolt"))
-    os.environ |= server.environment
-    try:
-        yield server
-    finally:
-        server.close()
+    with TemporaryDirectory() as folder:
+        server = BoltServer(folder)
+        os.environ |= server.environment
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 def trained(place: str, out: Path, **options) -> dict:

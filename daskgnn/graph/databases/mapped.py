@@ -70,7 +70,7 @@ class MappedSource(GraphSource):
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
         """Return the numbers of in-neighbours of nodes, int64 [m]."""
-        return self._graph.degrees[ids]
+        return self._graph.degrees(ids)
 
     def entries(
         self,
@@ -132,10 +132,9 @@ class MappedGraph:
             class_names=side.classes,
         )
 
-    @cached_property
-    def degrees(self) -> np.ndarray:
-        """Of each node, int64 [N]."""
-        return np.diff(self.side.indptr)
+    def degrees(self, ids: np.ndarray) -> np.ndarray:
+        """Return the numbers of in-neighbours of nodes, int64 [m]."""
+        return self.side.indptr[ids + 1] - self.side.indptr[ids]
 
     @cached_property
     def storage_ids(self) -> np.ndarray:
@@ -150,7 +149,7 @@ class MappedGraph:
         for asked in _pieces(ids):
             own = self.side.original_ids[asked]
             counts, found, weight = self.tables.rows(own, self.side.nodes)
-            if not np.array_equal(counts, self.degrees[asked]):
+            if not np.array_equal(counts, self.degrees(asked)):
                 raise StoreError(
                     f"{self.mapping.database} has other edges than when "
                     f"{self.mapping.side_file} was made: remove that file, and start "
