@@ -15,7 +15,7 @@ import numpy as np
 
 import daskgnn
 
-BATCHES, WARM_UP = 60, 20
+BATCHES, WARM_UP = 40, 10
 
 
 def compare(given: argparse.Namespace, folder: Path) -> list[dict]:
