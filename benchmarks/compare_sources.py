@@ -1,8 +1,7 @@
-"""The comparison of `sources.py`: every source of one graph, in a table and a picture."""
+"""Every source of one graph, in a table and a picture: ``sources.py compare``."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -10,10 +9,14 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import daskgnn
+
+if TYPE_CHECKING:
+    import argparse
 
 BATCHES, WARM_UP = 40, 10
 

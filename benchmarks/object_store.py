@@ -7,13 +7,13 @@ from a local path.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -24,6 +24,9 @@ import daskgnn
 from daskgnn.dataflow.part import PartSource
 from daskgnn.sampling import NeighborSampler
 from daskgnn.train.compute.program import packed_sampler
+
+if TYPE_CHECKING:
+    import argparse
 
 SPEC = "planted:nodes=1500000,edges=7500000,classes=10,features=150"
 NUM_PARTS = 4
@@ -104,4 +107,3 @@ def measure(ways: dict, repeats: int, server: ObjectServer) -> list[dict]:
         }
         for name in ways
     ]
-

@@ -73,9 +73,10 @@ def place(server, store):
 def fitted(place, epochs=2, features="auto", **options):
     graph = daskgnn.open_graph(place, 2, features)
     given = {"client": None, **FAN_OUTS, **options}
-    if "num_neighbors" not in options and "sampler" in options:
+    if "sampler" in options and "num_neighbors" not in options:
         del given["num_neighbors"]
-    given = {name: value for name, value in given.items() if value is not None or name == "client"}
+    if given["batch_size"] is None:
+        del given["batch_size"]
     run = daskgnn.Trainer(small_sage(graph), graph, **given)
     run.fit(epochs)
     return run
@@ -104,9 +105,7 @@ def small_cache(client):
     _forget(client)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"features": "memory"}, *SAMPLERS], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"features": "memory"}, *SAMPLERS], ids=str)
 def test_the_bits_are_those_of_the_store(place, store, options):
     run, expected = (fitted(where, **options) for where in (place, store))
     assert run.params_sha256 == expected.params_sha256
@@ -345,7 +344,8 @@ def own(server, tmp_path_factory):
     said = {"database": server.url, **OWN}
     (folder / "own.yaml").write_text(yaml.safe_dump(said))
     few = daskgnn.load_dataset("karate")
-    fill(database, dataclasses.replace(few, edge_weight=np.ones(few.num_edges, np.float32)))
+    ones = np.ones(few.num_edges, np.float32)
+    fill(database, dataclasses.replace(few, edge_weight=ones))
     with pytest.raises(InputError, match=r"no index of 'num'.*CREATE CONSTRAINT"):
         daskgnn.open_graph(f"mapped:{folder}/own.yaml")
     database._write(
@@ -366,7 +366,10 @@ def test_a_mapping_of_a_server_gives_the_bits_of_memory(own, cluster, options, w
     run = fitted(f"mapped:{folder}/own.yaml", client=client, **options)
     time = np.arange(data.num_nodes) % 600 + DAYS
     bounds = {"train": (0, 18_200), "val": (18_200, 18_300), "test": (18_300, 1 << 40)}
-    splits = {n: np.flatnonzero((time >= a) & (time < b)) for n, (a, b) in bounds.items()}
+    splits = {
+        name: np.flatnonzero((time >= first) & (time < end))
+        for name, (first, end) in bounds.items()
+    }
     memory = dataclasses.replace(data, splits=splits).partition(16, method="hash")
     assert run.params_sha256 == fitted(memory, **options).params_sha256
 

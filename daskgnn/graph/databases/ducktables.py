@@ -26,7 +26,9 @@ class DuckTables(MappedTables):
         self.database, self.mapping = database, mapping
         self._check_tables()
         self.key = mapping.key or self._primary_key()
-        self.require(f"column in {mapping.nodes}", [self.key], self._columns(mapping.nodes))
+        self.require(
+            f"column in {mapping.nodes}", [self.key], self._columns(mapping.nodes)
+        )
 
     def keys(self) -> NodeKeys:
         """Return the keys of all nodes."""
@@ -77,7 +79,7 @@ class DuckTables(MappedTables):
             self.require(f"column in {name}", asked, self._columns(name))
 
     def _columns(self, table: str) -> list[str]:
-        words = f"SELECT table_name, column_name FROM duckdb_columns()"
+        words = "SELECT table_name, column_name FROM duckdb_columns()"
         found = self.database.query(words).to_pylist()
         return [r["column_name"] for r in found if r["table_name"] == table]
 

@@ -176,7 +176,6 @@ class MappedGraph:
             found.append(label_numbers(column, self.side.classes))
         return np.concatenate(found)
 
-
     def times(self, ids: np.ndarray) -> np.ndarray:
         """Return the times of nodes, int64 [m]: see `times_of`."""
         found = [np.empty(0, np.int64)]

@@ -116,10 +116,16 @@ def times_of(column: pa.Array) -> np.ndarray:
     return np.array(filled.to_numpy(zero_copy_only=False), np.int64)
 
 
-def split_by_time(column: pa.Array, val_from: int, test_from: int) -> np.ndarray:
-    """Return the place in `SPLITS` of each node by its time, -1 without one."""
+def split_by_time(column: pa.Array, bounds: Sequence[int | None]) -> np.ndarray:
+    """Return the place in `SPLITS` of each node by its time, -1 without one.
+
+    Parameters
+    ----------
+    bounds
+        The first time of "val", and that of "test".
+    """
     times = times_of(column)
-    found = (times >= val_from).astype(np.int64) + (times >= test_from)
+    found = np.searchsorted(np.array(bounds, np.int64), times, "right")
     found[times == NO_TIME] = -1
     return found
 

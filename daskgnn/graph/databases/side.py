@@ -153,8 +153,8 @@ def _node_facts(
         if mapping.split:
             split[start:stop] = split_of(found[mapping.split])
         elif times:
-            bounds = (mapping.val_from, mapping.test_from)
-            split[start:stop] = split_by_time(found[times], *bounds)
+            bounds = [mapping.val_from, mapping.test_from]
+            split[start:stop] = split_by_time(found[times], bounds)
         if not mapping.label:
             continue
         label = found[mapping.label]

@@ -117,16 +117,15 @@ class DatabaseSource(StoredSource):
         columns = self.schema.num_features
         return SourceSparseRows(self, start, stop, columns, dtype, normalize)
 
-    def sparse_rows(self, ids: np.ndarray) -> tuple[np.ndarray, ...]:
+    def sparse_rows(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return CSR rows of ascending ids: indptr, columns and entries."""
-        arrays, found = self.arrays, []
-        for name in ("features_indices", "features_data"):
-            cache = arrays.caches[name]
-            assert isinstance(cache, ListCache)
-            read = partial(arrays.rows_of, arrays.columns[name])
-            bounds, values = cache.lists(ids, read)
-            found.append(values)
-        return bounds, *found
+        indptr, indices = self._lists("features_indices", ids)
+        return indptr, indices, self._lists("features_data", ids)[1]
+
+    def _lists(self, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        arrays, cache = self.arrays, self.arrays.caches[name]
+        assert isinstance(cache, ListCache)
+        return cache.lists(ids, partial(arrays.rows_of, arrays.columns[name]))
 
     def entries(
         self,

@@ -144,7 +144,8 @@ class SourceSparseRows(SparseReader):
         if (ids[1:] <= ids[:-1]).any():
             distinct, place = np.unique(ids, return_inverse=True)
             return rows_of_table(self.take(distinct - self.start), place)
-        found = csr_block(*self.source.sparse_rows(ids), (len(ids), self.columns))
+        indptr, indices, data = self.source.sparse_rows(ids)
+        found = csr_block(indptr, indices, data, (len(ids), self.columns))
         if self.normalize:
             found = normalize_rows(found)
         return SparseTable.of(found, self.feature_dtype)
