@@ -108,9 +108,3 @@ class AdjacencyBlock(ArrayRecord):
         if self.split_rows is not None:
             sums[self.split_rows.rows] = self.split_rows.weighted_degree
         return sums
-
-    def weighted_degree_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return the sums of some rows only, float32 [m]."""
-        if self.weights is None:
-            return (self.indptr[rows + 1] - self.indptr[rows]).astype(np.float32)
-        return self.weighted_degree[rows]

@@ -250,12 +250,19 @@ def answer_rows(
     return FeatureReply(
         some_rows(features, rows),
         block.original_ids[rows] if needs_ids(first_aggregation) else None,
-        block.weighted_degree_of(rows)
+        _weighted_degree(block, rows)
         if needs_weighted_degree(first_aggregation)
         else None,
         _reduce_groups(block, features, asked.groups, first_aggregation),
         labels_of(held, asked.seeds),
     )
+
+
+def _weighted_degree(block: AdjacencyBlock, rows: np.ndarray) -> np.ndarray:
+    """Return the sums of the weights of rows; without weights, nothing is kept."""
+    if block.weights is None:
+        return (block.indptr[rows + 1] - block.indptr[rows]).astype(np.float32)
+    return block.weighted_degree[rows]
 
 
 def labels_of(held: HeldPart, seeds: np.ndarray) -> np.ndarray:
@@ -276,7 +283,7 @@ def _reduce_groups(
     rows = groups.members.astype(np.int64) - block.start
     weight = None
     if groups.scale is not None:
-        members = weights_or_empty(groups.weights), block.weighted_degree_of(rows)
+        members = weights_or_empty(groups.weights), _weighted_degree(block, rows)
         weight = group_coefficients(groups.starts, groups.scale, *members)
     op = {"mean": "sum"}.get(str(first_aggregation), str(first_aggregation))
     out = np.empty((len(groups.starts) - 1, features.shape[1]), np.float32)

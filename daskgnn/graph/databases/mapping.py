@@ -43,7 +43,7 @@ class Mapping:
     key: str = ""
     """Property that nodes are found by; by default the primary key."""
     source: str = "source"
-    """In DuckDB, the column of the edges' tables with the key of where an edge begins."""
+    """In DuckDB, the column of tables of edges that has the key of where one begins."""
     target: str = "target"
     """That of where it ends."""
     directed: bool = False
