@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import cloudpickle
 import dask
 import networkx as nx
 import numpy as np
@@ -134,6 +135,27 @@ def test_workers_give_them_and_the_password_is_nowhere(
     told = (done.stdout + done.stderr).encode()
     told += b"".join(f.read_bytes() for f in out.rglob("*") if f.is_file())
     assert place.encode() in told
+    assert server.password.encode() not in told
+
+
+def test_the_password_is_in_no_task_and_no_log(place, server, cluster):
+    """In a run whose tasks, keys and logs are looked at in its middle."""
+    client, seen = cluster(2), []
+
+    def tasks(dask_scheduler):
+        found = dask_scheduler.tasks.values()
+        return [(str(t.key), cloudpickle.dumps(t.run_spec)) for t in found]
+
+    def look():
+        seen.append(client.run_on_scheduler(tasks))
+        seen.append(client.get_scheduler_logs())
+        seen.append(client.get_worker_logs())
+
+    _forget(client)
+    fitted(place, client=client, progress=AtStep(3, look), steps="tasks")
+    assert len(seen[0]) > 3
+    told = repr(seen).encode() + b"".join(spec for _, spec in seen[0])
+    assert server.url.rpartition("/")[2].encode() in told
     assert server.password.encode() not in told
 
 
