@@ -82,10 +82,10 @@ def test_small_graphs_need_no_cluster(finished, tmp_path, monkeypatch):
     ("words", "said"),
     [
         (("train", "karate", "--workers", "0", "--standby", "1"), "--standby 1 needs"),
-        (("train", "karate", "--out", ""), "'--out': '' is no path"),
-        (("train", "karate", "--data-dir", " "), "' ' is no path"),
-        (("predict", "run", "--out", ""), "'' is no path"),
-        (("partition", "karate", ""), "'' is no path"),
+        (("train", "karate", "--out", ""), "'--out': '' is not a path"),
+        (("train", "karate", "--data-dir", " "), "' ' is not a path"),
+        (("predict", "run", "--out", ""), "'' is not a path"),
+        (("partition", "karate", ""), "'' is not a path"),
     ],
 )
 def test_what_makes_no_sense_is_refused(words, said, tmp_path, monkeypatch):
