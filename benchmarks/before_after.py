@@ -1,4 +1,4 @@
-"""Whether this checkout is as fast as another commit: both measured in turns.
+"""Whether this checkout is as fast as another commit: both measured alternately.
 
 Each side runs its own copies of the benchmarks, on one store, base and this one after
 the other; a pair of such runs gives a ratio of speeds, above 1 where this checkout is
@@ -226,7 +226,7 @@ def main() -> None:
     shape = "a small graph, to try it" if args.small else "arxiv shape"
     notes += [
         f"base {commit[:12]}, this {described()}, {shape}",
-        f"medians of {args.pairs} pairs, measured in turns; ratio: of a pair's speeds, "
+        f"medians of {args.pairs} pairs, alternating; ratio: of a pair's speeds, "
         "this to base (of memory and time: base to this), and the pairs' range",
     ]
     show(
