@@ -1,7 +1,7 @@
 """A graph on a Bolt server: what a batch costs, by our rows and by queries.
 
 ``python benchmarks/bolt.py`` starts a server, draws a graph and loads it, and measures
-alternately, in this one process:
+in turns, in this one process:
 
 - a hop: 10 neighbours of each of 512 seeds, by the rows that ``daskgnn load`` wrote and
   by the best query of relationships that we know (drawn by the server, per seed);
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def measure(measured: Measured, data: daskgnn.GraphData, repeats: int) -> list[dict]:
-    """Time every way alternately, on the same seeds."""
+    """Time every way in turns, on the same seeds."""
     ways = ["hop", "queried_hop", "batch", "published_batch"]
     taken: dict[str, list[float]] = {way: [] for way in ways}
     found: dict[str, int] = {}

@@ -1,6 +1,6 @@
 """A store of about 1 GB in an object store: how fast parts are loaded from it.
 
-``python benchmarks/object_store.py`` starts a moto server, and measures alternately, in
+``python benchmarks/object_store.py`` starts a moto server, and measures in turns, in
 this one process: loading every part (edges and features) from the server, fetching the
 same objects by s3fs with nothing done to them, and loading from a local path.
 """
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def measure(ways: dict, repeats: int, server: ObjectServer) -> list[dict]:
-    """Time each way alternately; the first time warms it up."""
+    """Time each way in turns; the first time warms it up."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     asked, size = {}, {}
     for _ in range(repeats + 1):

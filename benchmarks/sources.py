@@ -1,7 +1,7 @@
 """Sources of one graph compared: what a batch costs, and what a worker holds.
 
 ``python benchmarks/sources.py`` draws a graph, stores it, loads it into an embedded
-database, and measures alternately, in this one process:
+database, and measures in turns, in this one process:
 
 - a batch of 512 seeds, two hops of 10 neighbours, with all its feature rows: from the
   rows that ``daskgnn load`` wrote, and by queries of relationships (``IN $seeds``);
@@ -112,7 +112,7 @@ def mapped(place: str, folder: Path) -> str:
 
 
 def measure(sources: list, train: np.ndarray, repeats: int) -> list[dict]:
-    """Time batches of each source alternately; the first ones warm it up."""
+    """Time batches of each source in turns; the first ones warm it up."""
     taken: dict[str, list[float]] = {source.name: [] for source in sources}
     sizes: dict[str, int] = {}
     rng = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def measure(sources: list, train: np.ndarray, repeats: int) -> list[dict]:
 
 
 def train_in_turns(places: list[str], folder: Path, turns: int) -> list[dict]:
-    """Train three layers of 256 from the places alternately; one epoch warms up."""
+    """Train three layers of 256 from each place in turns; the first epoch warms up."""
     from daskgnn.train.run import train
 
     given = {"workers": 2, "num_parts": 2, "hidden_channels": 256, "num_layers": 3}

@@ -122,7 +122,7 @@ def test_the_side_file_is_made_once_and_again_if_the_database_changes(
         ({"colour": "red"}, "'colour' is unknown, expected one of database"),
         ({"nodes": None}, "'nodes' is missing"),
         ({"directed": "no"}, "directed is 'no', expected bool"),
-        ({"database": "duckdb:own.lbug"}, "is not a database that a mapping can be of"),
+        ({"database": "duckdb:own.lbug"}, "is no database that a mapping can be of"),
         ({"method": "metiss"}, "unknown partition method 'metiss'"),
     ],
 )

@@ -73,9 +73,7 @@ def read_mapping(path: str | os.PathLike[str]) -> Mapping:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(found, dict):
-        raise InputError(
-            f"{path} is not a mapping, expected lines such as '{_EXAMPLE}'"
-        )
+        raise InputError(f"{path} is no mapping, expected lines such as '{_EXAMPLE}'")
     known = {f.name: f for f in fields(Mapping) if f.name != "path"}
     for name in found:
         if name not in known:

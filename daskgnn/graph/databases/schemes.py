@@ -60,8 +60,8 @@ def read_database(place: str) -> Any:
     """
     if scheme_of(place) is None or not hasattr(_module(place), "read_database"):
         raise InputError(
-            f"{place!r} is not a database that a mapping can be of: give ladybug:FILE "
-            "or kuzu:FILE"
+            f"{place!r} is no database that a mapping can be of: give ladybug:FILE or "
+            "kuzu:FILE"
         )
     return _module(place).read_database(place)
 
