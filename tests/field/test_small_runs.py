@@ -72,7 +72,7 @@ def test_small_graphs_need_no_cluster(finished, tmp_path, monkeypatch):
     ):
         with pytest.raises(AssertionError, match="a cluster was started"):
             use()
-    monkeypatch.setattr("daskgnn.train.rundirectory.SMALL_EDGES", 0)
+    monkeypatch.setattr("daskgnn.train.automatic.SMALL_EDGES", 0)
     with pytest.raises(AssertionError, match="a cluster was started"):
         runs.evaluate(finished)
     assert scores == runs.evaluate(finished, workers=0)
