@@ -21,7 +21,7 @@ def empty_cluster():
 
 
 def test_a_worker_goes_whose_coming_was_not_told():
-    """What the scheduler tells is read when the cluster closes, too: see its failure."""
+    """Closing reads what the scheduler has told: what fails there leaves it open."""
     with empty_cluster() as cluster:
 
         async def told():
