@@ -121,23 +121,39 @@ def mapped(place: str, folder: Path) -> str:
 
 
 class BoltHop:
-    """A hop over Bolt: drawn entries of seeds, as a worker reads them."""
+    """A hop over Bolt: drawn entries of seeds, as a worker reads them first."""
 
     name = "bolt, a hop of rows"
 
     def __init__(self, sampled: Sampled) -> None:
-        # As a worker that has read none of these rows before.
         self.source = sampled.source
         self.degrees = self.source.degrees(np.arange(sampled.num_nodes))
 
     def batch(self, seeds: np.ndarray, key: int) -> int:
         """Return the number of entries."""
-        self.source.arrays.__dict__.pop("caches", None)
+        known = vars(self.source.arrays)
+        kept = known.pop("caches", None)
         rng = np.random.default_rng(key)
         slots = [rng.permutation(d)[: FAN_OUTS[0]] for d in self.degrees[seeds]]
         ids = np.repeat(seeds, [len(s) for s in slots])
         found = self.source.entries(ids, np.concatenate(slots), ["source"])
+        known["caches"] = kept or known["caches"]
         return len(found["source"])
+
+
+class Unkept:
+    """A batch of a source that keeps no row of the batches before."""
+
+    def __init__(self, sampled: Sampled) -> None:
+        self.sampled, self.name = sampled, f"{sampled.name}, nothing cached"
+
+    def batch(self, seeds: np.ndarray, key: int) -> int:
+        """Return the number of nodes."""
+        known = vars(self.sampled.source.arrays)
+        kept = known.pop("caches", None)
+        found = self.sampled.batch(seeds, key)
+        known["caches"] = kept or known["caches"]
+        return found
 
 
 class BoltQuery:

@@ -91,12 +91,12 @@ def in_turns(ways: list, seeds_of, repeats: int) -> list[dict]:
 
 def queries(given: argparse.Namespace, folder: Path) -> list[dict]:
     """Compare ways to a batch of Ladybug."""
-    from source_batches import SEEDS, Relationships, Sampled, mapped
+    from source_batches import SEEDS, Relationships, Sampled, Unkept, mapped
 
     store = stored(folder, spec(given))
     place = loaded(store, "ladybug")
-    ways = [Sampled(str(store), "zarr"), Sampled(place), Sampled(mapped(place, folder))]
-    ways.append(Relationships(place))
+    ways: list = [Sampled(str(store), "zarr"), Sampled(place)]
+    ways += [Unkept(ways[1]), Sampled(mapped(place, folder)), Relationships(place)]
     rng = np.random.default_rng(0)
     train = ways[0].train
     return in_turns(
@@ -106,14 +106,15 @@ def queries(given: argparse.Namespace, folder: Path) -> list[dict]:
 
 def bolt(given: argparse.Namespace, folder: Path) -> list[dict]:
     """Compare ways to a hop and to a batch of a server, with a fifth of the graph."""
-    from source_batches import SEEDS, BoltHop, BoltQuery, Published, Sampled
+    from source_batches import SEEDS, BoltHop, BoltQuery, Published, Sampled, Unkept
 
     small = spec(given, nodes=given.nodes // 5, edges=given.edges // 5)
     data = daskgnn.load_dataset(small)
     with bolt_server() as server:
         daskgnn.copy_graph(data.partition(16, method="hash"), server.url)
         sampled = Sampled(server.url)
-        ways = [BoltHop(sampled), BoltQuery(sampled), sampled, Published(sampled)]
+        ways = [BoltHop(sampled), BoltQuery(sampled), sampled, Unkept(sampled)]
+        ways.append(Published(sampled))
         rng = np.random.default_rng(0)
 
         def seeds_of(_: int) -> np.ndarray:

@@ -213,17 +213,24 @@ class BoltDatabase(Database):
             stopped with its connections open, which the driver would wait for.
         """
 
-        def run() -> list[list[Any]]:
-            with self._told(), self._session("READ") as session:
-                return session.execute_read(_rows, query, given)
-
-        found = _started(run)
+        found = _started(lambda: self._read(query, given))
         try:
             return found.result(1.5 * self.patience + _CONNECT_SECONDS)
         except TimeoutError:
             if found.done():
                 raise
             raise self._away() from None
+
+    def _read(self, query: str, given: dict[str, Any]) -> list[list[Any]]:
+        with self._told():
+            while True:
+                try:
+                    with self._session("READ") as session:
+                        return session.execute_read(_rows, query, given)
+                except self.neo4j.exceptions.IncompleteCommit:
+                    # The server went while it ended a transaction. The driver does not
+                    # try again, as something may have been written: here nothing is.
+                    continue
 
     def _write(self, query: str, **given: Any) -> list[list[Any]]:
         """Run a query that changes the database in a transaction of its own."""
