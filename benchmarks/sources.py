@@ -169,22 +169,26 @@ def train_pairs(given: argparse.Namespace, folder: Path) -> list[dict]:
 
 def memory(given: argparse.Namespace, folder: Path) -> list[dict]:
     """Measure a worker that trains from Ladybug with small caches."""
-    os.environ |= {"DASK_GNN__DATABASE_CACHE": "16MiB"}
-    os.environ |= {"DASK_GNN__DATABASE_MEMORY": "64MiB"}
+    small = {"DASK_GNN__DATABASE_CACHE": "16MiB", "DASK_GNN__DATABASE_MEMORY": "64MiB"}
     rows = []
-    sizes = [("", {}), ("edges x 10", {"edges": 10 * given.edges})]
+    larger = {"nodes": 10 * given.nodes, "edges": 10 * given.edges}
+    sizes = [("", {}), ("nodes, edges x 10", larger)]
     sizes.append(("features x 4", {"features": 4 * given.features}))
     for name, size in sizes:
         place = folder / f"memory{name.replace(' ', '-')}"
         place.mkdir(exist_ok=True)
-        train = {"train": np.arange(0, given.nodes, 4)}
+        nodes = size.get("nodes", given.nodes)
+        train = {"train": np.arange(0, nodes, 4 * nodes // given.nodes)}
         store = stored(place, spec(given, **size), splits=train)
         for source in (str(store), loaded(store, "ladybug", links=False)):
             out = place / f"run-{os.getpid()}-{source.partition(':')[0][-7:]}"
             how = {"workers": 1, "num_parts": 1, "epochs": 2, "hidden_channels": 32}
             how |= {"num_layers": 2, "num_neighbors": [10, 10], "batch_size": 256}
             kind = "ladybug" if source != str(store) else "zarr"
+            os.environ |= small  # of the process that trains
             found = trained(source, out, **how)
+            for setting in small:
+                del os.environ[setting]
             rows.append({"graph": name or "as given", "source": kind, **found})
             del rows[-1]["params_sha256"]
     return rows
