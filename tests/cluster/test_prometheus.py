@@ -1,7 +1,9 @@
 """A real Prometheus scrapes a run and answers the queries of the Grafana dashboard."""
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -63,14 +65,17 @@ def prometheus(folder, targets):
 
     command = ["prometheus", f"--config.file={config}"]
     command += [f"--storage.tsdb.path={folder / 'data'}"]
-    command += [f"--web.listen-address={address}", "--log.level=error"]
-    with subprocess.Popen(command) as process:
+    command += [f"--web.listen-address={address}", "--log.level=warn"]
+    log = folder / "prometheus.log"
+    with log.open("w") as said, subprocess.Popen(command, stderr=said) as process:
         try:
             until(lambda: answers(ask), "Prometheus does not answer")
             yield ask
         finally:
             process.terminate()
             process.wait(30)
+    # It warns of series that are there twice, and of a page that it cannot read.
+    assert log.read_text() == ""
 
 
 def answers(ask):
@@ -85,6 +90,54 @@ def until(true, what, seconds=60):
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
+
+
+@pytest.mark.slow
+@needs_prometheus
+def test_totals_never_fall_for_prometheus_while_workers_are_killed(
+    killable, path, tmp_path
+):
+    pytest.importorskip("prometheus_client", reason="no prometheus_client")
+    scheduler = killable.dashboard_link.split("/")[2]
+    due = [20, 60]
+
+    class Killer(daskgnn.Callback):
+        """Ends a worker now and then, and lets the run last many scrapes."""
+
+        def window(self, record):
+            time.sleep(0.2)
+            if due and record["step"] >= due[0]:
+                due.pop(0)
+                pids = killable.run(os.getpid, on_error="ignore")
+                os.kill(pids[record["parts"][0][0]], signal.SIGKILL)
+
+    graph = daskgnn.open_graph(path, num_parts=2)
+    options = {"num_neighbors": [5, 5], "batch_size": 32, "window": 2}
+    options |= {"client": killable, "progress": None, "callbacks": [Killer()]}
+    model = GraphSAGE(graph.num_features, 8, graph.num_classes)
+    trainer = daskgnn.Trainer(model, graph, out=tmp_path / "run", **options)
+    name = run_name(graph.name, str(tmp_path / "run"))
+    steps = f'daskgnn_steps_total{{run="{name}"}}'
+    with prometheus(tmp_path, [scheduler]) as ask:
+
+        def values(query):
+            found = ask(query)["data"]["result"]
+            return [(each["metric"], float(each["value"][1])) for each in found]
+
+        history = trainer.fit(epochs=30)
+        done = len(history.steps)
+        until(lambda: [v for _, v in values(steps)] == [done], "a step is missing")
+        rising = '{__name__=~"daskgnn_.+_(total|count|sum|bucket)"}'
+        found = values(f"count by (__name__) ({rising})")
+        names = [metric["__name__"] for metric, _ in found]
+        assert len(names) > 12
+        for name in names:
+            assert [v for _, v in values(f"resets({name}[1h])") if v] == [], name
+        ((_, scrapes),) = values("count_over_time(up[1h])")
+        assert scrapes >= 10
+        assert values("min_over_time(up[1h])")[0][1] == 1
+        lost = steps.replace("steps", "workers_lost")
+        assert values(lost)[0][1] == 2
 
 
 @pytest.mark.slow
