@@ -162,7 +162,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.made $(METADATA)
-	$(PIP) -e .
+	$(PIP) -e '.[datasets]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made $(METADATA)
@@ -182,7 +182,7 @@ $(VENV)/.pyg: $(VENV)/.test
 		echo "PyG cannot be measured: torch-sparse was not built" >&2
 
 $(VENV)/.docs: $(VENV)/.made $(METADATA)
-	$(PIP) -e '.[docs]'
+	$(PIP) -e '.[datasets,docs]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: $(VENV)/.made $(METADATA)

@@ -105,7 +105,7 @@ def install(python: Path, torch: str, package: Path, given: Any) -> None:
         code = "import sysconfig; print(sysconfig.get_path('platlib'))"
         leave_out_cuda(Path(call(python, "-c", code).strip()))
     more = ["--extra-index-url", given.index] if given.index else []
-    call(*pip, *more, package, f"torch=={torch}.*")
+    call(*pip, *more, f"{package}[datasets]", f"torch=={torch}.*")
 
 
 def main() -> None:

@@ -198,6 +198,30 @@ def test_the_dashboard_names_metrics_that_exist():
             assert short in known, name
 
 
+def missing_of(part, whole, place="dashboard"):
+    """Yield the places at which a JSON object has what another one has not."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if not isinstance(whole, dict) or name not in whole:
+                yield f"{place}.{name}"
+            else:
+                yield from missing_of(value, whole[name], f"{place}.{name}")
+    elif isinstance(part, list) and isinstance(whole, list):
+        for number, pair in enumerate(zip(part, whole, strict=True)):
+            yield from missing_of(*pair, f"{place}[{number}]")
+    elif part != whole:
+        yield place
+
+
+def test_grafana_knows_all_that_the_dashboard_says():
+    models = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+    said = json.loads(PANELS.read_text())
+    read = JSONEncoder().encode(models.Dashboard.from_json(said))
+    assert list(missing_of(said, json.loads(read))) == []
+
+
 @needs_prometheus
 def test_promtool_takes_the_configuration():
     done = subprocess.run(
