@@ -14,6 +14,7 @@ from distributed import LocalCluster
 
 from daskgnn.cluster.prefork import METHOD
 from daskgnn.config import variable_of
+from daskgnn.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,8 +99,21 @@ def suit_settings(client: Any) -> None:
 
 
 def unsuitable(client: Any) -> list[str]:
-    """Return the names of the scheduler's settings that do not suit training."""
-    found = client.run_on_scheduler(_settings)
+    """Return the names of the scheduler's settings that do not suit training.
+
+    Raises
+    ------
+    ClusterError
+        If daskgnn, or what it needs, is not installed where the scheduler runs, which
+        reads the tasks that it is given.
+    """
+    try:
+        found = client.run_on_scheduler(_settings)
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            f"the scheduler at {client.scheduler.address} cannot read daskgnn's tasks "
+            f"({error}): pip install daskgnn where it runs, and start it again"
+        ) from error
     return [name for name, is_bad in _WORSE.items() if is_bad(found.get(name))]
 
 
