@@ -16,6 +16,7 @@ PAIRS ?= 5
 PYTHONS ?= python3.11,python3.12,python3.13
 TORCHES ?= 2.5,2.9,2.13
 INDEX ?=
+WITHOUT_CUDA ?=
 CHECKED := daskgnn deploy tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
@@ -61,9 +62,9 @@ test-all: $(VENV)/.test  ## Run every test
 test-hosts: $(VENV)/.test  ## Train on three hosts, network namespaces of this machine (root)
 	$(BIN)/python -m pytest tests/slow/test_hosts.py
 
-test-torch: $(VENV)/.test  ## Install and train with each Python and torch minor: PYTHONS, TORCHES, INDEX
+test-torch: $(VENV)/.test  ## Install and train with each Python and torch minor: PYTHONS, TORCHES, INDEX or WITHOUT_CUDA=1
 	$(BIN)/python benchmarks/torch_versions.py --python $(PYTHONS) --torch $(TORCHES) \
-		$(if $(INDEX),--index $(INDEX))
+		$(if $(INDEX),--index $(INDEX)) $(if $(WITHOUT_CUDA),--without-cuda)
 
 chaos: $(VENV)/.test  ## Kill processes, at most TRIALS=50 times for each fault; print a table (an hour)
 	$(BIN)/python -m pytest tests/cluster -m chaos

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def cluster_without(folder, names, path):
-    """Start a scheduler that lacks packages, and a worker that does not; its address."""
+    """Start a scheduler that lacks packages, and a worker; yield its address."""
     packages = folder / "packages"
     packages.mkdir()
     for place in Path(sysconfig.get_path("purelib")).iterdir():
