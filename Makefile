@@ -107,7 +107,7 @@ bench-pipelines: $(VENV)/.test  ## Measure pipelines of stages against their bou
 	$(BIN)/python benchmarks/pipelines.py --json $(BENCH_OUT)/pipelines.json \
 		--pictures $(BENCH_OUT)
 
-bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit/s (root; 10 minutes)
+bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit/s (root; 4 minutes)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/hosts.py --json $(BENCH_OUT)/hosts.json
 
