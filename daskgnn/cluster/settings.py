@@ -13,8 +13,8 @@ from dask.utils import parse_timedelta
 from distributed import LocalCluster
 
 from daskgnn.cluster.prefork import METHOD
+from daskgnn.cluster.ready import importing
 from daskgnn.config import variable_of
-from daskgnn.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,16 +104,10 @@ def unsuitable(client: Any) -> list[str]:
     Raises
     ------
     ClusterError
-        If daskgnn, or what it needs, is not installed where the scheduler runs, which
-        reads the tasks that it is given.
+        If daskgnn, or what it needs, is not installed where the scheduler runs.
     """
-    try:
+    with importing(client):
         found = client.run_on_scheduler(_settings)
-    except ModuleNotFoundError as error:
-        raise ClusterError(
-            f"the scheduler at {client.scheduler.address} cannot read daskgnn's tasks "
-            f"({error}): pip install daskgnn where it runs, and start it again"
-        ) from error
     return [name for name, is_bad in _WORSE.items() if is_bad(found.get(name))]
 
 
