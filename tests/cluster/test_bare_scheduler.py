@@ -47,7 +47,7 @@ def cluster_without(folder, names, path):
             process.communicate(timeout=60)
 
 
-def daskgnn(*words, **how):
+def daskgnn(*words):
     return subprocess.Popen(
         [sys.executable, "-m", "daskgnn", *words],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
