@@ -24,6 +24,7 @@ from distributed import get_worker
 from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
+from daskgnn.cluster.ready import importing
 from daskgnn.config import HUGE_PAGES  # and the defaults, on workers too
 from daskgnn.dataflow.steps.member import run_in_order
 from daskgnn.dataflow.steps.peers import GIVE_UP, CopiesDiffer, Exchange, PeerLost
@@ -223,7 +224,8 @@ class GangSchedulerPlugin(SchedulerPlugin):
 def install(client: Any) -> None:
     """Register both plugins, send messages promptly; again is harmless."""
     client.scheduler_comm.interval = INTERVAL
-    client.register_plugin(GangSchedulerPlugin())
+    with importing(client):
+        client.register_plugin(GangSchedulerPlugin())
     client.register_plugin(GangWorkerPlugin())
 
 
