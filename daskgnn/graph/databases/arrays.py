@@ -31,8 +31,8 @@ ABOUT = "about"
 """Key of what is said of the graph, as JSON."""
 PIECE_BYTES = 1 << 18
 """Of an array that is no column of nodes."""
-QUERY_BYTES = 1 << 26
-"""About what a query may return."""
+QUERY_BYTES = 1 << 24
+"""About what a query may return: four times as much fills a buffer pool of 128 MiB."""
 
 
 class ArrayFacts:
