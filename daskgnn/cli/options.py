@@ -200,7 +200,8 @@ def _click_type(option: Option) -> click.ParamType:
             return click.FloatRange(min=option.above, min_open=True)
         return click.FloatRange(low, high, max_open=high is not None)
     names = NameList()
-    kinds = {"numbers": IntList(), "words": names, "names": names, "path": PATH}
+    numbers = IntList()
+    kinds = {"numbers": numbers, "devices": numbers, "words": names, "names": names, "path": PATH}
     return kinds.get(option.kind, click.STRING)
 
 

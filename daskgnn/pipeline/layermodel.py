@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from daskgnn.pipeline.layers import Layers
+    from daskgnn.pipeline.plan import Options
     from daskgnn.pipeline.program import LayerFacts, PipelineProgram
 
 
@@ -102,7 +103,7 @@ class LayerModel:
         return self.layers.run(self.number, x.clone() if self._copies else x, *beside)
 
     def update(
-        self, gradient: np.ndarray, sums: np.ndarray | None, lr: float | None
+        self, gradient: np.ndarray, sums: np.ndarray | None, options: Options
     ) -> None:
         """Take one optimizer step.
 
@@ -112,8 +113,8 @@ class LayerModel:
             [n], of the whole batch.
         sums : numpy.ndarray or None
             What all rows add to the statistics.
-        lr : float or None
-            The learning rate; None leaves it as it is.
+        options : mapping or None
+            Of the optimizer, from now on.
         """
         if self._statistics is not None and sums is not None:
             calls = self.facts.calls
@@ -125,9 +126,8 @@ class LayerModel:
         for p, size in zip(self.parameters, self.sizes, strict=True):
             p.grad = flat[place : place + size].view(p.shape)
             place += size
-        if lr is not None:
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
+        for group in self._optimizer.param_groups:
+            group.update(options or {})
         self._optimizer.step()
         for p in self.parameters:
             p.grad = None

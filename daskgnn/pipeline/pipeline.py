@@ -249,7 +249,9 @@ class Pipeline(PipelineResults):
             )
         began = time.perf_counter()
         engine = self._ready(batches[0])
-        outcomes, redone = engine.advance(batches, lr, following)
+        outcomes, redone = engine.advance(
+            batches, None if lr is None else {"lr": lr}, following
+        )
         self.spans = tuple(span for each in outcomes for span in each.spans)
         (loss, *_) = (each.loss for each in outcomes if each.loss is not None)
         held = {slot: n for each in outcomes for slot, n in each.held.items()}

@@ -21,7 +21,7 @@ from daskgnn.train.persist.storage import (
     Storage,
     open_storage,
 )
-from daskgnn.train.signals import Terminated
+from daskgnn.train.persist.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

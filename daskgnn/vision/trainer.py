@@ -10,7 +10,7 @@ import numpy as np
 
 from daskgnn.train.compute.state import hash_parameters
 from daskgnn.train.runstate import versions
-from daskgnn.train.signals import Signals, Terminated, name_of
+from daskgnn.train.persist.signals import Signals, Terminated, name_of
 from daskgnn.vision.csvlog import TRAIN, VALIDATION
 from daskgnn.vision.evaluation import Trained, score_split, total
 
