@@ -37,7 +37,72 @@ class Draws:
     """int64 [n], of the samples, in the order of the batch."""
 
 
-class SampleDropout(torch.nn.Module):
+class CountedDropout(torch.nn.Module):
+    """Base of modules whose draws depend on a probability and their own number.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability of dropping a channel, 0 to 1.
+
+    Raises
+    ------
+    ModelError
+        If `p` is not in 0..1.
+    """
+
+    number: int
+    """Number of this module in its model: those with other numbers draw differently."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            name = type(self).__name__
+            raise ModelError(f"dropout is {p!r}, expected 0 to 1, as in {name}(0.5)")
+        self.p = float(p)
+        self.number = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is dropped now: in training, unless `p` is 0.
+
+        Returns
+        -------
+        bool
+        """
+        return self.training and self.p > 0
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``print(model)`` shows.
+
+        Returns
+        -------
+        str
+            The probability and the module's number.
+        """
+        return f"p={self.p}, number={self.number}"
+
+    @classmethod
+    def number_all(cls, model: torch.nn.Module) -> int:
+        """Number the modules of this kind in a model, in the order of ``modules()``.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The model.
+
+        Returns
+        -------
+        int
+            How many there are.
+        """
+        found = [module for module in model.modules() if isinstance(module, cls)]
+        for number, module in enumerate(found):
+            module.number = number
+        return len(found)
+
+
+class SampleDropout(CountedDropout):
     """Dropout of the channels of samples.
 
     `p` is rounded to a multiple of 1/65536, and what is kept is scaled accordingly.
@@ -64,17 +129,6 @@ class SampleDropout(torch.nn.Module):
     True
     """
 
-    number: int
-    """Number of this module in its model: see `number_draws`."""
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            name = type(self).__name__
-            raise ModelError(f"dropout is {p!r}, expected 0 to 1, as in {name}(0.5)")
-        self.p = float(p)
-        self.number = 0
-
     def forward(self, x: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """Drop channels, in training.
 
@@ -95,7 +149,7 @@ class SampleDropout(torch.nn.Module):
         ModelError
             If `draws` is missing, or of another number of samples.
         """
-        if not self.training or self.p == 0:
+        if not self.active:
             return x
         if draws is None or len(draws.ids) != len(x):
             known = 0 if draws is None else len(draws.ids)
@@ -114,16 +168,6 @@ class SampleDropout(torch.nn.Module):
     def _channels(self, x: torch.Tensor) -> int:
         """Return how many are drawn for a sample."""
         return x.shape[1]
-
-    def extra_repr(self) -> str:
-        """Return the settings that ``print(model)`` shows.
-
-        Returns
-        -------
-        str
-            The probability and the module's number.
-        """
-        return f"p={self.p}, number={self.number}"
 
 
 class DropPath(SampleDropout):
@@ -182,7 +226,4 @@ def number_draws(model: torch.nn.Module) -> int:
     >>> number_draws(model), model[1].number
     (2, 1)
     """
-    found = [m for m in model.modules() if isinstance(m, SampleDropout)]
-    for number, module in enumerate(found):
-        module.number = number
-    return len(found)
+    return SampleDropout.number_all(model)

@@ -28,6 +28,7 @@ from daskgnn.train.persist.output import (
     write_predictions,
 )
 from daskgnn.train.persist.recorder import Recorder
+from daskgnn.train.persist.signals import Signals
 from daskgnn.train.precision import chosen_precision
 from daskgnn.train.predictions import predictions
 from daskgnn.train.presampling import ensure_presampled
@@ -38,9 +39,8 @@ from daskgnn.train.renewal import on_cluster, present_weights
 from daskgnn.train.results import TrainResults
 from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
-from daskgnn.train.staged import check_staged, loop_of
-from daskgnn.train.persist.signals import Signals
 from daskgnn.train.sparsefeatures import chosen
+from daskgnn.train.staged import check_staged, loop_of
 from daskgnn.train.summary import as_table, one_line
 from daskgnn.train.taking import GivenModel
 from daskgnn.train.targets import GivenTargets, chosen_task, measured_by

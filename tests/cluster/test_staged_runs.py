@@ -83,6 +83,7 @@ LIKE = [
         "model": normed,
         "num_neighbors": [4, 3, 2],
         "device_map": [0, 1, 1],
+        "optimizer": "sgd",
         "lr_scheduler": momentum,
         "scheduler_interval": "step",
     },
@@ -99,8 +100,11 @@ def test_steps_are_those_of_data_parallelism_but_for_rounding(small_path, how):
     alike = trainer(small_path, 4, None, **{**more, "device_map": None})
     for run in (staged, alike):
         run.fit(1)
-    losses = [[r["loss"] for r in run.recorder.history.steps] for run in (staged, alike)]
-    np.testing.assert_allclose(*losses, rtol=2e-5)
+    ours, theirs = (
+        [record["loss"] for record in run.recorder.history.steps]
+        for run in (staged, alike)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=2e-5)
     state, other = staged.run_state.state, alike.run_state.state
     np.testing.assert_allclose(state.parameters, other.parameters, atol=2e-4)
     if other.statistics is not None:
@@ -117,6 +121,19 @@ def test_a_run_is_resumed_with_other_workers(small_path, cluster, tmp_path, expe
     summary = second.summary()
     assert summary["steps_form"] == "pipeline"
     assert summary["params_sha256"] == expected[0]
+
+
+class Plain(torch.nn.Module):
+    """A model that does not say what its layers are."""
+
+    num_layers = 2
+
+    def __init__(self, graph):
+        super().__init__()
+        self.stack = small_sage(graph)
+
+    def forward(self, x, blocks):
+        return self.stack(x, blocks)
 
 
 def weighted(outputs, labels):
@@ -137,23 +154,10 @@ def weighted(outputs, labels):
         ({**MAP, "gradients": "server"}, InputError, "gradients='server' cannot"),
         ({**MAP, "precision": "bf16"}, InputError, "precision='bf16' cannot"),
         ({**MAP, "loss": weighted}, InputError, "mean by weights of classes"),
-        ({**MAP, "model": lambda g: Plain(g)}, ModelError, "num_layers and layer"),
+        ({**MAP, "model": Plain}, ModelError, "num_layers and layer"),
     ],
 )
 def test_what_cannot_go_together_is_refused(small_path, options, error, said):
     with pytest.raises(error, match=said) as caught:
         trainer(small_path, 4, None, **options).fit(1)
     assert "\n" not in str(caught.value)
-
-
-class Plain(torch.nn.Module):
-    """A model that does not say what its layers are."""
-
-    num_layers = 2
-
-    def __init__(self, graph):
-        super().__init__()
-        self.stack = small_sage(graph)
-
-    def forward(self, x, blocks):
-        return self.stack(x, blocks)

@@ -51,9 +51,9 @@ class Option:
     check: Callable[[str, Any], Any] | None = None
     """Returns the value to use, or raises `InputError`; after the type's own check."""
     kind: str = ""
-    """"whole", "number", "switch", "choice", "text", "path", "numbers", "devices", "words",
-    "names" (or one), "size", "name" (or a function), or "object" (of Python alone); by
-    the type."""
+    """"whole", "number", "switch", "choice", "text", "path", "numbers", "devices",
+    "words", "names" (or one), "size", "name" (or a function), or "object" (of Python
+    alone); by the type."""
     type_name: str = ""
     """As documented; by the type."""
     annotation: Any = None
