@@ -57,7 +57,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="Of a window.")
     parser.add_argument("--json")
     args = parser.parse_args()
-    graph = planted_partition(20_000, 100_000, num_features=64).partition(num_clusters=16)
+    graph = planted_partition(20_000, 100_000, num_features=64).partition(
+        num_clusters=16
+    )
     with own_cluster(2) as client:
         rows = [row(client, graph, *case, args.steps) for case in CASES]
     show("layers on different workers, or parts", rows, args.json)

@@ -304,3 +304,6 @@ def test_a_step_is_drawn():
     assert "workers wait" in figure.axes[0].get_title(loc="left")
     assert figure.to_png().startswith(b"\x89PNG")
     assert run.cut_lines[0].startswith("stage 0: layer.0")
+    first = [span for span in run.spans if span.operation.stage == 0]
+    (label,) = draw_schedule(first, "", run.cut_lines).axes[0].get_yticklabels()
+    assert label.get_text().startswith("w0, stage 0: layer.0")
