@@ -239,6 +239,11 @@ class WorkerOutcome:
     """In evaluation, by copy and micro-batch."""
 
 
+def loss_of(outcomes: Sequence[WorkerOutcome]) -> float:
+    """Return the loss of a step, which whoever has the last stage tells."""
+    return next(each.loss for each in outcomes if each.loss is not None)
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What is told of a step.

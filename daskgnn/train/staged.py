@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.steps.clock import Clock, Work
 from daskgnn.errors import InputError, ModelError
 from daskgnn.nn.device import CPU
@@ -19,7 +20,7 @@ from daskgnn.pipeline.cuts import cut_by_map
 from daskgnn.pipeline.engine import ClusterEngine, Engine
 from daskgnn.pipeline.layermodel import initial_states, write_states
 from daskgnn.pipeline.layers import Layers
-from daskgnn.pipeline.plan import MicroBatch
+from daskgnn.pipeline.plan import MicroBatch, loss_of
 from daskgnn.pipeline.schedules import FORWARD
 from daskgnn.pipeline.settings import PipelineSettings
 from daskgnn.tasks.task import target_batch, weight_of
@@ -39,7 +40,7 @@ from daskgnn.train.loop import TrainLoop
 from daskgnn.train.server import ServerLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -50,8 +51,11 @@ if TYPE_CHECKING:
     from daskgnn.pipeline.program import LayerState
     from daskgnn.tasks.task import TargetBatch, Task
     from daskgnn.train.ahead import PreparedAhead
+    from daskgnn.train.compute.schedule import Schedule
     from daskgnn.train.deployment import Deployment
+    from daskgnn.train.loop import WindowResult
     from daskgnn.train.options.options import TrainOptions
+    from daskgnn.train.plan import Window
 
 
 def loop_of(deployment: Deployment) -> type[TrainLoop]:
@@ -138,10 +142,12 @@ class StagedLoop(TrainLoop):
     _engine: Engine | None = None
     _layers: Layers
 
-    def run(self, *course: Any) -> Any:
+    def run(
+        self, windows: Iterator[Window], state: TrainState, schedule: Schedule
+    ) -> Iterator[WindowResult]:
         """Yield each window when it is trained; free what workers hold in the end."""
         try:
-            yield from super().run(*course)
+            yield from super().run(windows, state, schedule)
         finally:
             if self._engine is not None:
                 self._engine.close()
@@ -167,9 +173,8 @@ class StagedLoop(TrainLoop):
             (rates,) = options.groups
             outcomes, redone = engine.advance(batches, rates, following)
             self.recoveries.redid(redone)
-            (loss, *_) = (each.loss for each in outcomes if each.loss is not None)
             work = _work(outcomes, engine)
-            reports.append(StepReport(loss, time.time(), work, 0, 0))
+            reports.append(StepReport(loss_of(outcomes), time.time(), work, 0, 0))
             tasks += len(outcomes)
         return self._after(engine, steps.state, reports), tasks
 
@@ -218,9 +223,9 @@ class StagedLoop(TrainLoop):
         largest = max(batches, key=lambda batch: len(batch.x))
         built = build(self._layers, settings, loss, optimizer_of(options), largest)
         run = new_name()
-        if not self.executor.num_workers():
+        if not isinstance(self.executor, ClusterExecutor):
             return Engine(settings, built, run)
-        cluster = PipelineCluster(self.executor.client, run)  # type: ignore[attr-defined]
+        cluster = PipelineCluster(self.executor.client, run)
         return ClusterEngine(cluster, settings, built, run)
 
     def _states(self, engine: Engine, state: TrainState) -> list[LayerState]:
