@@ -82,24 +82,13 @@ class CountedDropout(torch.nn.Module):
         """
         return f"p={self.p}, number={self.number}"
 
-    @classmethod
-    def number_all(cls, model: torch.nn.Module) -> int:
-        """Number the modules of this kind in a model, in the order of ``modules()``.
 
-        Parameters
-        ----------
-        model : torch.nn.Module
-            The model.
-
-        Returns
-        -------
-        int
-            How many there are.
-        """
-        found = [module for module in model.modules() if isinstance(module, cls)]
-        for number, module in enumerate(found):
-            module.number = number
-        return len(found)
+def number_modules(model: torch.nn.Module, kind: type[CountedDropout]) -> int:
+    """Number the modules of a kind, in the order of ``model.modules()``; count them."""
+    found = [module for module in model.modules() if isinstance(module, kind)]
+    for number, module in enumerate(found):
+        module.number = number
+    return len(found)
 
 
 class SampleDropout(CountedDropout):
@@ -192,6 +181,8 @@ class DropPath(SampleDropout):
     >>> import torch
     >>> from daskgnn.nn import DropPath, Draws
     >>> path, draws = DropPath(0.5), Draws(key=7, ids=np.arange(4))
+    >>> path.active
+    True
     >>> rows = path(torch.ones(4, 8), draws)
     >>> [len(set(row.tolist())) for row in rows]  # all of a sample, or nothing
     [1, 1, 1, 1]
@@ -226,4 +217,4 @@ def number_draws(model: torch.nn.Module) -> int:
     >>> number_draws(model), model[1].number
     (2, 1)
     """
-    return SampleDropout.number_all(model)
+    return number_modules(model, SampleDropout)

@@ -11,7 +11,7 @@ import torch
 from daskgnn.errors import ModelError
 from daskgnn.kernels import dropout as kernels
 from daskgnn.kernels.aggregate import frozen
-from daskgnn.nn.counted import CountedDropout
+from daskgnn.nn.counted import CountedDropout, number_modules
 from daskgnn.nn.device import CPU
 from daskgnn.nn.ops import Differentiable, Kernel, has_kernels, values
 from daskgnn.nn.sparse import SparseRows
@@ -180,4 +180,4 @@ def number_dropouts(model: torch.nn.Module) -> int:
     >>> model[1].number
     1
     """
-    return Dropout.number_all(model)
+    return number_modules(model, Dropout)

@@ -118,12 +118,12 @@ def _by_parameters(
             continue
         numbers = sorted(branch.parameters)
         edges = [GradientEdge(branch.node, i) for i, _ in came]
-        wanted = [parameters[number] for number in numbers]
-        besides = _asked_besides(branch.node)
+        wanted: list[Any] = [parameters[number] for number in numbers]
+        wanted += _asked_besides(branch.node)
         given = [g for _, g in came]
         # The graph is freed with the tensors: a node may serve several branches.
         got = torch.autograd.grad(
-            edges, [*wanted, *besides], given, retain_graph=True, allow_unused=True
+            edges, wanted, given, retain_graph=True, allow_unused=True
         )
         for number, each in zip(numbers, got, strict=False):
             found[number] = each

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.cluster import ClusterExecutor
 from daskgnn.dataflow.steps.clock import Clock, Work
@@ -198,7 +198,8 @@ class StagedLoop(TrainLoop):
         ModelError
             If the model's layers together do not compute what it computes.
         """
-        options, program = self.deployment.options, self.deployment.program
+        options: Any = self.deployment.options
+        program = self.deployment.program
         if not program.trial.layered:
             raise ModelError(
                 "device_map needs a model whose forward(x, blocks) is x = layer(i, x, "

@@ -119,9 +119,9 @@ def resume(
     ----------
     directory : str or path
         Where `train` has written the run.
-    workers, scheduler, encryption, memory_limit
+    workers, scheduler, encryption, memory_limit : optional
         The cluster, as of `daskgnn.train.run.resume`.
-    progress, profile
+    progress, profile : optional
         As of `train`.
     **changes : dict
         Settings that may be others than before: "stages", "schedule", "filename", ...
@@ -187,7 +187,7 @@ def evaluate(
         Where `train` has written the run.
     split : {"train", "val", "test"}, default "test"
         Which images.
-    workers, scheduler, encryption
+    workers, scheduler, encryption : optional
         The cluster, as of `daskgnn.train.run.resume`; by default none.
     data_dir : str, optional
         The data folder; by default as before.

@@ -203,7 +203,7 @@ class PyramidViG(ImageModel):
 
     Parameters
     ----------
-    in_channels, num_classes
+    in_channels, num_classes : int
         As of `ViG`.
     image_size : int, default 224
         Rows and columns of an image, a multiple of 32.
@@ -213,7 +213,7 @@ class PyramidViG(ImageModel):
         Number of blocks of the stages.
     k : int, default 9
         Neighbours of a node.
-    norm, drop_path, dropout, hidden_channels
+    norm, drop_path, dropout, hidden_channels : str, float, float, int
         As of `ViG`.
 
     Raises
