@@ -83,7 +83,7 @@ bench: $(VENV)/.test  ## Measure training (arxiv shape), engine cost and sampler
 	$(BIN)/python benchmarks/step_latency.py --repeats 3 --json $(BENCH_OUT)/step-latency.json
 	$(BIN)/python benchmarks/sampler.py --json $(BENCH_OUT)/sampler-arxiv.json
 
-before-after: base-given $(VENV)/.test  ## Measure BASE=<commit> and this checkout in turns, PAIRS=5 times (an hour)
+before-after: base-given $(VENV)/.test  ## Measure BASE=<commit> and this checkout alternately, PAIRS=5 times (an hour)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/before_after.py $(BASE) --pairs $(PAIRS) \
 		--json $(BENCH_OUT)/before-after.json

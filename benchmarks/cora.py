@@ -42,16 +42,25 @@ MARKS = (
 """What a line that begins so is the end of, in order."""
 
 
-def stages(epochs: int, workers: int) -> dict[str, float]:
+def stages(
+    epochs: int,
+    workers: int,
+    python: str = sys.executable,
+    env: dict[str, str] | None = None,
+) -> dict[str, float]:
     """Run the command once; return the seconds of its stages and in all."""
     marks = [(stage, text.format(epochs=epochs)) for stage, text in MARKS]
     lines: list[tuple[float, str]] = []
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "daskgnn", "train", "cora"]
+        command = [python, "-m", "daskgnn", "train", "cora"]
         command += ["--workers", str(workers), "--epochs", str(epochs)]
         began = time.perf_counter()
         process = subprocess.Popen(
-            [*command, "--out", f"{folder}/run"], stdout=subprocess.PIPE, text=True
+            [*command, "--out", f"{folder}/run"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+            cwd=folder,
         )
         reader = Thread(target=_stamp, args=(process.stdout, lines))
         reader.start()
@@ -97,7 +106,7 @@ def cluster_seconds(workers: int) -> tuple[float, float]:
 
 def measure(epochs: int, workers: int) -> dict[str, float]:
     """Run everything once."""
-    start, close = cluster_seconds(workers)
+    start, close = cluster_seconds(workers) if workers else (0.0, 0.0)
     apart = {"imports": import_seconds(), "cluster start": start}
     found = stages(epochs, workers)
     ready = found.pop("until it is ready")

@@ -13,7 +13,7 @@
   graphs (DASKGNN_DATA_DIR), means of some seeds (an hour; not done unless asked for);
 - short: the same of a training of 108 updates.
 
-What is compared runs in turns, after a turn that does not count.
+What is compared runs alternately, after a first round that does not count.
 """
 
 from __future__ import annotations

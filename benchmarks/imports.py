@@ -1,7 +1,7 @@
 """How long the package and the help of its commands take to start, beside torch.
 
-Every line is a process of its own; the processes run in turns, so that all of them meet
-the same load. Times are those of whole processes, with Python's own start; processor
+Every line is a process of its own; they take turns, so that all of them meet the same
+load. Times are those of whole processes, with Python's own start; processor
 time says more than wall time where other processes run.
 
     python benchmarks/imports.py [--rounds 15] [--json FILE]
@@ -63,7 +63,7 @@ def main() -> None:
             row |= {f"{kind} ms": median(times), f"{kind}, least": min(times)}
             row |= {f"{kind}, x torch": median(shares)}
         rows.append(row)
-    title = f"Starting, {given.rounds} rounds in turns"
+    title = f"Starting, {given.rounds} rounds, alternating"
     note = "x torch: the median, over rounds, of two times of the same round"
     extra = {"rounds": rounds, "command": DASKGNN}
     show(title, rows, given.json, notes=[note], extra=extra, markdown=True)

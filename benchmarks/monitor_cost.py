@@ -1,6 +1,6 @@
 """Cost of page, metrics, logs and a tracker, in two ways.
 
-*Pairs* of runs in turns, with and without: processor seconds of driver, scheduler and
+*Pairs* of runs, one with and one without: processor seconds of driver, scheduler and
 workers together, wall time of the training, and whether the parameters are the same
 bits. On a busy machine their spread hides what is looked for, so there is an *account*,
 too: processor seconds of all that is done for it, each piece measured by itself, over

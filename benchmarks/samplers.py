@@ -2,7 +2,7 @@
 
     python benchmarks/samplers.py [--only labor,cluster,peers] [--shape arxiv]
 
-- labor: GraphSAGE with LABOR-0 and with fan-out sampling on two workers, in turns:
+- labor: GraphSAGE with LABOR-0 and with fan-out sampling on two workers, alternately:
   training seeds a second, input nodes and bytes between parts a step.
 - cluster: Cluster-GCN and fan-out sampling on two workers: seconds an epoch, and
   seconds until test accuracy is that of fan-out sampling less one point.

@@ -92,7 +92,7 @@ class DatasetError(InputError):
 
 
 class PartitionError(InputError):
-    """A partition that cannot be made, or opened with so many parts.
+    """A partition that cannot be made, or opened with the parts asked for.
 
     Examples
     --------

@@ -27,7 +27,7 @@ _COMMANDS = {
     "datasets": ("data", "List the data sets that are known by name."),
     "doctor": (
         "doctor",
-        "Check this machine, or a running cluster, and say what to mend.",
+        "Check this machine, or a running cluster, and say what to fix.",
     ),
     "evaluate": ("runs", "Score the best parameters of RUN, as one JSON object."),
     "export": ("databases", "Write the graph of the database SOURCE to the store OUT."),

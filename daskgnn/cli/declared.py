@@ -53,7 +53,7 @@ class LoadOptions(TypedDict):
     """Of ``load``."""
 
     method: Annotated[str, Option("auto")]
-    """The partitioner, for instance metis or hash, of a graph that is no store."""
+    """The partitioner, for instance metis or hash, of a graph that is not a store."""
     num_clusters: Annotated[int | None, Option(shown="64", least=1)]
     """Clusters of nodes, which are joined to parts later."""
     seed: Annotated[int, Option(0, least=0)]
@@ -247,7 +247,7 @@ class ReaderOptions(TypedDict):
     split_index: Annotated[int | None, Option()]
     """Which split to take of an .npz whose masks hold several, from 0."""
     memory_limit: Annotated[str | None, Option(shown="1 GiB, or 4 GiB")]
-    """Memory for reading a file, beside the graph; with --out-of-core for the whole
+    """Memory for reading a file, besides the graph; with --out-of-core for the whole
     preparation, of all processes together."""
 
 

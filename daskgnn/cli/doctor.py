@@ -32,12 +32,12 @@ def doctor(
     as_json: bool,
     **certificates: Any,
 ) -> None:
-    """Check this machine, or a running cluster, and say what to mend.
+    """Check this machine, or a running cluster, and say what to fix.
 
     Versions, processors, speed of lower precisions, settings, memory and clocks of all
     workers, whether they see a store, and the links between them. It takes a second or
     two, and some tenths for each pair of workers. Status 1 means that there is
-    something to mend.
+    something to fix.
     """
     silence_logs(ctx)
     from daskgnn.cluster.clusters import open_client
@@ -54,7 +54,7 @@ def doctor(
     click.echo(json.dumps(asdict(found)) if as_json else in_words(found))
     if found.wrong:
         count = len(found.wrong)
-        raise FailedRun(f"{count} thing{'s' if count > 1 else ''} to mend")
+        raise FailedRun(f"{count} thing{'s' if count > 1 else ''} to fix")
 
 
 def in_words(found: Diagnosis) -> str:
@@ -68,8 +68,8 @@ def in_words(found: Diagnosis) -> str:
     ]
     if found.links:
         parts.append(_links(found))
-    mended = [f"mend: {sentence}" for sentence in found.wrong] or ["nothing to mend"]
-    return "\n\n".join([*parts, "\n".join(mended)])
+    advice = [f"fix: {sentence}" for sentence in found.wrong] or ["nothing to fix"]
+    return "\n\n".join([*parts, "\n".join(advice)])
 
 
 def _row(found: Diagnosis, address: str) -> dict[str, str]:

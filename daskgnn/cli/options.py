@@ -67,7 +67,7 @@ class Place(click.Path):
     ) -> Any:
         """Return the path."""
         if not os.fspath(value).strip():
-            self.fail(f"{value!r} is no path", param, ctx)
+            self.fail(f"{value!r} is not a path", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -62,7 +62,11 @@ class ForkedCluster(LocalCluster):
     def _update_worker_status(self, op: str, msg: Any) -> None:
         """Start another worker where one hangs and its nanny is given up."""
         if op == "remove":
-            name = self.scheduler_info["workers"][msg]["name"]
+            # One may go before its coming was told: while the cluster restarts.
+            known = self.scheduler_info["workers"].get(msg)
+            if known is None:
+                return
+            name = known["name"]
             given_up = parse_timedelta(
                 dask.config.get("distributed.deploy.lost-worker-timeout")
             )

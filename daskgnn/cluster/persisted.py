@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+from dask._expr import LLGExpr
 from dask.base import annotate
 from dask.task_spec import Task
 from distributed import Future
@@ -153,8 +155,10 @@ def send(
     `how` are annotations of all tasks; pins are loose unless these say otherwise.
     """
     pinned = {"workers": lambda key: [worker_of(key)], "allow_other_workers": True}
+    # Dask would name a graph by the hash of all that its tasks hold.
+    named = LLGExpr(graph, _determ_token=uuid4().hex)
     with annotate(**pinned | how):
-        return client.get(graph, list(keys), sync=False)
+        return client.get(named, list(keys), sync=False)
 
 
 def _needed(group: _Group, keys: list[Any], kept: Mapping[Any, Any]) -> list[Any]:

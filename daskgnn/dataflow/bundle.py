@@ -82,6 +82,30 @@ def bundled(
     return graph
 
 
+def in_one_task(tasks: dict[Any, Any], key: Any) -> dict[Any, Any]:
+    """Return a graph of one task that runs all of some tasks, with the result of one.
+
+    Parameters
+    ----------
+    tasks : dict
+        Each comes after those it depends on.
+    key
+        Of the one whose result is wanted.
+    """
+    needed = {other: None for task in tasks.values() for other in task.dependencies}
+    outside = tuple(other for other in needed if other not in tasks)
+    payload = pickle.dumps(tasks, pickle.HIGHEST_PROTOCOL)
+    graph: dict[Any, Any] = {}
+    add_task(graph, key, run_all, payload, key, outside, List(*map(TaskRef, outside)))
+    return graph
+
+
+def run_all(tasks: bytes, key: Any, outside: tuple[Any, ...], values: list[Any]) -> Any:
+    """Run tasks one after another; return the result of one."""
+    (result,) = run_bundle(tasks, (key,), outside, values, []).values
+    return result
+
+
 def run_bundle(
     tasks: bytes,
     keep: tuple[Any, ...],

@@ -200,7 +200,7 @@ def plan_window(
     if fits < 1:
         beside = f" and a process of {process_bytes / 2**20:.0f} MiB"
         raise InputError(
-            f"one prepared step takes about {each / 2**20:.0f} MiB, beside blocks of "
+            f"one prepared step takes about {each / 2**20:.0f} MiB, besides blocks of "
             f"{blocks / 2**20:.0f} MiB{beside if process_bytes else ''}, of a worker's "
             f"{memory_limit / 2**20:.0f} MiB: "
             "lower batch_size or num_neighbors, open the graph with more parts on more "

@@ -185,7 +185,7 @@ class Graph:
 
     @property
     def num_clusters(self) -> int:
-        """Number of clusters: the graph can be opened with at most so many parts."""
+        """Number of clusters: the graph can be opened with at most that many parts."""
         return len(self.clusters)
 
     @cached_property

@@ -1,7 +1,7 @@
 """Estimate a partitioner's time and memory from measured constants.
 
 ``python benchmarks/partitioners.py`` measures them, and
-``docs/measurements/partitioning.md`` has the table. Memory is that beside the graph in
+``docs/measurements/partitioning.md`` has the table. Memory is that besides the graph in
 memory.
 """
 
@@ -75,7 +75,7 @@ class Estimate:
     seconds: float
     """On one core like that of the measurement."""
     bytes: int
-    """Peak memory beside the graph."""
+    """Peak memory besides the graph."""
     free_bytes: int
     """Memory that is free now."""
 

@@ -136,7 +136,7 @@ def cut_by_map(names: Sequence[str], own: Sequence[str], given: Any) -> Cut:
     for name, device in given.items():
         if name not in numbers:
             raise InputError(
-                f"device_map names {name!r}, which is no layer: expected "
+                f"device_map names {name!r}, which is not a layer: expected "
                 f"{names[0]} to {names[-1]}"
             )
         if not is_whole(device) or device < 0:

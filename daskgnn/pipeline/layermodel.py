@@ -10,6 +10,7 @@ import torch
 from daskgnn.nn.batchnorm import BatchNorms
 from daskgnn.nn.device import CPU
 from daskgnn.pipeline.program import LayerState, norms_of, unpacked
+from daskgnn.train.compute.optimizers import make_optimizer, take_step
 from daskgnn.train.compute.state import export_optimizer, import_optimizer
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class LayerModel:
         self._statistics = state.statistics
         self._optimizer: torch.optim.Optimizer | None = None
         if self.parameters:
-            self._optimizer = optimizer(self.parameters)
+            self._optimizer = make_optimizer(optimizer, self.parameters)
             import_optimizer(self._optimizer, self.parameters, state.optimizer)
 
     def forward(
@@ -128,7 +129,7 @@ class LayerModel:
             place += size
         for group in self._optimizer.param_groups:
             group.update(options or {})
-        self._optimizer.step()
+        take_step(self._optimizer)
         for p in self.parameters:
             p.grad = None
 

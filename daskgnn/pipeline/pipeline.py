@@ -26,8 +26,8 @@ from daskgnn.pipeline.plan import (
 from daskgnn.pipeline.program import check_batch
 from daskgnn.pipeline.results import PipelineResults
 from daskgnn.pipeline.settings import PipelineSettings
+from daskgnn.train.compute.optimizers import optimizer_factory
 from daskgnn.train.compute.program import copied
-from daskgnn.train.compute.schedule import optimizer_factory
 
 if TYPE_CHECKING:
     import os

@@ -254,7 +254,7 @@ class _ZeroBubble(_Policy):
 
 
 class _Interleaved(_Policy):
-    """Several stages a worker, in turns: Narayanan et al. (2104.04473).
+    """Several stages a worker, alternately: Narayanan et al. (2104.04473).
 
     Micro-batches go in groups of as many as there are workers, through one stage of a
     worker after the other. A worker keeps to that order, so it may wait.

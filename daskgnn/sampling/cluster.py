@@ -90,7 +90,7 @@ class ClusterSampler(SubgraphSampler):
         self.clusters, self.subgraphs = clusters, subgraphs
 
     def check(self, graph: Any) -> None:
-        """Check that a graph has so many clusters.
+        """Check that a graph has that many clusters.
 
         Raises
         ------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class FanOutSampler(Sampler):
-    """Samples so many neighbours of each node, hop by hop, perhaps by weight.
+    """Samples a number of neighbours of each node, hop by hop, perhaps by weight.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a run trains in this process or on a local cluster, by the graph's size."""
+"""Where a graph is trained and evaluated: in this process or not, by its size."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ STEP = 0.005
 WHY = "training takes less than a cluster to start"
 LARGEST = 1 << 30
 """Bytes of features that one process holds in any case."""
+SMALL_EDGES, SMALL_CELLS = 1_000_000, 30_000_000
+"""Directed edges, and numbers in the features, of a small graph: it is evaluated in
+about the seconds that a cluster takes to start."""
+SHORT_EVALUATION = 1e9
+"""Products of an exact evaluation that one worker does in the time that Dask takes to
+spread them over several, some 30 ms."""
 
 
 def seconds_here(graph: GraphData | Graph, settings: dict[str, Any]) -> float:
@@ -67,6 +73,19 @@ def needs_no_cluster(graph: GraphData | Graph, settings: dict[str, Any]) -> bool
         return False
     nbytes = 4.0 * graph.num_nodes * _columns(graph)
     return nbytes <= LARGEST and seconds_here(graph, settings) <= SHORT
+
+
+def is_small(graph: Graph) -> bool:
+    """Return whether one process evaluates a graph before a cluster has started."""
+    cells = graph.num_nodes * max(graph.num_features, 1)
+    return graph.num_edges <= SMALL_EDGES and cells <= SMALL_CELLS
+
+
+def is_evaluated_at_once(graph: Graph, num_parameters: int) -> bool:
+    """Return whether one task evaluates a model on a graph, whatever its parts are."""
+    share = _columns(graph) / max(graph.num_features, 1)
+    products = graph.num_nodes * num_parameters * share
+    return graph.num_edges <= SMALL_EDGES and products <= SHORT_EVALUATION
 
 
 def _columns(graph: GraphData | Graph) -> float:

@@ -1,4 +1,4 @@
-"""Check a cluster, or this machine, and say in plain words what to mend."""
+"""Check a cluster, or this machine, and say in plain words what to fix."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Link:
 
 @dataclass
 class Diagnosis:
-    """What was found, and what to mend."""
+    """What was found, and what to fix."""
 
     machines: dict[str, Machine] = field(default_factory=dict)
     """By address; this process is `HERE`."""
@@ -48,7 +48,7 @@ class Diagnosis:
     """What Dask's workers say of themselves, by address."""
     links: list[Link] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """One sentence for each thing to mend."""
+    """One sentence for each thing to fix."""
 
 
 def diagnose(client: Any = None, stores: Sequence[str] = ()) -> Diagnosis:

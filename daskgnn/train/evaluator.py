@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.task_spec import DataNode, List, Task, TaskRef
 
+from daskgnn.dataflow.bundle import in_one_task
 from daskgnn.dataflow.evaluate import (
     Scoring,
     evaluate_layers,
@@ -24,6 +25,7 @@ from daskgnn.kernels.batch import StepMeta
 from daskgnn.kernels.counter import SAMPLING, derive_key
 from daskgnn.sampling import NeighborSampler
 from daskgnn.sampling.size import GraphStats
+from daskgnn.train.automatic import is_evaluated_at_once
 from daskgnn.train.compute.exact import (
     evaluate_layer,
     evaluate_step,
@@ -124,8 +126,12 @@ class Evaluator:
         targets = [
             dict(zip(splits, own, strict=True)) for own in zip(*wanted, strict=True)
         ]
-        outputs = self._outputs_of(weights, targets)
-        tasks, total = score_parts(
+        at_once = self._is_at_once(weights)
+        if at_once:
+            tasks, outputs = self._layers(weights)
+        else:
+            tasks, outputs = {}, self._outputs_of(weights, targets)
+        scores, total = score_parts(
             outputs,
             self.preparation.blocks,
             Scoring(score_targets, merge_scores, task.tables),
@@ -133,12 +139,20 @@ class Evaluator:
             self.graph.partition_book,
             targets,
         )
-        self.executor.submit(tasks, [total], priority=EVALUATION_PRIORITY)
+        if at_once:
+            scores = in_one_task({**tasks, **scores}, total)
+        self.executor.submit(scores, [total], priority=EVALUATION_PRIORITY)
         try:
             (found,) = self.executor.result([total])
         finally:
             self.executor.release([total, *outputs])
         return dict(found)
+
+    def _is_at_once(self, weights: Weights) -> bool:
+        """Return whether one task computes and scores all parts."""
+        if self._samples or not self.trial.layered or not self.executor.num_workers():
+            return False
+        return is_evaluated_at_once(self.graph, weights.parameters.size)
 
     def are_few(self, nodes: np.ndarray) -> bool:
         """Return whether all that nodes depend on is a small share of the graph."""
@@ -210,10 +224,19 @@ class Evaluator:
             Layers to compute, of a model that is evaluated layer by layer; by default
             all.
         """
-        self._count += 1
         if self._samples or not self.trial.layered:
+            self._count += 1
             whole = [range(*pair) for pair in pairwise(self.graph.partition_book)]
             return self._outputs_by_batches(weights, whole)
+        tasks, outputs = self._layers(weights, num_layers)
+        self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
+        return outputs
+
+    def _layers(
+        self, weights: Weights, num_layers: int | None = None
+    ) -> tuple[dict[Any, Any], list[Any]]:
+        """Return the graph of all layers and its keys: see `evaluate_layers`."""
+        self._count += 1
         if self._whole is None:
             tasks, self._whole = prepare_whole_graph(
                 self.preparation.run,
@@ -222,7 +245,7 @@ class Evaluator:
                 self.preparation.inputs.first_aggregation,
             )
             self.executor.submit(tasks, self._whole.keys, lasting=True)
-        tasks, outputs = evaluate_layers(
+        return evaluate_layers(
             self._whole,
             self._count,
             self._num_layers if num_layers is None else num_layers,
@@ -230,8 +253,6 @@ class Evaluator:
             self.programs,
             weights,
         )
-        self.executor.submit(tasks, outputs, priority=EVALUATION_PRIORITY)
-        return outputs
 
     def _outputs_by_batches(
         self,

@@ -10,11 +10,11 @@ from daskgnn.cluster.clusters import open_client
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere
+from daskgnn.train.automatic import is_small
 from daskgnn.train.checks import check_worker_limit
 from daskgnn.train.modelsettings import build_model
 from daskgnn.train.persist.checkpoint import newest_checkpoint
 from daskgnn.train.persist.storage import CHECKPOINTS, Storage, open_storage
-from daskgnn.train.rundirectory import is_small
 from daskgnn.train.runsettings import (
     check_rebuildable,
     read_settings,

@@ -36,11 +36,6 @@ STORE = "graph.zarr"
 """The store in a run's directory, of a graph that was not stored before."""
 
 
-SMALL_EDGES, SMALL_CELLS = 1_000_000, 30_000_000
-"""Directed edges, and numbers in the features, of a small graph: it is evaluated in
-about the seconds that a cluster takes to start."""
-
-
 def check_run(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings of a run, checked; defaults where nothing is given.
 
@@ -86,12 +81,6 @@ def count_workers(settings: dict[str, Any]) -> int:
     if settings["num_parts"] is None:
         settings["num_parts"] = 2 if settings["scheduler"] else max(most, 1)
     return int(min(max(workers, least), most))
-
-
-def is_small(graph: Graph) -> bool:
-    """Return whether one process evaluates a graph before a cluster has started."""
-    cells = graph.num_nodes * max(graph.num_features, 1)
-    return graph.num_edges <= SMALL_EDGES and cells <= SMALL_CELLS
 
 
 def open_parts(store: str, settings: dict[str, Any], *, asked: bool) -> Graph:

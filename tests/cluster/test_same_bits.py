@@ -48,6 +48,34 @@ def _check_predictions(there, path):
     assert right.mean() == pytest.approx(there.evaluate("test")["accuracy"])
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_one_task_or_a_task_a_part_and_layer_score_alike(
+    path, alone, cluster, at_once, monkeypatch
+):
+    """Small graphs take the first way; all may take the second."""
+    if not at_once:
+        monkeypatch.setattr("daskgnn.train.automatic.SHORT_EVALUATION", 0)
+    client = cluster(2)
+    there = trainer(path, 2, client)
+    there.fit(1)
+    before = client.run_on_scheduler(count_of_tasks, "hidden")
+    scores = there.evaluate("test")
+    layers = client.run_on_scheduler(count_of_tasks, "hidden") - before
+    assert (layers == 0) == at_once
+    here = trainer(path, 2, None)
+    here.fit(1)
+    assert scores == here.evaluate("test")
+
+
+def count_of_tasks(name, dask_scheduler=None):
+    """Return how many tasks with keys that begin so the scheduler has ever had."""
+    return sum(
+        prefix.state_counts["memory"] + prefix.state_counts["released"]
+        for prefix in dask_scheduler.task_prefixes.values()
+        if prefix.name == name
+    )
+
+
 @pytest.mark.parametrize("precision", mostly_slow(["medium", "bf16"], "bf16"))
 def test_other_precisions_have_their_own_bits_everywhere(path, cluster, precision):
     here = trainer(path, 3, None, precision=precision)

@@ -71,7 +71,7 @@ def test_nobody_warns_of_settings_and_bits_are_the_same(client, path):
     assert there.params_sha256 == here.params_sha256
 
 
-def test_a_doctor_finds_nothing_to_mend(client, path):
+def test_a_doctor_finds_nothing_to_fix(client, path):
     address = client.scheduler.address
     told = json.loads(inside("doctor", "--scheduler", address, "--json"))
     assert told["wrong"] == []
@@ -80,7 +80,7 @@ def test_a_doctor_finds_nothing_to_mend(client, path):
     assert done.returncode == 1
     assert done.stdout.endswith("under the same path\n")
     assert "does not see" in done.stdout
-    assert done.stderr == "daskgnn: 1 thing to mend\n"
+    assert done.stderr == "daskgnn: 1 thing to fix\n"
 
 
 def test_what_a_user_has_set_stays():

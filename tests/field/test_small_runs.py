@@ -72,7 +72,7 @@ def test_small_graphs_need_no_cluster(finished, tmp_path, monkeypatch):
     ):
         with pytest.raises(AssertionError, match="a cluster was started"):
             use()
-    monkeypatch.setattr("daskgnn.train.rundirectory.SMALL_EDGES", 0)
+    monkeypatch.setattr("daskgnn.train.automatic.SMALL_EDGES", 0)
     with pytest.raises(AssertionError, match="a cluster was started"):
         runs.evaluate(finished)
     assert scores == runs.evaluate(finished, workers=0)
@@ -82,10 +82,10 @@ def test_small_graphs_need_no_cluster(finished, tmp_path, monkeypatch):
     ("words", "said"),
     [
         (("train", "karate", "--workers", "0", "--standby", "1"), "--standby 1 needs"),
-        (("train", "karate", "--out", ""), "'--out': '' is no path"),
-        (("train", "karate", "--data-dir", " "), "' ' is no path"),
-        (("predict", "run", "--out", ""), "'' is no path"),
-        (("partition", "karate", ""), "'' is no path"),
+        (("train", "karate", "--out", ""), "'--out': '' is not a path"),
+        (("train", "karate", "--data-dir", " "), "' ' is not a path"),
+        (("predict", "run", "--out", ""), "'' is not a path"),
+        (("partition", "karate", ""), "'' is not a path"),
     ],
 )
 def test_what_makes_no_sense_is_refused(words, said, tmp_path, monkeypatch):

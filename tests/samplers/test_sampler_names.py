@@ -34,7 +34,7 @@ def test_the_command_lists_every_option_with_what_is_used():
     [
         ("labour", "is unknown, expected one of neighbor, .*: did you mean 'labor'?"),
         ("ladies:sizes=5", "has no option 'sizes', .* did you mean 'size'?"),
-        ("ladies:size", "'size' is no option with a value"),
+        ("ladies:size", "'size' is not an option with a value"),
         ("cluster:clusters=no", "'cluster': clusters='no', expected a whole number"),
         ("fastgcn:skip=1", "'fastgcn': skip=1, expected true or false: fastgcn:skip="),
     ],

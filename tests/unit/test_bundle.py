@@ -9,7 +9,7 @@ from dask.task_spec import DataNode, List, Task, TaskRef
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskgnn.dataflow.bundle import Bundle, bundled
+from daskgnn.dataflow.bundle import Bundle, bundled, in_one_task
 from daskgnn.kernels.record import array_bytes
 
 PARTS = 5
@@ -48,6 +48,15 @@ def test_results_do_not_depend_on_what_is_bundled(tasks, places, data):
     wanted = data.draw(st.lists(st.sampled_from(list(tasks)), unique=True, min_size=1))
     graph = bundled(tasks, wanted, places, ("run", 0))
     assert run(graph, wanted) == run(tasks, wanted)
+
+
+@given(graphs(), st.data())
+@settings(deadline=None)
+def test_all_tasks_in_one_give_the_same(tasks, data):
+    key = data.draw(st.sampled_from(list(tasks)))
+    graph = in_one_task(tasks, key)
+    assert list(graph) == [key]
+    assert run(graph, [key]) == run(tasks, [key])
 
 
 def test_one_place_takes_one_bundle():

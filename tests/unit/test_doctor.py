@@ -79,7 +79,7 @@ def test_slow_links_are_named_and_many_are_summed_up(machine):
 def test_this_machine_alone(tmp_path):
     done = invoked("doctor", "--store", str(tmp_path / "none"))
     assert done.returncode == 1
-    assert "mend: " in done.stdout
+    assert "fix: " in done.stdout
     assert "tcp://a:1" not in done.stdout
     done = invoked("doctor", "--scheduler", "tcp://127.0.0.1:1")
     assert done.returncode == 2

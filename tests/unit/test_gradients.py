@@ -31,7 +31,7 @@ from daskgnn.train.compute.gradients import (
     step_weights,
 )
 from daskgnn.train.compute.masking import updating_only
-from daskgnn.train.compute.schedule import optimizer_factory
+from daskgnn.train.compute.optimizers import optimizer_factory
 from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState
 from daskgnn.train.plan import Position, windows

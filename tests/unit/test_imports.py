@@ -56,9 +56,13 @@ import numpy as np
 import torch
 from dask.sizeof import sizeof
 from daskgnn.kernels.features import SparseTable
-from daskgnn.train.compute.schedule import check_optimizer
-made = check_optimizer(torch.optim.Adam, torch.nn.Linear(2, 1))
-assert [len(group["params"]) for group in made.param_groups] == [2]
+from daskgnn.train.compute.optimizers import make_optimizer, take_step
+layer = torch.nn.Linear(2, 1)
+made = make_optimizer(torch.optim.Adam, list(layer.parameters()))
+layer(torch.ones(2)).backward()
+before = layer.weight.detach().clone()
+take_step(made)
+assert (layer.weight != before).all()
 method = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 assert not vars(method).keys() - {"__wrapped__"}
 rows = SparseTable(np.zeros(1001), np.zeros(0), np.zeros(0), (1000, 2))
@@ -67,7 +71,7 @@ assert sizeof(rows) > 8000
 
 
 def test_a_run_begins_without_what_other_commands_need() -> None:
-    """The sizes of our objects, and an optimizer that is made but takes no step."""
+    """The sizes of our objects, and an optimizer that takes a step."""
     unneeded = {"torch._dynamo", "joblib", "pyarrow", "matplotlib", "scipy.linalg"}
     assert not imported(BEFORE_A_RUN, HEAVY + tuple(unneeded)) & unneeded
 

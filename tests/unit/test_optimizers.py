@@ -1,6 +1,7 @@
 """One step a task equals one step in one process, for every optimizer."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,13 @@ from daskgnn.dataflow.steps.method import Step, StepMethod
 from daskgnn.errors import ModelError, TrainingError
 from daskgnn.tasks import NodeClassification
 from daskgnn.train.compute.gradients import UpdateOptions
+from daskgnn.train.compute.optimizers import (
+    make_optimizer,
+    optimizer_factory,
+    take_step,
+)
 from daskgnn.train.compute.program import make_program
-from daskgnn.train.compute.schedule import Schedule, check_optimizer, optimizer_factory
+from daskgnn.train.compute.schedule import Schedule, check_optimizer
 from daskgnn.train.compute.session import TrainSession
 from daskgnn.train.compute.state import TrainState, flatten, hash_parameters
 
@@ -51,6 +57,38 @@ def by_tasks(model, factory, grads, options=None):
         step = Step(0, options=given)
         state = update(METHOD, program, state, step, left, left, None)
     return state
+
+
+class Halved(torch.optim.SGD):
+    """An optimizer with a step of its own."""
+
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            p.grad.mul_(0.5)
+        return super().step(closure)
+
+
+def after_steps(step, factory):
+    """Return a model's weights after three steps, and how often a hook was called."""
+    model = small_model()
+    optimizer = make_optimizer(factory, list(model.parameters()))
+    calls = []
+    if factory is torch.optim.Adamax:
+        optimizer.register_step_post_hook(lambda *_: calls.append(1))
+    for flat in gradients(model, 3):
+        set_gradient(optimizer.param_groups[0]["params"], flat)
+        step(optimizer)
+    return hash_parameters(flatten(list(model.parameters()))), len(calls)
+
+
+FACTORIES = [optimizer_factory(name, lr=0.01, weight_decay=0.0) for name in NAMES]
+FACTORIES += [partial(torch.optim.Adam, fused=True), Halved, torch.optim.Adamax]
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_step_without_the_compiler_is_the_same_step(factory):
+    expected = after_steps(lambda optimizer: optimizer.step(), factory)
+    assert after_steps(take_step, factory) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)

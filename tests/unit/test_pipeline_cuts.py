@@ -85,7 +85,7 @@ def test_a_device_map_cuts_where_devices_change():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"layer.9": 0}, "names 'layer.9', which is no layer: expected layer.0 to"),
+        ({"layer.9": 0}, "names 'layer.9', which is not a layer: expected layer.0 to"),
         ({"layer.0": 0}, "leaves out layer.1, layer.2, layer.3: give each layer"),
         (dict.fromkeys(NAMES, "cpu"), "'layer.0': 'cpu', expected a whole number"),
         (dict.fromkeys(NAMES, 1), r"uses the devices \[1\], expected all numbers"),

@@ -224,7 +224,7 @@ class GraphData:
         Raises
         ------
         InputError
-            If there are not so many nodes, or settings contradict each other.
+            If there are fewer nodes than asked for, or settings contradict each other.
 
         Examples
         --------

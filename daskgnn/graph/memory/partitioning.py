@@ -163,7 +163,7 @@ class Compared:
     seconds: float
     """Of the method alone, on this machine."""
     peak_bytes: int
-    """Memory beside the graph itself."""
+    """Memory besides the graph itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers, for JSON."""

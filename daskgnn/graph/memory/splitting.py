@@ -48,7 +48,7 @@ def draw_splits(
     Raises
     ------
     InputError
-        If there are not so many nodes, or the settings contradict each other.
+        If there are fewer nodes than asked for, or the settings contradict each other.
     """
     _check(sizes, by, per_class, seed, labels)
     ids = labelled_nodes(labels, num_nodes)

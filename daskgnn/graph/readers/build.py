@@ -75,7 +75,7 @@ class BuildOptions:
     metric: str | None = None
     """As of `GraphData`."""
     memory_limit: int | str | None = None
-    """What reading may hold beside the finished graph: bytes, or like "2 GiB"."""
+    """What reading may hold besides the finished graph: bytes, or like "2 GiB"."""
     progress: bool = False
     """Show a bar while files are read."""
     build_rows: Any = build_rows

@@ -112,7 +112,7 @@ def read_edge_list(
     metric : str, default None
         How predictions are scored: see `GraphData.metric`.
     memory_limit : int or str, default None
-        Memory for reading, beside the finished graph: bytes, or for instance "2 GiB".
+        Memory for reading, besides the finished graph: bytes, or for instance "2 GiB".
     progress : bool, default False
         Whether to show a progress bar.
 

@@ -69,8 +69,8 @@ def _as_ids(nodes: Sequence[Any]) -> pa.Array | None:
     row = first_missing(column)
     if row is not None:
         raise GraphFormatError(
-            f"node {row} is called {nodes[row]!r}, which is no id: give each node an "
-            "id of its own"
+            f"node {row} is called {nodes[row]!r}, which is not an id: give each node "
+            "an id of its own"
         )
     return whole(column, "node_ids")
 

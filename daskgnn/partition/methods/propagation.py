@@ -56,7 +56,7 @@ def propagation_clusters(graph: Structure, num_clusters: int, seed: int) -> np.n
     """Return int64 [N], clusters by label propagation over several levels.
 
     Cost: linear, about 0.3 s a million entries. Memory: about 80 bytes a node, 24 an
-    entry and 120 MB beside the graph. When: METIS takes too long or does not fit, and
+    entry and 120 MB besides the graph. When: METIS takes too long or does not fit, and
     KaMinPar is not installed; its cuts are mostly within a tenth of theirs. Without
     communities labels join little, and METIS is given much of the graph.
     """

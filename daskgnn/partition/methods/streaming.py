@@ -33,7 +33,7 @@ def ldg_clusters(graph: Structure, num_clusters: int, seed: int) -> np.ndarray:
 
     A node goes where most of its neighbours are, times the share of that cluster that
     is still empty. Cost: linear, about 0.3 s a million entries. Memory: 60 bytes a
-    node and 32 MB beside the graph. When: the graph is too large for METIS and balance
+    node and 32 MB besides the graph. When: the graph is too large for METIS and balance
     matters more than the last of the cut; Fennel is mostly as good or better.
     """
     return _stream_graph(graph, num_clusters, fennel=False)

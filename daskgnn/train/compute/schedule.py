@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections import Counter
-from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from daskgnn.errors import ModelError, first_line
+from daskgnn.train.compute.optimizers import (
+    make_optimizer,
+    optimizer_factory,
+    take_step,
+)
 from daskgnn.train.compute.state import export_optimizer, import_optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import numpy as np
 
@@ -23,65 +25,8 @@ if TYPE_CHECKING:
     from daskgnn.train.options.option import OptimizerFactory, SchedulerFactory
     from daskgnn.train.options.options import TrainOptions
 
-_SKIPPED = "__dynamo_disable"
 SCHEDULED = ("lr", "momentum", "betas")
 """Options of a parameter group that a scheduler may change."""
-
-
-def optimizer_factory(
-    optimizer: str | OptimizerFactory,
-    lr: float,
-    weight_decay: float,
-    *,
-    fused: bool = False,
-) -> OptimizerFactory:
-    """Return a factory for a name ("adam", "adamw", "sgd", ...) or for a factory.
-
-    With `fused`, an optimizer that is named takes a step in one pass if torch has it:
-    results differ by rounding.
-
-    Raises
-    ------
-    ModelError
-        If `torch.optim` has no such optimizer.
-    """
-    if callable(optimizer):
-        return optimizer
-    names = {
-        name.lower(): cls
-        for name, cls in vars(torch.optim).items()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)
-    }
-    names.pop("optimizer", None)
-    cls = names.get(str(optimizer).lower())
-    if cls is None:
-        raise ModelError(
-            f"optimizer={optimizer!r} is not in torch.optim, expected one of "
-            f"{', '.join(sorted(names))}, or a function of a list of parameters"
-        )
-    given: dict[str, Any] = {"lr": lr}
-    if weight_decay:
-        if "weight_decay" not in inspect.signature(cls).parameters:
-            raise ModelError(
-                f"optimizer={cls.__name__!r} takes no weight_decay: use "
-                "weight_decay=0 or another optimizer"
-            )
-        given["weight_decay"] = weight_decay
-    if fused and _is_fused(cls):
-        given["fused"] = True
-    return partial(cls, **given)
-
-
-def _is_fused(cls: Any) -> bool:
-    """Return whether this torch can take an optimizer's step in one pass."""
-    if "fused" not in inspect.signature(cls).parameters:
-        return False
-    try:
-        with _without_compiler():
-            cls([torch.nn.Parameter(torch.zeros(1))], fused=True)
-    except (RuntimeError, ValueError):  # of torch before 2.4, on CPUs
-        return False
-    return True
 
 
 def optimizer_of(options: TrainOptions) -> OptimizerFactory:
@@ -109,8 +54,7 @@ def check_optimizer(
     """
     stand_ins = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
     try:
-        with _without_compiler():
-            optimizer = factory(stand_ins)
+        optimizer = make_optimizer(factory, stand_ins)
     except Exception as error:
         said = f"{type(error).__name__}: {first_line(error)}"
         raise ModelError(f"the optimizer cannot be made: {said}") from error
@@ -126,25 +70,6 @@ def check_optimizer(
     if name == "SparseAdam":
         raise ModelError(f"optimizer {name} needs sparse gradients: use 'adam'")
     return optimizer
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Have an optimizer made without torch's compiler, which takes a second to import.
-
-    Torch imports it at the first call of a method, to have it skip that method, and
-    remembers the outcome in an attribute. Where another torch has no such attribute,
-    the compiler is imported.
-    """
-    method = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-    if "torch._dynamo" in sys.modules or hasattr(method, _SKIPPED):
-        yield
-        return
-    setattr(method, _SKIPPED, method)
-    try:
-        yield
-    finally:
-        delattr(method, _SKIPPED)
 
 
 def try_optimizer(factory: OptimizerFactory, model: torch.nn.Module) -> None:
@@ -192,7 +117,7 @@ def _stepped(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     parameters = _parameters_of(optimizer)
     for p in parameters:
         p.grad = torch.zeros_like(p)
-    optimizer.step()
+    take_step(optimizer)
     return parameters
 
 

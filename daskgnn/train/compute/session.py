@@ -28,6 +28,7 @@ from daskgnn.train.compute.damping import Damping
 from daskgnn.train.compute.gradients import clipped, delay_compensated
 from daskgnn.train.compute.loaded import layer_blocks, load_model, seed_outputs
 from daskgnn.train.compute.masking import decays, updating_only
+from daskgnn.train.compute.optimizers import make_optimizer, take_step
 from daskgnn.train.compute.scaling import LossScale
 from daskgnn.train.compute.state import (
     StepReport,
@@ -200,12 +201,12 @@ class TrainSession:
         masked = gradient != 0, loaded.parameters, optimizer
         masks = way.masks(options.ramp) and not decays(optimizer)
         with updating_only(*masked) if masks else nullcontext():
-            optimizer.step()
+            take_step(optimizer)
 
     def _ready_optimizer(self) -> torch.optim.Optimizer:
         if self._optimizer is None:
             parameters = self._loaded.parameters
-            self._optimizer = self._loaded.optimizer(parameters)
+            self._optimizer = make_optimizer(self._loaded.optimizer, parameters)
             import_optimizer(self._optimizer, parameters, self._before.optimizer)
         return self._optimizer
 

@@ -175,8 +175,8 @@ class PlainOptions(TypedDict, total=False):
     ]
     """Updates by which gradients are late (async), or may be (server).
 
-    With "async" exactly so many, by default 1; 0 is identical to "tree". With "server"
-    at most so many, by default 8.
+    With "async" by exactly this many, by default 1; 0 is identical to "tree". With
+    "server" by at most this many, by default 8.
     """
     ramp_steps: Annotated[int, Option(100, least=0, fact="gradients", before=0)]
     """Number of first steps in which gradients are not late and turn sparse gradually.
@@ -226,7 +226,7 @@ class PlainOptions(TypedDict, total=False):
     parts after this many steps, and when an epoch ends.
     """
     checksum_every: Annotated[int | None, Option(least=1, metavar="STEPS")]
-    """Compare the workers' copies of the parameters every so many steps.
+    """Compare the workers' copies of the parameters every N steps.
 
     If two copies differ, the run stops and names the step and the worker.
     """
@@ -326,5 +326,6 @@ class PlainOptions(TypedDict, total=False):
     ]
     """Write records for tensorboard, mlflow or wandb, as in tensorboard:logs.
 
-    By default to a directory of that name in `out`. Nothing is sent anywhere.
+    Each is given as NAME or NAME:DIR; without DIR it is a directory of that name in
+    `out`. Nothing is sent anywhere.
     """

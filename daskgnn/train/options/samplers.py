@@ -51,7 +51,7 @@ SAMPLERS: dict[str, KnownSampler] = {
     "neighbor": KnownSampler(
         "neighbor",
         "NeighborSampler",
-        "so many neighbours of each node, hop by hop",
+        "a number of neighbours of each node, hop by hop",
         "first: it always works",
         "nothing else",
         takes_fan_outs=True,
@@ -59,7 +59,7 @@ SAMPLERS: dict[str, KnownSampler] = {
     "labor": KnownSampler(
         "labor",
         "LaborSampler",
-        "on average so many neighbours of each node, the same ones where it can",
+        "that number on average, the same neighbours where it can",
         "for large graphs: fewer distinct nodes, so fewer rows to fetch",
         "nothing else (variant=0); order of the partition (others)",
         takes_fan_outs=True,
@@ -68,14 +68,14 @@ SAMPLERS: dict[str, KnownSampler] = {
     "fastgcn": KnownSampler(
         "fastgcn",
         "FastGCNSampler",
-        "so many nodes a layer, by fixed probabilities",
+        "a number of nodes a layer, by fixed probabilities",
         "for many layers, where all nodes are alike",
         "order of the partition (form=replacement)",
     ),
     "ladies": KnownSampler(
         "ladies",
         "LadiesSampler",
-        "so many nodes a layer, among the neighbours of the one before",
+        "a number of nodes a layer, among the neighbours of the one before",
         "for many layers: the work grows with their number alone",
         "order of the partition (form=replacement)",
     ),
@@ -166,7 +166,7 @@ def parsed(text: str) -> tuple[str, dict[str, Any]]:
         option, equals, value = pair.partition("=")
         if not equals or not option.strip() or not value.strip():
             raise InputError(
-                f"sampler={text!r}: {pair!r} is no option with a value, as in "
+                f"sampler={text!r}: {pair!r} is not an option with a value, as in "
                 "ladies:size=512,form=poisson"
             )
         options[option.strip()] = _value(value.strip())

@@ -44,7 +44,7 @@ class Advice:
     step_seconds: float
     """Measured seconds a step with `workers`."""
     best_seconds: float
-    """Seconds a step with `best`: measured if the run once had so many, otherwise
+    """Seconds a step with `best`: measured if the run once had that many, otherwise
     expected."""
 
     def __str__(self) -> str:

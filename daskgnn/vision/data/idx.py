@@ -44,7 +44,7 @@ def read_idx(path: Path) -> np.ndarray:
         said = getattr(error, "strerror", None) or first_line(error)
         raise DatasetError(f"{path} cannot be read ({said}): get it again") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
-        raise DatasetError(f"{path} is no idx file: it does not begin like one")
+        raise DatasetError(f"{path} is not an idx file: it does not begin like one")
     dtype, dims = np.dtype(_TYPES[data[2]]), data[3]
     head = 4 + 4 * dims
     shape = tuple(np.frombuffer(data[4:head], ">u4").tolist())

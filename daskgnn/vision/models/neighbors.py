@@ -38,7 +38,8 @@ def kneighbors(
         [B, M, C], the nodes that neighbours are taken from; by default `x`, where a
         node is its own first neighbour.
     dilation : int, default 1
-        Of the ``k * dilation`` nearest every so many-th is taken, from the first on.
+        Of the ``k * dilation`` nearest every ``dilation``-th is taken, from the first
+        on.
     bias : torch.Tensor, optional
         [N, M], added to the distances.
     max_bytes : int, default 64 MiB
