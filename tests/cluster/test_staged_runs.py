@@ -147,7 +147,7 @@ def weighted(outputs, labels):
     [
         ({"device_map": [0]}, InputError, "leaves out layer.1"),
         ({"device_map": [0, 2]}, InputError, r"the devices \[0, 2\]"),
-        ({"device_map": {"conv": 0}}, InputError, "'conv', which is no layer"),
+        ({"device_map": {"conv": 0}}, InputError, "device_map names 'conv'"),
         ({"device_map": "0,1"}, InputError, "the worker of each layer"),
         ({**MAP, "accumulate": 2}, InputError, "accumulate=2 cannot go together"),
         ({**MAP, "clip_norm": 1.0}, InputError, "clip_norm=1.0 cannot go"),
