@@ -16,6 +16,7 @@ PAIRS ?= 5
 PYTHONS ?= python3.11,python3.12,python3.13
 TORCHES ?= 2.5,2.9,2.13
 INDEX ?=
+WITHOUT_CUDA ?=
 CHECKED := daskgnn deploy tests examples $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
@@ -61,9 +62,9 @@ test-all: $(VENV)/.test  ## Run every test
 test-hosts: $(VENV)/.test  ## Train on three hosts, network namespaces of this machine (root)
 	$(BIN)/python -m pytest tests/slow/test_hosts.py
 
-test-torch: $(VENV)/.test  ## Install and train with each Python and torch minor: PYTHONS, TORCHES, INDEX
+test-torch: $(VENV)/.test  ## Install and train with each Python and torch minor: PYTHONS, TORCHES, INDEX or WITHOUT_CUDA=1
 	$(BIN)/python benchmarks/torch_versions.py --python $(PYTHONS) --torch $(TORCHES) \
-		$(if $(INDEX),--index $(INDEX))
+		$(if $(INDEX),--index $(INDEX)) $(if $(WITHOUT_CUDA),--without-cuda)
 
 chaos: $(VENV)/.test  ## Kill processes, at most TRIALS=50 times for each fault; print a table (an hour)
 	$(BIN)/python -m pytest tests/cluster -m chaos
@@ -107,7 +108,7 @@ bench-pipelines: $(VENV)/.test  ## Measure pipelines of stages against their bou
 		--pictures $(BENCH_OUT)
 	$(BIN)/python benchmarks/device_map.py --json $(BENCH_OUT)/device_map.json
 
-bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit/s (root; 10 minutes)
+bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit/s (root; 4 minutes)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/hosts.py --json $(BENCH_OUT)/hosts.json
 
@@ -163,7 +164,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.made $(METADATA)
-	$(PIP) -e .
+	$(PIP) -e '.[datasets]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made $(METADATA)
@@ -183,7 +184,7 @@ $(VENV)/.pyg: $(VENV)/.test
 		echo "PyG cannot be measured: torch-sparse was not built" >&2
 
 $(VENV)/.docs: $(VENV)/.made $(METADATA)
-	$(PIP) -e '.[docs]'
+	$(PIP) -e '.[datasets,docs]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: $(VENV)/.made $(METADATA)

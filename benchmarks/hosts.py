@@ -1,6 +1,6 @@
-"""What a slow network costs, and what helps: three hosts, joined by cables of a rate.
+"""What a slow network costs, and what helps: hosts that are joined by cables of a rate.
 
-Network namespaces stand for a host with scheduler and driver, and two with a worker
+Network namespaces stand for a host with scheduler and driver, and others with a worker
 each. The bytes are those that the workers' cables carried. It needs root.
 
     python benchmarks/hosts.py [--mbit 1000,100] [--json FILE]
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import torch
@@ -27,62 +28,79 @@ from report import show
 import daskgnn
 from daskgnn.graph.datasets.generate import planted_partition
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 NODES, EDGES, FEATURES, CLASSES = 40_000, 400_000, 128, 16
-WINDOW, STEPS = 8, 24
-"""The steps of the first window are not timed."""
 AGGREGATES = "gnn.remote-aggregation"
+KEYS = ("crosses", "helps")
 
 
 @dataclass(frozen=True)
 class Shape:
     """What is trained: most of what crosses are rows, or gradients."""
 
+    workers: int
     fan_out: list[int]
     hidden: int
     batch_size: int
     ways: dict[str, dict[str, Any]]
 
 
+GRADIENTS: dict[str, Any] = {"fan_out": [3, 2, 2], "hidden": 300, "batch_size": 128}
+"""1.1 MB of gradients a part."""
 SHAPES = {
     "rows": Shape(
-        [10, 5],
-        256,
-        512,
-        {
+        workers=2,
+        fan_out=[10, 5],
+        hidden=256,
+        batch_size=512,
+        ways={
             "nothing": {},
             "owners send sums": {AGGREGATES: "on"},
-            "halo cache 64 MB": {"halo_cache": "64 MB"},
+            "halo cache 4 MB": {"halo_cache": "4 MB"},
             "half precision": {"feature_dtype": "float16"},
-            "cache, half": {"halo_cache": "64 MB", "feature_dtype": "float16"},
+            "cache, half": {"halo_cache": "4 MB", "feature_dtype": "float16"},
         },
     ),
-    "gradients": Shape(
-        [3, 2, 2],
-        768,
-        128,
-        {
+    "gradients, 2 workers": Shape(
+        workers=2,
+        ways={
             "nothing": {},
-            "ring": {"gradients": "ring"},
             "fp16": {"compress": "fp16"},
+            "int8": {"compress": "int8"},
             "topk:0.01": {"compress": "topk:0.01"},
         },
+        **GRADIENTS,
+    ),
+    "gradients, 4 workers": Shape(
+        workers=4,
+        ways={"nothing": {}, "ring": {"gradients": "ring"}},
+        **GRADIENTS,
     ),
 }
+TRAIN = 8192
+"""Seeds of an epoch."""
+STEPS = 32
+"""Steps that are timed, after as many that are not."""
 
 
 class Seen:
-    """A progress that keeps when a step was reported, and what had crossed by then."""
+    """A progress that keeps what each step took."""
 
     def __init__(self) -> None:
-        self.stamps: list[tuple[float, int]] = []
+        self.seconds: list[float] = []
 
     def step(self, record: dict[str, Any]) -> None:
-        self.stamps.append((time.perf_counter(), carried()))
+        self.seconds.append(record["seconds"])
 
     def started(self, info: Any) -> None:
+        self.carried = carried()
+
+    def epoch(self, record: Any) -> None:
         pass
 
-    epoch = event = finished = started
+    event = finished = epoch
 
 
 def carried() -> int:
@@ -94,18 +112,15 @@ def carried() -> int:
 def measure(
     store: str, client: Client, shape: Shape, given: dict[str, Any]
 ) -> dict[str, float]:
-    """Train for some steps; return the milliseconds and megabytes of one."""
+    """Train; return the milliseconds and megabytes of a step."""
     given = dict(given)
-    graph = daskgnn.open_graph(store, num_parts=2)
+    graph = daskgnn.open_graph(store, num_parts=shape.workers)
     torch.manual_seed(0)
     layers = len(shape.fan_out)
     model = daskgnn.nn.GraphSAGE(FEATURES, shape.hidden, CLASSES, layers)
-    options = {"warmup_steps": 0, "ramp_steps": 0, "steps": "window", "window": WINDOW}
+    options = {"warmup_steps": 0, "ramp_steps": 0, "steps": "window", "lr": 1e-4}
     seen = Seen()
-    with (
-        dask.config.set({AGGREGATES: given.pop(AGGREGATES, "off")}),
-        tempfile.TemporaryDirectory() as out,
-    ):
+    with dask.config.set({AGGREGATES: given.pop(AGGREGATES, "off")}):
         trainer = daskgnn.Trainer(
             model,
             graph,
@@ -113,31 +128,29 @@ def measure(
             batch_size=shape.batch_size,
             client=client,
             progress=seen,
-            out=f"{out}/run",
+            window=STEPS,
             eval_every=1000,
-            lr=1e-4,
             **options,
             **given,
         )
-        trainer.fit(
-            -(-(WINDOW + STEPS) * shape.batch_size // graph.splits["train"].size)
-        )
-    (first, before), (last, after) = seen.stamps[WINDOW - 1], seen.stamps[-1]
-    steps = len(seen.stamps) - WINDOW
+        trainer.fit(2 * STEPS * shape.batch_size // TRAIN)
     # A byte between workers goes through two cables.
-    return {"ms": 1000 * (last - first) / steps, "MB": (after - before) / 2e6 / steps}
+    crossed = (carried() - seen.carried) / 2e6
+    took = seen.seconds[STEPS:]
+    assert set(trainer.run_state.forms) == {"window"}, trainer.run_state.forms
+    return {"ms": 1000 * sum(took) / len(took), "MB": crossed / len(seen.seconds)}
 
 
-def inside(store: str, address: str) -> None:
+def inside(name: str, store: str, address: str) -> None:
     """Be the driver: print a line for each way."""
+    shape = SHAPES[name]
     with Client(address, timeout=60) as client:
-        client.wait_for_workers(2, timeout=120)
-        for name, shape in SHAPES.items():
-            for way, given in shape.ways.items():
-                found = measure(store, client, shape, given)
-                told = {"what crosses": name, "what helps": way, **found}
-                print(json.dumps(told), file=sys.stderr)
-                print(json.dumps(told), flush=True)
+        client.wait_for_workers(shape.workers, timeout=120)
+        for way, given in shape.ways.items():
+            began = time.perf_counter()
+            found = measure(store, client, shape, given)
+            print(json.dumps({"crosses": name, "helps": way, **found}), flush=True)
+            print(name, way, found, time.perf_counter() - began, file=sys.stderr)
 
 
 def made_store(folder: str) -> str:
@@ -147,7 +160,7 @@ def made_store(folder: str) -> str:
         num_edges=EDGES,
         num_classes=CLASSES,
         num_features=FEATURES,
-        train=(WINDOW + STEPS) * SHAPES["gradients"].batch_size / NODES,
+        train=TRAIN / NODES,
         val=0.0,  # nothing is evaluated
         test=0.0,
     )
@@ -156,29 +169,37 @@ def made_store(folder: str) -> str:
     return path
 
 
+def driven(
+    hosts: Hosts, name: str, store: str, address: str
+) -> Iterator[dict[str, Any]]:
+    """Yield what each way of a shape takes, with the driver on the first host."""
+    code = f"import hosts; hosts.inside({name!r}, {store!r}, {address!r})"
+    command = ["ip", "netns", "exec", hosts.names[0], "env"]
+    command += [f"PYTHONPATH={ROOT}:{ROOT / 'benchmarks'}"]
+    command += ["DASK_GNN__SHARE_MEMORY=off", sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, stdout=-1, text=True)
+    yield from map(json.loads, done.stdout.splitlines())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mbit", default="1000,100")
     parser.add_argument("--json")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # hosts end, too
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    rates = [float(word) for word in given.mbit.split(",")]
-    with tempfile.TemporaryDirectory() as folder, Hosts(3, mbit=rates[0]) as hosts:
-        store, address = made_store(folder), hosts.start_cluster()
-        for rate in rates:
-            hosts.limit(rate)
-            code = f"import hosts; hosts.inside({store!r}, {address!r})"
-            command = ["ip", "netns", "exec", hosts.names[0], "env"]
-            command += [f"PYTHONPATH={ROOT}:{ROOT / 'benchmarks'}"]
-            command += ["DASK_GNN__SHARE_MEMORY=off", sys.executable, "-c", code]
-            done = subprocess.run(command, check=True, stdout=-1, text=True)
-            for line in done.stdout.splitlines():
-                told = json.loads(line)
-                key = told.pop("what crosses"), told.pop("what helps")
-                crosses, helps = key
-                row = rows.setdefault(key, {"crosses": crosses, "helps": helps})
-                row["MB"] = round(told["MB"], 2)
-                row[f"{rate:g} Mbit/s, ms"] = round(told["ms"])
+    with tempfile.TemporaryDirectory() as folder:
+        store = made_store(folder)
+        for name, shape in SHAPES.items():
+            with Hosts(1 + shape.workers) as hosts:
+                address = hosts.start_cluster()
+                for rate in given.mbit.split(","):
+                    hosts.limit(float(rate))
+                    for told in driven(hosts, name, store, address):
+                        key = told["crosses"], told["helps"]
+                        row = rows.setdefault(key, dict(zip(KEYS, key, strict=True)))
+                        row["MB"] = round(told["MB"], 2)
+                        row[f"{rate} Mbit/s, ms"] = round(told["ms"])
     show("a step over a network", list(rows.values()), given.json, markdown=True)
 
 

@@ -357,6 +357,7 @@ def _label(axes: Any, title: str, measure: str, drawn: bool) -> None:
         axes.legend(frameon=False, fontsize=9)
     else:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
+        axes.set(xticks=[], yticks=[])
 
 
 def write_title(axes: Any, text: str, size: int = 12) -> None:

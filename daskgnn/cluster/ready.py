@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -25,7 +26,7 @@ from daskgnn.config import variable_of
 from daskgnn.errors import ClusterError, NoWorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LIMIT = 10.0
 """Seconds that a call waits for what a cluster lacks, where no setting says."""
@@ -70,6 +71,23 @@ def check_client(client: Any) -> None:
             f"the scheduler at {address} does not answer any more: start it again and "
             "give a new Client(...)"
         )
+
+
+@contextmanager
+def importing(client: Any) -> Iterator[None]:
+    """Say in one line that a scheduler lacks daskgnn, if what is inside finds so.
+
+    Raises
+    ------
+    ClusterError
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            f"the scheduler at {client.scheduler.address} cannot read daskgnn's tasks "
+            f"({error}): pip install daskgnn where it runs, and start it again"
+        ) from error
 
 
 def refuse_asynchronous(client: Any) -> None:

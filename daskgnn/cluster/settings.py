@@ -13,6 +13,7 @@ from dask.utils import parse_timedelta
 from distributed import LocalCluster
 
 from daskgnn.cluster.prefork import METHOD
+from daskgnn.cluster.ready import importing
 from daskgnn.config import variable_of
 
 if TYPE_CHECKING:
@@ -98,8 +99,15 @@ def suit_settings(client: Any) -> None:
 
 
 def unsuitable(client: Any) -> list[str]:
-    """Return the names of the scheduler's settings that do not suit training."""
-    found = client.run_on_scheduler(_settings)
+    """Return the names of the scheduler's settings that do not suit training.
+
+    Raises
+    ------
+    ClusterError
+        If daskgnn, or what it needs, is not installed where the scheduler runs.
+    """
+    with importing(client):
+        found = client.run_on_scheduler(_settings)
     return [name for name, is_bad in _WORSE.items() if is_bad(found.get(name))]
 
 

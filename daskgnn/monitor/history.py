@@ -125,7 +125,8 @@ class Run:
 
     def _epoch(self, record: Record, _when: float) -> None:
         for name, value in record.items():
-            if name.startswith(("train_", "val_", "test_")) and name != "val_loss":
+            split, _, metric = name.partition("_")
+            if split in ("train", "val", "test") and metric != "loss":
                 points = self.scores.setdefault(name, deque(maxlen=_MOST_POINTS))
                 points.append((record["epoch"], value))
 

@@ -167,6 +167,17 @@ class Pipeline(PipelineResults):
         self.cut_lines: list[str] = []
         """What each stage has, a line each; known from the first batch on."""
 
+    @property
+    def client(self) -> Any:
+        """The Dask client that is used now; None in this process."""
+        return None if self._cluster is None else self._cluster.client
+
+    @property
+    def addresses(self) -> list[str]:
+        """The workers of the last step, by their number in `spans`; none in this
+        process."""
+        return [] if self._cluster is None else list(self._cluster.addresses)
+
     # -- training
 
     def step(self, x: Any, y: Any, lr: float | None = None) -> StepResult:

@@ -30,8 +30,8 @@ body { font: 15px/1.5 Helvetica, Arial, sans-serif; margin: 2em auto; max-width:
 h1, h2 { line-height: 1.2; } img { max-width: 100%; background: #fff; }
 table { border-collapse: collapse; }
 th { text-align: left; font-weight: normal; padding-right: 2em; vertical-align: top; }
-td { font-variant-numeric: tabular-nums; } pre { overflow-x: auto; }
-.columns { columns: 22em; }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+pre { overflow-x: auto; } .columns { columns: 22em; } tr { break-inside: avoid; }
 """
 
 

@@ -21,7 +21,7 @@ from daskgnn.train.profile.stepprofile import StepProfile
 from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from daskgnn.cluster.placement import Event
     from daskgnn.dataflow.steps.method import StepMethod
@@ -88,6 +88,10 @@ class TrainLoop:
     recoveries: Recoveries
     advisor: Advisor
     _step_seconds: float = 0.0
+    _own_seconds: float = 0.0
+    """Of a step by the clocks of workers: without what a window costs in any case."""
+    _beside_seconds: float = 0.0
+    """The least that a window took beside its steps, as far as is known."""
     _state_bytes: int = 0
     _events: list[Event] = field(default_factory=list)
 
@@ -147,9 +151,25 @@ class TrainLoop:
             return min(most, self.deployment.first_window)
         overhead = self.lookahead.num_tasks * TASK_SECONDS
         if self.executor.num_workers():
-            overhead += self._state_bytes * STATE_SECONDS
+            sent = self._state_bytes * STATE_SECONDS
+            # On a slow network it takes longer.
+            overhead += max(sent, self._beside_seconds)
         seconds = max(WINDOW_SECONDS, overhead / LARGEST_OVERHEAD)
-        return min(most, max(1, round(seconds / self._step_seconds)))
+        step = self._own_seconds or self._step_seconds
+        return min(most, max(1, round(seconds / step)))
+
+    def _note_seconds(
+        self, whole: float, size: int, after: TrainState, members: Sequence[Any]
+    ) -> None:
+        """Note what the steps of a window took, and what it took beside them."""
+        self._step_seconds = whole / size
+        if members:
+            own = after.reports[-1].finished - min(m.work.began for m in members)
+            own = min(max(own, 1e-6), whole)
+            if self._own_seconds:  # In the first window workers load and compile.
+                before = self._beside_seconds or whole
+                self._beside_seconds = min(before, whole - own)
+            self._own_seconds = own / size
 
     def _train_through(
         self, ahead: PreparedAhead, state: TrainState, schedule: Schedule
@@ -196,7 +216,7 @@ class TrainLoop:
             num_tasks += count
         form = "window" if outcomes and self.executor.num_workers() else self.form
         self.recoveries.in_flight = 0
-        self._step_seconds = (time.time() - began) / window.size
+        self._note_seconds(time.time() - began, window.size, after, members)
         reports = self.executor.result(keys)
         self.executor.release([*keys, *batches])
         window_profile = WindowProfile(

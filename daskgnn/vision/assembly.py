@@ -11,6 +11,7 @@ from daskgnn.train.options.visionoptions import RESULT
 from daskgnn.train.persist.checkpoint import load_checkpoint
 from daskgnn.train.persist.recorder import Recorder
 from daskgnn.train.persist.storage import CHECKPOINTS
+from daskgnn.train.watching import tell_page
 from daskgnn.vision.csvlog import BatchLog
 from daskgnn.vision.data.batches import Batches, BatchPlan, parse_changes
 from daskgnn.vision.evaluation import Trained, score_split, total
@@ -21,6 +22,7 @@ from daskgnn.vision.recipes import model_options
 from daskgnn.vision.rundir import check_same_run
 from daskgnn.vision.staged import StagedModel, weights_in
 from daskgnn.vision.trainer import Reached, VisionTrainer
+from daskgnn.vision.watching import watchers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +94,7 @@ def run_to_end(
 
     With `profile`, a picture of a step is drawn.
     """
+    tell_page(client, progress)
     trainer = _trainer(settings, images, client, progress, checkpoint)
     recorder = trainer.recorder
     try:
@@ -101,9 +104,9 @@ def run_to_end(
         summary = _summary(trainer, settings, images)
         if profile and trainer.spans:
             summary |= _profile(trainer, settings["schedule"])
+        recorder.summary(summary)
     finally:
         trainer.close()
-    recorder.summary(summary)
     return summary
 
 
@@ -116,8 +119,9 @@ def _trainer(
 ) -> VisionTrainer:
     spec, batches, rates = prepared(images, settings)
     keep = settings["keep_checkpoints"]
-    recorder = Recorder(settings["out"], progress, keep, "daskgnn vision train")
     staged = StagedModel(spec, settings, client)
+    watchers = watchers_of(settings, staged, progress)
+    recorder = Recorder(settings["out"], watchers, keep, "daskgnn vision train")
     facts = {"images": images.fingerprint, **{n: settings[n] for n in RESULT}}
     reached, resumed = Reached(), None
     if checkpoint is not None:
@@ -137,6 +141,7 @@ def _trainer(
         facts,
         settings["checkpoint_every"],
         reached,
+        watchers,
     )
 
 
@@ -150,6 +155,7 @@ def _tell_start(trainer: VisionTrainer, epochs: int) -> None:
             "first_step": trainer.reached.steps,
             "epochs": epochs,
             "steps_per_epoch": plan.steps_per_epoch,
+            "first_seeds": trainer.reached.total_images,
             "out": recorder.place,
             "dashboard": None if client is None else client.dashboard_link,
         }

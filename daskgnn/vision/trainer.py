@@ -13,10 +13,12 @@ from daskgnn.train.persist.signals import Signals, Terminated, name_of
 from daskgnn.train.runstate import versions
 from daskgnn.vision.csvlog import TRAIN, VALIDATION
 from daskgnn.vision.evaluation import Trained, score_split, total
+from daskgnn.vision.watching import step_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daskgnn.monitor.callback import Watchers
     from daskgnn.pipeline import MicroBatch, Span
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Recorder
@@ -90,6 +92,7 @@ class VisionTrainer:
     """What a checkpoint must agree with to be continued."""
     checkpoint_every: int | None
     reached: Reached
+    watchers: Watchers
     spans: tuple[Span, ...] | None = None
     """Each operation of the last step of a whole batch: where and when."""
 
@@ -159,6 +162,7 @@ class VisionTrainer:
         reached.total_seconds += seconds
         reached.total_images += images
         self.recorder.step(record)
+        self.recorder.window(step_record(record, images, self.staged))
         if self.log is not None:
             self.log.add(epoch, step, seconds, loss, TRAIN)
             self.log.flush()
@@ -211,7 +215,8 @@ class VisionTrainer:
         )
 
     def close(self) -> None:
-        """Free what workers hold, and close the log."""
+        """Tell that the run is over, free what workers hold, and close the log."""
+        self.watchers.close()
         self.staged.close()
         if self.log is not None:
             self.log.close()

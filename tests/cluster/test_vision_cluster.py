@@ -1,7 +1,10 @@
 """Runs over images on workers: the bits of one process, and batches read by tasks."""
 
+from urllib.request import urlopen
+
 import pytest
 
+from daskgnn.monitor.publisher import run_name
 from daskgnn.train.compute.state import weights_of
 from daskgnn.vision import evaluate, train
 from daskgnn.vision.data.batches import Batches, BatchPlan
@@ -53,6 +56,12 @@ def test_workers_train_to_the_same_bits(client, here, tmp_path, how):
     assert 0 <= there["bubble_share"] < 1
     found = evaluate(out, scheduler=client.scheduler.address, workers=None)
     assert found["accuracy"] == here["test_accuracy"]
+    pytest.importorskip("prometheus_client", reason="no prometheus_client")
+    with urlopen(client.dashboard_link.rsplit("/", 1)[0] + "/metrics") as answer:
+        metrics = answer.read().decode().splitlines()
+    labels = f'{{run="{run_name("digits", out)}"}}'
+    assert f"daskgnn_steps_total{labels} {float(there['steps'])}" in metrics
+    assert f"daskgnn_seeds_total{labels} {float(there['num_images'])}" in metrics
 
 
 def test_batches_are_read_by_tasks_in_order(client):

@@ -78,7 +78,9 @@ def wheels(tmp_path_factory):
         return folder
     folder = tmp_path_factory.mktemp("wheels")
     words = ["-m", "pip", "wheel", "-q", "-c", "constraints.txt", "-w", str(folder)]
-    subprocess.run([sys.executable, *words, ".", "setuptools"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, *words, ".[datasets]", "setuptools"], cwd=ROOT, check=True
+    )
     return folder
 
 

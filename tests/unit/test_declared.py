@@ -12,10 +12,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from training import ROOT
 
-UNIMPORTED = {
-    "ogb": "its tables are read as files",
-}
-"""Declared, but imported by others or not at all."""
 WITHOUT = ("matplotlib", "bokeh", "sklearn", "ogb", "prometheus_client", "PIL")
 
 
@@ -53,7 +49,7 @@ def test_every_import_is_declared_and_every_requirement_imported():
     }
     found = imported()
     assert found.keys() - needed - extras == set()
-    assert needed - found.keys() == set(UNIMPORTED)
+    assert needed - found.keys() == set()
 
 
 ALONE = f"""

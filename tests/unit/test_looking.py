@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -130,17 +131,39 @@ def test_shells_complete_commands_options_and_choices():
     assert completed(["tr"], "zsh")[:2] == ["plain", "train"]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_are_given_their_script(shell):
+SHELLS = {
+    "bash": """eval "$(_DASKGNN_COMPLETE=bash_source daskgnn)"
+        COMP_WORDS=(daskgnn tr) COMP_CWORD=1; _daskgnn_completion daskgnn
+        echo "${COMPREPLY[@]}"; complete -p daskgnn""",
+    # _describe is what shows them, and works in a terminal alone.
+    "zsh": """autoload -Uz compinit; compinit -u
+        eval "$(_DASKGNN_COMPLETE=zsh_source daskgnn)"
+        _describe() { print -l -- ${(P)3} }; words=(daskgnn tr); CURRENT=2
+        _daskgnn_completion; echo $_comps[daskgnn]""",
+    "fish": """_DASKGNN_COMPLETE=fish_source daskgnn | source
+        complete -C "daskgnn tr"; complete -C "daskgnn train --log-f" """,
+}
+"""What each shell runs: the line of its configuration, then "daskgnn tr" and a tab."""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_real_shells_complete(shell, tmp_path):
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell}: apt-get install {shell}")
+    program = tmp_path / "daskgnn"
+    program.write_text(f"#!{sys.executable}\n{COMPLETE}\n")
+    program.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, "-c", COMPLETE],
-        env=os.environ | {"_DASKGNN_COMPLETE": f"{shell}_source"},
+        [shell, "-c", SHELLS[shell]],
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    # Bash is asked for its version, if it is there.
-    assert "_DASKGNN_COMPLETE" in done.stdout
+    first, second = done.stdout.splitlines()
+    assert re.split(r"[:\t]", first)[0] == "train"
+    assert "_daskgnn_completion" in second or "--log-format" in second
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from distributed import get_worker
 from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
+from daskgnn.cluster.ready import importing
 from daskgnn.config import HUGE_PAGES  # and the defaults, on workers too
 from daskgnn.dataflow.steps.member import run_in_order
 from daskgnn.dataflow.steps.peers import GIVE_UP, CopiesDiffer, Exchange, PeerLost
@@ -43,6 +44,9 @@ PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
 """The executor of tasks that prepare later steps."""
 AHEAD_NICENESS = 10
+INTERVAL = 0.001
+"""Seconds from one message on a stream to the next. Dask waits 2 to 10 ms for more
+messages, which a short window would spend several times."""
 
 
 class Mailbox:
@@ -111,6 +115,7 @@ class GangWorkerPlugin(WorkerPlugin):
         if dask.config.get("gnn.keep-freed-memory"):
             keep_freed_memory()
             os.environ.setdefault(HUGE_PAGES, "1")
+        worker.batched_stream.interval = INTERVAL
         self.worker = worker
         self.mailbox = Mailbox()
         self.links: dict[str, _Link] = {}
@@ -194,10 +199,19 @@ def _yield_to_others() -> None:
 
 
 class GangSchedulerPlugin(SchedulerPlugin):
-    """Tells workers at once when one of them is gone."""
+    """Tells workers what concerns them at once, and that one of them is gone."""
 
     name = PLUGIN
     idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Take the workers that are there already."""
+        for worker in scheduler.stream_comms:
+            self.add_worker(scheduler, worker)
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Have messages to a worker wait no longer than needed."""
+        scheduler.stream_comms[worker].interval = INTERVAL
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """Tell the others."""
@@ -208,8 +222,10 @@ class GangSchedulerPlugin(SchedulerPlugin):
 
 
 def install(client: Any) -> None:
-    """Register both plugins; again is harmless."""
-    client.register_plugin(GangSchedulerPlugin())
+    """Register both plugins, send messages promptly; again is harmless."""
+    client.scheduler_comm.interval = INTERVAL
+    with importing(client):
+        client.register_plugin(GangSchedulerPlugin())
     client.register_plugin(GangWorkerPlugin())
 
 
