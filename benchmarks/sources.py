@@ -168,8 +168,8 @@ def train_pairs(given: argparse.Namespace, folder: Path) -> list[dict]:
 
 
 def memory(given: argparse.Namespace, folder: Path) -> list[dict]:
-    """Measure a worker that trains from Ladybug with small caches."""
-    small = {"DASK_GNN__DATABASE_CACHE": "16MiB", "DASK_GNN__DATABASE_MEMORY": "64MiB"}
+    """Measure a worker that trains from Ladybug with a small cache."""
+    small = {"DASK_GNN__DATABASE_CACHE": "16MiB"}
     rows = []
     larger = {"nodes": 10 * given.nodes, "edges": 10 * given.edges}
     sizes = [("", {}), ("nodes, edges x 10", larger)]

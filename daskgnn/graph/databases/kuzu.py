@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
+import psutil
 import pyarrow as pa
 from dask.utils import parse_bytes
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from daskgnn.graph.databases.tables import MappedTables
     from daskgnn.graph.sources.source import GraphSource
 
+WRITE_BYTES = 4 << 30
+"""Of buffers while a graph is loaded, at most: 131,072 rows are rewritten at a time."""
 _TYPES = {
     "int": "INT64",
     "text": "STRING",
@@ -40,6 +43,8 @@ class KuzuDatabase(EmbeddedDatabase):
     def open_file(self) -> Any:
         """Open the file; its buffers are bounded, as workers have many processes."""
         room = parse_bytes(dask.config.get("gnn.database-memory"))
+        if self.write:
+            room = max(room, min(WRITE_BYTES, psutil.virtual_memory().total // 2))
         return self.module.Database(
             self.file,
             buffer_pool_size=room,
