@@ -183,7 +183,9 @@ def memory(given: argparse.Namespace, folder: Path) -> list[dict]:
         for source in (str(store), loaded(store, "ladybug", links=False)):
             out = place / f"run-{os.getpid()}-{source.partition(':')[0][-7:]}"
             how = {"workers": 1, "num_parts": 1, "epochs": 2, "hidden_channels": 32}
+            # Windows of one step: more steps hold more rows of a larger graph.
             how |= {"num_layers": 2, "num_neighbors": [10, 10], "batch_size": 256}
+            how |= {"window": 1}
             kind = "ladybug" if source != str(store) else "zarr"
             os.environ |= small  # of the process that trains
             found = trained(source, out, **how)
