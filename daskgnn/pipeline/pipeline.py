@@ -114,6 +114,8 @@ class Pipeline(PipelineResults):
     (16, 3)
     >>> pipeline.cut.stages, pipeline.steps_done, len(pipeline.params_sha256)
     (2, 20, 64)
+    >>> pipeline.addresses
+    []
     >>> kept = pipeline.checkpoint()
     >>> losses = pipeline.fit(lambda step: (rows, classes), steps=22)
     >>> pipeline.restore(kept)
@@ -174,8 +176,7 @@ class Pipeline(PipelineResults):
 
     @property
     def addresses(self) -> list[str]:
-        """The workers of the last step, by their number in `spans`; none in this
-        process."""
+        """Workers of the last step, by their number in `spans`; in this process none."""
         return [] if self._cluster is None else list(self._cluster.addresses)
 
     # -- training
