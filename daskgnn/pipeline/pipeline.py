@@ -176,7 +176,7 @@ class Pipeline(PipelineResults):
 
     @property
     def addresses(self) -> list[str]:
-        """Workers of the last step, by their number in `spans`; in this process none."""
+        """Workers of the last step, by their number in `spans`; here none."""
         return [] if self._cluster is None else list(self._cluster.addresses)
 
     # -- training
