@@ -66,6 +66,8 @@ def load_blocks(
     kind = f"{kept_as}-{_kept_by(packed.sampler)}" + "-normalized" * normalize_features
     kind += "-shared" * share + "-disk" * (graph.features_in == "disk")
     kind += "-sparse" * sparse
+    if graph.source.path:  # the same graph may be at two places, and one of them away
+        kind += "-" + hashlib.sha256(str(graph.source.path).encode()).hexdigest()[:8]
     tasks: dict[Any, Any] = {}
     given_source = pack(graph.source)
     for p in range(graph.num_parts):

@@ -274,7 +274,8 @@ def test_a_server_that_is_away_for_half_a_minute_changes_nothing(
     client = cluster(workers) if workers else None
     _forget(client)
     with small_cache(client):
-        run = fitted(place, epochs=4, progress=AtStep(5, leave), client=client)
+        how = {"progress": AtStep(5, leave), "window": 1}
+        run = fitted(place, epochs=4, client=client, **how)
     assert not threads[0].is_alive()  # who had all rows already did not wait
     threads[0].join()
     assert run.params_sha256 == fitted(store, epochs=4).params_sha256
@@ -414,7 +415,7 @@ def test_a_mapping_of_a_server_gives_the_bits_of_memory(own, cluster, options, w
     ("changed", "said"),
     [
         ({"nodes": "Author` {x: 1}) DETACH DELETE n //"}, "it has"),
-        ({"edges": ["WROTE"]}, "has no relationship type 'WROTE', it has 'CITES'"),
+        ({"edges": ["WROTE"]}, "has no relationship type 'WROTE', it has "),
         ({"label": "topic"}, "'topic', it has 'day', 'num', 'venue'"),
         ({"key": None}, "'key' is missing"),
         ({"key": "venue"}, "no index of 'venue'"),
