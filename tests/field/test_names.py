@@ -4,6 +4,7 @@ Oracles: pandas, networkx, PyG, scikit-learn.
 """
 
 import json
+from types import SimpleNamespace
 
 import networkx as nx
 import numpy as np
@@ -268,3 +269,76 @@ def test_several_labels_a_node_list_those_above_zero(tmp_path):
     assert list(table.columns) == ["id", "prediction", "red", "class id", "blue"]
     expected = [list(np.array(["red", "id", "blue"])[row > 0]) for row in scores]
     assert [list(names) for names in table["prediction"]] == expected
+
+
+EDGES4 = [[0, 1, 2], [1, 2, 3]]
+GIVEN, WORDS = ["c", "b", "a", "unseen"], ["b", "a", None, "c"]
+
+
+def _npz_of_words(folder):
+    words = np.array([word or "" for word in WORDS])
+    arrays = {"edge_index": EDGES4, "y": words, "class_names": GIVEN}
+    np.savez(folder / "w.npz", node_ids=list("pqrs"), **arrays)
+    return daskgnn.read_numpy(folder / "w.npz")
+
+
+def _rows_of_words(folder):
+    rows = daskgnn.from_edge_index(EDGES4)
+    words = np.array([word or "" for word in WORDS])
+    arrays = {"indptr": rows.indptr, "indices": rows.indices, "y": words}
+    np.savez(folder / "r.npz", node_ids=list("pqrs"), class_names=GIVEN, **arrays)
+    return daskgnn.read_npz(folder / "r.npz")
+
+
+def _networkx_of_words(_):
+    graph = nx.path_graph(list("pqrs"))
+    words = dict(zip("pqrs", WORDS, strict=True))
+    nx.set_node_attributes(graph, words, "label")
+    return daskgnn.from_networkx(graph, class_names=GIVEN)
+
+
+def _pyg_of_words(_):
+    data = SimpleNamespace(edge_index=np.array(EDGES4), y=WORDS, class_names=GIVEN)
+    data.node_names = list("pqrs")
+    return daskgnn.from_pyg(data)
+
+
+def _arrays_of_words(_):
+    ids = list("pqrs")
+    return daskgnn.from_edge_index(
+        EDGES4, labels=WORDS, class_names=GIVEN, node_ids=ids
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _arrays_of_words,
+        _networkx_of_words,
+        _pyg_of_words,
+        _npz_of_words,
+        _rows_of_words,
+    ],
+)
+def test_class_i_is_the_ith_name(make, tmp_path):
+    graph = make(tmp_path)
+    assert graph.class_names == tuple(GIVEN)
+    codes = pd.Categorical(WORDS, categories=GIVEN).codes
+    assert graph.labels.tolist() == codes.tolist()
+    assert graph.num_classes == 4
+    assert graph.node_ids.tolist() == list("pqrs")
+
+
+def test_labels_that_are_no_class_name_are_refused():
+    given = {"labels": WORDS, "node_ids": list("pqrs")}
+    with pytest.raises(daskgnn.InputError, match="label of node 's' is 'c', expected"):
+        daskgnn.from_edge_index(EDGES4, class_names=["a", "b"], **given)
+
+
+def test_class_names_by_number():
+    names = {1: "y", 0: "x"}
+    graph = daskgnn.from_edge_index(EDGES4, labels=[0, 1, 1, 0], class_names=names)
+    assert graph.class_names == ("x", "y")
+    for wrong in ({"x": 0, "y": 1}, {1: "x", 2: "y"}, "xy"):
+        with pytest.raises(daskgnn.InputError, match="class_names"):
+            daskgnn.from_edge_index(EDGES4, labels=[0, 1, 1, 0], class_names=wrong)

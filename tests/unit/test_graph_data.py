@@ -13,11 +13,11 @@ from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.readers.memory import (
     from_edge_index,
-    from_pyg,
     from_scipy,
     read_npz,
 )
 from daskgnn.graph.readers.networkx import from_networkx
+from daskgnn.graph.readers.pyg import from_pyg
 
 # torch_geometric compiles its helpers with a part of torch that is deprecated.
 IMPORTS_PYG = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

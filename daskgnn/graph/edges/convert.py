@@ -140,25 +140,17 @@ def _from_torch_sparse(tensor: Any) -> sp.coo_array:
 def label_array(value: Any) -> np.ndarray:
     """Return labels as int64 (N,) with -1, or float32 (N, C) with NaN, for "not given".
 
+    They are read as `label_classes` reads them.
+    """
+    return label_classes(value).labels
+
+
+def label_classes(value: Any) -> Classes:
+    """Return labels of any kind as classes.
+
     A column (N, 1) counts as (N,). Two or more columns are independent yes/no
     targets: 1, 0, and NaN or -1 where not given.
     """
-    return _classes(value).labels
-
-
-def label_values(value: Any) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    """Return labels as `label_array` does, and the classes' names where they are words.
-
-    Each is None where there is none.
-    """
-    if value is None:
-        return None, None
-    found = _classes(value)
-    return found.labels, found.names
-
-
-def _classes(value: Any) -> Classes:
-    """Return labels of any kind as classes."""
     if isinstance(value, Classes):
         return value
     check_rows_are_counted(value, "labels")

@@ -21,13 +21,30 @@ _NAMES = {
     "edge_weight": ("edge_weight", "weight", "edge_weights", "weights"),
     "num_nodes": ("num_nodes",),
 }
-_SPLITS = {"train": ("train",), "val": ("val", "valid", "dev"), "test": ("test",)}
+NODE_IDS = ("node_ids", "node_id", "n_id", "node_names")
+CLASS_NAMES = ("class_names", "label_names")
+_SPLITS = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test",),
+}
 _MASKS, _IDS = ("_mask", "_masks"), ("_idx", "_index", "_ids", "_indices", "")
 _MATRIX = ("data", "indices", "indptr", "shape")
 _FEATURES = ("feat_", "attr_")
 PAIRS = (("source", "destination"), ("src", "dst"), ("row", "col"), ("u", "v"))
 _EDGES = ("edge_index", "edges", "edge_list")
 _MATRIX_EDGES = "adj_"
+
+
+def split_names(split: str, ends: Iterable[str] = (*_MASKS, *_IDS)) -> tuple[str, ...]:
+    """Return what a split's masks, and then its ids, are called."""
+    return tuple(word + end for end in ends for word in _SPLITS[split])
+
+
+def split_of(name: str) -> str | None:
+    """Return the split whose mask a column's name says, in any capitals."""
+    found = (s for s in SPLITS if name.lower() in split_names(s, (*_MASKS, "")))
+    return next(found, None)
 
 
 class Archive:
@@ -110,6 +127,10 @@ class Archive:
         """Return the array that stands for an option of a reader."""
         return self.take(_NAMES[option])
 
+    def take_names(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return what the nodes are called, and the classes."""
+        return self.take(NODE_IDS), self.take(CLASS_NAMES)
+
     def _fits(self, name: str, num_nodes: int | None) -> bool:
         """Tell whether an array may have a row for each node."""
         if name not in self._left or num_nodes is None:
@@ -123,11 +144,10 @@ class Archive:
         """Return the splits by name; masks as true and false."""
         found: dict[str, Any] = {}
         for split in SPLITS:
-            words = _SPLITS[split]
-            mask = self.take(word + end for end in _MASKS for word in words)
+            mask = self.take(split_names(split, _MASKS))
             ids = None
             if mask is None:
-                ids = self.take(word + end for end in _IDS for word in words)
+                ids = self.take(split_names(split, _IDS))
             elif mask.dtype.kind in "iuf" and np.isin(mask, (0, 1)).all():
                 mask = mask.astype(bool)
             value = mask if ids is None else ids
