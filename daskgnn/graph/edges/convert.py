@@ -40,6 +40,11 @@ def as_array(value: Any, name: str) -> np.ndarray:
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
+    if np.ma.is_masked(value):
+        raise GraphFormatError(
+            f"{name} is a masked array with {np.ma.count_masked(value)} values masked, "
+            f"expected all of them: pass {name}.filled(...)"
+        )
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -85,8 +90,8 @@ def check_rows_are_counted(value: Any, name: str) -> None:
     if not only_counts(index):
         raise GraphFormatError(
             f"{name} has an index other than 0..{len(index) - 1}, which would be "
-            f"ignored: pass {name}.to_numpy() if row i is node i, or give the ids and "
-            "the columns as a table of nodes"
+            f"ignored: pass {name}.to_numpy() if it is in order, or give the ids and "
+            "the columns as a table"
         )
 
 
@@ -154,6 +159,8 @@ def label_classes(value: Any) -> Classes:
     if isinstance(value, Classes):
         return value
     check_rows_are_counted(value, "labels")
+    if np.ma.is_masked(value):
+        value = _not_given(value)
     if sp.issparse(value):
         value = value.toarray()
     if not _is_plain(value) and getattr(value, "ndim", 1) == 1:
@@ -177,6 +184,14 @@ def label_classes(value: Any) -> Classes:
         )
     table[table == -1] = np.nan
     return Classes(table)
+
+
+def _not_given(array: Any) -> np.ndarray:
+    """Return a masked array of labels with NaN, or None, for what is masked."""
+    kind = float if array.dtype.kind in "biuf" else object
+    found = np.array(array.data, kind)
+    found[np.ma.getmaskarray(array)] = np.nan if kind is float else None
+    return found
 
 
 def _class_numbers(array: np.ndarray) -> np.ndarray:
@@ -232,6 +247,7 @@ def edge_values(
 
     So do whole numbers where they are weights. The report is told how many lost digits.
     """
+    check_rows_are_counted(value, name)
     array = as_array(value, name)
     if array.ndim == 0 or len(array) != num_edges:
         raise GraphFormatError(

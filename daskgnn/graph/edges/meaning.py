@@ -22,6 +22,7 @@ from daskgnn.graph.edges.columns import (
     is_text,
     list_rows,
     mask_of,
+    trimmed,
     value_at,
 )
 
@@ -56,6 +57,9 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
 
 _WHOLE = r"^[+-]?[0-9]+(?:\.0*)?$"
+
+
+_NO_WORD = r"^(?:[^\p{L}\p{N}_]+|[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?)$"
 
 
 _PADDED = r"^[+-]?0[0-9xX]"
@@ -208,14 +212,17 @@ def read_classes(column: pa.Array, name: str = "labels") -> Classes:
     """Return the classes of a column of labels.
 
     Numbers are class numbers, also where they are written as text; words are classes in
-    alphabetical order.
+    alphabetical order. Spaces at the ends of text are no part of it.
 
     Raises
     ------
     GraphFormatError
-        If numbers are not whole, or lists are of unequal length.
+        If numbers are not whole, something like "?" or "1,000" is among numbers, or
+        lists are of unequal length.
     """
     if is_text(column):
+        column = trimmed(column)
+        _refuse_signs(column, name)
         column = read_text(column)
     if is_list(column):
         return Classes(list_rows(column, name).astype(np.float32))
@@ -230,6 +237,20 @@ def read_classes(column: pa.Array, name: str = "labels") -> Classes:
     rank[order], rank[-1] = np.arange(len(words)), -1
     codes = pc.fill_null(encoded.indices, len(words)).to_numpy(zero_copy_only=False)
     return Classes(rank[codes], tuple(words[order].tolist()))
+
+
+def _refuse_signs(texts: pa.Array, name: str) -> None:
+    """Raise `GraphFormatError` for text without a word where the rest is numbers."""
+    numbers, absent = number_words(texts)
+    if (numbers | absent).all() or not numbers.any():
+        return
+    signs = mask_of(pc.match_substring_regex(pc.fill_null(texts, ""), _NO_WORD))
+    if (numbers | absent | signs).all():
+        row = int((signs & ~numbers & ~absent).argmax())
+        raise GraphFormatError(
+            f"{name} hold {value_at(texts, row)} in row {row} among numbers, expected "
+            "class numbers: leave it empty where no label is given"
+        )
 
 
 def _class_numbers(column: pa.Array, name: str) -> np.ndarray:

@@ -231,9 +231,11 @@ def build_graph(
     )
     report = dict(rows.report)
     if rounded:
-        report["weights_rounded"] = rounded
+        report["weights_rounded"] = rounded + report.get("weights_rounded", 0)
     if table is not None:
         given |= table.columns
+        if table.unused:
+            report["columns_unused"] = table.unused
         if table.rounded:
             report["features_rounded"] = table.rounded
     features = given["features"]

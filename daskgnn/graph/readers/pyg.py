@@ -35,7 +35,8 @@ def from_pyg(data: Any, **options: Any) -> GraphData:
     ``edge_attr``, and ``train_mask``, ``val_mask`` and ``test_mask`` (or ``train_idx``
     and so on), as far as the object has them; ids of nodes from ``node_ids``,
     ``node_id``, ``n_id`` or ``node_names``, and names of classes from ``class_names``
-    or ``label_names``, where there is one for each node or class. Other attributes are named in a warning.
+    or ``label_names``, where there is one for each node or class. Other attributes are
+    named in a warning.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from daskgnn.errors import GraphFormatError
 from daskgnn.graph.memory.checks import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 _NAMES = {
@@ -41,10 +41,20 @@ def split_names(split: str, ends: Iterable[str] = (*_MASKS, *_IDS)) -> tuple[str
     return tuple(word + end for end in ends for word in _SPLITS[split])
 
 
-def split_of(name: str) -> str | None:
-    """Return the split whose mask a column's name says, in any capitals."""
-    found = (s for s in SPLITS if name.lower() in split_names(s, (*_MASKS, "")))
-    return next(found, None)
+def mask_names(split: str) -> tuple[str, ...]:
+    """Return what columns of a split's mask are called; first the split itself."""
+    return (split, *split_names(split, _MASKS), *split_names(split, [""])[1:])
+
+
+def split_columns(names: Iterable[Any], given: Collection[str]) -> list[str]:
+    """Return which names are masks of splits that are not given.
+
+    Where none is given, "split" is one, too.
+    """
+    wanted = {"split"} if not given else set()
+    for split in SPLITS:
+        wanted |= set() if split in given else {*mask_names(split)}
+    return [n for n in names if isinstance(n, str) and n.lower() in wanted]
 
 
 class Archive:
