@@ -82,6 +82,8 @@ def given_path(path: str | os.PathLike[str]) -> str:
     InputError
         If it is empty, an address (``s3://...``), or of a user who is not known.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"the path is {path!r}: give text, as in 'graph.zarr'")
     text = os.fspath(path)
     if not text:
         raise InputError("the path is empty: give one, as in 'graph.zarr'")

@@ -9,6 +9,7 @@ import pytest
 
 import daskgnn
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.readers.edgelist import read_edge_list
 from daskgnn.graph.readers.parquet import read_parquet
 
 NUMBERS = [10, 2, 2, 0]
@@ -137,14 +138,9 @@ def test_signs_among_class_numbers_are_refused(sign, form, tmp_path):
     pd.DataFrame({"a": [0, 1], "b": [1, 2]}).to_csv(tmp_path / "e.csv", index=False)
     path = tmp_path / f"n.{form}"
     nodes.to_csv(path, index=False) if form == "csv" else nodes.to_parquet(path)
-    make = {
-        "array": lambda: daskgnn.from_edge_index(
-            [[0, 1], [1, 2]], labels=list(nodes["label"])
-        )
-    }
-    read = make.get(
-        form, lambda: daskgnn.read_edge_list(tmp_path / "e.csv", nodes=path)
-    )
+    edges = [[0, 1], [1, 2]]
+    make = {"array": lambda: daskgnn.from_edge_index(edges, labels=[*nodes["label"]])}
+    read = make.get(form, lambda: read_edge_list(tmp_path / "e.csv", nodes=path))
     with pytest.raises(GraphFormatError, match=r"hold '.+' in row 1 among numbers"):
         read()
 
@@ -156,6 +152,6 @@ def test_spaces_beside_labels_are_no_part_of_them(form, words, tmp_path):
     pd.DataFrame({"a": [0, 1], "b": [1, 2]}).to_csv(tmp_path / "e.csv", index=False)
     path = tmp_path / f"n.{form}"
     nodes.to_csv(path, index=False) if form == "csv" else nodes.to_parquet(path)
-    graph = daskgnn.read_edge_list(tmp_path / "e.csv", nodes=path)
+    graph = read_edge_list(tmp_path / "e.csv", nodes=path)
     expected = [10, 2, 0] if words[2] == "0" else [1, 0, 0]
     assert graph.labels.tolist() == expected

@@ -342,3 +342,31 @@ def test_class_names_by_number():
     for wrong in ({"x": 0, "y": 1}, {1: "x", 2: "y"}, "xy"):
         with pytest.raises(daskgnn.InputError, match="class_names"):
             daskgnn.from_edge_index(EDGES4, labels=[0, 1, 1, 0], class_names=wrong)
+
+
+def test_classes_named_like_columns_have_columns_of_their_own():
+    from daskgnn.train.persist.output import PredictionTable
+
+    names = ("id", "class id", "prediction", "owl")
+    table = PredictionTable(4, None, names, 4, False)
+    columns = table.rows(np.arange(2), np.eye(2, 4, dtype=np.float32)).column_names
+    assert columns[:2] == ["id", "prediction"]
+    assert columns[2:] == ["class class id", "class id", "class prediction", "owl"]
+
+
+def test_attributes_of_pyg_that_are_not_used_are_named():
+    data = SimpleNamespace(edge_index=np.array(EDGES4), train_idx=[0, 1], foo=3)
+    with pytest.warns(UserWarning, match="attributes that are not used: foo"):
+        graph = daskgnn.from_pyg(data)
+    assert graph.splits["train"].tolist() == [0, 1]
+
+
+def test_warnings_of_partition_are_lines_of_the_command(tmp_path):
+    nodes = pd.DataFrame({"id": [0, 1, 2], "label": [0, 1, 0], "y": [1, 1, 1]})
+    nodes.to_csv(tmp_path / "n.csv", index=False)
+    (tmp_path / "e.csv").write_text("a,b\n0,1\n1,2\n")
+    files = [str(tmp_path / name) for name in ("e.csv", "x.zarr", "n.csv")]
+    words = ["partition", *files[:2], "--nodes", files[2], "--num-clusters", "2"]
+    said = invoked(*words, "--method", "hash").stderr
+    assert f"daskgnn: {files[2]} has columns that are not used: y (" in said
+    assert "UserWarning" not in said

@@ -76,6 +76,8 @@ def _is_plain(value: Any) -> bool:
     """Tell whether a value is an array of numbers, or becomes one."""
     if hasattr(value, "detach") or isinstance(value, str):
         return True
+    if isinstance(value, list | tuple) and any(isinstance(v, str) for v in value):
+        return False  # as an array each would be as wide as the longest
     try:
         return np.asarray(value).dtype.kind in "biuf"
     except (TypeError, ValueError, OverflowError):

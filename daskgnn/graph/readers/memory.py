@@ -131,7 +131,8 @@ def from_edge_index(
     matrix = None if features is None else convert.feature_matrix(features, rounded)
     classes = None if labels is None else convert.label_classes(labels)
     if num_nodes is None:
-        num_nodes = known_num_nodes(matrix, classes and classes.labels, given)
+        numbers = None if classes is None else classes.labels
+        num_nodes = known_num_nodes(matrix, numbers, given)
     else:
         num_nodes = check_num_nodes(num_nodes)
     num_nodes = check_ids(edges, num_nodes)

@@ -142,7 +142,7 @@ def _label_attribute(rows: list[dict[str, Any]]) -> str | None:
     keys = {key: None for row in rows for key in row if isinstance(key, str)}
     lower = {key.lower(): key for key in reversed(keys)}
     for usual in LABEL_NAMES:
-        name = usual if usual in keys else lower.get(usual)
+        name = usual if usual in keys else lower.get(usual, usual)
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             return name if len({str(value) for value in values}) < len(rows) else None
