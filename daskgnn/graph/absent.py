@@ -1,4 +1,4 @@
-"""What is done before a graph is opened, or after, for who asks the other for it."""
+"""What is done before a graph is opened, for who asks an opened graph for it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ _BEFORE = {
     "save": _STORED.format("partition()"),
 }
 
-_AFTER = {
-    "minibatches": "open it first, as in daskgnn.open_graph(graph.partition())"
-    ".minibatches([15, 10])",
-    "save": "partition it first, as in graph.partition().save('graph.zarr')",
-}
-
 
 def no_attribute(_graph: Any, name: str) -> NoReturn:
     """Be the ``__getattr__`` of opened graphs: refuse what they do not have.
@@ -31,15 +25,3 @@ def no_attribute(_graph: Any, name: str) -> NoReturn:
     """
     said = f"an opened graph has no attribute {name!r}"
     raise AttributeError(f"{said}: {_BEFORE[name]}" if name in _BEFORE else said)
-
-
-def not_opened(_graph: Any, name: str) -> NoReturn:
-    """Be the ``__getattr__`` of graphs in memory: refuse what they do not have.
-
-    Raises
-    ------
-    AttributeError
-        It says how that is done which an opened or a partitioned graph does.
-    """
-    said = f"a graph in memory has no attribute {name!r}"
-    raise AttributeError(f"{said}: {_AFTER[name]}" if name in _AFTER else said)

@@ -4,6 +4,7 @@ Oracles: pandas, networkx, PyG, scikit-learn.
 """
 
 import json
+import warnings
 from types import SimpleNamespace
 
 import networkx as nx
@@ -367,6 +368,8 @@ def test_warnings_of_partition_are_lines_of_the_command(tmp_path):
     (tmp_path / "e.csv").write_text("a,b\n0,1\n1,2\n")
     files = [str(tmp_path / name) for name in ("e.csv", "x.zarr", "n.csv")]
     words = ["partition", *files[:2], "--nodes", files[2], "--num-clusters", "2"]
-    said = invoked(*words, "--method", "hash").stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as they are outside of tests
+        said = invoked(*words, "--method", "hash").stderr
     assert f"daskgnn: {files[2]} has columns that are not used: y (" in said
     assert "UserWarning" not in said

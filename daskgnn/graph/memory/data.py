@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.display import graph_table
-from daskgnn.graph.absent import not_opened
 from daskgnn.graph.memory import checks
+from daskgnn.graph.memory.absent import not_opened
 from daskgnn.graph.memory.origin import Origin
 
 if TYPE_CHECKING:

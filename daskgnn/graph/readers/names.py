@@ -157,9 +157,9 @@ def named_labels(
     if numbers is not None and words is not None and names is not None:
         numbers = _by_name(numbers, words, names, Origin(node_ids))
     count = convert.count_classes(numbers, num_classes)
-    if names is not None and num_classes is None:
-        if numbers is not None and numbers.ndim == 1:
-            count = max(count, len(names))  # no node may have the last ones
+    single = numbers is not None and numbers.ndim == 1
+    if names is not None and num_classes is None and single:
+        count = max(count, len(names))  # no node may have the last ones
     if names is not None and len(names) != count:
         raise GraphFormatError(
             f"class_names has {len(names)} names for {count} classes: give one "
