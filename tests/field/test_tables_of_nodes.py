@@ -289,3 +289,9 @@ def test_messages_name_the_users_node():
     nx.set_node_attributes(graph, {"a": "train", "m5": "tset"}, "split")
     with pytest.raises(GraphFormatError, match="node 'm5': split is 'tset'"):
         daskgnn.from_networkx(graph)
+    nx.set_node_attributes(graph, {"a": 1.0, "b": 2.0}, "f")
+    with pytest.raises(GraphFormatError, match=r"'f' \(the first is 'm5'\)"):
+        daskgnn.from_networkx(graph, features=["f"], train=[0])
+    graph.nodes["m5"]["val"] = "maybe"
+    with pytest.raises(GraphFormatError, match="node 'm5': val holds 'maybe'"):
+        daskgnn.from_networkx(graph, train=[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,9 @@ from daskgnn.graph.edges.columns import (
     trimmed,
     value_at,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MISSING = frozenset(
     [
@@ -275,10 +278,15 @@ def no_class(name: str, value: Any) -> GraphFormatError:
     )
 
 
-def read_mask(column: pa.Array, name: str, where: str) -> np.ndarray:
+def read_mask(column: pa.Array, name: str, place: Callable[[int], str]) -> np.ndarray:
     """Return bool [N] of a column of true and false, or of 1 and 0.
 
     What is missing is not in the split.
+
+    Parameters
+    ----------
+    place
+        What messages call a row.
 
     Raises
     ------
@@ -301,7 +309,7 @@ def read_mask(column: pa.Array, name: str, where: str) -> np.ndarray:
     elif is_text(column):
         said = pc.fill_null(column, "1")
         row = pc.index(pc.is_in(said, pa.array(_SAYS_MASK, said.type)), False).as_py()
+    row = max(row, 0)
     raise GraphFormatError(
-        f"column {name!r} of {where} holds {value_at(column, max(row, 0))} in row "
-        f"{max(row, 0)}, expected true or false"
+        f"{place(row)}: {name} holds {value_at(column, row)}, expected true or false"
     )

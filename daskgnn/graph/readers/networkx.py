@@ -10,6 +10,7 @@ import numpy as np
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.rounding import warn_of_rounding
 from daskgnn.graph.memory.checks import SPLITS
+from daskgnn.graph.memory.origin import Origin
 from daskgnn.graph.readers.build import BuildOptions
 from daskgnn.graph.readers.memory import from_edge_index
 from daskgnn.graph.readers.names import names_of_nodes
@@ -85,9 +86,9 @@ def from_networkx(
     options.setdefault("node_ids", ids)
     columns = [data for _, _, data in ends]
     if weight is not None:
-        options["edge_weight"] = _column(columns, weight, "edge")
+        options["edge_weight"] = _column(columns, weight)
     if edge_attr:
-        options["edge_attr"] = {key: _column(columns, key, "edge") for key in edge_attr}
+        options["edge_attr"] = {key: _column(columns, key) for key in edge_attr}
     options.setdefault("num_nodes", len(number))
     edges = np.array([(u, v) for u, v, _ in ends], dtype=np.int64).reshape(-1, 2).T
     options["directed"] = graph.is_directed() if directed is None else directed
@@ -120,7 +121,12 @@ def _read_attributes(
         for name in [given] if isinstance(given, str) else given:
             lacking = sum(row.get(name) is None for row in rows)
             if lacking == len(rows) or (lacking and option == "features"):
-                _column(rows, name, "node")
+                first = [row.get(name) for row in rows].index(None)
+                raise GraphFormatError(
+                    f"{lacking} of {len(rows)} nodes have no attribute {name!r} (the "
+                    f"first is {Origin(ids).shown(first)}): give it to every node, or "
+                    "pass an array"
+                )
             columns[name] = [row.get(name) for row in rows]
     if not columns:
         return None
@@ -149,16 +155,17 @@ def _label_attribute(rows: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _column(rows: list[dict[str, Any]], key: str, what: str) -> np.ndarray:
-    missing = sum(key not in row for row in rows)
+def _column(edges: list[dict[str, Any]], key: str) -> np.ndarray:
+    """Return an attribute that every edge has."""
+    missing = sum(key not in edge for edge in edges)
     if missing:
         raise GraphFormatError(
-            f"{missing} of {len(rows)} {what}s have no attribute {key!r}: "
-            f"give it to every {what}, or pass an array"
+            f"{missing} of {len(edges)} edges have no attribute {key!r}: "
+            "give it to every edge, or pass an array"
         )
     try:
-        return np.array([row[key] for row in rows])
+        return np.array([edge[key] for edge in edges])
     except ValueError:
         raise GraphFormatError(
-            f"{what} attribute {key!r} has rows of unequal length, expected equal ones"
+            f"edge attribute {key!r} has rows of unequal length, expected equal ones"
         ) from None

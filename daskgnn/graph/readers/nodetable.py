@@ -120,7 +120,7 @@ def _splits(columns: _Columns, options: BuildOptions) -> dict[str, Any]:
     found = {n: columns.take(getattr(options, n), mask_names(n)) for n in SPLITS}
     for name, value in found.items():
         if isinstance(value, pa.Array):
-            found[name] = read_mask(value, name, table.name)
+            found[name] = read_mask(value, name, table.place)
     words = columns.take(None, ("split",))
     for name, mask in ({} if words is None else _split_masks(words, table)).items():
         found[name] = mask if found[name] is None else found[name]
