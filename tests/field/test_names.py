@@ -373,3 +373,9 @@ def test_warnings_of_partition_are_lines_of_the_command(tmp_path):
         said = invoked(*words, "--method", "hash").stderr
     assert f"daskgnn: {files[2]} has columns that are not used: y (" in said
     assert "UserWarning" not in said
+
+
+def test_names_of_pyg_that_do_not_fit_are_named():
+    data = SimpleNamespace(edge_index=np.array(EDGES4), y=WORDS, label_names=["a"])
+    with pytest.warns(UserWarning, match="not used: label_names"):
+        assert daskgnn.from_pyg(data).class_names == ("a", "b", "c")

@@ -120,6 +120,9 @@ def _with_names(
         found["node_ids"] = given_node_ids(ids, graph.num_nodes)
     if graph.class_names is None and _tell_apart(names, graph.num_classes):
         found["class_names"] = given_class_names(names)
+    for option, attributes in (("node_ids", NODE_IDS), ("class_names", CLASS_NAMES)):
+        if option not in found and options.get(option) is None:
+            used -= {*attributes}  # what there is does not fit
     _warn_of_others(data, used)
     return replace(graph, **found)
 
@@ -137,13 +140,9 @@ def _tell_apart(names: list[Any] | None, count: int) -> bool:
 
 def _warn_of_others(data: Any, used: set[str]) -> None:
     """Name in a warning the attributes that are not used."""
-    keys = getattr(data, "keys", None)
-    stored = keys() if callable(keys) else getattr(data, "__dict__", {})
-    left = [
-        name
-        for name in stored
-        if name not in used and getattr(data, name, None) is not None
-    ]
+    keys = getattr(data, "keys", None)  # a property in older versions
+    stored = keys() if callable(keys) else keys or getattr(data, "__dict__", {})
+    left = [n for n in stored if n not in used and getattr(data, n, None) is not None]
     if left:
         warnings.warn(
             f"{type(data).__name__} has attributes that are not used: "
