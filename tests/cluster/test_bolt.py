@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import cloudpickle
 import dask
@@ -138,7 +140,11 @@ def test_workers_give_them_and_the_password_is_nowhere(
     assert server.password.encode() not in told
 
 
-def test_the_password_is_in_no_task_and_no_log(place, server, cluster):
+PAGES = ["status", "json/counts.json", "metrics", "info/main/workers.html"]
+PAGES += ["info/main/logs.html", "individual-workers", "gnn"]
+
+
+def test_the_password_is_in_no_task_no_log_and_no_page(place, server, cluster):
     """In a run whose tasks, keys and logs are looked at in its middle."""
     client, seen = cluster(2), []
 
@@ -146,14 +152,22 @@ def test_the_password_is_in_no_task_and_no_log(place, server, cluster):
         found = dask_scheduler.tasks.values()
         return [(str(t.key), cloudpickle.dumps(t.run_spec)) for t in found]
 
+    def page(name):
+        address = client.dashboard_link.rpartition("/status")[0]
+        with urllib.request.urlopen(f"{address}/{name}", timeout=30) as answer:
+            return answer.read()
+
     def look():
         seen.append(client.run_on_scheduler(tasks))
+        names = [f"info/task/{quote(key)}.html" for key, _ in seen[0][:3]]
+        seen.append([page(name) for name in (*PAGES, *names)])
         seen.append(client.get_scheduler_logs())
         seen.append(client.get_worker_logs())
 
     _forget(client)
     fitted(place, client=client, progress=AtStep(3, look), steps="tasks")
     assert len(seen[0]) > 3
+    assert all(seen[1])
     told = repr(seen).encode() + b"".join(spec for _, spec in seen[0])
     assert server.url.rpartition("/")[2].encode() in told
     assert server.password.encode() not in told
