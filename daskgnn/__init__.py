@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from daskgnn.graph.readers.matrixmarket import read_matrix_market
     from daskgnn.graph.readers.memory import (
         from_edge_index,
-        from_pyg,
         from_scipy,
         read_npz,
     )
     from daskgnn.graph.readers.networkx import from_networkx
     from daskgnn.graph.readers.parquet import read_parquet
+    from daskgnn.graph.readers.pyg import from_pyg
     from daskgnn.graph.sources.schema import GraphSchema
     from daskgnn.graph.sources.source import GraphSource
     from daskgnn.graph.validate import validate
@@ -54,9 +54,10 @@ _NAMES = {
     "graph.readers.edgelist": "read_edge_list",
     "graph.readers.graphml": "read_graphml",
     "graph.readers.matrixmarket": "read_matrix_market",
-    "graph.readers.memory": "from_edge_index from_pyg from_scipy read_npz",
+    "graph.readers.memory": "from_edge_index from_scipy read_npz",
     "graph.readers.networkx": "from_networkx",
     "graph.readers.parquet": "read_parquet",
+    "graph.readers.pyg": "from_pyg",
     "graph.sources.schema": "GraphSchema",
     "graph.sources.source": "GraphSource",
     "graph.validate": "validate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from daskgnn.errors import InputError
@@ -58,7 +59,7 @@ def store_place(place: str | os.PathLike[str]) -> str:
     InputError
         If it is empty, or an address with a password.
     """
-    text = os.fspath(place).removeprefix(_STORE)
+    text = _text(place).removeprefix(_STORE)
     url = url_of(text)
     if url is None:
         return absolute_path(text)
@@ -72,6 +73,14 @@ def store_target(place: str | os.PathLike[str]) -> str:
     return found if is_url(found) else target_path(found)
 
 
+def _text(path: Any) -> str:
+    """Return a path as text."""
+    found = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(found, str):
+        raise InputError(f"the path is {path!r}: give text, as in 'graph.zarr'")
+    return found
+
+
 def given_path(path: str | os.PathLike[str]) -> str:
     """Return a path, or a pattern of paths, as the file system takes it.
 
@@ -82,7 +91,7 @@ def given_path(path: str | os.PathLike[str]) -> str:
     InputError
         If it is empty, an address (``s3://...``), or of a user who is not known.
     """
-    text = os.fspath(path)
+    text = _text(path)
     if not text:
         raise InputError("the path is empty: give one, as in 'graph.zarr'")
     if found := _FILE.match(text):

@@ -24,6 +24,7 @@ from daskgnn.cli.options import (
     data_dir_option,
     options_of,
     preparing_options,
+    silence_logs,
     taken_reader_options,
     yes_option,
 )
@@ -71,6 +72,7 @@ def partition(
 
     The store is opened later with any number of parts up to the clusters.
     """
+    silence_logs(click.get_current_context())
     files = [options.pop(name) for name in ("json", "plot")]
     place = {name: options.pop(name) for name in ("data_dir", "yes")}
     drawn = {name: options.pop(name) for name in ("split", "per_class")}

@@ -186,7 +186,7 @@ def _sort(
     columns = np.empty(len(entries), np.int32)
     kept = np.empty(len(values), np.float32)
     _place_rows(entries, values, first, indptr, columns, kept)
-    given = int(sort_rows(indptr, columns, kept, add, first))
+    given = int(sort_rows(indptr, columns, kept, add, first)[0])
     total = int(indptr[-1])
     return indptr, columns[:total], kept[: total if len(kept) else 0], given
 

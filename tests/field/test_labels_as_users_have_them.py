@@ -9,6 +9,7 @@ import pytest
 
 import daskgnn
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.readers.edgelist import read_edge_list
 from daskgnn.graph.readers.parquet import read_parquet
 
 NUMBERS = [10, 2, 2, 0]
@@ -103,3 +104,54 @@ def test_large_labels_do_not_wrap():
             daskgnn.from_edge_index(edges, labels=labels)
     with pytest.raises(GraphFormatError, match="0, 1 or NaN"):
         daskgnn.from_edge_index(edges, labels=np.full((4, 2), 1 + 1e-9))
+
+
+@pytest.mark.parametrize("kind", [int, float, str, object])
+def test_what_is_masked_is_not_given(kind):
+    values = np.ma.array(np.array([0, 1, 2, 1], kind), mask=[1, 0, 0, 0])
+    graph = daskgnn.from_edge_index([[0, 1, 2], [1, 2, 3]], labels=values)
+    assert graph.labels.tolist() == [-1, 1, 2, 1]
+
+
+def test_masked_labels_of_several_columns():
+    values = np.ma.array([[0, 1], [1, 0], [1, 1]], mask=[[1, 0], [0, 0], [0, 0]])
+    graph = daskgnn.from_edge_index([[0, 1], [1, 2]], labels=values)
+    expected = values.astype(float).filled(np.nan)
+    np.testing.assert_array_equal(graph.labels, expected)
+
+
+@pytest.mark.parametrize("name", ["features", "train", "edge_weight"])
+def test_masked_arrays_of_anything_else_are_refused(name):
+    values = {
+        "features": np.ma.array([[1.0], [2.0], [3.0]], mask=[[1], [0], [0]]),
+        "train": np.ma.array([True, False, True], mask=[1, 0, 0]),
+        "edge_weight": np.ma.array([1.0, 2.0], mask=[1, 0]),
+    }
+    with pytest.raises(GraphFormatError, match=f"{name} is a masked array with 1"):
+        daskgnn.from_edge_index([[0, 1], [1, 2]], **{name: values[name]})
+
+
+@pytest.mark.parametrize("sign", ["?", "-", "1,000"])
+@pytest.mark.parametrize("form", ["csv", "parquet", "array"])
+def test_signs_among_class_numbers_are_refused(sign, form, tmp_path):
+    nodes = pd.DataFrame({"id": [0, 1, 2], "label": ["10", sign, "2"]})
+    pd.DataFrame({"a": [0, 1], "b": [1, 2]}).to_csv(tmp_path / "e.csv", index=False)
+    path = tmp_path / f"n.{form}"
+    nodes.to_csv(path, index=False) if form == "csv" else nodes.to_parquet(path)
+    edges = [[0, 1], [1, 2]]
+    make = {"array": lambda: daskgnn.from_edge_index(edges, labels=[*nodes["label"]])}
+    read = make.get(form, lambda: read_edge_list(tmp_path / "e.csv", nodes=path))
+    with pytest.raises(GraphFormatError, match=r"hold '.+' in row 1 among numbers"):
+        read()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("words", [[" 10", "2 ", "0"], [" b", "a ", "a"]])
+def test_spaces_beside_labels_are_no_part_of_them(form, words, tmp_path):
+    nodes = pd.DataFrame({"id": [0, 1, 2], "label": words})
+    pd.DataFrame({"a": [0, 1], "b": [1, 2]}).to_csv(tmp_path / "e.csv", index=False)
+    path = tmp_path / f"n.{form}"
+    nodes.to_csv(path, index=False) if form == "csv" else nodes.to_parquet(path)
+    graph = read_edge_list(tmp_path / "e.csv", nodes=path)
+    expected = [10, 2, 0] if words[2] == "0" else [1, 0, 0]
+    assert graph.labels.tolist() == expected

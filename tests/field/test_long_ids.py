@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -60,3 +61,15 @@ def test_memory_stays_within_the_limit(tmp_path):
     command = [sys.executable, "-c", CODE, str(tmp_path), f"{tmp_path}/n.csv"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert int(done.stdout) < 64 * 1024  # KiB
+
+
+def test_a_long_class_among_labels_takes_its_bytes():
+    labels = [f"class {i % 7}" for i in range(2000)]
+    labels[5] = LONG
+    edges = [[*range(1999)], [*range(1, 2000)]]
+    tracemalloc.start()
+    graph = daskgnn.from_edge_index(edges, labels=labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert graph.class_names[graph.labels[5]] == LONG
+    assert peak < 8 << 20  # 160 MB, were each as wide as this one

@@ -94,3 +94,35 @@ def test_edge_attributes():
     attributes = {"time": np.array([1.7e9 + 1, 2.0])}
     with pytest.warns(UserWarning, match="edge_attr lost digits"):
         daskgnn.from_edge_index(EDGES, edge_attr=attributes)
+
+
+@pytest.mark.parametrize("asked", [["time"], "time", ["vector"]])
+def test_attributes_of_networkx(asked):
+    import networkx as nx
+
+    graph = nx.path_graph(3)
+    nx.set_node_attributes(graph, dict(enumerate(ALIKE)), "time")
+    nx.set_node_attributes(graph, {i: [v, 1] for i, v in enumerate(ALIKE)}, "vector")
+    with pytest.warns(UserWarning, match="1 features lost digits"):
+        found = daskgnn.from_networkx(graph, features=asked)
+    assert found.report["features_rounded"] == changed(ALIKE) == 1
+
+
+@pytest.mark.parametrize("values", [[16777216, 1], [2**53 + 1]], ids=str)
+def test_sums_of_matrix_market(values, tmp_path):
+    lines = ["%%MatrixMarket matrix coordinate integer general"]
+    lines += [f"3 3 {len(values) + 1}", *(f"1 2 {value}" for value in values), "2 3 4"]
+    (tmp_path / "m.mtx").write_text("\n".join(lines) + "\n")
+    exact = scipy.io.mmread(tmp_path / "m.mtx").tocsr()
+    assert changed(exact.data.tolist()) == 1
+    with pytest.warns(UserWarning, match="1 weights lost digits"):
+        graph = read_matrix_market(tmp_path / "m.mtx", directed=True)
+    assert graph.report["weights_rounded"] == 1
+
+
+@pytest.mark.parametrize("value", [1e39, 1e300, np.inf])
+def test_numbers_beyond_float32_are_not_called_nan(value):
+    with pytest.raises(daskgnn.InputError, match="hold Inf, or a number too large"):
+        daskgnn.from_edge_index(EDGES, features=[[value], [0.0], [1.0]])
+    with pytest.raises(daskgnn.InputError, match="holds Inf, or a number too large"):
+        daskgnn.from_edge_index(EDGES, edge_weight=[value, 1.0])

@@ -152,3 +152,12 @@ def test_what_cannot_be(data, options, said):
     with pytest.raises(InputError, match=said) as error:
         opened(data).minibatches(**{"sampler": [3], **options})
     assert "\n" not in str(error.value)
+
+
+def test_a_graph_in_memory_says_to_open_it_first():
+    data = daskgnn.load_dataset("karate")
+    with pytest.raises(AttributeError, match=r"open_graph\(graph.partition\(\)\)"):
+        data.minibatches([5, 5])
+    with pytest.raises(AttributeError, match=r"graph.partition\(\).save"):
+        data.save("karate.zarr")
+    assert not hasattr(data, "colour")

@@ -4,6 +4,8 @@ Oracles: pandas, networkx, PyG, scikit-learn.
 """
 
 import json
+import warnings
+from types import SimpleNamespace
 
 import networkx as nx
 import numpy as np
@@ -268,3 +270,112 @@ def test_several_labels_a_node_list_those_above_zero(tmp_path):
     assert list(table.columns) == ["id", "prediction", "red", "class id", "blue"]
     expected = [list(np.array(["red", "id", "blue"])[row > 0]) for row in scores]
     assert [list(names) for names in table["prediction"]] == expected
+
+
+EDGES4 = [[0, 1, 2], [1, 2, 3]]
+GIVEN, WORDS = ["c", "b", "a", "unseen"], ["b", "a", None, "c"]
+
+
+def _npz_of_words(folder):
+    words = np.array([word or "" for word in WORDS])
+    arrays = {"edge_index": EDGES4, "y": words, "class_names": GIVEN}
+    np.savez(folder / "w.npz", node_ids=list("pqrs"), **arrays)
+    return daskgnn.read_numpy(folder / "w.npz")
+
+
+def _rows_of_words(folder):
+    rows = daskgnn.from_edge_index(EDGES4)
+    words = np.array([word or "" for word in WORDS])
+    arrays = {"indptr": rows.indptr, "indices": rows.indices, "y": words}
+    np.savez(folder / "r.npz", node_ids=list("pqrs"), class_names=GIVEN, **arrays)
+    return daskgnn.read_npz(folder / "r.npz")
+
+
+def _networkx_of_words(_):
+    graph = nx.path_graph(list("pqrs"))
+    words = dict(zip("pqrs", WORDS, strict=True))
+    nx.set_node_attributes(graph, words, "label")
+    return daskgnn.from_networkx(graph, class_names=GIVEN)
+
+
+def _pyg_of_words(_):
+    data = SimpleNamespace(edge_index=np.array(EDGES4), y=WORDS, class_names=GIVEN)
+    data.node_names = list("pqrs")
+    return daskgnn.from_pyg(data)
+
+
+def _arrays_of_words(_):
+    ids = list("pqrs")
+    return daskgnn.from_edge_index(
+        EDGES4, labels=WORDS, class_names=GIVEN, node_ids=ids
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _arrays_of_words,
+        _networkx_of_words,
+        _pyg_of_words,
+        _npz_of_words,
+        _rows_of_words,
+    ],
+)
+def test_class_i_is_the_ith_name(make, tmp_path):
+    graph = make(tmp_path)
+    assert graph.class_names == tuple(GIVEN)
+    codes = pd.Categorical(WORDS, categories=GIVEN).codes
+    assert graph.labels.tolist() == codes.tolist()
+    assert graph.num_classes == 4
+    assert graph.node_ids.tolist() == list("pqrs")
+
+
+def test_labels_that_are_no_class_name_are_refused():
+    given = {"labels": WORDS, "node_ids": list("pqrs")}
+    with pytest.raises(daskgnn.InputError, match="label of node 's' is 'c', expected"):
+        daskgnn.from_edge_index(EDGES4, class_names=["a", "b"], **given)
+
+
+def test_class_names_by_number():
+    names = {1: "y", 0: "x"}
+    graph = daskgnn.from_edge_index(EDGES4, labels=[0, 1, 1, 0], class_names=names)
+    assert graph.class_names == ("x", "y")
+    for wrong in ({"x": 0, "y": 1}, {1: "x", 2: "y"}, "xy"):
+        with pytest.raises(daskgnn.InputError, match="class_names"):
+            daskgnn.from_edge_index(EDGES4, labels=[0, 1, 1, 0], class_names=wrong)
+
+
+def test_classes_named_like_columns_have_columns_of_their_own():
+    from daskgnn.train.persist.output import PredictionTable
+
+    names = ("id", "class id", "prediction", "owl")
+    table = PredictionTable(4, None, names, 4, False)
+    columns = table.rows(np.arange(2), np.eye(2, 4, dtype=np.float32)).column_names
+    assert columns[:2] == ["id", "prediction"]
+    assert columns[2:] == ["class class id", "class id", "class prediction", "owl"]
+
+
+def test_attributes_of_pyg_that_are_not_used_are_named():
+    data = SimpleNamespace(edge_index=np.array(EDGES4), train_idx=[0, 1], foo=3)
+    with pytest.warns(UserWarning, match="attributes that are not used: foo"):
+        graph = daskgnn.from_pyg(data)
+    assert graph.splits["train"].tolist() == [0, 1]
+
+
+def test_warnings_of_partition_are_lines_of_the_command(tmp_path):
+    nodes = pd.DataFrame({"id": [0, 1, 2], "label": [0, 1, 0], "y": [1, 1, 1]})
+    nodes.to_csv(tmp_path / "n.csv", index=False)
+    (tmp_path / "e.csv").write_text("a,b\n0,1\n1,2\n")
+    files = [str(tmp_path / name) for name in ("e.csv", "x.zarr", "n.csv")]
+    words = ["partition", *files[:2], "--nodes", files[2], "--num-clusters", "2"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as they are outside of tests
+        said = invoked(*words, "--method", "hash").stderr
+    assert f"daskgnn: {files[2]} has columns that are not used: y (" in said
+    assert "UserWarning" not in said
+
+
+def test_names_of_pyg_that_do_not_fit_are_named():
+    data = SimpleNamespace(edge_index=np.array(EDGES4), y=WORDS, label_names=["a"])
+    with pytest.warns(UserWarning, match="not used: label_names"):
+        assert daskgnn.from_pyg(data).class_names == ("a", "b", "c")

@@ -153,3 +153,16 @@ def test_links_of_a_run_are_followed(home):
     assert Path("run").is_symlink()
     assert (home / "run" / "summary.json").is_symlink()
     assert (home / "told.json").stat().st_size
+
+
+@pytest.mark.parametrize("path", [None, b"", 3])
+def test_what_is_no_path_is_refused_in_a_line(path):
+    graph = daskgnn.load_dataset("karate").partition(4, "hash")
+    with pytest.raises(InputError, match=r"the path is .*: give text"):
+        graph.save(path)
+
+
+def test_a_store_that_is_not_there_is_told_in_the_shells_words(tmp_path):
+    said = invoked("info", str(tmp_path / "nope.zarr")).stderr
+    assert "write one with daskgnn partition GRAPH OUT" in said
+    assert "graph.partition" not in said

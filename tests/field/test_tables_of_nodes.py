@@ -197,3 +197,101 @@ def test_a_table_that_says_nothing_is_refused(edges, tmp_path):
     (tmp_path / "n.csv").write_text("10,0.5,a\n20,0.5,b\n30,1.5,c\n")
     with pytest.raises(GraphFormatError, match="names of columns"):
         read_edge_list(edges, nodes=tmp_path / "n.csv")
+
+
+@pytest.mark.parametrize("names", ["ID,X,Label", "Id,x,Class", "Node_ID,x,Y"])
+def test_capitals_do_not_matter(names, edges, tmp_path):
+    frame = NODES.set_axis(names.split(","), axis=1)
+    frame.to_csv(tmp_path / "n.csv", index=False)
+    frame.to_parquet(tmp_path / "n.parquet")
+    for nodes in (frame, tmp_path / "n.csv", tmp_path / "n.parquet"):
+        pd.testing.assert_frame_equal(
+            by_id(read_edge_list(edges, nodes=nodes)), EXPECTED
+        )
+
+
+SPLIT_NAMES = [
+    ("train_mask", "val_mask", "test_mask"),
+    ("Train", "Valid", "Test"),
+    ("train", "validation", "test"),
+    ("TRAIN_MASK", "dev_mask", "test"),
+]
+
+
+@pytest.mark.parametrize("names", SPLIT_NAMES, ids=str)
+@pytest.mark.parametrize("form", ["frame", "csv", "parquet"])
+def test_masks_by_the_names_that_archives_have(names, form, edges, tmp_path):
+    masks = dict(zip(names, np.eye(3, dtype=int), strict=True))
+    nodes = NODES.assign(**masks).set_index("id")
+    graph = read_edge_list(edges, nodes=written(nodes, tmp_path, form))
+    splits = {name: ids.tolist() for name, ids in graph.splits.items()}
+    assert splits == {"train": [0], "val": [1], "test": [2]}
+    pd.testing.assert_frame_equal(by_id(graph), EXPECTED)
+
+
+KNOWN_TWICE = [
+    ("y", "column 'label' is taken instead"),
+    ("Label", "column 'label' is taken instead"),
+    ("node_id", "column 'id' is taken instead"),
+]
+
+
+@pytest.mark.parametrize(("name", "said"), KNOWN_TWICE)
+def test_what_is_known_by_another_column_is_no_feature(name, said, edges):
+    nodes = NODES.assign(**{name: [1, 0, 1]})
+    with pytest.warns(UserWarning, match=rf"{name} \({said}\)"):
+        graph = read_edge_list(edges, nodes=nodes)
+    pd.testing.assert_frame_equal(by_id(graph), EXPECTED)
+    assert graph.report["columns_unused"] == 1
+
+
+def test_a_label_beside_the_one_asked_for_is_no_feature(edges):
+    nodes = NODES.assign(kind=[2, 0, 1])
+    with pytest.warns(UserWarning, match=r"label \(column 'kind' is taken instead\)"):
+        graph = read_edge_list(edges, nodes=nodes, labels="kind")
+    assert graph.labels.tolist() == [2, 0, 1]
+    assert graph.features.tolist() == [[3], [1], [2]]
+    graph = read_edge_list(edges, nodes=nodes, labels="kind", features=["x", "label"])
+    assert graph.num_features == 2
+
+
+@pytest.mark.parametrize("name", ["edge_weight", "node_ids"])
+def test_other_series_with_an_index_are_not_taken_by_place(name):
+    values = [1.0, 2.0] if name == "edge_weight" else ["a", "b", "c"]
+    shuffled = pd.Series(values, [*range(1, len(values)), 0])
+    with pytest.raises(GraphFormatError, match=f"{name} has an index"):
+        daskgnn.from_edge_index([[0, 1], [1, 2]], **{name: shuffled})
+    daskgnn.from_edge_index([[0, 1], [1, 2]], **{name: pd.Series(values)})
+
+
+@pytest.mark.parametrize("form", ["networkx", "graphml"])
+@pytest.mark.parametrize("name", ["split", "train", "train_mask"])
+def test_splits_among_attributes(form, name, tmp_path):
+    import networkx as nx
+
+    graph = nx.path_graph(["a", "b", "c"])
+    values = ["train", "dev", "test"] if name == "split" else [True, False, False]
+    nx.set_node_attributes(graph, dict(zip("abc", values, strict=True)), name)
+    expected = {"train": [0], "val": [1], "test": [2]}
+    if form == "graphml":
+        nx.write_graphml(graph, tmp_path / "g.graphml")
+        found = daskgnn.read_graphml(tmp_path / "g.graphml")
+    else:
+        found = daskgnn.from_networkx(graph)
+    splits = {name: ids.tolist() for name, ids in found.splits.items()}
+    assert splits == (expected if name == "split" else {"train": [0]})
+
+
+def test_messages_name_the_users_node():
+    import networkx as nx
+
+    graph = nx.path_graph(["a", "b", "m5"])
+    nx.set_node_attributes(graph, {"a": "train", "m5": "tset"}, "split")
+    with pytest.raises(GraphFormatError, match="node 'm5': split is 'tset'"):
+        daskgnn.from_networkx(graph)
+    nx.set_node_attributes(graph, {"a": 1.0, "b": 2.0}, "f")
+    with pytest.raises(GraphFormatError, match=r"'f' \(the first is 'm5'\)"):
+        daskgnn.from_networkx(graph, features=["f"], train=[0])
+    graph.nodes["m5"]["val"] = "maybe"
+    with pytest.raises(GraphFormatError, match="node 'm5': val holds 'maybe'"):
+        daskgnn.from_networkx(graph, train=[0])

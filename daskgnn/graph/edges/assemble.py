@@ -284,14 +284,16 @@ def _build(
         edges_given = (source, destination, none if given is None else given)
         place_entries(edges_given, *chosen, counts, entries, values)
     del counts
-    own = int(sort_rows(indptr, entries, values, add, 0))
+    own, lost = sort_rows(indptr, entries, values, add, 0)
     total = int(indptr[-1])
     # In place: the rest of the memory is returned without a copy.
     entries.resize(total, refcheck=False)
     if kept is not None:
         values.resize(total, refcheck=False)
-    counted = (edges, int(loops), own)
+    counted = (edges, int(loops), int(own))
     rows = reported_rows(indptr, entries, counted, directed, keep_self_loops)
+    if lost:
+        rows.report["weights_rounded"] = int(lost)
     return rows, None if kept is None else values
 
 

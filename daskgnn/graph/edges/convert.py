@@ -40,6 +40,11 @@ def as_array(value: Any, name: str) -> np.ndarray:
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
+    if np.ma.is_masked(value):
+        raise GraphFormatError(
+            f"{name} is a masked array with {np.ma.count_masked(value)} values masked, "
+            f"expected all of them: pass {name}.filled(...)"
+        )
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -71,6 +76,8 @@ def _is_plain(value: Any) -> bool:
     """Tell whether a value is an array of numbers, or becomes one."""
     if hasattr(value, "detach") or isinstance(value, str):
         return True
+    if isinstance(value, list | tuple) and any(isinstance(v, str) for v in value):
+        return False  # as an array each would be as wide as the longest
     try:
         return np.asarray(value).dtype.kind in "biuf"
     except (TypeError, ValueError, OverflowError):
@@ -85,8 +92,8 @@ def check_rows_are_counted(value: Any, name: str) -> None:
     if not only_counts(index):
         raise GraphFormatError(
             f"{name} has an index other than 0..{len(index) - 1}, which would be "
-            f"ignored: pass {name}.to_numpy() if row i is node i, or give the ids and "
-            "the columns as a table of nodes"
+            f"ignored: pass {name}.to_numpy() if it is in order, or give the ids and "
+            "the columns as a table"
         )
 
 
@@ -140,28 +147,22 @@ def _from_torch_sparse(tensor: Any) -> sp.coo_array:
 def label_array(value: Any) -> np.ndarray:
     """Return labels as int64 (N,) with -1, or float32 (N, C) with NaN, for "not given".
 
+    They are read as `label_classes` reads them.
+    """
+    return label_classes(value).labels
+
+
+def label_classes(value: Any) -> Classes:
+    """Return labels of any kind as classes.
+
     A column (N, 1) counts as (N,). Two or more columns are independent yes/no
     targets: 1, 0, and NaN or -1 where not given.
     """
-    return _classes(value).labels
-
-
-def label_values(value: Any) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    """Return labels as `label_array` does, and the classes' names where they are words.
-
-    Each is None where there is none.
-    """
-    if value is None:
-        return None, None
-    found = _classes(value)
-    return found.labels, found.names
-
-
-def _classes(value: Any) -> Classes:
-    """Return labels of any kind as classes."""
     if isinstance(value, Classes):
         return value
     check_rows_are_counted(value, "labels")
+    if np.ma.is_masked(value):
+        value = _not_given(value)
     if sp.issparse(value):
         value = value.toarray()
     if not _is_plain(value) and getattr(value, "ndim", 1) == 1:
@@ -185,6 +186,14 @@ def _classes(value: Any) -> Classes:
         )
     table[table == -1] = np.nan
     return Classes(table)
+
+
+def _not_given(array: Any) -> np.ndarray:
+    """Return a masked array of labels with NaN, or None, for what is masked."""
+    kind = float if array.dtype.kind in "biuf" else object
+    found = np.array(array.data, kind)
+    found[np.ma.getmaskarray(array)] = np.nan if kind is float else None
+    return found
 
 
 def _class_numbers(array: np.ndarray) -> np.ndarray:
@@ -240,6 +249,7 @@ def edge_values(
 
     So do whole numbers where they are weights. The report is told how many lost digits.
     """
+    check_rows_are_counted(value, name)
     array = as_array(value, name)
     if array.ndim == 0 or len(array) != num_edges:
         raise GraphFormatError(

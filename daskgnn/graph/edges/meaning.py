@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,12 @@ from daskgnn.graph.edges.columns import (
     is_text,
     list_rows,
     mask_of,
+    trimmed,
     value_at,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MISSING = frozenset(
     [
@@ -56,6 +60,9 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
 
 _WHOLE = r"^[+-]?[0-9]+(?:\.0*)?$"
+
+
+_NO_WORD = r"^(?:[^\p{L}\p{N}_]+|[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?)$"
 
 
 _PADDED = r"^[+-]?0[0-9xX]"
@@ -208,14 +215,17 @@ def read_classes(column: pa.Array, name: str = "labels") -> Classes:
     """Return the classes of a column of labels.
 
     Numbers are class numbers, also where they are written as text; words are classes in
-    alphabetical order.
+    alphabetical order. Spaces at the ends of text are no part of it.
 
     Raises
     ------
     GraphFormatError
-        If numbers are not whole, or lists are of unequal length.
+        If numbers are not whole, something like "?" or "1,000" is among numbers, or
+        lists are of unequal length.
     """
     if is_text(column):
+        column = trimmed(column)
+        _refuse_signs(column, name)
         column = read_text(column)
     if is_list(column):
         return Classes(list_rows(column, name).astype(np.float32))
@@ -230,6 +240,20 @@ def read_classes(column: pa.Array, name: str = "labels") -> Classes:
     rank[order], rank[-1] = np.arange(len(words)), -1
     codes = pc.fill_null(encoded.indices, len(words)).to_numpy(zero_copy_only=False)
     return Classes(rank[codes], tuple(words[order].tolist()))
+
+
+def _refuse_signs(texts: pa.Array, name: str) -> None:
+    """Raise `GraphFormatError` for text without a word where the rest is numbers."""
+    numbers, absent = number_words(texts)
+    if (numbers | absent).all() or not numbers.any():
+        return
+    signs = mask_of(pc.match_substring_regex(pc.fill_null(texts, ""), _NO_WORD))
+    if (numbers | absent | signs).all():
+        row = int((signs & ~numbers & ~absent).argmax())
+        raise GraphFormatError(
+            f"{name} hold {value_at(texts, row)} in row {row} among numbers, expected "
+            "class numbers: leave it empty where no label is given"
+        )
 
 
 def _class_numbers(column: pa.Array, name: str) -> np.ndarray:
@@ -254,10 +278,15 @@ def no_class(name: str, value: Any) -> GraphFormatError:
     )
 
 
-def read_mask(column: pa.Array, name: str, where: str) -> np.ndarray:
+def read_mask(column: pa.Array, name: str, place: Callable[[int], str]) -> np.ndarray:
     """Return bool [N] of a column of true and false, or of 1 and 0.
 
     What is missing is not in the split.
+
+    Parameters
+    ----------
+    place
+        What messages call a row.
 
     Raises
     ------
@@ -280,7 +309,7 @@ def read_mask(column: pa.Array, name: str, where: str) -> np.ndarray:
     elif is_text(column):
         said = pc.fill_null(column, "1")
         row = pc.index(pc.is_in(said, pa.array(_SAYS_MASK, said.type)), False).as_py()
+    row = max(row, 0)
     raise GraphFormatError(
-        f"column {name!r} of {where} holds {value_at(column, max(row, 0))} in row "
-        f"{max(row, 0)}, expected true or false"
+        f"{place(row)}: {name} holds {value_at(column, row)}, expected true or false"
     )

@@ -10,6 +10,7 @@ from daskgnn.kernels.jit import njit
 
 _ROW_SHIFT = 32
 _SHORT_ROW = 40
+_DIGITS = 2.0**24  # up to where float32 has all whole numbers
 
 
 @njit(cache=True, nogil=True)
@@ -53,20 +54,21 @@ def place_entries(
 
 
 @njit(cache=True, nogil=True)
-def sort_rows(indptr: Any, entries: Any, values: Any, add: bool, first: int) -> int:
+def sort_rows(indptr: Any, entries: Any, values: Any, add: bool, first: int) -> Any:
     """Sort rows by id, make one of equal entries, and close up the gaps.
 
     It has the first one's value, or where `add` is true their sum: of those of one
     direction, (u, v) with u < v before (v, u). `first` is the number of the first row.
 
-    Returns how many entries that are kept were given in their own direction.
+    Returns how many entries that are kept were given in their own direction, and how
+    many of these have sums that lost digits as float32.
     """
     widest = 0
     for row in range(len(indptr) - 1):
         widest = max(widest, indptr[row + 1] - indptr[row])
     keys = np.empty(widest, np.int64)
     firsts = np.empty(widest if len(values) else 0, values.dtype)
-    end, given, begin = 0, 0, 0
+    end, given, begin, lost = 0, 0, 0, 0
     for row in range(len(indptr) - 1):
         length = indptr[row + 1] - begin
         for i in range(length):
@@ -83,9 +85,13 @@ def sort_rows(indptr: Any, entries: Any, values: Any, add: bool, first: int) -> 
         while at < length:
             column = keys[at] >> _ROW_SHIFT
             entries[end] = column
+            changed = 0
             if len(values) and add:
                 turned = column > first + row
-                values[end] = _sum_of(keys, at, length, firsts, turned)
+                total = _sum_of(keys, at, length, firsts, turned)
+                values[end] = total
+                if abs(total) >= _DIGITS and float(values[end]) != total:
+                    changed = 1
             elif len(values):
                 values[end] = firsts[(keys[at] & 0xFFFFFFFF) >> 1]
             own = 0
@@ -93,9 +99,10 @@ def sort_rows(indptr: Any, entries: Any, values: Any, add: bool, first: int) -> 
                 own |= 1 - (keys[at] & 1)
                 at += 1
             given += own
+            lost += own * changed
             end += 1
     indptr[len(indptr) - 1] = end
-    return given
+    return given, lost
 
 
 @njit(cache=True, nogil=True)

@@ -87,7 +87,8 @@ def _one_split(value: Any, name: str, num_nodes: int, chosen: int | None) -> Any
         raise GraphFormatError(
             f"{said}{name} mask has shape {array.shape}, that is {len(masks)} splits",
             python=f"pass split_index=0 to {len(masks) - 1}",
-            shell=f"give --split-index 0 to {len(masks) - 1}",
+            shell="store the graph with daskgnn partition and --split-index 0 to "
+            f"{len(masks) - 1}",
         )
     return masks[chosen]
 

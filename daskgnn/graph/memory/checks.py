@@ -108,6 +108,11 @@ def _first_bad_place(array: np.ndarray) -> tuple[int, ...] | None:
     return None
 
 
+def _not_finite(value: np.floating) -> str:
+    """Return what a message calls a number that is not finite."""
+    return "NaN" if np.isnan(value) else "Inf, or a number too large for float32"
+
+
 def check_features(
     features: Features, num_nodes: int, origin: Origin = _UNNAMED
 ) -> None:
@@ -133,14 +138,15 @@ def check_features(
     place = _first_bad_place(values)
     if place is None:
         return
+    bad = values[place]
     if not isinstance(features, np.ndarray):
         entry = place[0]
         row = int(np.searchsorted(features.indptr, entry, side="right")) - 1
         place = row, int(features.indices[entry])
     row, column = place
     raise GraphFormatError(
-        f"features of {origin.node(row)} hold NaN or Inf ({origin.feature(column)}), "
-        "expected finite float32",
+        f"features of {origin.node(row)} hold {_not_finite(bad)} "
+        f"({origin.feature(column)}), expected finite float32",
         python=origin.remedy or "pass np.nan_to_num(features)",
         shell=origin.remedy or "store finite numbers",
     )
@@ -170,8 +176,8 @@ def check_edge_values(
         place = _first_bad_place(values) if values.dtype.kind == "f" else None
         if place is not None:
             raise GraphFormatError(
-                f"{name} holds NaN or Inf ({_edge(place[0], rows, origin)}), expected "
-                "finite numbers"
+                f"{name} holds {_not_finite(values[place])} "
+                f"({_edge(place[0], rows, origin)}), expected finite numbers"
             )
     if weight is None:
         return

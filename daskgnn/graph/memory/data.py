@@ -10,6 +10,7 @@ import numpy as np
 
 from daskgnn.display import graph_table
 from daskgnn.graph.memory import checks
+from daskgnn.graph.memory.absent import not_opened
 from daskgnn.graph.memory.origin import Origin
 
 if TYPE_CHECKING:
@@ -240,6 +241,9 @@ class GraphData:
         sizes = {"train": train, "val": val, "test": test}
         known = self.labels, self.num_nodes, sizes
         return replace(self, splits=draw_splits(*known, by, per_class, seed))
+
+    if not TYPE_CHECKING:  # mypy would let any name pass
+        __getattr__ = not_opened
 
     def __repr__(self) -> str:
         """Return one line of counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from daskgnn.graph.readers.build import (
     take_options,
 )
 from daskgnn.graph.readers.memory import from_scipy
+from daskgnn.graph.readers.names import given_node_ids
 from daskgnn.graph.readers.npz import BROKEN_ARCHIVE, load_npz, npz_names, read_npz
 from daskgnn.graph.readers.parquet import EdgeIds, refuse_index
 from daskgnn.graph.readers.spellings import Archive
@@ -152,7 +154,22 @@ def _from_arrays(
     for option, value in nodes.items():
         if getattr(build, option) is None:
             setattr(build, option, value)
+    node_ids, class_names = archive.take_names()
+    if build.class_names is None:
+        build.class_names = class_names
     archive.close()
+    if node_ids is not None:  # they are ids of the nodes 0..N-1
+        build.ids = "keep" if build.ids == "auto" else build.ids
+        if build.num_nodes is None:
+            build.num_nodes = len(node_ids)
+    graph = _of_edges(edges, weight, build, path)
+    if node_ids is None or graph.node_ids is not None:
+        return graph
+    return replace(graph, node_ids=given_node_ids(node_ids, graph.num_nodes))
+
+
+def _of_edges(edges: Any, weight: Any, build: BuildOptions, path: Path) -> GraphData:
+    """Build a graph of the edges of an .npz and their weights."""
     if sp.issparse(edges):
         return _from_matrix(edges, build)
     count = edges.size // 2

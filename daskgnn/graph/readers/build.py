@@ -23,7 +23,7 @@ from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
 from daskgnn.graph.memory.origin import Origin
 from daskgnn.graph.readers.matching import match, read_spelled
-from daskgnn.graph.readers.names import names_of_classes, refuse_column_names
+from daskgnn.graph.readers.names import named_labels, refuse_column_names
 from daskgnn.graph.readers.nodetable import NodeTable, column_names, read_nodes
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class BuildOptions:
     num_classes: int | None = None
     """C."""
     class_names: Any = None
-    """Names of the classes, in order; by default the words of `labels`."""
+    """Names of the classes: class i is the i-th, and labels that are words are found
+    among them; by default the words of `labels`."""
     train: Any = None
     """A mask (N,), node numbers, or the name of a column of `nodes`."""
     val: Any = None
@@ -230,14 +231,17 @@ def build_graph(
     )
     report = dict(rows.report)
     if rounded:
-        report["weights_rounded"] = rounded
+        report["weights_rounded"] = rounded + report.get("weights_rounded", 0)
     if table is not None:
         given |= table.columns
+        if table.unused:
+            report["columns_unused"] = table.unused
         if table.rounded:
             report["features_rounded"] = table.rounded
     features = given["features"]
-    labels, classes = convert.label_values(given["labels"])
-    num_classes = convert.count_classes(labels, options.num_classes)
+    labels, num_classes, class_names = named_labels(
+        given["labels"], options.num_classes, options.class_names, node_ids
+    )
     matrix = None if features is None else convert.feature_matrix(features, report)
     warn_of_rounding(report, options.name)
     if node_ids is not None:
@@ -256,7 +260,7 @@ def build_graph(
         metric=options.metric,
         report=report,
         node_ids=node_ids,
-        class_names=names_of_classes(options.class_names, classes, num_classes),
+        class_names=class_names,
         origin=Origin() if table is None else table.origin,
     )
 

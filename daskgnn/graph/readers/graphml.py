@@ -11,7 +11,9 @@ import numpy as np
 from daskgnn.errors import GraphFormatError
 from daskgnn.graph.edges.identify import WordIds
 from daskgnn.graph.edges.inputfiles import BROKEN, opened
+from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.readers.build import begin, build_graph
+from daskgnn.graph.readers.spellings import split_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +38,8 @@ def read_graphml(path: Any, *, weight: str | None = None, **options: Any) -> Gra
 
     Nodes are numbered in the order of the file; `GraphData.node_ids` has the ids of the
     file. Node attributes are the columns of a table of nodes: name them by `features`,
-    `labels`, `train`, `val` and `test`.
+    `labels`, `train`, `val` and `test`. "split", or "train", "val" and "test", are
+    taken by themselves.
 
     Parameters
     ----------
@@ -220,7 +223,8 @@ class _GraphML:
     def table(self, build: Any) -> Any:
         """Return the nodes as a table of the attributes that are asked for.
 
-        A label may lack, where it is not given; other attributes are on every node.
+        A label may lack, where it is not given, and so may a split that nobody asked
+        for; other attributes are on every node.
         """
         import pandas as pd
 
@@ -238,10 +242,13 @@ class _GraphML:
                     f"{self.path}: {lacking} of {len(self._attributes)} nodes have no "
                     f"attribute {name!r}: give it to every node, or a default"
                 )
+        given = [name for name in SPLITS if getattr(build, name) is not None]
+        known = {name: None for row in self._attributes for name in row}
+        names += split_columns(known, given)
         ids = pd.Index(list(self._numbers), dtype=object)
         columns = {
             name: pd.Series([row.get(name) for row in self._attributes], ids, object)
-            for name in names
+            for name in dict.fromkeys(names)
         }
         frame = pd.DataFrame(columns, ids)
         frame.attrs["file"] = str(self.path)  # for messages

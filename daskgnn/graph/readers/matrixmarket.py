@@ -152,11 +152,14 @@ def _parse(
 ) -> list[np.ndarray]:
     """Return sources and destinations from 0, and the values."""
     names = ["i", "j", "value"][: _COLUMNS[field]]
-    kinds = dict(enumerate([pa.int64(), pa.int64(), pa.float64()][: len(names)]))
+    number = pa.int64() if field == "integer" else pa.float64()
+    kinds = dict(enumerate([pa.int64(), pa.int64(), number][: len(names)]))
     try:
         columns = parse_lines(tidy(block), " ", len(names), kinds)
         source, destination, *values = columns.values()
     except pa.ArrowInvalid as error:
+        if field == "integer":  # beyond 64 bits, or like 2.0
+            return _parse(block, "real", size, path)
         raise DatasetError(
             f"{path} holds a line that does not fit ({first_line(error)}): "
             f"expected {' '.join(names)}"

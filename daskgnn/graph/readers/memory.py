@@ -1,11 +1,10 @@
-"""Graphs from objects in memory: arrays, scipy matrices, NetworkX, PyG.
+"""Graphs from objects in memory: arrays and scipy matrices.
 
 N nodes, E edges, F features, C classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,20 +21,15 @@ from daskgnn.graph.edges.convert import (
 )
 from daskgnn.graph.edges.rounding import warn_of_rounding
 from daskgnn.graph.edges.splits import split_arrays
-from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.data import GraphData
-from daskgnn.graph.readers.adjt import edges_of
 from daskgnn.graph.readers.names import (
-    given_class_names,
     given_node_ids,
-    names_of_classes,
+    named_labels,
     refuse_column_names,
 )
 from daskgnn.graph.readers.npz import read_npz as read_npz
 
 SelfLoops = Literal["drop", "keep"]
-_PYG_IDS = ("node_ids", "node_id", "n_id", "node_names")
-_PYG_CLASSES = ("class_names", "label_names")
 
 
 def from_edge_index(
@@ -102,8 +96,9 @@ def from_edge_index(
     node_ids : sequence, optional
         What you call the nodes [N]: numbers, words or other objects. Predictions and
         messages name nodes so.
-    class_names : sequence of str, optional
-        What you call the classes [C]; by default the words of `labels`.
+    class_names : sequence of str or dict, optional
+        What you call the classes [C]: class i is ``class_names[i]``, and labels that
+        are words are found among them. By default the words of `labels`.
 
     Returns
     -------
@@ -134,9 +129,10 @@ def from_edge_index(
     refuse_column_names({"features": features, "labels": labels, **given})
     rounded: dict[str, int] = {}
     matrix = None if features is None else convert.feature_matrix(features, rounded)
-    targets, words = convert.label_values(labels)
+    classes = None if labels is None else convert.label_classes(labels)
     if num_nodes is None:
-        num_nodes = known_num_nodes(matrix, targets, given)
+        numbers = None if classes is None else classes.labels
+        num_nodes = known_num_nodes(matrix, numbers, given)
     else:
         num_nodes = check_num_nodes(num_nodes)
     num_nodes = check_ids(edges, num_nodes)
@@ -150,7 +146,8 @@ def from_edge_index(
     )
     values = {key: array[rows.positions] for key, array in values.items()}
     warn_of_rounding(rounded, name)
-    num_classes = convert.count_classes(targets, num_classes)
+    ids = given_node_ids(node_ids, num_nodes)
+    targets, num_classes, names = named_labels(classes, num_classes, class_names, ids)
     return GraphData(
         rows.indptr,
         rows.indices,
@@ -164,8 +161,8 @@ def from_edge_index(
         name=name,
         metric=metric,
         report=rows.report | rounded,
-        node_ids=given_node_ids(node_ids, num_nodes),
-        class_names=names_of_classes(class_names, words, num_classes),
+        node_ids=ids,
+        class_names=names,
     )
 
 
@@ -251,89 +248,3 @@ def _summed(matrix: Any) -> sp.csr_array:
         rows = rows.copy()  # the user's own matrix stays as it is
         rows.sum_duplicates()
     return rows
-
-
-def from_pyg(data: Any, **options: Any) -> GraphData:
-    """Build a graph from a PyTorch Geometric ``Data`` object.
-
-    It takes ``edge_index`` or ``adj_t``, ``num_nodes``, ``x``, ``y``, ``edge_weight``,
-    ``edge_attr``, ``train_mask``, ``val_mask`` and ``test_mask``, as far as the object
-    has them; ids of nodes from ``node_ids``, ``node_id``, ``n_id`` or ``node_names``,
-    and names of classes from ``class_names`` or ``label_names``, where there is one for
-    each node or class.
-
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        The object; only its attributes are read.
-    **options : dict
-        Arguments of `from_edge_index`; they override what `data` holds.
-
-    Returns
-    -------
-    GraphData
-        The checked graph.
-
-    Raises
-    ------
-    GraphFormatError
-        If there is neither ``edge_index`` nor ``adj_t``, or there are several types of
-        edges; as `from_edge_index`.
-
-    Examples
-    --------
-    Any object with these attributes will do:
-
-    >>> from types import SimpleNamespace
-    >>> import torch
-    >>> import daskgnn
-    >>> data = SimpleNamespace(
-    ...     edge_index=torch.tensor([[0, 1], [1, 2]]), x=torch.eye(3), y=torch.arange(3)
-    ... )
-    >>> daskgnn.from_pyg(data, train=[0, 1])
-    GraphData('graph', 3 nodes, 4 edges, 3 features, 3 classes, 2 train)
-    """
-    if hasattr(data, "edge_types"):
-        raise GraphFormatError(
-            f"{type(data).__name__} has types of nodes or edges, and daskgnn trains on "
-            "graphs of one type: pass data.to_homogeneous(), with the types among the "
-            "features where a model needs them (docs/limits.md)"
-        )
-    edge_index, adj_t = getattr(data, "edge_index", None), getattr(data, "adj_t", None)
-    if edge_index is None and adj_t is not None:
-        edge_index, values = edges_of(adj_t)
-        options = values | options
-    if edge_index is None:
-        raise GraphFormatError(
-            f"{type(data).__name__} has neither edge_index nor adj_t, expected a "
-            "torch_geometric.data.Data with one of them: set data.edge_index"
-        )
-    fields = {
-        "num_nodes": "num_nodes",
-        "features": "x",
-        "labels": "y",
-        "edge_weight": "edge_weight",
-        "edge_attr": "edge_attr",
-        **{name: f"{name}_mask" for name in SPLITS},
-    }
-    for option, attribute in fields.items():
-        value = getattr(data, attribute, None)
-        if value is not None:
-            options.setdefault(option, value)
-    return _with_names(from_edge_index(edge_index, **options), data, options)
-
-
-def _with_names(graph: GraphData, data: Any, options: dict[str, Any]) -> GraphData:
-    """Return a graph with the names of nodes and classes that PyG's object has."""
-    found: dict[str, Any] = {}
-    for field, (attributes, count, named) in {
-        "node_ids": (_PYG_IDS, graph.num_nodes, given_node_ids),
-        "class_names": (_PYG_CLASSES, graph.num_classes, given_class_names),
-    }.items():
-        values = [getattr(data, name, None) for name in attributes]
-        given: Any = next((v for v in values if v is not None), None)
-        listed: Any = given.tolist() if hasattr(given, "tolist") else given
-        usable = isinstance(listed, list | tuple) and len(listed) == count
-        if options.get(field) is None and usable and len({*map(str, listed)}) == count:
-            found[field] = named(listed, count)
-    return replace(graph, **found)

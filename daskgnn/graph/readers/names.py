@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from daskgnn.errors import GraphFormatError
+from daskgnn.graph.edges import convert
 from daskgnn.graph.edges.columns import as_column, first_missing, is_text
+from daskgnn.graph.edges.convert import check_rows_are_counted
 from daskgnn.graph.edges.identify import id_array
 from daskgnn.graph.edges.meaning import whole
 from daskgnn.graph.edges.packids import TEXT
+from daskgnn.graph.memory.origin import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,6 +93,7 @@ def given_node_ids(node_ids: Any, num_nodes: int) -> np.ndarray | None:
     """
     if node_ids is None:
         return None
+    check_rows_are_counted(node_ids, "node_ids")
     nodes = node_ids.tolist() if hasattr(node_ids, "tolist") else list(node_ids)
     if len(nodes) != num_nodes:
         raise GraphFormatError(
@@ -124,38 +128,89 @@ def refuse_column_names(given: Mapping[str, Any]) -> None:
             )
 
 
-def names_of_classes(
-    given: Any, words: tuple[str, ...] | None, num_classes: int
-) -> tuple[str, ...] | None:
-    """Return the names of classes: as a user gives them, else the words of labels.
+def named_labels(
+    labels: Any,
+    num_classes: int | None,
+    class_names: Any,
+    node_ids: np.ndarray | None = None,
+) -> tuple[np.ndarray | None, int, tuple[str, ...] | None]:
+    """Return labels as class numbers, how many classes there are, and their names.
 
-    Classes that no label names are called by their numbers; so are all, where labels
-    are numbers: None.
+    Class i is ``class_names[i]``, where a user gives them; labels that are words are
+    found among them. Otherwise the words of labels are the classes, in alphabetical
+    order, and classes that no label names are called by their numbers; so are all,
+    where labels are numbers: None.
+
+    Parameters
+    ----------
+    node_ids
+        What messages call the nodes.
 
     Raises
     ------
     GraphFormatError
-        As of `given_class_names`.
+        If a label is none of the names, or there is not one name of each class.
     """
-    if given is not None or words is None:
-        return given_class_names(given, num_classes)
-    return (*words, *map(str, range(len(words), num_classes)))
+    found = None if labels is None else convert.label_classes(labels)
+    numbers, words = (found.labels, found.names) if found else (None, None)
+    names = given_class_names(class_names)
+    if numbers is not None and words is not None and names is not None:
+        numbers = _by_name(numbers, words, names, Origin(node_ids))
+    count = convert.count_classes(numbers, num_classes)
+    single = numbers is not None and numbers.ndim == 1
+    if names is not None and num_classes is None and single:
+        count = max(count, len(names))  # no node may have the last ones
+    if names is not None and len(names) != count:
+        raise GraphFormatError(
+            f"class_names has {len(names)} names for {count} classes: give one "
+            "per class, in the order of their numbers"
+        )
+    if names is None and words is not None:
+        names = (*words, *map(str, range(len(words), count)))
+    return numbers, count, names
 
 
-def given_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
-    """Return the names of classes that a user gives.
+def _by_name(
+    labels: np.ndarray, words: tuple[str, ...], names: tuple[str, ...], origin: Origin
+) -> np.ndarray:
+    """Return labels, numbers of words, as numbers of the names that a user gives."""
+    place = {name: number for number, name in enumerate(names)}
+    for number, word in enumerate(words):
+        if word not in place:
+            node = origin.node(int((labels == number).argmax()))
+            raise GraphFormatError(
+                f"the label of {node} is {word!r}, expected one of class_names "
+                f"({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}): add it "
+                "there, or leave class_names out"
+            )
+    return np.array([*(place[word] for word in words), -1], np.int64)[labels]
+
+
+def given_class_names(names: Any) -> tuple[str, ...] | None:
+    """Return the names of classes that a user gives, class i's at place i.
+
+    Parameters
+    ----------
+    names
+        A sequence, or a dictionary of names by class number.
 
     Raises
     ------
     GraphFormatError
-        If there is not one of each class.
+        If it is neither.
     """
     if names is None:
         return None
-    words = tuple(str(name) for name in names)
-    if len(words) != num_classes:
+    if isinstance(names, dict):
+        if {*names} != {*range(len(names))}:
+            raise GraphFormatError(
+                f"class_names has the keys {', '.join(map(repr, list(names)[:5]))}, "
+                f"expected the class numbers 0..{len(names) - 1}: pass a list of names"
+            )
+        names = [names[number] for number in range(len(names))]
+    check_rows_are_counted(names, "class_names")
+    if isinstance(names, str) or not hasattr(names, "__iter__"):
         raise GraphFormatError(
-            f"class_names has {len(words)} names for {num_classes} classes: give one "
-            "per class, in the order of their numbers"
+            f"class_names is {names!r}, expected one name per class: pass a list"
         )
-    return words
+    return tuple(str(name) for name in names)

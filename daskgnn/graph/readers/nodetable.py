@@ -17,6 +17,7 @@ from daskgnn.graph.edges.columns import (
     is_text,
     list_rows,
     no_numbers,
+    trimmed,
     value_at,
 )
 from daskgnn.graph.edges.meaning import (
@@ -28,6 +29,7 @@ from daskgnn.graph.edges.meaning import (
 from daskgnn.graph.edges.rounding import to_float32
 from daskgnn.graph.memory.checks import SPLITS
 from daskgnn.graph.memory.origin import Origin
+from daskgnn.graph.readers.spellings import mask_names
 from daskgnn.graph.readers.tables import Table, read_table
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class NodeTable:
     """``features``, ``labels`` and splits, those that there are."""
     rounded: int = 0
     """Features that lost digits as float32."""
+    unused: int = 0
+    """Columns that were named in a warning."""
     origin: Origin = field(default_factory=Origin)
     """Names of the columns and of the file, for messages."""
 
@@ -67,9 +71,10 @@ def read_nodes(options: BuildOptions) -> NodeTable:
 
     A column "id" (or node_id, node, nid) names the nodes, or pandas' index does;
     without one, row i is node i. A column "label" (labels, y, class, target) holds
-    classes; "train", "val" and "test" hold true or false, or "split" one of these
-    words. The other columns of numbers are features: single numbers, or lists of equal
-    length. Options name other columns. What is not used is named in a warning.
+    classes; "train", "val" and "test" (or train_mask, valid, ...) hold true or false,
+    or "split" one of these words; capitals do not matter. The other columns of numbers
+    are features: single numbers, or lists of equal length. Options name other columns.
+    What is not used is named in a warning.
 
     Raises
     ------
@@ -96,6 +101,7 @@ def read_nodes(options: BuildOptions) -> NodeTable:
     if options.features is None or asked:
         names = columns.features(asked)
         named["features"], parts, found.rounded = _matrix(table, names)
+        found.unused = columns.unused
     found.columns = {name: value for name, value in named.items() if value is not None}
     found.origin = Origin(table=table.file, features=parts, labels=label or "")
     if found.ids is None and not found.columns:
@@ -111,10 +117,10 @@ def read_nodes(options: BuildOptions) -> NodeTable:
 def _splits(columns: _Columns, options: BuildOptions) -> dict[str, Any]:
     """Return the splits by name, masks where they are columns; None where none is."""
     table = columns.table
-    found = {name: columns.take(getattr(options, name), (name,)) for name in SPLITS}
+    found = {n: columns.take(getattr(options, n), mask_names(n)) for n in SPLITS}
     for name, value in found.items():
         if isinstance(value, pa.Array):
-            found[name] = read_mask(value, name, table.name)
+            found[name] = read_mask(value, name, table.place)
     words = columns.take(None, ("split",))
     for name, mask in ({} if words is None else _split_masks(words, table)).items():
         found[name] = mask if found[name] is None else found[name]
@@ -139,6 +145,8 @@ class _Columns:
         usual = {*_ID_NAMES, *LABEL_NAMES, "split", ""}
         self.table = read_table(options.nodes, usual | self.asked)
         self.left = list(self.table.columns)
+        self.unused = 0
+        self._others: dict[str, str] = {}
 
     def check(self, names: Iterable[str]) -> None:
         """Raise `GraphFormatError` if the table lacks a column."""
@@ -152,17 +160,26 @@ class _Columns:
     def find(self, given: Any, names: tuple[str, ...]) -> str | None:
         """Return the name of a column: the user's, or a usual one that is left.
 
-        None where the user gives something else, or there is none.
+        None where the user gives something else, or there is none. Columns of the
+        other usual names are no features: what they hold is known from elsewhere.
         """
+        usual = self._usual(names)
+        found = usual[0] if usual and given is None else None
         if isinstance(given, str):
             self.check([given])
             found = given
-        elif given is not None or not (left := [n for n in names if n in self.left]):
-            return None
-        else:
-            found = left[0]
+        instead = "an array" if found is None else f"column {found!r}"
+        self._others |= dict.fromkeys(usual, f"{instead} is taken instead")
         self.left = [name for name in self.left if name != found]
         return found
+
+    def _usual(self, names: tuple[str, ...]) -> list[str]:
+        """Return the columns of usual names, then those in other capitals."""
+        free = [name for name in self.left if name not in self.asked]
+        exact = [name for name in names if name in free]
+        lower = [name.lower() for name in names]
+        others = [n for n in free if n not in exact and n.lower() in lower]
+        return exact + sorted(others, key=lambda name: lower.index(name.lower()))
 
     def take(self, given: Any, names: tuple[str, ...]) -> Any:
         """Return the column that `find` names; what else the user gives as it is."""
@@ -171,8 +188,7 @@ class _Columns:
 
     def take_ids(self) -> pa.Array | None:
         """Return the column that names the nodes, or pandas' index."""
-        names = [name for name in _ID_NAMES if name not in self.asked]
-        found = self.take(None, tuple(names))
+        found = self.take(None, _ID_NAMES)
         if found is not None:
             return found
         if self.table.index is not None:
@@ -194,8 +210,9 @@ class _Columns:
         if asked:
             self.check(asked)
             return asked
-        reasons = {name: self._reason(name) for name in self.left}
+        reasons = {n: self._others.get(n) or self._reason(n) for n in self.left}
         unused = [f"{name} ({why})" for name, why in reasons.items() if why is not None]
+        self.unused = len(unused)
         if unused:
             warnings.warn(
                 f"{self.table.name} has columns that are not used: {', '.join(unused)}",
@@ -268,7 +285,8 @@ def _split_masks(column: pa.Array, table: Table) -> dict[str, np.ndarray]:
     GraphFormatError
         For a word that names none; an empty one is in no split.
     """
-    words = pc.utf8_lower(pc.fill_null(column.cast(pa.large_string()), ""))
+    said = pc.fill_null(trimmed(column.cast(pa.large_string())), "")
+    words = pc.utf8_lower(said)
     codes = words.dictionary_encode()
     known = codes.dictionary.to_pylist()
     for number, word in enumerate(known):
@@ -278,7 +296,7 @@ def _split_masks(column: pa.Array, table: Table) -> dict[str, np.ndarray]:
                 f"{table.place(row)}: split is {value_at(column, row)}, expected one "
                 f"of {', '.join(_SPLIT_WORDS)}, or nothing"
             )
-    said = np.array([_SPLIT_WORDS.get(word, "") for word in known])
-    names = said[codes.indices.to_numpy(zero_copy_only=False)]
+    meant = np.array([_SPLIT_WORDS.get(word, "") for word in known])
+    names = meant[codes.indices.to_numpy(zero_copy_only=False)]
     found = {name: names == name for name in SPLITS}
     return {name: mask for name, mask in found.items() if mask.any()}

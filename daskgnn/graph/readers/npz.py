@@ -16,7 +16,7 @@ from daskgnn.graph.edges.rounding import warn_of_rounding
 from daskgnn.graph.edges.splits import split_arrays
 from daskgnn.graph.memory.checks import SPLITS, is_symmetric
 from daskgnn.graph.memory.data import GraphData
-from daskgnn.graph.readers.names import names_of_classes
+from daskgnn.graph.readers.names import given_node_ids, named_labels
 from daskgnn.graph.readers.spellings import Archive
 from daskgnn.paths import given_path
 
@@ -37,10 +37,10 @@ def read_npz(path: str | Path, **options: Any) -> GraphData:
     It has the arrays ``indptr`` int64 [N+1] and ``indices`` [E], the CSR of an
     undirected graph, and optionally ``labels`` [N]; ``features`` [N, F], or
     ``feat_indptr``, ``feat_indices``, ``feat_data`` and ``feat_shape``, their CSR;
-    ``edge_weight`` [E]; and ``train_mask``, ``val_mask`` and ``test_mask`` [N], or
-    [k, N] for k splits. Other usual names (``x``, ``y``, ``train_masks``, ...) are
-    known as well; arrays that are not used are named in a warning. `read_numpy` reads
-    edge lists in ``.npy`` and ``.npz`` files.
+    ``edge_weight`` [E]; ``train_mask``, ``val_mask`` and ``test_mask`` [N], or [k, N]
+    for k splits; and ``node_ids`` [N] and ``class_names`` [C]. Other usual names
+    (``x``, ``y``, ``train_masks``, ...) are known as well; arrays that are not used are
+    named in a warning. `read_numpy` reads edge lists in ``.npy`` and ``.npz`` files.
 
     Parameters
     ----------
@@ -150,15 +150,19 @@ def _from_npz_arrays(
     num_nodes, report = len(indptr) - 1, _report(indptr, indices)
     archive.take_option("num_nodes")
     found = archive.take_nodes(num_nodes)
+    node_ids, names_given = archive.take_names()
+    ids = given_node_ids(node_ids, num_nodes)
     weight = archive.take_option("edge_weight")
     archive.close()
     features = found.get("features")
-    targets, words = convert.label_values(found.get("labels"))
     matrix = None if features is None else convert.feature_matrix(features, report)
     if weight is not None:
         weight = convert.edge_values(weight, "edge_weight", len(indices), report)
     warn_of_rounding(report, name)
-    num_classes = convert.count_classes(targets, num_classes)
+    given = names_given if class_names is None else class_names
+    targets, num_classes, names = named_labels(
+        found.get("labels"), num_classes, given, ids
+    )
     return GraphData(
         indptr,
         indices,
@@ -172,7 +176,8 @@ def _from_npz_arrays(
         name=name,
         metric=metric,
         report=report,
-        class_names=names_of_classes(class_names, words, num_classes),
+        node_ids=ids,
+        class_names=names,
     )
 
 

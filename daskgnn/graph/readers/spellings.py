@@ -12,7 +12,7 @@ from daskgnn.errors import GraphFormatError
 from daskgnn.graph.memory.checks import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 _NAMES = {
@@ -21,13 +21,40 @@ _NAMES = {
     "edge_weight": ("edge_weight", "weight", "edge_weights", "weights"),
     "num_nodes": ("num_nodes",),
 }
-_SPLITS = {"train": ("train",), "val": ("val", "valid", "dev"), "test": ("test",)}
+NODE_IDS = ("node_ids", "node_id", "n_id", "node_names")
+CLASS_NAMES = ("class_names", "label_names")
+_SPLITS = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test",),
+}
 _MASKS, _IDS = ("_mask", "_masks"), ("_idx", "_index", "_ids", "_indices", "")
 _MATRIX = ("data", "indices", "indptr", "shape")
 _FEATURES = ("feat_", "attr_")
 PAIRS = (("source", "destination"), ("src", "dst"), ("row", "col"), ("u", "v"))
 _EDGES = ("edge_index", "edges", "edge_list")
 _MATRIX_EDGES = "adj_"
+
+
+def split_names(split: str, ends: Iterable[str] = (*_MASKS, *_IDS)) -> tuple[str, ...]:
+    """Return what a split's masks, and then its ids, are called."""
+    return tuple(word + end for end in ends for word in _SPLITS[split])
+
+
+def mask_names(split: str) -> tuple[str, ...]:
+    """Return what columns of a split's mask are called; first the split itself."""
+    return (split, *split_names(split, _MASKS), *split_names(split, [""])[1:])
+
+
+def split_columns(names: Iterable[Any], given: Collection[str]) -> list[str]:
+    """Return which names are masks of splits that are not given.
+
+    Where none is given, "split" is one, too.
+    """
+    wanted = {"split"} if not given else set()
+    for split in SPLITS:
+        wanted |= set() if split in given else {*mask_names(split)}
+    return [n for n in names if isinstance(n, str) and n.lower() in wanted]
 
 
 class Archive:
@@ -110,6 +137,10 @@ class Archive:
         """Return the array that stands for an option of a reader."""
         return self.take(_NAMES[option])
 
+    def take_names(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return what the nodes are called, and the classes."""
+        return self.take(NODE_IDS), self.take(CLASS_NAMES)
+
     def _fits(self, name: str, num_nodes: int | None) -> bool:
         """Tell whether an array may have a row for each node."""
         if name not in self._left or num_nodes is None:
@@ -123,11 +154,10 @@ class Archive:
         """Return the splits by name; masks as true and false."""
         found: dict[str, Any] = {}
         for split in SPLITS:
-            words = _SPLITS[split]
-            mask = self.take(word + end for end in _MASKS for word in words)
+            mask = self.take(split_names(split, _MASKS))
             ids = None
             if mask is None:
-                ids = self.take(word + end for end in _IDS for word in words)
+                ids = self.take(split_names(split, _IDS))
             elif mask.dtype.kind in "iuf" and np.isin(mask, (0, 1)).all():
                 mask = mask.astype(bool)
             value = mask if ids is None else ids

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from daskgnn.errors import GraphFormatError
-from daskgnn.graph.edges.columns import as_column, only_counts, trimmed
+from daskgnn.graph.edges.columns import as_column, only_counts, trimmed, value_at
 from daskgnn.graph.edges.inputfiles import (
     find_files,
     plain_suffix,
@@ -73,6 +73,8 @@ class Table:
 
     def place(self, row: int) -> str:
         """Return how a message names a row."""
+        if self.index is not None:
+            return f"{self.name}, node {value_at(self.index, row)}"
         return f"{self.name}, {f'line {row + 2}' if self.has_lines else f'row {row}'}"
 
 
@@ -82,7 +84,7 @@ def read_table(given: Any, texts: Collection[str]) -> Table:
     Parameters
     ----------
     texts
-        Columns that are kept as text where fields are text.
+        Columns that are kept as text where fields are text, in any capitals.
 
     Raises
     ------
@@ -203,6 +205,7 @@ def _from_text(path: Path, texts: Collection[str]) -> Table:
     layout = find_layout(data, None, True, path)
     names = _distinct(list(layout.columns))
     _refuse_data(path, names)
+    kept = [name for name in names if name in texts or name.lower() in texts]
     block = tidy(without_header(data), layout.delimiter)
     if not block.strip():
         return Table(dict.fromkeys(names, pa.array([], TEXT)), 0)
@@ -216,7 +219,7 @@ def _from_text(path: Path, texts: Collection[str]) -> Table:
                 delimiter=layout.delimiter, quote_char='"', newlines_in_values=True
             ),
             csv.ConvertOptions(
-                column_types={name: TEXT for name in names if name in texts},
+                column_types=dict.fromkeys(kept, TEXT),
                 null_values=["", *MISSING],
                 strings_can_be_null=False,
             ),

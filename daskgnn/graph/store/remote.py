@@ -160,7 +160,7 @@ def open_remote(url: str, checksum: str | None) -> RemoteStore:
         root = objects.get_first(METADATA_FILE)
     except FileNotFoundError as error:
         lack = f"{METADATA_FILE!r} is not there ({first_line(error)})"
-        raise StoreError(no_store(url, lack)) from None
+        raise no_store(url, lack) from None
     attributes, manifest = described(url, root)
     names = {array: f"{array}/{METADATA_FILE}" for array in manifest.metadata}
     found = objects.get(names.values())

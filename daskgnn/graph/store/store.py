@@ -182,7 +182,7 @@ def open_store(path: str | os.PathLike[str], checksum: str | None = None) -> Sto
     try:
         root = Path(absolute, METADATA_FILE).read_bytes()
     except OSError:
-        raise StoreError(no_store(absolute, _lack(absolute))) from None
+        raise no_store(absolute, _lack(absolute)) from None
     store = _open(absolute, root)
     check_same(store, checksum)
     return store
@@ -197,12 +197,15 @@ def check_same(store: Store, checksum: str | None) -> None:
         )
 
 
-def no_store(path: str, lack: str) -> str:
-    """Say what is wrong with a place that holds no store."""
-    return (
-        f"{path!r} is not a stored graph: {lack}; "
-        "write one with graph.partition(...).save(path)"
-    )
+_WRITE_ONE = {
+    "python": "write one with graph.partition(...).save(path)",
+    "shell": "write one with daskgnn partition GRAPH OUT",
+}
+
+
+def no_store(path: str, lack: str) -> StoreError:
+    """Return the error for a place that holds no store."""
+    return StoreError(f"{path!r} is not a stored graph, {lack}", **_WRITE_ONE)
 
 
 def _lack(path: str) -> str:
@@ -273,8 +276,7 @@ def _root_attributes(path: str, root: bytes) -> dict[str, Any]:
         ) from None
     if not ours:
         raise StoreError(
-            f"{path!r} is a Zarr group, but not a graph of daskgnn: "
-            "write one with graph.partition(...).save(path)"
+            f"{path!r} is a Zarr group, but not a graph of daskgnn", **_WRITE_ONE
         )
     version = attributes.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:

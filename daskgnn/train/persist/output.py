@@ -67,8 +67,7 @@ class PredictionTable:
         """The names of the columns of scores."""
         if self.num_outputs != self.num_classes:
             return [f"output_{c}" for c in range(self.num_outputs)]
-        taken = ("id", "prediction")
-        return [f"class {name}" if name in taken else name for name in self.names]
+        return [_column_of(name, self.names) for name in self.names]
 
     def rows(self, ids: np.ndarray, scores: np.ndarray) -> pa.Table:
         """Return the table of some nodes.
@@ -105,6 +104,15 @@ class PredictionTable:
         rows, columns = np.nonzero(scores > 0)
         ends = np.searchsorted(rows, np.arange(len(scores) + 1)).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(ends), names.take(pa.array(columns)))
+
+
+def _column_of(name: str, names: list[str]) -> str:
+    """Return the column of a class's scores: one that nothing else is called."""
+    if name not in ("id", "prediction"):
+        return name
+    while name in ("id", "prediction") or name in names:
+        name = f"class {name}"
+    return name
 
 
 def _is_number(name: str) -> bool:
