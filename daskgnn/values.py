@@ -9,6 +9,17 @@ from typing import Any
 from daskgnn.errors import InputError
 
 
+_MOST_CHARACTERS = 200
+
+
+def in_short(value: Any) -> str:
+    """Return how Python shows a value; of one that needs several lines, its kind."""
+    text = repr(value)
+    if "\n" in text or len(text) > _MOST_CHARACTERS:
+        return f"<{type(value).__name__}>"
+    return text
+
+
 def is_whole(value: Any) -> bool:
     """Return whether a value is a whole number: of Python or numpy, but not a bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)

@@ -29,6 +29,7 @@ from daskgnn.dataflow.steps.peers import Gang
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
 from daskgnn.monitor.plugin import page_link
+from daskgnn.values import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -371,7 +372,7 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
         return LocalExecutor()
     if not isinstance(client, Client):
         raise InputError(
-            f"client={client!r} is not a Dask client: give distributed.Client(...), or "
+            f"client={in_short(client)} is not a Dask client: give distributed.Client(...), or "
             "None to train in this process"
         )
     check_client(client)

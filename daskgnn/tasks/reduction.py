@@ -18,6 +18,7 @@ from daskgnn.errors import InputError
 from daskgnn.nn.device import CPU
 from daskgnn.seams import failed
 from daskgnn.tasks.loss import describe_function
+from daskgnn.values import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,7 @@ def find_reduction(loss: Loss, num_classes: int, *, multilabel: bool) -> Reducti
     """
     if not callable(loss):
         raise InputError(
-            f"loss={loss!r}, expected a function of outputs and labels, as in "
+            f"loss={in_short(loss)}, expected a function of outputs and labels, as in "
             "loss=torch.nn.CrossEntropyLoss()"
         )
     if isinstance(loss, type):
