@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 _MOST_CHARACTERS = 200
@@ -33,6 +36,15 @@ def is_number(value: Any) -> bool:
 def is_finite(value: Any) -> bool:
     """Return whether a value can be compared and drawn: a score of NaN cannot."""
     return is_number(value) and isfinite(value)
+
+
+def is_repeated(name: str, record: Mapping[str, Any]) -> bool:
+    """Return whether a score stands in a record under its metric's own name, too."""
+    split, _, metric = name.partition("_")
+    if metric != "metric":
+        return False
+    own = [n for n in record if n.startswith(f"{split}_") and n != name]
+    return any(record[n] == record[name] for n in own)
 
 
 def numbers_in(text: str) -> list[int | float]:

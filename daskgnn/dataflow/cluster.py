@@ -372,8 +372,8 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
         return LocalExecutor()
     if not isinstance(client, Client):
         raise InputError(
-            f"client={in_short(client)} is not a Dask client: give distributed.Client(...), or "
-            "None to train in this process"
+            f"client={in_short(client)} is not a Dask client: give "
+            "distributed.Client(...), or None to train in this process"
         )
     check_client(client)
     return ClusterExecutor(client, num_parts, standby)

@@ -231,7 +231,7 @@ def check_callbacks(name: str, value: Iterable[Any]) -> list[Any]:
     for one in found:
         if isinstance(one, type) or not any(hasattr(one, hook) for hook in HOOKS):
             raise InputError(
-                f"{name}={in_short(value)}, expected a list of objects with methods such as "
-                f"epoch(record): {name}=[MyCallback()], see daskgnn.Callback"
+                f"{name}={in_short(value)}, expected a list of objects with methods "
+                f"such as epoch(record): {name}=[MyCallback()], see daskgnn.Callback"
             )
     return found

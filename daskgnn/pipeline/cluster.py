@@ -333,7 +333,7 @@ def cluster_of(client: Any, run: str) -> PipelineCluster | None:
         return None
     if not isinstance(client, Client):
         raise InputError(
-            f"client={in_short(client)} is not a Dask client: give distributed.Client(...), or "
-            "None to train in this process"
+            f"client={in_short(client)} is not a Dask client: give "
+            "distributed.Client(...), or None to train in this process"
         )
     return PipelineCluster(client, run)

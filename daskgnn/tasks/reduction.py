@@ -208,7 +208,8 @@ class _Trial:
         used = rows[weights[rows] > 0]
         if not len(used):
             return False
-        return _close(self.of(rows), np.average(self.alone[used], weights=weights[used]))
+        mean = np.average(self.alone[used], weights=weights[used])
+        return _close(self.of(rows), mean)
 
     def _called(self, outputs: Tensor, labels: Tensor) -> float:
         """Return the loss; refuse what is no number."""

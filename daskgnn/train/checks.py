@@ -102,8 +102,8 @@ def _refuse_made_optimizer(given: Any) -> None:
     rate = given.defaults.get("lr")
     told = "" if rate is None else f", lr={float(rate):g}"
     raise InputError(
-        f"optimizer is an instance of {cls.__name__}, and workers make their own: give a "
-        f"function, optimizer=lambda parameters: {name}(parameters{told})"
+        f"optimizer is an instance of {cls.__name__}, and workers make their own: give "
+        f"a function, optimizer=lambda parameters: {name}(parameters{told})"
     )
 
 

@@ -283,7 +283,7 @@ class Fit:
         metric = targets.task.metric(self.evaluator.graph)
         if metric != "accuracy":
             record["val_metric"] = scores[metric]
-        record.update(further_scores("val", scores, metric))
+        record.update(further_scores("val", scores))
         return float(scores[metric])
 
     def _checkpoint_due(self) -> bool:
