@@ -249,6 +249,10 @@ class ClusterExecutor(Executor):
         """Return a graph of futures, as persisted collections have."""
         return {key: self._kept[key] for key in keys}
 
+    def wait_for(self, kept: Graph) -> None:
+        """Wait for a graph of futures, as long as there is a worker."""
+        self._wait_for(list(kept.values()))
+
     def release(self, keys: Iterable[Any]) -> None:
         """Release the results of `keys` that no other future refers to."""
         for key in keys:

@@ -200,8 +200,8 @@ def chosen_progress(given: Any) -> Progress:
     missing = [name for name in _METHODS if not callable(getattr(given, name, None))]
     if missing:
         raise InputError(
-            f'progress={in_short(given)} has no method {missing[0]!r}: give "auto" for a '
-            "bar, None for nothing, or an object with the methods of "
+            f'progress={in_short(given)} has no method {missing[0]!r}: give "auto" for '
+            "a bar, None for nothing, or an object with the methods of "
             "daskgnn.train.persist.recorder.Progress"
         )
     progress: Progress = given

@@ -67,8 +67,13 @@ class PredictionTable:
         """The names of the columns of scores."""
         if self.num_outputs != self.num_classes:
             return [f"output_{c}" for c in range(self.num_outputs)]
-        taken = ("id", "prediction")
-        return [f"class {name}" if name in taken else name for name in self.names]
+        columns = ["id", "prediction"]
+        for name in self.names:
+            column = name
+            while column in columns or (column != name and column in self.names):
+                column = f"class {column}"
+            columns.append(column)
+        return columns[2:]
 
     def rows(self, ids: np.ndarray, scores: np.ndarray) -> pa.Table:
         """Return the table of some nodes.
