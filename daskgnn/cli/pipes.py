@@ -64,7 +64,7 @@ def _open_again(number: int) -> TextIO:
         os.fstat(number)
     except OSError:
         _to_nowhere(number)
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 @contextmanager
