@@ -202,7 +202,13 @@ def test_fewer_epochs_than_are_done_are_said(path):
 
 def test_patience_that_ends_a_run_is_said_and_can_grow(path, tmp_path):
     settings = {"graph": path, "out": str(tmp_path / "run"), "workers": 0}
-    settings |= {"epochs": 9, "lr": 0.0, "patience": 2, "num_parts": 2}
+    settings |= {
+        "epochs": 9,
+        "lr": 0.0,
+        "patience": 2,
+        "num_parts": 2,
+        "warmup_steps": 0,
+    }
     summary = train(settings)
     assert (summary["epochs"], summary["stopped_early"]) == (3, True)
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
