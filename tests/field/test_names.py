@@ -268,3 +268,11 @@ def test_several_labels_a_node_list_those_above_zero(tmp_path):
     assert list(table.columns) == ["id", "prediction", "red", "class id", "blue"]
     expected = [list(np.array(["red", "id", "blue"])[row > 0]) for row in scores]
     assert [list(names) for names in table["prediction"]] == expected
+
+
+def test_no_two_columns_have_one_name():
+    from daskgnn.train.persist.output import PredictionTable
+
+    names = ("id", "class id", "prediction")
+    columns = PredictionTable(3, class_names=names, num_classes=3).columns
+    assert columns == ["class class id", "class id", "class prediction"]

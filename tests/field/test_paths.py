@@ -153,3 +153,24 @@ def test_links_of_a_run_are_followed(home):
     assert Path("run").is_symlink()
     assert (home / "run" / "summary.json").is_symlink()
     assert (home / "told.json").stat().st_size
+
+
+def test_links_to_nothing_and_what_is_no_path(home):
+    link = home / "link"
+    link.symlink_to(home / "elsewhere")
+    made = trainer()
+    made.fit(1)
+    for call in (
+        lambda: trainer(out="~/link"),
+        lambda: trainer(out=link / "deeper"),
+        lambda: made.write_profile(link),
+    ):
+        with pytest.raises(InputError, match=r"link is a link to .*elsewhere, which"):
+            call()
+    for call in (made.save, KARATE.partition(4).save, daskgnn.load_model):
+        for value in (None, b"", 5):
+            with pytest.raises(InputError, match="is no path: give one"):
+                call(value)
+    (home / "elsewhere").mkdir()
+    trainer(out="~/link").fit(1)
+    assert (home / "elsewhere" / "summary.json").exists()
