@@ -102,10 +102,11 @@ bench-samplers: $(VENV)/.test  ## Measure samplers against fan-out sampling and 
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/samplers.py --json $(BENCH_OUT)
 
-bench-pipelines: $(VENV)/.test  ## Measure pipelines of stages against their bound and torch's own (5 minutes)
+bench-pipelines: $(VENV)/.test  ## Measure pipelines of stages against their bound and torch's own (6 minutes)
 	@mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/pipelines.py --json $(BENCH_OUT)/pipelines.json \
 		--pictures $(BENCH_OUT)
+	$(BIN)/python benchmarks/device_map.py --json $(BENCH_OUT)/device_map.json
 
 bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit/s (root; 4 minutes)
 	@mkdir -p $(BENCH_OUT)

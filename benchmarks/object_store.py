@@ -1,21 +1,19 @@
 """A store of about 1 GB in an object store: how fast parts are loaded from it.
 
-``python benchmarks/object_store.py`` starts a moto server, and measures in turns, in
-this one process: loading every part (edges and features) from the server, fetching the
-same objects by s3fs with nothing done to them, and loading from a local path.
+Measured in turns, in this one process: loading every part (edges and features) from a
+moto server, fetching the same objects by s3fs with nothing done to them, and loading
+from a local path.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -23,15 +21,24 @@ import s3fs
 from objectstores import ObjectServer
 
 import daskgnn
+from daskgnn.dataflow.part import PartSource
+from daskgnn.sampling import NeighborSampler
+from daskgnn.train.compute.program import packed_sampler
+
+if TYPE_CHECKING:
+    import argparse
+
+SPEC = "planted:nodes=1500000,edges=7500000,classes=10,features=150"
+NUM_PARTS = 4
 
 
 def load_parts(graph: daskgnn.Graph) -> int:
     """Load what workers would, a part after the other; return the bytes."""
     total = 0
-    for start, stop in pairwise(graph.partition_book):
-        block = graph.source.load_part(int(start), int(stop))
-        features = graph.source.load_features(int(start), int(stop))
-        total += block.indices.nbytes + features.nbytes
+    sampler = packed_sampler(NeighborSampler([10, 10]))
+    for start, stop in pairwise(graph.partition_book.tolist()):
+        part = PartSource(graph.source, start, stop, "float32", False, sampler).load()
+        total += part.adjacency.indices.nbytes + part.features.nbytes
     return total
 
 
@@ -53,47 +60,31 @@ def objects_of(graph: daskgnn.Graph) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Store a graph twice, and print how long each way takes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, default=1_500_000)
-    parser.add_argument("--edges", type=int, default=15_000_000)
-    parser.add_argument("--features", type=int, default=150)
-    parser.add_argument("--num-parts", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json")
-    given = parser.parse_args()
-    spec = f"planted:nodes={given.nodes},edges={given.edges // 2},classes=10"
-    data = daskgnn.load_dataset(f"{spec},features={given.features}")
-    with tempfile.TemporaryDirectory() as folder:
-        server = ObjectServer(Path(folder))
-        try:
-            os.environ |= server.environment
-            system = s3fs.S3FileSystem()
-            system.mkdir("bucket")
-            graph = data.partition(64, method="range")
-            path = graph.save(f"{folder}/g.zarr")
-            begun = time.perf_counter()
-            url = graph.save("s3://bucket/g.zarr")
-            print(f"written in {time.perf_counter() - begun:.1f} s")
-            del graph, data
-            local, remote = (
-                daskgnn.open_graph(place, given.num_parts) for place in (path, url)
-            )
-            names = objects_of(remote)
-            ways = {
-                "parts from s3": lambda: load_parts(remote),
-                "objects by s3fs": lambda: fetch(system, names),
-                "parts from a path": lambda: load_parts(local),
-            }
-            rows = measure(ways, given.repeats, server)
-        finally:
-            server.close()
-    print(f"{len(names)} objects")
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-    if given.json:
-        Path(given.json).write_text(json.dumps(rows, indent=1))
+def load_from_s3(given: argparse.Namespace, folder: Path) -> list[dict]:
+    """Store a graph twice, and measure how long each way to its parts takes."""
+    data = daskgnn.load_dataset(SPEC)
+    server = ObjectServer(folder)
+    try:
+        os.environ |= server.environment
+        system = s3fs.S3FileSystem()
+        system.mkdir("bucket")
+        graph = data.partition(64, method="range")
+        path = graph.save(folder / "large.zarr", overwrite=True)
+        begun = time.perf_counter()
+        url = graph.save("s3://bucket/large.zarr")
+        print(f"written in {time.perf_counter() - begun:.1f} s")
+        del graph, data
+        local, remote = (daskgnn.open_graph(place, NUM_PARTS) for place in (path, url))
+        names = objects_of(remote)
+        print(f"{len(names)} objects")
+        ways = {
+            "parts from s3": lambda: load_parts(remote),
+            "objects by s3fs": lambda: fetch(system, names),
+            "parts from a path": lambda: load_parts(local),
+        }
+        return measure(ways, given.repeats, server)
+    finally:
+        server.close()
 
 
 def measure(ways: dict, repeats: int, server: ObjectServer) -> list[dict]:
@@ -116,7 +107,3 @@ def measure(ways: dict, repeats: int, server: ObjectServer) -> list[dict]:
         }
         for name in ways
     ]
-
-
-if __name__ == "__main__":
-    main()

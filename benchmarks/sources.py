@@ -1,12 +1,18 @@
-"""Sources of one graph compared: what a batch costs, and what a worker holds.
+"""Sources of one graph compared: memory, Zarr, S3, Ladybug, DuckDB, Bolt.
 
-``python benchmarks/sources.py`` draws a graph, stores it, loads it into an embedded
-database, and measures in turns, in this one process:
+``python benchmarks/sources.py WHAT...`` measures one or several of
 
-- a batch of 512 seeds, two hops of 10 neighbours, with all its feature rows: from the
-  rows that ``daskgnn load`` wrote, and by queries of relationships (``IN $seeds``);
-- the same from arrays in memory;
-- bytes that a part holds for a node.
+- ``compare``: start-up, memory of a worker, throughput of training, and latency of
+  batches, cold and warm, of every source, each in processes of its own, in turns;
+- ``queries``: a batch from Ladybug by the rows that daskgnn loads, from relationships
+  by a mapping, and by queries that one would write;
+- ``bolt``: a hop and a batch from a server, by rows and by queries;
+- ``train``: epochs from Ladybug and from a store in memory, in turns;
+- ``s3``: loading the parts of a store of 1 GB from S3, and fetching its objects;
+- ``memory``: a worker that trains from Ladybug, with more edges and more features.
+
+Results are printed and written to ``OUT/figures.json``; of ``compare``, there are the
+runs, too (``daskgnn plot OUT/*``), latencies as JSON lines, and ``OUT/sources.png``.
 """
 
 from __future__ import annotations
@@ -15,208 +21,219 @@ import argparse
 import json
 import os
 import statistics
-import tempfile
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import daskgnn
-from daskgnn.graph.databases.schemes import open_source, scheme_of
-from daskgnn.kernels.book import PartitionBook
-from daskgnn.kernels.record import array_bytes
-from daskgnn.sampling import NeighborSampler, PartRows
 
-FAN_OUTS, SEEDS = [10, 10], 512
+SPEC = "planted:nodes={nodes},edges={edges},classes=10,features={features}"
+CUT = {"method": "hash", "num_clusters": 64}
+MODEL = {"hidden_channels": 256, "num_layers": 3, "num_neighbors": [10, 10, 5]}
+MODEL |= {"batch_size": 1024, "num_parts": 2, "workers": 2}
 
 
-class Stored:
-    """A source that daskgnn samples: a store in memory, or a database on demand."""
+def spec(given: argparse.Namespace, **other: int) -> str:
+    """Return the name of the graph; its edges count twice."""
+    sizes = {"nodes": given.nodes, "edges": given.edges, "features": given.features}
+    sizes |= other
+    sizes["edges"] //= 2
+    return SPEC.format(**sizes)
 
-    def __init__(self, place: str) -> None:
+
+def stored(folder: Path, name: str, **changed) -> Path:
+    """Return a store of a graph, made unless it is there."""
+    path = folder / "g.zarr"
+    if not path.exists():
+        data = replace(daskgnn.load_dataset(name), **changed)
+        data.partition(CUT["num_clusters"], method=CUT["method"]).save(path)
+    return path
+
+
+def loaded(store: Path, scheme: str, **how) -> str:
+    """Return the place of a database with a store's graph, made unless it is there."""
+    place = f"{scheme}:{store.parent}/g.{scheme}"
+    if not os.path.exists(place.partition(":")[2]):
         begun = time.perf_counter()
-        self.name = scheme_of(place) or "zarr in memory"
-        self.graph = daskgnn.open_graph(place)
-        self.source, self.num_nodes = self.graph.source, self.graph.num_nodes
-        self.block = self.source.load_part(0, self.num_nodes)
-        self.reader = self.source.row_reader(0, self.num_nodes, "float32", False)
-        if not self.graph.schema.on_demand:
-            self.features = self.source.load_features(0, self.num_nodes)
-        self.start_up = time.perf_counter() - begun
-        beside = vars(self.source._graph.side) if "mapped:" in place else {}
-        self.held = array_bytes([self.block, beside]) / self.num_nodes
-        self.sampler = NeighborSampler(FAN_OUTS)
-
-    def batch(self, seeds: np.ndarray, key: int) -> tuple[int, float]:
-        """Return how many nodes a batch has, and the sum of their features."""
-        book = PartitionBook(np.array([0, self.num_nodes]))
-        keys = np.array([key], np.uint64)
-        rows = PartRows(self.block)
-        frontier = self.sampler.start([seeds], keys, book)
-        for hop in range(self.sampler.rounds):
-            asked = self.sampler.request(frontier, hop, 0, book)
-            found = self.sampler.answer(rows, asked, keys, hop, book)
-            frontier = self.sampler.merge(frontier, {0: found}, hop, 0, book)
-        ids = self.sampler.finish(frontier)[0].ids.astype(np.int64)
-        if self.graph.schema.on_demand:
-            features = self.reader.take(ids)
-        else:
-            features = self.features[ids]
-        return len(ids), float(features[:, 0].sum())
+        daskgnn.copy_graph(store, place, **how)
+        print(f"loading {scheme}: {time.perf_counter() - begun:.1f} s", flush=True)
+    return place
 
 
-class Relationships:
-    """Queries of relationships, as one would write them: seeds by ``IN``.
-
-    Neighbours of each seed are ordered by a hash of the pair and cut to the fan-out.
-    """
-
-    def __init__(self, place: str) -> None:
-        begun = time.perf_counter()
-        self.name = f"{scheme_of(place)}, relationships"
-        self.database = open_source(place).arrays.database
-        self.start_up, self.held = time.perf_counter() - begun, 0.0
-
-    def batch(self, seeds: np.ndarray, key: int) -> tuple[int, float]:
-        """Return how many nodes a batch has, and the sum of their features."""
-        nodes = seeds
-        for fan_out in FAN_OUTS:
-            found = self.database.query(
-                "MATCH (b:Node)-[:Link]->(a:Node) WHERE a.id IN $seeds "
-                "WITH a.id AS i, b.id AS d, hash(hash(a.id*1000003+b.id)+$key) AS h "
-                "ORDER BY h LIMIT 100000000 "
-                f"RETURN i, list_slice(collect(d), 1, {fan_out}) AS near",
-                seeds=nodes.tolist(),
-                key=key,
-            )
-            near = found["near"].combine_chunks().flatten().to_numpy()
-            nodes = np.unique(np.concatenate([nodes, near]))
-        found = self.database.query(
-            "LOAD FROM $asked MATCH (n:Node {id: k}) RETURN n.features AS f",
-            asked=pa.table({"k": nodes}),
-        )
-        content = b"".join(found["f"].to_pylist())
-        features = np.frombuffer(content, np.float32).reshape(len(nodes), -1)
-        return len(nodes), float(features[:, 0].sum())
-
-
-def mapped(place: str, folder: Path) -> str:
-    """Return the place of the same database, as if it had relationships only."""
-    path = folder / f"{scheme_of(place)}.yaml"
-    path.write_text(
-        f"database: {place}\nnodes: Node\nedges: Link\nfeatures: features\n"
-        "label: label\nsplit: split\ndirected: true\n"
-    )
-    return f"mapped:{path}"
-
-
-def measure(sources: list, train: np.ndarray, repeats: int) -> list[dict]:
-    """Time batches of each source in turns; the first ones warm it up."""
-    taken: dict[str, list[float]] = {source.name: [] for source in sources}
-    sizes: dict[str, int] = {}
-    rng = np.random.default_rng(0)
+def in_turns(ways: list, seeds_of, repeats: int) -> list[dict]:
+    """Time batches of each way in turns, after two that warm up."""
+    taken: dict[str, list[float]] = {way.name: [] for way in ways}
+    found: dict[str, int] = {}
     for number in range(repeats + 2):
-        seeds = np.sort(rng.choice(train, SEEDS, replace=False))
-        for source in sources:
+        seeds = np.sort(seeds_of(number))
+        for way in ways:
             begun = time.perf_counter()
-            sizes[source.name] = source.batch(seeds, number)[0]
-            taken[source.name].append(time.perf_counter() - begun)
-    return [
-        {
-            "source": source.name,
-            "start_up_s": round(source.start_up, 3),
-            "batch_ms": round(1e3 * statistics.median(taken[source.name][2:]), 1),
-            "first_batch_ms": round(1e3 * taken[source.name][0], 1),
-            "nodes": sizes[source.name],
-            "bytes_a_node": round(source.held, 1),
-        }
-        for source in sources
-    ]
+            found[way.name] = way.batch(seeds, number)
+            taken[way.name].append(1e3 * (time.perf_counter() - begun))
+    rows = []
+    for way in ways:
+        row = {"way": way.name, "ms": round(statistics.median(taken[way.name][2:]), 1)}
+        row |= {"first_ms": round(taken[way.name][0], 1), "found": found[way.name]}
+        if hasattr(way, "held"):
+            row["bytes_a_node"] = round(way.held, 1)
+        rows.append(row)
+    return rows
 
 
-def train_in_turns(places: list[str], folder: Path, turns: int) -> list[dict]:
-    """Train three layers of 256 from each place in turns; the first epoch warms up."""
-    from daskgnn.train.run import train
+def queries(given: argparse.Namespace, folder: Path) -> list[dict]:
+    """Compare ways to a batch of Ladybug."""
+    from source_batches import SEEDS, Relationships, Sampled, Unkept, mapped
 
-    given = {"workers": 2, "num_parts": 2, "hidden_channels": 256, "num_layers": 3}
-    given |= {"num_neighbors": [10, 10, 5], "batch_size": 1024, "epochs": 3}
-    found: dict[str, list[float]] = {place: [] for place in places}
-    hashes = set()
-    for turn in range(turns):
-        for number, place in enumerate(places):
-            out = folder / f"run-{os.getpid()}-{turn}-{number}"
-            summary = train({**given, "graph": place, "out": str(out), "eval_every": 3})
-            hashes.add(summary["params_sha256"])
-            lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-            epochs = [x["seconds"] for x in lines if x["event"] == "epoch"]
-            found[place].append(min(epochs[1:]))
-    assert len(hashes) == 1, "sources gave different parameters"
-    return [
-        {"source": place.partition(":")[0], "epoch_s": round(min(seconds), 2)}
-        for place, seconds in found.items()
-    ]
-
-
-def peak_memory() -> int:
-    """Return the most bytes that this process has held."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
-
-
-def tell_held(place: str) -> None:
-    """Print what a process takes that draws 20 batches from a place."""
-    np.zeros(1)
-    before = peak_memory()
-    source = Stored(place)
-    train = source.graph.splits["train"]
+    store = stored(folder, spec(given))
+    place = loaded(store, "ladybug")
+    ways: list = [Sampled(str(store), "zarr"), Sampled(place)]
+    ways += [Unkept(ways[1]), Sampled(mapped(place, folder)), Relationships(place)]
     rng = np.random.default_rng(0)
-    for number in range(20):
-        source.batch(np.sort(rng.choice(train, SEEDS, replace=False)), number)
-    print(f"{place}: {(peak_memory() - before) / 2**20:.0f} MiB beside imports")
+    train = ways[0].train
+    return in_turns(
+        ways, lambda _: rng.choice(train, SEEDS, replace=False), given.repeats
+    )
+
+
+def bolt(given: argparse.Namespace, folder: Path) -> list[dict]:
+    """Compare ways to a hop and to a batch of a server, with a fifth of the graph."""
+    from source_batches import SEEDS, BoltHop, BoltQuery, Published, Sampled, Unkept
+
+    small = spec(given, nodes=given.nodes // 5, edges=given.edges // 5)
+    data = daskgnn.load_dataset(small)
+    with bolt_server() as server:
+        daskgnn.copy_graph(data.partition(16, method="hash"), server.url)
+        sampled = Sampled(server.url)
+        ways = [BoltHop(sampled), BoltQuery(sampled), sampled, Unkept(sampled)]
+        ways.append(Published(sampled))
+        rng = np.random.default_rng(0)
+
+        def seeds_of(_: int) -> np.ndarray:
+            return rng.choice(data.num_nodes, SEEDS, replace=False)
+
+        return in_turns(ways, seeds_of, given.repeats)
+
+
+@contextmanager
+def bolt_server():
+    """Have a server, whose credentials are in the environment."""
+    from bolt_server import BoltServer
+
+    with TemporaryDirectory() as folder:
+        server = BoltServer(folder)
+        os.environ |= server.environment
+        try:
+            yield server
+        finally:
+            server.close()
+
+
+def trained(place: str, out: Path, **options) -> dict:
+    """Train in a process of its own; return what its epochs say."""
+    given = {**MODEL, "graph": place, "out": str(out), "epochs": 3, "eval_every": 3}
+    words = [sys.executable, __file__, "--train-as", json.dumps({**given, **options})]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    hash_, seconds = done.stdout.split()[-2:]
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    epochs = [line for line in lines if line["event"] == "epoch"]
+    return {
+        "params_sha256": hash_,
+        "seeds_per_s_first": round(epochs[0]["seeds"] / epochs[0]["seconds"]),
+        "seeds_per_s": round(max(e["seeds"] / e["seconds"] for e in epochs[1:])),
+        "worker_MB": round(max(e["worker_bytes"] for e in epochs) / 1e6),
+        "run_s": round(float(seconds), 1),
+    }
+
+
+def train_pairs(given: argparse.Namespace, folder: Path) -> list[dict]:
+    """Train from a store in memory and from Ladybug, in turns."""
+    store = stored(folder, spec(given))
+    places = {"zarr": str(store), "ladybug": loaded(store, "ladybug")}
+    rows = []
+    for turn in range(given.turns):
+        for name, place in places.items():
+            out = folder / f"turn-{turn}-{name}-{os.getpid()}"
+            rows.append({"way": name, "turn": turn, **trained(place, out)})
+    assert len({row["params_sha256"] for row in rows}) == 1, "other parameters"
+    return rows
+
+
+def memory(given: argparse.Namespace, folder: Path) -> list[dict]:
+    """Measure a worker that trains from Ladybug with a small cache."""
+    small = {"DASK_GNN__DATABASE_CACHE": "16MiB"}
+    rows = []
+    larger = {"nodes": 10 * given.nodes, "edges": 10 * given.edges}
+    sizes = [("", {}), ("nodes, edges x 10", larger)]
+    sizes.append(("features x 4", {"features": 4 * given.features}))
+    for name, size in sizes:
+        place = folder / f"memory{name.replace(' ', '-')}"
+        place.mkdir(exist_ok=True)
+        nodes = size.get("nodes", given.nodes)
+        train = {"train": np.arange(0, nodes, 4 * nodes // given.nodes)}
+        store = stored(place, spec(given, **size), splits=train)
+        for source in (str(store), loaded(store, "ladybug", links=False)):
+            out = place / f"run-{os.getpid()}-{source.partition(':')[0][-7:]}"
+            how = {"workers": 1, "num_parts": 1, "epochs": 2, "hidden_channels": 32}
+            # Windows of one step: more steps hold more rows of a larger graph.
+            how |= {"num_layers": 2, "num_neighbors": [10, 10], "batch_size": 256}
+            how |= {"window": 1}
+            kind = "ladybug" if source != str(store) else "zarr"
+            os.environ |= small  # of the process that trains
+            found = trained(source, out, **how)
+            for setting in small:
+                del os.environ[setting]
+            rows.append({"graph": name or "as given", "source": kind, **found})
+            del rows[-1]["params_sha256"]
+    return rows
 
 
 def main() -> None:
-    """Draw a graph, load it, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure what is asked for."""
+    from compare_sources import compare, tell_source
+    from object_store import load_from_s3
+
+    known = {"compare": compare, "queries": queries, "bolt": bolt, "s3": load_from_s3}
+    known |= {"train": train_pairs, "memory": memory}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="*", help=", ".join(known))
     parser.add_argument("--nodes", type=int, default=100_000)
-    parser.add_argument("--edges", type=int, default=1_000_000)
+    parser.add_argument("--edges", type=int, default=1_000_000, help="directed")
     parser.add_argument("--features", type=int, default=64)
-    parser.add_argument("--schemes", default="ladybug")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--folder")
-    parser.add_argument("--json")
-    parser.add_argument("--train", type=int, default=0, help="turns of training")
-    parser.add_argument("--held", help="print the memory that this place takes")
+    parser.add_argument("--repeats", type=int, default=7, help="batches of each way")
+    parser.add_argument("--turns", type=int, default=3, help="of training")
+    parser.add_argument("--out", type=Path, default=Path("sources-compared"))
+    parser.add_argument("--train-as", help=argparse.SUPPRESS)
+    parser.add_argument("--tell", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.held:
-        tell_held(given.held)
+    if given.train_as:
+        from daskgnn.train.run import train
+
+        begun = time.perf_counter()
+        summary = train(json.loads(given.train_as))
+        print(summary["params_sha256"], time.perf_counter() - begun)
         return
-    folder = Path(given.folder or tempfile.mkdtemp())
-    store = folder / "g.zarr"
-    if not store.exists():
-        spec = f"planted:nodes={given.nodes},edges={given.edges // 2},classes=10"
-        data = daskgnn.load_dataset(f"{spec},features={given.features}")
-        data.partition(64, method="hash").save(store)
-    sources: list = [Stored(str(store))]
-    for scheme in given.schemes.split(","):
-        place = f"{scheme}:{folder}/g.{scheme}"
-        if not os.path.exists(place.partition(":")[2]):
-            begun = time.perf_counter()
-            daskgnn.copy_graph(store, place)
-            print(f"loading {scheme}: {time.perf_counter() - begun:.1f} s")
-        sources.append(Stored(place))
-        if scheme != "duckdb":
-            sources += [Stored(mapped(place, folder)), Relationships(place)]
-    train = daskgnn.open_graph(store).splits["train"]
-    rows = measure(sources, train, given.repeats)
-    if given.train:
-        places = [str(store), *(source.graph.path for source in sources[1:2])]
-        rows += train_in_turns(places, folder, given.train)
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-    if given.json:
-        Path(given.json).write_text(json.dumps(rows, indent=1))
+    if given.tell:
+        tell_source(*given.tell)
+        return
+    folder = given.out.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for what in given.what or ["compare"]:
+        found[what] = known[what](given, folder)
+        print(what)
+        for row in found[what]:
+            print("  ".join(f"{name} {value}" for name, value in row.items()))
+        told = {**found, "load": os.getloadavg(), "time": time.ctime()}
+        (folder / "figures.json").write_text(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

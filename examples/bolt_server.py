@@ -9,6 +9,7 @@ input is closed. The password is that in NEO4J_PASSWORD.
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +54,14 @@ class BoltServer:
         """End it at once, as a crash does."""
         self.process.kill()
         self._end()
+
+    def stop(self):
+        """Let it stand still, with its connections open."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        """Let it work again."""
+        self.process.send_signal(signal.SIGCONT)
 
     def close(self):
         """End it."""

@@ -209,8 +209,9 @@ def _click_type(option: Option) -> click.ParamType:
         if option.above is not None:
             return click.FloatRange(min=option.above, min_open=True)
         return click.FloatRange(low, high, max_open=high is not None)
-    names = NameList()
-    kinds = {"numbers": IntList(), "words": names, "names": names, "path": PATH}
+    kinds: dict[str, click.ParamType] = {"path": PATH}
+    kinds |= dict.fromkeys(("numbers", "devices"), IntList())
+    kinds |= dict.fromkeys(("words", "names"), NameList())
     return kinds.get(option.kind, click.STRING)
 
 

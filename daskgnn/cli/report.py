@@ -65,6 +65,8 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
         if steps:
             told = f"{what} in the first {steps} steps: see --{name}-steps"
             click.echo(f"{name:14} {told}")
+    for line in summary.get("cut", ()):
+        click.echo(f"{'cut':14} {line}")
     drawn = _draw(out)
     places = {
         "metrics": METRICS,

@@ -24,7 +24,7 @@ from daskgnn.cli.report import free_directory, near, report
 from daskgnn.errors import InputError
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import CLUSTER
-from daskgnn.train.signals import Signals, Terminated
+from daskgnn.train.persist.signals import Signals, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

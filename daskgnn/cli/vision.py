@@ -30,7 +30,7 @@ from daskgnn.cli.options import (
 )
 from daskgnn.cli.report import free_directory, near, report
 from daskgnn.train.options.visionoptions import RESULT, VISION
-from daskgnn.train.signals import Signals, Terminated
+from daskgnn.train.persist.signals import Signals, Terminated
 
 if TYPE_CHECKING:
     from daskgnn.cli.progress import LineProgress

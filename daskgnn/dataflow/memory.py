@@ -125,6 +125,14 @@ def estimate_mapped(
     return _all_blocks(graph, feature_row_bytes(graph, feature_dtype, sparse=sparse), 0)
 
 
+def held_node_bytes(graph: Graph) -> int:
+    """Return the bytes of a node in blocks that are read on demand.
+
+    Its row pointer and original id; of edges with weights, their sum, too.
+    """
+    return 16 + 4 * graph.weighted
+
+
 def _all_blocks(graph: Graph, row_bytes: float, evaluated: int) -> int:
     """Estimate the bytes of all blocks; 1 for `evaluated` counts the halos, too."""
     entry_bytes = _entry_bytes(graph)
@@ -133,7 +141,8 @@ def _all_blocks(graph: Graph, row_bytes: float, evaluated: int) -> int:
     if graph.held_book is not None or on_demand:
         edge_bytes += evaluated * entry_bytes
     copies = (1 + evaluated) * (graph.features_in == "memory")
-    node_bytes = 8 * 3 + copies * row_bytes
+    held = held_node_bytes(graph) if on_demand else 8 * 3
+    node_bytes = held + copies * row_bytes
     total = graph.num_edges * edge_bytes + graph.num_nodes * node_bytes
     return int(total + graph.split_rows_bytes)
 
@@ -226,6 +235,8 @@ class MemoryPlan:
     """Parameters, gradient and the optimizer's state."""
     memory_limit: int
     """What a worker may take; 0 where there is no limit."""
+    node_bytes: int = 0
+    """What blocks hold of a node of a graph that is read on demand; 0 of others."""
 
     @property
     def peak(self) -> int:
@@ -244,6 +255,8 @@ class MemoryPlan:
             "peak a worker": self.peak,
         }
         lines = [f"{name:20}{format_bytes(n):>12}" for name, n in shares.items()]
+        if self.node_bytes:
+            lines.insert(2, f"{'degrees and ids':20}{f'{self.node_bytes} B/node':>12}")
         return "\n".join([*lines, f"{'memory limit':20}{limit:>12}"])
 
 
@@ -286,6 +299,7 @@ def plan_memory(
         step.nbytes * parts * window * (budget.look_ahead + 1),
         STATE_COPIES * 4 * num_parameters,
         budget.memory_limit,
+        held_node_bytes(graph) if graph.schema.on_demand else 0,
     )
 
 

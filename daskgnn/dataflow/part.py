@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ import numpy as np
 
 from daskgnn.graph.sources.check import load_checked
 from daskgnn.graph.sources.packed import opened
+from daskgnn.graph.sources.rows import SourceTable
 from daskgnn.kernels.allocator import return_freed_memory
 from daskgnn.kernels.entries import PartRows
 from daskgnn.kernels.features import SparseTable
 from daskgnn.kernels.record import array_bytes
 from daskgnn.kernels.shared import Handle, SharedValue
+from daskgnn.paths import is_url
 
 if TYPE_CHECKING:
     from daskgnn.dataflow.sampling import PackedSampler
@@ -30,9 +33,10 @@ class PartContent:
     adjacency: AdjacencyBlock
     features: Any
     """Dense table [n, F] of `daskgnn.kernels.half`'s dtypes, CSR `sparse.GCXS`, a
-    `SparseTable` where it is used as it is, or a `RowReader`."""
-    labels: np.ndarray
-    """[n] or [n, C]"""
+    `SparseTable` where it is used as it is, or what reads rows: `RowReader`,
+    `SparseReader`."""
+    labels: Any
+    """[n] or [n, C], or a `SourceTable` of them."""
     data: dict[str, np.ndarray] = field(default_factory=dict)
     """What the sampler keeps beside the rows: see `Sampler.part_data`."""
 
@@ -66,22 +70,33 @@ class PartSource:
         graph = opened(self.graph)
         sampler = self.packed.sampler
         whole = sampler.needs_whole_rows
-        block = load_checked(graph, self.start, self.stop, whole=whole)
-        labels = np.empty((self.stop - self.start, 0), np.float32)
-        if "labels" in graph.schema.tables:
-            labels = graph.load_table("labels", self.start, self.stop)
-        return PartContent(
-            block,
-            self.load_features(),
-            labels,
-            sampler.part_data(block, graph),
-        )
+        if is_url(graph.path) and not graph.schema.on_demand:
+            # Fetched beside the rows: neither waits for what the other decodes.
+            with ThreadPoolExecutor(1) as pool:
+                fetched = pool.submit(self.load_features)
+                block = load_checked(graph, self.start, self.stop, whole=whole)
+                features = fetched.result()
+        else:
+            block = load_checked(graph, self.start, self.stop, whole=whole)
+            features = self.load_features()
+        data = sampler.part_data(block, graph)
+        return PartContent(block, features, self.load_labels(), data)
+
+    def load_labels(self) -> Any:
+        """Read the part's labels, or return what reads those of seeds on demand."""
+        graph = opened(self.graph)
+        if "labels" not in graph.schema.tables:
+            return np.empty((self.stop - self.start, 0), np.float32)
+        if graph.schema.on_demand:
+            return SourceTable(graph, "labels", self.start)
+        return graph.load_table("labels", self.start, self.stop)
 
     def load_features(self) -> Any:
         """Read the part's feature rows, or open what reads them."""
         how = (self.start, self.stop, self.feature_dtype, self.normalize_features)
         if self.features_in == "disk":
-            return opened(self.graph).row_reader(*how)
+            graph: Any = opened(self.graph)
+            return (graph.sparse_reader if self.sparse else graph.row_reader)(*how)
         if self.sparse:
             how = (self.start, self.stop, "float32", self.normalize_features)
             rows = opened(self.graph).load_features(*how)
@@ -150,8 +165,8 @@ class PartBlocks:
         return self.content.features
 
     @property
-    def labels(self) -> np.ndarray:
-        """[n] or [n, C]"""
+    def labels(self) -> Any:
+        """The labels of the part's nodes: see `PartContent`."""
         return self.content.labels
 
     @property
@@ -239,7 +254,8 @@ def load_part(source: PartSource | PartBlocks, *, share: bool) -> PartBlocks:
 
 def _share(content: PartContent, source: PartSource) -> SharedValue | None:
     """Copy a part into memory that others can read, where there is such memory."""
-    _ = content.adjacency.weighted_degree  # others need not compute it again
+    if content.adjacency.reader is None:
+        _ = content.adjacency.weighted_degree  # others need not compute it again
     try:
         return SharedValue.of(content, known=opened(source.graph))
     except (OSError, AttributeError):

@@ -152,7 +152,7 @@ def assemble_minibatches(
     for other in others - set(answers):
         rows, nbytes = tables.read_in_place(other, ids, first_aggregation)
         seeds = seeds_of(graphs, book, other)
-        label = here[other].labels[:1].nbytes
+        label = labels[0].itemsize * int(np.prod(labels[0].shape[1:], dtype=int))
         nbytes += len(seeds) * (seeds.itemsize + label)
         traffic = traffic.received(other, rows, nbytes)
     for other, found in answers.items():

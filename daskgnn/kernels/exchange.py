@@ -51,8 +51,8 @@ class HeldPart(Protocol):
         """Its feature rows: see `daskgnn.kernels.features`."""
 
     @property
-    def labels(self) -> np.ndarray:
-        """[n] or [n, C]"""
+    def labels(self) -> Any:
+        """[n] or [n, C]; rows may be read when they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def answer_rows(
     return FeatureReply(
         some_rows(features, rows),
         block.original_ids[rows] if needs_ids(first_aggregation) else None,
-        block.weighted_degree[rows]
+        _weighted_degree(block, rows)
         if needs_weighted_degree(first_aggregation)
         else None,
         _reduce_groups(block, features, asked.groups, first_aggregation),
@@ -258,9 +258,17 @@ def answer_rows(
     )
 
 
+def _weighted_degree(block: AdjacencyBlock, rows: np.ndarray) -> np.ndarray:
+    """Return the sums of the weights of rows; without weights, nothing is kept."""
+    if block.weights is None:
+        return (block.indptr[rows + 1] - block.indptr[rows]).astype(np.float32)
+    return block.weighted_degree[rows]
+
+
 def labels_of(held: HeldPart, seeds: np.ndarray) -> np.ndarray:
     """Return the labels of some of a part's nodes, named by storage id."""
-    return held.labels[seeds.astype(np.int64) - held.adjacency.start]
+    found: np.ndarray = held.labels[seeds.astype(np.int64) - held.adjacency.start]
+    return found
 
 
 def _reduce_groups(
@@ -275,7 +283,7 @@ def _reduce_groups(
     rows = groups.members.astype(np.int64) - block.start
     weight = None
     if groups.scale is not None:
-        members = weights_or_empty(groups.weights), block.weighted_degree[rows]
+        members = weights_or_empty(groups.weights), _weighted_degree(block, rows)
         weight = group_coefficients(groups.starts, groups.scale, *members)
     op = {"mean": "sum"}.get(str(first_aggregation), str(first_aggregation))
     out = np.empty((len(groups.starts) - 1, features.shape[1]), np.float32)

@@ -122,6 +122,19 @@ class RowReader(ABC):
         return self.shape[0]
 
 
+class SparseReader(ABC):
+    """Sparse rows that are read on request and not kept."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows and F."""
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> SparseTable:
+        """Return the given rows."""
+
+
 def is_dense(features: Any) -> bool:
     """Return whether `features` is a dense table in memory, of any of its dtypes."""
     return isinstance(features, np.ndarray)
@@ -131,7 +144,7 @@ def some_rows(features: Any, rows: np.ndarray) -> np.ndarray | SparseTable:
     """Return the given rows in the form and dtype that `features` has."""
     if is_dense(features):
         return np.take(features, rows, axis=0)
-    if isinstance(features, RowReader):
+    if isinstance(features, RowReader | SparseReader):
         return features.take(rows)
     return rows_of_table(features, rows)
 

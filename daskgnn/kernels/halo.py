@@ -13,7 +13,14 @@ import numpy as np
 
 from daskgnn.kernels.aggregate import Sources
 from daskgnn.kernels.batch import aggregate_first
-from daskgnn.kernels.features import RowReader, SparseInput, SparseTable, dense, table
+from daskgnn.kernels.features import (
+    RowReader,
+    SparseInput,
+    SparseReader,
+    SparseTable,
+    dense,
+    table,
+)
 from daskgnn.kernels.pieces import pieces
 from daskgnn.kernels.record import ArrayRecord
 from daskgnn.kernels.sampled import LayerRows
@@ -121,6 +128,8 @@ def whole_part(
         return StreamedPart(
             reader, nodes, owner, first_aggregation, ids, weighted_degree
         )
+    if isinstance(features, SparseReader):
+        features = features.take(np.arange(block.num_rows))
     if isinstance(features, SparseTable):
         pieces: list[Any] = [features, *(r.values for r in replies)]
         rows = np.arange(len(ids), dtype=np.int32)

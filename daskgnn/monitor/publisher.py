@@ -23,6 +23,8 @@ from daskgnn.monitor.teller import Record, Teller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    _Queue = deque[tuple[str, Record, float]]
+
 SECONDS_BETWEEN = 0.25
 """Messages of shorter windows are sent together."""
 _SENT_AT_ONCE = {"started", "window", "stopped"}
@@ -68,7 +70,7 @@ class Publisher(Teller):
         self.name = name
         self._client: Any = None
         self._installed = False
-        self._queue: deque[tuple[str, Record, float]] = deque(maxlen=_MOST_WAITING)
+        self._queue: _Queue = deque(maxlen=_MOST_WAITING)
         self._sending: Any = None
         self._sent = 0.0
         self._done: dict[str, int] = {}
@@ -91,6 +93,8 @@ class Publisher(Teller):
         client = self._find_client()
         if client is not self._client:
             self._client = client
+            # What is still being sent to another scheduler takes nothing from here.
+            self._queue, self._sending = deque(maxlen=_MOST_WAITING), None
             self._installed = client is not None and self._install(client)
             if kind != "started":
                 self._queue.append(("started", self.info | self._done, time.time()))
@@ -113,7 +117,9 @@ class Publisher(Teller):
             return
         if client is not None and client.status == "running":
             loop = client.loop.asyncio_loop
-            self._sending = asyncio.run_coroutine_threadsafe(self._send(client), loop)
+            self._sending = asyncio.run_coroutine_threadsafe(
+                self._send(client, self._queue), loop
+            )
 
     def _install(self, client: Any) -> bool:
         """Put page and metrics on the scheduler; say in one line why they are not."""
@@ -136,15 +142,15 @@ class Publisher(Teller):
             )
         return True
 
-    async def _send(self, client: Any) -> None:
+    async def _send(self, client: Any, queue: _Queue) -> None:
         """Send all that waits; what arrives meanwhile, with the next message."""
-        while self._queue:
+        while queue:
             if not self.ended:
                 due = self._sent + SECONDS_BETWEEN - time.monotonic()
                 await asyncio.sleep(max(due, 0.0))
             items = []
-            while self._queue:
-                items.append(self._queue.popleft())
+            while queue:
+                items.append(queue.popleft())
             self._sent = time.monotonic()
             with suppress(Exception):  # a scheduler that is lost is found elsewhere
                 message = {"run": self.name, "items": items}

@@ -37,7 +37,61 @@ class Draws:
     """int64 [n], of the samples, in the order of the batch."""
 
 
-class SampleDropout(torch.nn.Module):
+class CountedDropout(torch.nn.Module):
+    """Base of modules whose draws depend on a probability and their own number.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability of dropping a channel, 0 to 1.
+
+    Raises
+    ------
+    ModelError
+        If `p` is not in 0..1.
+    """
+
+    number: int
+    """Number of this module in its model: those with other numbers draw differently."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            name = type(self).__name__
+            raise ModelError(f"dropout is {p!r}, expected 0 to 1, as in {name}(0.5)")
+        self.p = float(p)
+        self.number = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is dropped now: in training, unless `p` is 0.
+
+        Returns
+        -------
+        bool
+        """
+        return self.training and self.p > 0
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``print(model)`` shows.
+
+        Returns
+        -------
+        str
+            The probability and the module's number.
+        """
+        return f"p={self.p}, number={self.number}"
+
+
+def number_modules(model: torch.nn.Module, kind: type[CountedDropout]) -> int:
+    """Number the modules of a kind, in the order of ``model.modules()``; count them."""
+    found = [module for module in model.modules() if isinstance(module, kind)]
+    for number, module in enumerate(found):
+        module.number = number
+    return len(found)
+
+
+class SampleDropout(CountedDropout):
     """Dropout of the channels of samples.
 
     `p` is rounded to a multiple of 1/65536, and what is kept is scaled accordingly.
@@ -64,17 +118,6 @@ class SampleDropout(torch.nn.Module):
     True
     """
 
-    number: int
-    """Number of this module in its model: see `number_draws`."""
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            name = type(self).__name__
-            raise ModelError(f"dropout is {p!r}, expected 0 to 1, as in {name}(0.5)")
-        self.p = float(p)
-        self.number = 0
-
     def forward(self, x: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """Drop channels, in training.
 
@@ -95,7 +138,7 @@ class SampleDropout(torch.nn.Module):
         ModelError
             If `draws` is missing, or of another number of samples.
         """
-        if not self.training or self.p == 0:
+        if not self.active:
             return x
         if draws is None or len(draws.ids) != len(x):
             known = 0 if draws is None else len(draws.ids)
@@ -114,16 +157,6 @@ class SampleDropout(torch.nn.Module):
     def _channels(self, x: torch.Tensor) -> int:
         """Return how many are drawn for a sample."""
         return x.shape[1]
-
-    def extra_repr(self) -> str:
-        """Return the settings that ``print(model)`` shows.
-
-        Returns
-        -------
-        str
-            The probability and the module's number.
-        """
-        return f"p={self.p}, number={self.number}"
 
 
 class DropPath(SampleDropout):
@@ -148,6 +181,8 @@ class DropPath(SampleDropout):
     >>> import torch
     >>> from daskgnn.nn import DropPath, Draws
     >>> path, draws = DropPath(0.5), Draws(key=7, ids=np.arange(4))
+    >>> path.active
+    True
     >>> rows = path(torch.ones(4, 8), draws)
     >>> [len(set(row.tolist())) for row in rows]  # all of a sample, or nothing
     [1, 1, 1, 1]
@@ -182,7 +217,4 @@ def number_draws(model: torch.nn.Module) -> int:
     >>> number_draws(model), model[1].number
     (2, 1)
     """
-    found = [m for m in model.modules() if isinstance(m, SampleDropout)]
-    for number, module in enumerate(found):
-        module.number = number
-    return len(found)
+    return number_modules(model, SampleDropout)

@@ -11,6 +11,7 @@ import torch
 from daskgnn.errors import ModelError
 from daskgnn.kernels import dropout as kernels
 from daskgnn.kernels.aggregate import frozen
+from daskgnn.nn.counted import CountedDropout, number_modules
 from daskgnn.nn.device import CPU
 from daskgnn.nn.ops import Differentiable, Kernel, has_kernels, values
 from daskgnn.nn.sparse import SparseRows
@@ -34,7 +35,7 @@ def _drop_rows(ids: np.ndarray, key: np.uint64, p: float, x: torch.Tensor) -> Ke
     return out, (), backward
 
 
-class Dropout(torch.nn.Module):
+class Dropout(CountedDropout):
     """Dropout of node channels, independent of how the graph is partitioned.
 
     The mask is a hash of the step's key, the layer's number, the node's original id and
@@ -69,21 +70,6 @@ class Dropout(torch.nn.Module):
     >>> dropout.eval().active
     False
     """
-
-    number: int
-    """Number of this dropout layer in its model: see `number_dropouts`."""
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ModelError(f"dropout is {p!r}, expected 0 to 1, as in Dropout(0.5)")
-        self.p = float(p)
-        self.number = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is dropped now: in training, unless `p` is 0."""
-        return self.training and self.p > 0
 
     def forward(self, h: torch.Tensor, block: Block) -> torch.Tensor:
         """Drop channels of node rows.
@@ -167,16 +153,6 @@ class Dropout(torch.nn.Module):
         keep = CPU.tensor(mask).to(x.device, torch.bool)
         return (x * kernels.scale_of(self.p)).masked_fill(~keep, 0)
 
-    def extra_repr(self) -> str:
-        """Return the settings that ``print(model)`` shows.
-
-        Returns
-        -------
-        str
-            The probability and the layer's number.
-        """
-        return f"p={self.p}, number={self.number}"
-
 
 def number_dropouts(model: torch.nn.Module) -> int:
     """Number the `Dropout` layers of a model, in the order of ``model.modules()``.
@@ -204,7 +180,4 @@ def number_dropouts(model: torch.nn.Module) -> int:
     >>> model[1].number
     1
     """
-    layers = [module for module in model.modules() if isinstance(module, Dropout)]
-    for number, layer in enumerate(layers):
-        layer.number = number
-    return len(layers)
+    return number_modules(model, Dropout)

@@ -118,15 +118,27 @@ def _by_parameters(
             continue
         numbers = sorted(branch.parameters)
         edges = [GradientEdge(branch.node, i) for i, _ in came]
-        wanted = [parameters[number] for number in numbers]
+        wanted: list[Any] = [parameters[number] for number in numbers]
+        wanted += _asked_besides(branch.node)
         given = [g for _, g in came]
         # The graph is freed with the tensors: a node may serve several branches.
         got = torch.autograd.grad(
             edges, wanted, given, retain_graph=True, allow_unused=True
         )
-        for number, each in zip(numbers, got, strict=True):
+        for number, each in zip(numbers, got, strict=False):
             found[number] = each
     return found
+
+
+def _asked_besides(node: Any) -> list[GradientEdge]:
+    """Return the edge to a node's input, if its gradient cannot be left out.
+
+    Torch's GroupNorm crashes the process where channels are last in memory and only the
+    gradients by scale and shift are asked for.
+    """
+    if node.name() != "NativeGroupNormBackward0" or node._saved_input.is_contiguous():
+        return []
+    return [GradientEdge(*node.next_functions[0])]
 
 
 def _branches(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from daskgnn.pipeline.build import Built
     from daskgnn.pipeline.cluster import PipelineCluster
-    from daskgnn.pipeline.plan import Following, MicroBatch, WorkerOutcome
+    from daskgnn.pipeline.plan import Following, MicroBatch, Options, WorkerOutcome
     from daskgnn.pipeline.program import LayerState
     from daskgnn.pipeline.settings import PipelineSettings
 
@@ -47,7 +47,7 @@ class _Later:
     """A step after the state that is kept."""
 
     batches: Sequence[MicroBatch]
-    lr: float | None
+    options: Options
 
 
 @dataclass
@@ -93,13 +93,16 @@ class Engine:
     def advance(
         self,
         batches: Sequence[MicroBatch],
-        lr: float | None,
+        options: Options,
         following: Following = None,
     ) -> tuple[list[WorkerOutcome], int]:
         """Do the next step; return its outcomes, and how many were done again.
 
         Parameters
         ----------
+        batches : sequence of MicroBatch
+        options : mapping or None
+            Of the optimizers, from now on.
         following : sequence of MicroBatch or callable, optional
             What the step after it is to be given.
 
@@ -108,7 +111,7 @@ class Engine:
         TrainingError
             If the loss is not finite. The state is that before the step.
         """
-        plan, lists = self.plan(self.done, batches, 1, lr)
+        plan, lists = self.plan(self.done, batches, 1, options)
         outcome = self._run_here(plan, lists, batches)
         self.done += 1
         return [outcome], 0
@@ -134,7 +137,11 @@ class Engine:
         return [models[i].state() for i in range(len(models))]
 
     def plan(
-        self, step: int, batches: Sequence[MicroBatch], workers: int, lr: float | None
+        self,
+        step: int,
+        batches: Sequence[MicroBatch],
+        workers: int,
+        options: Options,
     ) -> tuple[StepPlan, list[list[Operation]]]:
         """Return a step's plan, and what each of so many workers does."""
         how, cut = self.settings, self.cut
@@ -151,7 +158,7 @@ class Engine:
             cut,
             tuple(batch.rows for batch in batches),
             how.seed,
-            lr,
+            options,
             how.recompute,
             how.half,
         )
@@ -167,6 +174,10 @@ class Engine:
         lists = [[o for o in o_s if o.kind == FORWARD] for o_s in make_schedule(shape)]
         lists += [[] for _ in range(workers - len(lists))]
         return replace(plan, shape=shape, training=False), lists
+
+    def place_of(self, worker: int) -> str:
+        """Return the address of a worker of the last step."""
+        return "local"
 
     def close(self) -> None:
         """Free what is held."""
@@ -204,12 +215,12 @@ class ClusterEngine(Engine):
     def advance(
         self,
         batches: Sequence[MicroBatch],
-        lr: float | None,
+        options: Options,
         following: Following = None,
     ) -> tuple[list[WorkerOutcome], int]:
         """Do the next step, and those again whose outcome is lost."""
         self._following = following
-        self.kept.later.append(_Later(batches, lr))
+        self.kept.later.append(_Later(batches, options))
         try:
             return self._catch_up(returns_state=False)
         except BaseException:
@@ -268,7 +279,7 @@ class ClusterEngine(Engine):
         except LOST:
             return None
         later = self.kept.later[self.done - self.kept.step]
-        plan, lists = self.plan(self.done, later.batches, workers, later.lr)
+        plan, lists = self.plan(self.done, later.batches, workers, later.options)
         return self._run(plan, lists, later.batches, returns_state=wants)
 
     def _fetch(self) -> bool:
@@ -355,6 +366,10 @@ class ClusterEngine(Engine):
                 self._forget()
                 self._catch_up(returns_state=True)
         return self.kept.states
+
+    def place_of(self, worker: int) -> str:
+        """Return the address of a worker of the last step."""
+        return self.cluster.addresses[worker]
 
     def close(self) -> None:
         """Free what workers hold."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
 from daskgnn.train.persist.recorder import Recorder, Silent
-from daskgnn.train.signals import Signals
+from daskgnn.train.persist.signals import Signals
 from daskgnn.values import is_whole
 
 if TYPE_CHECKING:

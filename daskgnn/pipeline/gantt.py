@@ -47,7 +47,9 @@ def bubble_share(spans: Sequence[Span]) -> float:
     return 1 - busy / (len(workers) * (last - first))
 
 
-def draw_schedule(spans: Sequence[Span], name: str = "") -> ShownFigure:
+def draw_schedule(
+    spans: Sequence[Span], name: str = "", cut: Sequence[str] = ()
+) -> ShownFigure:
     """Draw the operations of a step: a row a worker, a box an operation.
 
     Parameters
@@ -56,6 +58,8 @@ def draw_schedule(spans: Sequence[Span], name: str = "") -> ShownFigure:
         `Pipeline.spans`.
     name : str
         What to call it in the title.
+    cut : sequence of str, optional
+        `Pipeline.cut_lines`, which name each stage's layers.
 
     Returns
     -------
@@ -87,7 +91,8 @@ def draw_schedule(spans: Sequence[Span], name: str = "") -> ShownFigure:
             place = span.began - start + length / 2
             how = {"ha": "center", "va": "center", "color": "white", "fontsize": 7}
             axes.text(place, row, label, **how)
-    axes.set_yticks(range(len(workers)), [_row_name(w, stages[w]) for w in workers])
+    names = [_row_name(w, stages[w], cut) for w in workers]
+    axes.set_yticks(range(len(workers)), names)
     axes.invert_yaxis()
     axes.set_xlabel("seconds")
     share = f"workers wait {100 * bubble_share(spans):.0f} % of the time"
@@ -106,8 +111,11 @@ def draw_schedule(spans: Sequence[Span], name: str = "") -> ShownFigure:
     return figure
 
 
-def _row_name(worker: int, stages: set[int]) -> str:
+def _row_name(worker: int, stages: set[int], cut: Sequence[str]) -> str:
     """Return what a row is called."""
+    if len(stages) == 1 and cut:
+        (stage,) = stages
+        return f"w{worker}, {cut[stage].partition(' (')[0]}"
     listed = ", ".join(map(str, sorted(stages)))
     return f"w{worker}: stage{'s' if len(stages) > 1 else ''} {listed}"
 

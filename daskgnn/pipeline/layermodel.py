@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from daskgnn.pipeline.layers import Layers
+    from daskgnn.pipeline.plan import Options
     from daskgnn.pipeline.program import LayerFacts, PipelineProgram
 
 
@@ -103,7 +104,7 @@ class LayerModel:
         return self.layers.run(self.number, x.clone() if self._copies else x, *beside)
 
     def update(
-        self, gradient: np.ndarray, sums: np.ndarray | None, lr: float | None
+        self, gradient: np.ndarray, sums: np.ndarray | None, options: Options
     ) -> None:
         """Take one optimizer step.
 
@@ -113,8 +114,8 @@ class LayerModel:
             [n], of the whole batch.
         sums : numpy.ndarray or None
             What all rows add to the statistics.
-        lr : float or None
-            The learning rate; None leaves it as it is.
+        options : mapping or None
+            Of the optimizer, from now on.
         """
         if self._statistics is not None and sums is not None:
             calls = self.facts.calls
@@ -126,9 +127,8 @@ class LayerModel:
         for p, size in zip(self.parameters, self.sizes, strict=True):
             p.grad = flat[place : place + size].view(p.shape)
             place += size
-        if lr is not None:
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
+        for group in self._optimizer.param_groups:
+            group.update(options or {})
         take_step(self._optimizer)
         for p in self.parameters:
             p.grad = None

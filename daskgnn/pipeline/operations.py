@@ -64,7 +64,8 @@ class OperationGraph:
             with_what = begin, plan, bare, mine, each.load
             begun = self._add(each.worker, "begin", (each.worker,), *with_what)
             last.append(self._operations(each, begun))
-        totals = self._totals(last) if plan.training else {}
+        # Of one copy there is nothing to add.
+        totals = self._totals(last) if plan.training and plan.copies > 1 else {}
         self.outcomes = []
         for each in given:
             stages = sorted({s for _, s in plan.shape.slots_of(each.worker)})
@@ -170,10 +171,9 @@ def finish(
 ) -> WorkerOutcome:
     """Update a worker's layers; return what it has then."""
     run = running_step(plan)
-    sums = {
-        stage: add_gradients(*total) if len(total) > 1 else total[0]
-        for stage, total in zip(stages, totals, strict=True)
-    }
+    sums = run.shares() if plan.training and plan.copies == 1 else {}
+    for stage, total in zip(stages, totals, strict=True):
+        sums[stage] = add_gradients(*total) if len(total) > 1 else total[0]
     with computing(run.loaded.program.threads):
         outcome = run.finish(sums)
     end_step(plan)

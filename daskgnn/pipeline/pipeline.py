@@ -21,6 +21,7 @@ from daskgnn.pipeline.plan import (
     StepResult,
     as_array,
     in_micro_batches,
+    loss_of,
 )
 from daskgnn.pipeline.program import check_batch
 from daskgnn.pipeline.results import PipelineResults
@@ -113,6 +114,8 @@ class Pipeline(PipelineResults):
     (16, 3)
     >>> pipeline.cut.stages, pipeline.steps_done, len(pipeline.params_sha256)
     (2, 20, 64)
+    >>> pipeline.addresses
+    []
     >>> kept = pipeline.checkpoint()
     >>> losses = pipeline.fit(lambda step: (rows, classes), steps=22)
     >>> pipeline.restore(kept)
@@ -173,8 +176,7 @@ class Pipeline(PipelineResults):
 
     @property
     def addresses(self) -> list[str]:
-        """The workers of the last step, by their number in `spans`; none in this
-        process."""
+        """Workers of the last step, by their number in `spans`; here none."""
         return [] if self._cluster is None else list(self._cluster.addresses)
 
     # -- training
@@ -260,12 +262,14 @@ class Pipeline(PipelineResults):
             )
         began = time.perf_counter()
         engine = self._ready(batches[0])
-        outcomes, redone = engine.advance(batches, lr, following)
+        outcomes, redone = engine.advance(
+            batches, None if lr is None else {"lr": lr}, following
+        )
         self.spans = tuple(span for each in outcomes for span in each.spans)
-        (loss, *_) = (each.loss for each in outcomes if each.loss is not None)
         held = {slot: n for each in outcomes for slot, n in each.held.items()}
         seconds = time.perf_counter() - began
-        return StepResult(engine.done - 1, loss, seconds, redone, self.spans, held)
+        told = seconds, redone, self.spans, held
+        return StepResult(engine.done - 1, loss_of(outcomes), *told)
 
     def fit(
         self,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from daskgnn.pipeline.cuts import Cut
     from daskgnn.pipeline.program import LayerState, PipelineProgram
     from daskgnn.pipeline.schedules import Operation, Shape
-    from daskgnn.train.minibatches import Minibatch
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class MicroBatch:
     """Rows that the loss is a mean of, where they are not those of `x`."""
 
     @classmethod
-    def of(cls, minibatch: Minibatch) -> MicroBatch:
+    def of(cls, minibatch: Any) -> MicroBatch:
         """Return a minibatch of a graph as a micro-batch: each layer has its block.
 
         Parameters
@@ -135,7 +134,8 @@ class StepPlan:
     rows: tuple[int, ...]
     """Of each micro-batch, copy after copy."""
     seed: int
-    lr: float | None = None
+    options: Options = None
+    """Of the optimizers, from this step on."""
     recompute: bool = False
     """Whether activations are computed again for the backward pass."""
     half: bool = False
@@ -169,6 +169,9 @@ class Load:
     program: PipelineProgram
     states: Mapping[int, LayerState]
 
+
+Options: TypeAlias = "Mapping[str, Any] | None"
+"""What is set in the optimizers' groups, by name; None leaves them as they are."""
 
 Following: TypeAlias = (
     "Sequence[MicroBatch] | Callable[[], Sequence[MicroBatch]] | None"
@@ -234,6 +237,11 @@ class WorkerOutcome:
     states: Mapping[int, LayerState] | None = None
     outputs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
     """In evaluation, by copy and micro-batch."""
+
+
+def loss_of(outcomes: Sequence[WorkerOutcome]) -> float:
+    """Return the loss of a step, which whoever has the last stage tells."""
+    return next(each.loss for each in outcomes if each.loss is not None)
 
 
 @dataclass(frozen=True)

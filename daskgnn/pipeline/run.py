@@ -113,6 +113,10 @@ class StepRun:
             self._changed.notify_all()
         return sum(len(work.passed) for work in self.work.values())
 
+    def shares(self) -> dict[int, PartGradient]:
+        """Return, by stage, what its micro-batches add up to; of a single copy."""
+        return {stage: work.share() for (_, stage), work in self.work.items()}
+
     def finish(self, totals: Mapping[int, PartGradient]) -> WorkerOutcome:
         """Update this worker's layers and return what it has then.
 

@@ -222,7 +222,7 @@ class StageWork:
                 if sums is not None and total.statistics is not None:
                     mine = total.statistics[row : row + len(sums)]
                     row += len(sums)
-                model.update(total.gradient[place:end], mine, self.plan.lr)
+                model.update(total.gradient[place:end], mine, self.plan.options)
                 place = end
 
     # -- what goes between stages

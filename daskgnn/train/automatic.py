@@ -68,8 +68,8 @@ def needs_no_cluster(graph: GraphData | Graph, settings: dict[str, Any]) -> bool
 
     It does where a cluster cannot make it faster; results are the same.
     """
-    named = ("workers", "scheduler", "adapt", "standby", "memory_limit", "tls")
-    if any(settings[name] for name in named) or settings["workers"] == 0:
+    named = ("adapt", "device_map", "memory_limit", "scheduler", "standby", "tls")
+    if settings["workers"] is not None or any(settings[name] for name in named):
         return False
     nbytes = 4.0 * graph.num_nodes * _columns(graph)
     return nbytes <= LARGEST and seconds_here(graph, settings) <= SHORT

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from daskgnn.train.compute.gradients import staleness_counts
 from daskgnn.train.firstlosses import FirstLosses, warn_of_large_features
 from daskgnn.train.options.options import TRAINER
+from daskgnn.train.persist.signals import Terminated, name_of
 from daskgnn.train.plan import Position, windows
 from daskgnn.train.runstate import Best, RunState, Sums
-from daskgnn.train.signals import Terminated, name_of
 from daskgnn.train.summary import further_scores
 from daskgnn.train.windowrecord import window_record
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.persist.checkpoint import Checkpoint
     from daskgnn.train.persist.recorder import Recorder
-    from daskgnn.train.signals import Signals
+    from daskgnn.train.persist.signals import Signals
     from daskgnn.train.trainer import Trainer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from dask.task_spec import Task, TaskRef
@@ -77,6 +77,11 @@ class TrainLoop:
     The state comes back to the driver after every window, and goes out again as a
     literal of the next one: nothing a worker holds is needed to go on.
     """
+
+    form: ClassVar[str] = "tasks"
+    """How steps run that are not one task a worker and window."""
+    counts_work: ClassVar[bool] = True
+    """Whether parts leave workers that take longer for their steps."""
 
     lookahead: Lookahead
     deployment: Deployment
@@ -209,7 +214,7 @@ class TrainLoop:
         else:
             after, count = self._run_tasks(ahead, steps)
             num_tasks += count
-        form = "window" if outcomes and self.executor.num_workers() else "tasks"
+        form = "window" if outcomes and self.executor.num_workers() else self.form
         self.recoveries.in_flight = 0
         self._note_seconds(time.time() - began, window.size, after, members)
         reports = self.executor.result(keys)
@@ -252,15 +257,18 @@ class TrainLoop:
     ) -> None:
         """Let parts follow the workers after a window."""
         places = [self.executor.worker_of(p) for p in range(len(self.programs))]
-        part_seconds = result.window_profile.part_seconds(places)
+        profile = result.window_profile
+        if not self.counts_work:
+            profile = replace(profile, work=())
+        part_seconds = profile.part_seconds(places)
         workers = self.executor.num_workers()
         self._events += self.recoveries.events(
             self.executor.rebalance(part_seconds),
             state.step,
-            result.window_profile.began,
+            profile.began,
             [step.finished for step in result.state.reports],
             step_seconds,
-            abandoned=result.window_profile.form == "tasks" and self._goes_in_order(),
+            abandoned=profile.form == "tasks" and self._goes_in_order(),
         )
         advice = self.advisor.add(workers, self._step_seconds, part_seconds)
         if advice is not None:

@@ -16,13 +16,13 @@ from daskgnn.train.checks import require_features
 from daskgnn.train.options.option import taken
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import MODEL
+from daskgnn.train.persist.signals import Terminated
 from daskgnn.train.persist.storage import (
     CHECKPOINTS,
     METRICS,
     Storage,
     open_storage,
 )
-from daskgnn.train.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from daskgnn.train.compute.gradients import UpdateOptions
     from daskgnn.train.compute.program import Program
     from daskgnn.train.compute.state import Weights
-    from daskgnn.train.loop import WindowResult
     from daskgnn.train.plan import Window
 
 
@@ -51,6 +50,7 @@ gradients."""
 class ServerLoop(TrainLoop):
     """The loop over windows of a parameter server."""
 
+    counts_work = False  # units leave slow workers, not parts
     _seconds: dict[str, float] | None = None
 
     def window_size(self, most: int) -> int:
@@ -62,13 +62,6 @@ class ServerLoop(TrainLoop):
 
     def _method_for(self, window: Window) -> StepMethod:
         return self.method
-
-    def _settle(
-        self, result: WindowResult, state: TrainState, step_seconds: float
-    ) -> None:
-        """Let parts follow the workers, but not leave slow ones: units do."""
-        profile = replace(result.window_profile, work=())
-        super()._settle(replace(result, window_profile=profile), state, step_seconds)
 
     def _run_tasks(
         self, ahead: PreparedAhead, steps: WindowSteps

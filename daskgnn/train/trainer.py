@@ -21,7 +21,6 @@ from daskgnn.train.compute.state import TrainState
 from daskgnn.train.deployment import Deployment, find_workers
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
-from daskgnn.train.loop import TrainLoop
 from daskgnn.train.options.optiondocs import documented
 from daskgnn.train.persist.output import (
     PredictionTable,
@@ -29,6 +28,7 @@ from daskgnn.train.persist.output import (
     write_predictions,
 )
 from daskgnn.train.persist.recorder import Recorder
+from daskgnn.train.persist.signals import Signals
 from daskgnn.train.precision import chosen_precision
 from daskgnn.train.predictions import Predictions, predictions
 from daskgnn.train.presampling import ensure_presampled
@@ -39,9 +39,8 @@ from daskgnn.train.renewal import on_cluster, present_weights
 from daskgnn.train.results import TrainResults
 from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
-from daskgnn.train.server import ServerLoop
-from daskgnn.train.signals import Signals
 from daskgnn.train.sparsefeatures import chosen
+from daskgnn.train.staged import check_staged, loop_of
 from daskgnn.train.summary import as_table, one_line
 from daskgnn.train.taking import GivenModel
 from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     import torch
 
     from daskgnn.graph.graph import Graph
+    from daskgnn.train.loop import TrainLoop
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.persist.history import History
     from daskgnn.train.profile.stepprofile import StepProfile
@@ -147,6 +147,7 @@ class Trainer(TrainResults):
         self.options["precision"] = chosen_precision(
             self.options, lambda: find_workers(graph, self.options)
         )
+        check_staged(self.options, model)
         depth = sampler.num_layers
         self.options["sparse_features"] = chosen(self.options, graph, model, depth)
         seen = model, self.task, graph, few, depth
@@ -369,7 +370,7 @@ class Trainer(TrainResults):
         return found.written(lambda: write_predictions(*given))
 
     def _new_loop(self) -> TrainLoop:
-        loop = TrainLoop if self.program.gradients.bound is None else ServerLoop
+        loop = loop_of(self.deployment)
         lookahead = Lookahead.of(self.deployment, self.plan)
         return loop(lookahead, self.deployment, self.recoveries, self._advisor)
 

@@ -206,7 +206,9 @@ def _profile(trainer: VisionTrainer, schedule: str) -> dict[str, Any]:
     storage, spans = trainer.recorder.storage, trainer.spans
     assert storage is not None
     assert spans is not None
-    storage.write(PICTURE, draw_schedule(spans, schedule).to_png())
+    storage.write(
+        PICTURE, draw_schedule(spans, schedule, trainer.staged.cut_lines).to_png()
+    )
     return {"schedule_picture": PICTURE, "bubble_share": round(bubble_share(spans), 4)}
 
 

@@ -24,9 +24,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "fashion-mnist": {
         "model": "vig-mini",
+        "depth": 3,
         "batch_size": 128,
-        "epochs": 8,
-        "augment": "shift:2,flip",
+        "epochs": 6,
+        "lr": 0.003,
+        "augment": "flip",
     },
     "cifar10": {
         "model": "vig-mini",

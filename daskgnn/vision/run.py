@@ -119,18 +119,10 @@ def resume(
     ----------
     directory : str or path
         Where `train` has written the run.
-    workers : int, optional
-        Number of workers of the local cluster, 0 for none; by default as before.
-    scheduler : str, optional
-        Address of a running cluster to use.
-    encryption : Encryption, optional
-        TLS of the cluster; by default as before.
-    memory_limit : str, optional
-        Memory of each worker of the local cluster, for instance "2 GiB".
-    progress : Progress, optional
-        Receives the events of the run.
-    profile : bool, default False
-        Whether to draw ``schedule.png``.
+    workers, scheduler, encryption, memory_limit : optional
+        The cluster, as of `daskgnn.train.run.resume`.
+    progress, profile : optional
+        As of `train`.
     **changes : dict
         Settings that may be others than before: "stages", "schedule", "filename", ...
         and "epochs" of a run whose learning rate does not fall.
@@ -195,12 +187,8 @@ def evaluate(
         Where `train` has written the run.
     split : {"train", "val", "test"}, default "test"
         Which images.
-    workers : int, default 0
-        Number of workers of a local cluster, 0 for this process.
-    scheduler : str, optional
-        Address of a running cluster to use.
-    encryption : Encryption, optional
-        TLS of the cluster.
+    workers, scheduler, encryption : optional
+        The cluster, as of `daskgnn.train.run.resume`; by default none.
     data_dir : str, optional
         The data folder; by default as before.
 

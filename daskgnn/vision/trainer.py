@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.train.compute.state import hash_parameters
+from daskgnn.train.persist.signals import Signals, Terminated, name_of
 from daskgnn.train.runstate import versions
-from daskgnn.train.signals import Signals, Terminated, name_of
 from daskgnn.vision.csvlog import TRAIN, VALIDATION
 from daskgnn.vision.evaluation import Trained, score_split, total
 from daskgnn.vision.watching import step_record

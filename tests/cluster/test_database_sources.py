@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
-from databases import INSTALLED, in_own_process, loaded, needs_kuzu
+from databases import INSTALLED, SAMPLERS, in_own_process, loaded, needs_kuzu
 from training import (
     AtStep,
     die,
@@ -20,17 +20,6 @@ from training import (
 import daskgnn
 
 EPOCHS = 2
-SAMPLERS = [
-    {"sampler": "neighbor:replace=true", "num_neighbors": [4, 3]},
-    {"sampler": "labor", "num_neighbors": [4, 3]},
-    {"sample_by": "edge_weight", "num_neighbors": [4, 3]},
-    {"sample_by": "degree", "num_neighbors": [4, 3]},
-    {"sampler": "fastgcn:size=64"},
-    {"sampler": "ladies:size=64"},
-    {"sampler": "cluster", "batch_size": None},
-    {"sampler": "saint", "batch_size": None},
-    {"sampler": "shadow:hops=2,fanout=3"},
-]
 FAN_OUTS = {"num_neighbors": [4, 3]}
 
 
@@ -88,6 +77,40 @@ def test_every_sampler_draws_what_it_draws_of_the_store(places, options):
     assert losses(run) == losses(expected)
 
 
+@pytest.fixture(scope="module")
+def sparse_places(tmp_path_factory):
+    """A graph with bags of words, in a store and in a database."""
+    folder, rng = tmp_path_factory.mktemp("sparse"), np.random.default_rng(0)
+    words = (rng.random((400, 600)) < 0.02).astype(np.float32)
+    words[:, ::3] *= rng.random((400, 200), np.float32)
+    store = planted_graph(400, features=words).partition(16).save(folder / "g.zarr")
+    return store, loaded(store, folder, INSTALLED[0])
+
+
+@pytest.mark.parametrize(
+    ("workers", "options"),
+    mostly_slow(
+        [
+            (0, {}),
+            (0, {"normalize_features": True}),
+            (0, {"sparse_features": False, "normalize_features": True}),
+            (2, {"feature_dtype": "bfloat16"}),
+            (2, {"sparse_features": False}),
+            (2, {"halo_cache": "64kiB"}),
+        ],
+        (0, {"normalize_features": True}),
+    ),
+)
+def test_sparse_features_are_read_on_demand(sparse_places, cluster, workers, options):
+    client = cluster(workers) if workers else None
+    store, place = sparse_places
+    assert daskgnn.open_graph(place).features_in == "disk"
+    run = fitted(place, client, **FAN_OUTS, **options)
+    expected = fitted(store, **FAN_OUTS, **options)
+    assert run.params_sha256 == expected.params_sha256
+    assert run.evaluate("test") == expected.evaluate("test")
+
+
 @pytest.mark.slow
 def test_features_in_memory_give_the_same_bits(places, stored):
     run = fitted(places[1], features="memory")
@@ -130,11 +153,11 @@ OWN_PROCESS = dedent(
     """
     import sys
     sys.path[:0] = sys.argv[2].split(":")
-    from test_database_sources import fitted, loaded
+    from test_database_sources import SAMPLERS, fitted, loaded
 
     store, _, folder = sys.argv[1:]
     for place in (store, loaded(store, folder, "kuzu")):
-        print(fitted(place).params_sha256)
+        print(*(fitted(place, **how).params_sha256 for how in [{}, *SAMPLERS]))
     """
 )
 
@@ -142,6 +165,8 @@ OWN_PROCESS = dedent(
 @needs_kuzu
 @pytest.mark.slow
 def test_kuzu_gives_the_same_bits(tmp_path):
-    store = planted_graph().partition(8).save(tmp_path / "g.zarr")
-    one, other = in_own_process(OWN_PROCESS, store, ":".join(sys.path), str(tmp_path))
-    assert one == other
+    store = hub_graph(edge_weight=hub_weights()).partition(8).save(tmp_path / "g.zarr")
+    found = in_own_process(OWN_PROCESS, store, ":".join(sys.path), str(tmp_path))
+    half = len(SAMPLERS) + 1
+    assert len(found) == 2 * half
+    assert found[:half] == found[half:]

@@ -96,7 +96,7 @@ def test_words_as_labels_in_an_archive(tmp_path):
 
 @pytest.mark.parametrize("missing", [None, float("nan"), ""])
 def test_a_node_without_an_id_is_refused(missing):
-    with pytest.raises(daskgnn.InputError, match=r"node 1 is called .* no id"):
+    with pytest.raises(daskgnn.InputError, match=r"node 1 is called .* not an id"):
         daskgnn.from_edge_index([[0, 1], [1, 2]], node_ids=["a", missing, "b"])
 
 

@@ -23,7 +23,7 @@ from daskgnn.cli.progress import LineProgress, TerminalProgress, make_progress
 from daskgnn.cli.report import free_directory
 from daskgnn.errors import DatasetError, TrainingError
 from daskgnn.train import run
-from daskgnn.train.signals import Terminated
+from daskgnn.train.persist.signals import Terminated
 
 
 def call(*args: str) -> Result:

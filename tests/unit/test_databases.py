@@ -11,7 +11,7 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from databases import INSTALLED, loaded
+from databases import INSTALLED, loaded, nasty_names
 from training import hub_graph, hub_weights, inside, invoked, mostly_slow, planted_graph
 
 import daskgnn
@@ -84,7 +84,7 @@ def test_rows_and_entries_are_those_of_the_store(scheme, tmp_path):
 
 
 def test_names_of_nodes_are_data(scheme, tmp_path):
-    names = [f"{ODD}{i}" for i in range(30)]
+    names = [f"{ODD}{i}" for i in range(30)] + nasty_names(50)
     data = daskgnn.from_networkx(nx.path_graph(names))
     graph = daskgnn.open_graph(loaded(data.partition(4), tmp_path, scheme))
     assert graph.node_ids().tolist() == names

@@ -274,7 +274,7 @@ def test_a_damaged_image_is_named_and_can_be_skipped(photos):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (lambda p: p, "no idx file: it does not begin like one"),
+        (lambda p: p, "is not an idx file: it does not begin like one"),
         (lambda p: b"\0\0\x08\x01\0\0\0\x09", "is damaged: it has 8 bytes, and 17"),
         (lambda p: gzip.compress(b"\0\0\x08\x01")[:-3], "cannot be read"),
     ],

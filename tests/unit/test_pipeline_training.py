@@ -46,6 +46,18 @@ def test_cuts_and_schedules_change_no_bit(way, norm, expected):
     assert trained(norm=norm, **way) == expected[norm]
 
 
+def test_group_norm_of_channels_last_rows_is_split():
+    """Torch crashes where it is asked for the gradients of its parameters alone."""
+    x, y = batch()
+    found = []
+    for way in ({}, {"stages": 5, "schedule": "zero-bubble"}):
+        given = model("group").to(memory_format=torch.channels_last)
+        how = {"micro_batches": 2, "client": None, **way}
+        run = Pipeline(given, functional.cross_entropy, **how)
+        found.append((run.step(x, y).loss, run.params_sha256))
+    assert found[0] == found[1]
+
+
 def test_copies_are_added_in_the_fixed_tree():
     expected = trained(copies=3, micro_batches=2)
     for schedule in ("gpipe", "zero-bubble"):
@@ -292,3 +304,6 @@ def test_a_step_is_drawn():
     assert "workers wait" in figure.axes[0].get_title(loc="left")
     assert figure.to_png().startswith(b"\x89PNG")
     assert run.cut_lines[0].startswith("stage 0: layer.0")
+    first = [span for span in run.spans if span.operation.stage == 0]
+    (label,) = draw_schedule(first, "", run.cut_lines).axes[0].get_yticklabels()
+    assert label.get_text().startswith("w0, stage 0: layer.0")

@@ -309,16 +309,16 @@ def test_the_pixel_model_is_graph_convolutions_over_a_grid():
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "size", "options"),
     [
-        lambda: ViG(1, 10, 28, channels=16, depth=2, drop_path=0.2, dropout=0.1),
-        lambda: PyramidViG(1, 10, 96, channels=(8, 8, 8, 8), blocks=(1, 1, 1, 1)),
+        (ViG, 28, {"channels": 16, "depth": 2, "drop_path": 0.2, "dropout": 0.1}),
+        (PyramidViG, 96, {"channels": (8, 8, 8, 8), "blocks": (1, 1, 1, 1)}),
     ],
 )
-def test_layers_one_by_one_are_the_model(model):
+def test_layers_one_by_one_are_the_model(model, size, options):
     torch.manual_seed(0)
-    made = model()
-    x = torch.randn(4, 1, *[made.arguments["image_size"]] * 2)
+    made = model(1, 10, size, **options)
+    x = torch.randn(4, 1, size, size)
     draws, h = Draws(5, np.arange(4)), x
     for i in range(made.num_layers):
         h = made[i](h, *made.beside(draws).get(i, ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +18,21 @@ from daskgnn.errors import StoreError
 from daskgnn.graph.databases.cache import RowCache
 from daskgnn.graph.databases.columns import Column, columns_of
 from daskgnn.graph.store.store import Arrays
+from daskgnn.kernels.listcache import ListCache, list_bytes
 from daskgnn.kernels.rowcheck import row_checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from daskgnn.graph.databases.database import Database
 
-FORMAT, FORMAT_VERSION = "daskgnn-database", 1
+FORMAT, FORMAT_VERSION = "daskgnn-database", 2
 ABOUT = "about"
 """Key of what is said of the graph, as JSON."""
 PIECE_BYTES = 1 << 18
 """Of an array that is no column of nodes."""
-QUERY_BYTES = 1 << 26
-"""About what a query may return."""
+QUERY_BYTES = 1 << 24
+"""About what a query may return: four times as much fills a buffer pool of 128 MiB."""
 
 
 class ArrayFacts:
@@ -41,10 +43,38 @@ class ArrayFacts:
         self.dtype = np.dtype(dtype)
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=int))
+
+    @property
     def piece(self) -> int:
         """Rows of a piece."""
-        width = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=int))
-        return max(PIECE_BYTES // max(width, 1), 1)
+        return max(PIECE_BYTES // max(self.row_bytes, 1), 1)
+
+
+class Group(Mapping[str, np.ndarray]):
+    """Arrays of a group, each read when it is asked for first: workers need none."""
+
+    def __init__(self, arrays: DatabaseArrays, prefix: str) -> None:
+        names = (name for name in arrays.arrays if name.startswith(f"{prefix}/"))
+        self._names = {name.removeprefix(f"{prefix}/"): name for name in names}
+        self._arrays = arrays
+        self._read: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._read:
+            self._read[name] = self._arrays.read(self._names[name])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
 
 
 class DatabaseArrays(Arrays):
@@ -69,12 +99,33 @@ class DatabaseArrays(Arrays):
         return str(self.attributes["checksum"])
 
     @cached_property
-    def cache(self) -> RowCache:
-        """Feature rows that were read lately."""
-        column = self.columns["features"]
-        most = parse_bytes(dask.config.get("gnn.database-cache"))
-        needed = self.num_nodes * (self._row_bytes(column) + 8)
-        return RowCache(min(most, needed), column.shape, column.dtype)
+    def caches(self) -> dict[str, RowCache | ListCache]:
+        """By array: rows that were read lately, within `gnn.database-cache` bytes."""
+        left = parse_bytes(dask.config.get("gnn.database-cache"))
+        needed = {c.array: self._cache_bytes(c) for c in self.columns.values()}
+        found: dict[str, RowCache | ListCache] = {}
+        # What small ones do not need is for the larger ones.
+        for name in sorted(needed, key=needed.__getitem__):
+            share = min(left // (len(needed) - len(found)), needed[name])
+            left -= share
+            column, numbers = self.columns[name], self.arrays[name].shape[0]
+            if column.pointers:
+                kept = (self.num_nodes, numbers, column.dtype)
+                found[name] = ListCache(share, *kept)
+            else:
+                found[name] = RowCache(share, column.shape, column.dtype)
+        return found
+
+    def _cache_bytes(self, column: Column) -> int:
+        """Return the bytes in which all rows of a column are kept."""
+        facts = self.arrays[column.array]
+        if column.pointers:
+            return list_bytes(self.num_nodes, facts.shape[0], column.dtype)
+        return self.num_nodes * (facts.row_bytes + 8)
+
+    def group(self, prefix: str) -> Mapping[str, np.ndarray]:
+        """Return the arrays of a group, by their names in it."""
+        return Group(self, prefix)
 
     @property
     def num_nodes(self) -> int:
@@ -116,7 +167,8 @@ class DatabaseArrays(Arrays):
         if column is None:
             return self._read_pieces(name, start, stop)
         if not column.pointers:
-            return self.run_of(column, start, stop)[1]
+            rows = self.run_of(column, start, stop)[1]
+            return np.require(rows, requirements=["C", "W"])
         # Entries are asked for by their places: which rows are these?
         pointers = self._pointers(column.pointers)
         first = max(int(np.searchsorted(pointers, start, "right")) - 1, 0)

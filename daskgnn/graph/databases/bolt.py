@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import weakref
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import pairwise
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,8 +34,10 @@ from daskgnn.graph.databases.source import DatabaseSource
 from daskgnn.paths import check_no_password
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from daskgnn.graph.databases.mapping import Mapping as GraphMapping
+    from daskgnn.graph.databases.tables import MappedTables
     from daskgnn.graph.sources.source import GraphSource
 
 USER, PASSWORD = "NEO4J_USERNAME", "NEO4J_PASSWORD"
@@ -127,13 +131,13 @@ class BoltDatabase(Database):
         """Return columns of the rows with some keys."""
         key = KEYS[table]
         # Lists in one record: records cost the driver more than what is in them.
-        listed = ", ".join(f"collect(n.{_quoted(name)})" for name in columns)
+        listed = ", ".join(f"collect(n.{quoted(name)})" for name in columns)
         query = (
             f"UNWIND $keys AS k MATCH (n:{LABELS[table]} {{{key}: k}}) "
             f"RETURN collect(k), {listed}"
         )
         asked = keys.to_pylist()
-        found, *values = self._read(query, keys=asked)[0]
+        found, *values = self.records(query, keys=asked)[0]
         if found != asked[: len(found)]:
             place = {key: number for number, key in enumerate(asked)}
             order = sorted(range(len(found)), key=lambda i: place[found[i]])
@@ -144,18 +148,23 @@ class BoltDatabase(Database):
         """Return columns of a run of nodes."""
         return self.read("Node", columns, pa.array(np.arange(start, stop)))
 
+    def indexes(self) -> list[tuple[list[str], list[str]]]:
+        """Return the labels and the properties of each index."""
+        words = "SHOW INDEXES YIELD labelsOrTypes, properties"
+        return [(row[0] or [], row[1] or []) for row in self.records(words)]
+
     def count(self, table: str) -> int:
         """Return how many rows a table has."""
         matched = f"(n:{LABELS[table]})"
         if table == "Link":
             matched = f"()-[n:{LABELS[table]}]->()"
-        return int(self._read(f"MATCH {matched} RETURN count(n)")[0][0])
+        return int(self.records(f"MATCH {matched} RETURN count(n)")[0][0])
 
     def create(self, table: str, columns: Mapping[str, str]) -> None:
         """Make the constraint by which rows are found; columns need no declaration."""
         if table in KEYS:
             self._write(
-                f"CREATE CONSTRAINT {_quoted(f'daskgnn_{table.lower()}')} "
+                f"CREATE CONSTRAINT {quoted(f'daskgnn_{table.lower()}')} "
                 f"IF NOT EXISTS FOR (n:{LABELS[table]}) "
                 f"REQUIRE n.{KEYS[table]} IS UNIQUE"
             )
@@ -194,10 +203,34 @@ class BoltDatabase(Database):
             )[0][0]:
                 pass
 
-    def _read(self, query: str, **given: Any) -> list[list[Any]]:
-        """Run a query; one that a server cannot answer just now is tried again."""
-        with self._told(), self._session("READ") as session:
-            return session.execute_read(_rows, query, given)
+    def records(self, query: str, **given: Any) -> list[list[Any]]:
+        """Run a query; one that a server cannot answer just now is tried again.
+
+        Raises
+        ------
+        SourceAwayError
+            If there is no answer for about `gnn.patience`, be it that the server has
+            stopped with its connections open, which the driver would wait for.
+        """
+
+        found = _started(lambda: self._read(query, given))
+        try:
+            return found.result(1.5 * self.patience + _CONNECT_SECONDS)
+        except TimeoutError:
+            if found.done():
+                raise
+            raise self._away() from None
+
+    def _read(self, query: str, given: dict[str, Any]) -> list[list[Any]]:
+        with self._told():
+            while True:
+                try:
+                    with self._session("READ") as session:
+                        return session.execute_read(_rows, query, given)
+                except self.neo4j.exceptions.IncompleteCommit:
+                    # The server went while it ended a transaction. The driver does not
+                    # try again, as something may have been written: here nothing is.
+                    continue
 
     def _write(self, query: str, **given: Any) -> list[list[Any]]:
         """Run a query that changes the database in a transaction of its own."""
@@ -217,13 +250,16 @@ class BoltDatabase(Database):
         except Exception as error:
             raise self._error(error) from error
 
+    def _away(self) -> SourceAwayError:
+        return SourceAwayError(
+            f"{self.place}: no server answers at {self.address}: start it, or "
+            "correct the address"
+        )
+
     def _error(self, error: Exception) -> StoreError:
         known = self.neo4j.exceptions
         if isinstance(error, known.ServiceUnavailable | known.SessionExpired):
-            return SourceAwayError(
-                f"{self.place}: no server answers at {self.address}: start it, or "
-                "correct the address"
-            )
+            return self._away()
         said = first_line(getattr(error, "message", None) or error)
         if isinstance(error, known.AuthError):
             said = (
@@ -231,6 +267,20 @@ class BoltDatabase(Database):
                 f"{PASSWORD} in the environment of every process"
             )
         return StoreError(f"{self.place}: {said}")
+
+
+def _started(call: Callable[[], Any]) -> Future[Any]:
+    """Start a call in a thread that no process waits for at its end."""
+    found: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(call())
+        except BaseException as error:
+            found.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return found
 
 
 def _rows(transaction: Any, query: str, given: dict[str, Any]) -> list[list[Any]]:
@@ -252,14 +302,14 @@ def _parts(place: str) -> tuple[str, str | None]:
     return f"{parts.scheme}://{parts.netloc}", name or None
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Return a name as queries have it."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def _mapping(values: Mapping[str, str]) -> str:
     """Return properties by name as queries have them."""
-    return "{" + ", ".join(f"{_quoted(n)}: {v}" for n, v in values.items()) + "}"
+    return "{" + ", ".join(f"{quoted(n)}: {v}" for n, v in values.items()) + "}"
 
 
 def _plain(column: pa.ChunkedArray) -> list[Any]:
@@ -299,6 +349,13 @@ def _runs(table: str, rows: pa.Table) -> Iterator[tuple[int, int]]:
 def open_source(place: str) -> GraphSource:
     """Return the graph on a server."""
     return DatabaseSource(BoltDatabase, place)
+
+
+def open_tables(mapping: GraphMapping) -> MappedTables:
+    """Return what a mapping names on a server."""
+    from daskgnn.graph.databases.bolttables import BoltTables
+
+    return BoltTables(BoltDatabase(mapping.database), mapping)
 
 
 def new_database(place: str, overwrite: bool) -> BoltDatabase:

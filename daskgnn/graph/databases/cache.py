@@ -15,12 +15,14 @@ class RowCache:
     """Keeps rows of equal length, each in the one place that its id has.
 
     A row that is read takes the place of the one that was there. Any thread may ask.
+    Memory is taken when it is first used.
     """
 
     def __init__(self, nbytes: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
         width = dtype.itemsize * int(np.prod(shape, dtype=int)) + 8
         self._places = max(nbytes // width, 1)
-        self._ids = np.full(self._places, -1, np.int64)
+        self._ids = np.zeros(self._places, np.int64)
+        """Of the row that each place has, the id + 1."""
         self._rows = np.empty((self._places, *shape), dtype)
         self._lock = Lock()
 
@@ -45,7 +47,7 @@ class RowCache:
         places = ids % self._places
         found = np.empty((len(ids), *self._rows.shape[1:]), self._rows.dtype)
         with self._lock:
-            kept = self._ids[places] == ids
+            kept = self._ids[places] == ids + 1
             found[kept] = self._rows[places[kept]]
         if kept.all():
             return found
@@ -55,6 +57,6 @@ class RowCache:
         last = len(ids) - 1 - np.unique(places[::-1], return_index=True)[1]
         last = last[new[last]]
         with self._lock:
-            self._ids[places[last]] = ids[last]
+            self._ids[places[last]] = ids[last] + 1
             self._rows[places[last]] = found[last]
         return found

@@ -88,6 +88,7 @@ _COLUMNS = {
     "indices": ("neighbors", "indptr"),
     "edge_weight": ("edge_weights", "indptr"),
     "features": ("features", ""),
+    "labels": ("label_bytes", ""),
     "features_indices": ("feature_ids", "features_indptr"),
     "features_data": ("feature_values", "features_indptr"),
 }

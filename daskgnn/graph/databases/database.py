@@ -157,4 +157,7 @@ def told_of(place: str, what: str) -> Iterator[None]:
     except DaskGNNError:
         raise
     except Exception as error:
-        raise StoreError(f"{place} {what}: {first_line(error)}") from error
+        remedy = ""
+        if "buffer pool is full" in str(error):
+            remedy = ": give it more, dask.config.set({'gnn.database-memory': '1GiB'})"
+        raise StoreError(f"{place} {what}: {first_line(error)}{remedy}") from error

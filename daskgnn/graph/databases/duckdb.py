@@ -10,12 +10,15 @@ import pyarrow.compute as pc
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.graph.databases.database import KEYS, Sessions, in_one_piece, told_of
+from daskgnn.graph.databases.ducktables import DuckTables
 from daskgnn.graph.databases.embedded import EmbeddedDatabase
 from daskgnn.graph.databases.source import DatabaseSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from daskgnn.graph.databases.mapping import Mapping as GraphMapping
+    from daskgnn.graph.databases.tables import MappedTables
     from daskgnn.graph.sources.source import GraphSource
 
 _TYPES = {
@@ -110,6 +113,11 @@ class DuckDatabase(EmbeddedDatabase):
 
 def _listed(columns: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in columns)
+
+
+def open_tables(mapping: GraphMapping) -> MappedTables:
+    """Return what a mapping names in a file of DuckDB."""
+    return DuckTables(DuckDatabase(mapping.database), mapping)
 
 
 def open_source(place: str) -> GraphSource:

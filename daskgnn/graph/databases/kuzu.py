@@ -7,19 +7,25 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
+import psutil
 import pyarrow as pa
 from dask.utils import parse_bytes
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.graph.databases.database import KEYS, in_one_piece, told_of
 from daskgnn.graph.databases.embedded import EmbeddedDatabase
+from daskgnn.graph.databases.relationships import Relationships
 from daskgnn.graph.databases.source import DatabaseSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from daskgnn.graph.databases.mapping import Mapping as GraphMapping
+    from daskgnn.graph.databases.tables import MappedTables
     from daskgnn.graph.sources.source import GraphSource
 
+WRITE_BYTES = 4 << 30
+"""Of buffers while a graph is loaded, at most: 131,072 rows are rewritten at a time."""
 _TYPES = {
     "int": "INT64",
     "text": "STRING",
@@ -37,6 +43,8 @@ class KuzuDatabase(EmbeddedDatabase):
     def open_file(self) -> Any:
         """Open the file; its buffers are bounded, as workers have many processes."""
         room = parse_bytes(dask.config.get("gnn.database-memory"))
+        if self.write:
+            room = max(room, min(WRITE_BYTES, psutil.virtual_memory().total // 2))
         return self.module.Database(
             self.file,
             buffer_pool_size=room,
@@ -136,6 +144,6 @@ def new_database(place: str, overwrite: bool) -> KuzuDatabase:
     return KuzuDatabase(place, write=True, overwrite=overwrite)
 
 
-def read_database(place: str) -> KuzuDatabase:
-    """Return a database that somebody else has filled."""
-    return KuzuDatabase(place)
+def open_tables(mapping: GraphMapping) -> MappedTables:
+    """Return what a mapping names in a file of Kuzu."""
+    return Relationships(KuzuDatabase(mapping.database), mapping)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daskgnn.graph.databases.kuzu import KuzuDatabase
+from daskgnn.graph.databases.relationships import Relationships
 from daskgnn.graph.databases.source import DatabaseSource
 
 if TYPE_CHECKING:
+    from daskgnn.graph.databases.mapping import Mapping
+    from daskgnn.graph.databases.tables import MappedTables
     from daskgnn.graph.sources.source import GraphSource
 
 
@@ -27,6 +30,6 @@ def new_database(place: str, overwrite: bool) -> LadybugDatabase:
     return LadybugDatabase(place, write=True, overwrite=overwrite)
 
 
-def read_database(place: str) -> LadybugDatabase:
-    """Return a database that somebody else has filled."""
-    return LadybugDatabase(place)
+def open_tables(mapping: Mapping) -> MappedTables:
+    """Return what a mapping names in a file of Ladybug."""
+    return Relationships(LadybugDatabase(mapping.database), mapping)

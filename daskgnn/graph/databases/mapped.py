@@ -16,9 +16,8 @@ import numpy as np
 
 from daskgnn.errors import StoreError
 from daskgnn.graph.databases.mapping import Mapping, read_mapping
-from daskgnn.graph.databases.properties import feature_rows, label_numbers
-from daskgnn.graph.databases.relationships import Relationships
-from daskgnn.graph.databases.schemes import read_database
+from daskgnn.graph.databases.properties import feature_rows, label_numbers, times_of
+from daskgnn.graph.databases.schemes import open_tables
 from daskgnn.graph.databases.side import QUERY_ROWS, Side, build_side, read_side
 from daskgnn.graph.sources.rows import degrees_only
 from daskgnn.graph.sources.schema import GraphSchema
@@ -28,6 +27,8 @@ from daskgnn.kernels.frontier import offsets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from daskgnn.graph.databases.tables import MappedTables
 
 _OPENING = Lock()
 
@@ -69,7 +70,7 @@ class MappedSource(GraphSource):
 
     def degrees(self, ids: np.ndarray) -> np.ndarray:
         """Return the numbers of in-neighbours of nodes, int64 [m]."""
-        return self._graph.degrees[ids]
+        return self._graph.degrees(ids)
 
     def entries(
         self,
@@ -90,11 +91,13 @@ class MappedSource(GraphSource):
         graph = self._graph
         if table == "original_ids":
             return graph.side.original_ids[ids]
-        return graph.features(ids) if table == "features" else graph.labels(ids)
+        if table == "features":
+            return graph.features(ids)
+        return graph.labels(ids) if table == "labels" else graph.times(ids)
 
     def node_ids(self) -> np.ndarray | None:
         """Return the keys of the nodes, by original id."""
-        return self._graph.side.keys
+        return self._graph.side.nodes.keys
 
 
 @dataclass
@@ -102,7 +105,7 @@ class MappedGraph:
     """A database, what the mapping finds in it, and the side file."""
 
     mapping: Mapping
-    tables: Relationships
+    tables: MappedTables
     side: Side
     digest: str
 
@@ -111,14 +114,14 @@ class MappedGraph:
         """What there is."""
         side, mapping = self.side, self.mapping
         return GraphSchema(
-            num_nodes=len(side.keys),
+            num_nodes=len(side.nodes.keys),
             num_edges=int(side.indptr[-1]),
             version=self.digest,
             num_features=side.num_features,
             num_classes=side.num_classes,
             name=mapping.name,
             splits=side.splits,
-            tables=("features", "original_ids", *(("labels",) * bool(mapping.label))),
+            tables=mapping.tables,
             directed=mapping.directed,
             weighted=bool(mapping.weight),
             max_degree=int(np.diff(side.indptr).max(initial=0)),
@@ -129,15 +132,14 @@ class MappedGraph:
             class_names=side.classes,
         )
 
-    @cached_property
-    def degrees(self) -> np.ndarray:
-        """Of each node, int64 [N]."""
-        return np.diff(self.side.indptr)
+    def degrees(self, ids: np.ndarray) -> np.ndarray:
+        """Return the numbers of in-neighbours of nodes, int64 [m]."""
+        return self.side.indptr[ids + 1] - self.side.indptr[ids]
 
     @cached_property
     def storage_ids(self) -> np.ndarray:
         """By original id, int32 [N]."""
-        found = np.empty(len(self.side.keys), np.int32)
+        found = np.empty(len(self.side.nodes.keys), np.int32)
         found[self.side.original_ids] = np.arange(len(found), dtype=np.int32)
         return found
 
@@ -146,9 +148,8 @@ class MappedGraph:
         near, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
         for asked in _pieces(ids):
             own = self.side.original_ids[asked]
-            keys, by_place = self.side.keys[own], self.side.by_place
-            counts, found, weight = self.tables.rows(own, keys, by_place)
-            if not np.array_equal(counts, self.degrees[asked]):
+            counts, found, weight = self.tables.rows(own, self.side.nodes)
+            if not np.array_equal(counts, self.degrees(asked)):
                 raise StoreError(
                     f"{self.mapping.database} has other edges than when "
                     f"{self.mapping.side_file} was made: remove that file, and start "
@@ -162,7 +163,7 @@ class MappedGraph:
         """Return feature rows, float32 [m, F]."""
         width, names = self.side.num_features, self.mapping.features
         rows = [np.empty((0, width), np.float32)]
-        for keys in _pieces(self.side.keys[self.side.original_ids[ids]]):
+        for keys in _pieces(self.side.nodes.keys[self.side.original_ids[ids]]):
             found = self.tables.properties(names, keys)
             rows.append(feature_rows(found, names, keys, width))
         return np.concatenate(rows)
@@ -170,9 +171,16 @@ class MappedGraph:
     def labels(self, ids: np.ndarray) -> np.ndarray:
         """Return labels, int64 [m], -1 where there is none."""
         found = [np.empty(0, np.int64)]
-        for keys in _pieces(self.side.keys[self.side.original_ids[ids]]):
+        for keys in _pieces(self.side.nodes.keys[self.side.original_ids[ids]]):
             (column,) = self.tables.properties([self.mapping.label], keys)
             found.append(label_numbers(column, self.side.classes))
+        return np.concatenate(found)
+
+    def times(self, ids: np.ndarray) -> np.ndarray:
+        """Return the times of nodes, int64 [m]: see `times_of`."""
+        found = [np.empty(0, np.int64)]
+        for keys in _pieces(self.side.nodes.keys[self.side.original_ids[ids]]):
+            found.append(times_of(self.tables.properties([self.mapping.time], keys)[0]))
         return np.concatenate(found)
 
 
@@ -208,9 +216,8 @@ def _kept(path: str, digest: str) -> MappedGraph:
 def _open(path: str, digest: str) -> MappedGraph:
     """Open a database and its side file, which the driver makes if need be."""
     mapping = read_mapping(path)
-    database = read_database(mapping.database)
-    tables = Relationships(database, mapping)
-    found = mapping.digest(database.sha256)
+    tables = open_tables(mapping)
+    found = mapping.digest(tables.content)
     if digest and digest != found:
         raise StoreError(
             f"{mapping.path} or its database was changed since the graph was opened: "

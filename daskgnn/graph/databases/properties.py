@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPLITS = ("train", "val", "test")
+NO_TIME = np.iinfo(np.int64).min
 
 
 def feature_rows(
@@ -97,6 +98,36 @@ def label_numbers(column: pa.Array, classes: Sequence[str] | None) -> np.ndarray
         )
     filled = pc.fill_null(column, -1)
     return np.array(filled.to_numpy(zero_copy_only=False), np.int64)
+
+
+def times_of(column: pa.Array) -> np.ndarray:
+    """Return times as int64 [m], `NO_TIME` where there is none.
+
+    Dates are days since 1970, timestamps are in the unit of their column.
+    """
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_temporal(kind)):
+        raise GraphFormatError(
+            f"times are of type {kind}, expected whole numbers, dates or timestamps"
+        )
+    if pa.types.is_date32(kind):
+        column = column.cast(pa.int32())
+    filled = pc.fill_null(column.cast(pa.int64()), NO_TIME)
+    return np.array(filled.to_numpy(zero_copy_only=False), np.int64)
+
+
+def split_by_time(column: pa.Array, bounds: Sequence[int | None]) -> np.ndarray:
+    """Return the place in `SPLITS` of each node by its time, -1 without one.
+
+    Parameters
+    ----------
+    bounds
+        The first time of "val", and that of "test".
+    """
+    times = times_of(column)
+    found = np.searchsorted(np.array(bounds, np.int64), times, "right")
+    found[times == NO_TIME] = -1
+    return found
 
 
 def split_of(column: pa.Array) -> np.ndarray:

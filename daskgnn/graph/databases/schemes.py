@@ -10,6 +10,8 @@ from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
     from daskgnn.graph.databases.database import Database
+    from daskgnn.graph.databases.mapping import Mapping
+    from daskgnn.graph.databases.tables import MappedTables
     from daskgnn.graph.sources.source import GraphSource
 
 _HERE = "daskgnn.graph.databases"
@@ -24,7 +26,7 @@ SCHEMES = {
 """By scheme, the module that knows such places. It has ``open_source(place)``, which
 returns a `GraphSource`; one that graphs are loaded into has
 ``new_database(place, overwrite)``, too, which returns a `Database` to write to; one
-whose graphs may be of others has ``read_database(place)``."""
+whose graphs may be of others has ``open_tables(mapping)``."""
 
 
 def scheme_of(place: str | os.PathLike[str]) -> str | None:
@@ -50,20 +52,22 @@ def new_database(place: str, overwrite: bool = False) -> Database:
     return _module(place).new_database(place, overwrite)
 
 
-def read_database(place: str) -> Any:
-    """Return a database that somebody else has filled, to read from.
+def open_tables(mapping: Mapping) -> MappedTables:
+    """Return what a mapping names in a database that somebody else has filled.
 
     Raises
     ------
     InputError
         If a mapping cannot be of such a database.
     """
-    if scheme_of(place) is None or not hasattr(_module(place), "read_database"):
+    place = mapping.database
+    if scheme_of(place) is None or not hasattr(_module(place), "open_tables"):
         raise InputError(
-            f"{place!r} is no database that a mapping can be of: give ladybug:FILE or "
-            "kuzu:FILE"
+            f"{place!r} is no database that a mapping can be of: give ladybug:FILE, "
+            "kuzu:FILE, duckdb:FILE or bolt://HOST/DB"
         )
-    return _module(place).read_database(place)
+    tables: MappedTables = _module(place).open_tables(mapping)
+    return tables
 
 
 def check_database(place: str) -> None:

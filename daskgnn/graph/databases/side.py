@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +17,17 @@ from daskgnn.graph.databases.properties import (
     SPLITS,
     feature_rows,
     label_numbers,
+    split_by_time,
     split_of,
 )
+from daskgnn.graph.databases.tables import NodeKeys
 from daskgnn.kernels.frontier import offsets
 from daskgnn.partition import check_installed, find_partitioner
 from daskgnn.partition.book import default_clusters
 from daskgnn.partition.methods.structure import CSRStructure
 
 if TYPE_CHECKING:
-    from daskgnn.graph.databases.relationships import Relationships
+    from daskgnn.graph.databases.tables import MappedTables
 
 QUERY_ROWS = 1 << 14
 """Nodes that a query asks for."""
@@ -35,10 +38,7 @@ _WITHOUT_EDGES = ("hash", "range")
 class Side:
     """Order and degrees of the nodes, clusters and splits."""
 
-    keys: np.ndarray
-    """[N], int64 or text, sorted: by original id."""
-    by_place: np.ndarray
-    """int32, original ids by place in the database's own table."""
+    nodes: NodeKeys
     original_ids: np.ndarray
     """int64 [N], by storage id."""
     indptr: np.ndarray
@@ -61,11 +61,13 @@ def read_side(path: str, digest: str) -> Side | None:
             if said["digest"] != digest:
                 return None
             arrays = {name: found[name] for name in found.files if name != "said"}
+            nodes = NodeKeys(arrays.pop("keys"), arrays.pop("by_place"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     splits = {n: arrays.pop(f"split_{n}") for n in SPLITS if f"split_{n}" in arrays}
     classes = said["classes"]
     return Side(
+        nodes,
         **arrays,
         splits=splits,
         num_features=said["num_features"],
@@ -74,28 +76,25 @@ def read_side(path: str, digest: str) -> Side | None:
     )
 
 
-def build_side(tables: Relationships, digest: str) -> Side:
-    """Compute and write a side file: a pass over the nodes and one over the edges.
-
-    Only a partitioner that needs edges has all of them in memory.
-    """
-    mapping, (keys, by_place) = tables.mapping, tables.keys()
-    kept = mapping.method not in _WITHOUT_EDGES
-    degree, indices = _edges(tables, keys, by_place, kept)
+def build_side(tables: MappedTables, digest: str) -> Side:
+    """Compute and write a side file: a pass over the nodes and one over the edges."""
+    mapping, nodes = tables.mapping, tables.keys()
+    keys = nodes.keys
     split, labels = _node_facts(tables, keys)
     parts = {n: np.flatnonzero(split == i) for i, n in enumerate(SPLITS)}
     parts = {name: ids for name, ids in parts.items() if len(ids)}
-    indptr = offsets(degree)
-    structure = CSRStructure(indptr, indices, mapping.directed, parts)
-    clusters = _clusters(tables, structure)
+    folder = os.path.dirname(mapping.side_file)
+    with TemporaryDirectory(dir=folder, prefix=".daskgnn-") as beside:
+        degree, indices = _edges(tables, nodes, beside)
+        structure = CSRStructure(offsets(degree), indices, mapping.directed, parts)
+        clusters = _clusters(tables, structure)
     order = np.argsort(clusters, kind="stable").astype(np.int64)
     starts = np.flatnonzero(np.diff(clusters[order])) + 1
     storage = np.empty(len(order), np.int64)
     storage[order] = np.arange(len(order))
     first = tables.properties(mapping.features, keys[:1])
     side = Side(
-        keys,
-        by_place,
+        nodes,
         order,
         offsets(degree[order]),
         np.concatenate([[0], starts, [len(order)]]).astype(np.int64),
@@ -107,7 +106,7 @@ def build_side(tables: Relationships, digest: str) -> Side:
     return side
 
 
-def _clusters(tables: Relationships, structure: CSRStructure) -> np.ndarray:
+def _clusters(tables: MappedTables, structure: CSRStructure) -> np.ndarray:
     mapping, count = tables.mapping, structure.num_nodes
     find = find_partitioner(mapping.method)
     check_installed(mapping.method)
@@ -116,25 +115,34 @@ def _clusters(tables: Relationships, structure: CSRStructure) -> np.ndarray:
 
 
 def _edges(
-    tables: Relationships, keys: np.ndarray, by_place: np.ndarray, kept: bool
+    tables: MappedTables, nodes: NodeKeys, folder: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the degrees of all nodes, and their neighbours if these are `kept`."""
-    degrees, indices = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    for start in range(0, len(keys), QUERY_ROWS):
-        ids = np.arange(start, min(start + QUERY_ROWS, len(keys)))
-        counts, near, _ = tables.rows(ids, keys[ids], by_place)
-        degrees.append(counts)
-        if kept:
-            indices.append(near.astype(np.int32))
-    return np.concatenate(degrees), np.concatenate(indices)
+    """Return the degrees of all nodes, and their neighbours if a partitioner asks.
+
+    Neighbours go to a file in `folder` as they are read: only the partitioner has
+    edges in memory, if it needs them there.
+    """
+    count, path = len(nodes.keys), os.path.join(folder, "indices")
+    kept = tables.mapping.method not in _WITHOUT_EDGES
+    degree = np.empty(count, np.int64)
+    with open(path, "wb") as stream:
+        for start in range(0, count, QUERY_ROWS):
+            ids = np.arange(start, min(start + QUERY_ROWS, count))
+            degree[ids], near, _ = tables.rows(ids, nodes)
+            if kept:
+                near.astype(np.int32).tofile(stream)
+    if not os.path.getsize(path):
+        return degree, np.empty(0, np.int32)
+    return degree, np.memmap(path, np.int32, "r")
 
 
 def _node_facts(
-    tables: Relationships, keys: np.ndarray
+    tables: MappedTables, keys: np.ndarray
 ) -> tuple[np.ndarray, tuple[int, tuple[str, ...] | None]]:
     """Return the split of each node, and what is to know of labels."""
     mapping = tables.mapping
-    names = [name for name in (mapping.split, mapping.label) if name]
+    times = mapping.time if mapping.split_by_time else ""
+    names = [name for name in (mapping.split, mapping.label, times) if name]
     split, words, most = np.full(len(keys), -1), set(), -1
     numbered = True
     for start in range(0, len(keys) if names else 0, QUERY_ROWS):
@@ -144,6 +152,9 @@ def _node_facts(
         )
         if mapping.split:
             split[start:stop] = split_of(found[mapping.split])
+        elif times:
+            bounds = [mapping.val_from, mapping.test_from]
+            split[start:stop] = split_by_time(found[times], bounds)
         if not mapping.label:
             continue
         label = found[mapping.label]
@@ -161,8 +172,8 @@ def _write(path: str, side: Side, digest: str) -> None:
     """Write a side file whole, or not at all."""
     facts = ("num_features", "num_classes", "classes")
     said: dict[str, Any] = {name: getattr(side, name) for name in facts}
-    names = ("keys", "by_place", "original_ids", "indptr", "bounds")
-    arrays = {name: getattr(side, name) for name in names}
+    names = ("original_ids", "indptr", "bounds")
+    arrays = {**vars(side.nodes), **{name: getattr(side, name) for name in names}}
     arrays |= {f"split_{name}": ids for name, ids in side.splits.items()}
     other = f"{path}.{os.getpid()}.npz"
     np.savez(other, said=np.array(json.dumps({**said, "digest": digest})), **arrays)

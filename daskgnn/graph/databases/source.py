@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskgnn.graph.databases.arrays import DatabaseArrays
+from daskgnn.graph.databases.cache import RowCache
 from daskgnn.graph.databases.content import content_digest
-from daskgnn.graph.sources.rows import degrees_only
+from daskgnn.graph.sources.rows import DenseRows, SourceSparseRows, degrees_only
 from daskgnn.graph.sources.stored import StoredSource
+from daskgnn.kernels.listcache import ListCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from daskgnn.graph.databases.database import Database
     from daskgnn.graph.sources.schema import GraphSchema
     from daskgnn.kernels.adjacency import AdjacencyBlock
+    from daskgnn.kernels.features import RowReader
 
 _OPENING = Lock()
 _MOST_OPEN = 8
@@ -28,7 +31,7 @@ _kept: dict[tuple[str, str], DatabaseArrays] = {}
 
 
 class DatabaseSource(StoredSource):
-    """A graph whose edges and dense features stay in a database.
+    """A graph whose edges, features and labels stay in a database.
 
     Workers hold degrees and original ids. What is drawn is asked for once per part,
     round and window.
@@ -42,6 +45,8 @@ class DatabaseSource(StoredSource):
     sha256
         The content that is expected, where it can be told; what is there now.
     """
+
+    reads_sparse_rows = True
 
     def __init__(
         self, kind: Callable[..., Database], place: str, sha256: str = ""
@@ -86,12 +91,41 @@ class DatabaseSource(StoredSource):
         return degrees_only(self, start, stop)
 
     def rows(self, table: str, ids: np.ndarray) -> np.ndarray:
-        """Return the rows of some nodes in a table; features of ascending ids."""
-        arrays = self.arrays
-        if table in arrays.columns:
-            column = arrays.columns[table]
-            return arrays.cache.take(ids, lambda new: arrays.rows_of(column, new)[1])
-        return super().rows(table, ids)
+        """Return the rows of some nodes in a table: see `GraphSource.rows`."""
+        arrays, column = self.arrays, self.arrays.columns.get(table)
+        if column is None:
+            return super().rows(table, ids)
+        if (ids[1:] <= ids[:-1]).any():
+            distinct, place = np.unique(ids, return_inverse=True)
+            return self.rows(table, distinct)[place]
+        cache = arrays.caches[table]
+        assert isinstance(cache, RowCache)
+        return cache.take(ids, lambda new: arrays.rows_of(column, new)[1])
+
+    def row_reader(
+        self, start: int, stop: int, dtype: str, normalize: bool
+    ) -> RowReader:
+        """Return what reads feature rows when wanted; sparse ones are made dense."""
+        if not self.schema.sparse_features:
+            return super().row_reader(start, stop, dtype, normalize)
+        return DenseRows(self.sparse_reader(start, stop, dtype, normalize))
+
+    def sparse_reader(
+        self, start: int, stop: int, dtype: str, normalize: bool
+    ) -> SourceSparseRows:
+        """Return what reads sparse feature rows of a part when wanted."""
+        columns = self.schema.num_features
+        return SourceSparseRows(self, start, stop, columns, dtype, normalize)
+
+    def sparse_rows(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return CSR rows of ascending ids: indptr, columns and entries."""
+        indptr, indices = self._lists("features_indices", ids)
+        return indptr, indices, self._lists("features_data", ids)[1]
+
+    def _lists(self, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        arrays, cache = self.arrays, self.arrays.caches[name]
+        assert isinstance(cache, ListCache)
+        return cache.lists(ids, partial(arrays.rows_of, arrays.columns[name]))
 
     def entries(
         self,
@@ -106,9 +140,11 @@ class DatabaseSource(StoredSource):
         nodes, place = np.unique(ids[first], return_inverse=True)
         place = np.repeat(place, np.diff(first, append=len(ids)))
         for name in columns:
-            column = arrays.columns[_ENTRIES[name]]
-            bounds, values = arrays.rows_of(column, nodes)
-            found[name] = values[bounds[place] + slots]
+            array = _ENTRIES[name]
+            read = partial(arrays.rows_of, arrays.columns[array])
+            cache = arrays.caches[array]
+            assert isinstance(cache, ListCache)
+            found[name] = cache.entries(nodes, place, slots, read)
         return found
 
 

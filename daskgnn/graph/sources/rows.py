@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError
+from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.kernels.adjacency import AdjacencyBlock, EntryReader
-from daskgnn.kernels.features import RowReader, normalize_rows
+from daskgnn.kernels.features import (
+    RowReader,
+    SparseReader,
+    SparseTable,
+    normalize_rows,
+    rows_of_table,
+    table,
+)
 from daskgnn.kernels.half import TABLE_DTYPES, check_range, narrow, widen
 from daskgnn.paths import is_url
 from daskgnn.seams import is_array, shown
@@ -93,6 +101,81 @@ class SourceRows(RowReader):
         return replace(self, start=0, stop=num_nodes)
 
 
+@dataclass(frozen=True)
+class SourceTable:
+    """Rows of a part in a table, read when they are asked for."""
+
+    source: GraphSource
+    name: str
+    start: int
+    """Storage id of the part's first row."""
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows int [m], counted from the part's first."""
+        found = self.source.rows(self.name, np.asarray(rows, np.int64) + self.start)
+        return np.require(found, requirements=["C", "W"])
+
+
+@dataclass(frozen=True)
+class SourceSparseRows(SparseReader):
+    """CSR features of a part, read row by row; what `load_features` holds in memory."""
+
+    source: Any
+    """A source that has ``sparse_rows(ids)``."""
+    start: int
+    """Storage id of the first row."""
+    stop: int
+    """That after the last."""
+    columns: int
+    """F."""
+    feature_dtype: str
+    """What entries are returned as."""
+    normalize: bool
+    """Whether each row is divided by its sum."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and F."""
+        return self.stop - self.start, self.columns
+
+    def take(self, rows: np.ndarray) -> SparseTable:
+        """Return rows int [m], counted from the part's first."""
+        ids = np.asarray(rows, np.int64) + self.start
+        if (ids[1:] <= ids[:-1]).any():
+            distinct, place = np.unique(ids, return_inverse=True)
+            return rows_of_table(self.take(distinct - self.start), place)
+        indptr, indices, data = self.source.sparse_rows(ids)
+        found = csr_block(indptr, indices, data, (len(ids), self.columns))
+        if self.normalize:
+            found = normalize_rows(found)
+        return SparseTable.of(found, self.feature_dtype)
+
+
+@dataclass(frozen=True)
+class DenseRows(RowReader):
+    """Sparse rows that are made dense when they are read."""
+
+    sparse: SourceSparseRows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and F."""
+        return self.sparse.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the rows that are returned."""
+        return np.dtype(np.float32)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows int [m], counted from the part's first, as a table [m, F]."""
+        return table(self.sparse.take(rows))
+
+    def of_graph(self, num_nodes: int) -> DenseRows:
+        """Return what reads the rows of all N nodes, by their storage ids."""
+        return DenseRows(replace(self.sparse, start=0, stop=num_nodes))
+
+
 def in_dtype(
     stored: np.ndarray, dtype: str, normalize: bool, name: Callable[[int], Any]
 ) -> np.ndarray:
@@ -125,15 +208,17 @@ def check_feature_place(where: str, source: GraphSource) -> str:
         raise InputError(f"features={where!r}, expected one of {words}")
     schema = source.schema
     if where == "auto":
-        dense = "features" in schema.tables and not schema.sparse_features
-        return "disk" if schema.on_demand and dense else "memory"
+        there = source.reads_sparse_rows
+        if not schema.sparse_features:
+            there = "features" in schema.tables
+        return "disk" if schema.on_demand and there else "memory"
     if where == "memory":
         return where
     lack = "are in this process's memory" if source.in_memory else ""
     if is_url(source.path) and not schema.on_demand:
         lack = "are at an address, a request away"
     if schema.sparse_features:
-        lack = "are stored as CSR"
+        lack = "" if source.reads_sparse_rows else "are stored as CSR"
     elif "features" not in schema.tables:
         lack = "are missing"
     if lack:

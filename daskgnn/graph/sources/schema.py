@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,7 +46,7 @@ class GraphSchema:
     """Number of classes, or of yes/no labels, C."""
     name: str = "graph"
     """Name of the graph in reports and messages."""
-    splits: dict[str, np.ndarray] = field(default_factory=dict)
+    splits: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Sorted int64 storage ids of "train", "val" and "test"."""
     tables: tuple[str, ...] = ("features", "labels")
     """The tables that `GraphSource.rows` can read. Add "original_ids" if a node's id is

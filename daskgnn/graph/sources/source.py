@@ -84,6 +84,8 @@ class GraphSource:
 
     in_memory = False
     """Whether workers cannot open the source: parts are then sent to them whole."""
+    reads_sparse_rows = False
+    """Whether CSR features can be read row by row."""
     path = ""
     """Path of the store, if the source reads one."""
     schema: GraphSchema

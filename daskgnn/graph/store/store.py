@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -28,6 +28,9 @@ from daskgnn.graph.store.writer import FORMAT, FORMAT_VERSION
 from daskgnn.kernels.preads import read_rows
 from daskgnn.partition.book import Clusters
 from daskgnn.paths import is_url, store_place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Arrays(ABC):
@@ -65,7 +68,7 @@ class Arrays(ABC):
             return None
         return str(self.attributes.get("feature_dtype", "float32"))
 
-    def group(self, prefix: str) -> dict[str, np.ndarray]:
+    def group(self, prefix: str) -> Mapping[str, np.ndarray]:
         """Return the arrays of a group, by their names in it."""
         names = (name for name in self.arrays if name.startswith(f"{prefix}/"))
         return {name.removeprefix(f"{prefix}/"): self.read(name) for name in names}

@@ -76,7 +76,7 @@ def _read(path: str | Path) -> dict[Any, Any]:
 def _value(path: str | Path, name: str, option: Option, value: Any) -> Any:
     """Return a value as its option takes it."""
     with suppress(ValueError):
-        if option.kind == "numbers" and isinstance(value, str):
+        if option.kind in ("numbers", "devices") and isinstance(value, str):
             value = numbers_in(value)
         elif option.kind == "number" and isinstance(value, str):
             # YAML reads 1e-3, without a dot, as a string.

@@ -51,9 +51,9 @@ class Option:
     check: Callable[[str, Any], Any] | None = None
     """Returns the value to use, or raises `InputError`; after the type's own check."""
     kind: str = ""
-    """"whole", "number", "switch", "choice", "text", "path", "numbers", "words",
-    "names" (or one), "size", "name" (or a function), or "object" (of Python alone); by
-    the type."""
+    """"whole", "number", "switch", "choice", "text", "path", "numbers", "devices",
+    "words", "names" (or one), "size", "name" (or a function), or "object" (of Python
+    alone); by the type."""
     type_name: str = ""
     """As documented; by the type."""
     annotation: Any = None
@@ -139,6 +139,10 @@ _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
         "a list of whole numbers, as in [15, 10]",
         lambda _, value: _is_list(value),
     ),
+    "devices": (
+        "the worker of each layer, as in [0, 0, 1]",
+        lambda _, value: isinstance(value, Mapping) or _is_list(value),
+    ),
     "words": ("a list of names", lambda _, value: _is_list(value)),
     "names": (
         "a name or a list of names",
@@ -177,6 +181,13 @@ def fewest_and_most(name: str, value: Any) -> tuple[int, int]:
             "in (1, 4)"
         )
     return least, most
+
+
+def device_of_each_layer(name: str, value: Any) -> dict[str, int]:
+    """Return the worker of each layer by the layer's name."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {f"layer.{i}": device for i, device in enumerate(value)}
 
 
 def cache_bytes(name: str, value: Any) -> Any:

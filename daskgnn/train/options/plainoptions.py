@@ -1,12 +1,13 @@
 """Settings with plain values: of a trainer, and of a run in a directory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from daskgnn.train.options.option import (
     Option,
     cache_bytes,
+    device_of_each_layer,
     fewest_and_most,
     one_or_more,
     trackers,
@@ -246,6 +247,23 @@ class PlainOptions(TypedDict, total=False):
     """Threads that compute a part's gradient.
 
     Rounding depends on it, so it is the same on all workers.
+    """
+    device_map: Annotated[
+        Mapping[str, int] | Sequence[int] | None,
+        Option(
+            kind="devices",
+            type_name="dict or sequence of int",
+            check=device_of_each_layer,
+            metavar="D,D,...",
+            fact=True,
+        ),
+    ]
+    """Worker of each layer, numbered from 0: divides the model instead of the graph.
+
+    In Python also by name, as in {"layer.0": 0, "layer.1": 1}. The parts' minibatches
+    go through the layers one after the other, so there should be more parts than
+    workers. Results do not depend on the map, but differ by rounding from those
+    without. It rarely pays for graphs: see docs/pipelines.md.
     """
     halo_cache: Annotated[int | str, Option(0, check=cache_bytes, metavar="SIZE")]
     """Memory per part for feature rows of other parts, as in '64 MB'.

@@ -26,6 +26,10 @@ class Recoveries:
         self._redone = max(self._redone, self.in_flight)
         self.in_flight = 0
 
+    def redid(self, steps: int) -> None:
+        """Record that steps were done again after a loss."""
+        self._redone = max(self._redone, steps)
+
     def events(
         self,
         events: Sequence[Event],

@@ -5,8 +5,6 @@ Raffi's DistributedGNN (Pisa, 2024) trains it on CIFAR-10 by stages.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch.nn import functional
 
@@ -103,10 +101,3 @@ class PixelViG(ImageModel):
         blocks = [PixelBlock(in_channels, image_size, norm) for _ in range(depth)]
         head = PixelHead(in_channels, num_classes)
         super().__init__(PixelRows(), *blocks, head)
-        self.arguments: dict[str, Any] = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "image_size": image_size,
-            "depth": depth,
-            "norm": norm,
-        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -43,9 +43,6 @@ class ImageModel(torch.nn.Sequential):
     >>> sorted(model.beside(draws))
     [3, 4]
     """
-
-    arguments: dict[str, Any]
-    """What it was made with."""
 
     @property
     def num_layers(self) -> int:
@@ -194,19 +191,6 @@ class ViG(ImageModel):
             layers.append(FFN(channels, norm, drop))
         layers.append(Head(channels, hidden_channels, num_classes, norm, dropout))
         super().__init__(*layers)
-        self.arguments = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "image_size": image_size,
-            "channels": channels,
-            "depth": depth,
-            "k": k,
-            "stride": stride,
-            "norm": norm,
-            "drop_path": drop_path,
-            "dropout": dropout,
-            "hidden_channels": hidden_channels,
-        }
         draw_weights(self)
         number_draws(self)
 
@@ -219,10 +203,8 @@ class PyramidViG(ImageModel):
 
     Parameters
     ----------
-    in_channels : int, default 3
-        Channels of an image.
-    num_classes : int, default 1000
-        Number of classes.
+    in_channels, num_classes : int
+        As of `ViG`.
     image_size : int, default 224
         Rows and columns of an image, a multiple of 32.
     channels : sequence of int, default (48, 96, 240, 384)
@@ -231,15 +213,8 @@ class PyramidViG(ImageModel):
         Number of blocks of the stages.
     k : int, default 9
         Neighbours of a node.
-    norm : {"batch", "group"}, default "batch"
-        Normalisation. With "batch", results depend on the size of micro-batches.
-    drop_path : float, default 0.0
-        Probability of dropping the last block for an image; it grows from 0 over the
-        blocks.
-    dropout : float, default 0.0
-        Probability of dropping a channel before the last linear map.
-    hidden_channels : int, default 1024
-        Width of the hidden layer of the classifier.
+    norm, drop_path, dropout, hidden_channels : str, float, float, int
+        As of `ViG`.
 
     Raises
     ------
@@ -282,18 +257,6 @@ class PyramidViG(ImageModel):
             *_stages(image_size // 4, channels, blocks, k, norm, drops),
             Head(channels[-1], hidden_channels, num_classes, norm, dropout),
         )
-        self.arguments = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "image_size": image_size,
-            "channels": list(channels),
-            "blocks": list(blocks),
-            "k": k,
-            "norm": norm,
-            "drop_path": drop_path,
-            "dropout": dropout,
-            "hidden_channels": hidden_channels,
-        }
         draw_weights(self)
         number_draws(self)
 
