@@ -16,9 +16,22 @@ _STORE = "zarr:"
 """May stand before the place of a store, as names of databases do."""
 
 
+def _text_of(place: Any) -> str:
+    """Return a place as text.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(place, str | os.PathLike):
+        raise InputError(f"{place!r} is no path: give one, as in 'graph.zarr'")
+    return str(os.fspath(place))
+
+
 def url_of(place: str | os.PathLike[str]) -> str | None:
     """Return a place if it is an address, such as that of an object store."""
-    text = os.fspath(place)
+    text = _text_of(place)
     found = _SCHEME.match(text)
     if found is None or _FILE.match(text):
         return None
@@ -59,7 +72,7 @@ def store_place(place: str | os.PathLike[str]) -> str:
     InputError
         If it is empty, or an address with a password.
     """
-    text = _text(place).removeprefix(_STORE)
+    text = _text_of(place).removeprefix(_STORE)
     url = url_of(text)
     if url is None:
         return absolute_path(text)
@@ -73,12 +86,21 @@ def store_target(place: str | os.PathLike[str]) -> str:
     return found if is_url(found) else target_path(found)
 
 
-def _text(path: Any) -> str:
-    """Return a path as text."""
-    found = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(found, str):
-        raise InputError(f"the path is {path!r}: give text, as in 'graph.zarr'")
-    return found
+def refuse_dangling(path: str) -> None:
+    """Refuse a folder to be made that is, or lies in, a link to nothing.
+
+    Raises
+    ------
+    InputError
+    """
+    place = os.path.abspath(path)
+    while not os.path.exists(place):
+        if os.path.islink(place):
+            raise InputError(
+                f"{place} is a link to {os.readlink(place)}, which is not there: make "
+                "that folder, or give another path"
+            )
+        place = os.path.dirname(place)
 
 
 def given_path(path: str | os.PathLike[str]) -> str:
@@ -91,7 +113,7 @@ def given_path(path: str | os.PathLike[str]) -> str:
     InputError
         If it is empty, an address (``s3://...``), or of a user who is not known.
     """
-    text = _text(path)
+    text = _text_of(path)
     if not text:
         raise InputError("the path is empty: give one, as in 'graph.zarr'")
     if found := _FILE.match(text):

@@ -10,7 +10,7 @@ import numpy as np
 
 from daskgnn.errors import needing
 from daskgnn.paths import given_path
-from daskgnn.values import is_finite
+from daskgnn.values import is_finite, is_repeated
 
 with needing("matplotlib", "a picture"):
     from matplotlib.figure import Figure
@@ -338,7 +338,9 @@ def _score_names(epochs: list[Record]) -> list[str]:
     given = ((name, value) for record in epochs for name, value in record.items())
     names = dict.fromkeys(name for name, value in given if is_finite(value))
     scores = (name for name in names if name.partition("_")[0] in _COLOURS)
-    return [name for name in scores if not name.endswith("_loss")]
+    found = [name for name in scores if not name.endswith("_loss")]
+    newest = {name: value for record in epochs for name, value in record.items()}
+    return [name for name in found if not is_repeated(name, newest)]
 
 
 def _mark_best(axes: Any, x: np.ndarray, y: np.ndarray) -> None:

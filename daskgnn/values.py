@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_MOST_CHARACTERS = 200
+
+
+def in_short(value: Any) -> str:
+    """Return how Python shows a value; of one that needs several lines, its kind."""
+    text = repr(value)
+    if "\n" in text or len(text) > _MOST_CHARACTERS:
+        return f"<{type(value).__name__}>"
+    return text
 
 
 def is_whole(value: Any) -> bool:
@@ -22,6 +36,15 @@ def is_number(value: Any) -> bool:
 def is_finite(value: Any) -> bool:
     """Return whether a value can be compared and drawn: a score of NaN cannot."""
     return is_number(value) and isfinite(value)
+
+
+def is_repeated(name: str, record: Mapping[str, Any]) -> bool:
+    """Return whether a score stands in a record under its metric's own name, too."""
+    split, _, metric = name.partition("_")
+    if metric != "metric":
+        return False
+    own = [n for n in record if n.startswith(f"{split}_") and n != name]
+    return any(record[n] == record[name] for n in own)
 
 
 def numbers_in(text: str) -> list[int | float]:

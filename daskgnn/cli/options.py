@@ -162,6 +162,8 @@ def _click_option(
         attrs["is_flag"] = True
     else:
         attrs["type"] = _click_type(option)
+    if option.kind in ("names", "words"):
+        attrs |= {"multiple": True, "callback": _all_names}
     told = "" if attrs.get("required") else _default_in_words(flag, option)
     default = f"  [default: {told}]" if told else ""
     return click.option(
@@ -174,6 +176,14 @@ def _click_option(
         help=(option.help + default).strip(),
         **attrs,
     )
+
+
+def _all_names(
+    ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]] | None
+) -> list[str] | None:
+    """Return the names of an option that may be given several times, each once."""
+    names = [name for each in value or () for name in each]
+    return list(dict.fromkeys(names)) or None
 
 
 def _default_in_words(flag: str, option: Option) -> str:

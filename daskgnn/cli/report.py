@@ -14,6 +14,7 @@ from daskgnn.paths import is_store_name, is_url
 from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import CHECKPOINTS, METRICS, open_storage
 from daskgnn.train.profile.text import table
+from daskgnn.values import is_repeated
 
 if TYPE_CHECKING:
     from daskgnn.train.persist.storage import Storage
@@ -56,8 +57,9 @@ def report(summary: dict[str, Any], info: dict[str, Any]) -> None:
     if profile:
         click.echo(f"{table(json.loads(out.read(profile['figures'])))}\n")
     for name, value in summary.items():
-        if name.startswith("test_") and isinstance(value, int | float):
-            click.echo(f"{name.replace('_', ' '):14} {value:.4f}")
+        score = name.startswith("test_") and isinstance(value, int | float)
+        if score and not is_repeated(name, summary):
+            click.echo(f"{name.replace('_', ' ', 1):14} {value:.4f}")
     for name, what in _FIRST_STEPS.items():
         steps = summary.get(f"{name}_steps")
         if steps:

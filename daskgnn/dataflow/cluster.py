@@ -29,6 +29,7 @@ from daskgnn.dataflow.steps.peers import Gang
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
 from daskgnn.monitor.plugin import page_link
+from daskgnn.values import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -248,6 +249,10 @@ class ClusterExecutor(Executor):
         """Return a graph of futures, as persisted collections have."""
         return {key: self._kept[key] for key in keys}
 
+    def wait_for(self, kept: Graph) -> None:
+        """Wait for a graph of futures, as long as there is a worker."""
+        self._wait_for(list(kept.values()))
+
     def release(self, keys: Iterable[Any]) -> None:
         """Release the results of `keys` that no other future refers to."""
         for key in keys:
@@ -371,8 +376,8 @@ def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
         return LocalExecutor()
     if not isinstance(client, Client):
         raise InputError(
-            f"client={client!r} is not a Dask client: give distributed.Client(...), or "
-            "None to train in this process"
+            f"client={in_short(client)} is not a Dask client: give "
+            "distributed.Client(...), or None to train in this process"
         )
     check_client(client)
     return ClusterExecutor(client, num_parts, standby)

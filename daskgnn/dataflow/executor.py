@@ -57,6 +57,10 @@ class Executor(Protocol):
     def wait(self, keys: Sequence[Any]) -> None:
         """Wait for kept results without bringing them here."""
 
+    def wait_for(self, kept: Graph) -> None:
+        """Wait for a graph that `kept` has returned, also if it was released since."""
+        return  # what is computed in this process is there
+
     def wait_any(self, keys: Sequence[Any]) -> list[Any]:
         """Wait for some of the kept results; return the keys of those that are there.
 

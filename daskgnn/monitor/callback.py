@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError, first_line
+from daskgnn.values import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -230,7 +231,7 @@ def check_callbacks(name: str, value: Iterable[Any]) -> list[Any]:
     for one in found:
         if isinstance(one, type) or not any(hasattr(one, hook) for hook in HOOKS):
             raise InputError(
-                f"{name}={value!r}, expected a list of objects with methods such as "
-                f"epoch(record): {name}=[MyCallback()], see daskgnn.Callback"
+                f"{name}={in_short(value)}, expected a list of objects with methods "
+                f"such as epoch(record): {name}=[MyCallback()], see daskgnn.Callback"
             )
     return found

@@ -29,6 +29,7 @@ from daskgnn.errors import InputError
 from daskgnn.pipeline.operations import OperationGraph
 from daskgnn.pipeline.plan import Assignment, bytes_of, load_of, pieces_of
 from daskgnn.pipeline.run import forget_run, run_worker_step, states_here
+from daskgnn.values import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -332,7 +333,7 @@ def cluster_of(client: Any, run: str) -> PipelineCluster | None:
         return None
     if not isinstance(client, Client):
         raise InputError(
-            f"client={client!r} is not a Dask client: give distributed.Client(...), or "
-            "None to train in this process"
+            f"client={in_short(client)} is not a Dask client: give "
+            "distributed.Client(...), or None to train in this process"
         )
     return PipelineCluster(client, run)

@@ -35,7 +35,9 @@ def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 
 def loss_of(given: Loss | None, graph: Graph) -> Loss:
     """Return the loss that is given, or the one for a graph's labels."""
-    return given or (binary_cross_entropy if graph.multilabel else cross_entropy)
+    if given is not None:
+        return given
+    return binary_cross_entropy if graph.multilabel else cross_entropy
 
 
 def describe_function(function: Any) -> str:

@@ -6,6 +6,7 @@ all seeds; where seeds have weights, times the sum of theirs.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from daskgnn.errors import InputError
 from daskgnn.nn.device import CPU
 from daskgnn.seams import failed
 from daskgnn.tasks.loss import describe_function
+from daskgnn.values import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,7 @@ _TOLERANCE = 1e-5
 """Relative, of float32 losses."""
 _MOST_CLASSES = 2048
 """That a loss is tried with."""
+_TOGETHER = "depends on which seeds are together"
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,18 @@ def find_reduction(loss: Loss, num_classes: int, *, multilabel: bool) -> Reducti
     """
     if not callable(loss):
         raise InputError(
-            f"loss={loss!r}, expected a function of outputs and labels, as in "
+            f"loss={in_short(loss)}, expected a function of outputs and labels, as in "
             "loss=torch.nn.CrossEntropyLoss()"
         )
-    with torch.random.fork_rng(devices=[]):
+    if isinstance(loss, type):
+        inside = loss.__module__.startswith("torch.nn.")
+        name = f"torch.nn.{loss.__name__}" if inside else loss.__name__
+        raise InputError(
+            f"loss={loss.__name__} is a class, give an instance: loss={name}()"
+        )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # What torch thinks of made-up rows is of no use: what is wrong is said.
+        warnings.simplefilter("ignore")
         kind = _LabelTrial if multilabel else _ClassTrial
         return kind(loss, num_classes).reduction()
 
@@ -134,13 +145,27 @@ class _Trial:
         if not np.isfinite(self.alone).any():
             return Reduction()
         if self._is_sum():
-            if not _close(self.of(range(len(self.alone))), np.nansum(self.alone)):
-                raise self.refusal("depends on which seeds are together")
+            if not all(self._adds_up(rows) for rows in self.mixtures()):
+                raise self.refusal(_TOGETHER)
             return Reduction(SUM)
+        why = "weights seeds by more than their labels"
         for weights, found in self.means():
-            if self._explains(weights):
+            first, *others = (self._explains(weights, m) for m in self.mixtures())
+            if first and all(others):
                 return found
-        raise self.refusal("weights seeds by more than their labels")
+            if first:
+                why = _TOGETHER
+        raise self.refusal(why)
+
+    def mixtures(self) -> list[np.ndarray]:
+        """Return rows to call the loss with: all once, then unequally often.
+
+        A loss that looks at how many seeds of a class it is given may seem a mean where
+        there are as many of each.
+        """
+        count = len(self.labels)
+        rows = np.arange(count)
+        return [rows, rows[:-1], np.repeat(rows, 1 + rows * 3 // count)]
 
     def means(self) -> Iterator[tuple[np.ndarray, Reduction]]:
         """Yield the rows' weights in each kind of mean that it may be."""
@@ -174,13 +199,17 @@ class _Trial:
             raise self.refusal(f"gives {once:g} for a seed and {twice:g} for it twice")
         return _close(twice, 2 * once)
 
-    def _explains(self, weights: np.ndarray) -> bool:
-        """Return whether the loss of all rows is their mean with these weights."""
-        used = weights > 0
-        if not used.any():
+    def _adds_up(self, rows: np.ndarray) -> bool:
+        """Return whether the loss of some rows is their sum."""
+        return _close(self.of(rows), np.nansum(self.alone[rows]))
+
+    def _explains(self, weights: np.ndarray, rows: np.ndarray) -> bool:
+        """Return whether the loss of some rows is their mean with these weights."""
+        used = rows[weights[rows] > 0]
+        if not len(used):
             return False
         mean = np.average(self.alone[used], weights=weights[used])
-        return _close(self.of(range(len(weights))), mean)
+        return _close(self.of(rows), mean)
 
     def _called(self, outputs: Tensor, labels: Tensor) -> float:
         """Return the loss; refuse what is no number."""

@@ -75,6 +75,7 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
     ------
     InputError
     """
+    _refuse_made_optimizer(given.get("optimizer"))
     for name, short in _SHORT_FORMS.items():
         both = [w for w in short if w in given and given.get(name) is not None]
         if isinstance(given.get(name), str):
@@ -89,6 +90,21 @@ def check_options(given: Mapping[str, Any], graph: Graph) -> TrainOptions:
     if found["warmup_steps"] is None:
         found["warmup_steps"] = WARMUP_STEPS if found["lr_scheduler"] is None else 0
     return cast("TrainOptions", found)
+
+
+def _refuse_made_optimizer(given: Any) -> None:
+    """Refuse an optimizer of this process's parameters: workers make their own."""
+    if not hasattr(given, "param_groups"):
+        return
+    cls = type(given)
+    inside = cls.__module__.startswith("torch.optim.")
+    name = f"torch.optim.{cls.__name__}" if inside else cls.__name__
+    rate = given.defaults.get("lr")
+    told = "" if rate is None else f", lr={float(rate):g}"
+    raise InputError(
+        f"optimizer is an instance of {cls.__name__}, and workers make their own: give "
+        f"a function, optimizer=lambda parameters: {name}(parameters{told})"
+    )
 
 
 def check_count(name: str, value: Any) -> int:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.train.compute.gradients import staleness_counts
-from daskgnn.train.firstlosses import FirstLosses
+from daskgnn.train.firstlosses import FirstLosses, warn_of_large_features
 from daskgnn.train.options.options import TRAINER
 from daskgnn.train.persist.signals import Terminated, name_of
 from daskgnn.train.plan import Position, windows
@@ -59,7 +59,16 @@ def tell_start(trainer: Trainer, epochs: int, *, resume: bool) -> None:
             'each step by its own options, see "daskgnn samplers"',
             stacklevel=4,
         )
-    why = run_state.why_done(epochs, trainer.options["patience"])
+    if not began:
+        warn_of_large_features(trainer.graph, trainer.options)
+    patience = trainer.options["patience"]
+    if patience is not None and not began and not trainer.deployment.targets.has("val"):
+        warnings.warn(
+            f"patience={patience} has no effect: graph {trainer.graph.name!r} has no "
+            "validation split, so the run trains all its epochs",
+            stacklevel=4,
+        )
+    why = run_state.why_done(epochs, patience)
     if why is not None and resume:
         recorder.event("nothing_to_train", why=why)
     elif why is not None:
@@ -255,6 +264,8 @@ class Fit:
             run_state.best = Best(epoch, score, *found)
             run_state.evaluations_since_best = 0
             return
+        if run_state.state.step <= (self.options["warmup_steps"] or 0):
+            return  # a score of the warm-up says little
         run_state.evaluations_since_best += 1
         patience = self.options["patience"]
         if patience is not None and run_state.evaluations_since_best >= patience:
@@ -283,7 +294,7 @@ class Fit:
         metric = targets.task.metric(self.evaluator.graph)
         if metric != "accuracy":
             record["val_metric"] = scores[metric]
-        record.update(further_scores("val", scores, metric))
+        record.update(further_scores("val", scores))
         return float(scores[metric])
 
     def _checkpoint_due(self) -> bool:

@@ -14,7 +14,7 @@ from daskgnn.train.persist.history import History
 from daskgnn.train.persist.storage import METRICS, open_storage
 from daskgnn.train.profile.text import table
 from daskgnn.train.progress import happening
-from daskgnn.train.rundirectory import SETTINGS
+from daskgnn.train.rundirectory import SETTINGS, settings_used
 
 if TYPE_CHECKING:
     import os
@@ -76,7 +76,7 @@ def write_report(directory: str | os.PathLike[str]) -> str:
         "Where a step's time goes": _profile(out),
         "Partition": _partition(settings),
         "Events": _events(out),
-        "Settings": _facts(settings),
+        "Settings": _facts(settings_used(settings)),
         "Environment": _facts(environment),
     }
     name = escape(str(settings.get("graph", summary.get("dataset", "a graph"))))

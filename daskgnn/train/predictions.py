@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask.array as da
 import numpy as np
@@ -20,12 +20,14 @@ from daskgnn.dataflow.executor import CollectingExecutor
 from daskgnn.train.renewal import on_cluster, present_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from daskgnn.dataflow.executor import Executor
     from daskgnn.train.compute.state import Weights
     from daskgnn.train.deployment import Deployment
     from daskgnn.train.results import TrainResults
+
+T = TypeVar("T")
 
 
 def predictions(trainer: TrainResults, nodes: np.ndarray | None = None) -> da.Array:
@@ -98,11 +100,23 @@ class Predictions(da.Array):
         kwargs
             As of `dask.array.Array.compute`.
         """
-        if isinstance(chunks := self.dask.layers[self.name], Chunks):
-            chunks.refresh()
-            with chunks.client():
-                return super().compute(**kwargs)
-        return super().compute(**kwargs)
+        whole = super().compute
+        chunks = self.dask.layers[self.name]
+        if not isinstance(chunks, Chunks):
+            return whole(**kwargs)
+        return chunks.watched(lambda: whole(**kwargs))
+
+    def written(self, write: Callable[[], T]) -> T:
+        """Write the array, once its chunks are there.
+
+        Parameters
+        ----------
+        write : callable
+            Computes the array piece by piece.
+        """
+        chunks = self.dask.layers[self.name]
+        assert isinstance(chunks, Chunks)
+        return chunks.watched(write)
 
 
 class Chunks(Layer):
@@ -152,6 +166,28 @@ class Chunks(Layer):
         trainer = self._trainer()
         if trainer is not None:
             on_cluster(trainer, lambda: self._compute(trainer.deployment))
+
+    def watched(self, work: Callable[[], T]) -> T:
+        """Do what needs the chunks, once they are there.
+
+        Dask would wait for lost workers by its scheduler's settings; here no longer
+        than is configured for every call.
+
+        Raises
+        ------
+        ClusterError, TrainingError
+            If there is no cluster to compute them.
+        """
+        trainer = self._trainer()
+
+        def done() -> T:
+            if trainer is not None:
+                self._compute(trainer.deployment)
+                trainer.executor.wait_for(self._kept)
+            with self.client():
+                return work()
+
+        return done() if trainer is None else on_cluster(trainer, done)
 
     def _compute(self, deployment: Deployment) -> None:
         if deployment.executor is self._on and self._are_there():

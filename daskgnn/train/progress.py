@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from daskgnn.errors import InputError
 from daskgnn.train.persist.recorder import Silent
+from daskgnn.values import in_short, is_repeated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,8 +200,8 @@ def chosen_progress(given: Any) -> Progress:
     missing = [name for name in _METHODS if not callable(getattr(given, name, None))]
     if missing:
         raise InputError(
-            f'progress={given!r} has no method {missing[0]!r}: give "auto" for a bar, '
-            "None for nothing, or an object with the methods of "
+            f'progress={in_short(given)} has no method {missing[0]!r}: give "auto" for '
+            "a bar, None for nothing, or an object with the methods of "
             "daskgnn.train.persist.recorder.Progress"
         )
     progress: Progress = given
@@ -246,6 +247,7 @@ def _measures(record: Record) -> list[tuple[str, float]]:
         if (name == "loss" or name.startswith(("train_", "val_", "test_")))
         and name != "val_loss"
         and isinstance(value, int | float)
+        and not is_repeated(name, record)
     ]
 
 

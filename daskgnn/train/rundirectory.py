@@ -15,6 +15,7 @@ from daskgnn.tasks.node import check_labelled
 from daskgnn.train.checks import require_features
 from daskgnn.train.options.option import taken
 from daskgnn.train.options.options import RUN
+from daskgnn.train.options.plainoptions import MODEL
 from daskgnn.train.persist.signals import Terminated
 from daskgnn.train.persist.storage import (
     CHECKPOINTS,
@@ -34,6 +35,24 @@ SETTINGS = "run.json"
 
 STORE = "graph.zarr"
 """The store in a run's directory, of a graph that was not stored before."""
+
+PYTHON = "python"
+"""The entry for what only a program has: plain values, and objects in words."""
+
+
+def settings_used(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's settings as they were used, to be shown.
+
+    Objects of the program that made it are named in their places, and what they stand
+    instead of, such as the widths of an included model, is left out.
+    """
+    own = settings.get(PYTHON) or {}
+    unused = {PYTHON}
+    if "model" in own:
+        unused |= {name for name, option in RUN.items() if option.group == MODEL}
+    if "optimizer" in own:
+        unused |= {"lr", "weight_decay"}
+    return {n: value for n, value in settings.items() if n not in unused} | own
 
 
 def check_run(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.paths import given_path
 from daskgnn.train.persist.storage import METRICS
-from daskgnn.train.rundirectory import SETTINGS
+from daskgnn.train.rundirectory import SETTINGS, settings_used
 
 if TYPE_CHECKING:
     import os
@@ -57,7 +57,10 @@ def _changed(path: Path) -> float:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    settings, summary = _json(path / SETTINGS), _json(path / "summary.json")
+    settings, summary = (
+        settings_used(_json(path / SETTINGS)),
+        _json(path / "summary.json"),
+    )
     records = _newest_records(path / METRICS)
     epoch, step = records.get("epoch", {}), records.get("step", {})
     metric = summary.get("val_metric", summary.get("val_accuracy"))

@@ -14,14 +14,11 @@ from daskgnn.train.modelsettings import describe_model
 from daskgnn.train.options.options import RUN, TRAINER, of_older_run
 from daskgnn.train.options.plainoptions import PlainOptions
 from daskgnn.train.options.samplers import text_of
-from daskgnn.train.rundirectory import SETTINGS, STORE, write_settings
+from daskgnn.train.rundirectory import PYTHON, SETTINGS, STORE, write_settings
 
 if TYPE_CHECKING:
     from daskgnn.train.persist.storage import Storage
     from daskgnn.train.trainer import Trainer
-
-PYTHON = "python"
-"""The entry for what only a program has: plain values, and objects in words."""
 
 PLAIN = ("deterministic", "scheduler_interval")
 """Options of trainers alone whose values JSON can hold."""

@@ -70,7 +70,7 @@ def summarize(trainer: TrainResults) -> dict[str, Any]:
             out[f"{split}_accuracy"] = found.get("accuracy")
         if metric != "accuracy":
             out[f"{split}_metric"] = found.get(metric)
-        out.update(further_scores(split, found, metric))
+        out.update(further_scores(split, found))
     return out
 
 
@@ -85,14 +85,9 @@ def environment() -> dict[str, str]:
     }
 
 
-def further_scores(split: str, scores: dict[str, Any], metric: str) -> dict[str, float]:
-    """Return what a task scores beyond accuracy, loss, counts and its metric.
-
-    The metric of a task without accuracy is among them, under its own name.
-    """
+def further_scores(split: str, scores: dict[str, Any]) -> dict[str, float]:
+    """Return what a task scores beyond accuracy, loss and counts, by its own name."""
     known = {"accuracy", "loss", "num_nodes", "num_targets"}
-    if "accuracy" in scores:
-        known.add(metric)
     return {f"{split}_{name}": v for name, v in scores.items() if name not in known}
 
 

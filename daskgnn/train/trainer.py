@@ -30,7 +30,7 @@ from daskgnn.train.persist.output import (
 from daskgnn.train.persist.recorder import Recorder
 from daskgnn.train.persist.signals import Signals
 from daskgnn.train.precision import chosen_precision
-from daskgnn.train.predictions import predictions
+from daskgnn.train.predictions import Predictions, predictions
 from daskgnn.train.presampling import ensure_presampled
 from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
@@ -364,7 +364,10 @@ class Trainer(TrainResults):
         if out is None:
             return found
         table = PredictionTable.of(self.graph, found.shape[1])
-        return write_predictions(found, out, table, chosen)
+        given = found, out, table, chosen
+        if not isinstance(found, Predictions):
+            return write_predictions(*given)
+        return found.written(lambda: write_predictions(*given))
 
     def _new_loop(self) -> TrainLoop:
         loop = loop_of(self.deployment)

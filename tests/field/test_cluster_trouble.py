@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from clusters import default_settings
-from distributed import Client
+from distributed import Client, LocalCluster, get_worker
+from distributed.core import Status
 from distributed.scheduler import NoWorkerError
 from training import AT_ONCE, dask_processes, small_sage, trainer
 
@@ -187,7 +188,10 @@ def long_defaults(monkeypatch):
 def of_default(name, *chosen):
     """Mark all cases but a few as trials of faults."""
     return [
-        pytest.param(*case, marks=[] if case in chosen else pytest.mark.chaos)
+        pytest.param(
+            *([case] if isinstance(case, str) else case),
+            marks=[] if case in chosen else pytest.mark.chaos,
+        )
         for case in name
     ]
 
@@ -345,6 +349,42 @@ def test_nobody_comes_back(small_path, tmp_path, entry, when, who):
         case = small_path, there.client, entry, when, trouble
         told = refused(*case, DaskGNNError, 2 * WAIT)
     assert ("scheduler" if who == 0 else "no worker") in told
+
+
+class Ending(daskgnn.nn.GraphSAGE):
+    """A model whose evaluation ends its worker, of this process, when it is told to."""
+
+    def layer(self, i, h, block):
+        if not self.training and Path(os.environ["OUT_OF_TEST"], "now").exists():
+            worker = get_worker()
+            worker.loop.add_callback(worker.close, executor_wait=False)
+            while worker.status != Status.closed:
+                time.sleep(0.01)
+        return super().layer(i, h, block)
+
+
+@pytest.mark.parametrize(
+    "entry", of_default(["predict", "predict to a file", "evaluate"], "predict")
+)
+@pytest.mark.usefixtures("long_defaults")
+@pytest.mark.filterwarnings("ignore:the scheduler's settings")
+def test_all_workers_end_while_it_is_computed(small_path, entry):
+    place = {"processes": False, "dashboard_address": ":0", "n_workers": 1}
+    with (
+        dask.config.set({ready.NO_WORKERS: f"{WAIT}s"}),
+        LocalCluster(**place) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+
+        def model(graph):
+            return Ending(graph.num_features, 8, graph.num_classes)
+
+        run = trainer(small_path, 2, client, model, eval_every=9, **OPTIONS)
+        run.fit(1)
+        Path(os.environ["OUT_OF_TEST"], "now").mkdir(parents=True)
+        with one_line(TrainingError, WAIT) as told:
+            ENTRIES[entry](run, None)
+    assert "no worker came" in str(told.value)
 
 
 @pytest.mark.chaos

@@ -106,6 +106,22 @@ def test_functions_that_fail(options, said):
     one_line(caught)
 
 
+def test_objects_where_functions_are_expected():
+    """One line, however long the object's own description is."""
+    made = torch.optim.Adam(linear().parameters(), lr=0.02)
+    cases = [
+        ("optimizer", made, r"optimizer=lambda .*optim\.Adam\(parameters, lr=0\.02\)"),
+        ("lr_scheduler", lr_scheduler.StepLR(made, 3), "lambda optimizer: .*StepLR"),
+        *((name, linear(), "<OfSeeds>") for name in ("batch_size", "metric", "client")),
+        *((name, linear(), "<OfSeeds>") for name in ("progress", "callbacks")),
+        ("loss", torch.ones(9, 9), "loss=<Tensor>, expected a function"),
+    ]
+    for name, given, said in cases:
+        with pytest.raises((InputError, ModelError), match=said) as caught:
+            run_of(linear(), **{name: given})
+        one_line(caught)
+
+
 class Stepping(torch.optim.SGD):
     """An optimizer whose first step is something else."""
 

@@ -113,24 +113,6 @@ def of_hard_seeds(outputs, labels):
     return (each * each.detach()).sum() / each.detach().sum()
 
 
-@pytest.mark.parametrize(
-    ("loss", "said"),
-    [
-        (nn.CrossEntropyLoss(reduction="none"), r"shape \(1,\).*reduction='mean'"),
-        (lambda h, y: h, r"shape \(1, 4\)"),
-        (lambda h, y: 1.0, "float"),
-        (lambda h, y: cross_entropy(y, h), "fails: NotImplementedError"),
-        (lambda h, y: cross_entropy(h, y, reduction="sum") + 1, "neither the sum nor"),
-        (of_hard_seeds, "weights seeds by more than their labels"),
-        ("cross_entropy", "expected a function"),
-    ],
-)
-def test_other_shapes_are_refused_in_one_line(loss, said):
-    with pytest.raises(InputError, match=said) as caught:
-        run_of(linear(), loss=loss)
-    assert "\n" not in str(caught.value)
-
-
 class MeanTask(Task):
     tables = ()
 
@@ -146,6 +128,39 @@ class MeanTask(Task):
 
     def score(self, total):
         return {"accuracy": float(total["n"])}
+
+
+def weighted_by_batch(outputs, labels):
+    counts = torch.bincount(labels, minlength=4).float()
+    return cross_entropy(outputs, labels, weight=1 / (counts + 1))
+
+
+def summed_by_batch(outputs, labels):
+    most = labels.bincount(minlength=4).float()[labels] / len(labels)
+    return (cross_entropy(outputs, labels, reduction="none") / (1 + most)).sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (nn.CrossEntropyLoss(reduction="none"), r"shape \(1,\).*reduction='mean'"),
+        (lambda h, y: h, r"shape \(1, 4\)"),
+        (lambda h, y: 1.0, "float"),
+        (lambda h, y: cross_entropy(y, h), "fails: NotImplementedError"),
+        (lambda h, y: cross_entropy(h, y, reduction="sum") + 1, "neither the sum nor"),
+        (of_hard_seeds, "weights seeds by more than their labels"),
+        (weighted_by_batch, "depends on which seeds are together"),
+        (summed_by_batch, "depends on which seeds are together"),
+        (nn.CrossEntropyLoss, r"is a class.*loss=torch\.nn\.CrossEntropyLoss\(\)"),
+        (MeanTask, r"is a class.*loss=MeanTask\(\)"),
+        (nn.MSELoss(), "loss=MSELoss"),  # without torch's warnings
+        ("cross_entropy", "expected a function"),
+    ],
+)
+def test_other_shapes_are_refused_in_one_line(loss, said):
+    with pytest.raises(InputError, match=said) as caught:
+        run_of(linear(), loss=loss)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_mean_of_an_own_task_is_refused():

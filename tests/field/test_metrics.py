@@ -1,6 +1,8 @@
 """The scores that are asked for, against scikit-learn on what is predicted."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,12 +75,24 @@ def test_two_classes_are_ranked_by_the_second():
 
 
 def test_metrics_on_the_command_line(tmp_path, monkeypatch):
+    """With commas or one by one; the first is named like the others."""
     monkeypatch.chdir(tmp_path)
-    words = ("--metric", "roc_auc,f1_macro", "--out=run", "--workers=0", "--epochs=1")
-    inside("train", "karate", *words)
-    (record,) = daskgnn.History.read("run").epochs
-    assert {"val_metric", "val_f1_macro"} <= record.keys()
-    assert "roc_auc" in inside("evaluate", "run", "--workers=0")
+    ways = [("--metric=roc_auc,f1_macro",), ("--metric=roc_auc", "--metric=f1_macro")]
+    for number, words in enumerate(ways):
+        out = f"run{number}"
+        told = inside(
+            "train", "karate", *words, f"--out={out}", "--workers=0", "--epochs=1"
+        )
+        assert "val_roc_auc" in told
+        assert "test roc_auc" in told
+        assert "metric " not in told
+        (record,) = daskgnn.History.read(out).epochs
+        assert record["val_metric"] == record["val_roc_auc"]
+        summary = json.loads(Path(out, "summary.json").read_text())
+        assert summary["test_metric"] == summary["test_roc_auc"]
+        assert {"val_f1_macro", "val_accuracy"} <= record.keys() & summary.keys()
+        scores = json.loads(inside("evaluate", out, *words))
+        assert {"roc_auc", "f1_macro"} <= scores.keys()
 
 
 def test_another_metric_is_another_run(tmp_path):

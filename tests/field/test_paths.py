@@ -155,14 +155,28 @@ def test_links_of_a_run_are_followed(home):
     assert (home / "told.json").stat().st_size
 
 
-@pytest.mark.parametrize("path", [None, b"", 3])
-def test_what_is_no_path_is_refused_in_a_line(path):
-    graph = daskgnn.load_dataset("karate").partition(4, "hash")
-    with pytest.raises(InputError, match=r"the path is .*: give text"):
-        graph.save(path)
-
-
 def test_a_store_that_is_not_there_is_told_in_the_shells_words(tmp_path):
     said = invoked("info", str(tmp_path / "nope.zarr")).stderr
     assert "write one with daskgnn partition GRAPH OUT" in said
     assert "graph.partition" not in said
+
+
+def test_links_to_nothing_and_what_is_no_path(home):
+    link = home / "link"
+    link.symlink_to(home / "elsewhere")
+    made = trainer()
+    made.fit(1)
+    for call in (
+        lambda: trainer(out="~/link"),
+        lambda: trainer(out=link / "deeper"),
+        lambda: made.write_profile(link),
+    ):
+        with pytest.raises(InputError, match=r"link is a link to .*elsewhere, which"):
+            call()
+    for call in (made.save, KARATE.partition(4).save, daskgnn.load_model):
+        for value in (None, b"", 5):
+            with pytest.raises(InputError, match="is no path: give one"):
+                call(value)
+    (home / "elsewhere").mkdir()
+    trainer(out="~/link").fit(1)
+    assert (home / "elsewhere" / "summary.json").exists()

@@ -202,7 +202,13 @@ def test_fewer_epochs_than_are_done_are_said(path):
 
 def test_patience_that_ends_a_run_is_said_and_can_grow(path, tmp_path):
     settings = {"graph": path, "out": str(tmp_path / "run"), "workers": 0}
-    settings |= {"epochs": 9, "lr": 0.0, "patience": 2, "num_parts": 2}
+    settings |= {
+        "epochs": 9,
+        "lr": 0.0,
+        "patience": 2,
+        "num_parts": 2,
+        "warmup_steps": 0,
+    }
     summary = train(settings)
     assert (summary["epochs"], summary["stopped_early"]) == (3, True)
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
@@ -281,3 +287,17 @@ def test_time_goes_on_where_a_run_is_resumed(path, tmp_path):
         assert second[name] > first[name] * 0.5
     assert second["wall_seconds"] > second["seconds"]
     assert np.isfinite(second["seeds_per_second"])
+
+
+def test_an_own_model_is_called_by_its_class(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made_in_python(path, "runs/own", own, epochs=1)
+    made_in_python(path, "runs/plain", epochs=1)
+    (own_row, plain_row) = sorted(inside("runs").splitlines()[-2:])
+    assert ("own" in own_row, " Own " in own_row, " sage " in own_row) == (1, 1, 0)
+    assert " sage " in plain_row
+    inside("report", "runs/own")
+    page = Path("runs/own/report.html").read_text()
+    assert "<th>model</th><td>Own</td>" in page
+    for unused in ("heads", "hidden_channels"):
+        assert f"<th>{unused}</th>" not in page

@@ -136,9 +136,18 @@ def test_safetensors_own_library_reads_and_writes_them(trainer, tmp_path):
 
 
 def test_a_saved_model_goes_into_pygs_own(data, trainer, tmp_path):
-    """The line of docs/models.md."""
-    model = daskgnn.load_model(trainer.save(tmp_path / "model.npz"))
+    """The line of docs/models.md, and what it says of GAT."""
     theirs = pyg.GraphSAGE(12, 16, num_layers=2, out_channels=4)
+    agree(data, trainer, theirs, tmp_path)
+    heads = {"heads": 2, "out_heads": 2}
+    gat = trained(data, lambda g: daskgnn.nn.GAT(12, 8, 4, **heads))
+    theirs = pyg.GAT(12, 16, num_layers=2, out_channels=4, heads=2, act="elu")
+    agree(data, gat, theirs, tmp_path)
+
+
+def agree(data, trainer, theirs, tmp_path):
+    """Compare a trained model with PyG's of the same parameters."""
+    model = daskgnn.load_model(trainer.save(tmp_path / "model.npz"))
     theirs.load_state_dict(model.state_dict())
     rows = np.repeat(np.arange(200), np.diff(data.indptr))
     edge_index = torch.tensor(np.stack([data.indices, rows]), dtype=torch.long)

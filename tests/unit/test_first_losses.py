@@ -22,7 +22,7 @@ def linear(graph):
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     graph = planted_graph(200)
-    graph = replace(graph, features=graph.features * np.float32(30))
+    graph = replace(graph, features=graph.features * np.float32(6))
     return stored(graph, tmp_path_factory.mktemp("graph") / "g.zarr")
 
 
@@ -38,7 +38,7 @@ def test_scaling_is_suggested_where_features_are_large(large):
     (told,) = warned(large, **DIVERGING)
     assert told.startswith("the loss rose from ")
     assert "rows of features have norms of about" in told
-    assert "normalize_features=True" in told
+    assert "scale columns before the graph is built" in told
     assert "\n" not in told
 
 

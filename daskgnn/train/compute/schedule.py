@@ -272,6 +272,13 @@ class Schedule:
 
 def _made(factory: SchedulerFactory, optimizer: torch.optim.Optimizer) -> Any:
     """Return a scheduler of an optimizer, or say in one line why there is none."""
+    if not callable(factory):
+        name = type(factory).__name__
+        raise ModelError(
+            f"lr_scheduler is a {name} of another optimizer, expected a function that "
+            "makes one: lr_scheduler=lambda optimizer: "
+            f"torch.optim.lr_scheduler.{name}(optimizer, ...)"
+        )
     try:
         scheduler = factory(optimizer)
     except Exception as error:

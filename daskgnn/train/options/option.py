@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_
 
 from daskgnn.errors import InputError
 from daskgnn.train.options.absent import instead_of
-from daskgnn.values import is_number, is_whole
+from daskgnn.values import in_short, is_number, is_whole
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ class Option:
         if self.optional and (value is None or (self.none and value == self.none)):
             return None
         if not _KINDS[self.kind][1](self, value):
-            raise InputError(f"{name}={value!r}, expected {self.expected}")
+            raise InputError(f"{name}={in_short(value)}, expected {self.expected}")
         if self.kind == "whole":
             value = int(value)
         return value if self.check is None else self.check(name, value)
@@ -160,9 +160,12 @@ _KINDS: dict[str, tuple[str, Callable[[Option, Any], bool]]] = {
 
 def one_or_more(name: str, value: Any) -> list[str]:
     """Return one name or several as a list of them."""
-    names = [value] if isinstance(value, str) else list(value)
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    names = list(value) if several else [value]
     if not names or not all(isinstance(word, str) and word for word in names):
-        raise InputError(f"{name}={value!r}, expected a name or a list of names")
+        raise InputError(
+            f"{name}={in_short(value)}, expected a name or a list of names"
+        )
     return names
 
 
@@ -174,7 +177,8 @@ def fewest_and_most(name: str, value: Any) -> tuple[int, int]:
         least, most = 0, 0
     if not 1 <= least <= most:
         raise InputError(
-            f"{name}={value!r}, expected the fewest and the most workers, as in (1, 4)"
+            f"{name}={in_short(value)}, expected the fewest and the most workers, as "
+            "in (1, 4)"
         )
     return least, most
 
@@ -196,7 +200,8 @@ def cache_bytes(name: str, value: Any) -> Any:
         size = -1
     if size < 0:
         raise InputError(
-            f"{name}={value!r}, expected bytes, as in {name}='64 MB', or 0 for no cache"
+            f"{name}={in_short(value)}, expected bytes, as in {name}='64 MB', or 0 for "
+            "no cache"
         )
     return value
 

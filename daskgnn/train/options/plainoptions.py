@@ -136,7 +136,10 @@ class PlainOptions(TypedDict, total=False):
     eval_every: Annotated[int, Option(1, least=1)]
     """Epochs between evaluations of the validation split."""
     patience: Annotated[int | None, Option(least=1)]
-    """Stop after this many evaluations without a better validation score."""
+    """Stop after this many evaluations without a better validation score.
+
+    Evaluations within `warmup_steps` do not count.
+    """
     seed: Annotated[int, Option(0, run_least=0, fact=True)]
     """Seed of shuffling, neighbour sampling and dropout.
 

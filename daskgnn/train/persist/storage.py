@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from daskgnn.errors import InputError
-from daskgnn.paths import absolute_path, check_no_password, target_path, url_of
+from daskgnn.paths import (
+    absolute_path,
+    check_no_password,
+    refuse_dangling,
+    target_path,
+    url_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +46,7 @@ class Storage:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(absolute_path(directory))
+        refuse_dangling(str(self.directory))
         self.place = str(self.directory)
 
     def names(self, folder: str = "") -> list[str]:

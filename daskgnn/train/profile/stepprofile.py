@@ -328,9 +328,10 @@ class StepProfile:
             Both files.
         """
         directory = Path(absolute_path(directory))
+        storage = Storage(directory)
         directory.mkdir(parents=True, exist_ok=True)
         figures = directory / "profile.json"
-        Storage(directory).write_json(figures.name, self.to_dict())
+        storage.write_json(figures.name, self.to_dict())
         return figures, self.plot(directory / "profile.png")
 
 
