@@ -126,7 +126,7 @@ class RunOptions(PlainOptions, total=False):
     the rest."""
     features: Annotated[Literal["auto", "memory", "disk"], Option("auto")]
     """Keep feature rows in the workers' memory, or read them when they are needed; auto
-    means disk for dense features of a database, otherwise memory."""
+    means disk for a graph in a database, otherwise memory."""
     model: Annotated[
         Literal["sage", "gcn", "gat"], Option("sage", group=MODEL, fact="model")
     ]
@@ -162,7 +162,8 @@ class RunOptions(PlainOptions, total=False):
     start_from: Annotated[
         str | None, Option(group=TRAINING, kind="path", metavar="RUN", flag="--from")
     ]
-    """Start from the best parameters of the run in this directory (fine-tuning).
+    """Start from the best parameters of the run in this directory (fine-tuning); on the
+    command line it is --from.
 
     What is not given is as in that run, its graph included.
     """

@@ -239,7 +239,7 @@ class PlainOptions(TypedDict, total=False):
     Results are identical. "auto" uses "window" while steps take less than 2 s.
     """
     window: Annotated[int | None, Option(least=1, metavar="STEPS", shown="64")]
-    """Largest number of steps that are prepared together.
+    """Largest number of steps that are prepared together; fewer where steps are long.
 
     None takes ``gnn.window`` from Dask's configuration (64).
     """
@@ -258,7 +258,7 @@ class PlainOptions(TypedDict, total=False):
             fact=True,
         ),
     ]
-    """Worker of each layer, numbered from 0: divides the model instead of the graph.
+    """Worker of each layer, numbered from 0: divides the model's layers, too.
 
     In Python also by name, as in {"layer.0": 0, "layer.1": 1}. The parts' minibatches
     go through the layers one after the other, so there should be more parts than
