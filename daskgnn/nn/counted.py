@@ -38,18 +38,7 @@ class Draws:
 
 
 class CountedDropout(torch.nn.Module):
-    """Base of modules whose draws depend on a probability and their own number.
-
-    Parameters
-    ----------
-    p : float, default 0.5
-        Probability of dropping a channel, 0 to 1.
-
-    Raises
-    ------
-    ModelError
-        If `p` is not in 0..1.
-    """
+    """Base of modules that draw by a probability and their own number."""
 
     number: int
     """Number of this module in its model: those with other numbers draw differently."""

@@ -130,12 +130,7 @@ def from_edge_index(
     rounded: dict[str, int] = {}
     matrix = None if features is None else convert.feature_matrix(features, rounded)
     classes = None if labels is None else convert.label_classes(labels)
-    if num_nodes is None:
-        numbers = None if classes is None else classes.labels
-        num_nodes = known_num_nodes(matrix, numbers, given)
-    else:
-        num_nodes = check_num_nodes(num_nodes)
-    num_nodes = check_ids(edges, num_nodes)
+    num_nodes = _count_nodes(num_nodes, edges, matrix, classes, given)
     values = _edge_values(edge_weight, edge_attr, edges.shape[1], rounded)
     rows = to_rows(
         edges,
@@ -164,6 +159,16 @@ def from_edge_index(
         node_ids=ids,
         class_names=names,
     )
+
+
+def _count_nodes(
+    num_nodes: int | None, edges: np.ndarray, matrix: Any, classes: Any, splits: Any
+) -> int:
+    """Return the number of nodes: as given, of arrays [N], or by the largest id."""
+    if num_nodes is not None:
+        return check_ids(edges, check_num_nodes(num_nodes))
+    labels = None if classes is None else classes.labels
+    return check_ids(edges, known_num_nodes(matrix, labels, splits))
 
 
 def _edge_values(
