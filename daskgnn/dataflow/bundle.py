@@ -53,32 +53,31 @@ def bundled(
     # Of each task, the round and the place of its bundle.
     homes = {key: (n, holder[key[-1]]) for key, n in _rounds(tasks, holder).items()}
     graph: dict[Any, Any] = {}
+    ends = set(wanted).difference(*(task.dependencies for task in tasks.values()))
     needed = _needed_elsewhere(tasks, wanted, homes)
     groups: dict[tuple[int, int], dict[Any, Any]] = {}
     for key, task in tasks.items():
         groups.setdefault(homes[key], {})[key] = task
     for (number, here), group in sorted(groups.items(), key=lambda item: item[0]):
-        sources: dict[tuple[int, int], None] = {}
-        outside: dict[Any, None] = {}
-        for task in group.values():
-            for other in task.dependencies:
-                if other not in tasks:
-                    outside[other] = None
-                elif other not in group:
-                    sources[homes[other]] = None
+        before = dict.fromkeys(k for task in group.values() for k in task.dependencies)
+        outside = [key for key in before if key not in tasks]
+        inside = group.keys() | set(outside)
+        sources = dict.fromkeys(homes[key] for key in before if key not in inside)
         given = []
         for source in sources:
             some = [k for k in groups[source] if here in needed.get(k, ())]
             given.append(_source(graph, name, source, here, some))
-        # As bytes, so that the scheduler does not unpickle them.
-        payload = pickle.dumps(group, pickle.HIGHEST_PROTOCOL)
         kept = tuple(key for key in group if needed.get(key))
         known = tuple(outside), List(*map(TaskRef, outside)), List(*given)
-        key = ("bundle", *name, number, here)
-        add_task(graph, key, run_bundle, payload, kept, *known)
+        if len(kept) == 1 and kept[0] in ends:
+            add_task(graph, kept[0], run_all, _packed(group), kept[0], *known)
+        else:
+            key = ("bundle", *name, number, here)
+            add_task(graph, key, run_bundle, _packed(group), kept, *known)
     for key in wanted:
-        bundle = TaskRef(("bundle", *name, *homes[key]))
-        add_task(graph, key, take_one, bundle, key)
+        if key not in graph:
+            bundle = TaskRef(("bundle", *name, *homes[key]))
+            add_task(graph, key, take_one, bundle, key)
     return graph
 
 
@@ -94,15 +93,26 @@ def in_one_task(tasks: dict[Any, Any], key: Any) -> dict[Any, Any]:
     """
     needed = {other: None for task in tasks.values() for other in task.dependencies}
     outside = tuple(other for other in needed if other not in tasks)
-    payload = pickle.dumps(tasks, pickle.HIGHEST_PROTOCOL)
     graph: dict[Any, Any] = {}
-    add_task(graph, key, run_all, payload, key, outside, List(*map(TaskRef, outside)))
+    known = outside, List(*map(TaskRef, outside)), List()
+    add_task(graph, key, run_all, _packed(tasks), key, *known)
     return graph
 
 
-def run_all(tasks: bytes, key: Any, outside: tuple[Any, ...], values: list[Any]) -> Any:
+def _packed(tasks: dict[Any, Any]) -> bytes:
+    """Return tasks as bytes, so that the scheduler does not unpickle them."""
+    return pickle.dumps(tasks, pickle.HIGHEST_PROTOCOL)
+
+
+def run_all(
+    tasks: bytes,
+    key: Any,
+    outside: tuple[Any, ...],
+    values: list[Any],
+    bundles: list[Bundle],
+) -> Any:
     """Run tasks one after another; return the result of one."""
-    (result,) = run_bundle(tasks, (key,), outside, values, []).values
+    (result,) = run_bundle(tasks, (key,), outside, values, bundles).values
     return result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -200,9 +199,8 @@ def _rooms(
     sizes = [graph.sizes[-2 if op else -1] for graph in graphs]
     columns = 2 * width if op else width
     dtype = np.uint16 if inputs.half and paired else np.float32
-    everything = np.empty((sum(sizes), columns), dtype)
-    for size, end in zip(sizes, accumulate(sizes), strict=True):
-        room = everything[end - size : end]
+    for size in sizes:
+        room = np.empty((-(-size // 1024) * 1024, columns), dtype)[:size]
         if paired:
             yield room[:, width:], room[:, :width]
         elif op:

@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from dask.task_spec import Task, TaskRef
+from dask.task_spec import TaskRef
 
 from daskgnn.dataflow.executor import PartsLost
 from daskgnn.dataflow.steps.chain import chain_window
 from daskgnn.dataflow.steps.method import WindowSteps
+from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.dataflow.timing import report_of, transfers
 from daskgnn.kernels.record import array_bytes
 from daskgnn.train.compute.methods import method_of
@@ -21,7 +22,7 @@ from daskgnn.train.profile.stepprofile import StepProfile
 from daskgnn.train.profile.windowprofile import CROSSED, WindowProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from daskgnn.cluster.placement import Event
     from daskgnn.dataflow.steps.method import StepMethod
@@ -193,7 +194,6 @@ class TrainLoop:
     ) -> WindowResult:
         began = time.time()
         self.recoveries.in_flight = ahead.window.size
-        keys = self._ask_for_reports(ahead)
         window = ahead.window
         name = (ahead.run, window.number)
         steps = WindowSteps(
@@ -203,22 +203,27 @@ class TrainLoop:
             self.programs,
             ahead.batches,
             options,
+            report_of,
         )
         outcomes = self.executor.run_in_order(steps) if self._goes_in_order() else []
         batches = ahead.batches
-        num_tasks = ahead.num_tasks + len(keys)
+        num_tasks = ahead.num_tasks
         members: tuple[MemberReport, ...] = ()
         if outcomes:
             after, members = outcomes[0].state, outcomes[0].reports
             num_tasks += len(members)
-        else:
+        told = {p: report for m in members for p, report in m.prepared.items()}
+        keys = self._ask_for_reports(ahead, told)
+        if not outcomes:
             after, count = self._run_tasks(ahead, steps)
             num_tasks += count
         form = "window" if outcomes and self.executor.num_workers() else self.form
         self.recoveries.in_flight = 0
         self._note_seconds(time.time() - began, window.size, after, members)
-        reports = self.executor.result(keys)
-        self.executor.release([*keys, *batches])
+        if keys:
+            told |= zip(keys, self.executor.result(list(keys.values())), strict=True)
+        self.executor.release([*keys.values(), *batches])
+        reports = [told[part] for part in range(len(batches))]
         window_profile = WindowProfile(
             window.size,
             form,
@@ -238,14 +243,25 @@ class TrainLoop:
         limit = self.lookahead.planner.limit(window)
         return replace(self.method, staleness=limit)
 
-    def _ask_for_reports(self, ahead: PreparedAhead) -> list[Any]:
-        """Have the reports of a window's preparation made; return their keys."""
-        tasks = {}
+    def _ask_for_reports(
+        self, ahead: PreparedAhead, told: Mapping[int, Any]
+    ) -> dict[int, Any]:
+        """Have the reports of a window's preparation made that no member has told.
+
+        Returns
+        -------
+        dict
+            By part, the key of its report.
+        """
+        tasks: dict[Any, Any] = {}
+        keys = {}
         for part, batch in enumerate(ahead.batches):
-            key = ("report", ahead.run, ahead.window.number, part)
-            tasks[key] = Task(key, report_of, TaskRef(batch))
-        self.executor.submit(tasks, list(tasks), priority=CHAIN_PRIORITY)
-        return list(tasks)
+            if part not in told:
+                keys[part] = ("report", ahead.run, ahead.window.number, part)
+                add_task(tasks, keys[part], report_of, TaskRef(batch))
+        if tasks:
+            self.executor.submit(tasks, list(tasks), priority=CHAIN_PRIORITY)
+        return keys
 
     def take_events(self) -> list[Event]:
         """Return what has happened to workers since this was called last."""

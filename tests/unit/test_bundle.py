@@ -59,19 +59,20 @@ def test_all_tasks_in_one_give_the_same(tasks, data):
     assert run(graph, [key]) == run(tasks, [key])
 
 
-def test_one_place_takes_one_bundle():
+def test_one_place_takes_one_task():
     tasks = {
         ("a", 0): Task(("a", 0), operator.add, 1, 2),
         ("b", 1): Task(("b", 1), operator.add, TaskRef(("a", 0)), 10),
     }
     graph = bundled(tasks, [("b", 1)], ["x", "x"], ("run", 3))
-    assert list(graph) == [("bundle", "run", 3, 0, 0), ("b", 1)]
+    assert list(graph) == [("b", 1)]
 
 
 def test_tasks_grow_with_places_not_with_parts():
     places = ["x", "y"]
     few, many = (len(exchange(n, places)) for n in (2, 16))
-    assert many - few == 16 - 2  # the results' own keys
+    # A bundle with one result is that result's own task.
+    assert many - few == 16
 
 
 def exchange(num_parts, places):

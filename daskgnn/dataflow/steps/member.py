@@ -58,7 +58,10 @@ def run_in_order(steps: WindowSteps, exchange: Exchange) -> Outcome:
     rest = (ended - began - counted[0], time.thread_time() - cpu - counted[1])
     clock.add("other", *(max(seconds, 0.0) for seconds in rest))
     work = Work(clock.take(), began, ended)
-    return Outcome(after, exchange.all_reports(work, tuple(runner.part_seconds)))
+    reports = map(steps.report_of, steps.batches)
+    prepared = dict(zip(exchange.parts, reports, strict=True))
+    told = work, tuple(runner.part_seconds), prepared
+    return Outcome(after, exchange.all_reports(*told))
 
 
 def alone(num_parts: int) -> Exchange:

@@ -123,6 +123,10 @@ class StepMethod:
         return self.checksum_every > 0 and done % self.checksum_every == 0
 
 
+def nothing(_: Any) -> None:
+    """Tell nothing of a prepared window."""
+
+
 @dataclass(frozen=True)
 class WindowSteps:
     """A window's steps: how they are taken, from what state, on what."""
@@ -138,6 +142,8 @@ class WindowSteps:
     """Keys, by part, of the prepared window."""
     options: Sequence[Any]
     """What the driver says of each step's update (learning rates)."""
+    report_of: Callable[[Any], Any] = nothing
+    """(a part's prepared window) -> what the driver is told of it."""
 
 
 def run_steps(method: StepMethod, runner: Any, options: Sequence[Any]) -> Any:

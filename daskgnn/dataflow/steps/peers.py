@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from distributed.protocol.serialize import to_serialize
@@ -68,6 +68,8 @@ class MemberReport:
     messages: int
     part_seconds: tuple[float, ...] = ()
     """Of the gradients of each of its parts, in all steps."""
+    prepared: Mapping[int, Any] = field(default_factory=dict)
+    """What the driver is told of the preparation of its parts."""
 
 
 class Exchange:
@@ -188,11 +190,11 @@ class Exchange:
         check_copies({self.address: digest, **digests}, done)
 
     def all_reports(
-        self, work: Work, part_seconds: tuple[float, ...]
+        self, work: Work, part_seconds: tuple[float, ...], prepared: Mapping[int, Any]
     ) -> tuple[MemberReport, ...]:
         """Exchange the members' reports; return those that came in time."""
         sent = tuple(self._meetings), self._sent_bytes, self._messages
-        mine = MemberReport(self.address, work, *sent, part_seconds)
+        mine = MemberReport(self.address, work, *sent, part_seconds, prepared)
         try:
             others = self.all_gather(GOODBYE, mine, _GOODBYE_SECONDS)
         except PeerLost:
