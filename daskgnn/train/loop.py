@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CHAIN_PRIORITY = 100
 """Steps run before anything that prepares later ones."""
 
-WINDOW_SECONDS = 0.6
+WINDOW_SECONDS = 0.3
 """Short steps make longer windows: what one costs in any case is paid less often.
 Long steps make shorter ones: they take less memory, and find more of it in caches."""
 
