@@ -66,8 +66,9 @@ def store_of(args: argparse.Namespace, tree: str) -> str:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-c", MAKE, str(file), str(CLUSTERS), str(path)]
+        # `python -c` looks for modules in its folder first.
         environment = {**os.environ, "PYTHONPATH": tree}
-        subprocess.run(words, check=True, env=environment)
+        subprocess.run(words, check=True, env=environment, cwd=tree)
     return str(path)
 
 
