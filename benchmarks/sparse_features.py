@@ -111,6 +111,10 @@ def sides_of(args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
 
 def main() -> None:
     args = parse()
+    file = Path(args.data_dir, args.graph).expanduser()
+    if not file.exists():
+        print(f"not measured: there is no {file}: give --data-dir")
+        return
     sides = sides_of(args)
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for repeat in range(args.repeats):
