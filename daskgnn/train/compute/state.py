@@ -141,7 +141,7 @@ class TrainState:
         return replace(self, reports=(), late=())
 
     def continues(self, other: TrainState) -> bool:
-        """Return whether this is another state, but for its reports: the same arrays."""
+        """Return whether this is another state but for its reports: the same arrays."""
         mine, theirs = vars(self.cleared()), vars(other.cleared())
         return all(value is theirs[name] for name, value in mine.items())
 
