@@ -127,6 +127,9 @@ bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, parti
 	$(BIN)/python benchmarks/simulated_cluster.py --json $(BENCH_OUT)/simulated-cluster.json
 	$(BIN)/python benchmarks/topologies.py --json $(BENCH_OUT)/topologies.json
 	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
+	$(BIN)/python benchmarks/small_graph.py --json $(BENCH_OUT)/small-graph.json
+	$(BIN)/python benchmarks/sparse_features.py --sides sparse,dgl --repeats 2 --warm-up 5 --steps 33 \
+		--json $(BENCH_OUT)/sparse-features.json
 	$(BIN)/python benchmarks/partitioners.py --sizes 10000,100000,1000000 \
 		--json $(BENCH_OUT)/partitioners.json
 

@@ -78,6 +78,8 @@ def run_side(
                 "BENCH_SETTINGS": json.dumps(settings),
                 "BENCH_RESULT": str(result),
             },
+            # A process that another forks finds modules here before anywhere else.
+            cwd=tree,
             stdout=sys.stderr,
             start_new_session=True,
         )

@@ -66,8 +66,9 @@ def store_of(args: argparse.Namespace, tree: str) -> str:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-c", MAKE, str(file), str(CLUSTERS), str(path)]
+        # `python -c` looks for modules in its folder first.
         environment = {**os.environ, "PYTHONPATH": tree}
-        subprocess.run(words, check=True, env=environment)
+        subprocess.run(words, check=True, env=environment, cwd=tree)
     return str(path)
 
 
@@ -110,6 +111,10 @@ def sides_of(args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
 
 def main() -> None:
     args = parse()
+    file = Path(args.data_dir, args.graph).expanduser()
+    if not file.exists():
+        print(f"not measured: there is no {file}: give --data-dir")
+        return
     sides = sides_of(args)
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for repeat in range(args.repeats):

@@ -24,7 +24,7 @@ from daskgnn.dataflow.executor import (
     ResultsLost,
     last_entry,
 )
-from daskgnn.dataflow.steps.gang import AHEAD, install, run_member
+from daskgnn.dataflow.steps.gang import AHEAD, LeftState, install, run_member
 from daskgnn.dataflow.steps.peers import Gang
 from daskgnn.dataflow.steps.tasks import add_task
 from daskgnn.errors import InputError
@@ -67,6 +67,8 @@ class ClusterExecutor(Executor):
         self._kept: dict[Any, Any] = {}
         self._events: list[Event] = []
         """What has happened to workers that nobody was told yet."""
+        self._last: tuple[Gang | None, Any] = None, None
+        """The last gang, and the state that it has left on each of its members."""
         self._persisted = PersistedResults(client, self._kept)
         install(client)
         self.placement = PartPlacement(client, self._persisted, num_parts, standby)
@@ -268,7 +270,20 @@ class ClusterExecutor(Executor):
             Of the members whose results are here; none if the gang did not form or
             lost a member, and the window is to be run in another way.
         """
-        gang = self._new_gang()
+        gang, (last, after) = self._new_gang(), self._last
+        given = steps
+        if last and last.members == gang.members and steps.state.continues(after):
+            given = replace(steps, state=LeftState(last.attempt))
+        outcomes = self._run_gang(gang, given)
+        if given is not steps and not outcomes and not self.placement.lost_one():
+            # Somebody may lack the state.
+            gang = self._new_gang()
+            outcomes = self._run_gang(gang, steps)
+        self._last = (gang, outcomes[0].state) if outcomes else (None, None)
+        return outcomes
+
+    def _run_gang(self, gang: Gang, steps: WindowSteps) -> list[Outcome]:
+        """Run a window by a gang: see `run_in_order`."""
         name = ("window", *steps.name, gang.attempt)
         keys = [(*name, i) for i in range(len(gang.members))]
         alike = replace(steps, programs=(), batches=())

@@ -35,6 +35,8 @@ BLOCK_BYTES = 1 << 20
 """Of the weights that a pass reads: half of a common L2 cache."""
 NARROWEST, WIDEST = 64, 256
 """Channels of a block, unless there are fewer."""
+TILE = 16
+"""Rows and columns that are transposed together: a cache line of float32."""
 
 
 LONGEST, SHORTEST = LONG[0] * LONG[1], SHORT[0] * SHORT[1]
@@ -48,25 +50,30 @@ def block_width(columns: int, channels: int, itemsize: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def transpose_in(weight: Array, first: int, out: Array) -> None:
-    """Write rows `first` to ``first + w - 1`` of `weight` [H, F] to `out` [F, w]."""
-    columns, width = out.shape
-    for start in range(0, columns, 16):
-        stop = min(start + 16, columns)
-        for h in range(width):
-            for c in range(start, stop):
-                out[c, h] = weight[first + h, c]
+def transpose(x: Array, out: Array) -> None:
+    """Write the transpose of `x` [a, b] to `out` [b, a].
 
-
-@njit(cache=True, nogil=True)
-def transpose_out(block: Array, first: int, out: Array) -> None:
-    """Write `block` [F, w] to rows `first` to ``first + w - 1`` of `out` [H, F]."""
-    columns, width = block.shape
-    for start in range(0, columns, 16):
-        stop = min(start + 16, columns)
-        for h in range(width):
-            for c in range(start, stop):
-                out[first + h, c] = block[c, h]
+    A tile goes through a small buffer: its rows are read, and written, in whole cache
+    lines.
+    """
+    rows, columns = x.shape
+    tile = np.empty((TILE, TILE), x.dtype)
+    for j in range(0, columns, TILE):
+        width = min(TILE, columns - j)
+        for i in range(0, rows, TILE):
+            height = min(TILE, rows - i)
+            if height < TILE or width < TILE:
+                for c in range(width):
+                    for r in range(height):
+                        out[j + c, i + r] = x[i + r, j + c]
+                continue
+            # With bounds that the compiler knows.
+            for r in range(TILE):
+                for c in range(TILE):
+                    tile[c, r] = x[i + r, j + c]
+            for c in range(TILE):
+                for r in range(TILE):
+                    out[j + c, i + r] = tile[c, r]
 
 
 @njit(cache=True, nogil=True)

@@ -46,7 +46,7 @@ class Entries(NamedTuple):
     def times(self, weight: Array, block: slice, out: Array, add: bool = False) -> None:
         """Write (or add) to `out` [n, w] the products with a block of [H, F]."""
         columns = np.empty((weight.shape[1], block.stop - block.start), weight.dtype)
-        sparse.transpose_in(weight, block.start, columns)
+        sparse.transpose(weight[block], columns)
         sparse.multiply(self.table, self.rows, frozen(columns), add, out)
 
     def by_column(self, first: int = 0) -> tuple[Entries, Entries]:
@@ -63,7 +63,7 @@ class Entries(NamedTuple):
         """Write to a block of `out` [H, F] the gradient by weights, of `by_column`."""
         columns = np.empty((out.shape[1], grad.shape[1]), out.dtype)
         sparse.multiply(self.table, self.rows, frozen(grad), False, columns)
-        sparse.transpose_out(frozen(columns), block.start, out)
+        sparse.transpose(columns, out[block])
 
 
 def blocks(weight: Array) -> list[slice]:

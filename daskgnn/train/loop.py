@@ -76,7 +76,8 @@ class TrainLoop:
     """Trains windows in order, preparing the next ones meanwhile.
 
     The state comes back to the driver after every window, and goes out again as a
-    literal of the next one: nothing a worker holds is needed to go on.
+    literal of the next one where a worker lacks it: nothing that a worker holds is
+    needed to go on.
     """
 
     form: ClassVar[str] = "tasks"

@@ -12,7 +12,7 @@ from training import mostly_slow, scaled_sage, trainer
 
 from daskgnn import nn
 from daskgnn.dataflow.cluster import ClusterExecutor
-from daskgnn.dataflow.steps.gang import PLUGIN
+from daskgnn.dataflow.steps.gang import PLUGIN, LeftState
 from daskgnn.dataflow.steps.sums import SLICED_BYTES
 from daskgnn.errors import TrainingError
 from daskgnn.train import loop
@@ -182,6 +182,34 @@ def test_short_steps_run_as_windows_by_themselves(path, alone, workers):
     run = fitted(path, SHAPES[count][0], client)
     assert form(run) == "window"
     assert facts(run) == facts(alone(SHAPES[count][0]))
+
+
+def forget_state(dask_worker):
+    """Make a worker lack the state that the last window has left on it."""
+    dask_worker.plugins[PLUGIN].left = "", None
+
+
+@pytest.mark.parametrize("workers", [2], indirect=True)
+def test_a_state_is_sent_to_workers_that_lack_it_alone(
+    path, alone, workers, monkeypatch
+):
+    _, client = workers
+    some = min(client.scheduler_info(n_workers=-1)["workers"])
+    sent, run_gang = [], ClusterExecutor._run_gang
+
+    def noted(self, gang, steps):
+        if len(sent) == 2:
+            client.run(forget_state, workers=[some])
+        sent.append(not isinstance(steps.state, LeftState))
+        return run_gang(self, gang, steps)
+
+    monkeypatch.setattr(ClusterExecutor, "_run_gang", noted)
+    run = fitted(path, 3, client, "window")
+    assert facts(run) == facts(alone(3))
+    assert form(run) == "window"
+    # The first window's; the third one's, when it was found missing.
+    assert sent[:4] == [True, False, False, True]
+    assert not any(sent[4:])
 
 
 @pytest.fixture

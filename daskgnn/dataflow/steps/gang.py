@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
@@ -47,6 +47,14 @@ AHEAD_NICENESS = 10
 INTERVAL = 0.001
 """Seconds from one message on a stream to the next. Dask waits 2 to 10 ms for more
 messages, which a short window would spend several times."""
+
+
+@dataclass(frozen=True)
+class LeftState:
+    """Stands for the state that a gang has left on each of its members."""
+
+    attempt: str
+    """Of the gang: see `Gang`."""
 
 
 class Mailbox:
@@ -121,6 +129,9 @@ class GangWorkerPlugin(WorkerPlugin):
         self.links: dict[str, _Link] = {}
         self.kept: dict[str, Any] = {}
         """What tasks keep from one to the next, by run: see `kept_here`."""
+        self.left: tuple[str, Any] = "", None
+        """The last gang whose steps ended here, and the state after them: what goes
+        from window to window need not be sent again."""
         worker.handlers["gnn_listen"] = self.listen
         worker.stream_handlers["gnn_lost"] = self.lost
         worker.executors[AHEAD] = ThreadPoolExecutor(
@@ -248,11 +259,24 @@ def run_member(
     Returns
     -------
     Outcome or None
-        None if the gang did not form or lost a member.
+        None if the gang did not form or lost a member, or a member lacks the state that
+        another gang was to leave.
     """
-    mine = replace(steps, programs=programs, batches=batches)
-    outcome = run_among_peers(gang, me, lambda exchange: run_in_order(mine, exchange))
+    plugin: Any = get_worker().plugins.get(PLUGIN)
+
+    def run(exchange: Exchange) -> Outcome:
+        state = steps.state
+        if isinstance(state, LeftState):
+            attempt, after = plugin.left
+            if attempt != state.attempt:
+                raise PeerLost(exchange.address)
+            state = after.cleared()
+        mine = replace(steps, state=state, programs=programs, batches=batches)
+        return run_in_order(mine, exchange)
+
+    outcome = run_among_peers(gang, me, run)
     if outcome is not None:
+        plugin.left = gang.attempt, outcome.state
         _count(outcome, len(batches) * len(steps.options))
     return outcome
 

@@ -140,6 +140,11 @@ class TrainState:
         """Return the state without the window's reports."""
         return replace(self, reports=(), late=())
 
+    def continues(self, other: TrainState) -> bool:
+        """Return whether this is another state but for its reports: the same arrays."""
+        mine, theirs = vars(self.cleared()), vars(other.cleared())
+        return all(value is theirs[name] for name, value in mine.items())
+
     def carried(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps beside parameters and optimizer."""
         arrays = {name: getattr(self, name) for name in _CARRIED}
