@@ -115,23 +115,8 @@ bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit
 bench-scale: $(VENV)/.test  ## Generate, prepare, train a graph larger than its workers' memory: NODES, ENTRIES
 	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)
 
-bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, partitioners, Cora (hours)
-	@mkdir -p $(BENCH_OUT)
-	$(BIN)/python benchmarks/training.py --shape products \
-		--sides daskgnn,daskgnn-bf16,daskgnn-half,dgl,dgl-bf16,pyg \
-		--json $(BENCH_OUT)/training-products.json
-	$(BIN)/python benchmarks/sampler.py --shape products --json $(BENCH_OUT)/sampler-products.json
-	$(BIN)/python benchmarks/scaling.py --json $(BENCH_OUT)/scaling.json
-	$(BIN)/python benchmarks/halo_cache.py --shape products --json $(BENCH_OUT)/halo-cache.json
-	$(BIN)/python benchmarks/remote_bytes.py --shape products --json $(BENCH_OUT)/remote-bytes.json
-	$(BIN)/python benchmarks/simulated_cluster.py --json $(BENCH_OUT)/simulated-cluster.json
-	$(BIN)/python benchmarks/topologies.py --json $(BENCH_OUT)/topologies.json
-	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
-	$(BIN)/python benchmarks/small_graph.py --json $(BENCH_OUT)/small-graph.json
-	$(BIN)/python benchmarks/sparse_features.py --sides sparse,dgl --repeats 2 --warm-up 5 --steps 33 \
-		--json $(BENCH_OUT)/sparse-features.json
-	$(BIN)/python benchmarks/partitioners.py --sizes 10000,100000,1000000 \
-		--json $(BENCH_OUT)/partitioners.json
+bench-full: $(VENV)/.test  ## Measure all of it and write docs/measurements/machines/ (an hour)
+	$(BIN)/python benchmarks/full.py --json $(BENCH_OUT)
 
 screenshot: $(VENV)/.test  ## Take docs/images/live-page.png from a run (needs Chromium)
 	$(BIN)/python benchmarks/screenshot.py
