@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,6 +35,7 @@ def seconds_until_shown(trials: int) -> list[float]:
             open_page(browser, page_link(client))
             wait_for(browser, f"{steps}.length > 20")
             for trial in range(trials):
+                time.sleep(trial % 10 / 10)  # the page is updated once a second
                 found.append(kill_worker(browser, client))
                 wait_for(browser, f"{recovered} > {trial}", 120)
                 client.wait_for_workers(2, 60)

@@ -24,7 +24,7 @@ def why_no_browser():
 
 
 @contextmanager
-def chromium(width=1500, height=1130):
+def chromium(width=1500, height=1050):
     """Yield a browser; it ends with the block."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
