@@ -75,7 +75,11 @@ SHAPES = {
     ),
     "gradients, 4 workers": Shape(
         workers=4,
-        ways={"nothing": {}, "ring": {"gradients": "ring"}},
+        ways={
+            "nothing": {},
+            "ring": {"gradients": "ring"},
+            "topk:0.01": {"compress": "topk:0.01"},
+        },
         **GRADIENTS,
     ),
 }
@@ -206,8 +210,8 @@ def main() -> None:
                     for told in driven(hosts, name, store, address):
                         key = told["crosses"], told["helps"]
                         row = rows.setdefault(key, dict(zip(KEYS, key, strict=True)))
-                        row["MB"] = round(told["MB"], 2)
                         row[f"{rate} Mbit/s, ms"] = round(told["ms"])
+                        row[f"{rate} Mbit/s, MB"] = round(told["MB"], 2)
     show("a step over a network", list(rows.values()), given.json, markdown=True)
 
 
