@@ -3,7 +3,7 @@
 Network namespaces stand for a host with scheduler and driver, and others with a worker
 each. The bytes are those that the workers' cables carried. It needs root.
 
-    python benchmarks/hosts.py [--mbit 1000,100] [--json FILE]
+    python benchmarks/hosts.py [--mbit 1000,100] [--only TEXT] [--json FILE]
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ SHAPES = {
     ),
     "gradients, 4 workers": Shape(
         workers=4,
-        ways={"nothing": {}, "ring": {"gradients": "ring"}},
+        ways={
+            "nothing": {},
+            "ring": {"gradients": "ring"},
+            "topk:0.01": {"compress": "topk:0.01"},
+        },
         **GRADIENTS,
     ),
 }
@@ -90,9 +94,13 @@ class Seen:
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.windows: list[int] = []
 
     def step(self, record: dict[str, Any]) -> None:
         self.seconds.append(record["seconds"])
+
+    def window(self, record: dict[str, Any]) -> None:
+        self.windows.append(len(record["losses"]))
 
     def started(self, info: Any) -> None:
         self.carried = carried()
@@ -137,6 +145,7 @@ def measure(
     # A byte between workers goes through two cables.
     crossed = (carried() - seen.carried) / 2e6
     took = seen.seconds[STEPS:]
+    print("steps of each window:", *seen.windows, file=sys.stderr)
     assert set(trainer.run_state.forms) == {"window"}, trainer.run_state.forms
     return {"ms": 1000 * sum(took) / len(took), "MB": crossed / len(seen.seconds)}
 
@@ -184,6 +193,7 @@ def driven(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mbit", default="1000,100")
+    parser.add_argument("--only", default="", help="shapes with this in their name")
     parser.add_argument("--json")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # hosts end, too
@@ -191,6 +201,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = made_store(folder)
         for name, shape in SHAPES.items():
+            if given.only not in name:
+                continue
             with Hosts(1 + shape.workers) as hosts:
                 address = hosts.start_cluster()
                 for rate in given.mbit.split(","):
@@ -198,8 +210,8 @@ def main() -> None:
                     for told in driven(hosts, name, store, address):
                         key = told["crosses"], told["helps"]
                         row = rows.setdefault(key, dict(zip(KEYS, key, strict=True)))
-                        row["MB"] = round(told["MB"], 2)
                         row[f"{rate} Mbit/s, ms"] = round(told["ms"])
+                        row[f"{rate} Mbit/s, MB"] = round(told["MB"], 2)
     show("a step over a network", list(rows.values()), given.json, markdown=True)
 
 

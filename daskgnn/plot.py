@@ -97,7 +97,7 @@ def draw_runs(runs: dict[str, tuple[list[Record], list[Record]]]) -> ShownFigure
     for axes, title, label in zip(rows, titles, labels, strict=True):
         _label(axes, title, label, bool(axes.get_lines()))
         axes.set_xlabel("seconds of training")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         tidy(axes, "y", 0.02)
     return figure
 

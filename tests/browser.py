@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
+import time
 from contextlib import contextmanager
 
 MODEL = "Bokeh.documents[0].get_model_by_name"
@@ -21,7 +24,7 @@ def why_no_browser():
 
 
 @contextmanager
-def chromium(width=1500, height=1130):
+def chromium(width=1500, height=1050):
     """Yield a browser; it ends with the block."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -61,6 +64,26 @@ def wait_for(driver, script, seconds=60):
 def column(plot, name):
     """Return the script that reads a column of a plot's data."""
     return f"Array.from({MODEL}('{plot}').renderers[0].data_source.data['{name}'])"
+
+
+def open_page(driver, link, seconds=60):
+    """Open the live page, which is there from a run's beginning on."""
+    deadline = time.monotonic() + seconds
+    driver.get(link)
+    while "daskgnn" not in driver.title and time.monotonic() < deadline:
+        time.sleep(0.1)
+        driver.get(link)
+
+
+def kill_worker(driver, client):
+    """Kill a worker; return the seconds until the page shows that it is gone."""
+    pid = next(iter(client.run(os.getpid).values()))
+    gone = f"{column('events', 'name')}.filter(name => name === 'worker gone').length"
+    before = driver.execute_script(f"return {gone}")
+    killed = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    wait_for(driver, f"{gone} > {before}")
+    return time.monotonic() - killed
 
 
 def errors(driver):

@@ -150,6 +150,7 @@ class Plots:
 
     def _scores(self) -> Any:
         plot = self._figure("Scores", "scores", x_axis_label="epochs done")
+        plot.xaxis.ticker.min_interval = 1
         plot.multi_line(
             "xs",
             "ys",
@@ -227,6 +228,8 @@ class Plots:
         plot = self._line("cache", "Halo cache: share of rows held", "share", ORANGE)
         plot.y_range.start, plot.y_range.end = 0, 1
         plot.yaxis.formatter = NumeralTickFormatter(format="0%")
+        plot.visible = False  # until there is one
+        self.sources["cache plot"] = plot
         return plot
 
     def _flight(self) -> Any:
@@ -243,6 +246,7 @@ class Plots:
                 mode="after",
             )
         plot.y_range.start, plot.y_range.range_padding = 0, 0.3
+        plot.yaxis.ticker.min_interval = 1
         plot.legend.location = "bottom_left"
         return plot
 
@@ -264,7 +268,7 @@ class Plots:
 
     def _events(self) -> Any:
         plot = self._figure(
-            "Events",
+            "Events, by UTC",
             "events",
             x_range=Range1d(),
             y_range=FactorRange(factors=list(reversed(KINDS))),

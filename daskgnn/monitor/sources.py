@@ -94,6 +94,8 @@ def _windows(sources: dict[str, Any], run: Run) -> None:
             for w in asked
         ],
     }
+    if sources["cache plot"].visible != bool(asked):
+        sources["cache plot"].visible = bool(asked)
     sources["flight"].data = {
         "step": steps,
         "windows": [w["in_flight"] for w in windows],

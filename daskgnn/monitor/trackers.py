@@ -64,7 +64,7 @@ def new_tracker(word: str, run: str, out: str | None, settings: Record) -> Callb
     if find_spec(tracker) is None:
         raise InputError(
             f"track={tracker!r} needs a package that is not installed: pip install "
-            f"{tracker}"
+            f"'daskgnn[{tracker}]'"
         )
     return _CLASSES[tracker](Path(absolute_path(place)), run, settings)
 

@@ -1,12 +1,19 @@
 """The live page in a real browser, while a run goes on."""
 
 import os
-import signal
 import threading
 import time
 
 import pytest
-from browser import chromium, column, errors, wait_for, why_no_browser
+from browser import (
+    chromium,
+    column,
+    errors,
+    kill_worker,
+    open_page,
+    wait_for,
+    why_no_browser,
+)
 
 import daskgnn
 from daskgnn.monitor.plugin import page_link
@@ -59,9 +66,7 @@ def watched(killable, path):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_moves_and_shows_a_lost_worker(watched, killable, theme, tmp_path):
     with chromium() as browser:
-        deadline = time.monotonic() + 60
-        while "daskgnn" not in browser.title and time.monotonic() < deadline:
-            browser.get(f"{watched}?theme={theme}")
+        open_page(browser, f"{watched}?theme={theme}")
         steps = column("loss", "step")
         first = wait_for(browser, f"{steps}.length > 3 ? {steps}.length : 0")
         wait_for(browser, f"{steps}.length > {first} + 3")
@@ -79,9 +84,7 @@ def test_the_page_moves_and_shows_a_lost_worker(watched, killable, theme, tmp_pa
             "return getComputedStyle(document.body).backgroundColor"
         )
         assert (background == "rgb(255, 255, 255)") == (theme == "light")
-        pid = next(iter(killable.run(os.getpid).values()))
-        os.kill(pid, signal.SIGKILL)
-        wait_for(browser, f"{column('events', 'kind')}.includes('lost')")
+        kill_worker(browser, killable)
         wait_for(browser, f"{column('events', 'kind')}.includes('recovered')")
         picture = tmp_path / "page.png"
         assert browser.save_screenshot(str(picture))

@@ -226,7 +226,7 @@ def test_neither_terminals_nor_pipes_get_colours(tmp_path):
 def test_tensorboard_reads_what_was_tracked(tmp_path):
     reading = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
-        reason="no tensorboard: pip install tensorboard",
+        reason="no tensorboard: pip install 'daskgnn[tensorboard]'",
     )
     out = tmp_path / "run"
     summary = train(
@@ -246,7 +246,9 @@ def test_tensorboard_reads_what_was_tracked(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of MLflow and what it needs
 def test_mlflow_reads_what_was_tracked(tmp_path):
-    mlflow = pytest.importorskip("mlflow", reason="no mlflow: pip install mlflow")
+    mlflow = pytest.importorskip(
+        "mlflow", reason="no mlflow: pip install 'daskgnn[mlflow]'"
+    )
     place = tmp_path / "tracked"
     train(
         {"graph": "karate", "workers": 0, "epochs": 3, "out": str(tmp_path / "run")}
@@ -263,7 +265,7 @@ def test_mlflow_reads_what_was_tracked(tmp_path):
 
 @pytest.mark.slow
 def test_wandb_writes_an_offline_run(tmp_path):
-    pytest.importorskip("wandb", reason="no wandb: pip install wandb")
+    pytest.importorskip("wandb", reason="no wandb: pip install 'daskgnn[wandb]'")
     place = tmp_path / "tracked"
     train(
         {"graph": "karate", "workers": 0, "epochs": 3, "out": str(tmp_path / "run")}

@@ -343,7 +343,8 @@ def test_a_port_in_use_is_told_and_the_next_one_taken(graph):
 def test_a_tracker_that_is_not_installed_names_the_command(graph, word, monkeypatch):
     monkeypatch.setattr("daskgnn.monitor.trackers.find_spec", lambda _: None)
     name = word.partition(":")[0]
-    with pytest.raises(InputError, match=f"track='{name}' needs .*pip install {name}"):
+    command = rf"pip install 'daskgnn\[{name}\]'"
+    with pytest.raises(InputError, match=f"track='{name}' needs .*{command}"):
         trainer_of(graph, track=word, out="somewhere")
 
 
