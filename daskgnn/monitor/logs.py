@@ -153,8 +153,10 @@ class RunLog(Callback):
         for receiver, sender, nbytes, messages in record["pairs"]:
             told = {"sender": sender, "bytes": nbytes, "messages": messages}
             self._log(logging.DEBUG, "exchange", step=step, worker=receiver, **told)
+        members = [worker for worker, *_ in record["sums"]]
         for worker, when, seconds, nbytes in record["sums"]:
             told = {"bytes": nbytes, "milliseconds": seconds * 1000, "at": when}
+            told["peers"] = [member for member in members if member != worker]
             self._log(logging.DEBUG, "sum", step=step, worker=worker, **told)
         for i, (loss, took) in enumerate(
             zip(record["losses"], record["seconds"], strict=True)

@@ -265,6 +265,7 @@ def test_json_records_have_the_fields():
     assert exchange["worker"] == "tcp://a:1"
     assert (exchange["sender"], exchange["bytes"]) == ("tcp://b:1", 200)
     assert records[4]["milliseconds"] == 1.0
+    assert records[4]["peers"] == []
     assert [records[i]["step"] for i in (5, 6)] == [0, 1]
     assert [records[i]["part"] for i in (1, 2)] == [0, 1]
     assert records[7]["level"] == "warning"
