@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from daskgnn.cluster.settings import recommended_config
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
     from daskgnn.graph.copying import copy_graph
-    from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
+    from daskgnn.graph.datasets.datasets import load_dataset
+    from daskgnn.graph.datasets.known import list_datasets
     from daskgnn.graph.datasets.ogb import from_ogb
     from daskgnn.graph.graph import Graph
     from daskgnn.graph.memory.data import GraphData
@@ -45,7 +46,8 @@ _NAMES = {
     "cluster.settings": "recommended_config",
     "errors": "DaskGNNError InputError TrainingError",
     "graph.copying": "copy_graph",
-    "graph.datasets.datasets": "list_datasets load_dataset",
+    "graph.datasets.datasets": "load_dataset",
+    "graph.datasets.known": "list_datasets",
     "graph.datasets.ogb": "from_ogb",
     "graph.graph": "Graph",
     "graph.memory.data": "GraphData",

@@ -139,6 +139,16 @@ class GraphData:
         return 0 if self.features is None else int(self.features.shape[1])
 
     @property
+    def has_features(self) -> bool:
+        """Whether nodes have features."""
+        return self.features is not None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether nodes have labels."""
+        return self.labels is not None
+
+    @property
     def multilabel(self) -> bool:
         """Whether a node can have several labels: `labels` is then [N, C]."""
         return self.labels is not None and self.labels.ndim == 2

@@ -94,3 +94,13 @@ class GraphSchema:
     """How the clusters were made: the method and its seed."""
     class_names: tuple[str, ...] | None = None
     """Names of the classes; None where they are called by their numbers."""
+
+    @property
+    def has_features(self) -> bool:
+        """Whether nodes have features."""
+        return self.sparse_features or "features" in self.tables
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether nodes have labels."""
+        return "labels" in self.tables
