@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from daskgnn.importing import without_collections
 from daskgnn.registry import STARTED
 from daskgnn.version import __version__ as __version__
 
@@ -112,10 +113,15 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("errors", "nn"):
-        return import_module(f"daskgnn.{name}")
+        return _imported(name)
     if name in _HOMES:
-        return getattr(import_module(f"daskgnn.{_HOMES[name]}"), name)
+        return getattr(_imported(_HOMES[name]), name)
     raise AttributeError(f"module 'daskgnn' has no attribute {name!r}")
+
+
+def _imported(name: str) -> Any:
+    with without_collections():
+        return import_module(f"daskgnn.{name}")
 
 
 def __dir__() -> list[str]:
