@@ -127,6 +127,7 @@ bench-full: $(VENV)/.test  ## Measure the products shape, scaling, caches, parti
 	$(BIN)/python benchmarks/simulated_cluster.py --json $(BENCH_OUT)/simulated-cluster.json
 	$(BIN)/python benchmarks/topologies.py --json $(BENCH_OUT)/topologies.json
 	$(BIN)/python benchmarks/cora.py --json $(BENCH_OUT)/cora.json
+	$(BIN)/python benchmarks/first_minute.py --json $(BENCH_OUT)/first-minute.json
 	$(BIN)/python benchmarks/partitioners.py --sizes 10000,100000,1000000 \
 		--json $(BENCH_OUT)/partitioners.json
 

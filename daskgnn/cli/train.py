@@ -178,8 +178,11 @@ def _train(settings: Any, progress: Shown, yes: bool, profile: bool) -> dict[str
     _begin_workers(settings)
     with without_collections(frozen=True):
         from daskgnn.train import run
+        from daskgnn.train.warmup import compile_first
 
     _begin_drawing(settings)
+    if settings.get("scheduler") is None:
+        compile_first(progress)
     return run.train(settings, progress=progress, yes=yes, profile=profile)
 
 

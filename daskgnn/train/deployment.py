@@ -188,6 +188,8 @@ class Deployment:
         `notice` tells if that takes long.
         """
         self.load()
+        if self.executor.num_hosts() == 1:
+            notice.compile_first()
         warm_up_everywhere(self.executor, self.preparation, self.programs, notice)
 
     @property

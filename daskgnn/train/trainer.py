@@ -139,7 +139,6 @@ class Trainer(TrainResults):
         kept = self.options["keep_checkpoints"]
         self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
-        self._notice.give_if_not_compiled()
         few = targets.few(self.plan)
         check_readout(sampler, few, self.task)
         self.options["precision"] = chosen_precision(
