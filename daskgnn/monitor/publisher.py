@@ -72,6 +72,9 @@ class Publisher(Teller):
         self._installed = False
         self._queue: _Queue = deque(maxlen=_MOST_WAITING)
         self._sending: Any = None
+        self._over = asyncio.Event()
+        """Set at the end of a fit, on the client's loop: the last message waits for no
+        others."""
         self._sent = 0.0
         self._done: dict[str, int] = {}
         """Steps and seeds so far, with which another scheduler begins."""
@@ -89,12 +92,13 @@ class Publisher(Teller):
     def put(self, kind: str, record: Record) -> None:
         """Put a record in the queue; where the client is another one, begin there."""
         if kind == "started":
-            self._done = {}
+            self._done, self._over = {}, asyncio.Event()
         client = self._find_client()
         if client is not self._client:
             self._client = client
             # What is still being sent to another scheduler takes nothing from here.
             self._queue, self._sending = deque(maxlen=_MOST_WAITING), None
+            self._over = asyncio.Event()
             self._installed = client is not None and self._install(client)
             if kind != "started":
                 self._queue.append(("started", self.info | self._done, time.time()))
@@ -109,6 +113,8 @@ class Publisher(Teller):
         self._queue.append((kind, record, time.time()))
         if kind in _SENT_AT_ONCE:
             self._begin_sending()
+        if kind == "stopped":
+            client.loop.asyncio_loop.call_soon_threadsafe(self._over.set)
 
     def _begin_sending(self) -> None:
         """Have the client's loop send what waits, unless it is at it."""
@@ -118,7 +124,7 @@ class Publisher(Teller):
         if client is not None and client.status == "running":
             loop = client.loop.asyncio_loop
             self._sending = asyncio.run_coroutine_threadsafe(
-                self._send(client, self._queue), loop
+                self._send(client, self._queue, self._over), loop
             )
 
     def _install(self, client: Any) -> bool:
@@ -144,12 +150,12 @@ class Publisher(Teller):
             )
         return True
 
-    async def _send(self, client: Any, queue: _Queue) -> None:
+    async def _send(self, client: Any, queue: _Queue, over: asyncio.Event) -> None:
         """Send all that waits; what arrives meanwhile, with the next message."""
         while queue:
-            if not self.ended:
-                due = self._sent + SECONDS_BETWEEN - time.monotonic()
-                await asyncio.sleep(max(due, 0.0))
+            due = self._sent + SECONDS_BETWEEN - time.monotonic()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(over.wait(), max(due, 0.0))
             items = []
             while queue:
                 items.append(queue.popleft())
