@@ -12,11 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from report import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLOCK = "import time; began = time.perf_counter()\n"
 TOLD = "\nprint(time.perf_counter() - began)"

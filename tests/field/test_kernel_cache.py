@@ -17,10 +17,8 @@ PACKAGE = Path(daskgnn.__file__).parent
 
 def test_all_kernels_share_a_folder_that_the_user_owns():
     for kernel in warmup._NEEDED:
-        place, source = (
-            Path(kernel._cache.cache_path),
-            Path(kernel.py_func.__code__.co_filename),
-        )
+        place = Path(kernel._cache.cache_path)
+        source = Path(kernel.py_func.__code__.co_filename)
         assert place.parent == jit.cache_folder()
         assert jit.sources_hash(source) in place.name
     assert PACKAGE not in jit.cache_folder().parents
