@@ -89,6 +89,8 @@ class Graph:
     (2, 2, 17, 'accuracy')
     >>> graph.directed, graph.weighted, graph.multilabel, graph.sparse_features
     (False, False, False, True)
+    >>> graph.has_features, graph.has_labels
+    (True, True)
     >>> graph.feature_dtype, graph.index_dtype, graph.split_rows_bytes
     ('float32', dtype('int32'), 0)
     >>> graph.partitioner["method"], graph.report["isolated_nodes"], graph.path

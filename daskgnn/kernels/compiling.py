@@ -129,7 +129,8 @@ def written_type(kind: Any) -> Any:
         cls = kind.instance_class
         return {f"{cls.__module__}.{cls.__name__}": list(map(written_type, kind.types))}
     if isinstance(kind, types.BaseTuple):
-        return {"tuple": list(map(written_type, kind))}
+        inside: Any = kind
+        return {"tuple": [written_type(each) for each in inside]}
     if isinstance(kind, types.Number | types.Boolean | types.NoneType):
         return str(kind)
     raise ValueError(f"{kind} is not a type that can be written")

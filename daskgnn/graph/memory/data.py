@@ -67,8 +67,8 @@ class GraphData:
     (34, 156, 34)
     >>> data.indices[data.indptr[11] : data.indptr[12]]  # who sends messages to node 11
     array([0], dtype=int32)
-    >>> data.multilabel
-    False
+    >>> data.multilabel, data.has_features, data.has_labels
+    (False, True, True)
     """
 
     indptr: np.ndarray
