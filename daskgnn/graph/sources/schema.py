@@ -32,6 +32,8 @@ class GraphSchema:
     ... )
     >>> schema.tables
     ('features', 'labels')
+    >>> schema.has_features, schema.has_labels
+    (True, True)
     """
 
     num_nodes: int
