@@ -51,7 +51,7 @@ class Recorder(event.Listener):
             outer[1] += took
             outer[2] = max(outer[2], level + own)
         given = _written(event.data["args"])
-        if not own or given is None:
+        if not own or given is None or "<" in function.__qualname__:
             return
         name = f"{function.__module__}.{function.__qualname__}"
         known = self.calls.setdefault(name, [])

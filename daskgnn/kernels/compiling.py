@@ -131,7 +131,8 @@ def written_type(kind: Any) -> Any:
     if isinstance(kind, types.BaseTuple):
         inside: Any = kind
         return {"tuple": [written_type(each) for each in inside]}
-    if isinstance(kind, types.Number | types.Boolean | types.NoneType):
+    plain = types.Number | types.Boolean | types.NoneType
+    if isinstance(kind, plain) and not isinstance(kind, types.Literal):
         return str(kind)
     raise ValueError(f"{kind} is not a type that can be written")
 
