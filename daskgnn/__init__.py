@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from daskgnn.importing import without_collections
 from daskgnn.registry import STARTED
 from daskgnn.version import __version__ as __version__
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from daskgnn.cluster.settings import recommended_config
     from daskgnn.errors import DaskGNNError, InputError, TrainingError
     from daskgnn.graph.copying import copy_graph
-    from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
+    from daskgnn.graph.datasets.datasets import load_dataset
+    from daskgnn.graph.datasets.known import list_datasets
     from daskgnn.graph.datasets.ogb import from_ogb
     from daskgnn.graph.graph import Graph
     from daskgnn.graph.memory.data import GraphData
@@ -45,7 +47,8 @@ _NAMES = {
     "cluster.settings": "recommended_config",
     "errors": "DaskGNNError InputError TrainingError",
     "graph.copying": "copy_graph",
-    "graph.datasets.datasets": "list_datasets load_dataset",
+    "graph.datasets.datasets": "load_dataset",
+    "graph.datasets.known": "list_datasets",
     "graph.datasets.ogb": "from_ogb",
     "graph.graph": "Graph",
     "graph.memory.data": "GraphData",
@@ -110,10 +113,15 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("errors", "nn"):
-        return import_module(f"daskgnn.{name}")
+        return _imported(name)
     if name in _HOMES:
-        return getattr(import_module(f"daskgnn.{_HOMES[name]}"), name)
+        return getattr(_imported(_HOMES[name]), name)
     raise AttributeError(f"module 'daskgnn' has no attribute {name!r}")
+
+
+def _imported(name: str) -> Any:
+    with without_collections():
+        return import_module(f"daskgnn.{name}")
 
 
 def __dir__() -> list[str]:

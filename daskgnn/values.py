@@ -70,3 +70,8 @@ def fan_outs(name: str, value: Any) -> list[int | float]:
                 "neighbours, or a share of them in (0, 1], as in 0.25"
             )
     return [int(k) if is_whole(k) else float(k) for k in values]
+
+
+def same(value: Any) -> Any:
+    """Return a value: a task, so that it can be sent to any worker again."""
+    return value

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @debug_option
 def datasets() -> None:
     """List the data sets that are known by name."""
-    from daskgnn.graph.datasets.datasets import list_datasets
+    from daskgnn.graph.datasets.known import list_datasets
 
     entries = [asdict(entry) for entry in list_datasets()]
     click.echo(
@@ -95,8 +95,8 @@ def partition(
     data = load_graph(graph, **place, **taken_reader_options(options))
     data = split_as_asked(data, seed=options["seed"], **drawn)
     if estimate:
-        from daskgnn.partition import choose_method
         from daskgnn.partition.estimate import COSTS
+        from daskgnn.partition.partitioners import choose_method
 
         method = choose_method(options["method"], data.num_edges, data.num_nodes)
         print_estimates(data, compare or (COSTS if out is None else [method]))
@@ -171,7 +171,7 @@ def store_graph(
     """
     from daskgnn.graph.memory.content import check_half, stored_features
     from daskgnn.graph.memory.data import origin_of
-    from daskgnn.partition import choose_method, fallback_note
+    from daskgnn.partition.partitioners import choose_method, fallback_note
 
     cut = {name: options.pop(name) for name in ("method", "num_clusters", "seed")}
     method = cut["method"]

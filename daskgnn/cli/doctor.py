@@ -40,7 +40,7 @@ def doctor(
     something to fix.
     """
     silence_logs(ctx)
-    from daskgnn.cluster.clusters import open_client
+    from daskgnn.cluster.client import open_client
     from daskgnn.cluster.tls import Encryption
     from daskgnn.paths import absolute_path
     from daskgnn.train.doctor import diagnose

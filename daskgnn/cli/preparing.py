@@ -45,7 +45,8 @@ def _client(workers: int | None, scheduler: str | None, **tls: Any) -> Iterator[
     if scheduler is None and not workers:
         yield None
         return
-    from daskgnn.cluster.clusters import open_client, own_cluster
+    from daskgnn.cluster.client import open_client
+    from daskgnn.cluster.clusters import own_cluster
     from daskgnn.cluster.tls import Encryption
 
     silence_logs(click.get_current_context())

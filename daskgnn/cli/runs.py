@@ -21,6 +21,7 @@ from daskgnn.cli.options import (
     silence_logs,
 )
 from daskgnn.errors import InputError
+from daskgnn.importing import without_collections
 from daskgnn.paths import given_path
 
 FILE = "@"
@@ -51,7 +52,8 @@ def evaluate(
     """
     where = _where(cluster)
     silence_logs(ctx)
-    from daskgnn.train import run as runs
+    with without_collections(frozen=True):
+        from daskgnn.train import run as runs
 
     scores = runs.evaluate(run, split, metric, per_class=per_class, **where)
     click.echo(json.dumps(scores))
@@ -77,7 +79,8 @@ def predict(
             f"{out!r} should end in .zarr or .parquet", ctx=ctx, param_hint="'--out'"
         )
     silence_logs(ctx)
-    from daskgnn.train import run as runs
+    with without_collections(frozen=True):
+        from daskgnn.train import run as runs
 
     click.echo(str(runs.predict(run, out, _nodes(nodes), **where)))
 

@@ -22,6 +22,7 @@ from daskgnn.cli.options import (
 )
 from daskgnn.cli.report import free_directory, near, report
 from daskgnn.errors import InputError
+from daskgnn.importing import without_collections
 from daskgnn.train.options.options import RUN
 from daskgnn.train.options.plainoptions import CLUSTER
 from daskgnn.train.persist.signals import Signals, Terminated
@@ -132,8 +133,9 @@ def _resume(
     names = ("workers", "memory_limit", "scheduler", "epochs", "patience")
     where = {name: given.get(name) for name in names}
     _begin_workers(given)
-    from daskgnn.cluster.tls import Encryption
-    from daskgnn.train import run
+    with without_collections(frozen=True):
+        from daskgnn.cluster.tls import Encryption
+        from daskgnn.train import run
 
     _begin_drawing(given)
     return run.resume(
@@ -174,9 +176,13 @@ def _settings(
 def _train(settings: Any, progress: Shown, yes: bool, profile: bool) -> dict[str, Any]:
     """Start a fresh run."""
     _begin_workers(settings)
-    from daskgnn.train import run
+    with without_collections(frozen=True):
+        from daskgnn.train import run
+        from daskgnn.train.warmup import compile_first
 
     _begin_drawing(settings)
+    if settings.get("scheduler") is None:
+        compile_first(progress)
     return run.train(settings, progress=progress, yes=yes, profile=profile)
 
 

@@ -18,21 +18,13 @@ from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.cluster.connection import Connection, identity, wait_for_cluster
 from daskgnn.cluster.forked import ForkedCluster
 from daskgnn.cluster.prefork import block_sigint, start_importing
-from daskgnn.cluster.ready import LOST, WorkerWatch
+from daskgnn.cluster.ready import WorkerWatch
 from daskgnn.cluster.settings import OWN_CLUSTER, suit_settings
 from daskgnn.cluster.tls import connection_args
-from daskgnn.errors import (
-    ClusterError,
-    NoWorkerError,
-    SourceAwayError,
-    TrainingError,
-    continued,
-    first_line,
-)
-from daskgnn.graph.edges.assemble import limit_bytes
+from daskgnn.errors import ClusterError, NoWorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 DASHBOARD_PORT = 8787
 
@@ -47,38 +39,18 @@ _REMEDY = "start one with 'daskgnn scheduler', and give scheduler='tcp://HOST:87
 
 
 @contextmanager
-def open_client(
-    workers: int | None,
-    scheduler: str | None,
-    memory_limit: int | str | None = None,
-) -> Iterator[Any]:
-    """Yield a client of a new local cluster or of a scheduler; None for no workers.
-
-    Parameters
-    ----------
-    workers : int or None
-        Workers to start on this machine; 0 trains in this process.
-    scheduler : str or None
-        Address of a running scheduler, e.g. ``tcp://host:8786``.
-    memory_limit : int or str, optional
-        Of each worker that is started; an equal share of the machine's by default.
+def running_cluster(address: str) -> Iterator[Any]:
+    """Yield a client of a cluster that somebody else has started.
 
     Raises
     ------
     ClusterError
         If nothing answers at the address in time, or it has no worker.
     """
-    if scheduler is not None:
-        with Connection(
-            lambda: _connected(scheduler), lambda: wait_for_cluster(scheduler)
-        ) as client:
-            yield client
-    elif workers == 0:
-        yield None
-    else:
-        limit = "auto" if memory_limit is None else limit_bytes(memory_limit)
-        with own_cluster(workers or 2, memory_limit=limit) as client:
-            yield client
+    with Connection(
+        lambda: _connected(address), lambda: wait_for_cluster(address)
+    ) as client:
+        yield client
 
 
 @contextmanager
@@ -214,30 +186,6 @@ def _host_and_port(address: str) -> tuple[str, int]:
         return get_address_host_port(address, strict=True)
     except (TypeError, ValueError) as error:
         raise ClusterError(f"{address!r} is not an address: {_REMEDY}") from error
-
-
-@contextmanager
-def translate_cluster_errors(where: Callable[[], str]) -> Iterator[None]:
-    """Turn Dask's errors about lost workers and schedulers into one of ours.
-
-    Parameters
-    ----------
-    where : callable
-        Says how far the run had come and how to continue it.
-
-    Raises
-    ------
-    TrainingError
-    """
-    try:
-        yield
-    except (NoWorkerError, SourceAwayError) as error:
-        raise continued(error, TrainingError, where()) from error
-    except LOST as error:
-        raise TrainingError(
-            f"the cluster lost data that the run needs ({type(error).__name__}: "
-            f"{first_line(error)}); {where()}"
-        ) from error
 
 
 def check_cluster(client: Any) -> None:

@@ -17,6 +17,8 @@ from dask.base import annotate
 from dask.task_spec import Task
 from distributed import Future
 
+from daskgnn.values import same
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -186,8 +188,3 @@ def versioned_key(key: Any, count: int) -> Any:
     if isinstance(key, tuple):
         return (key[0], f"again-{count}", *key[1:])
     return f"{key}-again-{count}"
-
-
-def same(value: Any) -> Any:
-    """Return a value: a task, so that it can be sent to any worker again."""
-    return value

@@ -6,11 +6,11 @@ import concurrent.futures
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import uuid4
 
 from dask.task_spec import List, TaskRef
-from distributed import Client, get_client, wait
+from distributed import Client, wait
 from distributed.comm.addressing import get_address_host
 
 from daskgnn.cluster.connection import begin_gather, has_lost_scheduler
@@ -19,7 +19,6 @@ from daskgnn.cluster.placement import PartPlacement
 from daskgnn.cluster.ready import LIMIT, check_client, is_closed
 from daskgnn.dataflow.executor import (
     Executor,
-    LocalExecutor,
     PartsLost,
     ResultsLost,
     last_entry,
@@ -59,6 +58,8 @@ class ClusterExecutor(Executor):
         more workers than that.
     """
 
+    has_cluster: ClassVar[bool] = True
+
     def __init__(self, client: Any, num_parts: int, standby: int = 0) -> None:
         self.client = client
         self.address = client.scheduler.address
@@ -72,6 +73,23 @@ class ClusterExecutor(Executor):
         self._persisted = PersistedResults(client, self._kept)
         install(client)
         self.placement = PartPlacement(client, self._persisted, num_parts, standby)
+
+    @classmethod
+    def of(cls, client: Any, num_parts: int, standby: int = 0) -> Self:
+        """Return the executor of what a user has given as a client.
+
+        Raises
+        ------
+        InputError, ClusterError
+            If it is none, or cannot be given work.
+        """
+        if not isinstance(client, Client):
+            raise InputError(
+                f"client={in_short(client)} is not a Dask client: give "
+                "distributed.Client(...), or None to train in this process"
+            )
+        check_client(client)
+        return cls(client, num_parts, standby)
 
     @property
     def num_standbys(self) -> int:
@@ -367,32 +385,3 @@ class ClusterExecutor(Executor):
     def page(self) -> str | None:
         """Return the address of the live page."""
         return page_link(self.client)
-
-
-def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
-    """Return the executor for a client, the current one ("auto"), or none (None).
-
-    Raises
-    ------
-    InputError
-        If `client` is anything else.
-    """
-    if isinstance(client, str) and client == "auto":
-        try:
-            client = get_client()
-        except ValueError:
-            client = None
-    if client is None and standby:
-        raise InputError(
-            f"standby={standby} needs a cluster with more workers than that: give "
-            "client=distributed.Client(...), or leave standby out"
-        )
-    if client is None:
-        return LocalExecutor()
-    if not isinstance(client, Client):
-        raise InputError(
-            f"client={in_short(client)} is not a Dask client: give "
-            "distributed.Client(...), or None to train in this process"
-        )
-    check_client(client)
-    return ClusterExecutor(client, num_parts, standby)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard
 
 import psutil
 from dask.local import get_sync
 from dask.task_spec import DataNode
 
 from daskgnn.dataflow.steps.member import alone, run_in_order
+from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
     from daskgnn.cluster.placement import Event
+    from daskgnn.dataflow.cluster import ClusterExecutor
     from daskgnn.dataflow.steps.member import Outcome
     from daskgnn.dataflow.steps.method import WindowSteps
 
@@ -31,6 +34,9 @@ class Executor(Protocol):
 
     The defaults about workers are those of a single process.
     """
+
+    has_cluster: ClassVar[bool] = False
+    """Whether it is a `ClusterExecutor`."""
 
     def submit(
         self,
@@ -130,6 +136,45 @@ class Executor(Protocol):
 
     def page(self) -> str | None:
         """Return the address of the live page."""
+        return None
+
+
+def has_cluster(executor: Executor) -> TypeGuard[ClusterExecutor]:
+    """Return whether an executor is that of a cluster; imports nothing to tell."""
+    return executor.has_cluster
+
+
+def make_executor(client: Any, num_parts: int, standby: int = 0) -> Executor:
+    """Return the executor for a client, the current one ("auto"), or none (None).
+
+    Raises
+    ------
+    InputError
+        If `client` is anything else.
+    """
+    if isinstance(client, str) and client == "auto":
+        client = current_client()
+    if client is None and standby:
+        raise InputError(
+            f"standby={standby} needs a cluster with more workers than that: give "
+            "client=distributed.Client(...), or leave standby out"
+        )
+    if client is None:
+        return LocalExecutor()
+    from daskgnn.dataflow.cluster import ClusterExecutor
+
+    return ClusterExecutor.of(client, num_parts, standby)
+
+
+def current_client() -> Any:
+    """Return Dask's current client; None where there is none."""
+    if "distributed" not in sys.modules:  # nobody has made a client
+        return None
+    from distributed import get_client
+
+    try:
+        return get_client()
+    except ValueError:
         return None
 
 

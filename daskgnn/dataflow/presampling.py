@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from dask.task_spec import List, Task, TaskRef
 
-from daskgnn.cluster.persisted import same
 from daskgnn.dataflow.blocks import Blocks, large_graphs
 from daskgnn.dataflow.part import CountedBlocks
 from daskgnn.dataflow.sampling import ask
 from daskgnn.dataflow.window import WindowGraph
 from daskgnn.sampling.coverage import presampling_keys
 from daskgnn.sampling.steps import runs_of
+from daskgnn.values import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask.task_spec import Task
 
-from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.executor import has_cluster
 from daskgnn.dataflow.steps.clock import Clock, Spent
 from daskgnn.kernels.batch import PreparedWindow
 from daskgnn.monitor.counters import count
@@ -112,7 +112,7 @@ def transfers(executor: Executor, since: float) -> dict[str, Transfers]:
 
     Empty without a cluster, or if a worker does not answer.
     """
-    if not isinstance(executor, ClusterExecutor):
+    if not has_cluster(executor):
         return {}
     if executor.client.asynchronous or executor.client.status != "running":
         return {}

@@ -9,14 +9,11 @@ from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import dask.array as da
 import numpy as np
 from dask.task_spec import DataNode, Task, TaskRef
 
 from daskgnn.display import graph_table
 from daskgnn.graph.absent import no_attribute
-from daskgnn.graph.sources.chunks import load_chunk
-from daskgnn.graph.sources.gcxs import NO_ROWS
 from daskgnn.graph.sources.ids import original_ids_of
 from daskgnn.graph.sources.packed import pack
 from daskgnn.graph.sources.source import GraphSource, clusters_of, csr_rows
@@ -25,6 +22,8 @@ from daskgnn.registry import STARTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import dask.array as da
 
     from daskgnn.graph.memory.data import GraphData
     from daskgnn.graph.sources.schema import GraphSchema
@@ -90,6 +89,8 @@ class Graph:
     (2, 2, 17, 'accuracy')
     >>> graph.directed, graph.weighted, graph.multilabel, graph.sparse_features
     (False, False, False, True)
+    >>> graph.has_features, graph.has_labels
+    (True, True)
     >>> graph.feature_dtype, graph.index_dtype, graph.split_rows_bytes
     ('float32', dtype('int32'), 0)
     >>> graph.partitioner["method"], graph.report["isolated_nodes"], graph.path
@@ -137,6 +138,14 @@ class Graph:
     """Bytes of the index of a vertex-cut's split rows; 0 of other graphs."""
     sparse_features = _of_schema(bool, "sparse_features")
     """Whether features are stored as CSR, always in float32."""
+    has_features = _of_schema(bool, "has_features")
+    """Whether nodes have features."""
+    has_labels = _of_schema(bool, "has_labels")
+    """Whether nodes have labels."""
+    metric: str | None = _of_schema(str, "metric")
+    """How predictions are scored: see `GraphData.metric`."""
+    class_names: tuple[str, ...] | None = _of_schema(tuple, "class_names")
+    """Names of the classes; None where they are called by their numbers."""
     checksum = _of_schema(str, "version")
     """Identifies the content and the order of the nodes."""
 
@@ -167,21 +176,9 @@ class Graph:
         return self.schema.graph_hash or self.schema.version
 
     @property
-    def metric(self) -> str | None:
-        """How predictions are scored: see `GraphData.metric`."""
-        return self.schema.metric
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes; None where they are called by their numbers."""
-        return self.schema.class_names
-
-    @property
     def feature_dtype(self) -> str | None:
         """Type of stored features, "float32", "float16" or "bfloat16", or None."""
-        known = self.schema
-        there = known.sparse_features or "features" in known.tables
-        return known.feature_dtype if there else None
+        return self.schema.feature_dtype if self.has_features else None
 
     @property
     def num_clusters(self) -> int:
@@ -195,7 +192,7 @@ class Graph:
         Row v has the in-neighbours of v. Elements are edge weights, or ones; columns
         are storage ids.
         """
-        return self._rows("adjacency", (self.num_nodes,), NO_ROWS)
+        return self._rows("adjacency", (self.num_nodes,))
 
     @cached_property
     def features(self) -> da.Array | None:
@@ -203,15 +200,15 @@ class Graph:
 
         Features stored in half precision are converted when chunks are computed.
         """
-        if self.feature_dtype is None:
+        if not self.has_features:
             return None
-        meta = NO_ROWS if self.sparse_features else np.zeros((0, 0), np.float32)
+        meta = None if self.sparse_features else np.zeros((0, 0), np.float32)
         return self._rows("features", (self.num_features,), meta)
 
     @cached_property
     def labels(self) -> da.Array | None:
         """The labels: int64 [N] with -1, or float32 [N, C] with NaN, for unknown."""
-        if "labels" not in self.schema.tables:
+        if not self.has_labels:
             return None
         if self.multilabel:
             meta = np.zeros((0, 0), np.float32)
@@ -366,8 +363,12 @@ class Graph:
         """Return the row bounds of `num_parts` parts."""
         return cut_clusters(self.clusters, self.splits.get("train"), num_parts)
 
-    def _rows(self, what: str, columns: tuple[int, ...], meta: Any) -> da.Array:
-        """Return an array whose row chunk p is loaded by one task."""
+    def _rows(self, what: str, columns: tuple[int, ...], meta: Any = None) -> da.Array:
+        """Return an array whose row chunk p is loaded by one task: sparse ones."""
+        import dask.array as da
+
+        from daskgnn.graph.sources.chunks import NO_ROWS, load_chunk
+
         name = f"{what.replace('_', '-')}-{self.token}"
         book, zeros = self.partition_book, (0,) * len(columns)
         tasks: dict[Any, Any] = {}
@@ -380,7 +381,7 @@ class Graph:
             start, stop = int(book[p]), int(book[p + 1])
             tasks[key] = Task(key, load_chunk, source, start, stop, what)
         chunks = (tuple(int(n) for n in np.diff(book)), *((n,) for n in columns))
-        return da.Array(tasks, name, chunks, meta=meta)
+        return da.Array(tasks, name, chunks, meta=NO_ROWS if meta is None else meta)
 
     if not TYPE_CHECKING:
         __getattr__ = no_attribute

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError
 from daskgnn.graph.databases.schemes import open_source, scheme_of
-from daskgnn.graph.datasets.datasets import is_store
+from daskgnn.graph.datasets.known import is_store
 from daskgnn.graph.graph import Graph
 from daskgnn.graph.sources.check import check_source
 from daskgnn.graph.sources.rows import check_feature_place

@@ -21,6 +21,7 @@ _S31 = np.uint64(31)
 _S32 = np.uint64(32)
 _LOW53 = np.uint64(11)
 _ONE = np.uint64(1)
+_ALL = 2**64 - 1
 
 SAMPLING = 1
 """Purpose of a key: neighbour draws."""
@@ -71,21 +72,23 @@ def uniform(bits: Any) -> Any:
     return (np.float64(bits >> _LOW53) + 0.5) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True)
-def _fold(values: Any) -> Any:
-    key = np.uint64(0)
-    for value in values:
-        key = combine(key, value)
-    return key
-
-
 def derive_key(*values: int) -> int:
     """Return the uint64 key, as an int, of a sequence of integers.
 
     Negative numbers count modulo 2**64.
     """
-    array = np.array([value & 0xFFFFFFFFFFFFFFFF for value in values], np.uint64)
-    return int(_fold(array))
+    key = 0
+    for value in values:
+        key = _mixed(key ^ _mixed(int(value) + int(GOLDEN)))
+    return key
+
+
+def _mixed(x: int) -> int:
+    """Return what `mix64` does: a first key does not wait for numba to begin."""
+    x &= _ALL
+    x = ((x ^ (x >> 30)) * int(FIRST)) & _ALL
+    x = ((x ^ (x >> 27)) * int(SECOND)) & _ALL
+    return x ^ (x >> 31)
 
 
 @njit(cache=True, nogil=True)

@@ -14,6 +14,8 @@ from typing import Any
 
 Record = dict[str, Any]
 
+TOPIC = "daskgnn"
+"""Of the events by which runs tell what they do."""
 MOST_RUNS = 20
 _MOST_POINTS = 2000
 _MOST_WINDOWS = 400

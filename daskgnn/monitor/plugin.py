@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from distributed.protocol.pickle import dumps
 
-from daskgnn.monitor.history import RunHistory
+from daskgnn.monitor.history import TOPIC, RunHistory
 
 if TYPE_CHECKING:
     from distributed import Scheduler, Worker
 
-TOPIC = "daskgnn"
-"""Of the events by which runs tell what they do."""
 PLUGIN = "daskgnn-monitor"
 PAGE = "/gnn"
 _LOG = logging.getLogger("daskgnn.monitor")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from daskgnn.errors import first_line
-from daskgnn.monitor.plugin import TOPIC, install
+from daskgnn.monitor.history import TOPIC
 from daskgnn.monitor.teller import Record, Teller
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ class Publisher(Teller):
         """Put page and metrics on the scheduler; say in one line why they are not."""
         if not dask.config.get("gnn.monitor"):
             return False
+        from daskgnn.monitor.plugin import install
+
         try:
             missing = install(client)
         except Exception as error:

@@ -158,6 +158,8 @@ def sparse_sage(
 
     Sources are multiplied before they are reduced; a maximum comes before the product.
     """
+    if ops.are_plain():
+        return block.sage(x.to_dense(), op, weight, bias, root, relu=relu)
     arrays, x = block.arrays, source_rows(block, x)
     if op in ("sum", "mean") and arrays.mean_weights is None:
         layer = sparseops.Layer(x, block.num_dst, arrays.rows, op == "mean", relu)

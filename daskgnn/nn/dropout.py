@@ -13,7 +13,7 @@ from daskgnn.kernels import dropout as kernels
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.nn.counted import CountedDropout, number_modules
 from daskgnn.nn.device import CPU
-from daskgnn.nn.ops import Differentiable, Kernel, has_kernels, values
+from daskgnn.nn.ops import Differentiable, Kernel, are_plain, has_kernels, values
 from daskgnn.nn.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class Dropout(CountedDropout):
             raise ModelError(
                 f"dropout was given {len(h)} rows for a block of {known} nodes"
             )
+        if are_plain():
+            return h
         if isinstance(h, SparseRows):
             ids = frozen(block.arrays.ids[: len(h)], np.int64)
             key = kernels.layer_key(block.dropout_key, self.number)

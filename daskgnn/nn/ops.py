@@ -9,7 +9,9 @@ least E; equal for compact rows), H heads, D channels a head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,10 +23,33 @@ from daskgnn.kernels import scaled, segment
 from daskgnn.kernels.aggregate import Rows, frozen
 from daskgnn.nn.device import BFLOAT16, CPU
 
+_PLAIN = ContextVar("plain", default=False)
+"""Whether a model is only tried."""
+
+
+@contextmanager
+def plain_operations() -> Iterator[None]:
+    """Have torch operations do what kernels do, for a model that is only tried.
+
+    Numba takes a third of a second to load the first kernels, and more to compile them.
+    """
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def are_plain() -> bool:
+    """Return whether this happens within `plain_operations`."""
+    return _PLAIN.get()
+
 
 def has_kernels(x: torch.Tensor) -> bool:
-    """Return whether the kernels can work on `x`."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    """Return whether the kernels can, and are to, work on `x`."""
+    if x.device.type != "cpu" or are_plain():
+        return False
+    return x.dtype in (torch.float32, torch.float64)
 
 
 def widened(x: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from daskgnn.kernels import sparserows as kernels
 from daskgnn.kernels.aggregate import frozen
 from daskgnn.nn import sparseops
 from daskgnn.nn.device import CPU
-from daskgnn.nn.ops import Differentiable
+from daskgnn.nn.ops import Differentiable, are_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,6 +178,8 @@ class SparseRows:
         torch.Tensor
             float32 [n, F], `dense_nbytes` large.
         """
+        if are_plain():
+            return CPU.tensor(tables.dense(self.table)[self.rows])
         return CPU.tensor(tables.dense(tables.some_rows(self.table, self.rows)))
 
     def linear(
@@ -207,6 +209,8 @@ class SparseRows:
                 f"weights of shape {tuple(weight.shape)} for features of "
                 f"{self.shape[1]} columns"
             )
+        if are_plain():
+            return functional.linear(self.to_dense(), weight, bias)
         out = Differentiable.apply(partial(sparseops.product, self), weight)
         out = out if bias is None else out + bias
         return sparseops.in_precision(out)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psutil
-from distributed.system import MEMORY_LIMIT
 
 from daskgnn.errors import PartitionError
 from daskgnn.partition.quality import size_text
@@ -150,6 +149,8 @@ def check_fits(
 
 def free_memory() -> int:
     """Return the bytes that this process may still take."""
+    from distributed.system import MEMORY_LIMIT
+
     own = psutil.Process().memory_info().rss
     return max(min(psutil.virtual_memory().available, MEMORY_LIMIT - own), 0)
 

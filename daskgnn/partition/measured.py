@@ -145,8 +145,8 @@ def _measure(
 
 def _runner(method: str) -> Any:
     """Return (graph, C, seed) -> clusters, holders or None."""
-    from daskgnn.partition import find_partitioner
     from daskgnn.partition.methods.vertexcut import VERTEX_CUTS
+    from daskgnn.partition.partitioners import find_partitioner
 
     if method in VERTEX_CUTS:
         cut = VERTEX_CUTS[method]

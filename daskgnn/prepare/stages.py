@@ -25,15 +25,15 @@ from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.memory.partitioning import partition_graph
 from daskgnn.graph.sources.packed import check_path_everywhere
 from daskgnn.graph.store.writer import check_target
-from daskgnn.partition import (
+from daskgnn.partition.assignment import is_assignment, partitioner_name
+from daskgnn.partition.book import default_clusters
+from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
+from daskgnn.partition.partitioners import (
     AUTO_EDGES,
     check_installed,
     find_partitioner,
     is_installed,
 )
-from daskgnn.partition.assignment import is_assignment, partitioner_name
-from daskgnn.partition.book import default_clusters
-from daskgnn.partition.estimate import PREFERRED, check_fits, estimate
 from daskgnn.paths import target_path
 from daskgnn.prepare.mapper import Mapper
 from daskgnn.prepare.rowstage import RowStage, bar, sort_budget

@@ -228,7 +228,7 @@ class NodeClassification(Task):
 
 def check_labelled(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, whose nodes' classes cannot be learnt."""
-    if graph.labels is None:
+    if not graph.has_labels:
         raise InputError(
             f"graph {graph.name!r} has no labels, which training needs",
             python="give labels=... when it is built",

@@ -59,7 +59,7 @@ def check_graph(graph: Any) -> None:
 
 def require_features(graph: Graph | GraphData) -> None:
     """Refuse a graph, in memory or stored, that has no features."""
-    if graph.features is None:
+    if not graph.has_features:
         raise InputError(
             f"graph {graph.name!r} has no features, which training needs",
             python="give features=... when it is built",

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from dask.task_spec import Task as DaskTask
 from dask.utils import parse_bytes
 
-from daskgnn.cluster.clusters import check_cluster, translate_cluster_errors
-from daskgnn.cluster.persisted import same
+from daskgnn.cluster.client import translate_cluster_errors
 from daskgnn.dataflow.blocks import gather_summaries, load_blocks
-from daskgnn.dataflow.cluster import ClusterExecutor, make_executor
+from daskgnn.dataflow.executor import has_cluster, make_executor
 from daskgnn.dataflow.halo_cache import load_static, plan_cache
 from daskgnn.dataflow.memory import (
     WindowBudget,
@@ -36,6 +35,7 @@ from daskgnn.train.evaluator import Evaluator
 from daskgnn.train.precision import warn_of_slow_products
 from daskgnn.train.targets import GivenTargets
 from daskgnn.train.warmup import CompileNotice, warm_up_everywhere
+from daskgnn.values import same
 
 if TYPE_CHECKING:
     import torch
@@ -188,6 +188,8 @@ class Deployment:
         `notice` tells if that takes long.
         """
         self.load()
+        if self.executor.num_hosts() == 1:
+            notice.compile_first()
         warm_up_everywhere(self.executor, self.preparation, self.programs, notice)
 
     @property
@@ -260,7 +262,9 @@ def find_workers(graph: Graph, options: TrainOptions) -> Executor:
     """Return what a run's tasks are carried out by; nothing is sent to it yet."""
     with translate_cluster_errors(lambda: "nothing has been trained yet: try again"):
         executor = make_executor(options["client"], graph.num_parts, options["standby"])
-        if isinstance(executor, ClusterExecutor):
+        if has_cluster(executor):
+            from daskgnn.cluster.clusters import check_cluster
+
             check_cluster(executor.client)
             if not graph.path:
                 check_source_everywhere(executor.client, graph.source)

@@ -24,6 +24,7 @@ import daskgnn.dataflow.cluster
 import daskgnn.dataflow.evaluate
 import daskgnn.dataflow.timing
 import daskgnn.graph.opening
+import daskgnn.graph.sources.chunks
 import daskgnn.nn
 import daskgnn.train.compute.exact
 import daskgnn.train.deployment  # noqa: F401

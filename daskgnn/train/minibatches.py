@@ -175,7 +175,7 @@ class Minibatches:
             x=CPU.tensor(step.x),  # type: ignore[arg-type]  # dense
             blocks=layer_blocks(step),
             seeds=CPU.tensor(known.astype(np.int64)),
-            labels=None if self._graph.labels is None else CPU.tensor(labels),
+            labels=CPU.tensor(labels) if self._graph.has_labels else None,
             pools=None if pools is None else CPU.tensor(pools),
         )
 

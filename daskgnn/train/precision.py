@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.executor import has_cluster
 from daskgnn.train.compute.arithmetic import computing, half_precision
 from daskgnn.train.persist.checkpoint import plan_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from daskgnn.dataflow.cluster import ClusterExecutor
     from daskgnn.dataflow.executor import Executor
     from daskgnn.train.options.options import TrainOptions
 
@@ -47,7 +48,7 @@ def chosen_precision(options: TrainOptions, find: Callable[[], Executor]) -> Any
     if before is not None:
         return before["precision"]
     executor = find()
-    if isinstance(executor, ClusterExecutor):
+    if has_cluster(executor):
         all_have = all(executor.client.run(has_instructions, "bf16").values())
     else:
         all_have = has_instructions("bf16")
@@ -67,7 +68,7 @@ def warn_of_slow_products(executor: Executor, precision: str, threads: int) -> N
     """
     if precision not in _INSTRUCTIONS:
         return
-    if isinstance(executor, ClusterExecutor) and executor.client.cluster is None:
+    if has_cluster(executor) and executor.client.cluster is None:
         ratio = _ratio_of_a_worker(executor, precision, threads)
     else:
         ratio = slowdown(precision, threads)

@@ -45,6 +45,7 @@ class TerminalProgress(Planned):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
         self._bar: Any = None
+        self._kernels: Any = None
         self._shown: Record = {}
 
     def started(self, info: Record) -> None:
@@ -84,10 +85,28 @@ class TerminalProgress(Planned):
         """Show what happened, above the bar where there is one yet."""
         if record.get("event") in SILENT_EVENTS:
             return
+        self._end_compiling()
         if self._bar is None:
             print(happening(record), file=self.stream, flush=True)
         else:
             self._bar.write(happening(record), file=self.stream)
+
+    def compiling(self, done: int, total: int) -> None:
+        """Show how many kernels are compiled, in a bar of their own."""
+        if not done:
+            from tqdm import tqdm
+
+            how = {"desc": "kernels", "unit": "kernel", **_size(self.stream)}
+            self._kernels = tqdm(total=total, file=self.stream, **how)
+        elif self._kernels is not None:
+            self._kernels.update(done - self._kernels.n)
+        if done == total:
+            self._end_compiling()
+
+    def _end_compiling(self) -> None:
+        if self._kernels is not None:
+            self._kernels.close()
+            self._kernels = None
 
     def finished(self, summary: Record) -> None:
         """Close the bar."""
@@ -95,6 +114,7 @@ class TerminalProgress(Planned):
 
     def close(self) -> None:
         """Leave the bar as it stands, whatever happened."""
+        self._end_compiling()
         if self._bar is not None:
             self._bar.close()
             self._bar = None

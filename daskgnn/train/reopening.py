@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.cluster.clusters import open_client
+from daskgnn.cluster.client import open_client
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.opening import open_graph
 from daskgnn.graph.sources.packed import check_source_everywhere

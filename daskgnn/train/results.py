@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskgnn.dataflow.timing import transfers
 from daskgnn.errors import InputError, ModelError
-from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.compute.dryrun import hidden_width
 from daskgnn.train.compute.state import hash_parameters
-from daskgnn.train.predictions import embeddings
 from daskgnn.train.renewal import on_cluster, present_weights
 from daskgnn.train.savedmodel import save_model
 from daskgnn.train.summary import summarize
@@ -129,6 +127,9 @@ class TrainResults:
             )
         if num_layers < 2:
             raise ModelError(f"{name} has one layer: its input are the features")
+        from daskgnn.graph.lookup import find_nodes
+        from daskgnn.train.predictions import embeddings
+
         chosen = None if nodes is None else find_nodes(self.graph, nodes)
         width = hidden_width(self.model, self.graph, num_layers)
         return embeddings(self, weights, width, num_layers - 1, chosen)

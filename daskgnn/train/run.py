@@ -7,7 +7,7 @@ from dataclasses import asdict
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from daskgnn.cluster.clusters import open_client
+from daskgnn.cluster.client import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
 from daskgnn.graph.opening import open_graph

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskgnn.errors import InputError, PartitionError, TrainingError
-from daskgnn.graph.datasets.datasets import resolve
 from daskgnn.graph.memory.splitting import split_by_words
 from daskgnn.graph.opening import is_stored, open_graph
 from daskgnn.paths import is_url
@@ -176,6 +175,8 @@ def find_graph(asked: dict[str, Any], yes: bool) -> tuple[str, str, Any]:
                     f"daskgnn partition {place} OUT makes another store"
                 )
         return place, open_graph(place, 1).name, None
+    from daskgnn.graph.datasets.datasets import resolve
+
     data = resolve(place, data_dir=asked["data_dir"], yes=yes)
     if is_url(asked["out"]):
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.executor import has_cluster
 from daskgnn.errors import CheckpointError
 from daskgnn.graph.sources.stored import MemorySource
 from daskgnn.paths import is_url
@@ -168,7 +168,7 @@ def _store(trainer: Trainer, out: Storage) -> str | None:
 def _cluster(trainer: Trainer) -> dict[str, Any]:
     """Return where the run goes on: on workers as many, or on a running cluster."""
     executor = trainer.executor
-    if not isinstance(executor, ClusterExecutor):
+    if not has_cluster(executor):
         return {"workers": 0, "scheduler": None}
     if executor.client.cluster is not None:
         return {"workers": executor.num_workers(), "scheduler": None}

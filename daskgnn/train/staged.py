@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.executor import has_cluster
 from daskgnn.dataflow.steps.clock import Clock, Work
 from daskgnn.errors import InputError, ModelError
 from daskgnn.nn.device import CPU
@@ -37,7 +37,6 @@ from daskgnn.train.compute.state import (
 )
 from daskgnn.train.deployment import new_name
 from daskgnn.train.loop import TrainLoop
-from daskgnn.train.server import ServerLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,17 +51,9 @@ if TYPE_CHECKING:
     from daskgnn.tasks.task import TargetBatch, Task
     from daskgnn.train.ahead import PreparedAhead
     from daskgnn.train.compute.schedule import Schedule
-    from daskgnn.train.deployment import Deployment
     from daskgnn.train.loop import WindowResult
     from daskgnn.train.options.options import TrainOptions
     from daskgnn.train.plan import Window
-
-
-def loop_of(deployment: Deployment) -> type[TrainLoop]:
-    """Return the loop over windows that a run's options mean."""
-    if deployment.options["device_map"] is not None:
-        return StagedLoop
-    return TrainLoop if deployment.program.gradients.bound is None else ServerLoop
 
 
 def check_staged(options: TrainOptions, model: torch.nn.Module) -> None:
@@ -76,8 +67,6 @@ def check_staged(options: TrainOptions, model: torch.nn.Module) -> None:
         If the model cannot be cut as ``device_map`` says, or another option needs the
         gradient of the whole model.
     """
-    if options["device_map"] is None:
-        return
     layers = Layers(model)
     cut_by_map(layers.names, layers.own_names, options["device_map"])
     apart = Gradients.of(options).asked_for()
@@ -224,7 +213,7 @@ class StagedLoop(TrainLoop):
         largest = max(batches, key=lambda batch: len(batch.x))
         built = build(self._layers, settings, loss, optimizer_of(options), largest)
         run = new_name()
-        if not isinstance(self.executor, ClusterExecutor):
+        if not has_cluster(self.executor):
             return Engine(settings, built, run)
         cluster = PipelineCluster(self.executor.client, run)
         return ClusterEngine(cluster, settings, built, run)

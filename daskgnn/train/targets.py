@@ -40,7 +40,7 @@ def chosen_task(options: TrainOptions, model: torch.nn.Module, graph: Graph) -> 
     check_seam("task", task, Task)
     task.check(graph, model)
     for table in task.tables:
-        if table != "labels" or graph.labels is None:
+        if table != "labels" or not graph.has_labels:
             raise InputError(
                 f"task: {type(task).__name__}.tables names {table!r}, which graph "
                 f"{graph.name!r} does not have: tables = () asks for none"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from daskgnn import config as _config  # noqa: F401  (the defaults)
 from daskgnn.errors import CheckpointError
-from daskgnn.graph.lookup import find_nodes
 from daskgnn.train.ahead import Lookahead
 from daskgnn.train.checks import (
     check_count,
@@ -21,6 +20,7 @@ from daskgnn.train.compute.state import TrainState
 from daskgnn.train.deployment import Deployment, find_workers
 from daskgnn.train.fingerprint import fingerprint
 from daskgnn.train.fit import Fit, tell_start
+from daskgnn.train.loops import loop_of
 from daskgnn.train.options.optiondocs import documented
 from daskgnn.train.persist.output import (
     PredictionTable,
@@ -30,7 +30,6 @@ from daskgnn.train.persist.output import (
 from daskgnn.train.persist.recorder import Recorder
 from daskgnn.train.persist.signals import Signals
 from daskgnn.train.precision import chosen_precision
-from daskgnn.train.predictions import Predictions, predictions
 from daskgnn.train.presampling import ensure_presampled
 from daskgnn.train.profile.advice import advisor_of
 from daskgnn.train.profile.recovery import Recoveries
@@ -40,7 +39,6 @@ from daskgnn.train.results import TrainResults
 from daskgnn.train.runsettings import keep_settings
 from daskgnn.train.runstate import RunState
 from daskgnn.train.sparsefeatures import chosen
-from daskgnn.train.staged import check_staged, loop_of
 from daskgnn.train.summary import as_table, one_line
 from daskgnn.train.taking import GivenModel
 from daskgnn.train.targets import GivenTargets, chosen_task, measured_by
@@ -141,13 +139,15 @@ class Trainer(TrainResults):
         kept = self.options["keep_checkpoints"]
         self.recorder = Recorder(self.options["out"], progress, kept)
         self._notice = CompileNotice(progress)
-        self._notice.give_if_not_compiled()
         few = targets.few(self.plan)
         check_readout(sampler, few, self.task)
         self.options["precision"] = chosen_precision(
             self.options, lambda: find_workers(graph, self.options)
         )
-        check_staged(self.options, model)
+        if self.options["device_map"] is not None:
+            from daskgnn.train.staged import check_staged
+
+            check_staged(self.options, model)
         depth = sampler.num_layers
         self.options["sparse_features"] = chosen(self.options, graph, model, depth)
         seen = model, self.task, graph, few, depth
@@ -359,6 +359,9 @@ class Trainer(TrainResults):
         """
         if out is not None:
             check_output(out)
+        from daskgnn.graph.lookup import find_nodes
+        from daskgnn.train.predictions import Predictions, predictions
+
         chosen = None if nodes is None else find_nodes(self.graph, nodes)
         found = predictions(self, chosen)
         if out is None:

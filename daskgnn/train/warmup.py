@@ -57,9 +57,22 @@ if TYPE_CHECKING:
     from daskgnn.train.compute.program import Program
     from daskgnn.train.persist.recorder import Progress
 
-COMPILING = "compiling kernels, once for this version and machine: 10 to 20 s"
+COMPILING = "compiling kernels, once for this machine: about 10 s"
 _PATIENCE = 2.0
 """Seconds that kernels take at most if they only have to be read."""
+
+
+def compile_first(progress: Progress) -> None:
+    """Compile what most runs need where nothing is compiled, and show how far it is.
+
+    A progress may have a method ``compiling(done, total)``.
+    """
+    if compiled():
+        return
+    from daskgnn.kernels.compiling import compile_ahead
+
+    progress.event({"event": COMPILING})
+    compile_ahead(getattr(progress, "compiling", lambda done, total: None))
 
 
 class CompileNotice:
@@ -75,10 +88,11 @@ class CompileNotice:
             self._given = True
             self.progress.event({"event": COMPILING})
 
-    def give_if_not_compiled(self) -> None:
-        """Give notice if this machine lacks what every run needs."""
+    def compile_first(self) -> None:
+        """Compile in several processes, with notice, where nothing is compiled."""
         if not compiled():
-            self.give()
+            self._given = True
+            compile_first(self.progress)
 
     @contextmanager
     def given_if_long(self) -> Iterator[None]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.executor import has_cluster
 from daskgnn.monitor.callback import Optional, Watchers
 from daskgnn.monitor.logs import RunLog
-from daskgnn.monitor.plugin import install, page_link
 from daskgnn.monitor.publisher import Publisher, run_name
 from daskgnn.monitor.teller import published
 from daskgnn.monitor.trackers import new_tracker
@@ -30,7 +29,7 @@ def watchers_of(trainer: TrainResults) -> Watchers:
 
     def client() -> Any:
         executor = trainer.executor
-        return executor.client if isinstance(executor, ClusterExecutor) else None
+        return executor.client if has_cluster(executor) else None
 
     found = [chosen_progress(options["progress"])]
     found.append(Optional("the live page", Publisher(client, name)))
@@ -51,6 +50,8 @@ def tell_page(client: Any, progress: Progress) -> None:
     """Put the live page on a cluster that was just reached, and say where it is."""
     if client is None or not dask.config.get("gnn.monitor"):
         return
+    from daskgnn.monitor.plugin import install, page_link
+
     link = page_link(client)
     with suppress(Exception):  # the run says later, once, what is missing
         if link is not None and not install(client):

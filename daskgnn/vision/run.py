@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskgnn.cluster.clusters import open_client
+from daskgnn.cluster.client import open_client
 from daskgnn.cluster.spec import ClusterSpec
 from daskgnn.cluster.tls import Encryption
 from daskgnn.errors import InputError

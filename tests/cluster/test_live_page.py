@@ -149,7 +149,7 @@ def test_a_scheduler_that_refuses_is_told_once_and_training_goes_on(
     def refuse(_client):
         raise ModuleNotFoundError("No module named 'daskgnn'")
 
-    monkeypatch.setattr(publisher, "install", refuse)
+    monkeypatch.setattr(plugin, "install", refuse)
     with pytest.warns(UserWarning, match="no live page .* training goes on") as told:
         trainer_of(cluster(2), path).fit(epochs=2)
     assert len([one for one in told if "live page" in str(one.message)]) == 1

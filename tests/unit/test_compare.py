@@ -11,10 +11,10 @@ from daskgnn.cli import main
 from daskgnn.errors import PartitionError
 from daskgnn.graph.datasets.generate import planted_partition
 from daskgnn.graph.opening import open_graph
-from daskgnn.partition import PARTITIONERS, choose_method, fallback_note
 from daskgnn.partition.estimate import COSTS, Estimate, check_fits, estimate
 from daskgnn.partition.measured import _load, _save, run_measured
 from daskgnn.partition.methods.structure import CSRStructure
+from daskgnn.partition.partitioners import PARTITIONERS, choose_method, fallback_note
 
 GRAPH = "planted:nodes=1000,edges=4000,classes=4,features=6"
 

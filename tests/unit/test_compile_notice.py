@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from training import planted_graph, run_forked, small_sage, stored, trainer
 
+from daskgnn.kernels import compiling
 from daskgnn.train import deployment, warmup
 from daskgnn.train.persist.recorder import Silent
 
@@ -109,14 +111,29 @@ def test_notice_is_given_once_and_only_where_something_is_compiled(monkeypatch):
     told = Told()
     notice = warmup.CompileNotice(told)
     monkeypatch.setattr(warmup, "compiled", lambda: True)
-    notice.give_if_not_compiled()
+    notice.compile_first()
     with notice.given_if_long():
         pass
     assert told.events == []
     monkeypatch.setattr(warmup, "compiled", lambda: False)
-    notice.give_if_not_compiled()
-    notice.give_if_not_compiled()
+    monkeypatch.setattr(compiling, "_recorded", lambda: {"no.such.kernel": [[]]})
+    notice.compile_first()  # what cannot be compiled ahead stops nothing
+    notice.give()
     assert told.events == [warmup.COMPILING]
+
+
+@pytest.mark.parametrize("name", list(compiling._recorded()))
+def test_recorded_types_are_read_as_they_were_written(name):
+    calls = compiling._recorded()[name]
+    assert calls
+    for given in calls:
+        assert [compiling.written_type(compiling.read_type(t)) for t in given] == given
+
+
+def test_what_helpers_are_told_to_compile_is_there():
+    for name in compiling._recorded():
+        module, _, function = name.rpartition(".")
+        assert hasattr(getattr(import_module(module), function), "overloads"), name
 
 
 def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):

@@ -7,12 +7,8 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 from daskgnn.errors import DatasetError
-from daskgnn.graph.datasets.datasets import (
-    DatasetInfo,
-    list_datasets,
-    load_dataset,
-    resolve,
-)
+from daskgnn.graph.datasets.datasets import load_dataset, resolve
+from daskgnn.graph.datasets.known import DatasetInfo, list_datasets
 
 
 @pytest.fixture(autouse=True)

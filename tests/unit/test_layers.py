@@ -41,7 +41,16 @@ FOLDERS = [
 ]
 """A folder may import itself and those before it: when it is loaded, inside a function
 and for type checkers alike."""
-BASE = {"config", "display", "errors", "paths", "plot", "registry", "seams"}
+BASE = {
+    "config",
+    "display",
+    "errors",
+    "importing",
+    "paths",
+    "plot",
+    "registry",
+    "seams",
+}
 BASE |= {"values", "version"}
 """Modules that lie under all folders; the other ones of the package lie above."""
 PURE = {"dask", "distributed", "torch"}

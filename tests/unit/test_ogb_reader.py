@@ -16,7 +16,8 @@ import pytest
 
 from daskgnn.errors import DatasetError
 from daskgnn.graph.datasets import ogb
-from daskgnn.graph.datasets.datasets import list_datasets, load_dataset
+from daskgnn.graph.datasets.datasets import load_dataset
+from daskgnn.graph.datasets.known import list_datasets
 from daskgnn.graph.datasets.ogb import _master, from_ogb
 
 EDGES = np.array([[0, 1, 2, 4, 0], [1, 2, 3, 0, 1]])

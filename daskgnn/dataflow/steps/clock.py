@@ -6,12 +6,11 @@ Times are reported beside results and never read by a computation.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from distributed import get_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +93,10 @@ def together(*works: Works) -> Works:
 
 def here() -> str:
     """Return the address of the worker that runs this task, or "local"."""
+    if "distributed" not in sys.modules:
+        return "local"
+    from distributed import get_worker
+
     try:
         return str(get_worker().address)
     except ValueError:

@@ -8,8 +8,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from distributed.protocol.serialize import to_serialize
-
 from daskgnn.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -247,6 +245,8 @@ class Exchange:
         return received
 
     def _send(self, peer: str, number: int, content: Any) -> Future[None]:
+        from distributed.protocol.serialize import to_serialize
+
         message = self._plugin.send(
             peer,
             attempt=self.gang.attempt,

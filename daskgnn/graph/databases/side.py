@@ -22,9 +22,9 @@ from daskgnn.graph.databases.properties import (
 )
 from daskgnn.graph.databases.tables import NodeKeys
 from daskgnn.kernels.frontier import offsets
-from daskgnn.partition import check_installed, find_partitioner
 from daskgnn.partition.book import default_clusters
 from daskgnn.partition.methods.structure import CSRStructure
+from daskgnn.partition.partitioners import check_installed, find_partitioner
 
 if TYPE_CHECKING:
     from daskgnn.graph.databases.tables import MappedTables

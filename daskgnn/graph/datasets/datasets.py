@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import inspect
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,52 +12,19 @@ from daskgnn.errors import DatasetError
 from daskgnn.graph.datasets.download import data_folder
 from daskgnn.graph.datasets.embedded import load_digits, load_karate
 from daskgnn.graph.datasets.generate import planted_partition, rmat
+from daskgnn.graph.datasets.known import INFO, is_named
 from daskgnn.graph.datasets.ogb import from_ogb
 from daskgnn.graph.datasets.planetoid import CHECKSUMS, load_planetoid
 from daskgnn.graph.edges.inputfiles import plain_suffix
 from daskgnn.graph.readers.memory import read_npz
 from daskgnn.graph.readers.open_file import READERS, read_graph
-from daskgnn.paths import given_path, is_store_name
+from daskgnn.paths import given_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daskgnn.graph.memory.data import GraphData
 
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """One row of the list of data sets; None where a number depends on options.
-
-    Examples
-    --------
-    >>> import daskgnn
-    >>> [info.nodes for info in daskgnn.list_datasets() if info.name == "karate"]
-    [34]
-    """
-
-    name: str
-    """What `load_dataset` calls it."""
-    nodes: int | None
-    """Number of nodes."""
-    edges: int | None
-    """Number of undirected edges; of the citation graphs of OGB, of citations."""
-    features: int | None
-    """Number of features of a node; 0 without features."""
-    classes: int | None
-    """Number of classes, or of yes/no labels."""
-    source: str
-    """Where the data come from."""
-    note: str = ""
-    """Size of the download, or how to write the name."""
-
-
-with Path(__file__).with_suffix(".csv").open(newline="") as _file:
-    _rows: list[Any] = [
-        [int(v) if v.isdigit() else v or None for v in row]
-        for row in list(csv.reader(_file))[1:]
-    ]
-_INFO = tuple(DatasetInfo(*row) for row in _rows)
 
 _EMBEDDED: dict[str, Callable[[], GraphData]] = {
     "digits": load_digits,
@@ -70,23 +35,6 @@ _DRAWN: dict[str, Callable[..., GraphData]] = {
     "rmat": rmat,
 }
 _SHORT = {name: f"num_{name}" for name in ("nodes", "edges", "classes", "features")}
-
-
-def list_datasets() -> list[DatasetInfo]:
-    """List the data sets that `load_dataset` knows by name.
-
-    Returns
-    -------
-    list of DatasetInfo
-        Name, size and origin of each.
-
-    Examples
-    --------
-    >>> import daskgnn
-    >>> [info.name for info in daskgnn.list_datasets()][:3]
-    ['digits', 'karate', 'cora']
-    """
-    return list(_INFO)
 
 
 def load_dataset(
@@ -152,19 +100,6 @@ def load_dataset(
     return _call(read_npz, text, options, path=_find_npz(text, data_dir))
 
 
-def is_store(text: str | Path) -> bool:
-    """Return whether a command line's GRAPH is the path of a store.
-
-    A directory that holds no Zarr group and is called like a data set is none. An
-    address is.
-    """
-    if is_store_name(text):
-        return True
-    path = Path(given_path(text))
-    named = str(text).lower() in {info.name.lower() for info in _INFO}
-    return path.is_dir() and ((path / "zarr.json").exists() or not named)
-
-
 def is_graph_file(text: str | Path) -> bool:
     """Return whether a command line's GRAPH is a file or a pattern by its suffix."""
     return plain_suffix(Path(text)) in READERS
@@ -191,8 +126,7 @@ def resolve(
         As for :func:`load_dataset`, and for a path of anything else.
     """
     path = Path(given_path(text))
-    named = str(text).lower() in {info.name.lower() for info in _INFO}
-    if path.exists() and plain_suffix(path) not in READERS and not named:
+    if path.exists() and plain_suffix(path) not in READERS and not is_named(text):
         raise DatasetError(
             f"{path} is neither a graph file ({', '.join(READERS)}) nor a store: give "
             f"a data set's name, such a file, or a store made by daskgnn partition"
@@ -226,7 +160,7 @@ def _check_drawn(
     for key, parameter in inspect.signature(load).parameters.items():
         short = key.removeprefix("num_")
         if parameter.default is inspect.Parameter.empty and key not in options:
-            example = next(info.note for info in _INFO if info.name == label)
+            example = next(info.note for info in INFO if info.name == label)
             raise DatasetError(
                 f"data set {label!r} needs {short}: give e.g. {example!r}"
             )
@@ -273,7 +207,7 @@ def _find_npz(name: str, data_dir: str | Path | None) -> Path:
             f"no file {given_path(name)}: give a data set's name, the path of a graph "
             "file, or a store made by daskgnn partition"
         )
-    known = [info.name for info in _INFO]
+    known = [info.name for info in INFO]
     if folder is not None:
         known += sorted(path.stem for path in folder.glob("*.npz"))
     known = list(dict.fromkeys(known))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
 from pathlib import Path
-
-import pooch
-import requests
 
 from daskgnn.errors import DatasetError, first_line
 from daskgnn.paths import given_path
@@ -42,7 +40,11 @@ def data_folder(data_dir: str | Path | None = None) -> Path | None:
 def cache_folder() -> Path:
     """Return the folder of downloads: ``DASKGNN_CACHE_DIR``, else the user's cache."""
     given = os.environ.get("DASKGNN_CACHE_DIR")
-    return Path(given_path(given)) if given else Path(pooch.os_cache("daskgnn"))
+    if given:
+        return Path(given_path(given))
+    import pooch
+
+    return Path(pooch.os_cache("daskgnn"))
 
 
 def check_file(path: Path, sha256: str) -> None:
@@ -55,7 +57,8 @@ def check_file(path: Path, sha256: str) -> None:
     """
     if not path.is_file():
         raise DatasetError(f"file {path} is missing: get it again")
-    found = pooch.file_hash(path)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise DatasetError(
             f"file {path} is damaged: its SHA-256 is {found[:12]}..., "
@@ -74,6 +77,9 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     DatasetError
         If it cannot be had or is not the expected file.
     """
+    import pooch
+    import requests
+
     name = url.rpartition("/")[2]
     terminal = sys.stderr.isatty()
     if not terminal and not (folder / name).is_file():

@@ -67,8 +67,8 @@ class GraphData:
     (34, 156, 34)
     >>> data.indices[data.indptr[11] : data.indptr[12]]  # who sends messages to node 11
     array([0], dtype=int32)
-    >>> data.multilabel
-    False
+    >>> data.multilabel, data.has_features, data.has_labels
+    (False, True, True)
     """
 
     indptr: np.ndarray
@@ -137,6 +137,16 @@ class GraphData:
     def num_features(self) -> int:
         """Number of features of a node, F; 0 without features."""
         return 0 if self.features is None else int(self.features.shape[1])
+
+    @property
+    def has_features(self) -> bool:
+        """Whether nodes have features."""
+        return self.features is not None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether nodes have labels."""
+        return self.labels is not None
 
     @property
     def multilabel(self) -> bool:

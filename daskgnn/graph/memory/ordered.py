@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from daskgnn.graph.store.writer import ArraySource
 from daskgnn.kernels.half import narrow
@@ -27,6 +26,8 @@ def feature_sources(
     """List the arrays of the features in their stored form."""
     if features is None:
         return []
+    import scipy.sparse as sp
+
     if not sp.issparse(features):
         dtype = np.dtype(STORED_DTYPES[feature_dtype])
 

@@ -11,12 +11,6 @@ import numpy as np
 from daskgnn.errors import PartitionError
 from daskgnn.graph.memory.partitioned import PartitionedGraph
 from daskgnn.graph.memory.vertexcut import VertexCutGraph, check_splittable
-from daskgnn.partition import (
-    PARTITIONERS,
-    check_installed,
-    choose_method,
-    find_partitioner,
-)
 from daskgnn.partition.assignment import (
     assigned_clusters,
     called_clusters,
@@ -28,6 +22,12 @@ from daskgnn.partition.assignment import (
 from daskgnn.partition.book import default_clusters
 from daskgnn.partition.measured import Measured, run_measured
 from daskgnn.partition.methods.vertexcut import VERTEX_CUTS, VertexCut
+from daskgnn.partition.partitioners import (
+    PARTITIONERS,
+    check_installed,
+    choose_method,
+    find_partitioner,
+)
 from daskgnn.values import is_whole
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from daskgnn.errors import StoreError
+from daskgnn.graph.sources.gcxs import NO_ROWS as NO_ROWS
 from daskgnn.graph.sources.gcxs import csr_block, ones
 from daskgnn.graph.sources.packed import opened
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskgnn.errors import InputError
-from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.kernels.adjacency import AdjacencyBlock, EntryReader
 from daskgnn.kernels.features import (
     RowReader,
@@ -144,6 +143,8 @@ class SourceSparseRows(SparseReader):
         if (ids[1:] <= ids[:-1]).any():
             distinct, place = np.unique(ids, return_inverse=True)
             return rows_of_table(self.take(distinct - self.start), place)
+        from daskgnn.graph.sources.gcxs import csr_block
+
         indptr, indices, data = self.source.sparse_rows(ids)
         found = csr_block(indptr, indices, data, (len(ids), self.columns))
         if self.normalize:

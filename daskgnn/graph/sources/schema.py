@@ -32,6 +32,8 @@ class GraphSchema:
     ... )
     >>> schema.tables
     ('features', 'labels')
+    >>> schema.has_features, schema.has_labels
+    (True, True)
     """
 
     num_nodes: int
@@ -94,3 +96,13 @@ class GraphSchema:
     """How the clusters were made: the method and its seed."""
     class_names: tuple[str, ...] | None = None
     """Names of the classes; None where they are called by their numbers."""
+
+    @property
+    def has_features(self) -> bool:
+        """Whether nodes have features."""
+        return self.sparse_features or "features" in self.tables
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether nodes have labels."""
+        return "labels" in self.tables

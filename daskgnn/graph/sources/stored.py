@@ -12,7 +12,6 @@ import numpy as np
 from daskgnn.errors import StoreError
 from daskgnn.graph.edges.packids import unpack_ids
 from daskgnn.graph.memory.origin import Origin
-from daskgnn.graph.sources.gcxs import csr_block
 from daskgnn.graph.sources.rows import in_dtype
 from daskgnn.graph.sources.schema import GraphSchema
 from daskgnn.graph.sources.source import GraphSource
@@ -150,6 +149,8 @@ class StoredSource(GraphSource):
 
     def _sparse_features(self, start: int, stop: int) -> Any:
         """Return feature rows that are stored as CSR."""
+        from daskgnn.graph.sources.gcxs import csr_block
+
         self._require("features_indptr", "features")
         arrays = self.arrays
         indptr = arrays.read("features_indptr", start, stop + 1)

@@ -13,6 +13,7 @@ from daskgnn.nn import Block, check_model, number_dropouts, pure_step
 from daskgnn.nn.batchnorm import BatchNorms
 from daskgnn.nn.blockarrays import BlockArrays
 from daskgnn.nn.device import CPU
+from daskgnn.nn.ops import plain_operations
 from daskgnn.nn.sparse import SparseRows
 from daskgnn.seams import failed
 from daskgnn.tasks.task import batch_of, twice
@@ -75,7 +76,7 @@ def try_model(
     model = copied(model).train()
     norms = BatchNorms(model)
     norms.watch()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), plain_operations():
         with pure_step(model, deterministic):
             norms.begin()
             out = _outputs(model, graph, x, blocks, num_outputs)
@@ -97,7 +98,7 @@ def takes_sparse_rows(model: torch.nn.Module, graph: Graph, num_layers: int) -> 
     """
     x, blocks = _two_seeds(graph, num_layers, sparse=True)
     number_dropouts(model)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), plain_operations():
         copied(model).train()(x, blocks)
 
 
@@ -216,9 +217,10 @@ def _try(name: str, function: Callable[..., Any], *given: Any) -> Any:
 
 def _some_labels(graph: Graph, count: int) -> np.ndarray:
     """Return made-up labels of the graph's kind, of at least two classes if it can."""
-    assert graph.labels is not None
-    labels = np.zeros((count, *graph.labels.shape[1:]), graph.labels.dtype)
-    labels[1::2] = min(1, max(graph.num_classes - 1, graph.labels.ndim - 1))
+    labels: np.ndarray = np.zeros(count, np.int64)
+    if graph.multilabel:
+        labels = np.zeros((count, graph.num_classes), np.float32)
+    labels[1::2] = min(1, max(graph.num_classes - 1, labels.ndim - 1))
     return labels
 
 

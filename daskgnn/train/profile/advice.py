@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from daskgnn.cluster.balance import Loads, balance, finish_time, in_runs
-from daskgnn.dataflow.cluster import ClusterExecutor
+from daskgnn.dataflow.executor import has_cluster
 from daskgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def advisor_of(
     if adapt is None:
         return Advisor()
     used = executor()
-    if not isinstance(used, ClusterExecutor) or used.client.cluster is None:
+    if not has_cluster(used) or used.client.cluster is None:
         raise InputError(
             f"adapt={adapt!r} needs a cluster that can start workers: give "
             "client=Client(LocalCluster(...)), or no adapt"
@@ -191,7 +191,7 @@ def advisor_of(
 
     def scale(workers: int) -> None:
         used = executor()
-        assert isinstance(used, ClusterExecutor)
+        assert has_cluster(used)
         used.scale(workers)
 
     least, most = adapt
