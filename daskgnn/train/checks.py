@@ -10,6 +10,7 @@ import dask
 from daskgnn.errors import InputError, ModelError
 from daskgnn.graph.edges.assemble import limit_bytes
 from daskgnn.graph.graph import Graph
+from daskgnn.graph.sources.packed import pack
 from daskgnn.sampling import NeighborSampler
 from daskgnn.sampling.check import check_sampler
 from daskgnn.train.options.option import Option, taken
@@ -37,8 +38,9 @@ _SWITCH = Option(kind="choice", words=("auto", "on", "off"))
 
 
 def check_graph(graph: Any) -> None:
-    """Refuse a graph that was not opened."""
+    """Refuse a graph that was not opened, or whose source cannot go to workers."""
     if isinstance(graph, Graph):
+        pack(graph.source)
         return
     said = f"graph is a {type(graph).__name__}, expected an opened graph"
     if hasattr(graph, "edge_types"):
