@@ -24,7 +24,7 @@ from daskgnn.cluster.clusters import OWN_CLUSTER, own_cluster
 from daskgnn.dataflow import cluster as dataflow_cluster
 from daskgnn.errors import ClusterError, DaskGNNError, TrainingError
 from daskgnn.prepare.stages import prepare
-from daskgnn.train import renewal
+from daskgnn.train import replacement
 from daskgnn.train.compute.state import flatten
 
 pytestmark = pytest.mark.timeout(120)
@@ -181,7 +181,7 @@ def long_defaults(monkeypatch):
 
     A call that waited for them would pass for a slow one otherwise.
     """
-    for module in (ready, renewal, dataflow_cluster):
+    for module in (ready, replacement, dataflow_cluster):
         monkeypatch.setattr(module, "LIMIT", 60.0)
 
 

@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_refused_with_what_does(tmp_path, capsys, monkeypat
 def test_auto_is_metis_until_graphs_are_large(monkeypatch):
     graph = planted_partition(400, 1600, 4, num_features=0)
     assert graph.partition(4).partitioner["method"] == "metis"
-    monkeypatch.setattr("daskgnn.partition.AUTO_EDGES", 1000)
+    monkeypatch.setattr("daskgnn.partition.partitioners.AUTO_EDGES", 1000)
     assert choose_method("auto", 2000) == "kaminpar"
     assert choose_method("hash", 2000) == "hash"
     assert fallback_note("auto", 2000) == ""
@@ -164,9 +164,9 @@ def test_auto_takes_the_best_that_fits_a_large_graph(monkeypatch):
 
 
 def test_without_kaminpar_the_command_says_what_it_used(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("daskgnn.partition.AUTO_EDGES", 1000)
+    monkeypatch.setattr("daskgnn.partition.partitioners.AUTO_EDGES", 1000)
     monkeypatch.setattr(
-        "daskgnn.partition.is_installed", lambda method: method != "kaminpar"
+        "daskgnn.partition.partitioners.is_installed", lambda method: method != "kaminpar"
     )
     assert run("partition", GRAPH, str(tmp_path / "g.zarr")) == 0
     assert "METIS was used because KaMinPar" in capsys.readouterr().out

@@ -89,8 +89,7 @@ def test_kernels_are_compiled_before_the_first_step_and_once(tmp_path):
     first = run(path, tmp_path / "cache")
     assert first["events"][:2] == [warmup.COMPILING, warmup.READY]
     after_warm_up, in_all = first["compiled"]
-    assert after_warm_up > 20
-    assert in_all == after_warm_up
+    assert in_all == after_warm_up < 10  # helpers have compiled the others
     # Another process finds them; weighted draws need none of their own.
     again = run(path, tmp_path / "cache", sample_by="degree")
     assert warmup.COMPILING not in again["events"]

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from training import ROOT
 
+OTHER_NAMES = {"mlflow": ["mlflow-skinny"]}
+"""Distributions of packages that may not be installed here."""
 WITHOUT = ("matplotlib", "bokeh", "sklearn", "ogb", "prometheus_client", "PIL")
 
 
@@ -25,7 +27,7 @@ def imported():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(str(node.module).partition(".")[0])
     names -= {"daskgnn", *sys.stdlib_module_names}
-    known = packages_distributions()
+    known = OTHER_NAMES | packages_distributions()
     return {canonicalize_name(known.get(n, [n])[0]): n for n in names}
 
 
