@@ -166,7 +166,8 @@ def test_auto_takes_the_best_that_fits_a_large_graph(monkeypatch):
 def test_without_kaminpar_the_command_says_what_it_used(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("daskgnn.partition.partitioners.AUTO_EDGES", 1000)
     monkeypatch.setattr(
-        "daskgnn.partition.partitioners.is_installed", lambda method: method != "kaminpar"
+        "daskgnn.partition.partitioners.is_installed",
+        lambda method: method != "kaminpar",
     )
     assert run("partition", GRAPH, str(tmp_path / "g.zarr")) == 0
     assert "METIS was used because KaMinPar" in capsys.readouterr().out
