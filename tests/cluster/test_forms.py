@@ -59,9 +59,13 @@ def workers(request, cluster):
     return request.param, cluster(request.param)
 
 
-def fitted(path, num_parts, client, steps="auto", **options):
+def new_run(path, num_parts, client, steps="auto", **options):
     options = {"batch_size": 24, "window": 3, "eval_every": EPOCHS, **options}
-    run = trainer(path, num_parts, client, steps=steps, **options)
+    return trainer(path, num_parts, client, steps=steps, **options)
+
+
+def fitted(path, num_parts, client, steps="auto", **options):
+    run = new_run(path, num_parts, client, steps, **options)
     run.fit(EPOCHS)
     return run
 
@@ -210,6 +214,24 @@ def test_a_state_is_sent_to_workers_that_lack_it_alone(
     # The first window's; the third one's, when it was found missing.
     assert sent[:4] == [True, False, False, True]
     assert not any(sent[4:])
+
+
+def forget_unused_state(dask_worker):
+    """Look twice for a state that nothing has come for; return what is left."""
+    plugin = dask_worker.plugins[PLUGIN]
+    plugin._forget_old()
+    plugin._forget_old()
+    return plugin.left
+
+
+@pytest.mark.parametrize("workers", [2], indirect=True)
+def test_a_state_that_nothing_comes_for_is_forgotten(path, alone, workers):
+    _, client = workers
+    run = new_run(path, 3, client, "window")
+    run.fit(EPOCHS - 1)
+    assert set(client.run(forget_unused_state).values()) == {("", None)}
+    run.fit(EPOCHS)
+    assert facts(run) == facts(alone(3))
 
 
 @pytest.fixture

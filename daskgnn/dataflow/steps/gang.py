@@ -44,6 +44,8 @@ PLUGIN = "daskgnn-gang"
 AHEAD = "daskgnn-ahead"
 """The executor of tasks that prepare later steps."""
 AHEAD_NICENESS = 10
+STATE_SECONDS = 30.0
+"""How long a state is kept at least for a window that goes on from it."""
 INTERVAL = 0.001
 """Seconds from one message on a stream to the next. Dask waits 2 to 10 ms for more
 messages, which a short window would spend several times."""
@@ -132,6 +134,8 @@ class GangWorkerPlugin(WorkerPlugin):
         self.left: tuple[str, Any] = "", None
         """The last gang whose steps ended here, and the state after them: what goes
         from window to window need not be sent again."""
+        self._seen: str | None = None
+        """The gang that had left it at the last look; None where none is due."""
         worker.handlers["gnn_listen"] = self.listen
         worker.stream_handlers["gnn_lost"] = self.lost
         worker.executors[AHEAD] = ThreadPoolExecutor(
@@ -139,6 +143,22 @@ class GangWorkerPlugin(WorkerPlugin):
             thread_name_prefix="daskgnn-ahead",
             initializer=_yield_to_others,
         )
+
+    def leave(self, attempt: str, state: Any) -> None:
+        """Keep the state that a gang has left here, for the next window."""
+        self.left = attempt, state
+        if self._seen is None:
+            self._seen = ""
+            self.worker.loop.add_callback(self._forget_old)
+
+    def _forget_old(self) -> None:
+        """Forget a state that no window has come for; runs on the loop."""
+        attempt, _ = self.left
+        if attempt == self._seen:
+            self.left, self._seen = ("", None), None
+        else:
+            self._seen = attempt
+            self.worker.loop.call_later(STATE_SECONDS, self._forget_old)
 
     async def listen(self, comm: Any) -> None:
         """Take a peer's messages until it hangs up."""
@@ -276,7 +296,7 @@ def run_member(
 
     outcome = run_among_peers(gang, me, run)
     if outcome is not None:
-        plugin.left = gang.attempt, outcome.state
+        plugin.leave(gang.attempt, outcome.state)
         _count(outcome, len(batches) * len(steps.options))
     return outcome
 
