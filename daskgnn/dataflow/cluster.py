@@ -290,7 +290,8 @@ class ClusterExecutor(Executor):
         """
         gang, (last, after) = self._new_gang(), self._last
         given = steps
-        if last and last.members == gang.members and steps.state.continues(after):
+        continues = getattr(steps.state, "continues", None)
+        if last and continues and last.members == gang.members and continues(after):
             given = replace(steps, state=LeftState(last.attempt))
         outcomes = self._run_gang(gang, given)
         if given is not steps and not outcomes and not self.placement.lost_one():
