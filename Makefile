@@ -115,7 +115,7 @@ bench-hosts: $(VENV)/.test  ## Measure steps over links of 1 Gbit/s and 100 Mbit
 bench-scale: $(VENV)/.test  ## Generate, prepare, train a graph larger than its workers' memory: NODES, ENTRIES
 	$(BIN)/python benchmarks/scale.py --nodes $(NODES) --entries $(ENTRIES)
 
-bench-full: $(VENV)/.test  ## Measure all of it and write docs/measurements/machines/ (an hour)
+bench-full: $(VENV)/.test  ## Measure all of it and write docs/measurements/machines/ (half an hour)
 	$(BIN)/python benchmarks/full.py --json $(BENCH_OUT)
 
 screenshot: $(VENV)/.test  ## Take docs/images/live-page.png from a run (needs Chromium)
