@@ -255,7 +255,8 @@ def happening(record: Record) -> str:
     name = str(record.get("event", "event")).replace("_", " ")
     if name == "live page":
         return f"{name}: {record['at']}"
-    rest = [f"{key}={value}" for key, value in record.items() if key != "event"]
+    facts = {key: value for key, value in record.items() if key != "event"}
+    rest = [str(v) if key == "reason" else f"{key}={v}" for key, v in facts.items()]
     return f"{name}: {' '.join(rest)}" if rest else name
 
 
