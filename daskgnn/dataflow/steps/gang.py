@@ -119,6 +119,11 @@ class GangWorkerPlugin(WorkerPlugin):
 
     name = PLUGIN
     idempotent = True
+    left: tuple[str, Any] = "", None
+    """The last gang whose steps ended here, and the state after them: what goes from
+    window to window need not be sent again."""
+    _seen: str | None = None
+    """The gang that had left it at the last look; None where none is due."""
 
     def setup(self, worker: Any) -> None:
         """Register the handlers."""
@@ -131,11 +136,6 @@ class GangWorkerPlugin(WorkerPlugin):
         self.links: dict[str, _Link] = {}
         self.kept: dict[str, Any] = {}
         """What tasks keep from one to the next, by run: see `kept_here`."""
-        self.left: tuple[str, Any] = "", None
-        """The last gang whose steps ended here, and the state after them: what goes
-        from window to window need not be sent again."""
-        self._seen: str | None = None
-        """The gang that had left it at the last look; None where none is due."""
         worker.handlers["gnn_listen"] = self.listen
         worker.stream_handlers["gnn_lost"] = self.lost
         worker.executors[AHEAD] = ThreadPoolExecutor(
@@ -149,7 +149,7 @@ class GangWorkerPlugin(WorkerPlugin):
         self.left = attempt, state
         if self._seen is None:
             self._seen = ""
-            self.worker.loop.add_callback(self._forget_old)
+            self.worker.loop.asyncio_loop.call_soon_threadsafe(self._forget_old)
 
     def _forget_old(self) -> None:
         """Forget a state that no window has come for; runs on the loop."""
@@ -158,7 +158,8 @@ class GangWorkerPlugin(WorkerPlugin):
             self.left, self._seen = ("", None), None
         else:
             self._seen = attempt
-            self.worker.loop.call_later(STATE_SECONDS, self._forget_old)
+            loop = self.worker.loop.asyncio_loop
+            loop.call_later(STATE_SECONDS, self._forget_old)
 
     async def listen(self, comm: Any) -> None:
         """Take a peer's messages until it hangs up."""
