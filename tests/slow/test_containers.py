@@ -120,7 +120,8 @@ def test_services_train_digits(podman, image, tmp_path):
         podman(*files, "down", "-v", "-t", "5", check=False, **compose)
         podman("volume", "rm", "-f", f"{PROJECT}_runs", check=False)
     assert found["num_workers"] == 2
-    given = ["--workers", "0", "--num-parts", "2", "--out", str(tmp_path / "run")]
+    given = ["--epochs", "300", "--workers", "0", "--num-parts", "2"]
+    given += ["--out", str(tmp_path / "run")]
     inside("train", "digits", *given)
     alone = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert found["params_sha256"] == alone["params_sha256"]
