@@ -65,6 +65,7 @@ PARTS = (
     Part("From command to summary", "cora"),
     Part("The first minute", "first_minute"),
     Part("What the engine costs a step", "step_latency", "--repeats 3"),
+    Part("What a window costs", "window_cost"),
     Part("What watching costs", "monitor_cost", "--turns 3"),
     Part("Sampling: arxiv shape", "sampler", "--shape arxiv"),
     Part("Sampling: products shape", "sampler", "--shape products --repeats 3"),

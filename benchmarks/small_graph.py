@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -95,24 +94,13 @@ def side_daskgnn(given: dict[str, Any]) -> Callable[[int], None]:
 
 def side_pyg(given: dict[str, Any]) -> Callable[[int], None]:
     """Train with PyG: its loader in this process, too, and its trimmed layers."""
-    from side_pyg import GraphSAGE, count_hops
-    from torch_geometric.data import Data
+    from side_pyg import GraphSAGE, count_hops, data_of
     from torch_geometric.loader import NeighborLoader
-    from torch_sparse import SparseTensor
 
-    warnings.filterwarnings("ignore", message="Using 'NeighborSampler' without")
-    warnings.filterwarnings("ignore", message="Sparse ")
     graph = daskgnn.load_dataset(given["graph"])
     features, labels, indptr, indices, train = _tensors(graph)
-    adjacency = SparseTensor(
-        rowptr=indptr,
-        col=indices,
-        sparse_sizes=(len(features), len(features)),
-        is_sorted=True,
-        trust_data=True,
-    )
     loader = NeighborLoader(
-        Data(x=features, y=labels, adj_t=adjacency),
+        data_of(features, labels, indptr, indices),
         num_neighbors=given["fan_out"],
         input_nodes=train,
         batch_size=given["batch_size"],
